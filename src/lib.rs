@@ -1,1 +1,17 @@
-//! saslcertd.
+//! saslcertd answers two questions for the XMPP server Prosody over a Unix socket: may this client
+//! certificate log in, and as whom; and what is in this account's list of certificates.
+//!
+//! ```text
+//! identity   who: JIDs, certificates        no IO, no clock
+//! policy     may they: pure rules           knows identity
+//! store      what is remembered: sled       knows identity
+//! daemon     answering                      knows all three
+//! client     an XMPP client                 feature `client`
+//! cli        the commands
+//! ```
+
+pub mod cli;
+pub mod daemon;
+pub mod identity;
+pub mod policy;
+pub mod store;

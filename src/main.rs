@@ -1,1 +1,16 @@
-fn main() {}
+//! The command `saslcertd`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use saslcertd::cli::{self, Cli};
+
+fn main() -> ExitCode {
+    match cli::run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("saslcertd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

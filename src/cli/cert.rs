@@ -1,0 +1,183 @@
+//! `saslcertd cert`: an admin's view of any account's certificates.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::Global;
+use super::ask::ask;
+use crate::identity::{BareJid, KeyId};
+
+/// `saslcertd cert`.
+#[derive(Debug, Subcommand)]
+pub(super) enum CertCommand {
+    /// List the certificates of an account.
+    List {
+        /// Whose.
+        jid: String,
+    },
+    /// Show one certificate, with its PEM.
+    Show(Named),
+    /// Take a certificate out of the list; its live sessions stay.
+    Disable(Named),
+    /// Revoke a certificate and its key, and close the sessions that use it.
+    Revoke(Named),
+    /// Lift the revocation of a key; the certificate must then be added again.
+    Unrevoke {
+        /// Whose.
+        jid: String,
+        /// The key, 64 hex digits, as `cert revoke` and `cert list` print it.
+        key_id: KeyId,
+    },
+}
+
+/// A certificate of an account.
+#[derive(Debug, Args)]
+pub(super) struct Named {
+    /// Whose.
+    jid: String,
+    /// Its name in the list.
+    name: String,
+}
+
+pub(super) fn run(command: &CertCommand, global: &Global) -> anyhow::Result<ExitCode> {
+    let named = |method: &str, named: &Named| {
+        let account = account(&named.jid)?;
+        ask(
+            &global.socket,
+            method,
+            &json!({"account": account, "name": named.name}),
+        )
+    };
+    let text = |value: &Value, field: &str| match value.get(field) {
+        Some(Value::String(text)) => text.clone(),
+        other => other.map(ToString::to_string).unwrap_or_default(),
+    };
+    let (result, said) = match command {
+        CertCommand::List { jid } => {
+            let account = account(jid)?;
+            let rows = all(global, &account)?;
+            let mut said: String = rows.iter().map(row).collect();
+            if rows.is_empty() {
+                said = format!("{account} has no certificates\n");
+            }
+            (json!({"certificates": rows}), said)
+        }
+        CertCommand::Show(Named { jid, name }) => {
+            let rows = all(global, &account(jid)?)?;
+            let found = rows.into_iter().find(|row| text(row, "name") == *name);
+            let found = found.context("There is no certificate of this name")?;
+            let said = format!("{}{}", row(&found), pem(&text(&found, "certificate")));
+            (found, said)
+        }
+        CertCommand::Disable(which) => {
+            let result = named("certificate.disable", which)?;
+            let said = format!("disabled \"{}\" of {}\n", text(&result, "name"), which.jid);
+            (result, said)
+        }
+        CertCommand::Revoke(which) => {
+            let result = named("certificate.revoke", which)?;
+            let said = format!(
+                "revoked \"{}\" of {}: its key can no longer log in, its sessions are closed\n\
+                 to lift it: saslcertd cert unrevoke {} {}\n",
+                text(&result, "name"),
+                which.jid,
+                which.jid,
+                text(&result, "key_id"),
+            );
+            (result, said)
+        }
+        CertCommand::Unrevoke { jid, key_id } => {
+            let params = json!({"account": account(jid)?, "key_id": key_id});
+            let result = ask(&global.socket, "certificate.unrevoke", &params)?;
+            let was_revoked = result.get("was_revoked") == Some(&Value::Bool(true));
+            anyhow::ensure!(was_revoked, "this key is not revoked for {jid}");
+            (
+                result,
+                format!("the key may be used again by {jid}; the certificate must be added anew\n"),
+            )
+        }
+    };
+    if global.json {
+        println!("{result}");
+    } else {
+        print!("{said}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn account(jid: &str) -> anyhow::Result<BareJid> {
+    BareJid::parse(jid).with_context(|| format!("{jid} is not an account (user@host)"))
+}
+
+fn all(global: &Global, account: &BareJid) -> anyhow::Result<Vec<Value>> {
+    let mut rows = Vec::new();
+    let mut after = Value::Null;
+    loop {
+        let params = json!({"account": account, "after": after});
+        let mut page = ask(&global.socket, "certificate.list", &params)?;
+        if let Some(Value::Array(more)) = page.get_mut("certificates").map(Value::take) {
+            rows.extend(more);
+        }
+        after = page.get("next").cloned().unwrap_or_default();
+        if after.is_null() {
+            return Ok(rows);
+        }
+    }
+}
+
+fn row(certificate: &Value) -> String {
+    let text = |path| {
+        certificate
+            .pointer(path)
+            .and_then(Value::as_str)
+            .unwrap_or("-")
+    };
+    let date = |path| {
+        let seconds = certificate.pointer(path).and_then(Value::as_i64)?;
+        OffsetDateTime::from_unix_timestamp(seconds)
+            .ok()?
+            .format(&Rfc3339)
+            .ok()
+    };
+    let is = |path| certificate.pointer(path) == Some(&Value::Bool(true));
+    let list = |path: &str| {
+        let items = certificate.pointer(path).and_then(Value::as_array);
+        let texts = items.into_iter().flatten().filter_map(Value::as_str);
+        texts.collect::<Vec<_>>().join(", ")
+    };
+    let used = date("/last_use/at").map_or("never used".to_owned(), |at| {
+        format!("last used {at} from {}", text("/last_use/address"))
+    });
+    format!(
+        "{name}\n  for      {addresses}\n  valid    to {until}{expired}\n  added    {added} by {by} ({how})\n  \
+         used     {used}\n  online   {online}\n  manages  {manages}\n  sha-256  {fingerprint}\n  key      {key}\n",
+        name = text("/name"),
+        addresses = list("/addresses"),
+        until = date("/not_after").unwrap_or_default(),
+        expired = if is("/expired") { " (EXPIRED)" } else { "" },
+        added = date("/added/at").unwrap_or_default(),
+        by = text("/added/jid"),
+        how = text("/added/by"),
+        online = list("/resources"),
+        manages = if is("/may_manage") { "yes" } else { "no" },
+        fingerprint = text("/fingerprint"),
+        key = text("/key_id"),
+    )
+}
+
+fn pem(base64: &str) -> String {
+    let mut out = "-----BEGIN CERTIFICATE-----\n".to_owned();
+    let mut rest = base64;
+    while !rest.is_empty() {
+        let (line, more) = rest.split_at(rest.len().min(64));
+        out.push_str(line);
+        out.push('\n');
+        rest = more;
+    }
+    out + "-----END CERTIFICATE-----\n"
+}

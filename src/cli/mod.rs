@@ -1,0 +1,65 @@
+//! The commands: what can be typed, and what each does.
+
+mod ask;
+mod cert;
+mod init;
+mod serve;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Client certificates for Prosody: the daemon and its command line.
+#[derive(Debug, Parser)]
+#[command(name = "saslcertd", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of all commands.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// The daemon's socket.
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "SASLCERTD_SOCKET",
+        default_value = "/run/saslcertd/saslcertd.sock"
+    )]
+    socket: PathBuf,
+    /// Print JSON, for programs.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+// One is made in a process's life.
+#[allow(clippy::large_enum_variant)]
+enum Command {
+    /// Create the store. Nothing else creates one.
+    Init(init::InitArgs),
+    /// Answer Prosody's questions, until SIGTERM.
+    Serve(serve::ServeArgs),
+    /// Show what the daemon is doing.
+    Status,
+    /// Look at, disable and revoke the certificates of an account.
+    #[command(subcommand)]
+    Cert(cert::CertCommand),
+}
+
+/// Runs the command that was typed. Its errors are for people.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let global = cli.global;
+    match cli.command {
+        Command::Init(args) => init::run(&args, global.json),
+        Command::Serve(args) => serve::run(args, global.socket),
+        Command::Status => status::run(&global),
+        Command::Cert(command) => cert::run(&command, &global),
+    }
+}

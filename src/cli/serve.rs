@@ -1,0 +1,58 @@
+//! `saslcertd serve`.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use tracing_subscriber::EnvFilter;
+
+use crate::daemon::server;
+
+/// `saslcertd serve`.
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// The store's folder, made by `saslcertd init`.
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    data_dir: PathBuf,
+    /// A user (name or number) that Prosody runs as. May be given several times.
+    #[arg(long, value_name = "USER", default_value = "prosody")]
+    server_user: Vec<String>,
+    /// A user (name or number) that may administer, beside root and the daemon's own.
+    #[arg(long, value_name = "USER")]
+    admin_user: Vec<String>,
+    /// Page cache of the store, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(8..=65536))]
+    cache_mib: u64,
+    /// What to log: error, warn, info or debug.
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log: EnvFilter,
+}
+
+pub(super) const DEFAULT_DATA_DIR: &str = "/var/lib/saslcertd";
+
+pub(super) fn run(args: ServeArgs, socket: PathBuf) -> anyhow::Result<ExitCode> {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_env_filter(args.log)
+        .with_target(false)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")?;
+    let served = runtime.block_on(server::serve(server::Options {
+        data_dir: args.data_dir,
+        socket,
+        server_users: args.server_user,
+        admin_users: args.admin_user,
+        cache_bytes: args.cache_mib << 20,
+    }));
+    // A disk that hangs must not keep a process that has nothing more to say.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,105 @@
+//! `saslcertd status`.
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::Global;
+use super::ask::ask;
+
+pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
+    let status = ask(&global.socket, "status", &json!({}))?;
+    if global.json {
+        println!("{status}");
+    } else {
+        print!("{}", for_people(&status));
+    }
+    let is_healthy = status.get("healthy").and_then(Value::as_bool);
+    Ok(if is_healthy == Some(true) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn for_people(status: &Value) -> String {
+    use std::fmt::Write;
+    let number = |path| status.pointer(path).and_then(Value::as_u64).unwrap_or(0);
+    let text = |value: &Value, path| match value.pointer(path) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => "-".to_owned(),
+        Some(other) => other.to_string(),
+    };
+    let uptime = number("/uptime_seconds");
+    let mut out = String::new();
+    // Proof: writing to a String never fails.
+    let _ = writeln!(
+        out,
+        "saslcertd {} (protocol {}), up {} d {:02}:{:02}:{:02}",
+        text(status, "/version"),
+        number("/protocol"),
+        uptime / 86_400,
+        uptime / 3600 % 24,
+        uptime / 60 % 60,
+        uptime % 60,
+    );
+    let _ = writeln!(
+        out,
+        "store: {}, {} certificates of {} accounts, {} revoked keys, {} KiB",
+        text(status, "/store/path"),
+        number("/store/certificates"),
+        number("/store/accounts"),
+        number("/store/revoked_keys"),
+        number("/store/bytes_on_disk") / 1024,
+    );
+    if number("/store/corrupt_reads") > 0 {
+        let _ = writeln!(
+            out,
+            "PROBLEM: {} reads found damaged records; restore the store from a backup",
+            number("/store/corrupt_reads")
+        );
+    }
+    if status.pointer("/store/disk_nearly_full") == Some(&Value::Bool(true)) {
+        let _ = writeln!(
+            out,
+            "PROBLEM: the disk is nearly full; nothing is added until there is room"
+        );
+    }
+    for connection in rows(status, "/connections") {
+        let _ = writeln!(
+            out,
+            "connection: {} (user {}, process {}, {}), {} certificate sessions",
+            text(connection, "/software"),
+            text(connection, "/uid"),
+            text(connection, "/pid"),
+            text(connection, "/role"),
+            text(connection, "/sessions"),
+        );
+    }
+    for host in rows(status, "/hosts") {
+        let is = |path| host.pointer(path) == Some(&Value::Bool(true));
+        let state = match (is("/ready"), is("/attached")) {
+            (true, true) => "ready",
+            (true, false) => "no server is connected for it",
+            (false, _) => "PROBLEM: options in error, no EXTERNAL",
+        };
+        let _ = writeln!(
+            out,
+            "host {}: {state}; options {}",
+            text(host, "/host"),
+            text(host, "/options")
+        );
+        for error in rows(host, "/errors") {
+            let _ = writeln!(out, "  {}", text(error, "/message"));
+        }
+    }
+    out
+}
+
+fn rows<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = &'a Value> {
+    value
+        .pointer(path)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+}

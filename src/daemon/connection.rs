@@ -1,0 +1,262 @@
+//! One peer: who it is, and what waits to be written to it.
+//!
+//! Lines are queued without waiting, so that an answer can be queued under a lock. A peer that does not read
+//! is cut off when too much waits.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::identity::Host;
+
+/// What a peer may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Everything but administration.
+    Server,
+    /// Everything.
+    Admin,
+}
+
+impl Role {
+    /// Its name in `status`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// Who is at the other end, as the kernel told at accept.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Its user.
+    pub uid: u32,
+    /// Its process, for people to read only: numbers are used again.
+    pub pid: Option<i32>,
+    /// What it may ask.
+    pub role: Role,
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// Unique in this process.
+    pub id: u64,
+    /// Who is at the other end.
+    pub peer: Peer,
+    hello: Mutex<Option<Introduction>>,
+    outbox: Mutex<Outbox>,
+    more: Notify,
+    cut_off: Notify,
+    idle: Notify,
+    in_flight: AtomicUsize,
+    last_question: AtomicU64,
+}
+
+/// What the peer said of itself.
+#[derive(Clone, Debug)]
+pub struct Introduction {
+    /// Its software and version.
+    pub software: String,
+    /// The hosts that it serves.
+    pub hosts: HashSet<Host>,
+}
+
+#[derive(Debug, Default)]
+struct Outbox {
+    bytes: Vec<u8>,
+    is_closed: bool,
+}
+
+impl Connection {
+    /// A connection with nothing to say yet.
+    #[must_use]
+    pub fn new(id: u64, peer: Peer) -> Self {
+        Self {
+            id,
+            peer,
+            hello: Mutex::default(),
+            outbox: Mutex::default(),
+            more: Notify::new(),
+            cut_off: Notify::new(),
+            idle: Notify::new(),
+            in_flight: AtomicUsize::new(0),
+            last_question: AtomicU64::new(0),
+        }
+    }
+
+    /// Queues a line, which ends with its newline. Never waits.
+    pub fn push(&self, line: &str) {
+        let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        if outbox.is_closed {
+            return;
+        }
+        if outbox.bytes.len() + line.len() > MAX_UNREAD_BYTES {
+            tracing::warn!(
+                connection = self.id,
+                "cut off: it leaves its answers unread"
+            );
+            *outbox = Outbox {
+                bytes: Vec::new(),
+                is_closed: true,
+            };
+            self.cut_off.notify_one();
+        } else {
+            outbox.bytes.extend_from_slice(line.as_bytes());
+        }
+        drop(outbox);
+        self.more.notify_one();
+    }
+
+    /// Takes what is queued, waiting until there is something; `None` when the connection is to end.
+    pub async fn queued(&self) -> Option<Vec<u8>> {
+        loop {
+            {
+                let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+                if !outbox.bytes.is_empty() {
+                    return Some(std::mem::take(&mut outbox.bytes));
+                }
+                if outbox.is_closed {
+                    return None;
+                }
+            }
+            self.more.notified().await;
+        }
+    }
+
+    /// Returns when the peer has left too much unread.
+    pub async fn cut_off(&self) {
+        self.cut_off.notified().await;
+    }
+
+    /// Takes no more lines; what is queued is still written.
+    pub fn close(&self) {
+        let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        outbox.is_closed = true;
+        drop(outbox);
+        self.more.notify_one();
+    }
+
+    /// Remembers who the peer says it is.
+    pub fn introduce(&self, introduction: Introduction) {
+        *self.hello.lock().unwrap_or_else(PoisonError::into_inner) = Some(introduction);
+    }
+
+    /// Who the peer says it is; `None` before its hello.
+    #[must_use]
+    pub fn introduction(&self) -> Option<Introduction> {
+        let hello = self.hello.lock().unwrap_or_else(PoisonError::into_inner);
+        hello.clone()
+    }
+
+    /// Has the peer said hello, and serves `host`?
+    #[must_use]
+    pub fn serves(&self, host: &Host) -> bool {
+        let hello = self.hello.lock().unwrap_or_else(PoisonError::into_inner);
+        hello
+            .as_ref()
+            .is_some_and(|hello| hello.hosts.contains(host))
+    }
+
+    /// Has the peer said hello?
+    #[must_use]
+    pub fn is_introduced(&self) -> bool {
+        let hello = self.hello.lock().unwrap_or_else(PoisonError::into_inner);
+        hello.is_some()
+    }
+
+    /// Counts a question as in flight until the guard is dropped; `None` when too many are.
+    #[must_use]
+    pub fn begin(self: &Arc<Self>) -> Option<InFlight> {
+        let before = self.in_flight.fetch_add(1, Ordering::AcqRel);
+        let guard = InFlight(Arc::clone(self));
+        (before < MAX_IN_FLIGHT).then_some(guard)
+    }
+
+    /// Returns when nothing of this connection is being answered any more.
+    pub async fn idle(&self) {
+        while self.in_flight.load(Ordering::Acquire) > 0 {
+            self.idle.notified().await;
+        }
+    }
+
+    /// An id for a question of ours.
+    #[must_use]
+    pub fn question_id(&self) -> String {
+        format!(
+            "d{}",
+            self.last_question.fetch_add(1, Ordering::Relaxed) + 1
+        )
+    }
+}
+
+/// A question in flight.
+#[derive(Debug)]
+pub struct InFlight(Arc<Connection>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.0.idle.notify_one();
+    }
+}
+
+/// Most questions of one connection that are being answered at a time.
+pub const MAX_IN_FLIGHT: usize = 256;
+/// Most bytes that wait for a peer to read them.
+pub const MAX_UNREAD_BYTES: usize = 8 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn connection() -> Arc<Connection> {
+        let peer = Peer {
+            uid: 0,
+            pid: None,
+            role: Role::Server,
+        };
+        Arc::new(Connection::new(1, peer))
+    }
+
+    #[tokio::test]
+    async fn queued_lines_come_out_together_and_in_order() {
+        let connection = connection();
+        connection.push("a\n");
+        connection.push("b\n");
+        assert_eq!(connection.queued().await.unwrap(), b"a\nb\n");
+        connection.push("c\n");
+        connection.close();
+        connection.push("d\n");
+        assert_eq!(connection.queued().await.unwrap(), b"c\n");
+        assert_eq!(connection.queued().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_read_is_cut_off() {
+        let connection = connection();
+        let line = "x".repeat(1024 * 1024);
+        for _ in 0..9 {
+            connection.push(&line);
+        }
+        assert_eq!(connection.queued().await, None);
+    }
+
+    #[test]
+    fn questions_in_flight_are_bounded() {
+        let connection = connection();
+        let guards: Vec<_> = (0..MAX_IN_FLIGHT)
+            .map(|_| connection.begin().unwrap())
+            .collect();
+        assert!(connection.begin().is_none());
+        drop(guards);
+        assert!(connection.begin().is_some());
+    }
+}

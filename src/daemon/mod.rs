@@ -1,0 +1,7 @@
+//! Answering: the protocol, one method for each question, and the socket.
+
+pub mod connection;
+pub mod protocol;
+pub mod server;
+pub mod service;
+pub mod sessions;

@@ -1,0 +1,501 @@
+//! The socket: accept, find out who it is, read lines within limits and deadlines, shut down. Reads the clock.
+//!
+//! Must not know: what a question means.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::sys::statvfs::statvfs;
+use nix::unistd::{Gid, Uid, User, chown};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::identity::UnixSeconds;
+use crate::store::{Store, StoreError};
+
+use super::connection::{Connection, Peer, Role};
+use super::protocol::Lines;
+use super::service::Service;
+
+/// What `serve` is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The store's folder.
+    pub data_dir: PathBuf,
+    /// Where to listen.
+    pub socket: PathBuf,
+    /// Users (names or numbers) that may ask what a server asks.
+    pub server_users: Vec<String>,
+    /// Users (names or numbers) that may ask everything, beside root and our own.
+    pub admin_users: Vec<String>,
+    /// sled's page cache.
+    pub cache_bytes: u64,
+}
+
+/// Why the daemon does not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The admin's: a flag names a user that this machine does not have.
+    #[error("{flag} {user}: there is no such user on this machine")]
+    UnknownUser {
+        /// Which flag.
+        flag: &'static str,
+        /// Which user.
+        user: String,
+    },
+    /// The admin's: another daemon has the socket.
+    #[error("another saslcertd answers at {path}")]
+    AlreadyServed {
+        /// Which socket.
+        path: String,
+    },
+    /// The admin's: something that is not a socket is in the way.
+    #[error("{path} exists and is not a socket; remove it or choose another --socket")]
+    NotSocket {
+        /// Which file.
+        path: String,
+    },
+    /// The admin's: whoever may write to the folder could put a false daemon in its place.
+    #[error(
+        "the socket's folder {folder} can be written by others than root and saslcertd; mend it with: {mend}"
+    )]
+    OpenFolder {
+        /// Which folder.
+        folder: String,
+        /// The command that closes it.
+        mend: String,
+    },
+    /// A file or the socket.
+    #[error("cannot {action} {path}")]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: String,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// The store does not open.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store failed while serving: nothing more can be promised.
+    #[error("the store failed; start saslcertd again when its cause is mended: {cause}")]
+    StoreFailed {
+        /// What it said.
+        cause: String,
+    },
+}
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// Errors: see [`ServeError`]; whatever was acknowledged before is on the disk.
+pub async fn serve(options: Options) -> Result<(), ServeError> {
+    let roles = Roles::resolve(&options)?;
+    require_closed_folder(&options.socket)?;
+    // Before the store is opened: of all that goes wrong with a second daemon, this says it best.
+    require_unanswered(&options.socket)?;
+    let (failed, mut failure) = mpsc::unbounded_channel();
+    let store = Store::open(
+        &options.data_dir,
+        options.cache_bytes,
+        Box::new(move |error| {
+            let cause = std::error::Error::source(error).map(ToString::to_string);
+            let text = [Some(error.to_string()), cause].into_iter().flatten();
+            // The receiver lives as long as the server: when it is gone, so is the process.
+            let _ = failed.send(text.collect::<Vec<_>>().join(": "));
+        }),
+    )?;
+    let service = Arc::new(Service::new(store)?);
+    let listener = listen(&options.socket, roles.socket_group)?;
+    let (stop, stopping) = watch::channel(false);
+    let mut terminate = watch_for(SignalKind::terminate())?;
+    let mut interrupt = watch_for(SignalKind::interrupt())?;
+    let upkeep = tokio::spawn(upkeep(Arc::clone(&service), options.data_dir.clone()));
+    tracing::info!(
+        socket = %options.socket.display(),
+        data_dir = %options.data_dir.display(),
+        server_users = ?roles.server,
+        admin_users = ?roles.admin,
+        version = env!("CARGO_PKG_VERSION"),
+        "ready"
+    );
+    let mut acceptor = Acceptor {
+        service: Arc::clone(&service),
+        roles,
+        started: Instant::now(),
+        stopping,
+        free: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+        last_id: 0,
+        open: JoinSet::new(),
+    };
+    let ended = tokio::select! {
+        () = acceptor.run(&listener) => Ok(()),
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        Some(cause) = failure.recv() => Err(ServeError::StoreFailed { cause }),
+    };
+    // No new work; what is in flight is finished, within the limit.
+    tracing::info!("stopping");
+    drop(listener);
+    let _ = fs::remove_file(&options.socket);
+    let _ = stop.send(true);
+    upkeep.abort();
+    let deadline = tokio::time::Instant::now() + SHUTDOWN_LIMIT;
+    service.finish(SHUTDOWN_LIMIT).await;
+    let closing = async { while acceptor.open.join_next().await.is_some() {} };
+    if tokio::time::timeout_at(deadline, closing).await.is_err() {
+        tracing::warn!("connections are cut off unwritten");
+    }
+    if ended.is_ok() {
+        let closed = tokio::task::spawn_blocking(move || service.close());
+        // A panic there has nothing left to harm: everything acknowledged is on the disk.
+        let _ = closed.await;
+        tracing::info!("stopped");
+    }
+    ended
+}
+
+fn watch_for(kind: SignalKind) -> Result<Signal, ServeError> {
+    signal(kind).map_err(file_error("watch for", Path::new("signals")))
+}
+
+fn file_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ServeError {
+    let path = path.display().to_string();
+    move |source| ServeError::File {
+        action,
+        path,
+        source,
+    }
+}
+
+/// Which users may ask what.
+struct Roles {
+    server: Vec<u32>,
+    admin: Vec<u32>,
+    /// The group that the socket is given, so that the server may open it.
+    socket_group: Option<Gid>,
+}
+
+impl Roles {
+    fn resolve(options: &Options) -> Result<Self, ServeError> {
+        let user = |flag: &'static str, name: &String| {
+            let unknown = || ServeError::UnknownUser {
+                flag,
+                user: name.clone(),
+            };
+            match name.parse::<u32>() {
+                // A number needs no entry: the kernel compares numbers.
+                Ok(uid) => Ok((uid, User::from_uid(Uid::from_raw(uid)).ok().flatten())),
+                Err(_) => match User::from_name(name) {
+                    Ok(Some(user)) => Ok((user.uid.as_raw(), Some(user))),
+                    Ok(None) | Err(_) => Err(unknown()),
+                },
+            }
+        };
+        let mut server = Vec::new();
+        let mut socket_group = None;
+        for name in &options.server_users {
+            let (uid, entry) = user("--server-user", name)?;
+            server.push(uid);
+            socket_group = socket_group.or(entry.map(|entry| entry.gid));
+        }
+        let mut admin = vec![0, Uid::effective().as_raw()];
+        for name in &options.admin_users {
+            admin.push(user("--admin-user", name)?.0);
+        }
+        admin.sort_unstable();
+        admin.dedup();
+        Ok(Self {
+            server,
+            admin,
+            socket_group,
+        })
+    }
+
+    fn role(&self, uid: u32) -> Option<Role> {
+        if self.admin.contains(&uid) {
+            Some(Role::Admin)
+        } else if self.server.contains(&uid) {
+            Some(Role::Server)
+        } else {
+            None
+        }
+    }
+}
+
+/// A socket that nobody answers at may be replaced; one that somebody does, never.
+fn require_unanswered(path: &Path) -> Result<(), ServeError> {
+    let shown = path.display().to_string();
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(file_error("look at", path)(source)),
+    };
+    if !found.file_type().is_socket() {
+        return Err(ServeError::NotSocket { path: shown });
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+        Ok(_) => Err(ServeError::AlreadyServed { path: shown }),
+        // Its queue is full: somebody is there.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(ServeError::AlreadyServed { path: shown })
+        }
+        Err(source) => Err(file_error("ask who answers at", path)(source)),
+    }
+}
+
+/// Listens at `path`, in the place of a socket that nobody answers at.
+fn listen(path: &Path, group: Option<Gid>) -> Result<UnixListener, ServeError> {
+    require_unanswered(path)?;
+    // Under another name until its mode is right, so that nobody connects before; then it replaces the old one.
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(format!(".{}", std::process::id()));
+    let fresh = PathBuf::from(fresh);
+    let _ = fs::remove_file(&fresh);
+    let listener = UnixListener::bind(&fresh).map_err(file_error("listen at", path))?;
+    if let Some(group) = group
+        && let Err(error) = chown(&fresh, None, Some(group))
+    {
+        tracing::warn!(
+            socket = %path.display(),
+            %group,
+            %error,
+            "the socket keeps our own group; the server must be a member of it"
+        );
+    }
+    fs::set_permissions(&fresh, fs::Permissions::from_mode(SOCKET_MODE))
+        .and_then(|()| fs::rename(&fresh, path))
+        .map_err(file_error("listen at", path))?;
+    Ok(listener)
+}
+
+/// The daemon has no other proof of who it is than where its socket lies.
+fn require_closed_folder(socket: &Path) -> Result<(), ServeError> {
+    let folder = match socket.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let shown = folder.display().to_string();
+    let found = fs::metadata(folder).map_err(file_error("look at the socket's folder", folder))?;
+    let own = Uid::effective().as_raw();
+    let mend = if found.mode() & 0o022 != 0 {
+        format!("chmod go-w {shown}")
+    } else if found.uid() != 0 && found.uid() != own {
+        format!("chown {own} {shown}")
+    } else {
+        return Ok(());
+    };
+    Err(ServeError::OpenFolder {
+        folder: shown,
+        mend,
+    })
+}
+
+struct Acceptor {
+    service: Arc<Service>,
+    roles: Roles,
+    started: Instant,
+    stopping: watch::Receiver<bool>,
+    free: Arc<Semaphore>,
+    last_id: u64,
+    open: JoinSet<()>,
+}
+
+impl Acceptor {
+    async fn run(&mut self, listener: &UnixListener) {
+        loop {
+            // Finished ones are let go of as new ones come.
+            while self.open.try_join_next().is_some() {}
+            match listener.accept().await {
+                Ok((stream, _)) => self.accept(stream),
+                Err(error) => {
+                    // Out of file descriptors, for one: they come back as connections end.
+                    tracing::error!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, stream: UnixStream) {
+        let peer = match stream.peer_cred() {
+            Ok(peer) => peer,
+            Err(error) => {
+                tracing::error!(%error, "a connection whose user is unknown is refused");
+                return;
+            }
+        };
+        let Some(role) = self.roles.role(peer.uid()) else {
+            tracing::warn!(
+                uid = peer.uid(),
+                pid = peer.pid(),
+                "refused: neither --server-user nor --admin-user"
+            );
+            return;
+        };
+        let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() else {
+            tracing::error!(
+                uid = peer.uid(),
+                "refused: {MAX_CONNECTIONS} connections are open"
+            );
+            return;
+        };
+        self.last_id += 1;
+        let peer = Peer {
+            uid: peer.uid(),
+            pid: peer.pid(),
+            role,
+        };
+        tracing::debug!(connection = self.last_id, uid = peer.uid, "connected");
+        let connection = Arc::new(Connection::new(self.last_id, peer));
+        let service = Arc::clone(&self.service);
+        let stopping = self.stopping.clone();
+        let started = self.started;
+        self.open.spawn(async move {
+            let (read, write) = stream.into_split();
+            service.connected(&connection);
+            let mut writer = tokio::spawn(write_lines(Arc::clone(&connection), write));
+            let end = read_lines(&service, &connection, read, stopping, started).await;
+            if matches!(end, End::Said) {
+                // It may have asked and closed its half: what is in flight is still answered.
+                let _ = tokio::time::timeout(SHUTDOWN_LIMIT, connection.idle()).await;
+            }
+            service.disconnected(&connection);
+            connection.close();
+            let unread = tokio::time::timeout(SHUTDOWN_LIMIT, &mut writer);
+            if matches!(end, End::CutOff) || unread.await.is_err() {
+                writer.abort();
+            }
+            tracing::debug!(connection = connection.id, "disconnected");
+            drop(permit);
+        });
+    }
+}
+
+/// Why no more lines of a peer are read.
+enum End {
+    /// It has said what it had to say, or the server stops.
+    Said,
+    /// It broke a limit.
+    CutOff,
+}
+
+/// Reads until the peer ends, a line stays unfinished, or the server stops.
+async fn read_lines(
+    service: &Arc<Service>,
+    connection: &Arc<Connection>,
+    mut read: OwnedReadHalf,
+    mut stopping: watch::Receiver<bool>,
+    started: Instant,
+) -> End {
+    let mut lines = Lines::default();
+    let mut buffer = vec![0; READ_BYTES];
+    let mut unfinished_since = None;
+    loop {
+        let deadline = unfinished_since.map(|since: tokio::time::Instant| since + LINE_DEADLINE);
+        let count = tokio::select! {
+            biased;
+            _ = stopping.changed() => return End::Said,
+            () = expired(deadline) => {
+                tracing::warn!(connection = connection.id, "cut off: a line stayed unfinished");
+                return End::CutOff;
+            }
+            () = connection.cut_off() => return End::CutOff,
+            read = read.read(&mut buffer) => match read {
+                Ok(0) | Err(_) => return End::Said,
+                Ok(count) => count,
+            },
+        };
+        let bytes = buffer.get(..count).unwrap_or_default();
+        let now = now();
+        lines.feed(bytes, |line| {
+            unfinished_since = None;
+            service.handle(connection, line, now, started.elapsed());
+        });
+        if lines.is_unfinished() {
+            unfinished_since = unfinished_since.or(Some(tokio::time::Instant::now()));
+        }
+    }
+}
+
+async fn expired(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn write_lines(connection: Arc<Connection>, mut write: OwnedWriteHalf) {
+    while let Some(lines) = connection.queued().await {
+        if write.write_all(&lines).await.is_err() {
+            // The reader sees the same end.
+            return;
+        }
+    }
+}
+
+/// What is done from time to time: the reserve of free space, last uses, stale records.
+async fn upkeep(service: Arc<Service>, data_dir: PathBuf) {
+    let mut turn: u64 = 0;
+    let mut clock = tokio::time::interval(UPKEEP_EVERY);
+    loop {
+        clock.tick().await;
+        let service = Arc::clone(&service);
+        let data_dir = data_dir.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            service.set_disk_nearly_full(is_nearly_full(&data_dir, service.store_bytes()));
+            if turn.is_multiple_of(LAST_USES_EVERY_TURNS) {
+                service.write_last_uses();
+            }
+            if turn % SWEEP_EVERY_TURNS == SWEEP_EVERY_TURNS / 60 {
+                service.sweep(now());
+            }
+        });
+        if let Err(error) = done.await {
+            tracing::error!(%error, "upkeep failed");
+        }
+        turn += 1;
+    }
+}
+
+/// sled needs room to rewrite what it holds, and cannot go on after a full disk.
+fn is_nearly_full(folder: &Path, store_bytes: u64) -> bool {
+    match statvfs(folder) {
+        Ok(disk) => {
+            let free = disk.blocks_available() * disk.fragment_size();
+            free < (store_bytes / 10).max(FREE_BYTES)
+        }
+        Err(error) => {
+            tracing::error!(%error, folder = %folder.display(), "cannot ask how full the disk is");
+            false
+        }
+    }
+}
+
+fn now() -> UnixSeconds {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let seconds = since.map_or(0, |since| since.as_secs());
+    UnixSeconds(i64::try_from(seconds).unwrap_or(i64::MAX))
+}
+
+const SOCKET_MODE: u32 = 0o660;
+const MAX_CONNECTIONS: usize = 256;
+const READ_BYTES: usize = 64 * 1024;
+const LINE_DEADLINE: Duration = Duration::from_secs(10);
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+const LAST_USES_EVERY_TURNS: u64 = 6;
+const SWEEP_EVERY_TURNS: u64 = 720;
+/// Below that, nothing is added: revocations must still find room.
+const FREE_BYTES: u64 = 64 * 1024 * 1024;

@@ -1,0 +1,126 @@
+//! Which live sessions logged in with a certificate, as each connection reports its own.
+//!
+//! For people to look at (`<users/>`, `cert list`) and for `status`; nothing is decided from it. It is gone
+//! with the connection, and reported anew by the next hello.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+use crate::identity::{BareJid, Fingerprint};
+
+use super::protocol::{ClosedSession, OpenedSession};
+
+/// The live sessions of all connections.
+#[derive(Debug, Default)]
+pub struct Sessions(Mutex<HashMap<u64, OfConnection>>);
+
+#[derive(Debug, Default)]
+struct OfConnection {
+    resources: HashMap<BareJid, BTreeMap<String, Fingerprint>>,
+    count: usize,
+}
+
+impl Sessions {
+    /// A session was bound to its resource. Beyond [`MAX_SESSIONS`] it is not listed.
+    pub fn opened(&self, connection: u64, session: OpenedSession) {
+        let Some(resource) = session.resource else {
+            return;
+        };
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = all.entry(connection).or_default();
+        if own.count >= MAX_SESSIONS {
+            return;
+        }
+        let resources = own.resources.entry(session.account).or_default();
+        if resources.insert(resource, session.fingerprint).is_none() {
+            own.count += 1;
+        }
+    }
+
+    /// A session has ended.
+    pub fn closed(&self, connection: u64, session: &ClosedSession) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(own) = all.get_mut(&connection) else {
+            return;
+        };
+        let Some(resources) = own.resources.get_mut(&session.account) else {
+            return;
+        };
+        if resources.remove(&session.resource).is_some() {
+            own.count -= 1;
+        }
+        if resources.is_empty() {
+            own.resources.remove(&session.account);
+        }
+    }
+
+    /// A connection has ended, or begins to report from the start.
+    pub fn forget(&self, connection: u64) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(&connection);
+    }
+
+    /// The resources of `account` that logged in with the certificate, in order.
+    #[must_use]
+    pub fn resources(&self, account: &BareJid, fingerprint: &Fingerprint) -> Vec<String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_account = all.values().filter_map(|own| own.resources.get(account));
+        let mut found: Vec<String> = of_account
+            .flatten()
+            .filter(|(_, with)| *with == fingerprint)
+            .map(|(resource, _)| resource.clone())
+            .collect();
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    /// How many sessions a connection reports.
+    #[must_use]
+    pub fn count(&self, connection: u64) -> usize {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&connection).map_or(0, |own| own.count)
+    }
+}
+
+/// Most sessions of one connection that are listed.
+const MAX_SESSIONS: usize = 1_000_000;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::identity::KeyId;
+
+    #[test]
+    fn sessions_are_listed_by_account_and_certificate() {
+        let sessions = Sessions::default();
+        let account = BareJid::parse("h@a.lit").unwrap();
+        let opened = |resource: &str, with: u8| OpenedSession {
+            account: account.clone(),
+            fingerprint: Fingerprint::from_bytes([with; 32]),
+            key_id: KeyId::from_bytes([with; 32]),
+            resource: Some(resource.to_owned()),
+        };
+        let listed = |with| sessions.resources(&account, &Fingerprint::from_bytes([with; 32]));
+        sessions.opened(1, opened("b", 1));
+        sessions.opened(1, opened("a", 1));
+        sessions.opened(1, opened("a", 1));
+        sessions.opened(2, opened("c", 2));
+        assert_eq!(
+            (listed(1), listed(2)),
+            (vec!["a".into(), "b".into()], vec!["c".into()])
+        );
+        assert_eq!(sessions.count(1), 2);
+        let closed = ClosedSession {
+            account: account.clone(),
+            resource: "a".to_owned(),
+        };
+        sessions.closed(1, &closed);
+        sessions.closed(1, &closed);
+        assert_eq!((listed(1), sessions.count(1)), (vec!["b".into()], 1));
+        sessions.forget(1);
+        assert_eq!(listed(1), Vec::<String>::new());
+    }
+}

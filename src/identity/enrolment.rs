@@ -1,0 +1,200 @@
+//! A certificate in an account's list: what is remembered of it.
+//!
+//! Must not know: how it is stored, and by which rules it was let in.
+
+use serde::{Deserialize, Serialize};
+
+use super::certificate::{ClientCert, Fingerprint, KeyId, UnixSeconds};
+use super::jid::{BareJid, Jid};
+
+/// The name that a user gave a certificate: trimmed, 1 to 256 bytes, no control characters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CertificateName(String);
+
+/// Not 1 to 256 bytes, or with control characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a certificate's name has 1 to 256 bytes and no control characters")]
+pub struct NameError;
+
+impl CertificateName {
+    /// The name in `text`, without the white space around it.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let name = text.trim();
+        let fits = (1..=MAX_NAME_BYTES).contains(&name.len());
+        if !fits || name.chars().any(char::is_control) {
+            return Err(NameError);
+        }
+        Ok(Self(name.to_owned()))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Which account of a name is meant: a random id that lives and dies with the account, so that a later one of
+/// the same name inherits nothing. 1 to 64 characters of `A-Za-z0-9-`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Incarnation(String);
+
+/// Not 1 to 64 characters of `A-Za-z0-9-`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an incarnation has 1 to 64 characters of A-Z, a-z, 0-9 and -")]
+pub struct IncarnationError;
+
+impl Incarnation {
+    /// The incarnation in `text`.
+    pub fn parse(text: &str) -> Result<Self, IncarnationError> {
+        let fits = (1..=64).contains(&text.len());
+        if !fits || !text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+            return Err(IncarnationError);
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The id.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A certificate that an account has enrolled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enrolment {
+    /// Whose list it stands in.
+    pub account: BareJid,
+    /// Which account of that name.
+    pub incarnation: Incarnation,
+    /// The user's name for it, unique in the list.
+    pub name: CertificateName,
+    /// The certificate.
+    pub der: Vec<u8>,
+    /// SHA-256 of `der`.
+    pub fingerprint: Fingerprint,
+    /// SHA-256 of its key.
+    pub key_id: KeyId,
+    /// Its addresses.
+    pub addresses: Vec<Jid>,
+    /// First second of its validity.
+    pub not_before: UnixSeconds,
+    /// Last second of its validity.
+    pub not_after: UnixSeconds,
+    /// May a session that logged in with it add and remove certificates?
+    pub may_manage: bool,
+    /// Its place in the list: larger is later.
+    pub order: u64,
+    /// When it was added.
+    pub added_at: UnixSeconds,
+    /// By which session.
+    pub added_by: AddedBy,
+    /// The last login with it; written some time after the fact.
+    pub last_use: Option<LastUse>,
+}
+
+impl Enrolment {
+    /// Does the record hold this very certificate, byte for byte?
+    #[must_use]
+    pub fn holds(&self, cert: &ClientCert) -> bool {
+        self.der == cert.der
+    }
+}
+
+/// All that is remembered of the accounts of one name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccountList {
+    /// Its certificates, any order.
+    pub enrolments: Vec<Enrolment>,
+    /// The keys that were revoked for it.
+    pub revoked_keys: Vec<(KeyId, Incarnation)>,
+    /// The incarnation that last enrolled a certificate, and since when it is known.
+    pub incarnation: Option<(Incarnation, UnixSeconds)>,
+}
+
+/// The session that added a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddedBy {
+    /// The certificate that it logged in with; `None` for a password.
+    pub certificate: Option<Fingerprint>,
+    /// Its full JID.
+    pub jid: Option<Jid>,
+}
+
+/// One login.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastUse {
+    /// When.
+    pub at: UnixSeconds,
+    /// From which address, as the server saw it.
+    pub address: Option<String>,
+}
+
+/// Longest name of a certificate.
+pub const MAX_NAME_BYTES: usize = 256;
+
+macro_rules! text_newtype {
+    ($name:ident, $error:ident) => {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = $error;
+            fn try_from(text: String) -> Result<Self, $error> {
+                Self::parse(&text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.0
+            }
+        }
+    };
+}
+
+text_newtype!(CertificateName, NameError);
+text_newtype!(Incarnation, IncarnationError);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_trimmed_and_bounded() {
+        let long = "n".repeat(256);
+        for (text, expected) in [
+            ("phone", Some("phone")),
+            ("  phone\n", Some("phone")),
+            ("\u{1f4f1} <&>\"'", Some("\u{1f4f1} <&>\"'")),
+            (long.as_str(), Some(long.as_str())),
+            ("", None),
+            (" \t", None),
+            ("a\u{0}b", None),
+            ("a\nb", None),
+            ("a\u{85}b", None),
+        ] {
+            let got = CertificateName::parse(text).ok();
+            assert_eq!(got.as_ref().map(CertificateName::as_str), expected);
+        }
+        assert!(CertificateName::parse(&format!("{long}n")).is_err());
+    }
+
+    #[test]
+    fn incarnations_are_short_and_plain() {
+        for (text, valid) in [
+            ("6f1d2c-A", true),
+            ("", false),
+            ("a b", false),
+            ("é", false),
+        ] {
+            assert_eq!(Incarnation::parse(text).is_ok(), valid, "{text:?}");
+        }
+    }
+}

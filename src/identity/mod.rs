@@ -1,0 +1,9 @@
+//! Who: types that exist only if they are valid. No IO, no clock.
+
+pub mod certificate;
+pub mod enrolment;
+pub mod jid;
+
+pub use certificate::{ClientCert, Fingerprint, KeyId, UnixSeconds};
+pub use enrolment::{AccountList, AddedBy, CertificateName, Enrolment, Incarnation, LastUse};
+pub use jid::{BareJid, Host, Jid};

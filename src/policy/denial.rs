@@ -1,0 +1,344 @@
+//! Every "no", and the only place that turns one into a SASL and a stanza error.
+//!
+//! Texts for SASL are read by strangers: they are the same for everything that would tell who exists or what
+//! is enrolled. Texts for stanzas are read by the account's owner and say what to mend.
+
+use crate::identity::certificate::Finding;
+
+/// Why a question was answered with no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// No certificate where one is needed.
+    CertificateMissing,
+    /// The certificate itself is unacceptable, whoever presents it.
+    CertificateUnacceptable {
+        /// What is wrong with it.
+        finding: Finding,
+    },
+    /// An RSA key below `saslcertd_min_rsa_bits`.
+    KeyTooShort,
+    /// After its notAfter.
+    CertificateExpired,
+    /// Before its notBefore.
+    CertificateNotYetValid,
+    /// Valid for longer than `saslcertd_max_validity_days`.
+    ValidityTooLong,
+    /// Not in any list.
+    CertificateUnknown,
+    /// Taken out of the list; to be appended again before it counts.
+    CertificateDisabled,
+    /// The key was revoked for this account.
+    KeyRevoked,
+    /// No address in the certificate, and the host requires one.
+    AddressMissing,
+    /// Addresses, but none of them this account's (or on this host).
+    AddressForeign,
+    /// An authzid that is not UTF-8 or holds a NUL (RFC 4422 A.1).
+    AuthzidMalformed,
+    /// An authzid that is not one of the certificate's addresses.
+    AuthzidInvalid,
+    /// Several identities are possible, and the client named none.
+    AuthzidRequired,
+    /// The account does not exist.
+    AccountMissing,
+    /// The account is disabled.
+    AccountDisabled,
+    /// The stream is not encrypted.
+    StreamNotSecure,
+    /// This session may not add or remove certificates.
+    ManagementForbidden,
+    /// A name that cannot be one.
+    NameInvalid,
+    /// The name stands in the list already.
+    NameTaken,
+    /// The certificate stands in the list already, under another name.
+    AlreadyEnrolled,
+    /// `saslcertd_max_certs` certificates stand in the list.
+    TooManyCertificates,
+    /// No certificate of that name in the list.
+    NameUnknown,
+    /// What was to be a certificate is not base64.
+    NotBase64,
+}
+
+/// A "no" in the words of both worlds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Words {
+    /// Its name in logs and in the protocol.
+    pub code: &'static str,
+    /// SASL failure condition (RFC 6120 6.5).
+    pub sasl: &'static str,
+    /// What a stranger may read beside it.
+    pub sasl_text: &'static str,
+    /// Stanza error type (RFC 6120 8.3.2).
+    pub stanza_type: &'static str,
+    /// Stanza error condition (RFC 6120 8.3.3).
+    pub stanza: &'static str,
+    /// What the account's owner reads beside it.
+    pub stanza_text: String,
+}
+
+impl Denial {
+    /// The words for this "no".
+    ///
+    /// Source: conditions by design for XEP-0178 (invalid-authzid), XEP-0257 (item-not-found), RFC 6120 6.5
+    /// and 8.3.
+    #[must_use]
+    pub fn words(&self) -> Words {
+        let (code, (sasl, sasl_text), (stanza_type, stanza), stanza_text) = match self {
+            Self::CertificateMissing => (
+                "cert-missing",
+                REFUSED,
+                BAD_REQUEST,
+                "There is no certificate in the request",
+            ),
+            Self::CertificateUnacceptable { finding } => {
+                return words(
+                    "cert-unacceptable",
+                    REFUSED,
+                    NOT_ACCEPTABLE,
+                    &capitalised(&finding.to_string()),
+                );
+            }
+            Self::KeyTooShort => (
+                "key-too-short",
+                REFUSED,
+                NOT_ACCEPTABLE,
+                "The certificate's RSA key is too short for this server",
+            ),
+            Self::CertificateExpired => (
+                "cert-expired",
+                ("credentials-expired", "The certificate has expired"),
+                NOT_ACCEPTABLE,
+                "The certificate has expired",
+            ),
+            Self::CertificateNotYetValid => (
+                "cert-not-yet-valid",
+                REFUSED,
+                NOT_ACCEPTABLE,
+                "The certificate is not valid yet; is the clock of the machine that made it right?",
+            ),
+            Self::ValidityTooLong => (
+                "validity-too-long",
+                REFUSED,
+                NOT_ACCEPTABLE,
+                "The certificate is valid for longer than this server allows",
+            ),
+            Self::CertificateUnknown => (
+                "cert-unknown",
+                REFUSED,
+                NOT_FOUND,
+                "The certificate is not in this account's list",
+            ),
+            Self::CertificateDisabled => (
+                "cert-disabled",
+                REFUSED,
+                NOT_ACCEPTABLE,
+                "The certificate was disabled",
+            ),
+            Self::KeyRevoked => (
+                "key-revoked",
+                REFUSED,
+                NOT_ACCEPTABLE,
+                "The certificate's key was revoked for this account; make a new key",
+            ),
+            Self::AddressMissing => (
+                "address-missing",
+                REFUSED,
+                NOT_ACCEPTABLE,
+                "The certificate names no XMPP address (xmppAddr in subjectAltName)",
+            ),
+            Self::AddressForeign => (
+                "address-foreign",
+                REFUSED,
+                NOT_ACCEPTABLE,
+                "The certificate names other XMPP addresses, not this account's",
+            ),
+            Self::AuthzidMalformed => (
+                "authzid-malformed",
+                (
+                    "malformed-request",
+                    "The authorization identity is not readable",
+                ),
+                BAD_REQUEST,
+                "The authorization identity is not readable",
+            ),
+            Self::AuthzidInvalid => (
+                "authzid-invalid",
+                AUTHZID,
+                FORBIDDEN,
+                "The certificate does not allow this address",
+            ),
+            Self::AuthzidRequired => (
+                "authzid-required",
+                AUTHZID,
+                BAD_REQUEST,
+                "The certificate allows several addresses; the client must name one",
+            ),
+            Self::AccountMissing => (
+                "account-missing",
+                REFUSED,
+                NOT_FOUND,
+                "The account does not exist",
+            ),
+            Self::AccountDisabled => (
+                "account-disabled",
+                ("account-disabled", "The account is disabled"),
+                FORBIDDEN,
+                "The account is disabled",
+            ),
+            Self::StreamNotSecure => (
+                "stream-not-secure",
+                ("encryption-required", "The connection is not encrypted"),
+                ("modify", "policy-violation"),
+                "Certificates are managed over an encrypted connection only",
+            ),
+            Self::ManagementForbidden => (
+                "management-forbidden",
+                REFUSED,
+                FORBIDDEN,
+                "This session may not change the list of certificates; log in with your password",
+            ),
+            Self::NameInvalid => (
+                "name-invalid",
+                REFUSED,
+                BAD_REQUEST,
+                "A certificate's name has 1 to 256 bytes and no control characters",
+            ),
+            Self::NameTaken => (
+                "name-taken",
+                REFUSED,
+                CONFLICT,
+                "There is already a certificate of this name",
+            ),
+            Self::AlreadyEnrolled => (
+                "already-enrolled",
+                REFUSED,
+                CONFLICT,
+                "This certificate is already in the list, under another name",
+            ),
+            Self::TooManyCertificates => (
+                "too-many-certificates",
+                REFUSED,
+                ("wait", "resource-constraint"),
+                "The list is full; remove a certificate that is no longer used",
+            ),
+            Self::NameUnknown => (
+                "name-unknown",
+                REFUSED,
+                NOT_FOUND,
+                "There is no certificate of this name",
+            ),
+            Self::NotBase64 => (
+                "not-base64",
+                REFUSED,
+                BAD_REQUEST,
+                "The certificate is not valid base64",
+            ),
+        };
+        words(code, (sasl, sasl_text), (stanza_type, stanza), stanza_text)
+    }
+}
+
+fn words(
+    code: &'static str,
+    (sasl, sasl_text): (&'static str, &'static str),
+    (stanza_type, stanza): (&'static str, &'static str),
+    stanza_text: &str,
+) -> Words {
+    Words {
+        code,
+        sasl,
+        sasl_text,
+        stanza_type,
+        stanza,
+        stanza_text: stanza_text.to_owned(),
+    }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
+}
+
+/// One condition and one text for all that would tell a stranger who exists or what is enrolled.
+const REFUSED: (&str, &str) = ("not-authorized", "This certificate cannot log in here");
+const AUTHZID: (&str, &str) = (
+    "invalid-authzid",
+    "The certificate does not allow this address",
+);
+
+const BAD_REQUEST: (&str, &str) = ("modify", "bad-request");
+const NOT_ACCEPTABLE: (&str, &str) = ("modify", "not-acceptable");
+const CONFLICT: (&str, &str) = ("cancel", "conflict");
+const NOT_FOUND: (&str, &str) = ("cancel", "item-not-found");
+const FORBIDDEN: (&str, &str) = ("auth", "forbidden");
+
+/// One of each, in the order of the documentation's table.
+pub const EVERY_DENIAL: [Denial; 24] = [
+    Denial::CertificateMissing,
+    Denial::CertificateUnacceptable {
+        finding: Finding::NotDer,
+    },
+    Denial::KeyTooShort,
+    Denial::CertificateExpired,
+    Denial::CertificateNotYetValid,
+    Denial::ValidityTooLong,
+    Denial::CertificateUnknown,
+    Denial::CertificateDisabled,
+    Denial::KeyRevoked,
+    Denial::AddressMissing,
+    Denial::AddressForeign,
+    Denial::AuthzidMalformed,
+    Denial::AuthzidInvalid,
+    Denial::AuthzidRequired,
+    Denial::AccountMissing,
+    Denial::AccountDisabled,
+    Denial::StreamNotSecure,
+    Denial::ManagementForbidden,
+    Denial::NameInvalid,
+    Denial::NameTaken,
+    Denial::AlreadyEnrolled,
+    Denial::TooManyCertificates,
+    Denial::NameUnknown,
+    Denial::NotBase64,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranger_cannot_tell_what_is_enrolled_from_who_exists() {
+        let first = Denial::CertificateUnknown.words();
+        for denial in [
+            Denial::CertificateDisabled,
+            Denial::KeyRevoked,
+            Denial::AccountMissing,
+            Denial::AddressForeign,
+            Denial::AddressMissing,
+        ] {
+            let words = denial.words();
+            assert_eq!(
+                (words.sasl, words.sasl_text),
+                (first.sasl, first.sasl_text),
+                "{denial:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_documentation_lists_every_denial() {
+        let doc = include_str!("../../docs/protocol.md");
+        for denial in EVERY_DENIAL {
+            let words = denial.words();
+            let row = format!(
+                "| `{}` | `{}` | {} `{}` |",
+                words.code, words.sasl, words.stanza_type, words.stanza
+            );
+            assert!(doc.contains(&row), "docs/protocol.md lacks the row\n{row}");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! What an admin set for a host: the parameters of all rules, read from the options that Prosody declares.
+//!
+//! Must not know: accounts, certificates.
+
+use serde_json::{Map, Value};
+
+/// The parameters of the rules for one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPolicy {
+    /// `saslcertd_require_address`: refuse certificates without any xmppAddr.
+    pub require_address: bool,
+    /// `saslcertd_manage_with`: which sessions may add and remove certificates.
+    pub manage_with: ManageWith,
+    /// `saslcertd_max_certs`: certificates in one account's list, expired ones not counted.
+    pub max_certs: usize,
+    /// `saslcertd_min_rsa_bits`.
+    pub min_rsa_bits: usize,
+    /// `saslcertd_max_validity_days`: refuse longer-lived certificates at enrolment.
+    pub max_validity_days: Option<i64>,
+}
+
+/// Which sessions may add and remove certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ManageWith {
+    /// All, but those of certificates that were added without that right.
+    Any,
+    /// Only those that logged in with a password.
+    Password,
+}
+
+impl Default for HostPolicy {
+    fn default() -> Self {
+        Self {
+            require_address: true,
+            manage_with: ManageWith::Any,
+            max_certs: 20,
+            min_rsa_bits: 2048,
+            max_validity_days: None,
+        }
+    }
+}
+
+/// What is to be said about one option.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remark {
+    /// The option's name.
+    pub option: String,
+    /// A sentence that names the option, its value, and what it may be.
+    pub message: String,
+}
+
+/// Options as read: the policy, and what was found on the way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Declared {
+    /// The parameters; those in error have their defaults.
+    pub policy: HostPolicy,
+    /// Any of these, and the host gets no EXTERNAL.
+    pub errors: Vec<Remark>,
+    /// The host works all the same.
+    pub warnings: Vec<Remark>,
+}
+
+impl HostPolicy {
+    /// Reads the `saslcertd_*` options of one host.
+    ///
+    /// Shape: names with the prefix, values as Prosody's configuration has them.
+    /// Errors: all of them, in [`Declared::errors`]; never only the first.
+    #[must_use]
+    pub fn from_options(options: &Map<String, Value>) -> Declared {
+        let mut reader = Reader::default();
+        for (name, value) in options {
+            reader.read(name, value);
+        }
+        reader.declared
+    }
+}
+
+#[derive(Default)]
+struct Reader {
+    declared: Declared,
+}
+
+impl Reader {
+    fn read(&mut self, name: &str, value: &Value) {
+        let policy = &mut self.declared.policy;
+        match name {
+            "saslcertd_trust" => match value.as_str() {
+                Some("enrolled") => {}
+                Some("ca" | "enrolled_and_ca" | "enrolled_or_ca") => {
+                    self.error(name, value, "this version knows only \"enrolled\"");
+                }
+                _ => self.error(name, value, "must be \"enrolled\""),
+            },
+            "saslcertd_require_address" => match value.as_bool() {
+                Some(required) => policy.require_address = required,
+                None => self.error(name, value, "must be true or false"),
+            },
+            "saslcertd_manage_with" => match value.as_str() {
+                Some("any") => policy.manage_with = ManageWith::Any,
+                Some("password") => policy.manage_with = ManageWith::Password,
+                _ => self.error(name, value, "must be \"any\" or \"password\""),
+            },
+            "saslcertd_max_certs" => match whole(value).filter(|n| *n >= 1) {
+                Some(max) => policy.max_certs = usize::try_from(max).unwrap_or(usize::MAX),
+                None => self.error(name, value, "must be a whole number from 1"),
+            },
+            "saslcertd_min_rsa_bits" => match whole(value).filter(|n| (2048..=16384).contains(n)) {
+                Some(bits) => policy.min_rsa_bits = usize::try_from(bits).unwrap_or(usize::MAX),
+                None => self.error(name, value, "must be a whole number from 2048 to 16384"),
+            },
+            "saslcertd_max_validity_days" => {
+                match whole(value).filter(|n| (1..=3_652_500).contains(n)) {
+                    Some(days) => policy.max_validity_days = Some(days),
+                    None => self.error(name, value, "must be a whole number of days from 1"),
+                }
+            }
+            // Ignoring these would let in what the admin wants kept out.
+            "saslcertd_ca_file" | "saslcertd_crl_file" | "saslcertd_crl_expired" => {
+                self.error(
+                    name,
+                    value,
+                    "this version knows no certificate authorities; remove it",
+                );
+            }
+            "saslcertd_expiry_notice_days"
+            | "saslcertd_scram_iterations"
+            | "saslcertd_guess_delay_max" => {
+                self.warn(name, "has no effect in this version");
+            }
+            "saslcertd_socket" | "saslcertd_timeout" | "saslcertd_manage_tls" => {
+                self.warn(
+                    name,
+                    "is read from the global section only; it has no effect in a host",
+                );
+            }
+            _ => self.warn(name, &unknown(name)),
+        }
+    }
+
+    fn error(&mut self, name: &str, value: &Value, problem: &str) {
+        let shown: String = value.to_string().chars().take(80).collect();
+        self.declared.errors.push(Remark {
+            option: name.to_owned(),
+            message: format!("{name} = {shown}: {problem}"),
+        });
+    }
+
+    fn warn(&mut self, name: &str, problem: &str) {
+        self.declared.warnings.push(Remark {
+            option: name.to_owned(),
+            message: format!("{name} {problem}"),
+        });
+    }
+}
+
+/// Lua has one number type on some versions, so 20 may arrive as 20.0.
+fn whole(value: &Value) -> Option<i64> {
+    #[allow(clippy::cast_possible_truncation)]
+    // Truncation is excluded: the fraction is zero and the range that of exact integers.
+    let from_float = |n: f64| (n.fract() == 0.0 && n.abs() < 9e15).then_some(n as i64);
+    value
+        .as_i64()
+        .or_else(|| value.as_f64().and_then(from_float))
+}
+
+fn unknown(name: &str) -> String {
+    let similar = OPTIONS
+        .iter()
+        .filter(|option| shared_prefix(option, name) > "saslcertd_".len())
+        .max_by_key(|option| shared_prefix(option, name));
+    match similar {
+        Some(option) => format!("is not an option; is {option} meant?"),
+        None => format!("is not an option; the options are {}", OPTIONS.join(", ")),
+    }
+}
+
+fn shared_prefix(a: &str, b: &str) -> usize {
+    a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count()
+}
+
+/// Every option that a host may set.
+pub const OPTIONS: [&str; 12] = [
+    "saslcertd_trust",
+    "saslcertd_ca_file",
+    "saslcertd_crl_file",
+    "saslcertd_crl_expired",
+    "saslcertd_require_address",
+    "saslcertd_manage_with",
+    "saslcertd_max_certs",
+    "saslcertd_min_rsa_bits",
+    "saslcertd_max_validity_days",
+    "saslcertd_expiry_notice_days",
+    "saslcertd_scram_iterations",
+    "saslcertd_guess_delay_max",
+];
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use super::*;
+    use serde_json::json;
+
+    fn declared(options: &Value) -> Declared {
+        HostPolicy::from_options(options.as_object().unwrap())
+    }
+
+    #[test]
+    fn options_are_read() {
+        let declared = declared(&json!({
+            "saslcertd_trust": "enrolled",
+            "saslcertd_require_address": false,
+            "saslcertd_manage_with": "password",
+            "saslcertd_max_certs": 5.0,
+            "saslcertd_min_rsa_bits": 3072,
+            "saslcertd_max_validity_days": 400,
+        }));
+        assert_eq!(declared.errors, []);
+        assert_eq!(declared.warnings, []);
+        assert_eq!(
+            declared.policy,
+            HostPolicy {
+                require_address: false,
+                manage_with: ManageWith::Password,
+                max_certs: 5,
+                min_rsa_bits: 3072,
+                max_validity_days: Some(400),
+            }
+        );
+    }
+
+    #[test]
+    fn every_wrong_option_is_named_with_what_it_may_be() {
+        for (name, value) in [
+            ("saslcertd_trust", json!("everyone")),
+            ("saslcertd_trust", json!("ca")),
+            ("saslcertd_require_address", json!("yes")),
+            ("saslcertd_manage_with", json!(["any"])),
+            ("saslcertd_max_certs", json!(0)),
+            ("saslcertd_max_certs", json!(2.5)),
+            ("saslcertd_min_rsa_bits", json!(1024)),
+            ("saslcertd_max_validity_days", json!(-1)),
+            ("saslcertd_ca_file", json!("ca.pem")),
+        ] {
+            let declared = declared(&json!({ name: value }));
+            assert_eq!(declared.errors.len(), 1, "{name}");
+            assert_eq!(declared.errors[0].option, name);
+            assert!(declared.errors[0].message.contains(name));
+        }
+        let both = declared(&json!({"saslcertd_trust": 1, "saslcertd_max_certs": "x"}));
+        assert_eq!(both.errors.len(), 2);
+    }
+
+    #[test]
+    fn an_unknown_option_is_a_warning_that_suggests_the_right_one() {
+        let declared = declared(&json!({"saslcertd_max_cert": 3}));
+        assert_eq!(declared.errors, []);
+        assert!(declared.warnings[0].message.contains("saslcertd_max_certs"));
+    }
+}

@@ -1,0 +1,584 @@
+//! May this certificate log in, and as whom: the rules for offering EXTERNAL and for a login with it.
+//!
+//! Must not know: where the facts come from.
+
+use crate::identity::{BareJid, ClientCert, Enrolment, Host, Incarnation, Jid, KeyId, UnixSeconds};
+
+use super::denial::Denial;
+use super::host::HostPolicy;
+use crate::identity::certificate::Key;
+
+/// What an offer and a login are decided from.
+#[derive(Clone, Debug)]
+pub struct CertificateFacts<'a> {
+    /// The host that the client connected to.
+    pub host: &'a Host,
+    /// The certificate that it proved in TLS.
+    pub cert: &'a ClientCert,
+    /// Every record on this host with this fingerprint, any account, any incarnation, any order.
+    pub enrolments: &'a [Enrolment],
+    /// Accounts of this host that this certificate names or that enrolled it, and for which its key is
+    /// revoked; with the incarnation that it was revoked for.
+    pub revoked_for: &'a [(BareJid, Incarnation)],
+    /// Accounts for which this certificate was disabled.
+    pub disabled_for: &'a [BareJid],
+}
+
+/// What Prosody knows of an account that the certificate may belong to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountFact {
+    /// Which.
+    pub account: BareJid,
+    /// Does it exist?
+    pub exists: bool,
+    /// Is it enabled?
+    pub enabled: bool,
+    /// Which account of that name; `None` before its first certificate.
+    pub incarnation: Option<Incarnation>,
+}
+
+/// Who is logged in, and what the session is bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login<'a> {
+    /// The record that admits it.
+    pub enrolment: &'a Enrolment,
+    /// The resource that the session must be bound to; `None` leaves it to the client.
+    pub resource: Option<String>,
+}
+
+/// The records by which this certificate could log in; none empty.
+///
+/// Whether their accounts exist and are enabled is for the asker to find out.
+///
+/// Units: `now` and the validity are seconds since the epoch, both ends included.
+/// Errors: why EXTERNAL is not to be offered.
+/// Source: RFC 6120 6.3.4 and XEP-0178 1.0 (offer only what can succeed).
+pub fn offer<'a>(
+    facts: &CertificateFacts<'a>,
+    policy: &HostPolicy,
+    now: UnixSeconds,
+) -> Result<Vec<&'a Enrolment>, Denial> {
+    require_acceptable(facts.cert, policy)?;
+    require_validity(facts.cert, now)?;
+    let candidates: Vec<&Enrolment> = facts
+        .enrolments
+        .iter()
+        .filter(|enrolment| !is_revoked(facts, enrolment))
+        .filter(|enrolment| may_stand_for(facts, policy, &enrolment.account))
+        .collect();
+    if candidates.is_empty() {
+        return Err(why_not_enrolled(facts, policy));
+    }
+    Ok(candidates)
+}
+
+/// Decides a SASL EXTERNAL login.
+///
+/// With an authzid, it must be one of the certificate's addresses. Without, the certificate must
+/// name exactly one account on the host; if it names none, exactly one account must have enrolled it.
+///
+/// Shape: `accounts` holds what is known of each candidate; one that is missing does not exist.
+/// Units: `now` and the validity are seconds since the epoch, both ends included.
+/// Errors: the first refusal in the order of the checks below.
+/// Source: XEP-0178 (client-to-server); XEP-0257 (SASL EXTERNAL); RFC 4422 A.
+pub fn login<'a>(
+    facts: &CertificateFacts<'a>,
+    authzid: Option<&[u8]>,
+    accounts: &[AccountFact],
+    policy: &HostPolicy,
+    now: UnixSeconds,
+) -> Result<Login<'a>, Denial> {
+    require_acceptable(facts.cert, policy)?;
+    require_validity(facts.cert, now)?;
+    let candidates = offer(facts, policy, now)?;
+    let authzid = parse_authzid(authzid)?;
+    let (account, resource) = identity(facts, authzid.as_ref(), &candidates)?;
+    // The record must be the account's own: a certificate that names two accounts admits only those who
+    // enrolled it themselves.
+    let known = accounts.iter().find(|fact| fact.account == account);
+    let enrolment = candidates
+        .into_iter()
+        .filter(|enrolment| enrolment.account == account)
+        .find(|enrolment| {
+            known.is_some_and(|fact| fact.incarnation.as_ref() == Some(&enrolment.incarnation))
+        });
+    match (known, enrolment) {
+        (Some(fact), Some(_)) if !fact.exists => Err(Denial::AccountMissing),
+        (Some(fact), Some(_)) if !fact.enabled => Err(Denial::AccountDisabled),
+        (Some(_), Some(enrolment)) => Ok(Login {
+            enrolment,
+            resource,
+        }),
+        (Some(_), None) => Err(Denial::CertificateUnknown),
+        (None, _) => Err(Denial::AccountMissing),
+    }
+}
+
+/// Is the certificate's key long enough?
+pub fn require_acceptable(cert: &ClientCert, policy: &HostPolicy) -> Result<(), Denial> {
+    match cert.key {
+        Key::Rsa { bits } if bits < policy.min_rsa_bits => Err(Denial::KeyTooShort),
+        Key::Rsa { .. } | Key::Curve => Ok(()),
+    }
+}
+
+/// Is `now` within the certificate's validity? A machine whose clock is up to 5 minutes ahead may have made it.
+pub fn require_validity(cert: &ClientCert, now: UnixSeconds) -> Result<(), Denial> {
+    if now > cert.not_after {
+        return Err(Denial::CertificateExpired);
+    }
+    if now.plus(NOT_BEFORE_LEEWAY_SECONDS) < cert.not_before {
+        return Err(Denial::CertificateNotYetValid);
+    }
+    Ok(())
+}
+
+/// Could `account` be meant by this certificate? It names it; or it names nobody at all, and the host allows that.
+fn may_stand_for(facts: &CertificateFacts<'_>, policy: &HostPolicy, account: &BareJid) -> bool {
+    if facts.cert.addresses.is_empty() {
+        return !policy.require_address;
+    }
+    names(facts.cert, account)
+}
+
+/// Does the certificate carry an address of `account`?
+#[must_use]
+pub fn names(cert: &ClientCert, account: &BareJid) -> bool {
+    let mut addresses = cert.addresses.iter();
+    addresses.any(|address| address.account().as_ref() == Some(account))
+}
+
+fn is_revoked(facts: &CertificateFacts<'_>, enrolment: &Enrolment) -> bool {
+    facts.revoked_for.iter().any(|(account, incarnation)| {
+        *account == enrolment.account && *incarnation == enrolment.incarnation
+    })
+}
+
+fn why_not_enrolled(facts: &CertificateFacts<'_>, policy: &HostPolicy) -> Denial {
+    if facts.cert.addresses.is_empty() && policy.require_address {
+        Denial::AddressMissing
+    } else if !facts.revoked_for.is_empty() {
+        Denial::KeyRevoked
+    } else if !facts.disabled_for.is_empty() {
+        Denial::CertificateDisabled
+    } else if facts.enrolments.is_empty() {
+        Denial::CertificateUnknown
+    } else {
+        Denial::AddressForeign
+    }
+}
+
+fn parse_authzid(authzid: Option<&[u8]>) -> Result<Option<Jid>, Denial> {
+    let bytes = match authzid {
+        None | Some([]) => return Ok(None),
+        Some(bytes) => bytes,
+    };
+    if bytes.contains(&0) {
+        return Err(Denial::AuthzidMalformed);
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| Denial::AuthzidMalformed)?;
+    Jid::parse(text)
+        .map(Some)
+        .map_err(|_| Denial::AuthzidInvalid)
+}
+
+/// Which account is meant, and which resource its session is bound to.
+fn identity(
+    facts: &CertificateFacts<'_>,
+    authzid: Option<&Jid>,
+    candidates: &[&Enrolment],
+) -> Result<(BareJid, Option<String>), Denial> {
+    if let Some(authzid) = authzid {
+        let account = authzid.account().ok_or(Denial::AuthzidInvalid)?;
+        if account.host() != facts.host {
+            return Err(Denial::AuthzidInvalid);
+        }
+        if facts.cert.addresses.is_empty() {
+            // Nobody is named, so only the lists say whose it is.
+            let holds = candidates.iter().any(|held| held.account == account);
+            return if holds {
+                Ok((account, None))
+            } else {
+                Err(Denial::AuthzidInvalid)
+            };
+        }
+        let resource = resource_for(facts.cert, &account, authzid.resource())?;
+        return Ok((account, resource));
+    }
+    let mut accounts: Vec<BareJid> = if facts.cert.addresses.is_empty() {
+        candidates.iter().map(|held| held.account.clone()).collect()
+    } else {
+        // Enrolled or not: which identity is meant must not depend on what else happens to be enrolled.
+        let addresses = facts.cert.addresses.iter();
+        addresses
+            .filter_map(Jid::account)
+            .filter(|account| account.host() == facts.host)
+            .collect()
+    };
+    accounts.sort();
+    accounts.dedup();
+    let mut accounts = accounts.into_iter();
+    match (accounts.next(), accounts.next()) {
+        (None, _) => Err(Denial::AddressForeign),
+        (Some(account), None) => {
+            let resource = if facts.cert.addresses.is_empty() {
+                None
+            } else {
+                resource_for(facts.cert, &account, None)?
+            };
+            Ok((account, resource))
+        }
+        (Some(_), Some(_)) => Err(Denial::AuthzidRequired),
+    }
+}
+
+/// The resource that a session of `account` is bound to, when it asked for `wanted` (or for none).
+///
+/// Source: XEP-0257, "full JID"; the table in the tests is the rule.
+fn resource_for(
+    cert: &ClientCert,
+    account: &BareJid,
+    wanted: Option<&str>,
+) -> Result<Option<String>, Denial> {
+    let own = |address: &&Jid| address.account().as_ref() == Some(account);
+    let addresses: Vec<&Jid> = cert.addresses.iter().filter(own).collect();
+    let is_bare = addresses.iter().any(|address| address.resource().is_none());
+    let mut resources = addresses.iter().filter_map(|address| address.resource());
+    if let Some(wanted) = wanted {
+        if resources.any(|resource| resource == wanted) {
+            return Ok(Some(wanted.to_owned()));
+        }
+        return if is_bare {
+            Ok(None)
+        } else {
+            Err(Denial::AuthzidInvalid)
+        };
+    }
+    if is_bare {
+        return Ok(None);
+    }
+    match (resources.next(), resources.next()) {
+        (None, _) => Err(Denial::AuthzidInvalid),
+        (Some(resource), None) => Ok(Some(resource.to_owned())),
+        (Some(_), Some(_)) => Err(Denial::AuthzidRequired),
+    }
+}
+
+/// Does the key stand among `revoked`, for this incarnation?
+#[must_use]
+pub fn is_key_revoked(
+    revoked: &[(KeyId, Incarnation)],
+    key_id: KeyId,
+    incarnation: &Incarnation,
+) -> bool {
+    revoked
+        .iter()
+        .any(|(key, of)| *key == key_id && of == incarnation)
+}
+
+/// How far notBefore may lie ahead, at enrolment and at login. There is no leeway for notAfter.
+pub const NOT_BEFORE_LEEWAY_SECONDS: i64 = 300;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::policy::fixtures::{NOW, account, cert_naming, enrolled, host, incarnation};
+
+    fn fact(jid: &str) -> AccountFact {
+        AccountFact {
+            account: account(jid),
+            exists: true,
+            enabled: true,
+            incarnation: Some(incarnation("one")),
+        }
+    }
+
+    fn try_login(
+        addresses: &[&str],
+        enrolled_by: &[&str],
+        authzid: Option<&[u8]>,
+        policy: &HostPolicy,
+    ) -> Result<String, Denial> {
+        let cert = cert_naming(addresses);
+        let host = host("a.lit");
+        let enrolments: Vec<Enrolment> =
+            enrolled_by.iter().map(|jid| enrolled(&cert, jid)).collect();
+        let facts = CertificateFacts {
+            host: &host,
+            cert: &cert,
+            enrolments: &enrolments,
+            revoked_for: &[],
+            disabled_for: &[],
+        };
+        let accounts = [fact("h@a.lit"), fact("g@a.lit")];
+        login(&facts, authzid, &accounts, policy, NOW).map(|login| {
+            let account = &login.enrolment.account;
+            match login.resource {
+                Some(resource) => format!("{account}/{resource}"),
+                None => account.to_string(),
+            }
+        })
+    }
+
+    #[test]
+    fn the_identity_follows_from_the_addresses_and_the_authzid() {
+        use Denial::{AddressForeign, AuthzidInvalid, AuthzidMalformed, AuthzidRequired};
+        let long = "h".repeat(10_000);
+        let one = ["h@a.lit"].as_slice();
+        let two = ["h@a.lit", "g@a.lit"].as_slice();
+        let full = ["h@a.lit/x"].as_slice();
+        let fulls = ["h@a.lit/x", "h@a.lit/y"].as_slice();
+        let both = ["h@a.lit", "h@a.lit/x"].as_slice();
+        let local = ["h@b.lit", "h@a.lit", "g@c.lit"].as_slice();
+        for (addresses, authzid, expected) in [
+            (one, "", Ok("h@a.lit")),
+            (one, "h@a.lit", Ok("h@a.lit")),
+            (one, "H@A.Lit", Ok("h@a.lit")),
+            (one, "h@a.lit.", Ok("h@a.lit")),
+            (one, "h@a.lit/any", Ok("h@a.lit")),
+            (one, "g@a.lit", Err(AuthzidInvalid)),
+            (one, "h@b.lit", Err(AuthzidInvalid)),
+            (one, "a.lit", Err(AuthzidInvalid)),
+            (one, "h", Err(AuthzidInvalid)),
+            (one, "h@", Err(AuthzidInvalid)),
+            (one, "h@a.lit/", Err(AuthzidInvalid)),
+            (one, "h@a.lit\0", Err(AuthzidMalformed)),
+            (one, long.as_str(), Err(AuthzidInvalid)),
+            (two, "", Err(AuthzidRequired)),
+            (two, "h@a.lit", Ok("h@a.lit")),
+            (two, "g@a.lit", Ok("g@a.lit")),
+            (two, "f@a.lit", Err(AuthzidInvalid)),
+            (full, "", Ok("h@a.lit/x")),
+            (full, "h@a.lit", Ok("h@a.lit/x")),
+            (full, "h@a.lit/x", Ok("h@a.lit/x")),
+            (full, "h@a.lit/X", Err(AuthzidInvalid)),
+            (full, "h@a.lit/y", Err(AuthzidInvalid)),
+            (fulls, "", Err(AuthzidRequired)),
+            (fulls, "h@a.lit", Err(AuthzidRequired)),
+            (fulls, "h@a.lit/y", Ok("h@a.lit/y")),
+            (fulls, "h@a.lit/z", Err(AuthzidInvalid)),
+            (both, "", Ok("h@a.lit")),
+            (both, "h@a.lit", Ok("h@a.lit")),
+            (both, "h@a.lit/x", Ok("h@a.lit/x")),
+            (both, "h@a.lit/z", Ok("h@a.lit")),
+            (local, "", Ok("h@a.lit")),
+            (local, "h@a.lit", Ok("h@a.lit")),
+            (local, "h@b.lit", Err(AuthzidInvalid)),
+            (&["h@b.lit"], "", Err(AddressForeign)),
+            (&["a.lit"], "", Err(AddressForeign)),
+        ] {
+            let policy = HostPolicy::default();
+            let got = try_login(
+                addresses,
+                &["h@a.lit", "g@a.lit"],
+                Some(authzid.as_bytes()),
+                &policy,
+            );
+            let shown: String = authzid.chars().take(20).collect();
+            assert_eq!(got, expected.map(str::to_owned), "{addresses:?} {shown:?}");
+        }
+    }
+
+    #[test]
+    fn an_absent_and_an_empty_authzid_are_the_same() {
+        let policy = HostPolicy::default();
+        for authzid in [None, Some(&b""[..])] {
+            let got = try_login(&["h@a.lit"], &["h@a.lit"], authzid, &policy);
+            assert_eq!(got.as_deref(), Ok("h@a.lit"));
+        }
+    }
+
+    #[test]
+    fn an_authzid_that_is_not_utf8_is_malformed() {
+        let policy = HostPolicy::default();
+        let got = try_login(&["h@a.lit"], &["h@a.lit"], Some(b"h\xff@a.lit"), &policy);
+        assert_eq!(got, Err(Denial::AuthzidMalformed));
+    }
+
+    #[test]
+    fn only_the_account_that_enrolled_it_logs_in_with_a_certificate() {
+        let policy = HostPolicy::default();
+        for (enrolled_by, authzid, expected) in [
+            (&["h@a.lit"][..], "g@a.lit", Err(Denial::CertificateUnknown)),
+            (&["h@a.lit"], "h@a.lit", Ok("h@a.lit")),
+            (&[], "h@a.lit", Err(Denial::CertificateUnknown)),
+        ] {
+            let got = try_login(
+                &["h@a.lit", "g@a.lit"],
+                enrolled_by,
+                Some(authzid.as_bytes()),
+                &policy,
+            );
+            assert_eq!(got, expected.map(str::to_owned), "{enrolled_by:?}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_without_addresses_belongs_to_whoever_enrolled_it() {
+        let waived = HostPolicy {
+            require_address: false,
+            ..HostPolicy::default()
+        };
+        for (enrolled_by, authzid, expected) in [
+            (&["h@a.lit"][..], "", Ok("h@a.lit")),
+            (&["h@a.lit"], "h@a.lit", Ok("h@a.lit")),
+            (&["h@a.lit"], "g@a.lit", Err(Denial::AuthzidInvalid)),
+            (&["h@a.lit", "g@a.lit"], "", Err(Denial::AuthzidRequired)),
+            (&["h@a.lit", "g@a.lit"], "g@a.lit", Ok("g@a.lit")),
+            (&[], "h@a.lit", Err(Denial::CertificateUnknown)),
+        ] {
+            let got = try_login(&[], enrolled_by, Some(authzid.as_bytes()), &waived);
+            assert_eq!(
+                got,
+                expected.map(str::to_owned),
+                "{enrolled_by:?} {authzid}"
+            );
+        }
+        let strict = HostPolicy::default();
+        let got = try_login(&[], &["h@a.lit"], None, &strict);
+        assert_eq!(got, Err(Denial::AddressMissing));
+        // Waived is the absence of addresses only: one that names somebody else names somebody else.
+        let got = try_login(&["x@a.lit"], &["h@a.lit"], None, &waived);
+        assert_eq!(got, Err(Denial::AddressForeign));
+    }
+
+    #[test]
+    fn validity_and_standing_are_checked_before_anything_is_offered() {
+        let host = host("a.lit");
+        let cert = cert_naming(&["h@a.lit"]);
+        let enrolments = [enrolled(&cert, "h@a.lit")];
+        let policy = HostPolicy::default();
+        let revoked = [(account("h@a.lit"), incarnation("one"))];
+        let revoked_before = [(account("h@a.lit"), incarnation("zero"))];
+        let disabled = [account("h@a.lit")];
+        let facts = CertificateFacts {
+            host: &host,
+            cert: &cert,
+            enrolments: &enrolments,
+            revoked_for: &[],
+            disabled_for: &[],
+        };
+        let not_enrolled = CertificateFacts {
+            enrolments: &[],
+            ..facts.clone()
+        };
+        let end = cert.not_after;
+        let start = cert.not_before;
+        for (name, facts, now, expected) in [
+            ("fine", facts.clone(), NOW, None),
+            ("last second", facts.clone(), end, None),
+            (
+                "over",
+                facts.clone(),
+                end.plus(1),
+                Some(Denial::CertificateExpired),
+            ),
+            ("five minutes early", facts.clone(), start.plus(-300), None),
+            (
+                "earlier",
+                facts.clone(),
+                start.plus(-301),
+                Some(Denial::CertificateNotYetValid),
+            ),
+            (
+                "unknown",
+                not_enrolled.clone(),
+                NOW,
+                Some(Denial::CertificateUnknown),
+            ),
+            (
+                "revoked",
+                CertificateFacts {
+                    revoked_for: &revoked,
+                    ..facts.clone()
+                },
+                NOW,
+                Some(Denial::KeyRevoked),
+            ),
+            (
+                "revoked for an earlier account of the name",
+                CertificateFacts {
+                    revoked_for: &revoked_before,
+                    ..facts.clone()
+                },
+                NOW,
+                None,
+            ),
+            (
+                "disabled",
+                CertificateFacts {
+                    disabled_for: &disabled,
+                    ..not_enrolled
+                },
+                NOW,
+                Some(Denial::CertificateDisabled),
+            ),
+        ] {
+            assert_eq!(offer(&facts, &policy, now).err(), expected, "offer: {name}");
+            let accounts = [fact("h@a.lit")];
+            let got = login(&facts, None, &accounts, &policy, now).err();
+            assert_eq!(got, expected, "login: {name}");
+        }
+    }
+
+    #[test]
+    fn the_account_must_exist_be_enabled_and_be_the_one_that_enrolled() {
+        let host = host("a.lit");
+        let cert = cert_naming(&["h@a.lit"]);
+        let enrolments = [enrolled(&cert, "h@a.lit")];
+        let facts = CertificateFacts {
+            host: &host,
+            cert: &cert,
+            enrolments: &enrolments,
+            revoked_for: &[],
+            disabled_for: &[],
+        };
+        let fine = fact("h@a.lit");
+        for (accounts, expected) in [
+            (vec![fine.clone()], None),
+            (vec![], Some(Denial::AccountMissing)),
+            (
+                vec![AccountFact {
+                    exists: false,
+                    ..fine.clone()
+                }],
+                Some(Denial::AccountMissing),
+            ),
+            (
+                vec![AccountFact {
+                    enabled: false,
+                    ..fine.clone()
+                }],
+                Some(Denial::AccountDisabled),
+            ),
+            (
+                vec![AccountFact {
+                    incarnation: None,
+                    ..fine.clone()
+                }],
+                Some(Denial::CertificateUnknown),
+            ),
+            (
+                vec![AccountFact {
+                    incarnation: Some(incarnation("two")),
+                    ..fine
+                }],
+                Some(Denial::CertificateUnknown),
+            ),
+        ] {
+            let got = login(&facts, None, &accounts, &HostPolicy::default(), NOW);
+            assert_eq!(got.err(), expected, "{accounts:?}");
+        }
+    }
+
+    #[test]
+    fn a_short_rsa_key_is_refused() {
+        let mut cert = cert_naming(&["h@a.lit"]);
+        for (bits, expected) in [(2047, Err(Denial::KeyTooShort)), (2048, Ok(()))] {
+            cert.key = Key::Rsa { bits };
+            assert_eq!(require_acceptable(&cert, &HostPolicy::default()), expected);
+        }
+    }
+}

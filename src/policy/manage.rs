@@ -1,0 +1,716 @@
+//! An account's own list of certificates: the rules for append, list, disable and revoke.
+//!
+//! Must not know: how the list is stored, who tells the other sessions.
+
+use crate::identity::{
+    AccountList, AddedBy, BareJid, CertificateName, ClientCert, Enrolment, Fingerprint,
+    Incarnation, Jid, UnixSeconds,
+};
+
+use super::denial::Denial;
+use super::host::{HostPolicy, ManageWith};
+use super::login::{is_key_revoked, names, require_acceptable, require_validity};
+
+/// The session that asks, as far as the rules go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// Its stream is encrypted.
+    pub secure: bool,
+    /// How it logged in.
+    pub by: LoggedInBy,
+    /// Its full JID.
+    pub jid: Option<Jid>,
+}
+
+/// How the asking session logged in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoggedInBy {
+    /// With a password, or by anything else that is not EXTERNAL.
+    Password,
+    /// With this certificate.
+    Certificate {
+        /// Its fingerprint.
+        fingerprint: Fingerprint,
+    },
+    /// Not a session: the machine's administrator.
+    Admin,
+}
+
+/// Which account of the name is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The one with this incarnation; `None`: it has none yet, so it has no certificates.
+    Of(Option<Incarnation>),
+    /// All that ever had the name; an administrator's view.
+    Every,
+}
+
+/// What a user wants to append.
+#[derive(Clone, Debug)]
+pub struct Appending<'a> {
+    /// To whose list.
+    pub account: &'a BareJid,
+    /// Which account of that name.
+    pub incarnation: &'a Incarnation,
+    /// By which session.
+    pub asker: &'a Asker,
+    /// Under which name, as it came.
+    pub name: &'a str,
+    /// The certificate.
+    pub cert: &'a ClientCert,
+    /// May its sessions add and remove certificates?
+    pub may_manage: bool,
+}
+
+/// What an append writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The new record.
+    pub enrolment: Enrolment,
+    /// Records that leave with it: those of an earlier account that stand in its way, and old expired ones.
+    pub leaving: Vec<Enrolment>,
+}
+
+/// Decides an append.
+///
+/// Units: `now` is seconds since the epoch.
+/// Errors: the first refusal in the order of the checks below.
+/// Source: XEP-0257, "Adding an X.509 Certificate"; limits are our own profile (docs/protocol.md).
+pub fn append(
+    wish: &Appending<'_>,
+    list: &AccountList,
+    policy: &HostPolicy,
+    now: UnixSeconds,
+) -> Result<Appended, Denial> {
+    let scope = Scope::Of(Some(wish.incarnation.clone()));
+    let own = in_scope(&list.enrolments, &scope);
+    require_management(wish.asker, &own, policy)?;
+    let name = CertificateName::parse(wish.name).map_err(|_| Denial::NameInvalid)?;
+    require_acceptable(wish.cert, policy)?;
+    require_validity(wish.cert, now)?;
+    require_lifetime(wish.cert, policy)?;
+    require_address(wish.cert, wish.account, policy)?;
+    if is_key_revoked(&list.revoked_keys, wish.cert.key_id, wish.incarnation) {
+        return Err(Denial::KeyRevoked);
+    }
+    let (leaving, staying): (Vec<&Enrolment>, Vec<&Enrolment>) =
+        own.into_iter().partition(|held| is_stale(held, now));
+    if staying.iter().any(|held| held.name == name) {
+        return Err(Denial::NameTaken);
+    }
+    let fingerprint = wish.cert.fingerprint;
+    if staying.iter().any(|held| held.fingerprint == fingerprint) {
+        return Err(Denial::AlreadyEnrolled);
+    }
+    if staying.iter().filter(|held| !is_expired(held, now)).count() >= policy.max_certs {
+        return Err(Denial::TooManyCertificates);
+    }
+    let in_the_way = list.enrolments.iter().filter(|held| {
+        held.incarnation != *wish.incarnation
+            && (held.name == name || held.fingerprint == fingerprint)
+    });
+    let highest = list.enrolments.iter().map(|held| held.order).max();
+    Ok(Appended {
+        leaving: leaving.into_iter().chain(in_the_way).cloned().collect(),
+        enrolment: Enrolment {
+            account: wish.account.clone(),
+            incarnation: wish.incarnation.clone(),
+            name,
+            der: wish.cert.der.clone(),
+            fingerprint,
+            key_id: wish.cert.key_id,
+            addresses: wish.cert.addresses.clone(),
+            not_before: wish.cert.not_before,
+            not_after: wish.cert.not_after,
+            may_manage: wish.may_manage,
+            order: highest.map_or(1, |order| order.saturating_add(1)),
+            added_at: now,
+            added_by: AddedBy {
+                certificate: match wish.asker.by {
+                    LoggedInBy::Certificate { fingerprint } => Some(fingerprint),
+                    LoggedInBy::Password | LoggedInBy::Admin => None,
+                },
+                jid: wish.asker.jid.clone(),
+            },
+            last_use: None,
+        },
+    })
+}
+
+/// What the user of a fresh certificate should know although it was accepted.
+#[must_use]
+pub fn warnings(cert: &ClientCert) -> Vec<&'static str> {
+    let mut warnings = Vec::new();
+    if !cert.names_address_for_clients {
+        warnings.push(
+            "The certificate has no rfc822Name and no address as common name; Conversations will not find \
+             its address in it",
+        );
+    }
+    if cert.claims_authority {
+        warnings.push(
+            "The certificate claims to be a certificate authority (basicConstraints CA:TRUE), which a \
+             client's should not",
+        );
+    }
+    warnings
+}
+
+/// The account's list, in the order of addition.
+///
+/// Errors: the stream is not encrypted. A session that may not manage may still look (XEP-0257, "optional").
+pub fn list<'a>(
+    asker: &Asker,
+    scope: &Scope,
+    list: &'a AccountList,
+) -> Result<Vec<&'a Enrolment>, Denial> {
+    require_secure(asker)?;
+    let mut own = in_scope(&list.enrolments, scope);
+    own.sort_by_key(|held| held.order);
+    Ok(own)
+}
+
+/// The record of that name, to be removed; its fingerprint is refused until it is appended again.
+///
+/// Source: XEP-0257, "Disabling a Certificate".
+pub fn disable<'a>(
+    asker: &Asker,
+    scope: &Scope,
+    name: &str,
+    list: &'a AccountList,
+    policy: &HostPolicy,
+) -> Result<Vec<&'a Enrolment>, Denial> {
+    let own = in_scope(&list.enrolments, scope);
+    require_management(asker, &own, policy)?;
+    let named = named(&own, name);
+    if named.is_empty() {
+        return Err(Denial::NameUnknown);
+    }
+    Ok(named)
+}
+
+/// The records that go when the certificate of that name is revoked: all with its key, itself first.
+///
+/// Source: XEP-0257, "Revoking a Certificate"; the key and not the certificate is revoked, since whoever holds
+/// a stolen key can make new certificates with it.
+pub fn revoke<'a>(
+    asker: &Asker,
+    scope: &Scope,
+    name: &str,
+    list: &'a AccountList,
+    policy: &HostPolicy,
+) -> Result<Vec<&'a Enrolment>, Denial> {
+    let mut gone = disable(asker, scope, name, list, policy)?;
+    let others = in_scope(&list.enrolments, scope)
+        .into_iter()
+        .filter(|held| {
+            !gone.contains(held)
+                && gone.iter().any(|named| {
+                    named.key_id == held.key_id && named.incarnation == held.incarnation
+                })
+        });
+    let others: Vec<&Enrolment> = others.collect();
+    gone.extend(others);
+    Ok(gone)
+}
+
+/// The records that go by themselves: long expired ones, and those of an account that was replaced long ago.
+#[must_use]
+pub fn stale(list: &AccountList, now: UnixSeconds) -> Vec<&Enrolment> {
+    let is_orphan = |held: &Enrolment| {
+        list.incarnation.as_ref().is_some_and(|(present, since)| {
+            held.incarnation != *present && now > since.plus(EXPIRED_STAYS_SECONDS)
+        })
+    };
+    let enrolments = list.enrolments.iter();
+    enrolments
+        .filter(|held| is_stale(held, now) || is_orphan(held))
+        .collect()
+}
+
+/// Is the record so long expired that it goes by itself? Until then it is shown, and holds its name.
+#[must_use]
+pub fn is_stale(held: &Enrolment, now: UnixSeconds) -> bool {
+    now > held.not_after.plus(EXPIRED_STAYS_SECONDS)
+}
+
+/// Has its certificate expired?
+#[must_use]
+pub fn is_expired(held: &Enrolment, now: UnixSeconds) -> bool {
+    now > held.not_after
+}
+
+fn in_scope<'a>(enrolments: &'a [Enrolment], scope: &Scope) -> Vec<&'a Enrolment> {
+    let visible = |held: &&Enrolment| match scope {
+        Scope::Of(incarnation) => incarnation.as_ref() == Some(&held.incarnation),
+        Scope::Every => true,
+    };
+    enrolments.iter().filter(visible).collect()
+}
+
+fn named<'a>(own: &[&'a Enrolment], name: &str) -> Vec<&'a Enrolment> {
+    // A name that cannot be one is nobody's: the answer is "not found", as for any other.
+    let name = CertificateName::parse(name).ok();
+    let mut named: Vec<&Enrolment> = Vec::new();
+    named.extend(own.iter().filter(|held| Some(&held.name) == name.as_ref()));
+    named
+}
+
+fn require_secure(asker: &Asker) -> Result<(), Denial> {
+    if asker.secure {
+        Ok(())
+    } else {
+        Err(Denial::StreamNotSecure)
+    }
+}
+
+/// May this session change the list? Looked up anew each time: the certificate that it logged in with may have
+/// been disabled meanwhile.
+fn require_management(
+    asker: &Asker,
+    own: &[&Enrolment],
+    policy: &HostPolicy,
+) -> Result<(), Denial> {
+    require_secure(asker)?;
+    let may_manage = match (&asker.by, policy.manage_with) {
+        (LoggedInBy::Admin | LoggedInBy::Password, _) => true,
+        (LoggedInBy::Certificate { .. }, ManageWith::Password) => false,
+        (LoggedInBy::Certificate { fingerprint }, ManageWith::Any) => own
+            .iter()
+            .any(|held| held.fingerprint == *fingerprint && held.may_manage),
+    };
+    if may_manage {
+        Ok(())
+    } else {
+        Err(Denial::ManagementForbidden)
+    }
+}
+
+fn require_lifetime(cert: &ClientCert, policy: &HostPolicy) -> Result<(), Denial> {
+    let seconds = cert.not_after.0.saturating_sub(cert.not_before.0);
+    match policy.max_validity_days {
+        Some(days) if seconds > days.saturating_mul(SECONDS_PER_DAY) => {
+            Err(Denial::ValidityTooLong)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn require_address(
+    cert: &ClientCert,
+    account: &BareJid,
+    policy: &HostPolicy,
+) -> Result<(), Denial> {
+    if cert.addresses.is_empty() {
+        return if policy.require_address {
+            Err(Denial::AddressMissing)
+        } else {
+            Ok(())
+        };
+    }
+    if names(cert, account) {
+        Ok(())
+    } else {
+        Err(Denial::AddressForeign)
+    }
+}
+
+const SECONDS_PER_DAY: i64 = 86_400;
+/// How long an expired record stays in the list, marked.
+pub const EXPIRED_STAYS_SECONDS: i64 = 30 * SECONDS_PER_DAY;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use super::*;
+    use crate::policy::fixtures::{NOW, account, cert_naming, enrolled, incarnation, other_cert};
+
+    const PASSWORD: Asker = Asker {
+        secure: true,
+        by: LoggedInBy::Password,
+        jid: None,
+    };
+
+    fn by_certificate(cert: &ClientCert) -> Asker {
+        Asker {
+            by: LoggedInBy::Certificate {
+                fingerprint: cert.fingerprint,
+            },
+            ..PASSWORD
+        }
+    }
+
+    fn try_append(
+        cert: &ClientCert,
+        name: &str,
+        asker: &Asker,
+        held: &AccountList,
+        policy: &HostPolicy,
+        now: UnixSeconds,
+    ) -> Result<Appended, Denial> {
+        let account = account("h@a.lit");
+        let incarnation = incarnation("one");
+        let wish = Appending {
+            account: &account,
+            incarnation: &incarnation,
+            asker,
+            name,
+            cert,
+            may_manage: true,
+        };
+        append(&wish, held, policy, now)
+    }
+
+    fn holding(enrolments: &[Enrolment]) -> AccountList {
+        AccountList {
+            enrolments: enrolments.to_vec(),
+            ..AccountList::default()
+        }
+    }
+
+    #[test]
+    fn an_append_takes_what_the_rules_allow_and_nothing_else() {
+        let cert = cert_naming(&["h@a.lit"]);
+        let foreign = cert_naming(&["g@a.lit"]);
+        let nameless = cert_naming(&[]);
+        let held = holding(&[enrolled(&other_cert(), "h@a.lit")]);
+        let revoked = AccountList {
+            revoked_keys: vec![(cert.key_id, incarnation("one"))],
+            ..AccountList::default()
+        };
+        let revoked_before = AccountList {
+            revoked_keys: vec![(cert.key_id, incarnation("zero"))],
+            ..AccountList::default()
+        };
+        let plain = Asker {
+            secure: false,
+            ..PASSWORD
+        };
+        let one = HostPolicy {
+            max_certs: 1,
+            ..HostPolicy::default()
+        };
+        let short = HostPolicy {
+            max_validity_days: Some(1),
+            ..HostPolicy::default()
+        };
+        let waived = HostPolicy {
+            require_address: false,
+            ..HostPolicy::default()
+        };
+        let usual = HostPolicy::default();
+        let empty = AccountList::default();
+        let same = holding(&[enrolled(&cert, "h@a.lit")]);
+        for (case, cert, name, asker, list, policy, now, expected) in [
+            (
+                "plain", &cert, " laptop ", &PASSWORD, &empty, &usual, NOW, None,
+            ),
+            (
+                "second", &cert, "laptop", &PASSWORD, &held, &usual, NOW, None,
+            ),
+            (
+                "insecure",
+                &cert,
+                "x",
+                &plain,
+                &empty,
+                &usual,
+                NOW,
+                Some(Denial::StreamNotSecure),
+            ),
+            (
+                "no name",
+                &cert,
+                " ",
+                &PASSWORD,
+                &empty,
+                &usual,
+                NOW,
+                Some(Denial::NameInvalid),
+            ),
+            (
+                "taken",
+                &cert,
+                "phone",
+                &PASSWORD,
+                &held,
+                &usual,
+                NOW,
+                Some(Denial::NameTaken),
+            ),
+            (
+                "same",
+                &cert,
+                "x",
+                &PASSWORD,
+                &same,
+                &usual,
+                NOW,
+                Some(Denial::AlreadyEnrolled),
+            ),
+            (
+                "full",
+                &cert,
+                "x",
+                &PASSWORD,
+                &held,
+                &one,
+                NOW,
+                Some(Denial::TooManyCertificates),
+            ),
+            (
+                "foreign",
+                &foreign,
+                "x",
+                &PASSWORD,
+                &empty,
+                &usual,
+                NOW,
+                Some(Denial::AddressForeign),
+            ),
+            (
+                "foreign, waived",
+                &foreign,
+                "x",
+                &PASSWORD,
+                &empty,
+                &waived,
+                NOW,
+                Some(Denial::AddressForeign),
+            ),
+            (
+                "nameless",
+                &nameless,
+                "x",
+                &PASSWORD,
+                &empty,
+                &usual,
+                NOW,
+                Some(Denial::AddressMissing),
+            ),
+            (
+                "nameless, waived",
+                &nameless,
+                "x",
+                &PASSWORD,
+                &empty,
+                &waived,
+                NOW,
+                None,
+            ),
+            (
+                "revoked",
+                &cert,
+                "x",
+                &PASSWORD,
+                &revoked,
+                &usual,
+                NOW,
+                Some(Denial::KeyRevoked),
+            ),
+            (
+                "revoked for another",
+                &cert,
+                "x",
+                &PASSWORD,
+                &revoked_before,
+                &usual,
+                NOW,
+                None,
+            ),
+            (
+                "long-lived",
+                &cert,
+                "x",
+                &PASSWORD,
+                &empty,
+                &short,
+                NOW,
+                Some(Denial::ValidityTooLong),
+            ),
+            (
+                "expired",
+                &cert,
+                "x",
+                &PASSWORD,
+                &empty,
+                &usual,
+                cert.not_after.plus(1),
+                Some(Denial::CertificateExpired),
+            ),
+            (
+                "early",
+                &cert,
+                "x",
+                &PASSWORD,
+                &empty,
+                &usual,
+                cert.not_before.plus(-301),
+                Some(Denial::CertificateNotYetValid),
+            ),
+        ] {
+            let got = try_append(cert, name, asker, list, policy, now);
+            assert_eq!(got.err(), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn an_appended_record_is_the_last_in_the_list() {
+        let held = holding(&[enrolled(&other_cert(), "h@a.lit")]);
+        let cert = cert_naming(&["h@a.lit"]);
+        let appended = try_append(
+            &cert,
+            " laptop ",
+            &PASSWORD,
+            &held,
+            &HostPolicy::default(),
+            NOW,
+        )
+        .unwrap();
+        assert_eq!(appended.enrolment.name.as_str(), "laptop");
+        assert!(appended.enrolment.order > held.enrolments[0].order);
+        assert_eq!(appended.leaving, []);
+    }
+
+    #[test]
+    fn a_later_account_of_the_name_finds_its_names_free() {
+        let cert = cert_naming(&["h@a.lit"]);
+        let mut before = enrolled(&cert, "h@a.lit");
+        before.incarnation = incarnation("zero");
+        let list = holding(&[before.clone()]);
+        let appended = try_append(
+            &cert,
+            "phone",
+            &PASSWORD,
+            &list,
+            &HostPolicy::default(),
+            NOW,
+        )
+        .unwrap();
+        assert_eq!(appended.leaving, [before]);
+        let scope = Scope::Of(Some(incarnation("one")));
+        assert_eq!(super::list(&PASSWORD, &scope, &list), Ok(vec![]));
+        let denied = disable(&PASSWORD, &scope, "phone", &list, &HostPolicy::default());
+        assert_eq!(denied, Err(Denial::NameUnknown));
+    }
+
+    #[test]
+    fn expired_records_do_not_count_but_hold_their_name_for_30_days() {
+        let cert = cert_naming(&["h@a.lit"]);
+        let mut expired = enrolled(&other_cert(), "h@a.lit");
+        expired.not_after = NOW.plus(-1);
+        let one = HostPolicy {
+            max_certs: 1,
+            ..HostPolicy::default()
+        };
+        let list = holding(&[expired.clone()]);
+        assert!(try_append(&cert, "x", &PASSWORD, &list, &one, NOW).is_ok());
+        let taken = try_append(&cert, "phone", &PASSWORD, &list, &one, NOW);
+        assert_eq!(taken.err(), Some(Denial::NameTaken));
+        expired.not_after = NOW.plus(-EXPIRED_STAYS_SECONDS - 1);
+        let list = holding(&[expired.clone()]);
+        let appended = try_append(&cert, "phone", &PASSWORD, &list, &one, NOW).unwrap();
+        assert_eq!(appended.leaving, [expired]);
+    }
+
+    #[test]
+    fn who_may_manage_is_looked_up_in_the_list() {
+        let cert = cert_naming(&["h@a.lit"]);
+        let mut held = enrolled(&cert, "h@a.lit");
+        let by_it = by_certificate(&cert);
+        let by_unknown = by_certificate(&other_cert());
+        let admin = Asker {
+            by: LoggedInBy::Admin,
+            ..PASSWORD
+        };
+        let any = HostPolicy::default();
+        let passwords = HostPolicy {
+            manage_with: ManageWith::Password,
+            ..HostPolicy::default()
+        };
+        let scope = Scope::Of(Some(incarnation("one")));
+        for (asker, policy, may_manage, allowed) in [
+            (&PASSWORD, &any, true, true),
+            (&PASSWORD, &passwords, false, true),
+            (&admin, &passwords, false, true),
+            (&by_it, &any, true, true),
+            (&by_it, &any, false, false),
+            (&by_it, &passwords, true, false),
+            (&by_unknown, &any, true, false),
+        ] {
+            held.may_manage = may_manage;
+            let list = holding(&[held.clone()]);
+            let expected = if allowed {
+                Ok(vec![&list.enrolments[0]])
+            } else {
+                Err(Denial::ManagementForbidden)
+            };
+            for decide in [disable, revoke] {
+                let got = decide(asker, &scope, "phone", &list, policy);
+                assert_eq!(got, expected, "{asker:?} {policy:?}");
+            }
+            assert_eq!(
+                super::list(asker, &scope, &list).map(|all| all.len()),
+                Ok(1)
+            );
+        }
+    }
+
+    #[test]
+    fn a_revocation_takes_every_certificate_with_that_key() {
+        let first = enrolled(&cert_naming(&["h@a.lit"]), "h@a.lit");
+        let renewed = Enrolment {
+            name: CertificateName::parse("renewed").unwrap(),
+            fingerprint: other_cert().fingerprint,
+            ..first.clone()
+        };
+        let other = Enrolment {
+            name: CertificateName::parse("other").unwrap(),
+            ..enrolled(&other_cert(), "h@a.lit")
+        };
+        let list = holding(&[first, renewed, other]);
+        let scope = Scope::Of(Some(incarnation("one")));
+        let gone = revoke(&PASSWORD, &scope, "phone", &list, &HostPolicy::default()).unwrap();
+        assert_eq!(gone, [&list.enrolments[0], &list.enrolments[1]]);
+        let gone = disable(&PASSWORD, &scope, "phone", &list, &HostPolicy::default()).unwrap();
+        assert_eq!(gone, [&list.enrolments[0]]);
+        for name in ["nobody", "", "\u{0}"] {
+            let got = revoke(&PASSWORD, &scope, name, &list, &HostPolicy::default());
+            assert_eq!(got, Err(Denial::NameUnknown), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_long_expired_or_orphaned_goes_by_itself() {
+        let held = enrolled(&other_cert(), "h@a.lit");
+        let long_ago = NOW.plus(-EXPIRED_STAYS_SECONDS - 1);
+        for (not_after, present, since, goes) in [
+            (NOW, "one", long_ago, false),
+            (NOW.plus(-EXPIRED_STAYS_SECONDS), "one", long_ago, false),
+            (long_ago, "one", NOW, true),
+            (NOW, "two", NOW, false),
+            (NOW, "two", long_ago, true),
+        ] {
+            let mut list = holding(&[Enrolment {
+                not_after,
+                ..held.clone()
+            }]);
+            list.incarnation = Some((incarnation(present), since));
+            assert_eq!(
+                !stale(&list, NOW).is_empty(),
+                goes,
+                "{not_after:?} {present}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_account_without_incarnation_has_no_certificates() {
+        let list = holding(&[enrolled(&other_cert(), "h@a.lit")]);
+        let got = super::list(&PASSWORD, &Scope::Of(None), &list);
+        assert_eq!(got, Ok(vec![]));
+        let got = super::list(&PASSWORD, &Scope::Every, &list);
+        assert_eq!(got.map(|all| all.len()), Ok(1));
+    }
+}

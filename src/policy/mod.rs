@@ -1,0 +1,12 @@
+//! May they: the rules, as pure functions of facts and `now`. No IO, no clock, no logging.
+
+pub mod denial;
+pub mod host;
+pub mod login;
+pub mod manage;
+
+#[cfg(test)]
+pub(crate) mod fixtures;
+
+pub use denial::Denial;
+pub use host::HostPolicy;

@@ -1,0 +1,267 @@
+//! The one writer: groups the changes that wait, writes each group in one transaction, makes it durable, and
+//! only then acknowledges.
+//!
+//! Since nobody else writes, a change may read the tables, decide and plan its rows without a transaction of
+//! its own. Two changes of one account never share a group, so that the second sees what the first wrote.
+
+use std::collections::{HashSet, VecDeque};
+use std::fs::File;
+use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use sled::Transactional;
+use sled::transaction::TransactionError;
+
+use super::{StoreError, Tables};
+
+/// sled's trees, by what they hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Table {
+    Certificates,
+    ByFingerprint,
+    Accounts,
+    RevokedKeys,
+    Disabled,
+    Hosts,
+}
+
+impl Table {
+    pub(super) const COUNT: usize = 6;
+    pub(super) const ALL: [Self; Self::COUNT] = [
+        Self::Certificates,
+        Self::ByFingerprint,
+        Self::Accounts,
+        Self::RevokedKeys,
+        Self::Disabled,
+        Self::Hosts,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Certificates => "certs",
+            Self::ByFingerprint => "by_fingerprint",
+            Self::Accounts => "accounts",
+            Self::RevokedKeys => "revoked_keys",
+            Self::Disabled => "disabled",
+            Self::Hosts => "hosts",
+        }
+    }
+}
+
+/// One row to write, or to remove.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) table: Table,
+    pub(super) key: Vec<u8>,
+    pub(super) value: Option<Vec<u8>>,
+}
+
+/// What a change writes, and what its asker is told when that is on the disk.
+pub(super) struct Planned<T> {
+    pub(super) rows: Vec<Row>,
+    pub(super) outcome: T,
+}
+
+pub(super) struct Committer {
+    waiting: Mutex<Option<SyncSender<Job>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Whoever asked is told through a closure that knows its types.
+type Acknowledge = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+type Plan = Box<dyn FnOnce(&Tables) -> Option<(Vec<Row>, Acknowledge)> + Send>;
+
+struct Job {
+    /// Changes of the same thing never share a group.
+    about: Vec<u8>,
+    plan: Plan,
+}
+
+impl Committer {
+    pub(super) fn start(db: sled::Db, tables: Tables, durable: File) -> Result<Self, StoreError> {
+        let (sender, receiver) = mpsc::sync_channel(MAX_WAITING);
+        let writer = Writer {
+            db,
+            tables,
+            durable,
+        };
+        let thread = thread::Builder::new()
+            .name("committer".to_owned())
+            .spawn(move || writer.run(&receiver))
+            .map_err(|source| StoreError::File {
+                action: "cannot start the writer thread for",
+                path: "the store".to_owned(),
+                source,
+            })?;
+        Ok(Self {
+            waiting: Mutex::new(Some(sender)),
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Hands `plan` to the writer and waits until what it planned is on the disk.
+    pub(super) fn commit<T: Send + 'static>(
+        &self,
+        about: Vec<u8>,
+        plan: impl FnOnce(&Tables) -> Result<Planned<T>, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        let job = Job {
+            about,
+            plan: Box::new(move |tables| match plan(tables) {
+                Ok(Planned { rows, outcome }) => Some((
+                    rows,
+                    // Nobody may be waiting any more; the change stands all the same.
+                    Box::new(move |written| drop(answer.send(written.map(|()| outcome)))),
+                )),
+                Err(error) => {
+                    let _ = answer.send(Err(error));
+                    None
+                }
+            }),
+        };
+        let sender = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        match sender.as_ref().map(|sender| sender.try_send(job)) {
+            Some(Ok(())) => {}
+            Some(Err(TrySendError::Full(_))) => return Err(StoreError::Busy),
+            Some(Err(TrySendError::Disconnected(_))) | None => return Err(StoreError::Failed),
+        }
+        drop(sender);
+        answered.recv().unwrap_or(Err(StoreError::Failed))
+    }
+
+    /// Writes what waits, takes nothing more, and returns when the thread has ended.
+    pub(super) fn stop(&self) {
+        drop(lock(&self.waiting).take());
+        if let Some(thread) = lock(&self.thread).take() {
+            // A panic there has been told to everybody who waited: their answers never came.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Writer {
+    db: sled::Db,
+    tables: Tables,
+    durable: File,
+}
+
+impl Writer {
+    fn run(&self, receiver: &Receiver<Job>) {
+        let mut waiting: VecDeque<Job> = VecDeque::new();
+        loop {
+            if waiting.is_empty() {
+                match receiver.recv() {
+                    Ok(job) => waiting.push_back(job),
+                    Err(_) => break,
+                }
+            }
+            while waiting.len() < MAX_GROUP {
+                match receiver.try_recv() {
+                    Ok(job) => waiting.push_back(job),
+                    Err(_) => break,
+                }
+            }
+            self.write(next_group(&mut waiting));
+        }
+        // The background thread of sled may hold clean-up work back: a clean end leaves none.
+        if let Err(error) = self.make_durable() {
+            self.tables.fail(&error);
+        }
+    }
+
+    fn write(&self, group: Vec<Job>) {
+        let mut rows = Vec::new();
+        let mut waiting: Vec<Acknowledge> = Vec::new();
+        for job in group {
+            if self.tables.require_sound().is_err() {
+                // Dropped unanswered: who waits gets `Failed`.
+                return;
+            }
+            match (job.plan)(&self.tables) {
+                Some((planned, acknowledge)) if planned.is_empty() => acknowledge(Ok(())),
+                Some((planned, acknowledge)) => {
+                    rows.extend(planned);
+                    waiting.push(acknowledge);
+                }
+                None => {}
+            }
+        }
+        if rows.is_empty() {
+            return;
+        }
+        let written = self.apply(rows).and_then(|()| self.make_durable());
+        match written {
+            Ok(()) => waiting.into_iter().for_each(|ack| ack(Ok(()))),
+            Err(error) => {
+                // First, so that no reader answers from what may not be on the disk.
+                self.tables.fail(&error);
+                let refuse = |ack: Acknowledge| ack(Err(StoreError::Failed));
+                waiting.into_iter().for_each(refuse);
+            }
+        }
+    }
+
+    fn apply(&self, rows: Vec<Row>) -> Result<(), StoreError> {
+        let mut batches: [sled::Batch; Table::COUNT] = Default::default();
+        for row in rows {
+            #[allow(clippy::indexing_slicing)]
+            // A table's discriminant is below COUNT, which is the array's length.
+            let batch = &mut batches[row.table as usize];
+            match row.value {
+                Some(value) => batch.insert(row.key, value),
+                None => batch.remove(row.key),
+            }
+        }
+        let applied = self.tables.trees[..].transaction(|trees| {
+            for (tree, batch) in trees.iter().zip(&batches) {
+                tree.apply_batch(batch)?;
+            }
+            Ok(())
+        });
+        applied.map_err(|error| match error {
+            TransactionError::Storage(error) => StoreError::Engine(error),
+            TransactionError::Abort(()) => StoreError::Failed,
+        })
+    }
+
+    /// sled's flush is not an fsync on Linux (issues 1351, 1452), so the file is synced by our own handle.
+    fn make_durable(&self) -> Result<(), StoreError> {
+        self.db.flush().map_err(StoreError::Engine)?;
+        self.durable.sync_data().map_err(|source| StoreError::File {
+            action: "cannot sync",
+            path: "sled/db".to_owned(),
+            source,
+        })
+    }
+}
+
+/// The longest group in which everything is changed once; what would be changed twice stays, in its order.
+fn next_group(waiting: &mut VecDeque<Job>) -> Vec<Job> {
+    let mut seen = HashSet::new();
+    let mut group = Vec::new();
+    let mut later = VecDeque::new();
+    for job in waiting.drain(..) {
+        if seen.insert(job.about.clone()) {
+            group.push(job);
+        } else {
+            later.push_back(job);
+        }
+    }
+    *waiting = later;
+    group
+}
+
+const MAX_GROUP: usize = 64;
+const MAX_WAITING: usize = 1024;

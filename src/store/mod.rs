@@ -1,0 +1,656 @@
+//! What is remembered. The only user of sled.
+//!
+//! A data folder holds `FORMAT` (which layout; written last by `create`), `LOCK` (its one owner) and `sled/`.
+//! Reads block for microseconds and may be made anywhere; changes go through one writer thread
+//! ([`committer`]) and return when they are on the disk.
+//!
+//! Must not know: rules, the protocol, the time.
+
+mod committer;
+mod record;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::identity::{
+    AccountList, BareJid, Enrolment, Fingerprint, Host, Incarnation, KeyId, UnixSeconds,
+};
+
+use committer::{Committer, Planned, Row, Table};
+pub use record::HostRecord;
+
+/// The open store. One for each data folder and process.
+pub struct Store {
+    tables: Tables,
+    committer: Committer,
+    folder: PathBuf,
+    // Held for as long as the store is open.
+    _lock: File,
+}
+
+/// What went wrong with the store. Never means "no" and never "not found".
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The admin's: there is no store in the folder.
+    #[error("there is no store in {folder}; create one with: saslcertd init --data-dir {folder}")]
+    Missing {
+        /// The data folder.
+        folder: String,
+    },
+    /// The admin's: a process has the folder open.
+    #[error("{folder} is in use by {owner}")]
+    Locked {
+        /// The data folder.
+        folder: String,
+        /// Who has it.
+        owner: String,
+    },
+    /// The folder was written by a version of saslcertd that this one does not know.
+    #[error(
+        "{folder} was written by a newer saslcertd (format {found}; this one knows {known}); install that version again"
+    )]
+    Newer {
+        /// The data folder.
+        folder: String,
+        /// What its FORMAT says.
+        found: u32,
+        /// What this binary writes.
+        known: u32,
+    },
+    /// The folder is not what FORMAT says: something was deleted or exchanged in it.
+    #[error("the store in {folder} is damaged: {problem}; restore it from a backup")]
+    Damaged {
+        /// The data folder.
+        folder: String,
+        /// What was found.
+        problem: String,
+    },
+    /// A record cannot be read. A fault for the question that needed it; others go on.
+    #[error("a record in {table} cannot be read: {problem}")]
+    Corrupt {
+        /// Which table.
+        table: &'static str,
+        /// Why.
+        problem: String,
+    },
+    /// Too many changes wait. Asking again later helps.
+    #[error("too many changes are waiting to be written")]
+    Busy,
+    /// A write or the disk failed earlier: nothing is answered any more until the process starts anew.
+    #[error("the store has failed and answers nothing until saslcertd is started again")]
+    Failed,
+    /// The data folder's files.
+    #[error("{action} {path}")]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: String,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// sled, or the disk under it. Ends the process.
+    #[error("the storage engine failed")]
+    Engine(#[source] sled::Error),
+}
+
+/// Called once, when the store can no longer be trusted: the process has to end.
+pub type OnFailure = Box<dyn Fn(&StoreError) + Send + Sync>;
+
+/// One step of a change to an account's list.
+#[derive(Clone, Debug)]
+pub enum Edit {
+    /// Write a record; one of the same account and name is replaced.
+    Put(Box<Enrolment>),
+    /// Remove a record.
+    Remove(Box<Enrolment>),
+    /// Remember that a key was revoked for this account.
+    RevokeKey {
+        /// Which key.
+        key_id: KeyId,
+        /// For which account of the name.
+        incarnation: Incarnation,
+        /// When.
+        at: UnixSeconds,
+    },
+    /// Forget that.
+    UnrevokeKey {
+        /// Which key.
+        key_id: KeyId,
+    },
+    /// Remember that a certificate was taken out of the list.
+    MarkDisabled {
+        /// Which certificate.
+        fingerprint: Fingerprint,
+        /// Of which account of the name.
+        incarnation: Incarnation,
+        /// When.
+        at: UnixSeconds,
+    },
+    /// Forget that.
+    ClearDisabled {
+        /// Which certificate.
+        fingerprint: Fingerprint,
+    },
+    /// Remember which account of the name is the present one.
+    SetIncarnation {
+        /// Its id.
+        incarnation: Incarnation,
+        /// Since when it is known.
+        since: UnixSeconds,
+    },
+}
+
+/// How much there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figures {
+    /// Records of certificates.
+    pub certificates: u64,
+    /// Accounts with at least one.
+    pub accounts: u64,
+    /// Revoked keys.
+    pub revoked_keys: u64,
+    /// Bytes of sled's files.
+    pub bytes_on_disk: u64,
+    /// Reads that failed because of a damaged record, since the start.
+    pub corrupt_reads: u64,
+}
+
+/// What `create` found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// A new store was made.
+    New,
+    /// There was one already; nothing was touched.
+    Existing,
+}
+
+impl Store {
+    /// Creates the store in `folder`, which is made if need be (mode 0700). An existing store is left alone.
+    ///
+    /// Errors: the folder is in use, holds a newer store, or cannot be written.
+    pub fn create(folder: &Path) -> Result<Created, StoreError> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(file_error("cannot create", folder))?;
+        if folder.join(FORMAT_FILE).exists() {
+            require_known_format(folder)?;
+            return Ok(Created::Existing);
+        }
+        let _lock = lock(folder)?;
+        let db = open_sled(folder, SMALL_CACHE_BYTES)?;
+        let meta = db.open_tree("meta").map_err(StoreError::Engine)?;
+        meta.insert(FORMAT_ROW, &FORMAT.to_be_bytes())
+            .map_err(StoreError::Engine)?;
+        db.flush().map_err(StoreError::Engine)?;
+        sync_file(&db_file(folder))?;
+        drop((meta, db));
+        // Last: a folder without it is not a store, whatever else was written before a crash.
+        let path = folder.join(FORMAT_FILE);
+        let text = format!("saslcertd {FORMAT}\n");
+        fs::write(&path, text).map_err(file_error("cannot write", &path))?;
+        sync_file(&path)?;
+        sync_file(&folder.join(SLED_FOLDER))?;
+        sync_file(folder)?;
+        Ok(Created::New)
+    }
+
+    /// Opens the store in `folder`, which must exist.
+    ///
+    /// Units: `cache_bytes` of sled's page cache (not a cap on memory).
+    /// Errors: missing, in use, newer, damaged; each says what to do.
+    pub fn open(
+        folder: &Path,
+        cache_bytes: u64,
+        on_failure: OnFailure,
+    ) -> Result<Self, StoreError> {
+        if !folder.join(FORMAT_FILE).exists() {
+            return Err(StoreError::Missing {
+                folder: folder.display().to_string(),
+            });
+        }
+        require_known_format(folder)?;
+        let lock = lock(folder)?;
+        // sled would create an empty store in the place of a lost one, without a word.
+        if !db_file(folder).exists() {
+            return Err(damaged(folder, "sled/db is missing"));
+        }
+        remove_half_written_snapshots(folder)?;
+        let db = open_sled(folder, cache_bytes)?;
+        let meta = db.open_tree("meta").map_err(StoreError::Engine)?;
+        let row = meta.get(FORMAT_ROW).map_err(StoreError::Engine)?;
+        if row.as_deref() != Some(&FORMAT.to_be_bytes()[..]) {
+            return Err(damaged(folder, "sled's files are not those of this store"));
+        }
+        let tables = Tables::open(&db, on_failure)?;
+        let path = db_file(folder);
+        let durable = OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .map_err(file_error("cannot open", &path))?;
+        let committer = Committer::start(db, tables.clone(), durable)?;
+        Ok(Self {
+            tables,
+            committer,
+            folder: folder.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// The records of `host` with this fingerprint, any account, any incarnation.
+    pub fn enrolments_of(
+        &self,
+        fingerprint: &Fingerprint,
+        host: &Host,
+    ) -> Result<Vec<Enrolment>, StoreError> {
+        let prefix = record::fingerprint_prefix(fingerprint, host);
+        let mut found = Vec::new();
+        for row in self.tables.scan(Table::ByFingerprint, &prefix) {
+            let (key, name) = row?;
+            let user = key.get(prefix.len()..).unwrap_or_default();
+            let key = record::certificate_key_of(host, user, &name);
+            // A row may be gone by now: a change can come between the two reads.
+            if let Some(value) = self.tables.read(Table::Certificates, &key)? {
+                found.push(self.tables.enrolment(&key, &value)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// All that is remembered of `account`.
+    pub fn account(&self, account: &BareJid) -> Result<AccountList, StoreError> {
+        self.tables.account(account)
+    }
+
+    /// For which account of that name the key was revoked, if it was.
+    pub fn revocation(
+        &self,
+        account: &BareJid,
+        key_id: &KeyId,
+    ) -> Result<Option<Incarnation>, StoreError> {
+        let key = record::account_key(account, key_id.as_bytes());
+        self.tables.incarnation_at(Table::RevokedKeys, &key)
+    }
+
+    /// Was the certificate taken out of this account's list?
+    pub fn is_disabled(
+        &self,
+        account: &BareJid,
+        fingerprint: &Fingerprint,
+    ) -> Result<bool, StoreError> {
+        let key = record::account_key(account, fingerprint.as_bytes());
+        Ok(self.tables.incarnation_at(Table::Disabled, &key)?.is_some())
+    }
+
+    /// Decides a change from the account's present state, writes it and returns when it is on the disk.
+    ///
+    /// Blocks. `decide` runs in the writer thread, where no other change of any account can come between
+    /// its view and its edits; it must be quick.
+    ///
+    /// Errors: the outer ones are faults, and nothing or everything was written (never half of it); the
+    /// inner ones are those of `decide`, and nothing was written.
+    pub fn change<T, E>(
+        &self,
+        account: &BareJid,
+        decide: impl FnOnce(&AccountList) -> Result<(Vec<Edit>, T), E> + Send + 'static,
+    ) -> Result<Result<T, E>, StoreError>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let account = account.clone();
+        let about = record::account_key(&account, &[]);
+        self.committer.commit(about, move |tables| {
+            let list = tables.account(&account)?;
+            Ok(match decide(&list) {
+                Ok((edits, outcome)) => Planned {
+                    rows: edits
+                        .into_iter()
+                        .flat_map(|edit| record::rows(&account, edit))
+                        .collect(),
+                    outcome: Ok(outcome),
+                },
+                Err(denied) => Planned {
+                    rows: Vec::new(),
+                    outcome: Err(denied),
+                },
+            })
+        })
+    }
+
+    /// Remembers how `host` was declared. Blocks until it is on the disk.
+    pub fn remember_host(&self, host: &Host, declared: HostRecord) -> Result<(), StoreError> {
+        let key = host.as_str().as_bytes().to_vec();
+        self.committer.commit(key.clone(), move |_| {
+            Ok(Planned {
+                rows: vec![Row {
+                    table: Table::Hosts,
+                    key,
+                    value: Some(record::encode(&declared)),
+                }],
+                outcome: (),
+            })
+        })
+    }
+
+    /// Every host that was ever declared.
+    pub fn hosts(&self) -> Result<Vec<(Host, HostRecord)>, StoreError> {
+        let mut hosts = Vec::new();
+        for row in self.tables.scan(Table::Hosts, &[]) {
+            let (key, value) = row?;
+            let name = String::from_utf8_lossy(&key);
+            let host =
+                Host::parse(&name).map_err(|error| self.tables.corrupt(Table::Hosts, &error))?;
+            hosts.push((host, self.tables.decoded(Table::Hosts, &value)?));
+        }
+        Ok(hosts)
+    }
+
+    /// Every record, account by account. Blocks for as long as it takes; records written meanwhile may be missing.
+    pub fn for_each_enrolment(&self, mut see: impl FnMut(Enrolment)) -> Result<(), StoreError> {
+        for row in self.tables.scan(Table::Certificates, &[]) {
+            let (key, value) = row?;
+            see(self.tables.enrolment(&key, &value)?);
+        }
+        Ok(())
+    }
+
+    /// How much there is. Blocks: it counts.
+    pub fn figures(&self) -> Result<Figures, StoreError> {
+        let mut certificates = 0;
+        let mut accounts = 0;
+        let mut last: Vec<u8> = Vec::new();
+        for row in self.tables.scan(Table::Certificates, &[]) {
+            let (key, _) = row?;
+            certificates += 1;
+            let account = record::account_part(&key);
+            if account != last {
+                accounts += 1;
+                last = account.to_vec();
+            }
+        }
+        let revoked_keys = self.tables.scan(Table::RevokedKeys, &[]).count();
+        Ok(Figures {
+            certificates,
+            accounts,
+            revoked_keys: revoked_keys as u64,
+            bytes_on_disk: self.bytes_on_disk(),
+            corrupt_reads: self.tables.corrupt_reads.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Bytes of sled's files.
+    #[must_use]
+    pub fn bytes_on_disk(&self) -> u64 {
+        folder_bytes(&self.folder.join(SLED_FOLDER))
+    }
+
+    /// The data folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Waits until everything that was given to the writer is on the disk, and lets nothing more in.
+    pub fn close(&self) {
+        self.committer.stop();
+    }
+}
+
+/// sled's trees, and how a failure is told. Shared by readers and the writer.
+#[derive(Clone)]
+struct Tables {
+    trees: Arc<[sled::Tree; Table::COUNT]>,
+    failed: Arc<AtomicBool>,
+    on_failure: Arc<OnFailure>,
+    corrupt_reads: Arc<AtomicU64>,
+}
+
+type RowBytes = (sled::IVec, sled::IVec);
+
+impl Tables {
+    fn open(db: &sled::Db, on_failure: OnFailure) -> Result<Self, StoreError> {
+        let mut trees = Vec::new();
+        for table in Table::ALL {
+            trees.push(db.open_tree(table.name()).map_err(StoreError::Engine)?);
+        }
+        let trees: [sled::Tree; Table::COUNT] = trees.try_into().map_err(|_| StoreError::Failed)?;
+        Ok(Self {
+            trees: Arc::new(trees),
+            failed: Arc::new(AtomicBool::new(false)),
+            on_failure: Arc::new(on_failure),
+            corrupt_reads: Arc::new(AtomicU64::new(0)),
+        })
+    }
+
+    fn tree(&self, table: Table) -> &sled::Tree {
+        #[allow(clippy::indexing_slicing)]
+        // A table's discriminant is below COUNT, which is the array's length.
+        &self.trees[table as usize]
+    }
+
+    fn read(&self, table: Table, key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
+        self.require_sound()?;
+        let read = self.tree(table).get(key);
+        read.map_err(|error| self.read_error(table, error))
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        prefix: &[u8],
+    ) -> impl Iterator<Item = Result<RowBytes, StoreError>> {
+        let rows = self.tree(table).scan_prefix(prefix);
+        let sound = self.require_sound().err().map(Err);
+        sound
+            .into_iter()
+            .chain(rows.map(move |row| row.map_err(|error| self.read_error(table, error))))
+    }
+
+    fn account(&self, account: &BareJid) -> Result<AccountList, StoreError> {
+        let prefix = record::account_key(account, &[]);
+        let mut list = AccountList::default();
+        for row in self.scan(Table::Certificates, &prefix) {
+            let (key, value) = row?;
+            list.enrolments.push(self.enrolment(&key, &value)?);
+        }
+        for row in self.scan(Table::RevokedKeys, &prefix) {
+            let (key, value) = row?;
+            let key_id = key
+                .get(prefix.len()..)
+                .and_then(|bytes| bytes.try_into().ok())
+                .map(KeyId::from_bytes)
+                .ok_or_else(|| self.corrupt(Table::RevokedKeys, &"a key of another length"))?;
+            let mark: record::Mark = self.decoded(Table::RevokedKeys, &value)?;
+            list.revoked_keys.push((key_id, mark.incarnation));
+        }
+        if let Some(value) = self.read(Table::Accounts, &prefix)? {
+            let mark: record::Mark = self.decoded(Table::Accounts, &value)?;
+            list.incarnation = Some((mark.incarnation, mark.at));
+        }
+        Ok(list)
+    }
+
+    fn incarnation_at(&self, table: Table, key: &[u8]) -> Result<Option<Incarnation>, StoreError> {
+        let value = self.read(table, key)?;
+        let mark = value.map(|value| self.decoded::<record::Mark>(table, &value));
+        Ok(mark.transpose()?.map(|mark| mark.incarnation))
+    }
+
+    fn enrolment(&self, key: &[u8], value: &[u8]) -> Result<Enrolment, StoreError> {
+        record::enrolment(key, value).map_err(|error| self.corrupt(Table::Certificates, &error))
+    }
+
+    fn decoded<T: record::Versioned>(&self, table: Table, value: &[u8]) -> Result<T, StoreError> {
+        record::decode(value).map_err(|error| self.corrupt(table, &error))
+    }
+
+    fn require_sound(&self) -> Result<(), StoreError> {
+        if self.failed.load(Ordering::Acquire) {
+            return Err(StoreError::Failed);
+        }
+        Ok(())
+    }
+
+    fn corrupt(&self, table: Table, problem: &dyn std::fmt::Display) -> StoreError {
+        self.corrupt_reads.fetch_add(1, Ordering::Relaxed);
+        StoreError::Corrupt {
+            table: table.name(),
+            problem: problem.to_string(),
+        }
+    }
+
+    fn read_error(&self, table: Table, error: sled::Error) -> StoreError {
+        match error {
+            sled::Error::Corruption { .. } => self.corrupt(table, &error),
+            error => {
+                self.fail(&StoreError::Engine(error));
+                StoreError::Failed
+            }
+        }
+    }
+
+    fn fail(&self, error: &StoreError) {
+        if !self.failed.swap(true, Ordering::AcqRel) {
+            (self.on_failure)(error);
+        }
+    }
+}
+
+fn open_sled(folder: &Path, cache_bytes: u64) -> Result<sled::Db, StoreError> {
+    sled::Config::new()
+        .path(folder.join(SLED_FOLDER))
+        .cache_capacity(cache_bytes)
+        .flush_every_ms(Some(500))
+        .open()
+        .map_err(StoreError::Engine)
+}
+
+fn db_file(folder: &Path) -> PathBuf {
+    folder.join(SLED_FOLDER).join("db")
+}
+
+fn lock(folder: &Path) -> Result<File, StoreError> {
+    let path = folder.join("LOCK");
+    let mut file = OpenOptions::new()
+        .create(true)
+        .read(true)
+        .write(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(file_error("cannot open", &path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => {
+            let mut owner = String::new();
+            // Whoever it is, the folder is in use: an unreadable name changes nothing.
+            let _ = (&mut file).take(100).read_to_string(&mut owner);
+            return Err(StoreError::Locked {
+                folder: folder.display().to_string(),
+                owner: match owner.trim() {
+                    "" => "another process".to_owned(),
+                    owner => owner.to_owned(),
+                },
+            });
+        }
+        Err(fs::TryLockError::Error(source)) => {
+            return Err(file_error("cannot lock", &path)(source));
+        }
+    }
+    let owner = format!("saslcertd, process {}\n", std::process::id());
+    file.set_len(0)
+        .and_then(|()| file.write_all(owner.as_bytes()))
+        .map_err(file_error("cannot write", &path))?;
+    Ok(file)
+}
+
+fn require_known_format(folder: &Path) -> Result<(), StoreError> {
+    let path = folder.join(FORMAT_FILE);
+    let mut text = String::new();
+    File::open(&path)
+        .and_then(|file| file.take(100).read_to_string(&mut text))
+        .map_err(file_error("cannot read", &path))?;
+    let number = text.trim().strip_prefix("saslcertd ");
+    match number.and_then(|number| number.parse::<u32>().ok()) {
+        Some(FORMAT) => Ok(()),
+        Some(found) if found > FORMAT => Err(StoreError::Newer {
+            folder: folder.display().to_string(),
+            found,
+            known: FORMAT,
+        }),
+        _ => Err(damaged(folder, "its FORMAT file is not one of saslcertd")),
+    }
+}
+
+/// sled leaves them when it is killed while opening, and then refuses to open at all.
+fn remove_half_written_snapshots(folder: &Path) -> Result<(), StoreError> {
+    let sled = folder.join(SLED_FOLDER);
+    let entries = fs::read_dir(&sled).map_err(file_error("cannot list", &sled))?;
+    for entry in entries {
+        let entry = entry.map_err(file_error("cannot list", &sled))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            let path = entry.path();
+            fs::remove_file(&path).map_err(file_error("cannot remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+fn sync_file(path: &Path) -> Result<(), StoreError> {
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(file_error("cannot sync", path))
+}
+
+fn folder_bytes(folder: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return 0;
+    };
+    entries
+        .filter_map(|entry| {
+            entry
+                .and_then(|entry| Ok((entry.path(), entry.metadata()?)))
+                .ok()
+        })
+        .map(|(path, metadata)| {
+            if metadata.is_dir() {
+                folder_bytes(&path)
+            } else {
+                metadata.len()
+            }
+        })
+        .sum()
+}
+
+fn damaged(folder: &Path, problem: &str) -> StoreError {
+    StoreError::Damaged {
+        folder: folder.display().to_string(),
+        problem: problem.to_owned(),
+    }
+}
+
+fn file_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.display().to_string();
+    move |source| StoreError::File {
+        action,
+        path,
+        source,
+    }
+}
+
+/// Layout of the folder and of every record in it.
+const FORMAT: u32 = 1;
+const FORMAT_FILE: &str = "FORMAT";
+const FORMAT_ROW: &str = "format";
+const SLED_FOLDER: &str = "sled";
+const SMALL_CACHE_BYTES: u64 = 8 << 20;

@@ -1,0 +1,326 @@
+//! The keys and the byte form of each record: a version byte, then postcard.
+//!
+//! A form, once released, never changes: a new one gets the next version, and the old one keeps being read.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::identity::{
+    AddedBy, BareJid, CertificateName, Enrolment, Fingerprint, Host, Incarnation, Jid, KeyId,
+    LastUse, UnixSeconds,
+};
+
+use super::Edit;
+use super::committer::{Row, Table};
+
+/// Why bytes are not a record.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RecordError {
+    #[error("it is empty")]
+    Empty,
+    #[error("it has version {found}; this saslcertd knows {known}")]
+    Version { found: u8, known: u8 },
+    #[error("its bytes are damaged: {0}")]
+    Bytes(postcard::Error),
+    #[error("its key is damaged")]
+    Key,
+}
+
+/// A record with a versioned byte form.
+pub(super) trait Versioned: Serialize + DeserializeOwned {
+    const VERSION: u8;
+}
+
+/// How a host was declared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRecord {
+    /// `"prosody"` or `"daemon"`: where its accounts live.
+    pub accounts: String,
+    /// Its options, a JSON object.
+    pub options: String,
+}
+
+impl Versioned for HostRecord {
+    const VERSION: u8 = 1;
+}
+
+/// Something happened to an account of this incarnation at this time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Mark {
+    pub(super) incarnation: Incarnation,
+    pub(super) at: UnixSeconds,
+}
+
+impl Versioned for Mark {
+    const VERSION: u8 = 1;
+}
+
+/// An [`Enrolment`] without what its key says.
+#[derive(Serialize, Deserialize)]
+struct CertificateRow {
+    incarnation: Incarnation,
+    der: Vec<u8>,
+    fingerprint: [u8; 32],
+    key_id: [u8; 32],
+    addresses: Vec<Jid>,
+    not_before: UnixSeconds,
+    not_after: UnixSeconds,
+    may_manage: bool,
+    order: u64,
+    added_at: UnixSeconds,
+    added_with: Option<[u8; 32]>,
+    added_by: Option<Jid>,
+    last_use: Option<LastUse>,
+}
+
+impl Versioned for CertificateRow {
+    const VERSION: u8 = 1;
+}
+
+pub(super) fn encode<T: Versioned>(record: &T) -> Vec<u8> {
+    // Proof: postcard into a Vec fails only for sequences of unknown length and for maps; no record has any.
+    #[allow(clippy::expect_used)]
+    let bytes = postcard::to_allocvec(record).expect("records have no part that postcard refuses");
+    let mut out = Vec::with_capacity(bytes.len() + 1);
+    out.push(T::VERSION);
+    out.extend_from_slice(&bytes);
+    out
+}
+
+pub(super) fn decode<T: Versioned>(bytes: &[u8]) -> Result<T, RecordError> {
+    let (version, rest) = bytes.split_first().ok_or(RecordError::Empty)?;
+    if *version != T::VERSION {
+        return Err(RecordError::Version {
+            found: *version,
+            known: T::VERSION,
+        });
+    }
+    let (record, rest) = postcard::take_from_bytes(rest).map_err(RecordError::Bytes)?;
+    if rest.is_empty() {
+        Ok(record)
+    } else {
+        Err(RecordError::Bytes(postcard::Error::DeserializeBadEncoding))
+    }
+}
+
+pub(super) fn enrolment(key: &[u8], value: &[u8]) -> Result<Enrolment, RecordError> {
+    let text = std::str::from_utf8(key).map_err(|_| RecordError::Key)?;
+    let mut parts = text.splitn(3, '\0');
+    let mut part = || parts.next().ok_or(RecordError::Key);
+    let host = Host::parse(part()?).map_err(|_| RecordError::Key)?;
+    let account = BareJid::of(part()?, &host).map_err(|_| RecordError::Key)?;
+    let name = CertificateName::parse(part()?).map_err(|_| RecordError::Key)?;
+    let row: CertificateRow = decode(value)?;
+    Ok(Enrolment {
+        account,
+        incarnation: row.incarnation,
+        name,
+        der: row.der,
+        fingerprint: Fingerprint::from_bytes(row.fingerprint),
+        key_id: KeyId::from_bytes(row.key_id),
+        addresses: row.addresses,
+        not_before: row.not_before,
+        not_after: row.not_after,
+        may_manage: row.may_manage,
+        order: row.order,
+        added_at: row.added_at,
+        added_by: AddedBy {
+            certificate: row.added_with.map(Fingerprint::from_bytes),
+            jid: row.added_by,
+        },
+        last_use: row.last_use,
+    })
+}
+
+/// The rows that an edit of `account` writes.
+pub(super) fn rows(account: &BareJid, edit: Edit) -> Vec<Row> {
+    let mark = |incarnation, at| Some(encode(&Mark { incarnation, at }));
+    match edit {
+        Edit::Put(enrolment) => vec![
+            Row {
+                table: Table::ByFingerprint,
+                key: fingerprint_key(&enrolment),
+                value: Some(enrolment.name.as_str().as_bytes().to_vec()),
+            },
+            Row {
+                table: Table::Certificates,
+                key: account_key(account, enrolment.name.as_str().as_bytes()),
+                value: Some(encode(&CertificateRow {
+                    incarnation: enrolment.incarnation,
+                    der: enrolment.der,
+                    fingerprint: *enrolment.fingerprint.as_bytes(),
+                    key_id: *enrolment.key_id.as_bytes(),
+                    addresses: enrolment.addresses,
+                    not_before: enrolment.not_before,
+                    not_after: enrolment.not_after,
+                    may_manage: enrolment.may_manage,
+                    order: enrolment.order,
+                    added_at: enrolment.added_at,
+                    added_with: enrolment.added_by.certificate.map(|f| *f.as_bytes()),
+                    added_by: enrolment.added_by.jid,
+                    last_use: enrolment.last_use,
+                })),
+            },
+        ],
+        Edit::Remove(enrolment) => vec![
+            Row {
+                table: Table::ByFingerprint,
+                key: fingerprint_key(&enrolment),
+                value: None,
+            },
+            Row {
+                table: Table::Certificates,
+                key: account_key(account, enrolment.name.as_str().as_bytes()),
+                value: None,
+            },
+        ],
+        Edit::RevokeKey {
+            key_id,
+            incarnation,
+            at,
+        } => vec![Row {
+            table: Table::RevokedKeys,
+            key: account_key(account, key_id.as_bytes()),
+            value: mark(incarnation, at),
+        }],
+        Edit::UnrevokeKey { key_id } => vec![Row {
+            table: Table::RevokedKeys,
+            key: account_key(account, key_id.as_bytes()),
+            value: None,
+        }],
+        Edit::MarkDisabled {
+            fingerprint,
+            incarnation,
+            at,
+        } => vec![Row {
+            table: Table::Disabled,
+            key: account_key(account, fingerprint.as_bytes()),
+            value: mark(incarnation, at),
+        }],
+        Edit::ClearDisabled { fingerprint } => vec![Row {
+            table: Table::Disabled,
+            key: account_key(account, fingerprint.as_bytes()),
+            value: None,
+        }],
+        Edit::SetIncarnation { incarnation, since } => vec![Row {
+            table: Table::Accounts,
+            key: account_key(account, &[]),
+            value: mark(incarnation, since),
+        }],
+    }
+}
+
+/// `host NUL user NUL rest`: neither host nor user can hold a NUL.
+pub(super) fn account_key(account: &BareJid, rest: &[u8]) -> Vec<u8> {
+    certificate_key_of(account.host(), account.username().as_bytes(), rest)
+}
+
+pub(super) fn certificate_key_of(host: &Host, user: &[u8], rest: &[u8]) -> Vec<u8> {
+    [host.as_str().as_bytes(), b"\0", user, b"\0", rest].concat()
+}
+
+/// `fingerprint host NUL`, to be followed by the user.
+pub(super) fn fingerprint_prefix(fingerprint: &Fingerprint, host: &Host) -> Vec<u8> {
+    [&fingerprint.as_bytes()[..], host.as_str().as_bytes(), b"\0"].concat()
+}
+
+/// The part of a certificate's key that is the account: `host NUL user`.
+pub(super) fn account_part(key: &[u8]) -> &[u8] {
+    let mut nuls = key.iter().enumerate().filter(|(_, byte)| **byte == 0);
+    let second = nuls.nth(1).map_or(key.len(), |(at, _)| at);
+    key.get(..second).unwrap_or(key)
+}
+
+fn fingerprint_key(enrolment: &Enrolment) -> Vec<u8> {
+    let mut key = fingerprint_prefix(&enrolment.fingerprint, enrolment.account.host());
+    key.extend_from_slice(enrolment.account.username().as_bytes());
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sample() -> Enrolment {
+        Enrolment {
+            account: BareJid::parse("hamlet@shakespeare.lit").unwrap(),
+            incarnation: Incarnation::parse("one").unwrap(),
+            name: CertificateName::parse("phone").unwrap(),
+            der: vec![0x30, 0],
+            fingerprint: Fingerprint::from_bytes([1; 32]),
+            key_id: KeyId::from_bytes([2; 32]),
+            addresses: vec![Jid::parse("hamlet@shakespeare.lit/x").unwrap()],
+            not_before: UnixSeconds(-1),
+            not_after: UnixSeconds(253_402_300_799),
+            may_manage: false,
+            order: 7,
+            added_at: UnixSeconds(3),
+            added_by: AddedBy {
+                certificate: Some(Fingerprint::from_bytes([4; 32])),
+                jid: None,
+            },
+            last_use: Some(LastUse {
+                at: UnixSeconds(5),
+                address: Some("192.0.2.7".to_owned()),
+            }),
+        }
+    }
+
+    fn written(enrolment: &Enrolment) -> (Vec<u8>, Vec<u8>) {
+        let rows = rows(&enrolment.account, Edit::Put(Box::new(enrolment.clone())));
+        (rows[1].key.clone(), rows[1].value.clone().unwrap())
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_was_written() {
+        let (key, value) = written(&sample());
+        assert_eq!(enrolment(&key, &value).unwrap(), sample());
+    }
+
+    #[test]
+    fn the_byte_form_of_version_1_stays() {
+        let (_, value) = written(&sample());
+        let hex = value
+            .iter()
+            .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+        let ones = "01".repeat(32);
+        let twos = "02".repeat(32);
+        let fours = "04".repeat(32);
+        let address = "1868616d6c6574407368616b657370656172652e6c69742f78";
+        assert_eq!(
+            hex,
+            format!(
+                "01036f6e65023000{ones}{twos}01{address}01fe85a2ffdf0e\
+                 0007\
+                 0601{fours}00010a01093139322e302e322e37"
+            )
+        );
+    }
+
+    #[test]
+    fn another_version_is_named_and_refused() {
+        let (key, mut value) = written(&sample());
+        value[0] = 2;
+        let error = enrolment(&key, &value).unwrap_err().to_string();
+        assert_eq!(error, "it has version 2; this saslcertd knows 1");
+    }
+
+    #[test]
+    fn keys_tell_accounts_apart() {
+        let key = account_key(&BareJid::parse("a@b.c").unwrap(), b"phone");
+        assert_eq!(key, b"b.c\0a\0phone");
+        assert_eq!(account_part(&key), b"b.c\0a");
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(key in prop::collection::vec(any::<u8>(), 0..40),
+                                       value in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = enrolment(&key, &value);
+            let _ = decode::<HostRecord>(&value);
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! `certificate.list`, `append`, `disable`, `revoke`.
+
+use std::collections::BTreeSet;
+
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
+use serde_json::{Value, json};
+
+use crate::support::{
+    Daemon, HAMLET, Made, append, by_certificate, by_password, list, login, named, with,
+};
+
+#[test]
+fn a_list_shows_everything_in_the_order_of_addition() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    assert_eq!(
+        server.ask("certificate.list", list()),
+        json!({"certificates": [], "next": null})
+    );
+    let (first, second) = (Made::of(HAMLET), Made::of(HAMLET));
+    server.append("zebra", &first);
+    server.append(" a \u{1f4f1} <&>\"' ", &second);
+    server.login(&second);
+    let listed = server.ask("certificate.list", list());
+    let rows = listed["certificates"].as_array().unwrap();
+    assert_eq!(rows[0]["name"], "zebra");
+    assert_eq!(rows[1]["name"], "a \u{1f4f1} <&>\"'");
+    assert_eq!(rows[0]["certificate"], first.base64());
+    assert_eq!(rows[0]["addresses"], json!([HAMLET]));
+    assert_eq!(rows[0]["not_before"], 1_767_225_600);
+    assert_eq!(rows[0]["expired"], false);
+    assert_eq!(rows[0]["added"]["by"], "password");
+    assert_eq!(rows[0]["added"]["jid"], "hamlet@shakespeare.lit/castle");
+    assert_eq!(rows[0]["last_use"], Value::Null);
+    assert_eq!(rows[1]["last_use"]["address"], "192.0.2.7");
+    assert_eq!(listed["next"], Value::Null);
+}
+
+#[test]
+fn a_long_list_comes_in_pages() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({"saslcertd_max_certs": 500}));
+    let names: Vec<String> = (0..120).map(|number| format!("n{number}")).collect();
+    for name in &names {
+        server.append(name, &Made::of(HAMLET));
+    }
+    let mut listed = Vec::new();
+    let mut after = Value::Null;
+    let mut pages = 0;
+    loop {
+        let page = server.ask("certificate.list", with(list(), "after", after));
+        assert!(page.to_string().len() < 100 * 1024);
+        let rows = page["certificates"].as_array().unwrap();
+        listed.extend(
+            rows.iter()
+                .map(|row| row["name"].as_str().unwrap().to_owned()),
+        );
+        pages += 1;
+        after = page["next"].clone();
+        if after.is_null() {
+            break;
+        }
+    }
+    assert_eq!(listed, names);
+    assert!(pages > 1);
+}
+
+#[test]
+fn an_append_is_refused_with_the_words_for_the_client() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({"saslcertd_max_certs": 2}));
+    let cert = Made::of(HAMLET);
+    server.append("phone", &cert);
+    let other = Made::of(HAMLET);
+    let pem = "-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----";
+    let folded = other.base64().replace('A', "\n A");
+    let insecure = with(by_password(), "secure", json!(false));
+    for (params, expected) in [
+        (append("phone", &other), Some(("name-taken", "conflict"))),
+        (append(" phone ", &other), Some(("name-taken", "conflict"))),
+        (append("x", &cert), Some(("already-enrolled", "conflict"))),
+        (append("", &other), Some(("name-invalid", "bad-request"))),
+        (
+            append(&"n".repeat(257), &other),
+            Some(("name-invalid", "bad-request")),
+        ),
+        (
+            append("x", &Made::of("ophelia@shakespeare.lit")),
+            Some(("address-foreign", "not-acceptable")),
+        ),
+        (
+            with(append("x", &other), "certificate", json!("@@@")),
+            Some(("not-base64", "bad-request")),
+        ),
+        (
+            with(append("x", &other), "certificate", json!(pem)),
+            Some(("cert-unacceptable", "not-acceptable")),
+        ),
+        (
+            with(
+                append("x", &other),
+                "certificate",
+                json!("A".repeat(30_000)),
+            ),
+            Some(("not-base64", "bad-request")),
+        ),
+        (
+            with(append("x", &other), "session", insecure),
+            Some(("stream-not-secure", "policy-violation")),
+        ),
+        (
+            with(append("second", &other), "certificate", json!(folded)),
+            None,
+        ),
+        (
+            append("third", &Made::of(HAMLET)),
+            Some(("too-many-certificates", "resource-constraint")),
+        ),
+    ] {
+        let name = params["name"].clone();
+        let id = server.send("certificate.append", params);
+        let answer = server.answer(id);
+        let data = &answer["error"]["data"];
+        let got = data["denial"]
+            .as_str()
+            .zip(data["stanza"]["condition"].as_str());
+        assert_eq!(got, expected, "{name} {answer}");
+    }
+}
+
+#[test]
+fn of_eight_simultaneous_appends_of_one_name_one_succeeds() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let ids: Vec<u64> = (0..8)
+        .map(|_| server.send("certificate.append", append("phone", &Made::of(HAMLET))))
+        .collect();
+    let mut answers = Vec::new();
+    while answers.len() < ids.len() {
+        let line = server.line().unwrap();
+        if line.get("method").is_none() {
+            answers.push(line);
+        }
+    }
+    let denials: Vec<&Value> = answers
+        .iter()
+        .map(|line| &line["error"]["data"]["denial"])
+        .collect();
+    let conflicts = denials
+        .iter()
+        .filter(|denial| **denial == "name-taken")
+        .count();
+    assert_eq!(conflicts, 7, "{answers:?}");
+    let answered: BTreeSet<u64> = answers
+        .iter()
+        .filter_map(|line| line["id"].as_u64())
+        .collect();
+    assert_eq!(answered, ids.into_iter().collect());
+}
+
+#[test]
+fn a_certificate_without_the_right_may_look_but_not_touch() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let (limited, free) = (Made::of(HAMLET), Made::of(HAMLET));
+    server.ask(
+        "certificate.append",
+        with(append("limited", &limited), "may_manage", json!(false)),
+    );
+    server.append("free", &free);
+    let limited = by_certificate(&server.login(&limited));
+    let free = by_certificate(&server.login(&free));
+    for method in ["certificate.disable", "certificate.revoke"] {
+        let refused = server.refused(method, with(named("free"), "session", limited.clone()));
+        assert_eq!(refused["data"]["denial"], "management-forbidden");
+        assert_eq!(refused["data"]["stanza"]["condition"], "forbidden");
+    }
+    let wish = with(append("x", &Made::of(HAMLET)), "session", limited.clone());
+    let refused = server.refused("certificate.append", wish);
+    assert_eq!(refused["data"]["denial"], "management-forbidden");
+    server.ask("certificate.list", with(list(), "session", limited));
+    let wish = with(append("x", &Made::of(HAMLET)), "session", free.clone());
+    server.ask("certificate.append", wish);
+    server.ask(
+        "certificate.disable",
+        with(named("limited"), "session", free),
+    );
+}
+
+#[test]
+fn a_name_that_nobody_has_is_not_found() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    for method in ["certificate.disable", "certificate.revoke"] {
+        let refused = server.refused(method, named("nobody"));
+        assert_eq!(refused["data"]["stanza"]["condition"], "item-not-found");
+    }
+}
+
+#[test]
+fn a_later_account_of_the_name_inherits_nothing() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let cert = Made::of(HAMLET);
+    server.append("phone", &cert);
+    let later = |params: Value| with(params, "incarnation", json!("two"));
+    let listed = server.ask("certificate.list", later(list()));
+    assert_eq!(listed["certificates"], json!([]));
+    server.ask(
+        "certificate.append",
+        later(append("phone", &Made::of(HAMLET))),
+    );
+    // The name went to the new account, and with it the old certificate.
+    assert_eq!(
+        server.login_refused(&cert)["data"]["denial"],
+        "cert-unknown"
+    );
+}
+
+#[test]
+fn every_change_is_told_to_the_account() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    server.append("phone", &Made::of(HAMLET));
+    let told = server.question("account.notify");
+    assert_eq!(told["account"], HAMLET);
+    let text = told["text"].as_str().unwrap();
+    assert!(
+        text.contains("\"phone\"") && text.contains("192.0.2.7"),
+        "{text}"
+    );
+    server.ask("certificate.revoke", named("phone"));
+    let told = server.question("account.notify");
+    assert!(told["text"].as_str().unwrap().contains("revoked"));
+}
+
+#[test]
+fn what_some_clients_cannot_use_is_accepted_with_a_warning() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let bare = server.append("bare", &Made::of(HAMLET));
+    assert_eq!(bare["warnings"].as_array().unwrap().len(), 1);
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    let full = Made::with(key, |params| {
+        params.subject_alt_names = vec![
+            SanType::OtherName((vec![1, 3, 6, 1, 5, 5, 7, 8, 5], HAMLET.into())),
+            SanType::Rfc822Name(HAMLET.try_into().unwrap()),
+        ];
+    });
+    assert_eq!(server.append("full", &full)["warnings"], json!([]));
+}
+
+#[test]
+fn the_limit_of_a_host_is_its_own() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({"saslcertd_manage_with": "password"}));
+    let cert = Made::of(HAMLET);
+    server.append("phone", &cert);
+    let session = by_certificate(&server.ask("external.login", login(&cert)));
+    let refused = server.refused(
+        "certificate.revoke",
+        with(named("phone"), "session", session),
+    );
+    assert_eq!(refused["data"]["denial"], "management-forbidden");
+}

@@ -1,0 +1,100 @@
+//! docs/protocol.md says what is so: every example in it is tried.
+
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, HAMLET, Made, ONE, append, named};
+
+/// The JSON blocks of the page, with the placeholders of certificates and hashes filled in.
+fn examples(cert: &Made, login: &Value) -> Vec<Value> {
+    let page = include_str!("../../docs/protocol.md");
+    let blocks = page.split("```json\n").skip(1);
+    let blocks = blocks.map(|block| block.split("```").next().unwrap());
+    blocks
+        .map(|block| {
+            let block = block
+                .replace("MIIB…", &cert.base64())
+                .replace("6f1d2c", ONE)
+                .replace(
+                    "4c5ef8ea21aba9e29aba1b2b08c6dd2ea1cdc1db5c56e5f4f2e3d2a9a1d5c2b7",
+                    login["fingerprint"].as_str().unwrap(),
+                )
+                .replace(
+                    "9d3a0f2f9a6f3f8f0e1c2b3a495867768594a3b2c1d0e0f1029384756a6b7c8d",
+                    login["key_id"].as_str().unwrap(),
+                );
+            serde_json::from_str(&block).unwrap_or_else(|error| panic!("{error}: {block}"))
+        })
+        .collect()
+}
+
+/// The same fields with values of the same kind; `null` stands for anything.
+fn is_like(example: &Value, real: &Value) -> bool {
+    match (example, real) {
+        (Value::Object(example), Value::Object(real)) => {
+            example.len() == real.len()
+                && example.iter().all(|(name, value)| {
+                    // Which options are set is the admin's.
+                    let is_free = name == "options";
+                    real.get(name)
+                        .is_some_and(|real| is_free || is_like(value, real))
+                })
+        }
+        (Value::Array(example), Value::Array(real)) => {
+            let both = example.first().zip(real.first());
+            both.is_none_or(|(example, real)| is_like(example, real))
+        }
+        (Value::Null, _)
+        | (_, Value::Null)
+        | (Value::String(_), Value::String(_))
+        | (Value::Bool(_), Value::Bool(_))
+        | (Value::Number(_), Value::Number(_)) => true,
+        _ => false,
+    }
+}
+
+#[test]
+fn every_question_of_the_page_is_answered_as_the_page_says() {
+    let daemon = Daemon::start();
+    let cert = Made::of(HAMLET);
+    let mut server = daemon.server(json!({}));
+    let first = server.append("phone", &cert);
+    let login = server.login(&cert);
+    assert_eq!(login["fingerprint"], first["fingerprint"]);
+    let mut examples = examples(&cert, &login).into_iter().peekable();
+    let mut tried = 0;
+    while let Some(question) = examples.next() {
+        let (Some(method), Some(id)) = (question["method"].as_str(), question.get("id")) else {
+            continue;
+        };
+        if matches!(method, "sessions.close" | "account.notify") {
+            // The daemon's own: compared where it asks them.
+            continue;
+        }
+        // A question needs what it is about.
+        if method == "certificate.append" {
+            let id = server.send("certificate.disable", named("phone"));
+            server.answer(id);
+        } else if method.starts_with("certificate.") || method.starts_with("external.") {
+            let id = server.send("certificate.append", append("phone", &cert));
+            server.answer(id);
+        }
+        let wanted: Vec<Value> = std::iter::from_fn(|| {
+            examples.next_if(|next| next["id"] == *id && next.get("method").is_none())
+        })
+        .collect();
+        assert!(!wanted.is_empty(), "no answer to {method} on the page");
+        server.write(format!("{question}\n").as_bytes());
+        let answer = loop {
+            let line = server.line().unwrap();
+            if line["id"] == *id && line.get("method").is_none() {
+                break line;
+            }
+        };
+        assert!(
+            wanted.iter().any(|wanted| is_like(wanted, &answer)),
+            "{method}\npage:   {wanted:?}\ndaemon: {answer}"
+        );
+        tried += 1;
+    }
+    assert!(tried >= 10, "only {tried} examples were tried");
+}

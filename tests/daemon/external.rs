@@ -1,0 +1,150 @@
+//! `external.offer` and `external.login`.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, HAMLET, Made, ONE, append, login, named, offer, with};
+
+#[test]
+fn an_enrolled_certificate_is_offered_and_logs_in() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let cert = Made::of(HAMLET);
+    let none = json!({"offer": false, "candidates": []});
+    assert_eq!(server.ask("external.offer", offer(&cert)), none);
+    let refused = server.login_refused(&cert);
+    assert_eq!(refused["data"]["denial"], "cert-unknown");
+    assert_eq!(refused["data"]["sasl"], "not-authorized");
+    let appended = server.append("phone", &cert);
+    let one = json!({"offer": true, "candidates": [{"username": "hamlet", "incarnation": ONE}]});
+    assert_eq!(server.ask("external.offer", offer(&cert)), one);
+    let login = server.login(&cert);
+    assert_eq!(login["username"], "hamlet");
+    assert_eq!(login["resource"], Value::Null);
+    assert_eq!(login["name"], "phone");
+    assert_eq!(login["fingerprint"], appended["fingerprint"]);
+    assert_eq!(login["may_manage"], true);
+}
+
+#[test]
+fn a_full_jid_in_the_certificate_binds_its_resource() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let cert = Made::of("hamlet@shakespeare.lit/Castle");
+    server.append("phone", &cert);
+    assert_eq!(server.login(&cert)["resource"], "Castle");
+}
+
+#[test]
+fn the_authzid_is_bytes_that_are_judged_by_the_daemon() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let cert = Made::of(HAMLET);
+    server.append("phone", &cert);
+    for (authzid, expected) in [
+        (&b"hamlet@shakespeare.lit"[..], None),
+        (b"", None),
+        (b"Hamlet@SHAKESPEARE.lit/x", None),
+        (b"ophelia@shakespeare.lit", Some("invalid-authzid")),
+        (b"\xff", Some("malformed-request")),
+        (b"hamlet@shakespeare.lit\0", Some("malformed-request")),
+    ] {
+        let params = with(login(&cert), "authzid", json!(BASE64.encode(authzid)));
+        let id = server.send("external.login", params);
+        let answer = server.answer(id);
+        let got = answer.pointer("/error/data/sasl").and_then(Value::as_str);
+        assert_eq!(got, expected, "{authzid:?}");
+    }
+}
+
+#[test]
+fn the_account_must_exist_and_be_the_one_that_enrolled() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let cert = Made::of(HAMLET);
+    server.append("phone", &cert);
+    for (exists, enabled, incarnation, expected) in [
+        (false, true, json!(ONE), "account-missing"),
+        (true, false, json!(ONE), "account-disabled"),
+        (true, true, json!("two"), "cert-unknown"),
+        (true, true, Value::Null, "cert-unknown"),
+    ] {
+        let account = json!({
+            "username": "hamlet", "exists": exists, "enabled": enabled, "incarnation": incarnation,
+        });
+        let params = with(login(&cert), "accounts", json!([account]));
+        let refused = server.refused("external.login", params);
+        assert_eq!(refused["data"]["denial"], expected);
+    }
+    let params = with(login(&cert), "accounts", json!([]));
+    let refused = server.refused("external.login", params);
+    assert_eq!(refused["data"]["denial"], "account-missing");
+}
+
+#[test]
+fn disabled_and_revoked_certificates_are_refused_until_they_may_return() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let cert = Made::of(HAMLET);
+    server.append("phone", &cert);
+    server.ask("certificate.disable", named("phone"));
+    assert_eq!(
+        server.login_refused(&cert)["data"]["denial"],
+        "cert-disabled"
+    );
+    server.append("phone", &cert);
+    server.login(&cert);
+    let revoked = server.ask("certificate.revoke", named("phone"));
+    assert_eq!(server.login_refused(&cert)["data"]["denial"], "key-revoked");
+    assert_eq!(server.ask("external.offer", offer(&cert))["offer"], false);
+    // A new certificate with the old key does not bring it back.
+    let key = rcgen::KeyPair::try_from(cert.key.serialize_der()).unwrap();
+    let renewed = Made::with_key(HAMLET, key);
+    let refused = server.refused("certificate.append", append("new", &renewed));
+    assert_eq!(refused["data"]["denial"], "key-revoked");
+    // An admin may lift it.
+    let lift = json!({"account": HAMLET, "key_id": revoked["key_id"]});
+    assert_eq!(
+        server.ask("certificate.unrevoke", lift)["was_revoked"],
+        true
+    );
+    server.append("phone", &cert);
+    server.login(&cert);
+}
+
+#[test]
+fn what_is_no_certificate_is_refused_like_an_unknown_one() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let known = server.login_refused(&Made::of(HAMLET));
+    for der in [&b"hello"[..], b"", &[0x30, 0x80, 0, 0]] {
+        let params = with(
+            login(&Made::of(HAMLET)),
+            "chain",
+            json!([BASE64.encode(der)]),
+        );
+        let refused = server.refused("external.login", params.clone());
+        assert_eq!(refused["data"]["denial"], "cert-unacceptable");
+        assert_eq!(refused["message"], known["message"]);
+        assert_eq!(refused["data"]["sasl"], known["data"]["sasl"]);
+    }
+}
+
+#[test]
+fn chains_are_bounded() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let cert = Made::of(HAMLET).base64();
+    let large = "A".repeat(24 * 1024);
+    for chain in [
+        json!([]),
+        json!([cert, cert, cert, cert, cert, cert, cert]),
+        json!([large, large, large]),
+        json!(["!"]),
+        json!("x"),
+    ] {
+        let params = json!({"host": "shakespeare.lit", "chain": chain});
+        assert_eq!(server.refused("external.offer", params)["code"], -32602);
+    }
+}

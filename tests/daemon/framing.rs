@@ -1,0 +1,157 @@
+//! Lines: whatever comes, only itself suffers.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, HAMLET, Made, PATIENCE, offer};
+
+#[test]
+fn a_strangers_input_never_costs_the_connection() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let mut bystander = daemon.server(json!({}));
+    let cert = Made::of(HAMLET);
+    let deep = format!("{{\"a\":{}", "[".repeat(100_000));
+    let long = "x".repeat(1024 * 1024);
+    let long_id = format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":\"{}\",\"method\":\"status\"}}",
+        "i".repeat(65)
+    );
+    for (line, code) in [
+        (long.as_bytes(), -32700),
+        (deep.as_bytes(), -32700),
+        (b"\xff\xfe", -32700),
+        (b"{", -32700),
+        (b"", -32700),
+        (b"[]", -32600),
+        (b"{\"id\":null}", -32600),
+        (long_id.as_bytes(), -32600),
+    ] {
+        server.write(line);
+        server.write(b"\n");
+        let answer = server.line().unwrap();
+        assert_eq!(answer["id"], Value::Null);
+        assert_eq!(answer["error"]["code"], code);
+        server.ask("external.offer", offer(&cert));
+        bystander.ask("external.offer", offer(&cert));
+    }
+}
+
+#[test]
+fn a_question_that_is_wrong_is_told_how() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    for (method, params, code, says) in [
+        ("nonsense", json!({}), -32601, "nonsense"),
+        ("external.offer", json!({}), -32602, "host"),
+        (
+            "external.offer",
+            json!({"host": 3, "chain": ["MII="]}),
+            -32602,
+            "host: invalid type",
+        ),
+        (
+            "certificate.list",
+            json!({"account": "no jid"}),
+            -32602,
+            "character",
+        ),
+        (
+            "certificate.list",
+            json!({"account": "a@b/c", "session": null}),
+            -32602,
+            "bare JID",
+        ),
+    ] {
+        let error = server.refused(method, params);
+        assert_eq!(error["code"], code, "{error}");
+        assert!(error["message"].as_str().unwrap().contains(says), "{error}");
+    }
+}
+
+#[test]
+fn a_line_may_come_in_pieces_and_many_at_once() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let line = b"{\"jsonrpc\":\"2.0\",\"id\":\"a\",\"method\":\"status\"}\n";
+    for byte in line {
+        server.write(&[*byte]);
+    }
+    assert_eq!(server.line().unwrap()["id"], "a");
+    server.write(&line.repeat(50));
+    for _ in 0..50 {
+        assert_eq!(server.line().unwrap()["id"], "a");
+    }
+}
+
+#[test]
+fn a_line_that_stays_unfinished_ends_only_its_own_connection() {
+    let daemon = Daemon::start();
+    let mut slow = daemon.peer();
+    let mut server = daemon.server(json!({}));
+    slow.write(b"{\"jsonrpc\":");
+    assert_eq!(slow.line(), None);
+    server.ask("status", json!({}));
+}
+
+#[test]
+fn questions_in_flight_are_bounded_and_every_one_is_answered() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let ids: Vec<u64> = (0..2000)
+        .map(|_| server.send("status", json!({})))
+        .collect();
+    let mut done = 0;
+    let mut refused = 0;
+    for _ in &ids {
+        let answer = server.line().unwrap();
+        match answer["error"]["code"].as_i64() {
+            None => done += 1,
+            Some(-32001) => refused += 1,
+            Some(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!(done + refused, ids.len());
+    assert!(done > 0);
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_cut_off_and_others_go_on() {
+    let daemon = Daemon::start();
+    let mut deaf = daemon.server(json!({}));
+    let mut server = daemon.server(json!({}));
+    let line =
+        json!({"jsonrpc": "2.0", "id": "x".repeat(64), "method": "nonsense"}).to_string() + "\n";
+    let lines = line.repeat(1000);
+    let start = Instant::now();
+    while deaf.try_write(lines.as_bytes()) {
+        assert!(start.elapsed() < PATIENCE);
+    }
+    server.ask("status", json!({}));
+    assert!(daemon.log().contains("leaves its answers unread"));
+}
+
+#[test]
+fn connections_are_bounded() {
+    let daemon = Daemon::start();
+    let mut first = daemon.peer();
+    let mut peers: Vec<_> = (0..255).map(|_| daemon.peer()).collect();
+    // Asked one after the other, so that all are accepted.
+    for peer in &mut peers {
+        peer.ask("status", json!({}));
+    }
+    first.ask("status", json!({}));
+    let mut more = daemon.peer();
+    assert_eq!(more.line(), None);
+    first.ask("status", json!({}));
+    drop(peers);
+    let start = Instant::now();
+    loop {
+        let mut peer = daemon.peer();
+        if peer.answers() {
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE);
+    }
+}

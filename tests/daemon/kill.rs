@@ -1,0 +1,112 @@
+//! SIGKILL under load: what was acknowledged is there, and nothing is half there.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, HAMLET, Made, append, list, login, with};
+
+#[test]
+fn nothing_acknowledged_is_lost_in_25_kills() {
+    let mut daemon = Daemon::start();
+    let mut acknowledged: HashMap<String, Made> = HashMap::new();
+    let mut number = 0;
+    for round in 0..25 {
+        let mut server = daemon.server(json!({"saslcertd_max_certs": 100_000}));
+        let mut sent = HashMap::new();
+        for _ in 0..60 {
+            number += 1;
+            let name = format!("n{number}");
+            let cert = Made::of(HAMLET);
+            let id = server.send("certificate.append", append(&name, &cert));
+            sent.insert(id, (name, cert));
+        }
+        // Killed after so many answers that commits are under way.
+        let mut answers = 0;
+        while answers < 1 + round * 2 {
+            let line = server.line().unwrap();
+            answers += usize::from(note(&line, &mut sent, &mut acknowledged));
+        }
+        daemon.kill();
+        // What it had written before its end counts, too.
+        for line in server.rest().lines() {
+            if let Ok(line) = serde_json::from_str(line) {
+                note(&line, &mut sent, &mut acknowledged);
+            }
+        }
+        daemon.serve();
+    }
+    let mut server = daemon.server(json!({"saslcertd_max_certs": 100_000}));
+    let mut listed = HashMap::new();
+    let mut after = Value::Null;
+    loop {
+        let page = server.ask("certificate.list", with(list(), "after", after));
+        for row in page["certificates"].as_array().unwrap() {
+            listed.insert(
+                row["name"].as_str().unwrap().to_owned(),
+                row["fingerprint"].clone(),
+            );
+        }
+        after = page["next"].clone();
+        if after.is_null() {
+            break;
+        }
+    }
+    assert!(
+        acknowledged.len() >= 25 * 25,
+        "{} acknowledged",
+        acknowledged.len()
+    );
+    for (name, cert) in &acknowledged {
+        assert!(
+            listed.contains_key(name),
+            "{name} was acknowledged and is lost"
+        );
+        // Both rows of a record are there: it is found by its fingerprint, too.
+        assert_eq!(server.ask("external.login", login(cert))["name"], *name);
+    }
+}
+
+fn note(
+    line: &Value,
+    sent: &mut HashMap<u64, (String, Made)>,
+    acknowledged: &mut HashMap<String, Made>,
+) -> bool {
+    let Some((name, cert)) = line["id"].as_u64().and_then(|id| sent.remove(&id)) else {
+        return false;
+    };
+    if line.get("result").is_some() {
+        acknowledged.insert(name, cert);
+    }
+    true
+}
+
+#[test]
+fn a_revocation_that_was_acknowledged_stands_after_a_kill() {
+    let mut daemon = Daemon::start();
+    for _ in 0..10 {
+        let cert = Made::of(HAMLET);
+        let mut server = daemon.server(json!({}));
+        server.append("phone", &cert);
+        server.ask("certificate.revoke", crate::support::named("phone"));
+        daemon.kill();
+        daemon.serve();
+        let mut server = daemon.server(json!({}));
+        assert_eq!(server.login_refused(&cert)["data"]["denial"], "key-revoked");
+    }
+}
+
+#[test]
+fn half_written_snapshots_do_not_keep_the_store_from_opening() {
+    let mut daemon = Daemon::start();
+    let cert = Made::of(HAMLET);
+    daemon.server(json!({})).append("phone", &cert);
+    daemon.kill();
+    let left = daemon
+        .data_dir()
+        .join("sled/snap.0000000000000FFF.generating");
+    std::fs::write(&left, b"half").unwrap();
+    daemon.serve();
+    assert!(!left.exists());
+    daemon.server(json!({})).login(&cert);
+}

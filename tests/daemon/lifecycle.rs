@@ -1,0 +1,192 @@
+//! `init`, `serve`, their refusals, and the end.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+
+use serde_json::json;
+
+use crate::support::{Daemon, HAMLET, Made, append, list};
+
+fn refusal(daemon: &Daemon) -> String {
+    let output = daemon.command("serve").output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn init_makes_a_store_once_and_says_so_again() {
+    let daemon = Daemon::prepared();
+    let mode = fs::metadata(daemon.data_dir()).unwrap().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    let again = daemon.command("init").output().unwrap();
+    assert!(again.status.success());
+    assert!(String::from_utf8(again.stdout).unwrap().contains("already"));
+}
+
+#[test]
+fn only_init_makes_a_store() {
+    let daemon = Daemon::prepared();
+    fs::remove_dir_all(daemon.data_dir()).unwrap();
+    let said = refusal(&daemon);
+    assert!(said.contains("saslcertd init --data-dir"), "{said}");
+    assert!(!daemon.data_dir().exists());
+}
+
+#[test]
+fn a_store_whose_database_is_gone_is_not_replaced_by_an_empty_one() {
+    let daemon = Daemon::prepared();
+    fs::remove_file(daemon.data_dir().join("sled/db")).unwrap();
+    assert!(refusal(&daemon).contains("sled/db is missing"));
+    let elsewhere = Daemon::prepared();
+    fs::remove_dir_all(daemon.data_dir().join("sled")).unwrap();
+    // Another store's FORMAT does not make another database ours.
+    fs::create_dir(daemon.data_dir().join("sled")).unwrap();
+    fs::write(daemon.data_dir().join("sled/db"), b"").unwrap();
+    assert!(refusal(&daemon).contains("damaged"));
+    drop(elsewhere);
+}
+
+#[test]
+fn a_newer_store_is_refused_with_a_clear_line() {
+    let daemon = Daemon::prepared();
+    fs::write(daemon.data_dir().join("FORMAT"), "saslcertd 2\n").unwrap();
+    let said = refusal(&daemon);
+    assert!(
+        said.contains("newer saslcertd (format 2; this one knows 1)"),
+        "{said}"
+    );
+    let again = daemon.command("init").output().unwrap();
+    assert_eq!(again.status.code(), Some(1));
+}
+
+#[test]
+fn a_store_has_one_owner_who_is_named() {
+    let daemon = Daemon::start();
+    let output = daemon
+        .command_at("serve", &daemon.folder.path().join("run/other"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("is in use by saslcertd, process"), "{said}");
+}
+
+#[test]
+fn a_live_socket_is_left_alone_and_a_stale_one_is_replaced() {
+    let mut daemon = Daemon::start();
+    let other = Daemon::prepared();
+    let output = other
+        .command_at("serve", &daemon.socket())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("another saslcertd answers at"), "{said}");
+    daemon.kill();
+    assert!(daemon.socket().exists());
+    daemon.serve();
+    daemon.peer().ask("status", json!({}));
+    let mode = fs::metadata(daemon.socket()).unwrap().mode();
+    assert_eq!(mode & 0o777, 0o660);
+}
+
+#[test]
+fn what_is_not_a_socket_is_not_removed() {
+    let daemon = Daemon::prepared();
+    fs::write(daemon.socket(), b"precious").unwrap();
+    assert!(refusal(&daemon).contains("is not a socket"));
+    assert_eq!(fs::read(daemon.socket()).unwrap(), b"precious");
+}
+
+#[test]
+fn a_full_queue_is_a_live_socket() {
+    let daemon = Daemon::prepared();
+    let listener = UnixListener::bind(daemon.socket()).unwrap();
+    assert!(refusal(&daemon).contains("another saslcertd answers at"));
+    drop(listener);
+}
+
+#[test]
+fn a_folder_that_others_may_write_to_is_refused_with_the_line_that_mends_it() {
+    let daemon = Daemon::prepared();
+    let run = daemon.folder.path().join("run");
+    fs::set_permissions(&run, fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(refusal(&daemon).contains("chmod go-w"));
+}
+
+#[test]
+fn an_unknown_user_stops_the_start_and_names_the_flag() {
+    let daemon = Daemon::prepared();
+    for flag in ["--server-user", "--admin-user"] {
+        let output = daemon
+            .command("serve")
+            .args([flag, "nobody-of-that-name"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            said.contains(flag) && said.contains("nobody-of-that-name"),
+            "{said}"
+        );
+        assert_eq!(output.status.code(), Some(1));
+    }
+}
+
+#[test]
+fn sigterm_finishes_what_is_in_flight_and_keeps_it() {
+    let mut daemon = Daemon::start();
+    let mut server = daemon.server(json!({"saslcertd_max_certs": 1000}));
+    let ids: Vec<u64> = (0..100)
+        .map(|number| {
+            let wish = append(&number.to_string(), &Made::of(HAMLET));
+            server.send("certificate.append", wish)
+        })
+        .collect();
+    let first = server.answer(ids[0]);
+    assert!(first.get("error").is_none(), "{first}");
+    assert!(daemon.stop().success());
+    let acknowledged = 1 + server.rest().matches("\"fingerprint\"").count();
+    assert!(!daemon.socket().exists());
+    daemon.serve();
+    let mut server = daemon.server(json!({"saslcertd_max_certs": 1000}));
+    let mut kept = 0;
+    let mut after = json!(null);
+    loop {
+        let page = server.ask(
+            "certificate.list",
+            crate::support::with(list(), "after", after),
+        );
+        kept += page["certificates"].as_array().unwrap().len();
+        after = page["next"].clone();
+        if after.is_null() {
+            break;
+        }
+    }
+    assert!(kept >= acknowledged, "{kept} of {acknowledged}");
+    assert!(daemon.log().contains("stopped"));
+}
+
+#[test]
+fn status_is_for_people_and_for_programs() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({"saslcertd_max_certs": 7}));
+    server.append("phone", &Made::of(HAMLET));
+    let output = daemon.command("status").output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success());
+    assert!(said.contains("1 certificates of 1 accounts"), "{said}");
+    assert!(said.contains("host shakespeare.lit: ready"), "{said}");
+    let output = daemon.command("status").arg("--json").output().unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(status["healthy"], true);
+    assert_eq!(status["store"]["certificates"], 1);
+    assert_eq!(status["connections"][0]["software"], "test");
+}
+
+#[test]
+fn nobody_there_is_told_with_what_to_do() {
+    let daemon = Daemon::prepared();
+    let output = daemon.command("status").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("saslcertd is not running"), "{said}");
+}

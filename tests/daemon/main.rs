@@ -1,0 +1,20 @@
+//! The daemon, asked through its socket: a file for each family of questions.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    unreachable_pub
+)]
+
+mod certificates;
+mod documentation;
+mod external;
+mod framing;
+mod hello;
+mod kill;
+mod lifecycle;
+mod sessions;
+mod support;

@@ -1,0 +1,192 @@
+//! Live sessions: what is told of them, and who has to close them.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, HAMLET, HOST, Made, PATIENCE, append, list, login, named};
+
+fn opened(login: &Value, resource: Value) -> Value {
+    json!({"sessions": [{
+        "account": HAMLET,
+        "fingerprint": login["fingerprint"],
+        "key_id": login["key_id"],
+        "resource": resource,
+        "address": "192.0.2.7",
+    }]})
+}
+
+#[test]
+fn live_resources_are_listed_with_their_certificate() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let cert = Made::of(HAMLET);
+    server.append("phone", &cert);
+    let login = server.login(&cert);
+    server.notify("session.opened", opened(&login, json!("castle")));
+    let resources = |peer: &mut crate::support::Peer| {
+        peer.ask("certificate.list", list())["certificates"][0]["resources"].clone()
+    };
+    assert_eq!(resources(&mut server), json!(["castle"]));
+    server.notify(
+        "session.closed",
+        json!({"sessions": [{"account": HAMLET, "resource": "castle"}]}),
+    );
+    assert_eq!(resources(&mut server), json!([]));
+    server.notify("session.opened", opened(&login, json!("castle")));
+    drop(server);
+    // They are its connection's: with it they go.
+    let mut other = daemon.server(json!({}));
+    let start = Instant::now();
+    while resources(&mut other) != json!([]) {
+        assert!(start.elapsed() < PATIENCE);
+    }
+}
+
+#[test]
+fn a_revocation_answers_first_and_then_closes_the_sessions_everywhere() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let mut other = daemon.server(json!({}));
+    let cert = Made::of(HAMLET);
+    server.append("phone", &cert);
+    let login = server.login(&cert);
+    // The newest connection of the host is told.
+    other.question("account.notify");
+    let id = server.send("certificate.revoke", named("phone"));
+    let first = server.line().unwrap();
+    let second = server.line().unwrap();
+    assert_eq!(first["id"], id);
+    assert_eq!(first["result"]["removed"], json!(["phone"]));
+    assert_eq!(second["method"], "sessions.close");
+    let close = other.question("sessions.close");
+    for close in [&second["params"], &close] {
+        assert_eq!(close["account"], HAMLET);
+        assert_eq!(close["key_id"], login["key_id"]);
+        assert_eq!(close["condition"], "not-authorized");
+    }
+}
+
+#[test]
+fn what_was_revoked_meanwhile_is_to_be_closed_after_hello() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let (lost, kept) = (Made::of(HAMLET), Made::of(HAMLET));
+    server.append("lost", &lost);
+    server.append("kept", &kept);
+    let (lost, kept) = (server.login(&lost), server.login(&kept));
+    drop(server);
+    let mut admin = daemon.peer();
+    admin.ask(
+        "certificate.revoke",
+        json!({"account": HAMLET, "name": "lost"}),
+    );
+    let mut server = daemon.server(json!({}));
+    for resource in [json!("castle"), Value::Null] {
+        let answer = server.ask("session.opened", opened(&lost, resource));
+        let close = json!([{"account": HAMLET, "key_id": lost["key_id"]}]);
+        assert_eq!(answer["close"], close);
+    }
+    let answer = server.ask("session.opened", opened(&kept, json!("orchard")));
+    assert_eq!(answer["close"], json!([]));
+    // As a notification, the same is asked for.
+    server.notify("session.opened", opened(&lost, json!("castle")));
+    assert_eq!(server.question("sessions.close")["key_id"], lost["key_id"]);
+}
+
+#[test]
+fn sessions_are_reported_after_hello_only() {
+    let daemon = Daemon::start();
+    let mut peer = daemon.peer();
+    let error = peer.refused("session.opened", json!({"sessions": []}));
+    assert_eq!(error["code"], -32003);
+}
+
+/// For each yes that stands behind a `sessions.close` of its key, a session would live on.
+#[test]
+fn no_yes_stands_behind_a_revocation() {
+    let daemon = Daemon::start();
+    let mut admin = daemon.peer();
+    let (mut admitted, mut refused) = (0, 0);
+    for round in 0..100 {
+        let cert = Made::of(HAMLET);
+        let mut server = daemon.server(json!({}));
+        server.append("phone", &cert);
+        server.question("account.notify");
+        let revoke = json!({"account": HAMLET, "name": "phone"});
+        let logins = |server: &mut crate::support::Peer| {
+            for _ in 0..24 {
+                server.send("external.login", login(&cert));
+            }
+        };
+        // Either of them may be the first to be read.
+        let revocation = if round % 2 == 0 {
+            logins(&mut server);
+            admin.send("certificate.revoke", revoke)
+        } else {
+            let id = admin.send("certificate.revoke", revoke);
+            logins(&mut server);
+            id
+        };
+        let mut is_closed = false;
+        let mut answers = 0;
+        while answers < 24 || !is_closed {
+            let line = server.line().unwrap();
+            if line["method"] == "sessions.close" {
+                is_closed = true;
+            } else if line.get("result").is_some() {
+                assert!(!is_closed, "a yes behind the revocation in round {round}");
+                admitted += 1;
+                answers += 1;
+            } else if line.get("error").is_some() {
+                assert_eq!(line["error"]["data"]["denial"], "key-revoked");
+                refused += 1;
+                answers += 1;
+            }
+        }
+        assert!(admin.answer(revocation).get("error").is_none());
+        assert_eq!(server.login_refused(&cert)["data"]["denial"], "key-revoked");
+    }
+    assert!(
+        admitted > 0 && refused > 0,
+        "one order never happened: {admitted} {refused}"
+    );
+}
+
+#[test]
+fn an_admin_lists_and_revokes_without_a_session() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    server.ask("certificate.append", append("phone", &Made::of(HAMLET)));
+    let run = |arguments: &[&str]| {
+        let output = daemon.command("cert").args(arguments).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        (
+            output.status.code(),
+            said,
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let (code, said, _) = run(&["list", HAMLET]);
+    assert_eq!(code, Some(0));
+    assert!(
+        said.starts_with("phone\n") && said.contains("192.0.2.7") || said.contains("never used"),
+        "{said}"
+    );
+    let (code, said, _) = run(&["show", HAMLET, "phone"]);
+    assert_eq!(code, Some(0));
+    assert!(said.contains("-----BEGIN CERTIFICATE-----"), "{said}");
+    let (code, said, _) = run(&["revoke", HAMLET, "phone", "--json"]);
+    assert_eq!(code, Some(0));
+    let revoked: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(revoked["removed"], json!(["phone"]));
+    let (code, _, error) = run(&["revoke", HAMLET, "phone"]);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("no certificate of this name"), "{error}");
+    let key = revoked["key_id"].as_str().unwrap();
+    assert_eq!(run(&["unrevoke", HAMLET, key]).0, Some(0));
+    assert_eq!(run(&["unrevoke", HAMLET, key]).0, Some(1));
+    let (code, _, error) = run(&["list", HOST]);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("not an account"), "{error}");
+}

@@ -1,0 +1,390 @@
+//! A daemon of the test's own, peers that ask it, and certificates.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// The longest that anything may take before a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// The incarnation that tests give an account.
+pub const ONE: &str = "one";
+pub const HOST: &str = "shakespeare.lit";
+pub const HAMLET: &str = "hamlet@shakespeare.lit";
+
+/// A running daemon, with its folder; both end with it.
+pub struct Daemon {
+    child: Option<Child>,
+    pub folder: TempDir,
+}
+
+impl Daemon {
+    /// A daemon with an empty store.
+    pub fn start() -> Self {
+        let mut daemon = Self::prepared();
+        daemon.serve();
+        daemon
+    }
+
+    /// A store, and nobody who serves it.
+    pub fn prepared() -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("saslcertd")
+            .tempdir()
+            .unwrap();
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(folder.path().join("run"))
+            .unwrap();
+        let daemon = Self {
+            child: None,
+            folder,
+        };
+        let made = daemon.command("init").output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+        daemon
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("run").join("socket")
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// `saslcertd COMMAND` with this daemon's folder, socket and users.
+    pub fn command(&self, command: &str) -> Command {
+        self.command_at(command, &self.socket())
+    }
+
+    /// The same with another socket.
+    pub fn command_at(&self, command: &str, socket: &Path) -> Command {
+        let mut run = Command::new(env!("CARGO_BIN_EXE_saslcertd"));
+        run.env_clear().arg(command).arg("--socket").arg(socket);
+        if matches!(command, "init" | "serve") {
+            run.arg("--data-dir").arg(self.data_dir());
+        }
+        if command == "serve" {
+            run.args(["--server-user", "0"]);
+        }
+        run
+    }
+
+    /// Starts the daemon and waits until it answers.
+    pub fn serve(&mut self) {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"))
+            .unwrap();
+        let child = self
+            .command("serve")
+            .stderr(log)
+            .stdin(Stdio::null())
+            .spawn();
+        self.child = Some(child.unwrap());
+        self.wait_for("an answer", |daemon| {
+            UnixStream::connect(daemon.socket()).is_ok()
+        });
+    }
+
+    pub fn wait_for(&mut self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
+        let start = Instant::now();
+        while !is_so(self) {
+            let ended = self
+                .child
+                .as_mut()
+                .and_then(|child| child.try_wait().unwrap());
+            assert!(
+                ended.is_none(),
+                "the daemon ended: {ended:?}\n{}",
+                self.log()
+            );
+            assert!(start.elapsed() < PATIENCE, "no {what}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// A signal by its name, as `kill` takes it.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.as_ref().unwrap().id().to_string();
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &pid])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+
+    pub fn ended(&mut self) -> ExitStatus {
+        self.child.take().unwrap().wait().unwrap()
+    }
+
+    /// SIGTERM, and the exit status.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.ended()
+    }
+
+    pub fn kill(&mut self) {
+        self.signal("KILL");
+        self.ended();
+    }
+
+    pub fn peer(&self) -> Peer {
+        Peer::connect(&self.socket())
+    }
+
+    /// A peer that has declared [`HOST`] with these options.
+    pub fn server(&self, options: Value) -> Peer {
+        let mut peer = self.peer();
+        let answer = peer.ask("session.hello", hello(HOST, options));
+        assert_eq!(answer["hosts"][0]["ready"], true, "{answer}");
+        peer
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+pub fn hello(host: &str, options: Value) -> Value {
+    json!({
+        "protocol": 1,
+        "software": "test",
+        "hosts": [{"host": host, "accounts": "prosody", "options": options}],
+    })
+}
+
+/// One connection to a daemon.
+pub struct Peer {
+    stream: UnixStream,
+    lines: BufReader<UnixStream>,
+    last_id: u64,
+    /// The daemon's own questions, in order.
+    pub asked: Vec<Value>,
+}
+
+impl Peer {
+    pub fn connect(socket: &Path) -> Self {
+        let stream = UnixStream::connect(socket).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        let lines = BufReader::new(stream.try_clone().unwrap());
+        Self {
+            stream,
+            lines,
+            last_id: 0,
+            asked: Vec::new(),
+        }
+    }
+
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// The next line, whatever it is; `None` at the end of the stream.
+    pub fn line(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        match self.lines.read_line(&mut line) {
+            Ok(0) => None,
+            Ok(_) => Some(serde_json::from_str(&line).unwrap()),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
+            Err(error) => panic!("no line: {error}"),
+        }
+    }
+
+    /// Writes a question and returns its id.
+    pub fn send(&mut self, method: &str, params: Value) -> u64 {
+        self.last_id += 1;
+        let id = self.last_id;
+        let question = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        self.write(format!("{question}\n").as_bytes());
+        id
+    }
+
+    pub fn notify(&mut self, method: &str, params: Value) {
+        let line = json!({"jsonrpc": "2.0", "method": method, "params": params});
+        self.write(format!("{line}\n").as_bytes());
+    }
+
+    /// The whole answer to the question with that id; what the daemon asks meanwhile is kept.
+    pub fn answer(&mut self, id: u64) -> Value {
+        loop {
+            let line = self.line().expect("the connection ended");
+            if line.get("method").is_some() {
+                self.asked.push(line);
+            } else if line["id"] == id {
+                return line;
+            }
+        }
+    }
+
+    /// Asks and returns the result.
+    pub fn ask(&mut self, method: &str, params: Value) -> Value {
+        let id = self.send(method, params);
+        let answer = self.answer(id);
+        assert!(answer.get("error").is_none(), "{method}: {answer}");
+        answer["result"].clone()
+    }
+
+    /// Asks and returns the error.
+    pub fn refused(&mut self, method: &str, params: Value) -> Value {
+        let id = self.send(method, params);
+        let answer = self.answer(id);
+        assert!(answer.get("result").is_none(), "{method}: {answer}");
+        answer["error"].clone()
+    }
+
+    /// The next question of the daemon's with that method.
+    pub fn question(&mut self, method: &str) -> Value {
+        loop {
+            if let Some(at) = self.asked.iter().position(|line| line["method"] == method) {
+                return self.asked.remove(at)["params"].clone();
+            }
+            let line = self.line().expect("the connection ended");
+            self.asked.push(line);
+        }
+    }
+
+    /// Nothing more will be written; what is left to read is returned.
+    pub fn rest(mut self) -> String {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+        let mut rest = String::new();
+        let _ = self.lines.read_to_string(&mut rest);
+        rest
+    }
+
+    pub fn append(&mut self, name: &str, cert: &Made) -> Value {
+        self.ask("certificate.append", append(name, cert))
+    }
+
+    pub fn login(&mut self, cert: &Made) -> Value {
+        self.ask("external.login", login(cert))
+    }
+
+    pub fn login_refused(&mut self, cert: &Made) -> Value {
+        self.refused("external.login", login(cert))
+    }
+}
+
+/// A certificate and its key.
+pub struct Made {
+    pub der: Vec<u8>,
+    pub key: KeyPair,
+}
+
+impl Made {
+    /// A certificate of `jid`, valid from 2026 to 2096.
+    pub fn of(jid: &str) -> Self {
+        Self::with_key(jid, KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap())
+    }
+
+    pub fn with_key(jid: &str, key: KeyPair) -> Self {
+        Self::with(key, |params| {
+            params.subject_alt_names = vec![SanType::OtherName((
+                vec![1, 3, 6, 1, 5, 5, 7, 8, 5],
+                jid.into(),
+            ))];
+        })
+    }
+
+    pub fn with(key: KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut params = CertificateParams::default();
+        params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2096, 1, 1);
+        change(&mut params);
+        let der = params.self_signed(&key).unwrap().der().to_vec();
+        Self { der, key }
+    }
+
+    pub fn base64(&self) -> String {
+        BASE64.encode(&self.der)
+    }
+}
+
+/// A session of Hamlet's that logged in with his password.
+pub fn by_password() -> Value {
+    json!({"secure": true, "by": "password", "jid": "hamlet@shakespeare.lit/castle", "address": "192.0.2.7"})
+}
+
+/// A session of Hamlet's that logged in with the certificate that `login` answered for.
+pub fn by_certificate(login: &Value) -> Value {
+    json!({
+        "secure": true,
+        "by": "certificate",
+        "fingerprint": login["fingerprint"],
+        "key_id": login["key_id"],
+        "jid": "hamlet@shakespeare.lit/phone",
+        "address": null,
+    })
+}
+
+pub fn append(name: &str, cert: &Made) -> Value {
+    json!({
+        "account": HAMLET,
+        "incarnation": ONE,
+        "session": by_password(),
+        "name": name,
+        "certificate": cert.base64(),
+        "may_manage": true,
+    })
+}
+
+pub fn named(name: &str) -> Value {
+    json!({"account": HAMLET, "incarnation": ONE, "session": by_password(), "name": name})
+}
+
+pub fn list() -> Value {
+    json!({"account": HAMLET, "incarnation": ONE, "session": by_password(), "after": null})
+}
+
+pub fn offer(cert: &Made) -> Value {
+    json!({"host": HOST, "chain": [cert.base64()]})
+}
+
+pub fn login(cert: &Made) -> Value {
+    json!({
+        "host": HOST,
+        "chain": [cert.base64()],
+        "authzid": null,
+        "address": "192.0.2.7",
+        "accounts": [{"username": "hamlet", "exists": true, "enabled": true, "incarnation": ONE}],
+    })
+}
+
+/// A value of a JSON object, changed.
+pub fn with(mut value: Value, field: &str, to: Value) -> Value {
+    value[field] = to;
+    value
+}
+
+impl Peer {
+    /// Writes, unless the connection has ended.
+    pub fn try_write(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
+    }
+
+    /// Does the daemon talk to this peer?
+    pub fn answers(&mut self) -> bool {
+        self.try_write(b"{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"status\"}\n")
+            && self.line().is_some()
+    }
+}
