@@ -11,6 +11,8 @@
 //! ```
 
 pub mod cli;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod daemon;
 pub mod identity;
 pub mod policy;

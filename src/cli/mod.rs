@@ -1,10 +1,22 @@
 //! The commands: what can be typed, and what each does.
 
+#[cfg(feature = "client")]
+mod advice;
 mod ask;
 mod cert;
+#[cfg(feature = "client")]
+mod enroll;
 mod init;
+#[cfg(feature = "client")]
+mod key_files;
+#[cfg(feature = "client")]
+mod login;
+#[cfg(feature = "client")]
+mod password;
 mod serve;
 mod status;
+#[cfg(feature = "client")]
+mod steps;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,6 +63,12 @@ enum Command {
     /// Look at, disable and revoke the certificates of an account.
     #[command(subcommand)]
     Cert(cert::CertCommand),
+    /// Make a key and a certificate for an account, upload the certificate, and log in with it.
+    #[cfg(feature = "client")]
+    Enroll(enroll::EnrollArgs),
+    /// Log in with a client certificate and report each step.
+    #[cfg(feature = "client")]
+    Login(login::LoginArgs),
 }
 
 /// Runs the command that was typed. Its errors are for people.
@@ -61,5 +79,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve::run(args, global.socket),
         Command::Status => status::run(&global),
         Command::Cert(command) => cert::run(&command, &global),
+        #[cfg(feature = "client")]
+        Command::Enroll(args) => enroll::run(&args, global.json),
+        #[cfg(feature = "client")]
+        Command::Login(args) => login::run(&args, global.json),
     }
 }
