@@ -2,7 +2,7 @@
 //!
 //! A data folder holds `FORMAT` (which layout; written last by `create`), `LOCK` (its one owner) and `sled/`.
 //! Reads block for microseconds and may be made anywhere; changes go through one writer thread
-//! ([`committer`]) and return when they are on the disk.
+//! (`committer`) and return when they are on the disk.
 //!
 //! Must not know: rules, the protocol, the time.
 

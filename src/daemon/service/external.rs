@@ -1,0 +1,233 @@
+//! `external.offer` and `external.login`: is this certificate admitted, and as whom.
+
+use std::sync::{Arc, PoisonError, RwLockReadGuard, TryLockError};
+
+use serde_json::{Value, json};
+
+use super::super::protocol::{Login, Offer, Refusal, fields};
+use super::{Answer, Answered, Service, storage};
+use crate::identity::{
+    BareJid, ClientCert, Enrolment, Host, Incarnation, Jid, LastUse, UnixSeconds,
+};
+use crate::policy::login::{AccountFact, CertificateFacts};
+use crate::policy::{Denial, login};
+use crate::store::{Edit, StoreError};
+
+impl Service {
+    pub(super) fn offer(&self, params: Value, now: UnixSeconds) -> Answered {
+        let question: Offer = fields(params)?;
+        let policy = self.policy(&question.host)?;
+        let decided = self.with_facts(&question.host, question.chain.leaf(), |facts| {
+            let candidates = login::offer(facts, &policy, now)?;
+            let accounts: Vec<Value> = candidates
+                .iter()
+                .take(MAX_CANDIDATES)
+                .map(|held| {
+                    json!({"username": held.account.username(), "incarnation": held.incarnation})
+                })
+                .collect();
+            Ok((facts.cert.fingerprint, accounts))
+        })?;
+        let host = &question.host;
+        Ok(match decided {
+            Ok((fingerprint, candidates)) => {
+                tracing::info!(%host, %fingerprint, "external.offer: yes");
+                json!({"offer": true, "candidates": candidates})
+            }
+            Err(denial) => {
+                let fingerprint = fingerprint_of(question.chain.leaf());
+                tracing::info!(%host, fingerprint, reason = denial.words().code, "external.offer: no");
+                json!({"offer": false, "candidates": []})
+            }
+        })
+    }
+
+    pub(super) fn login(self: &Arc<Self>, answer: Answer, params: Value, now: UnixSeconds) {
+        let question: Login = match fields(params) {
+            Ok(question) => question,
+            Err(fault) => return answer.send(Err(fault.into())),
+        };
+        match self.revocations.try_read() {
+            Ok(guard) => self.decide_login(&answer, &question, now, guard),
+            Err(TryLockError::Poisoned(guard)) => {
+                self.decide_login(&answer, &question, now, guard.into_inner());
+            }
+            // A revocation is being written: wait for it where waiting holds nobody else up.
+            Err(TryLockError::WouldBlock) => self.task(answer, move |service, answer| {
+                let lock = &service.revocations;
+                let guard = lock.read().unwrap_or_else(PoisonError::into_inner);
+                service.decide_login(answer, &question, now, guard);
+            }),
+        }
+    }
+
+    /// Decides and queues the answer while no revocation can come between.
+    fn decide_login(
+        &self,
+        answer: &Answer,
+        question: &Login,
+        now: UnixSeconds,
+        guard: RwLockReadGuard<'_, ()>,
+    ) {
+        let decided = self.decided_login(question, now);
+        answer.send(decided);
+        drop(guard);
+    }
+
+    fn decided_login(&self, question: &Login, now: UnixSeconds) -> Answered {
+        let host = &question.host;
+        let policy = self.policy(host)?;
+        let accounts: Vec<AccountFact> = question
+            .accounts
+            .iter()
+            .filter_map(|known| {
+                Some(AccountFact {
+                    account: BareJid::of(&known.username, host).ok()?,
+                    exists: known.exists,
+                    enabled: known.enabled,
+                    incarnation: known.incarnation.clone(),
+                })
+            })
+            .collect();
+        let authzid = question.authzid.as_deref();
+        let address = question.address.as_deref();
+        let leaf = question.chain.leaf();
+        let decided = self.with_facts(host, leaf, |facts| {
+            let login = login::login(facts, authzid, &accounts, &policy, now)?;
+            Ok((login.enrolment.clone(), login.resource))
+        })?;
+        match decided {
+            Ok((held, resource)) => {
+                tracing::info!(
+                    account = %held.account,
+                    fingerprint = %held.fingerprint,
+                    name = %held.name,
+                    address,
+                    "external.login: yes"
+                );
+                let result = json!({
+                    "username": held.account.username(),
+                    "resource": resource,
+                    "name": held.name,
+                    "fingerprint": held.fingerprint,
+                    "key_id": held.key_id,
+                    "may_manage": held.may_manage,
+                });
+                self.used(held, question.address.clone(), now);
+                Ok(result)
+            }
+            Err(denial) => {
+                let fingerprint = fingerprint_of(leaf);
+                let reason = denial.words().code;
+                tracing::info!(%host, fingerprint, address, reason, "external.login: no");
+                Err(Refusal::Login(denial))
+            }
+        }
+    }
+
+    /// Fetches what is known of the certificate in `der` and lets `decide` decide.
+    ///
+    /// Errors: the outer ones are faults; the inner ones are its own, or that of an unacceptable certificate.
+    fn with_facts<T>(
+        &self,
+        host: &Host,
+        der: &[u8],
+        decide: impl FnOnce(&CertificateFacts<'_>) -> Result<T, Denial>,
+    ) -> Result<Result<T, Denial>, Refusal> {
+        let cert = match ClientCert::from_der(der) {
+            Ok(cert) => cert,
+            Err(finding) => return Ok(Err(Denial::CertificateUnacceptable { finding })),
+        };
+        let facts = self.fetch(host, &cert).map_err(|error| storage(&error))?;
+        Ok(decide(&CertificateFacts {
+            host,
+            cert: &cert,
+            enrolments: &facts.enrolments,
+            revoked_for: &facts.revoked_for,
+            disabled_for: &facts.disabled_for,
+        }))
+    }
+
+    fn fetch(&self, host: &Host, cert: &ClientCert) -> Result<Fetched, StoreError> {
+        let mut enrolments = self.store.enrolments_of(&cert.fingerprint, host)?;
+        enrolments.retain(|held| held.holds(cert));
+        let named = cert.addresses.iter().filter_map(Jid::account);
+        let mut accounts: Vec<BareJid> = named
+            .filter(|account| account.host() == host)
+            .chain(enrolments.iter().map(|held| held.account.clone()))
+            .collect();
+        accounts.sort();
+        accounts.dedup();
+        let mut revoked_for = Vec::new();
+        let mut disabled_for = Vec::new();
+        for account in accounts {
+            if let Some(incarnation) = self.store.revocation(&account, &cert.key_id)? {
+                revoked_for.push((account.clone(), incarnation));
+            }
+            if self.store.is_disabled(&account, &cert.fingerprint)? {
+                disabled_for.push(account);
+            }
+        }
+        Ok(Fetched {
+            enrolments,
+            revoked_for,
+            disabled_for,
+        })
+    }
+
+    fn used(&self, held: Enrolment, address: Option<String>, at: UnixSeconds) {
+        let address = address.map(|text| text.chars().take(64).collect());
+        let mut uses = self
+            .last_uses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if uses.len() < MAX_UNWRITTEN_USES {
+            let noted = (held.fingerprint, LastUse { at, address });
+            uses.insert((held.account, held.name), noted);
+        }
+    }
+
+    /// Writes the last uses that were noted since the last time. Blocks.
+    pub fn write_last_uses(&self) {
+        let uses = std::mem::take(
+            &mut *self
+                .last_uses
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        for ((account, name), (fingerprint, last_use)) in uses {
+            let written = self.store.change(&account, move |list| {
+                let held = list
+                    .enrolments
+                    .iter()
+                    .find(|held| held.name == name && held.fingerprint == fingerprint);
+                let edits = held.map(|held| {
+                    Edit::Put(Box::new(Enrolment {
+                        last_use: Some(last_use),
+                        ..held.clone()
+                    }))
+                });
+                Ok::<_, Denial>((edits.into_iter().collect(), ()))
+            });
+            if let Err(error) = written {
+                let _ = storage(&error);
+                return;
+            }
+        }
+    }
+}
+
+struct Fetched {
+    enrolments: Vec<Enrolment>,
+    revoked_for: Vec<(BareJid, Incarnation)>,
+    disabled_for: Vec<BareJid>,
+}
+fn fingerprint_of(der: &[u8]) -> Option<String> {
+    let cert = ClientCert::from_der(der).ok()?;
+    Some(cert.fingerprint.to_string())
+}
+
+/// Most accounts that one certificate is offered for.
+const MAX_CANDIDATES: usize = 16;
+/// Most last uses that wait to be written; beyond it some are forgotten.
+const MAX_UNWRITTEN_USES: usize = 100_000;

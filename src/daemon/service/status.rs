@@ -1,0 +1,72 @@
+//! `status`: what the daemon is doing.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::super::connection::Connection;
+use super::super::protocol::PROTOCOL_VERSION;
+use super::hosts::{DeclaredHost, remarks};
+use super::{Answered, Service, storage};
+use crate::identity::Host;
+
+impl Service {
+    pub(super) fn status(&self, uptime: Duration) -> Answered {
+        let figures = self.store.figures().map_err(|error| storage(&error))?;
+        let all = self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let connections: Vec<Arc<Connection>> = all.values().cloned().collect();
+        drop(all);
+        let mut hosts: Vec<Value> = {
+            let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+            let status = |(host, known): (&Host, &DeclaredHost)| {
+                json!({
+                    "host": host,
+                    "accounts": known.accounts,
+                    "ready": known.declared.errors.is_empty(),
+                    "attached": connections.iter().any(|connection| connection.serves(host)),
+                    "options": known.options,
+                    "errors": remarks(&known.declared.errors),
+                })
+            };
+            hosts.iter().map(status).collect()
+        };
+        hosts.sort_by_key(|host| host.get("host").map(ToString::to_string));
+        let mut rows: Vec<Value> = connections
+            .iter()
+            .map(|connection| {
+                json!({
+                    "id": connection.id,
+                    "uid": connection.peer.uid,
+                    "pid": connection.peer.pid,
+                    "role": connection.peer.role.name(),
+                    "software": connection.introduction().map(|hello| hello.software),
+                    "sessions": self.sessions.count(connection.id),
+                })
+            })
+            .collect();
+        rows.sort_by_key(|row| row.get("id").and_then(Value::as_u64));
+        let is_disk_nearly_full = self.is_disk_nearly_full.load(Ordering::Relaxed);
+        Ok(json!({
+            "healthy": figures.corrupt_reads == 0 && !is_disk_nearly_full,
+            "version": env!("CARGO_PKG_VERSION"),
+            "protocol": PROTOCOL_VERSION,
+            "uptime_seconds": uptime.as_secs(),
+            "store": {
+                "path": self.store.folder(),
+                "certificates": figures.certificates,
+                "accounts": figures.accounts,
+                "revoked_keys": figures.revoked_keys,
+                "bytes_on_disk": figures.bytes_on_disk,
+                "corrupt_reads": figures.corrupt_reads,
+                "disk_nearly_full": is_disk_nearly_full,
+            },
+            "connections": rows,
+            "hosts": hosts,
+        }))
+    }
+}
