@@ -90,13 +90,13 @@ impl Connection {
         }
     }
 
-    /// Queues a line, which ends with its newline. Never waits.
-    pub fn push(&self, line: &str) {
+    /// Queues lines, each with its newline. Never waits.
+    pub fn push(&self, lines: &str) {
         let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
         if outbox.is_closed {
             return;
         }
-        if outbox.bytes.len() + line.len() > MAX_UNREAD_BYTES {
+        if outbox.bytes.len() + lines.len() > MAX_UNREAD_BYTES {
             tracing::warn!(
                 connection = self.id,
                 "cut off: it leaves its answers unread"
@@ -107,7 +107,7 @@ impl Connection {
             };
             self.cut_off.notify_one();
         } else {
-            outbox.bytes.extend_from_slice(line.as_bytes());
+            outbox.bytes.extend_from_slice(lines.as_bytes());
         }
         drop(outbox);
         self.more.notify_one();

@@ -260,14 +260,32 @@ impl Service {
         self.store.close();
     }
 
-    fn ask_all(&self, method: &str, params: &Value) {
+    /// Has `doomed` sessions closed by every server, and answers the question that made it so.
+    ///
+    /// By the others first, so that who reads the answer finds them gone. On the asking connection the answer
+    /// stands first, in one write: the session that asks may be the first to be closed.
+    fn close_and_answer(&self, answer: &Answer, result: Value, doomed: &[Value]) {
         let all = self
             .connections
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        for connection in all.values().filter(|connection| connection.is_introduced()) {
-            ask(connection, method, params);
+        let lines = |connection: &Connection| -> String {
+            let introduced = doomed.iter().filter(|_| connection.is_introduced());
+            introduced
+                .map(|session| {
+                    let id = connection.question_id();
+                    protocol::question(&id, "sessions.close", session)
+                })
+                .collect()
+        };
+        for connection in all
+            .values()
+            .filter(|other| other.id != answer.connection.id)
+        {
+            connection.push(&lines(connection));
         }
+        drop(all);
+        answer.send_before(Ok(result), &lines(&answer.connection));
     }
 
     /// Sends the account a message, if a server of its host is connected.
@@ -296,7 +314,13 @@ struct Answer {
 
 impl Answer {
     fn send(&self, answered: Answered) {
+        self.send_before(answered, "");
+    }
+
+    /// Sends the answer, unless one was sent, and `lines` right behind it in any case.
+    fn send_before(&self, answered: Answered, lines: &str) {
         if self.is_sent.swap(true, Ordering::AcqRel) {
+            self.connection.push(lines);
             return;
         }
         let line = match answered {
@@ -308,9 +332,10 @@ impl Answer {
                 protocol::failure(Some(&self.id), &refusal)
             }
         };
-        self.connection.push(&line);
+        self.connection.push(&(line + lines));
     }
 }
+
 fn ask(connection: &Connection, method: &str, params: &Value) {
     let id = connection.question_id();
     connection.push(&protocol::question(&id, method, params));

@@ -172,17 +172,16 @@ impl Service {
                 let Some(first) = gone.first() else {
                     return answer.send(Err(Refusal::Management(Denial::NameUnknown)));
                 };
-                // The answer first: the session that asks may be the first to be closed.
-                answer.send(Ok(json!({
+                let result = json!({
                     "name": first.name,
                     "fingerprint": first.fingerprint,
                     "key_id": first.key_id,
                     "removed": removed,
-                })));
-                for key_id in keys {
-                    let session = json!({"account": first.account, "key_id": key_id});
-                    self.ask_all("sessions.close", &closing(session));
-                }
+                });
+                let doomed = keys
+                    .into_iter()
+                    .map(|key_id| closing(json!({"account": first.account, "key_id": key_id})));
+                self.close_and_answer(answer, result, &doomed.collect::<Vec<_>>());
                 drop(guard);
                 self.tell(&first.account, &format!(
                     "The certificate \"{}\" was revoked by {}. Its key can never be used again for your \
