@@ -1,0 +1,416 @@
+-- Certificates and saslcertd: SASL EXTERNAL (XEP-0178) on top of any authentication provider, and the users' own
+-- lists of certificates (XEP-0257). The daemon decides; this module carries questions and answers, fetches facts that
+-- only Prosody has, and closes what is revoked.
+--
+-- This file wires: one connection for the whole server, and what each host needs. It must not know X.509, and never
+-- compares addresses.
+
+module:set_global();
+
+local async = require "util.async";
+local array = require "util.array";
+local json = require "util.json";
+local st = require "util.stanza";
+local timer = require "util.timer";
+local server = require "net.server";
+local now = require "util.time".now;
+local encodings = require "util.encodings";
+local jid = require "util.jid";
+local new_uuid = require "util.uuid".generate;
+local configmanager = require "core.configmanager";
+local certmanager = require "core.certmanager";
+local modulemanager = require "core.modulemanager";
+local sessionmanager = require "core.sessionmanager";
+local usermanager = require "core.usermanager";
+
+local options = module:require "options";
+local new_client = module:require "client".new;
+local new_accounts = module:require "accounts".new;
+local sasl_lib = module:require "sasl";
+local certificates_lib = module:require "certificates";
+local new_sessions = module:require "sessions".new;
+local new_tls = module:require "tls".new;
+
+local protocol_version = 1;
+local default_socket = "/run/saslcertd/saslcertd.sock";
+local default_timeout = 2;
+local xmlns = certificates_lib.xmlns;
+
+local have_unix, unix = pcall(require, "socket.unix");
+if have_unix and type(unix) == "function" then unix = { stream = unix }; end -- COMPAT old LuaSocket
+
+-- prosodyctl loads the module too; it must not say hello for the server's hosts.
+local in_server = prosody.process_type ~= "prosodyctl";
+
+-- Handlers of streams that are open across a reload live on in the old environment, and find the new one here.
+local api = module:shared("/*/saslcertd/api");
+local hosts = {};
+local settings = {};
+local client, sessions, tls;
+local closed = false;
+
+local function log(...)
+	return module:log(...);
+end
+
+-- Each problem of the configuration is logged when it is new, and not at each reconnect.
+local logged_problems = {};
+local function log_problem(logger, key, level, text)
+	if logged_problems[key] == text then return; end
+	logged_problems[key] = text;
+	if text then logger:log(level, "%s", text); end
+end
+
+local function read_settings()
+	local problems = {};
+	local function setting(name, read, default)
+		local value, problem = read(configmanager.get("*", "saslcertd_" .. name), default);
+		if problem then
+			problems[#problems + 1] = ("%s (using %s)"):format(problem, tostring(default));
+		end
+		settings[name] = value;
+	end
+	setting("socket", options.socket, default_socket);
+	setting("timeout", options.timeout, default_timeout);
+	setting("manage_tls", options.manage_tls, true);
+	log_problem(module, "settings", "error", problems[1] and table.concat(problems, "; ") or nil);
+end
+
+-- JSON's null means the same as an absent field; util.json makes it a value of its own.
+local function without_null(value)
+	if type(value) ~= "table" then return value; end
+	for k, v in pairs(value) do
+		if v == json.null then value[k] = nil; else without_null(v); end
+	end
+	return value;
+end
+
+local function decode(line)
+	local value = json.decode(line);
+	if type(value) ~= "table" then return nil; end
+	return without_null(value);
+end
+
+local function dial(listener)
+	if not have_unix then return nil, "this LuaSocket knows no Unix sockets"; end
+	local socket = unix.stream();
+	socket:settimeout(0);
+	local ok, err = socket:connect(settings.socket);
+	if not ok then
+		socket:close();
+		return nil, err;
+	end
+	return server.wrapclient(socket, nil, nil, listener, "*a");
+end
+
+local function declared_hosts()
+	local list = array();
+	local config = configmanager.getconfig();
+	for name, host in pairs(hosts) do
+		local merged, misplaced = options.of_host(rawget(config, "*") or {}, rawget(config, name) or {}, array, function (path)
+			return configmanager.resolve_relative_path(prosody.paths.config or ".", path);
+		end);
+		for i, option in ipairs(misplaced) do
+			misplaced[i] = ("%s belongs into the global section, above the first VirtualHost; it has no effect here"):format(option);
+		end
+		log_problem(host.module, name .. " misplaced", "error", misplaced[1] and table.concat(misplaced, "; ") or nil);
+		list:push({ host = name, accounts = host.in_daemon() and "daemon" or "prosody", options = merged });
+	end
+	return list;
+end
+
+local function messages_of(list)
+	local messages = {};
+	for _, problem in ipairs(type(list) == "table" and list or {}) do
+		messages[#messages + 1] = type(problem) == "table" and tostring(problem.message or problem.option) or tostring(problem);
+	end
+	return messages;
+end
+
+local function report_options(result)
+	for _, answer in ipairs(type(result.hosts) == "table" and result.hosts or {}) do
+		local host = hosts[answer.host];
+		if host then
+			local errors, warnings = messages_of(answer.errors), messages_of(answer.warnings);
+			local error_text = errors[1] and table.concat(errors, "; ") or nil;
+			if answer.ready ~= true then
+				error_text = ("Nobody can log in with a certificate on %s: %s"):format(answer.host, error_text or "the daemon is not ready for it");
+			end
+			log_problem(host.module, answer.host .. " errors", "error", error_text);
+			log_problem(host.module, answer.host .. " warnings", "warn", warnings[1] and table.concat(warnings, "; ") or nil);
+			if error_text then
+				host.module:set_status("error", error_text);
+			else
+				host.module:set_status("core", "Loaded", true);
+			end
+		end
+	end
+end
+
+-- The router may ask an authentication provider that waits.
+local messenger = async.runner(function (message)
+	local host = hosts[message.host];
+	if host then host.module:send(message.stanza); end
+end, {
+	error = function (_, err) log("error", "A message could not be sent: %s", err); end;
+});
+
+local asked = {};
+
+asked["sessions.close"] = function (params)
+	return { closed = sessions.close(params.account, params.key_id, params.condition or "not-authorized", params.text) };
+end;
+
+asked["account.notify"] = function (params)
+	local node, host, resource = jid.split(params.account);
+	if not node or resource or not hosts[host] or type(params.text) ~= "string" then
+		return nil, { code = -32602, message = "account and text are needed, of a host that is served here" };
+	end
+	messenger:run({ host = host, stanza = st.message({ from = host, to = params.account, id = new_uuid() }, params.text) });
+	return {};
+end;
+
+local function answer(method, params)
+	local ask = asked[method];
+	if not ask then return nil, { code = -32601, message = "No such method" }; end
+	return ask(type(params) == "table" and params or {});
+end
+
+-- Asks and waits. Returns the result, or nil and the failure (see client.lib.lua).
+local function ask(method, params, ask_options)
+	if closed or not async.ready() then return nil, { reason = "away" }; end
+	local result, failure;
+	local wait, done = async.waiter(1, true);
+	client.request(method, params, ask_options, function (...)
+		result, failure = ...;
+		done();
+	end);
+	wait();
+	return result, failure;
+end
+
+read_settings();
+
+client = new_client({
+	dial = dial;
+	encode = json.encode;
+	decode = decode;
+	valid_text = encodings.utf8.valid;
+	after = timer.add_task;
+	cancel = timer.stop;
+	now = now;
+	answer = answer;
+	log = log;
+	hello = function ()
+		return { protocol = protocol_version, software = "Prosody " .. tostring(prosody.version), hosts = declared_hosts() };
+	end;
+	greeted = function (result)
+		log_problem(module, "hello", "error", nil);
+		module:set_status("info", ("Connected to %s"):format(tostring(result.software)));
+		report_options(result);
+		sessions.report_all();
+	end;
+	refused = function (failure)
+		log_problem(module, "hello", "error", ("The daemon refuses session.hello: %s"):format(failure.message or failure.reason));
+	end;
+	away = function (why)
+		module:log("warn", "saslcertd at %s is away: %s. Until it is back nobody can log in with a certificate",
+			settings.socket, why or "no reason given");
+		module:set_status("warn", ("saslcertd is away: %s"):format(why or "no reason given"));
+	end;
+	back = function ()
+		module:log("info", "Connected to saslcertd at %s", settings.socket);
+		module:set_status("info", "Connected");
+	end;
+	missed = function () sessions.report_all(); end;
+});
+
+sessions = new_sessions({
+	notify = client.notify;
+	request = client.request;
+	encode = json.encode;
+	array = array;
+	null = json.null;
+	st = st;
+	join_jid = jid.join;
+	prosody_hosts = prosody.hosts;
+	connections = module:shared("/*/c2s/sessions");
+	resumption_tokens = module:shared("/*/smacks/resumption-tokens");
+	update_session = sessionmanager.update_session;
+	after = timer.add_task;
+	log = log;
+});
+
+local certificates = certificates_lib.new({
+	ask = ask;
+	timeout = function () return settings.timeout; end;
+	null = json.null;
+	st = st;
+});
+
+local sasl = sasl_lib.new({
+	ask = ask;
+	now = now;
+	timeout = function () return settings.timeout; end;
+	encode_base64 = encodings.base64.encode;
+	array = array;
+	null = json.null;
+	hosts = hosts;
+});
+
+tls = new_tls({
+	create_context = certmanager.create_context;
+	rawget_option = configmanager.rawget;
+	get_module = modulemanager.get_module;
+	enabled = function () return settings.manage_tls and not closed; end;
+});
+
+-- Says hello when everything that happens now (all hosts at the start, a reload) has happened.
+local declaring = false;
+local function declare_soon()
+	if declaring or closed or not in_server then return; end
+	declaring = true;
+	module:add_timer(0, function ()
+		declaring = false;
+		client.declare();
+	end);
+end
+
+-- Hosts where this module was loaded before a reload of the global part alone still run in the old environment.
+local function adopt_hosts()
+	for name in pairs(prosody.hosts) do
+		if not hosts[name] and modulemanager.is_loaded(name, module.name) then
+			modulemanager.reload(name, module.name);
+		end
+	end
+end
+
+if in_server then
+	api.offered, api.selectable, api.process = sasl.offered, sasl.selectable, sasl.process;
+
+	tls.load(module, prosody.start_time ~= nil);
+
+	module:hook("config-reloaded", function ()
+		local socket = settings.socket;
+		read_settings();
+		if settings.socket ~= socket then client.reconnect(); end
+		declare_soon();
+	end);
+
+	module:hook("host-deactivated", function (name) hosts[name] = nil; end);
+
+	module:add_timer(0, adopt_hosts);
+end
+
+function module.unload()
+	closed = true;
+	client.close();
+	if api.process == sasl.process then
+		api.offered, api.selectable, api.process = nil, nil, nil;
+	end
+	for _, host in pairs(hosts) do host.unload(); end
+end
+
+function module.add_host(host_module)
+	local name = host_module.host;
+	if not in_server or host_module:get_host_type() ~= "local" then return; end
+	if host_module:get_option_string("authentication") == "anonymous" then
+		host_module:log("debug", "No certificates for anonymous accounts");
+		return;
+	end
+
+	local rival = "client_certs";
+	-- One that fails to load (as Debian's does) leaves its handlers behind all the same.
+	local rival_enabled = modulemanager.get_modules_for_host(name):contains(rival);
+	local withdrawn, feature = false, false;
+	local unwrap;
+
+	local host = {
+		name = name;
+		module = host_module;
+		accounts = new_accounts(name, {
+			usermanager = usermanager;
+			nodeprep = encodings.stringprep.nodeprep;
+			new_id = new_uuid;
+			store = host_module:open_store("saslcertd", "keyval");
+			log = function (...) return host_module:log(...); end;
+		});
+		in_daemon = function ()
+			local provider = usermanager.get_provider(name);
+			return provider ~= nil and provider.name == "saslcertd";
+		end;
+		withdrawn = function () return withdrawn or closed; end;
+	};
+
+	local function set_feature(wanted)
+		if wanted == feature then return; end
+		feature = wanted;
+		if wanted then host_module:add_feature(xmlns); else host_module:remove_item("feature", xmlns); end
+	end
+
+	local function look_for_rival()
+		local before = withdrawn;
+		withdrawn = rival_enabled or modulemanager.is_loaded(name, rival) or false;
+		set_feature(not withdrawn);
+		if withdrawn and not before then
+			host_module:log("error", "mod_%s is enabled too, and takes every login by certificate. mod_saslcertd withdraws on this host: "
+				.. "remove \"%s\" from modules_enabled and restart Prosody", rival, rival);
+			host_module:set_status("error", "Withdrawn because of mod_" .. rival);
+		elseif before and not withdrawn then
+			host_module:log("info", "mod_%s is gone, mod_saslcertd is back", rival);
+			host_module:set_status("core", "Loaded", true);
+		end
+	end
+
+	local function wrap()
+		if unwrap then unwrap(); end
+		unwrap = sasl_lib.wrap_provider(usermanager.get_provider(name), name, api, host.withdrawn);
+	end
+
+	function host.unload()
+		if unwrap then unwrap(); end
+		unwrap = nil;
+		if hosts[name] == host then hosts[name] = nil; end
+	end
+
+	function host_module.unload()
+		host.unload();
+	end
+
+	hosts[name] = host;
+	look_for_rival();
+	for _, event in ipairs({ "module-loaded", "module-unloaded", "module-reloaded" }) do
+		host_module:hook(event, function (payload)
+			if payload.module == rival then look_for_rival(); end
+		end);
+	end
+
+	wrap();
+	-- After usermanager, which takes or drops the provider at 0. Which kind it is, is part of the hello.
+	for _, event in ipairs({ "item-added/auth-provider", "item-removed/auth-provider" }) do
+		host_module:hook(event, function ()
+			wrap();
+			declare_soon();
+		end, -100);
+	end
+
+	if in_server then tls.add_host(host_module); end
+	sessions.add_host(host_module);
+
+	local function iq(kind, element, handle)
+		host_module:hook(("iq-%s/self/%s:%s"):format(kind, xmlns, element), function (event)
+			if host.withdrawn() then return; end
+			return handle(host, event.origin, event.stanza);
+		end);
+	end
+	iq("get", "items", certificates.list);
+	iq("set", "append", certificates.append);
+	iq("set", "disable", certificates.disable);
+	iq("set", "revoke", certificates.revoke);
+
+	host_module:hook("account-disco-info", function (event)
+		if not host.withdrawn() then event.reply:tag("feature", { var = xmlns }):up(); end
+	end);
+
+	declare_soon();
+end

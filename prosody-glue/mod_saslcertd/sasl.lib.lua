@@ -1,0 +1,260 @@
+-- SASL EXTERNAL on top of whatever authentication provider a host has: wraps the handlers that the provider makes.
+--
+-- It must not decide: the daemon says whether EXTERNAL is offered, who logs in, and in which words it refuses.
+
+-- The daemon's limits; beyond them its answer would be that it can't read the question.
+local max_certificates = 6;
+local max_chain_base64 = 64 * 1024;
+local max_certificate_base64 = 24 * 1024;
+-- A JID has at most 3071 bytes.
+local max_authzid_bytes = 3072;
+
+local could_not_ask = "The certificate can't be checked at the moment";
+
+local function base64_of_pem(pem)
+	local body = pem:match("%-%-%-%-%-BEGIN CERTIFICATE%-%-%-%-%-(.-)%-%-%-%-%-END CERTIFICATE%-%-%-%-%-");
+	return body and (body:gsub("%s+", ""));
+end
+
+-- Makes the chain that the daemon hears out of PEM texts, the client's own certificate first; nil if it is too long.
+local function chain_of(pems)
+	local chain, total = {}, 0;
+	if #pems > max_certificates then return nil; end
+	for _, pem in ipairs(pems) do
+		local der = base64_of_pem(pem);
+		if not der or #der > max_certificate_base64 then return nil; end
+		total = total + #der;
+		chain[#chain + 1] = der;
+	end
+	if total > max_chain_base64 or not chain[1] then return nil; end
+	return chain;
+end
+
+local function has_certificate(session)
+	local conn = session.conn;
+	if not conn or not session.secure or session.bosh_version or session.websocket_request then return false; end
+	local socket = conn.socket and conn:socket();
+	if not socket or not socket.getpeercertificate then return false; end
+	local certificate = socket:getpeercertificate();
+	return certificate and true or false, socket, certificate;
+end
+
+local function chain_of_peer(session)
+	local present, socket, certificate = has_certificate(session);
+	if not present then return nil; end
+	local pems = {};
+	for _, x509 in ipairs(socket.getpeerchain and socket:getpeerchain() or {}) do
+		local pem = x509:pem();
+		if not pem or #pems > max_certificates then break; end
+		pems[#pems + 1] = pem;
+	end
+	if not pems[1] then pems[1] = certificate:pem(); end
+	return chain_of(pems);
+end
+
+-- The SASL condition and text of a failure, as the daemon made them.
+local function words(failure)
+	local condition = failure.sasl;
+	-- It becomes the name of an element.
+	if type(condition) ~= "string" or not condition:find("^%l[%l-]*$") then
+		return "temporary-auth-failure", could_not_ask;
+	end
+	return condition, failure.message;
+end
+
+-- with: ask(method, params, options); now(); timeout(); encode_base64; array; null; hosts (see mod_saslcertd)
+local function new(with)
+	local sasl = {};
+
+	-- Asks once per connection. The verdict: "yes", "no", or "unasked" if the question could not be answered.
+	local function ask_offer(host, chain, timeout)
+		local result, failure = with.ask("external.offer", { host = host.name, chain = with.array(chain) }, { timeout = timeout, again = true });
+		if not result then return { verdict = failure.code == -32000 and "no" or "unasked", candidates = {} }; end
+		local candidates = {};
+		for _, candidate in ipairs(type(result.candidates) == "table" and result.candidates or {}) do
+			if type(candidate) == "table" and host.accounts.usable(candidate.username) then
+				candidates[#candidates + 1] = candidate;
+			end
+		end
+		if result.offer ~= true then return { verdict = "no", candidates = candidates }; end
+		if host.in_daemon() then return { verdict = "yes", candidates = candidates }; end
+		local facts = host.accounts.facts(candidates);
+		if not facts then return { verdict = "unasked", candidates = {} }; end
+		return { verdict = host.accounts.any_usable(candidates, facts) and "yes" or "no", candidates = candidates };
+	end
+
+	local function offer_for(host, session)
+		local offer = session.saslcert_offer;
+		local conn = session.conn;
+		if offer and offer.conn == conn then return offer; end
+		local chain = chain_of_peer(session);
+		if chain then
+			offer = ask_offer(host, chain, with.timeout() / 4);
+		else
+			session.log("info", "The client's certificate chain is too long, EXTERNAL is not offered");
+			offer = { verdict = "no", candidates = {} };
+		end
+		if session.destroyed then return offer; end
+		offer.conn = conn;
+		session.saslcert_offer = offer;
+		return offer;
+	end
+
+	local function failure_of(handler, session, condition, text)
+		if session.destroyed then
+			-- COMPAT 13.0: mod_saslauth reads it of a session that has lost it.
+			session.base_type = session.base_type or "c2s";
+		end
+		handler.saslcert_challenged = nil;
+		return "failure", condition, text;
+	end
+
+	local function login(host, session, handler, message)
+		local function refuse(condition, text)
+			return failure_of(handler, session, condition, text);
+		end
+		if host.withdrawn() then return refuse("temporary-auth-failure", could_not_ask); end
+		local deadline = with.now() + with.timeout();
+		local chain = chain_of_peer(session);
+		if not chain then return refuse("not-authorized"); end
+		if #message > max_authzid_bytes then return refuse("invalid-authzid"); end
+
+		local offer = offer_for(host, session);
+		if offer.verdict == "unasked" then
+			offer = ask_offer(host, chain, math.max(deadline - with.now(), 0.1));
+			if session.destroyed or offer.verdict == "unasked" then return refuse("temporary-auth-failure", could_not_ask); end
+			offer.conn = session.conn;
+			session.saslcert_offer = offer;
+		end
+		local facts = {};
+		if not host.in_daemon() then
+			facts = host.accounts.facts(offer.candidates);
+			if not facts then return refuse("temporary-auth-failure", could_not_ask); end
+			for _, fact in ipairs(facts) do fact.incarnation = fact.incarnation or with.null; end
+		end
+		local result, failure = with.ask("external.login", {
+			host = host.name;
+			chain = with.array(chain);
+			authzid = message ~= "" and with.encode_base64(message) or with.null;
+			address = session.ip or with.null;
+			accounts = with.array(facts);
+		}, { timeout = math.max(deadline - with.now(), 0.1), again = true });
+		if session.destroyed then return refuse("temporary-auth-failure", could_not_ask); end
+		if not result then
+			local condition, text = words(failure);
+			session.log("info", "Login by certificate refused: %s", failure.denial or failure.message or failure.reason);
+			return refuse(condition, text);
+		end
+		local username = result.username;
+		if not host.accounts.usable(username) or type(result.fingerprint) ~= "string" or type(result.key_id) ~= "string" then
+			session.log("error", "The daemon's answer to external.login is incomplete");
+			return refuse("temporary-auth-failure", could_not_ask);
+		end
+		handler.username = username;
+		-- Before anything that may wait: the daemon's next line may be the revocation of this key.
+		session.saslcert = {
+			account = username .. "@" .. host.name;
+			fingerprint = result.fingerprint;
+			key_id = result.key_id;
+			name = result.name;
+			resource = result.resource;
+		};
+		local exists = host.accounts.exists(username);
+		local enabled = exists and host.accounts.enabled(username);
+		if session.destroyed then return refuse("temporary-auth-failure", could_not_ask); end
+		if not enabled then
+			session.saslcert = nil;
+			return refuse(exists and "account-disabled" or "not-authorized");
+		end
+		handler.resource = result.resource;
+		session.log("info", "Logged in as %s by the certificate %q (%s)", username, result.name or "", result.fingerprint);
+		return "success";
+	end
+
+	-- What the handlers call; through a table that outlives a reload, since handlers of open streams do too.
+	function sasl.offered(hostname, session)
+		local host = with.hosts[hostname];
+		return host and not host.withdrawn() and offer_for(host, session).verdict == "yes";
+	end
+
+	-- A client may choose EXTERNAL unseen. While the daemon can't be asked it hears so, and not that there is no EXTERNAL.
+	function sasl.selectable(hostname, session)
+		local host = with.hosts[hostname];
+		return host and not host.withdrawn() and offer_for(host, session).verdict ~= "no";
+	end
+
+	function sasl.process(hostname, session, handler, message)
+		local host = with.hosts[hostname];
+		if not host then return failure_of(handler, session, "temporary-auth-failure", could_not_ask); end
+		if message == nil and not handler.saslcert_challenged then
+			handler.saslcert_challenged = true;
+			return "challenge", "";
+		end
+		return login(host, session, handler, message or "");
+	end
+
+	return sasl;
+end
+
+-- Shadows the methods of one handler. api is the table that outlives reloads.
+local function add_external(handler, session, hostname, api)
+	local mechanisms, select_mechanism, process, clean_clone = handler.mechanisms, handler.select, handler.process, handler.clean_clone;
+
+	function handler:mechanisms()
+		-- It may be the provider's own table, shared by all its handlers.
+		local all = {};
+		for name, value in pairs(mechanisms(self)) do all[name] = value; end
+		if api.offered and api.offered(hostname, session) then all.EXTERNAL = true; else all.EXTERNAL = nil; end
+		return all;
+	end
+
+	function handler:select(mechanism)
+		if mechanism ~= "EXTERNAL" then return select_mechanism(self, mechanism); end
+		if self.selected or (api.selectable and not api.selectable(hostname, session)) then return; end
+		self.selected = mechanism;
+		return true;
+	end
+
+	function handler:process(message)
+		if self.selected ~= "EXTERNAL" then return process(self, message); end
+		if not api.process then return "failure", "temporary-auth-failure"; end
+		return api.process(hostname, session, self, message);
+	end
+
+	function handler:clean_clone()
+		local clone = clean_clone(self);
+		-- COMPAT 0.12: util.sasl forgets the channel binding.
+		clone.userdata = clone.userdata or self.userdata;
+		return add_external(clone, session, hostname, api);
+	end
+
+	return handler;
+end
+
+-- Wraps the provider that a host has now. Returns what unwraps it, or nil if there is nothing to wrap.
+-- withdrawn() tells whether handlers are to be left alone.
+local function wrap_provider(provider, hostname, api, withdrawn)
+	if not provider or provider.name == "anonymous" or not provider.get_sasl_handler then return nil; end
+	local own, inner = rawget(provider, "get_sasl_handler"), provider.get_sasl_handler;
+	local active = true;
+
+	local function get_sasl_handler(session, ...)
+		local handler = inner(session, ...);
+		if not active or withdrawn() or not handler or not session or not has_certificate(session) then return handler; end
+		return add_external(handler, session, hostname, api);
+	end
+	provider.get_sasl_handler = get_sasl_handler;
+
+	return function ()
+		active = false; -- somebody may have wrapped us
+		if rawget(provider, "get_sasl_handler") == get_sasl_handler then provider.get_sasl_handler = own; end
+	end;
+end
+
+return {
+	new = new;
+	wrap_provider = wrap_provider;
+	add_external = add_external;
+	chain_of = chain_of;
+	words = words;
+};

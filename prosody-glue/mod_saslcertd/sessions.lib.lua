@@ -1,0 +1,238 @@
+-- Sessions that logged in with a certificate: their tag (session.saslcert), what the daemon hears of them, closing
+-- those whose key is revoked, and what such a session may not do.
+--
+-- It must not look at the connection's certificate: a password session may have presented one too, and a hibernating
+-- session has no connection any more. Only the tag counts.
+
+local xmlns_sm = { "urn:xmpp:sm:2", "urn:xmpp:sm:3" };
+-- Well below the limit of a question.
+local max_report_bytes = 96 * 1024;
+
+local function same_key(tag, account, key_id)
+	return tag ~= nil and tag.account == account and tag.key_id == key_id;
+end
+
+-- Cuts a list into pieces of at most max_bytes, measured by size_of; each has at least one element.
+local function pieces_of(list, max_bytes, size_of)
+	local pieces, bytes = {}, 0;
+	for _, element in ipairs(list) do
+		local size = size_of(element);
+		local piece = pieces[#pieces];
+		if not piece or bytes + size > max_bytes then
+			piece, bytes = {}, 0;
+			pieces[#pieces + 1] = piece;
+		end
+		piece[#piece + 1] = element;
+		bytes = bytes + size;
+	end
+	return pieces;
+end
+
+-- with: notify(method, params); request(method, params, options, callback); encode; array; null; st; split_jid; join_jid;
+--   prosody_hosts; connections (conn → session, of mod_c2s); resumption_tokens (of mod_smacks); update_session (13);
+--   after(seconds, f); log(level, format, …)
+local function new(with)
+	local sessions = {};
+	local st = with.st;
+
+	local function entry_of(session)
+		local tag = session.saslcert;
+		return {
+			account = tag.account;
+			fingerprint = tag.fingerprint;
+			key_id = tag.key_id;
+			resource = session.resource or with.null;
+			address = session.ip or with.null;
+		};
+	end
+
+	-- Calls found(session) for each session with a tag: bound ones, hibernating or not, and those not yet bound. No
+	-- closing inside of it, that changes the tables.
+	local function each_tagged(found)
+		local seen = {};
+		local function look_at(session)
+			if seen[session] or session.destroyed or not session.saslcert then return; end
+			seen[session] = true;
+			found(session);
+		end
+		for _, host_session in pairs(with.prosody_hosts) do
+			for _, user in pairs(host_session.type == "local" and host_session.sessions or {}) do
+				for _, session in pairs(user.sessions) do look_at(session); end
+			end
+		end
+		for _, session in pairs(with.connections) do look_at(session); end
+	end
+
+	local function close_all(list, reason)
+		for _, session in ipairs(list) do
+			local ok, err = pcall(session.close, session, reason);
+			if not ok then with.log("error", "A session could not be closed: %s", err); end
+		end
+		return #list;
+	end
+
+	-- Closes the sessions of this account that logged in with this key. Returns how many.
+	function sessions.close(account, key_id, condition, text)
+		local doomed = {};
+		each_tagged(function (session)
+			if same_key(session.saslcert, account, key_id) then doomed[#doomed + 1] = session; end
+		end);
+		for _, session in ipairs(doomed) do
+			session.log("info", "Closing the session: its certificate's key is revoked");
+		end
+		return close_all(doomed, { condition = condition, text = text });
+	end
+
+	local report_number = 0;
+
+	-- Tells the daemon of all live sessions, as questions: the keys in the answers were revoked meanwhile.
+	function sessions.report_all()
+		report_number = report_number + 1;
+		local this_report = report_number;
+		local entries = {};
+		each_tagged(function (session) entries[#entries + 1] = entry_of(session); end);
+		local pieces = pieces_of(entries, max_report_bytes, function (entry) return #with.encode(entry) + 1; end);
+		local function report(i)
+			if not pieces[i] then return; end
+			with.request("session.opened", { sessions = with.array(pieces[i]) }, { timeout = 10 }, function (result, failure)
+				if this_report ~= report_number then return; end
+				if not result then
+					-- Without a connection there is nothing to do: its next one brings the next report.
+					if failure.reason == "away" or failure.reason == "lost" then return; end
+					with.after(5, function ()
+						if this_report == report_number then sessions.report_all(); end
+					end);
+					return;
+				end
+				for _, revoked in ipairs(type(result.close) == "table" and result.close or {}) do
+					sessions.close(revoked.account, revoked.key_id, "not-authorized", "This client certificate has been revoked");
+				end
+				report(i + 1);
+			end);
+		end
+		report(1);
+	end
+
+	local function opened(session)
+		with.notify("session.opened", { sessions = with.array({ entry_of(session) }) });
+	end
+
+	local function closed(account, resource)
+		with.notify("session.closed", { sessions = with.array({ { account = account, resource = resource } }) });
+	end
+
+	-- The tag follows the login: a session that is resumed gets that of the stream it is resumed by, or loses its own.
+	local function resumed(session, by)
+		local before, now = session.saslcert, by.saslcert;
+		session.saslcert = now;
+		if not session.resource then return; end
+		if now then
+			opened(session);
+		elseif before then
+			closed(before.account, session.resource);
+		end
+	end
+
+	-- Would this stream resume a session of another resource than its certificate names?
+	local function resumes_another(session, token)
+		local want = session.saslcert and session.saslcert.resource;
+		if not want or not session.username then return false; end
+		local old = with.resumption_tokens[with.join_jid(session.username, session.host, token)];
+		return old and old.resource ~= want;
+	end
+
+	local function failed_resumption(xmlns)
+		return st.stanza("failed", { xmlns = xmlns }):tag("item-not-found", { xmlns = "urn:ietf:params:xml:ns:xmpp-stanzas" }):up();
+	end
+
+	function sessions.add_host(module)
+		-- mod_saslauth fires it when a login fails after all; the tag must not outlive that.
+		module:hook("authentication-failure", function (event)
+			if event.session then event.session.saslcert = nil; end
+		end, 100);
+
+		module:hook("authentication-success", function (event)
+			event.session.saslcert_offer = nil;
+		end);
+
+		-- A certificate with a full address binds its resource, whatever the client asks for.
+		module:hook("pre-resource-bind", function (event)
+			local session = event.session;
+			local want = session.saslcert and session.saslcert.resource;
+			if not want then return; end
+			local user = with.prosody_hosts[module.host].sessions[session.username];
+			local old = user and user.sessions[want];
+			-- conflict_resolve, which comes after this, might give the new session another resource.
+			if old and old ~= session then
+				old:close({ condition = "conflict", text = "Replaced by new connection" });
+			end
+			event.resource = want;
+		end, 10);
+
+		module:hook("resource-bind", function (event)
+			local session = event.session;
+			local tag = session.saslcert;
+			session.saslcert_offer = nil;
+			if not tag then return; end
+			if tag.resource and session.resource ~= tag.resource then
+				session.log("warn", "Bound to %q, but the certificate names %q: closing", session.resource, tag.resource);
+				session:close({ condition = "policy-violation", text = "The certificate names another resource" });
+				return;
+			end
+			opened(session);
+		end);
+
+		module:hook("resource-unbind", function (event)
+			local session = event.session;
+			if session.saslcert then closed(session.saslcert.account, session.resource); end
+		end);
+
+		if with.update_session then
+			module:hook_global("c2s-session-updated", function (event)
+				if event.session.host == module.host then resumed(event.session, event.from_session); end
+			end);
+		else -- COMPAT 0.12
+			module:hook("smacks-hibernation-end", function (event)
+				resumed(event.resumed, event.origin);
+			end);
+		end
+
+		for _, xmlns in ipairs(xmlns_sm) do
+			module:hook_tag(xmlns, "resume", function (session, stanza)
+				if not resumes_another(session, stanza.attr.previd) then return; end
+				session.log("info", "Not resuming: the certificate names another resource");
+				session.send(failed_resumption(xmlns));
+				return true;
+			end, 10);
+		end
+
+		-- Before mod_sasl2_sm (110) and mod_sasl2_bind2 (100).
+		module:hook("sasl2/c2s/success", function (event)
+			local session = event.session;
+			local request = session.sasl2_sm_request;
+			if not request or request.name ~= "resume" or not resumes_another(session, request.attr.previd) then return; end
+			session.log("info", "Not resuming: the certificate names another resource");
+			session.sasl2_sm_request = nil;
+			if event.success then event.success:add_child(failed_resumption(request.attr.xmlns)); end
+		end, 120);
+
+		-- A token would outlive the certificate (before mod_sasl2_fast, 75).
+		module:hook("sasl2/c2s/success", function (event)
+			if event.session.saslcert then event.session.fast_token_request = nil; end
+		end, 80);
+
+		-- XEP-0257: who stole a device must not take the account.
+		local function deny(event)
+			local origin, stanza = event.origin, event.stanza;
+			if stanza.attr.type ~= "set" or not origin.saslcert then return; end
+			origin.send(st.error_reply(stanza, "auth", "not-authorized", "Log in with your password to do this"));
+			return true;
+		end
+		module:hook("iq/self/jabber:iq:register:query", deny, 100);
+		module:hook("iq/host/jabber:iq:register:query", deny, 100);
+	end
+
+	return sessions;
+end
+
+return { new = new, same_key = same_key, pieces_of = pieces_of };

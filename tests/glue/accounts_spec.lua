@@ -1,0 +1,90 @@
+local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
+local new_accounts = load_library("accounts").new;
+
+local function new_world(with)
+	with = with or {};
+	local world = { data = {}, ids = 0, logged = {} };
+	world.users = { hamlet = true, ophelia = false };
+	world.accounts = new_accounts("shakespeare.lit", {
+		usermanager = {
+			user_exists = function (username) return world.users[username] ~= nil; end;
+			user_is_enabled = with.user_is_enabled;
+		};
+		nodeprep = function (text) return text:lower(); end;
+		new_id = function () world.ids = world.ids + 1; return "id-" .. world.ids; end;
+		store = with.store or {
+			get = function (_, username) return world.data[username]; end;
+			set = function (_, username, data) world.data[username] = data; return true; end;
+		};
+		log = function (level) world.logged[#world.logged + 1] = level; end;
+	});
+	return world;
+end
+
+describe("an incarnation", function ()
+	it("is made once, and kept", function ()
+		local world = new_world();
+		assert.is_nil(world.accounts.incarnation("hamlet"));
+		assert.equal("id-1", world.accounts.make_incarnation("hamlet"));
+		assert.equal("id-1", world.accounts.make_incarnation("hamlet"));
+		assert.equal("id-1", world.accounts.incarnation("hamlet"));
+		assert.equal(1, world.ids);
+	end);
+
+	it("is unknown, not absent, when the store fails", function ()
+		local world = new_world({ store = { get = function () return nil, "disk on fire"; end } });
+		assert.same({ nil, "disk on fire" }, { world.accounts.incarnation("hamlet") });
+		assert.same({ nil, "disk on fire" }, { world.accounts.make_incarnation("hamlet") });
+		assert.same({ nil, "disk on fire" }, { world.accounts.facts({ { username = "hamlet" } }) });
+	end);
+
+	it("isn't trusted to a store that forgets", function ()
+		local world = new_world({ store = { get = function () end, set = function () return true; end } });
+		assert.same({ nil, "not kept" }, { world.accounts.make_incarnation("hamlet") });
+	end);
+
+	it("is never what the protocol doesn't allow", function ()
+		local world = new_world();
+		for _, id in ipairs({ "", "a b", ("x"):rep(65), 7 }) do
+			world.data.hamlet = { incarnation = id };
+			assert.same({ nil, "invalid" }, { world.accounts.incarnation("hamlet") });
+		end
+	end);
+end);
+
+describe("the facts of a login", function ()
+	it("say who exists, is enabled, and which account it is", function ()
+		local world = new_world({ user_is_enabled = function (username) return username == "hamlet"; end });
+		world.data.hamlet = { incarnation = "a" };
+		assert.same({
+			{ username = "hamlet", exists = true, enabled = true, incarnation = "a" },
+			{ username = "ophelia", exists = true, enabled = false },
+			{ username = "yorick", exists = false, enabled = false },
+		}, world.accounts.facts({ { username = "hamlet" }, { username = "ophelia" }, { username = "yorick" } }));
+	end);
+
+	it("take all accounts for enabled where nobody can disable them", function ()
+		assert.is_true(new_world().accounts.enabled("hamlet"));
+		assert.is_true(new_world({ user_is_enabled = function () return nil, "method not implemented"; end }).accounts.enabled("hamlet"));
+		assert.is_false(new_world({ user_is_enabled = function () return nil, "disk on fire"; end }).accounts.enabled("hamlet"));
+	end);
+
+	it("leave out names that aren't prepared", function ()
+		assert.same({}, new_world().accounts.facts({ { username = "Hamlet" }, { username = "" }, { username = 5 }, {} }));
+	end);
+end);
+
+describe("an offer", function ()
+	local function offered(fact, incarnation)
+		return new_world().accounts.any_usable({ { username = "hamlet", incarnation = incarnation } }, { fact });
+	end
+
+	it("needs an account that exists, is enabled, and still is the one that is meant", function ()
+		assert.is_true(offered({ username = "hamlet", exists = true, enabled = true, incarnation = "a" }, "a"));
+		assert.is_false(offered({ username = "hamlet", exists = true, enabled = true, incarnation = "b" }, "a"));
+		assert.is_false(offered({ username = "hamlet", exists = true, enabled = true }, nil));
+		assert.is_false(offered({ username = "hamlet", exists = true, enabled = false, incarnation = "a" }, "a"));
+		assert.is_false(offered({ username = "hamlet", exists = false, enabled = false, incarnation = "a" }, "a"));
+		assert.is_false(offered({ username = "yorick", exists = true, enabled = true, incarnation = "a" }, "a"));
+	end);
+end);

@@ -1,0 +1,370 @@
+local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
+local json = require "dkjson";
+local new_client = load_library("client").new;
+
+-- A daemon, a clock and an event loop in one table.
+local function new_world()
+	local world = { time = 0, timers = {}, links = {}, reachable = true, events = {}, reports = 0, logged = {}, answers = {} };
+
+	local function dial(listener)
+		if not world.reachable then return nil, "connection refused"; end
+		local link = { written = {}, open = true };
+		function link.write(_, data)
+			if not link.open then return nil, "closed"; end
+			for line in data:gmatch("[^\n]*\n") do link.written[#link.written + 1] = line; end
+			return #data;
+		end
+		function link.close() link.open = false; end
+		function link.receive(data) listener.onincoming(link, data); end
+		function link.answer(id, result) link.receive(json.encode({ jsonrpc = "2.0", id = id, result = result }) .. "\n"); end
+		function link.fail(id, err) link.receive(json.encode({ jsonrpc = "2.0", id = id, error = err }) .. "\n"); end
+		function link.lose() link.open = false; listener.ondisconnect(link, "closed"); end
+		function link.drain() listener.ondrain(link); end
+		-- The event loop finds the connection writable.
+		function link.connect() listener.onconnect(link); end
+		-- What was asked: { method, … }, without notifications' ids.
+		function link.asked()
+			link.connect();
+			local list = {};
+			for _, line in ipairs(link.written) do list[#list + 1] = json.decode(line); end
+			return list;
+		end
+		function link.last() return json.decode(link.written[#link.written]); end
+		function link.greet()
+			for _, message in ipairs(link.asked()) do
+				if message.method == "session.hello" then link.answer(message.id, { protocol = 1, software = "x" }); end
+			end
+		end
+		world.links[#world.links + 1] = link;
+		return link;
+	end
+
+	function world.link()
+		local link = world.links[#world.links];
+		link.connect();
+		return link;
+	end
+
+	function world.pass(seconds)
+		local until_time = world.time + seconds;
+		while true do
+			local next_timer;
+			for timer in pairs(world.timers) do
+				if timer.at <= until_time and (not next_timer or timer.at < next_timer.at) then next_timer = timer; end
+			end
+			if not next_timer then break; end
+			world.timers[next_timer] = nil;
+			world.time = next_timer.at;
+			next_timer.f();
+		end
+		world.time = until_time;
+	end
+
+	world.client = new_client({
+		dial = dial;
+		encode = json.encode;
+		decode = json.decode;
+		valid_text = function (text) return not text:find("\255", 1, true); end;
+		after = function (seconds, f)
+			local timer = { at = world.time + seconds, f = f };
+			world.timers[timer] = true;
+			return timer;
+		end;
+		cancel = function (timer) world.timers[timer] = nil; end;
+		now = function () return world.time; end;
+		hello = function () return { protocol = 1 }; end;
+		greeted = function () world.reports = world.reports + 1; end;
+		refused = function (failure) world.refused = failure; end;
+		answer = function (method, params)
+			if method == "raise" then error("oops"); end
+			world.answers[#world.answers + 1] = { method = method, params = params };
+			return { closed = 1 };
+		end;
+		away = function (why) world.events[#world.events + 1] = "away: " .. why; end;
+		back = function () world.events[#world.events + 1] = "back"; end;
+		missed = function () world.reports = world.reports + 1; end;
+		log = function (level, ...) world.logged[#world.logged + 1] = level .. " " .. string.format(...); end;
+	});
+
+	-- Asks, and remembers what comes back.
+	function world.ask(method, options)
+		local asked = { count = 0 };
+		options = options or {};
+		world.client.request(method, options.params or {}, { timeout = options.timeout or 2, again = options.again }, function (result, failure)
+			asked.count = asked.count + 1;
+			asked.result, asked.failure = result, failure;
+		end);
+		return asked;
+	end
+
+	return world;
+end
+
+describe("the connection", function ()
+	it("says hello before anything else", function ()
+		local world = new_world();
+		world.ask("external.offer");
+		local asked = world.link().asked();
+		assert.same({ "session.hello", "external.offer" }, { asked[1].method, asked[2].method });
+	end);
+
+	it("gives each answer to its own question, whatever the order", function ()
+		local world = new_world();
+		local a, b = world.ask("a"), world.ask("b");
+		local asked = world.link().asked();
+		world.link().answer(asked[3].id, { is = "b" });
+		world.link().answer(asked[2].id, { is = "a" });
+		assert.equal("a", a.result.is);
+		assert.equal("b", b.result.is);
+	end);
+
+	it("reads lines however they are cut", function ()
+		local world = new_world();
+		local a, b = world.ask("a"), world.ask("b");
+		local asked = world.link().asked();
+		local text = json.encode({ id = asked[2].id, result = { is = "a" } }) .. "\n"
+			.. json.encode({ id = asked[3].id, result = { is = "b" } }) .. "\n";
+		for i = 1, #text do world.link().receive(text:sub(i, i)); end
+		assert.equal("a", a.result.is);
+		assert.equal("b", b.result.is);
+	end);
+
+	it("passes on the daemon's words of a refusal", function ()
+		local world = new_world();
+		local a = world.ask("a");
+		world.link().fail(world.link().last().id, {
+			code = -32000, message = "No", data = { denial = "d", sasl = "not-authorized", stanza = { type = "auth", condition = "forbidden" } },
+		});
+		assert.same({
+			code = -32000, message = "No", denial = "d", sasl = "not-authorized", stanza = { type = "auth", condition = "forbidden" },
+		}, a.failure);
+	end);
+
+	it("fails a question at its deadline, and drops the late answer", function ()
+		local world = new_world();
+		local a = world.ask("a");
+		local id = world.link().last().id;
+		world.link().greet();
+		world.pass(2);
+		assert.equal("timeout", a.failure.reason);
+		world.link().answer(id, { late = true });
+		assert.equal(1, a.count);
+		assert.is_nil(a.result);
+	end);
+
+	it("fails at once when the daemon is away, and tries to connect for each question", function ()
+		local world = new_world();
+		world.reachable = false;
+		assert.equal("away", world.ask("a").failure.reason);
+		world.reachable = true;
+		assert.is_nil(world.ask("b").failure);
+	end);
+
+	it("reconnects by itself within two seconds, and says once that it was away and is back", function ()
+		local world = new_world();
+		world.client.declare();
+		world.link().greet();
+		world.reachable = false;
+		world.link().lose();
+		world.pass(60);
+		world.reachable = true;
+		world.pass(2);
+		world.link().greet();
+		assert.same({ "back", "away: it closed the connection", "back" }, world.events);
+		assert.equal(2, world.reports);
+	end);
+
+	it("asks what may be repeated once more over an immediate reconnect, hello first", function ()
+		local world = new_world();
+		local a = world.ask("external.login", { again = true });
+		world.link().greet();
+		world.link().lose();
+		local asked = world.link().asked();
+		assert.same({ "session.hello", "external.login" }, { asked[1].method, asked[2].method });
+		world.link().answer(asked[2].id, { yes = true });
+		assert.is_true(a.result.yes);
+	end);
+
+	it("repeats only once, within the same deadline", function ()
+		local world = new_world();
+		local a = world.ask("a", { again = true });
+		world.link().lose();
+		world.link().lose();
+		assert.equal("lost", a.failure.reason);
+		local b = world.ask("b", { again = true });
+		world.pass(1.5);
+		world.link().lose();
+		world.pass(0.4);
+		assert.is_nil(b.failure);
+		world.pass(0.2);
+		assert.equal("timeout", b.failure.reason);
+	end);
+
+	it("never repeats a change", function ()
+		local world = new_world();
+		local a = world.ask("certificate.append");
+		world.link().greet();
+		world.link().lose();
+		assert.equal("lost", a.failure.reason);
+		for i = 2, #world.links do
+			for _, message in ipairs(world.links[i].asked()) do assert.equal("session.hello", message.method); end
+		end
+	end);
+
+	it("fails a repeated question at once when the connect is refused", function ()
+		local world = new_world();
+		local a = world.ask("a", { again = true });
+		world.reachable = false;
+		world.link().lose();
+		assert.equal("away", a.failure.reason);
+	end);
+
+	it("doesn't write a question that is too long, or isn't text", function ()
+		local world = new_world();
+		assert.equal("too-long", world.ask("a", { params = { x = ("x"):rep(128 * 1024) } }).failure.reason);
+		assert.equal("not-text", world.ask("a", { params = { x = "\255" } }).failure.reason);
+		assert.equal(0, #world.links);
+	end);
+
+	it("writes no more questions than the daemon takes, and the rest when it has answered", function ()
+		local world = new_world();
+		world.client.declare();
+		local link = world.link();
+		link.greet();
+		for _ = 1, 300 do world.ask("a", { timeout = 30 }); end
+		assert.equal(1 + 128, #link.written);
+		for i = 2, 101 do link.answer(json.decode(link.written[i]).id, {}); end
+		assert.equal(1 + 228, #link.written);
+	end);
+
+	it("refuses what would wait too long to be written", function ()
+		local world = new_world();
+		world.client.declare();
+		world.link().greet();
+		for _ = 1, 128 + 1024 do assert.is_nil(world.ask("a").failure); end
+		assert.equal("busy", world.ask("a").failure.reason);
+	end);
+
+	it("keeps no more than a few MiB for a daemon that doesn't read", function ()
+		local world = new_world();
+		world.client.declare();
+		local link = world.link();
+		local params = { x = ("x"):rep(100 * 1024) };
+		for _ = 1, 200 do world.ask("a", { params = params, timeout = 30 }); end
+		local bytes = 0;
+		for _, line in ipairs(link.written) do bytes = bytes + #line; end
+		assert.is_true(bytes < 1.2 * 1024 * 1024);
+		link.drain();
+		assert.is_true(#link.written > 15);
+	end);
+
+	it("doesn't ask a daemon that misses three deadlines in a row, until it says something", function ()
+		local world = new_world();
+		world.client.declare();
+		local link = world.link();
+		link.greet();
+		for _ = 1, 3 do
+			assert.is_nil(world.ask("a").failure);
+			world.pass(2);
+		end
+		assert.equal("away", world.ask("a").failure.reason);
+		assert.same({ "back", "away: it does not answer" }, world.events);
+		link.answer(json.decode(link.written[2]).id, {});
+		assert.is_nil(world.ask("a").failure);
+		assert.same({ "back", "away: it does not answer", "back" }, world.events);
+		assert.equal(2, world.reports);
+		assert.equal(1, #world.links);
+	end);
+
+	it("finds out whether a daemon that missed deadlines lives", function ()
+		local world = new_world();
+		world.client.declare();
+		local link = world.link();
+		link.greet();
+		for _ = 1, 3 do world.ask("a"); end
+		world.pass(2);
+		assert.equal("session.hello", link.last().method);
+		link.answer(link.last().id, { protocol = 1 });
+		assert.is_nil(world.ask("a").failure);
+		assert.equal(1, #world.links);
+	end);
+
+	it("gives a silent daemon a new connection, and stays quiet until that is greeted", function ()
+		local world = new_world();
+		world.client.declare();
+		world.link().greet();
+		for _ = 1, 3 do world.ask("a"); end
+		world.pass(2 + 5 + 2);
+		assert.equal(2, #world.links);
+		assert.is_false(world.links[1].open);
+		assert.equal("away", world.ask("a").failure.reason);
+		world.pass(100);
+		local open = 0;
+		for _, link in ipairs(world.links) do if link.open then open = open + 1; end end
+		assert.is_true(open <= 1);
+		while not world.link().open do world.pass(0.5); end
+		world.link().greet();
+		assert.is_nil(world.ask("a").failure);
+	end);
+
+	it("drops a connection with a line that is too long", function ()
+		local world = new_world();
+		local a = world.ask("a");
+		local link = world.link();
+		for _ = 1, 70 do link.receive(("x"):rep(64 * 1024)); end
+		assert.is_false(link.open);
+		assert.equal("lost", a.failure.reason);
+	end);
+
+	it("drops a connection with a line that isn't JSON", function ()
+		local world = new_world();
+		local a = world.ask("a");
+		world.link().receive("what?\n");
+		assert.is_false(world.links[1].open);
+		assert.equal("lost", a.failure.reason);
+	end);
+
+	it("answers the daemon's questions, with its ids", function ()
+		local world = new_world();
+		world.client.declare();
+		world.link().receive('{"jsonrpc":"2.0","id":"d1","method":"sessions.close","params":{"account":"a"}}\n');
+		assert.same({ { method = "sessions.close", params = { account = "a" } } }, world.answers);
+		assert.same({ jsonrpc = "2.0", id = "d1", result = { closed = 1 } }, world.link().last());
+	end);
+
+	it("survives a question of the daemon that raises an error", function ()
+		local world = new_world();
+		world.client.declare();
+		world.link().receive('{"id":"d1","method":"raise"}\n');
+		assert.equal(-32001, world.link().last().error.code);
+	end);
+
+	it("lets who waited go on before the next line is read", function ()
+		local world = new_world();
+		local order = {};
+		world.client.request("certificate.revoke", {}, { timeout = 2 }, function () order[#order + 1] = #world.answers; end);
+		local id = world.link().last().id;
+		world.link().receive(json.encode({ id = id, result = {} }) .. '\n{"id":"d1","method":"sessions.close","params":{}}\n');
+		assert.same({ 0 }, order);
+		assert.equal(1, #world.answers);
+	end);
+
+	it("tells a refusal of hello", function ()
+		local world = new_world();
+		world.client.declare();
+		world.link().fail(world.link().last().id, { code = -32003, message = "Wrong version" });
+		assert.equal("Wrong version", world.refused.message);
+		assert.is_false(world.links[1].open);
+	end);
+
+	it("fails all that wait when it is closed, and connects no more", function ()
+		local world = new_world();
+		local a = world.ask("a", { again = true });
+		world.client.close();
+		assert.equal("lost", a.failure.reason);
+		assert.equal("away", world.ask("b").failure.reason);
+		world.pass(60);
+		assert.equal(1, #world.links);
+		assert.is_nil(next(world.timers));
+	end);
+end);

@@ -1,0 +1,303 @@
+local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
+local sasl_library = load_library("sasl");
+
+local function pem_of(base64)
+	return "-----BEGIN CERTIFICATE-----\n" .. base64:gsub(("."):rep(64), "%0\n") .. "\n-----END CERTIFICATE-----\n";
+end
+
+local function new_session(pems)
+	local certificates = {};
+	for i, pem in ipairs(pems) do certificates[i] = { pem = function () return pem; end }; end
+	local socket = {
+		getpeercertificate = function () return certificates[1]; end;
+		getpeerchain = function () return certificates; end;
+	};
+	return { secure = true, ip = "192.0.2.7", conn = { socket = function () return socket; end }, log = function () end };
+end
+
+-- A provider as util.sasl makes its handlers, with PLAIN only.
+local function new_provider()
+	local mechanisms = { PLAIN = true };
+	local function new_handler()
+		return {
+			mechanisms = function () return mechanisms; end;
+			select = function (self, name)
+				if not self.selected and mechanisms[name] then self.selected = name; return true; end
+			end;
+			process = function () return "failure", "not-authorized"; end;
+			clean_clone = function () return new_handler(); end;
+		};
+	end
+	return { name = "internal_hashed", get_sasl_handler = new_handler, all = mechanisms };
+end
+
+local function new_world()
+	local world = { asked = {}, hosts = {}, replies = {}, users = { hamlet = true } };
+	local null = setmetatable({}, { __tostring = function () return "null"; end });
+	world.null = null;
+	world.hosts["shakespeare.lit"] = {
+		name = "shakespeare.lit";
+		withdrawn = function () return world.withdrawn or false; end;
+		in_daemon = function () return false; end;
+		accounts = {
+			usable = function (username) return type(username) == "string" and username ~= ""; end;
+			exists = function (username) return world.users[username] ~= nil; end;
+			enabled = function (username) return world.users[username]; end;
+			facts = function (candidates)
+				local facts = {};
+				for i, candidate in ipairs(candidates) do
+					facts[i] = { username = candidate.username, exists = world.users[candidate.username] ~= nil, enabled = world.users[candidate.username] };
+				end
+				return facts;
+			end;
+			any_usable = function (_, facts) return facts[1] ~= nil and facts[1].exists; end;
+		};
+	};
+	world.api = sasl_library.new({
+		ask = function (method, params, options)
+			world.asked[#world.asked + 1] = { method = method, params = params, options = options };
+			local reply = world.replies[method];
+			if type(reply) == "function" then return reply(params); end
+			if not reply then return nil, { reason = "away" }; end
+			return reply;
+		end;
+		now = function () return 0; end;
+		timeout = function () return 2; end;
+		encode_base64 = function (bytes) return "b64:" .. bytes; end;
+		array = function (list) return list; end;
+		null = null;
+		hosts = world.hosts;
+	});
+	world.replies["external.offer"] = { offer = true, candidates = { { username = "hamlet", incarnation = "a" } } };
+	world.replies["external.login"] = { username = "hamlet", name = "phone", fingerprint = "f", key_id = "k", resource = "orchard" };
+	world.provider = new_provider();
+	world.unwrap = sasl_library.wrap_provider(world.provider, "shakespeare.lit", world.api, function () return world.withdrawn or false; end);
+	function world.handler(session) return world.provider.get_sasl_handler(session); end
+	return world;
+end
+
+describe("a chain", function ()
+	it("is the base64 of the PEM, without line breaks", function ()
+		assert.same({ ("A"):rep(200) }, sasl_library.chain_of({ pem_of(("A"):rep(200)) }));
+	end);
+
+	it("is refused here when it is longer than the daemon reads", function ()
+		local function pems(count, size)
+			local list = {};
+			for i = 1, count do list[i] = pem_of(("A"):rep(size)); end
+			return list;
+		end
+		assert.is_table(sasl_library.chain_of(pems(6, 1000)));
+		assert.is_nil(sasl_library.chain_of(pems(7, 1000)));
+		assert.is_table(sasl_library.chain_of(pems(1, 24 * 1024)));
+		assert.is_nil(sasl_library.chain_of(pems(1, 24 * 1024 + 1)));
+		assert.is_table(sasl_library.chain_of(pems(4, 16 * 1024)));
+		assert.is_nil(sasl_library.chain_of(pems(5, 16 * 1024)));
+		assert.is_nil(sasl_library.chain_of({ "no pem" }));
+		assert.is_nil(sasl_library.chain_of({}));
+	end);
+end);
+
+describe("the words of a failure", function ()
+	it("are the daemon's", function ()
+		assert.same({ "credentials-expired", "Expired" }, { sasl_library.words({ sasl = "credentials-expired", message = "Expired" }) });
+	end);
+
+	it("are a temporary failure when there are none, or none that can be an element", function ()
+		for _, failure in ipairs({ { reason = "timeout" }, { sasl = "<x>" }, { sasl = "" }, { sasl = 5 }, { sasl = "Not-Authorized" } }) do
+			assert.equal("temporary-auth-failure", (sasl_library.words(failure)));
+		end
+	end);
+end);
+
+describe("the offer", function ()
+	it("is asked once per connection", function ()
+		local world, session = new_world(), new_session({ pem_of("AAAA") });
+		assert.is_true(world.handler(session):mechanisms().EXTERNAL);
+		assert.is_true(world.handler(session):mechanisms().EXTERNAL);
+		assert.equal(1, #world.asked);
+		assert.equal(0.5, world.asked[1].options.timeout);
+		session.conn = new_session({ pem_of("AAAA") }).conn;
+		world.handler(session):mechanisms();
+		assert.equal(2, #world.asked);
+	end);
+
+	it("leaves the provider's own table alone", function ()
+		local world = new_world();
+		assert.same({ EXTERNAL = true, PLAIN = true }, world.handler(new_session({ pem_of("AAAA") })):mechanisms());
+		assert.same({ PLAIN = true }, world.provider.all);
+	end);
+
+	it("isn't made, nor asked for, without a certificate, without TLS, over BOSH and websockets", function ()
+		local world = new_world();
+		for _, change in ipairs({ "none", "plain", "bosh", "websocket" }) do
+			local session = new_session(change == "none" and {} or { pem_of("AAAA") });
+			if change == "plain" then session.secure = nil; end
+			if change == "bosh" then session.bosh_version = "1.6"; end
+			if change == "websocket" then session.websocket_request = {}; end
+			local handler = world.handler(session);
+			assert.same({ PLAIN = true }, handler:mechanisms());
+			assert.is_nil(handler:select("EXTERNAL"));
+		end
+		assert.equal(0, #world.asked);
+	end);
+
+	it("isn't made for anonymous accounts, and not while another module does it", function ()
+		local world = new_world();
+		assert.is_nil(sasl_library.wrap_provider({ name = "anonymous", get_sasl_handler = print }, "x", {}, print));
+		world.withdrawn = true;
+		assert.same({ PLAIN = true }, world.handler(new_session({ pem_of("AAAA") })):mechanisms());
+		assert.equal(0, #world.asked);
+	end);
+
+	it("that is no makes EXTERNAL unknown", function ()
+		local world, session = new_world(), new_session({ pem_of("AAAA") });
+		world.replies["external.offer"] = { offer = false, candidates = {} };
+		local handler = world.handler(session);
+		assert.same({ PLAIN = true }, handler:mechanisms());
+		assert.is_nil(handler:select("EXTERNAL"));
+	end);
+
+	it("is no for a certificate of nobody who exists here", function ()
+		local world = new_world();
+		world.users = {};
+		assert.is_nil(world.handler(new_session({ pem_of("AAAA") })):select("EXTERNAL"));
+	end);
+
+	it("is no for a chain that is too long, without a question", function ()
+		local world = new_world();
+		assert.is_nil(world.handler(new_session({ pem_of(("A"):rep(25 * 1024)) })):select("EXTERNAL"));
+		assert.equal(0, #world.asked);
+	end);
+end);
+
+describe("a login", function ()
+	local function begin(world, session)
+		local handler = world.handler(session or new_session({ pem_of("AAAA") }));
+		handler:mechanisms();
+		assert.is_true(handler:select("EXTERNAL"));
+		return handler;
+	end
+
+	it("tags the session and names the user and the resource", function ()
+		local world, session = new_world(), new_session({ pem_of("AAAA") });
+		local handler = begin(world, session);
+		assert.equal("success", (handler:process("")));
+		assert.equal("hamlet", handler.username);
+		assert.equal("orchard", handler.resource);
+		assert.same({ account = "hamlet@shakespeare.lit", fingerprint = "f", key_id = "k", name = "phone", resource = "orchard" }, session.saslcert);
+		local params = world.asked[2].params;
+		assert.equal(world.null, params.authzid);
+		assert.same({ { username = "hamlet", exists = true, enabled = true, incarnation = world.null } }, params.accounts);
+	end);
+
+	it("without an initial response begins with an empty challenge, once; an empty answer to it may come as nil", function ()
+		local handler = begin(new_world());
+		assert.same({ "challenge", "" }, { handler:process(nil) });
+		assert.equal("success", (handler:process(nil)));
+	end);
+
+	it("passes the authzid on as base64, whatever bytes it has", function ()
+		local world = new_world();
+		begin(world):process("\0\255");
+		assert.equal("b64:\0\255", world.asked[2].params.authzid);
+	end);
+
+	it("with an authzid that is longer than any address is refused here", function ()
+		local world = new_world();
+		assert.same({ "failure", "invalid-authzid" }, { begin(world):process(("x"):rep(3073)) });
+		assert.equal(1, #world.asked);
+	end);
+
+	it("that the daemon refuses fails in its words, and leaves no tag", function ()
+		local world, session = new_world(), new_session({ pem_of("AAAA") });
+		world.replies["external.login"] = function () return nil, { code = -32000, sasl = "credentials-expired", message = "Expired" }; end;
+		assert.same({ "failure", "credentials-expired", "Expired" }, { begin(world, session):process("") });
+		assert.is_nil(session.saslcert);
+	end);
+
+	it("while the daemon is away is a temporary failure, though EXTERNAL wasn't listed", function ()
+		local world = new_world();
+		world.replies = {};
+		local handler = world.handler(new_session({ pem_of("AAAA") }));
+		assert.same({ PLAIN = true }, handler:mechanisms());
+		assert.is_true(handler:select("EXTERNAL"));
+		assert.equal("temporary-auth-failure", (select(2, handler:process(""))));
+	end);
+
+	it("asks for the offer again when that could not be asked", function ()
+		local world, session = new_world(), new_session({ pem_of("AAAA") });
+		local offer = world.replies["external.offer"];
+		world.replies["external.offer"] = nil;
+		local handler = begin(world, session);
+		world.replies["external.offer"] = offer;
+		assert.equal("success", (handler:process("")));
+	end);
+
+	it("of a disabled account is account-disabled, of one that is gone not-authorized", function ()
+		local world, session = new_world(), new_session({ pem_of("AAAA") });
+		local handler = begin(world, session);
+		world.users.hamlet = false;
+		assert.same({ "failure", "account-disabled" }, { handler:process("") });
+		handler = begin(world, session);
+		world.users.hamlet = nil;
+		assert.same({ "failure", "not-authorized" }, { handler:process("") });
+		assert.is_nil(session.saslcert);
+	end);
+
+	it("of a session that is gone meanwhile fails", function ()
+		local world, session = new_world(), new_session({ pem_of("AAAA") });
+		local reply = world.replies["external.login"];
+		world.replies["external.login"] = function () session.destroyed = true; return reply; end;
+		assert.equal("failure", (begin(world, session):process("")));
+		assert.is_nil(session.saslcert);
+		assert.equal("c2s", session.base_type);
+	end);
+
+	it("with an incomplete answer fails", function ()
+		for _, field in ipairs({ "username", "fingerprint", "key_id" }) do
+			local world = new_world();
+			world.replies["external.login"][field] = nil;
+			assert.same("temporary-auth-failure", (select(2, begin(world):process(""))));
+		end
+	end);
+
+	it("may be tried again after a failure, and by password; channel binding survives", function ()
+		local world = new_world();
+		local handler = begin(world);
+		handler.userdata = { "tls-unique" };
+		local clone = handler:clean_clone();
+		assert.is_nil(clone.selected);
+		assert.equal(handler.userdata, clone.userdata);
+		assert.is_true(clone:select("EXTERNAL"));
+		clone = clone:clean_clone();
+		assert.is_true(clone:select("PLAIN"));
+		assert.same({ "failure", "not-authorized" }, { clone:process("x") });
+	end);
+end);
+
+describe("a wrapped provider", function ()
+	it("is as before when unwrapped", function ()
+		local world = new_world();
+		world.unwrap();
+		assert.same({ PLAIN = true }, world.handler(new_session({ pem_of("AAAA") })):mechanisms());
+	end);
+
+	it("whose method came from its metatable gets it from there again", function ()
+		local provider = setmetatable({ name = "x" }, { __index = new_provider() });
+		local unwrap = sasl_library.wrap_provider(provider, "shakespeare.lit", {}, function () return false; end);
+		assert.is_function(rawget(provider, "get_sasl_handler"));
+		unwrap();
+		assert.is_nil(rawget(provider, "get_sasl_handler"));
+	end);
+
+	it("that somebody else has wrapped too is left to them, and ours does nothing any more", function ()
+		local world = new_world();
+		local ours = world.provider.get_sasl_handler;
+		local function theirs(session) return ours(session); end
+		world.provider.get_sasl_handler = theirs;
+		world.unwrap();
+		assert.equal(theirs, world.provider.get_sasl_handler);
+		assert.same({ PLAIN = true }, world.handler(new_session({ pem_of("AAAA") })):mechanisms());
+	end);
+end);

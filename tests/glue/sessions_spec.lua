@@ -1,0 +1,130 @@
+local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
+local library = load_library("sessions");
+
+local function new_world()
+	local world = { notified = {}, requested = {}, timers = {}, closed = {} };
+	world.hosts = {
+		["shakespeare.lit"] = { type = "local", sessions = {} };
+		["upload.shakespeare.lit"] = { type = "component", sessions = {} };
+	};
+	world.connections = {};
+	world.sessions = library.new({
+		notify = function (method, params) world.notified[#world.notified + 1] = { method, params }; end;
+		request = function (method, params, _, callback)
+			world.requested[#world.requested + 1] = { method = method, params = params, callback = callback };
+		end;
+		encode = function (entry) return ("x"):rep(entry.size or 100); end;
+		array = function (list) return list; end;
+		null = "null";
+		prosody_hosts = world.hosts;
+		connections = world.connections;
+		resumption_tokens = {};
+		after = function (_, f) world.timers[#world.timers + 1] = f; end;
+		log = function () end;
+	});
+
+	-- kind: bound, hibernating, unbound
+	function world.add(user, resource, key_id, kind)
+		local session = { log = function () end };
+		if key_id then session.saslcert = { account = user .. "@shakespeare.lit", key_id = key_id, fingerprint = "f" .. key_id }; end
+		function session.close(self, reason)
+			world.closed[#world.closed + 1] = self;
+			session.reason = reason;
+			self.destroyed = true;
+			local bound = world.hosts["shakespeare.lit"].sessions[user];
+			if bound then bound.sessions[resource] = nil; end
+		end
+		if kind ~= "hibernating" then world.connections[{}] = session; end
+		if kind ~= "unbound" then
+			session.resource = resource;
+			local users = world.hosts["shakespeare.lit"].sessions;
+			users[user] = users[user] or { sessions = {} };
+			users[user].sessions[resource] = session;
+		end
+		return session;
+	end
+	return world;
+end
+
+describe("closing the sessions of a key", function ()
+	it("closes bound, hibernating and unbound ones of that account, and no other", function ()
+		local world = new_world();
+		local doomed = {
+			world.add("hamlet", "a", "k", "bound"), world.add("hamlet", "b", "k", "hibernating"), world.add("hamlet", nil, "k", "unbound"),
+		};
+		local spared = {
+			world.add("hamlet", "c", nil, "bound"), world.add("hamlet", "d", "other", "bound"),
+			world.add("ophelia", "a", "k", "bound"), world.add("hamlet", nil, nil, "unbound"),
+		};
+		assert.equal(3, world.sessions.close("hamlet@shakespeare.lit", "k", "not-authorized", "Revoked"));
+		for _, session in ipairs(doomed) do assert.same({ condition = "not-authorized", text = "Revoked" }, session.reason); end
+		for _, session in ipairs(spared) do assert.is_nil(session.destroyed); end
+		assert.equal(0, world.sessions.close("hamlet@shakespeare.lit", "k", "not-authorized", "Revoked"));
+	end);
+
+	it("goes on when one can't be closed", function ()
+		local world = new_world();
+		world.add("hamlet", "a", "k", "bound").close = function () error("no"); end;
+		world.add("hamlet", "b", "k", "bound");
+		world.sessions.close("hamlet@shakespeare.lit", "k", "not-authorized");
+		assert.equal(1, #world.closed);
+	end);
+end);
+
+describe("the report of all live sessions", function ()
+	it("names each once, unbound ones without a resource, and closes what is answered", function ()
+		local world = new_world();
+		world.add("hamlet", "a", "k", "bound");
+		local unbound = world.add("ophelia", nil, "m", "unbound");
+		world.add("yorick", "x", nil, "bound");
+		world.sessions.report_all();
+		local reported = world.requested[1].params.sessions;
+		table.sort(reported, function (a, b) return a.account < b.account; end);
+		assert.same({
+			{ account = "hamlet@shakespeare.lit", fingerprint = "fk", key_id = "k", resource = "a", address = "null" },
+			{ account = "ophelia@shakespeare.lit", fingerprint = "fm", key_id = "m", resource = "null", address = "null" },
+		}, reported);
+		world.requested[1].callback({ close = { { account = "ophelia@shakespeare.lit", key_id = "m" } } });
+		assert.same({ unbound }, world.closed);
+	end);
+
+	it("asks nothing when there is none", function ()
+		local world = new_world();
+		world.sessions.report_all();
+		assert.equal(0, #world.requested);
+	end);
+
+	it("comes in pieces, one after the other", function ()
+		local world = new_world();
+		for i = 1, 2000 do world.add("hamlet", "r" .. i, "k", "bound"); end
+		world.sessions.report_all();
+		local seen = 0;
+		while #world.requested > 0 do
+			assert.equal(1, #world.requested);
+			local request = table.remove(world.requested);
+			assert.is_true(#request.params.sessions < 1000);
+			seen = seen + #request.params.sessions;
+			request.callback({ close = {} });
+		end
+		assert.equal(2000, seen);
+	end);
+
+	it("is made again when the daemon could not answer", function ()
+		local world = new_world();
+		world.add("hamlet", "a", "k", "bound");
+		world.sessions.report_all();
+		world.requested[1].callback(nil, { code = -32001 });
+		assert.equal(1, #world.timers);
+		world.timers[1]();
+		assert.equal(2, #world.requested);
+		world.requested[2].callback(nil, { reason = "lost" });
+		assert.equal(1, #world.timers);
+	end);
+end);
+
+describe("pieces", function ()
+	it("are never empty, and hold what is too large alone", function ()
+		assert.same({}, library.pieces_of({}, 10, tonumber));
+		assert.same({ { 4, 5 }, { 20 }, { 3, 7 }, { 1 } }, library.pieces_of({ 4, 5, 20, 3, 7, 1 }, 10, tonumber));
+	end);
+end);
