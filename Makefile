@@ -1,0 +1,66 @@
+# `make test` and `make demo` get what they lack and start no system service; see `make help`.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+PYTHON := target/venv/bin/python
+# Tests and demo use the debug build: it is made faster, and is fast enough.
+export SASLCERTD_BINARY := $(TARGET_DIR)/debug/saslcertd
+# Other arguments for the Prosody tests: make test-prosody PYTEST='-k revoked -x'
+PYTEST ?=
+export KEEP
+
+.PHONY: help test demo audit build fetch-test fetch-demo lint lint-rust lint-lua test-rust test-lua test-prosody
+
+help: ## say what can be made
+	@echo "saslcertd: client certificates for Prosody"; echo
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | \
+		while IFS= read -r line; do printf '  make %-14s %s\n' "$${line%%:*}" "$${line#*## }"; done
+
+test: fetch-test lint test-rust test-lua test-prosody ## get what is missing, then run every check and every test
+
+demo: fetch-demo build ## see a device log in with its key, and be locked out (KEEP=1 leaves it running)
+	@/usr/bin/python3 -B tests/prosody/demo.py </dev/null
+
+audit: ## check licences, sources and known advisories of the dependencies
+	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny check
+
+fetch-test: ## get what the tests need (as root), without running them
+	@tests/prosody/fetch.sh test
+
+fetch-demo:
+	@tests/prosody/fetch.sh demo
+
+build: ## build the debug binary
+	$(CARGO) build --locked
+
+lint: lint-rust lint-lua ## formatting, clippy, documentation, luacheck
+
+lint-rust:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+# The daemon alone, for machines that do not want the XMPP client.
+	$(CARGO) clippy --locked --no-default-features -- -D warnings
+# For those who work on it: private items too, so links to them are fine.
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc --locked --no-deps --document-private-items --quiet
+
+lint-lua:
+	luacheck prosody-glue
+
+test-rust: ## unit and socket tests of the daemon
+	if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --locked --no-fail-fast </dev/null && $(CARGO) test --locked --doc --quiet </dev/null; \
+	else \
+		$(CARGO) test --locked --no-fail-fast </dev/null; \
+	fi
+
+test-lua: ## specs of the pure parts of Prosody's module
+	busted --lua="$$(command -v lua5.4)" tests/glue
+
+test-prosody: build ## tests against both Prosodys (after fetch-test)
+	cd tests/prosody && $(abspath $(PYTHON)) -B -m pytest -p no:cacheprovider $(PYTEST) </dev/null

@@ -1,0 +1,158 @@
+"""Client certificates for tests: good ones, and any that are wrong in a chosen way.
+
+`make` writes PEM files that every TLS library reads. What a certificate says is given by arguments; what is not
+given is as a sensible enrolment would choose it.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+
+XMPP_ADDR = ObjectIdentifier("1.3.6.1.5.5.7.8.5")
+NS_COMMENT = ObjectIdentifier("2.16.840.1.113730.1.13")
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+
+@dataclass(frozen=True)
+class ClientCertificate:
+    """A certificate and its key as files; `chain_file` is what a client presents."""
+
+    cert_file: Path
+    key_file: Path
+    der: bytes
+
+    @property
+    def base64(self) -> str:
+        return base64.b64encode(self.der).decode()
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(self.der).hexdigest()
+
+    @property
+    def key_id(self) -> str:
+        public = x509.load_der_x509_certificate(self.der).public_key()
+        spki = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        return hashlib.sha256(spki).hexdigest()
+
+
+def new_key(kind: str) -> PrivateKey:
+    """A fresh key: `p256`, `p384`, `ed25519`, or `rsa-BITS`."""
+    if kind.startswith("rsa-"):
+        return rsa.generate_private_key(public_exponent=65537, key_size=int(kind.removeprefix("rsa-")))
+    if kind == "ed25519":
+        return ed25519.Ed25519PrivateKey.generate()
+    return ec.generate_private_key({"p256": ec.SECP256R1(), "p384": ec.SECP384R1()}[kind])
+
+
+def utf8_string(text: str) -> bytes:
+    """The DER of a UTF8String."""
+    value = text.encode()
+    if len(value) < 0x80:
+        return bytes([0x0C, len(value)]) + value
+    length = len(value).to_bytes((len(value).bit_length() + 7) // 8, "big")
+    return bytes([0x0C, 0x80 | len(length)]) + length + value
+
+
+def make(
+    folder: Path,
+    addresses: Sequence[str],
+    *,
+    key: str | PrivateKey = "p256",
+    common_name: str = "a client certificate",
+    not_before: datetime.timedelta = datetime.timedelta(hours=-1),
+    not_after: datetime.timedelta = datetime.timedelta(days=365),
+    padding: int = 0,
+) -> ClientCertificate:
+    """A self-signed certificate with an xmppAddr for each of `addresses`, written below `folder`.
+
+    `padding`: so many bytes of comment make it as large as one likes. `not_before`, `not_after`: from now.
+    """
+    private = new_key(key) if isinstance(key, str) else key
+    now = datetime.datetime.now(datetime.timezone.utc)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64])])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + not_before)
+        .not_valid_after(now + not_after)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+    )
+    if addresses:
+        names = [x509.OtherName(XMPP_ADDR, utf8_string(address)) for address in addresses]
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    if padding:
+        comment = x509.UnrecognizedExtension(NS_COMMENT, b"\x16\x84" + padding.to_bytes(4, "big") + b"x" * padding)
+        builder = builder.add_extension(comment, critical=False)
+    digest = None if isinstance(private, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return write(folder, builder.sign(private, digest), private)
+
+
+def write(folder: Path, certificate: x509.Certificate, private: PrivateKey) -> ClientCertificate:
+    der = certificate.public_bytes(serialization.Encoding.DER)
+    stem = folder / hashlib.sha256(der).hexdigest()[:16]
+    cert_file, key_file = stem.with_suffix(".crt"), stem.with_suffix(".key")
+    cert_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    return ClientCertificate(cert_file, key_file, der)
+
+
+def with_chain(leaf: ClientCertificate, others: Sequence[ClientCertificate]) -> ClientCertificate:
+    """`leaf`, presented with `others` behind it, as a client with intermediate certificates does."""
+    bundle = leaf.cert_file.with_suffix(".chain.pem")
+    bundle.write_bytes(b"".join(one.cert_file.read_bytes() for one in [leaf, *others]))
+    return ClientCertificate(bundle, leaf.key_file, leaf.der)
+
+
+#: What users of Prosody's older certificate module were told to write; the documentation shows the same.
+OPENSSL_CONFIG = """\
+[req]
+prompt = no
+x509_extensions = v3_extensions
+req_extensions = v3_extensions
+distinguished_name = distinguished_name
+
+[v3_extensions]
+extendedKeyUsage = clientAuth
+keyUsage = digitalSignature,keyEncipherment
+basicConstraints = CA:FALSE
+subjectAltName = @subject_alternative_name
+
+[subject_alternative_name]
+otherName.0 = 1.3.6.1.5.5.7.8.5;FORMAT:UTF8,UTF8:hamlet@shakespeare.lit
+
+[distinguished_name]
+commonName = Hamlet
+emailAddress = hamlet@shakespeare.lit
+"""
+
+OPENSSL_RECIPE = """\
+openssl genrsa -out client.key 4096
+openssl req -key client.key -new -out client.req -config client.cnf -extensions v3_extensions
+openssl x509 -req -days 365 -in client.req -signkey client.key -out client.crt -extfile client.cnf -extensions v3_extensions
+"""
+
+
+def by_the_openssl_recipe(folder: Path) -> ClientCertificate:
+    """The certificate for hamlet@shakespeare.lit that the openssl commands yield, run as they stand."""
+    (folder / "client.cnf").write_text(OPENSSL_CONFIG)
+    for line in OPENSSL_RECIPE.splitlines():
+        subprocess.run(line.split(), cwd=folder, check=True, capture_output=True)
+    certificate = x509.load_pem_x509_certificate((folder / "client.crt").read_bytes())
+    return ClientCertificate(folder / "client.crt", folder / "client.key", certificate.public_bytes(serialization.Encoding.DER))

@@ -1,0 +1,99 @@
+"""Fixtures: rigs of both Prosody versions, shared where a test leaves them as it found them.
+
+A rig that can't be had fails the tests, it never skips them. After each test the logs are read: whatever tells of a fault
+and was not announced by `@pytest.mark.provokes` fails that test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rig import Config, Host, Identity, Rig
+from scene import DOMAIN, Scene
+
+PROSODY_VERSIONS = ["0.12", "13.0"]
+
+
+def pytest_configure() -> None:
+    # Being asked to end is no reason to leave folders behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Runs `async def` tests, each in an event loop of its own."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    asyncio.run(pyfuncitem.obj(**arguments))
+    return True
+
+
+@pytest.fixture(scope="session", params=PROSODY_VERSIONS)
+def version(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(params=[False, True], ids=["starttls", "direct-tls"])
+def direct_tls(request: pytest.FixtureRequest) -> bool:
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def shared_rig(version: str) -> Iterator[Rig]:
+    """One daemon and one Prosody for all tests that leave no trace but their own accounts."""
+    guests = Host("guests.lit", 'authentication = "anonymous"', declared=False)
+    config = Config(hosts=[Host(DOMAIN), Host("denmark.lit"), guests])
+    with Rig(version, config) as rig:
+        rig.start()
+        rig.check_logs()
+        yield rig
+
+
+@pytest.fixture(scope="session")
+def shipped_rig(version: str) -> Iterator[Rig]:
+    """A Prosody with the configuration that its package ships; only `plugin_paths` and `modules_enabled` were changed."""
+    with Rig(version, Config(as_shipped=True)) as rig:
+        rig.start()
+        rig.check_logs()
+        yield rig
+
+
+@contextlib.contextmanager
+def observed(rig: Rig, folder: Path, request: pytest.FixtureRequest, since: tuple[int, int] = (0, 0)) -> Iterator[Scene]:
+    """The rig as a scene; at the end it must run, and its logs must be clean, those before `since` aside."""
+    yield Scene(rig, folder)
+    allowed = [pattern for mark in request.node.iter_markers("provokes") for pattern in mark.args]
+    rig.prosody.require_running()
+    rig.check_logs(since, allowed)
+
+
+@pytest.fixture
+def scene(shared_rig: Rig, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
+    with observed(shared_rig, tmp_path, request, shared_rig.log_positions()) as scene:
+        yield scene
+
+
+@pytest.fixture
+def shipped(shipped_rig: Rig, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
+    with observed(shipped_rig, tmp_path, request, shipped_rig.log_positions()) as scene:
+        yield scene
+
+
+@pytest.fixture
+def own_scene(version: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Scene]]:
+    """Makes a scene that no other test sees: `own_scene()`, with a Config and identities if need be."""
+    with contextlib.ExitStack() as stack:
+
+        def make(config: Config | None = None, prosody_identity: Identity = Identity(), daemon_identity: Identity = Identity()) -> Scene:
+            rig = stack.enter_context(Rig(version, config, prosody_identity, daemon_identity))
+            rig.start()
+            return stack.enter_context(observed(rig, tmp_path, request))
+
+        yield make

@@ -1,0 +1,204 @@
+#!/usr/bin/env bash
+# Gets what `make test` and `make demo` lack, and nothing when they lack nothing.
+#
+#   fetch.sh demo    what the demo needs: a C linker for Rust, python3, openssl, one Prosody
+#   fetch.sh test    that, both Prosodys, the Lua tools, and a Python environment for the tests
+#
+# Prosody itself is never installed: its package is unpacked into target/prosody/, and only the
+# libraries that it depends on go to the system. No service is started. Libraries need root; the rest
+# does not. Must not know what the tests do.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+target=$root/target
+what=${1:-test}
+
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+export DEBIAN_FRONTEND=noninteractive
+
+say() { printf 'fetch: %s\n' "$*"; }
+die() { printf 'fetch: %s\n' "$*" >&2; exit 1; }
+
+# Which Debian this is decides which Prosodys there are: series:release-to-take-it-from.
+debian() {
+	[ -r /etc/os-release ] || return 0
+	# shellcheck disable=SC1091
+	(. /etc/os-release && [ "${ID:-}" = debian ] && printf '%s' "${VERSION_ID:-}") || true
+}
+
+choose_prosodys() {
+	case "$what:$(debian)" in
+	demo:12) echo "0.12:bookworm" ;;
+	demo:13) echo "13.0:trixie" ;;
+	test:12) echo "0.12:bookworm 13.0:bookworm-backports" ;;
+	test:13) die "'make test' needs Debian 12, whose packages are the two Prosodys under test; on Debian 13 only 'make demo' works" ;;
+	*) die "supported are Debian 12 ('make test', 'make demo') and Debian 13 ('make demo')" ;;
+	esac
+}
+
+# --- the system's packages -----------------------------------------------------------------------
+
+installed() {
+	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+# Installs what the dependency line $1 asks for. `satisfy` knows alternatives and virtual packages.
+satisfy() {
+	local apt=(apt-get -y -q -o DPkg::Lock::Timeout=300 --no-install-recommends)
+	if [ "$(id -u)" != 0 ]; then
+		printf "fetch: these packages are missing; install them, then start again:\n  sudo apt-get satisfy --no-install-recommends '%s'\n" "$1" >&2
+		exit 1
+	fi
+	say "installing: $1"
+	# The lists may be missing or old: then the first try fails, and the second one counts.
+	"${apt[@]}" satisfy "$1" </dev/null >/dev/null 2>&1 && return 0
+	apt-get -q update </dev/null >&2 || say "apt-get update had errors; trying all the same"
+	"${apt[@]}" satisfy "$1" </dev/null >&2 || die "apt-get could not install: $1"
+}
+
+install_tools() {
+	local missing=() package
+	command -v cc >/dev/null || missing+=(gcc libc6-dev)
+	for package in "$@"; do
+		installed "$package" || missing+=("$package")
+	done
+	[ ${#missing[@]} = 0 ] || satisfy "$(IFS=, && echo "${missing[*]}")"
+}
+
+# --- Prosody -------------------------------------------------------------------------------------
+
+# Where this machine gets Debian from, best guess first.
+mirrors() {
+	local host_release
+	# shellcheck disable=SC1091
+	host_release=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+	# shellcheck disable=SC2016
+	apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' 2>/dev/null |
+		awk -v name="$host_release" '($1 == name || $1 == "stable" || $1 == "oldstable") && $2 == "main" && !seen[$3]++ { print $3 }'
+}
+
+# Runs apt with lists, sources and cache of its own in folder $1, so that the machine's are left alone.
+private_apt() {
+	local state=$1
+	shift
+	apt-get -q -o Dir::Etc::sourcelist="$state/sources.list" -o Dir::Etc::sourceparts=- \
+		-o Dir::Etc::preferences=- -o Dir::Etc::preferencesparts=- \
+		-o Dir::State::Lists="$state/lists" -o Dir::Cache="$state/cache" \
+		-o Acquire::Languages=none -o APT::Sandbox::User=root -o APT::Get::List-Cleanup=0 "$@" </dev/null
+}
+
+# Downloads Prosody's package of release $1 into folder $2.
+download() {
+	local release=$1 into=$2 mirror
+	mkdir -p "$into/lists/partial" "$into/cache/archives/partial"
+	[ -r $keyring ] || die "$keyring is missing: apt-get install debian-archive-keyring"
+	while read -r mirror; do
+		printf 'deb [signed-by=%s] %s %s main\n' $keyring "$mirror" "$release" >"$into/sources.list"
+		if private_apt "$into" -o APT::Update::Error-Mode=any update >"$into/log" 2>&1 &&
+			(cd "$into" && private_apt "$into" download prosody) >>"$into/log" 2>&1; then
+			return 0
+		fi
+	done < <(mirrors)
+	[ -s "$into/log" ] && cat "$into/log" >&2
+	die "could not download Prosody from $release; is there a Debian mirror in this machine's apt sources?"
+}
+
+# The package's launchers hold fixed paths; these find everything beside themselves, wherever the folder is moved.
+relocate() {
+	local launcher
+	for launcher in prosody prosodyctl; do
+		# shellcheck disable=SC2016
+		sed -i \
+			-e '0,/^CFG_SOURCEDIR=.*/s||local here = (arg[0]:sub(1, 1) == "/" and "" or os.getenv("PWD").."/")..arg[0];\nlocal unpacked = here:gsub("/[^/]*$", "").."/../..";\nCFG_SOURCEDIR = unpacked.."/usr/lib/prosody";|' \
+			-e 's|^CFG_CONFIGDIR=.*|CFG_CONFIGDIR = unpacked.."/etc/prosody";|' \
+			-e 's|^CFG_PLUGINDIR=.*|CFG_PLUGINDIR = unpacked.."/usr/lib/prosody/modules/";|' \
+			-e 's|^CFG_DATADIR=.*|CFG_DATADIR = unpacked.."/var/lib/prosody";|' "$1/usr/bin/$launcher"
+	done
+}
+
+# Says which version the Prosody in folder $1 is, if it runs.
+version_of() {
+	local config=$1/check.cfg.lua
+	[ -f "$config" ] || return 0
+	"$1/usr/bin/prosodyctl" --config "$config" about 2>/dev/null | sed -n 's/^Prosody \([0-9][0-9.]*\).*/\1/p' | head -n 1
+}
+
+unpack_prosody() {
+	local series=${1%%:*} release=${1#*:} final=$target/prosody/${1%%:*} work package depends found
+	case "$(version_of "$final")" in
+	"$series" | "$series".*)
+		say "Prosody $(version_of "$final") is in target/prosody/$series"
+		return 0
+		;;
+	esac
+	work=$(mktemp -d "$target/prosody/.$series.XXXXXX")
+	leftovers+=("$work")
+	say "unpacking Prosody $series of Debian's $release into target/prosody/$series"
+	download "$release" "$work"
+	package=$(echo "$work"/prosody_*.deb)
+
+	# Only libraries: not what the package wants for its user, its service or its certificates.
+	depends=$(dpkg-deb -f "$package" Depends | tr ',' '\n' | sed 's/^ *//' | grep -E '^(lua|lib)' | paste -s -d,)
+	satisfied "$depends" || satisfy "$depends"
+
+	dpkg -x "$package" "$work/unpacked"
+	relocate "$work/unpacked"
+	printf 'run_as_root = true\ndata_path = "/nonexistent"\nlog = { { to = "file", levels = {}, filename = "/dev/null" } }\nVirtualHost "localhost"\n' >"$work/unpacked/check.cfg.lua"
+	chmod -R go+rX "$work/unpacked"
+	found=$(version_of "$work/unpacked")
+	case "$found" in
+	"$series" | "$series".*) ;;
+	*) die "wanted Prosody $series, and $(basename "$package") says it is '${found:-nothing that runs}'" ;;
+	esac
+	rm -rf "$final"
+	mv "$work/unpacked" "$final"
+	rm -rf "$work"
+	say "Prosody $found is in target/prosody/$series"
+}
+
+# Whether the dependency line $1 is met already: a simulation needs neither root nor fresh lists.
+satisfied() {
+	local plan
+	plan=$(apt-get -s --no-install-recommends satisfy "$1" 2>/dev/null) || return 1
+	! grep -q '^Inst ' <<<"$plan"
+}
+
+# --- Python --------------------------------------------------------------------------------------
+
+make_venv() {
+	local venv=$target/venv wanted
+	wanted=$(sha256sum <"$here/requirements.txt")
+	if [ "$(cat "$venv/complete" 2>/dev/null)" = "$wanted" ] && "$venv/bin/python" -c 'import pytest, slixmpp' 2>/dev/null; then
+		return 0
+	fi
+	say "making the tests' Python environment in target/venv"
+	rm -rf "$venv"
+	/usr/bin/python3 -m venv "$venv"
+	"$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$here/requirements.txt" </dev/null
+	echo "$wanted" >"$venv/complete"
+}
+
+# -------------------------------------------------------------------------------------------------
+
+case "$what" in
+test | demo) ;;
+*) die "usage: fetch.sh test|demo" ;;
+esac
+prosodys=$(choose_prosodys)
+mkdir -p "$target/prosody"
+exec 9>"$target/prosody/.lock"
+flock 9
+# What an interrupted run left behind.
+rm -rf "$target"/prosody/.[0-9]*
+leftovers=()
+trap 'rm -rf "${leftovers[@]}"' EXIT
+
+command -v cargo >/dev/null || die "Rust is missing: cargo must be in the PATH"
+tools=(ca-certificates openssl python3)
+[ "$what" = demo ] || tools+=(lua-busted lua-check lua5.4 procps python3-venv)
+install_tools "${tools[@]}"
+for prosody in $prosodys; do
+	unpack_prosody "$prosody"
+done
+[ "$what" = demo ] || make_venv

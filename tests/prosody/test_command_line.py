@@ -1,0 +1,119 @@
+"""What a user types: `saslcertd enroll` and `saslcertd login`, and what an admin does about it."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from certs import ClientCertificate
+from rig import clean_environment
+from scene import Account, Scene
+
+LOGGED_IN, REFUSED, COULD_NOT_FIND_OUT = 0, 1, 2
+
+
+def saslcertd(scene: Scene, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(scene.daemon.binary), *words],
+        input=stdin or "",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=clean_environment(),
+        check=False,
+    )
+
+
+def way_to(scene: Scene, direct_tls: bool, port: int | None = None) -> list[str]:
+    if port is None:
+        port = scene.prosody.direct_tls_port if direct_tls else scene.prosody.starttls_port
+    return ["--server", f"127.0.0.1:{port}", "--ca-file", str(scene.prosody.ca_file), *(["--direct-tls"] if direct_tls else [])]
+
+
+def enroll(scene: Scene, account: Account, name: str, out: Path, direct_tls: bool = False) -> tuple[Path, Path]:
+    """Enrolls a device and returns its certificate and its key."""
+    out.mkdir()
+    words = ["enroll", account.jid, "--name", name, "--out", str(out), "--password-file", "-", *way_to(scene, direct_tls)]
+    done = saslcertd(scene, *words, stdin=account.password + "\n")
+    assert done.returncode == LOGGED_IN, done.stdout + done.stderr
+    assert account.password not in done.stdout + done.stderr
+    keys = [path for path in out.iterdir() if "PRIVATE KEY-----" in path.read_text(errors="replace")]
+    certificates = [path for path in out.iterdir() if path not in keys and "BEGIN CERTIFICATE" in path.read_text(errors="replace")]
+    assert (len(keys), len(certificates)) == (1, 1), list(out.iterdir())
+    return certificates[0], keys[0]
+
+
+def login(scene: Scene, jid: str, certificate: Path, key: Path, direct_tls: bool = False, port: int | None = None) -> tuple[int, dict]:
+    """The exit status of `saslcertd login`, and its report."""
+    words = ["login", jid, "--cert", str(certificate), "--key", str(key), "--json", *way_to(scene, direct_tls, port)]
+    done = saslcertd(scene, *words)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_enroll_login_revoke_and_the_next_login_is_refused(scene: Scene, direct_tls: bool):
+    account = scene.account()
+    certificate, key = enroll(scene, account, "my phone", scene.folder / "device", direct_tls)
+    assert key.stat().st_mode & 0o777 == 0o600
+
+    status, report = login(scene, account.jid, certificate, key, direct_tls)
+    assert (status, report["outcome"]) == (LOGGED_IN, "logged-in"), report
+    assert report["bound"].startswith(account.jid + "/")
+    assert "EXTERNAL" in report["mechanisms"]
+    assert report["tls"]["certificate_requested"] is True
+
+    assert "my phone" in scene.daemon.command("cert", "list", account.jid).stdout
+    revoked = scene.daemon.command("cert", "revoke", account.jid, "my phone")
+    assert revoked.returncode == 0, revoked.stderr
+    status, report = login(scene, account.jid, certificate, key, direct_tls)
+    assert (status, report["outcome"]) == (REFUSED, "refused"), report
+
+
+async def test_an_admin_who_revokes_ends_the_session(scene: Scene):
+    account = scene.account()
+    phone = await scene.enrol(account, "phone")
+    async with await scene.certificate_session(account, phone) as stream:
+        assert scene.daemon.command("cert", "revoke", account.jid, "phone").returncode == 0
+        assert (await stream.wait_closed(5)).condition == "not-authorized"
+
+
+def test_a_certificate_that_nobody_enrolled_is_refused_by_login(scene: Scene, direct_tls: bool):
+    account = scene.account()
+    stranger: ClientCertificate = scene.certificate(account)
+    status, report = login(scene, account.jid, stranger.cert_file, stranger.key_file, direct_tls)
+    assert (status, report["outcome"]) == (REFUSED, "refused"), report
+
+
+def test_login_says_that_it_could_not_find_out_when_nobody_listens(scene: Scene):
+    account = scene.account()
+    phone = scene.certificate(account)
+    status, report = login(scene, account.jid, phone.cert_file, phone.key_file, port=9)
+    assert (status, report["outcome"]) == (COULD_NOT_FIND_OUT, "unreachable"), report
+
+
+def test_login_trusts_no_server_that_the_authority_does_not_vouch_for(scene: Scene, direct_tls: bool):
+    account = scene.account()
+    phone = scene.certificate(account)
+    port = scene.prosody.direct_tls_port if direct_tls else scene.prosody.starttls_port
+    words = ["login", account.jid, "--cert", str(phone.cert_file), "--key", str(phone.key_file), "--json"]
+    words += ["--server", f"127.0.0.1:{port}", *(["--direct-tls"] if direct_tls else [])]
+    assert saslcertd(scene, *words).returncode == COULD_NOT_FIND_OUT
+
+
+def test_enroll_with_a_wrong_password_is_refused_and_enrols_nothing(scene: Scene):
+    account = scene.account()
+    words = ["enroll", account.jid, "--name", "phone", "--out", str(scene.folder), "--password-file", "-"]
+    done = saslcertd(scene, *words, *way_to(scene, False), stdin="a wrong password\n")
+    assert done.returncode == REFUSED, done.stdout + done.stderr
+    assert "a wrong password" not in done.stdout + done.stderr
+    assert scene.records(account) == []
+    assert list(scene.folder.iterdir()) == [], "a key that nobody can use was left behind"
+
+
+@pytest.mark.parametrize("command", [["status"], ["cert", "list", "hamlet@shakespeare.lit"]], ids=lambda words: words[0])
+def test_a_command_without_a_daemon_says_where_it_looked(scene: Scene, tmp_path: Path, command: list[str]):
+    nowhere = tmp_path / "nowhere.sock"
+    done = saslcertd(scene, *command, "--socket", str(nowhere))
+    assert done.returncode != 0
+    assert str(nowhere) in done.stderr
