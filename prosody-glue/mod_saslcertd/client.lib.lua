@@ -17,6 +17,8 @@ local first_pause, longest_pause = 0.5, 2;
 local hello_timeout = 5;
 -- So many deadlines in a row, without a single line from the daemon, and it isn't asked any more.
 local max_missed = 3;
+-- Prosody's timers wait as long as there is something to read; on a busy server deadlines are looked at in between.
+local sweep_interval = 0.25;
 -- An answer that is still owed after this time won't come.
 local owed_timeout = 60;
 
@@ -45,6 +47,7 @@ local function new(with)
 	local notification_dropped = false;
 	local missed = 0;
 	local pause, retry = first_pause, nil;
+	local swept_at = 0;
 	local listener = {};
 	local connect, hello, hang_up, pump;
 
@@ -234,6 +237,22 @@ local function new(with)
 		if missed >= max_missed then stall(); end
 	end
 
+	local function sweep()
+		local now = with.now();
+		if now < swept_at + sweep_interval then return; end
+		swept_at = now;
+		local overdue = {};
+		for id, question in pairs(waiting) do
+			if question.deadline < now then overdue[id] = question; end
+		end
+		for _, question in ipairs(in_order(overdue)) do
+			if not question.settled then
+				stop_timer(question.timer);
+				deadline_missed(question);
+			end
+		end
+	end
+
 	function hello()
 		if not conn then return; end
 		local c = conn;
@@ -290,11 +309,13 @@ local function new(with)
 		if #line > max_question_bytes then return callback(nil, { reason = "too-long" }); end
 		if not with.valid_text(line) then return callback(nil, { reason = "not-text" }); end
 		if not options.hello then
+			sweep();
 			if not connect() or stalled then return callback(nil, { reason = "away" }); end
 			if queued >= max_queued or queued_bytes >= max_queued_bytes then return callback(nil, { reason = "busy" }); end
 		end
 		local question = { id = id, line = line, again = options.again, hello = options.hello, callback = callback };
 		waiting[id] = question;
+		question.deadline = with.now() + options.timeout;
 		question.timer = with.after(options.timeout, function () deadline_missed(question); end);
 		if options.hello then
 			write(question);

@@ -163,7 +163,9 @@ fn row(certificate: &Value) -> String {
         added = date("/added/at").unwrap_or_default(),
         by = text("/added/jid"),
         how = text("/added/by"),
-        online = list("/resources"),
+        online = Some(list("/resources"))
+            .filter(|all| !all.is_empty())
+            .unwrap_or("no".to_owned()),
         manages = if is("/may_manage") { "yes" } else { "no" },
         fingerprint = text("/fingerprint"),
         key = text("/key_id"),

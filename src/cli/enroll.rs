@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -41,7 +42,7 @@ pub(super) struct EnrollArgs {
     /// What the account's list of certificates shall call it, as "phone"
     #[arg(long)]
     name: String,
-    /// The folder for the key and the certificate
+    /// The folder for the key and the certificate; made if need be
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
     /// Take the password from the first line of this file; - is standard input (default: ask on the terminal)
@@ -119,7 +120,11 @@ fn prepare(args: &EnrollArgs) -> anyhow::Result<Prepared> {
     let stem = file_stem(&account.to_string(), &name);
     let key_path = args.out.join(format!("{stem}.key"));
     let certificate_path = args.out.join(format!("{stem}.crt"));
-    ensure!(args.out.is_dir(), "{} isn't a folder", args.out.display());
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&args.out)
+        .with_context(|| format!("can't make the folder {}", args.out.display()))?;
     for path in [&key_path, &certificate_path] {
         let free =
             fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);

@@ -322,13 +322,18 @@ mod tests {
         })
     }
 
+    type Identities = (
+        &'static [&'static str],
+        &'static [(&'static str, &'static str)],
+    );
+
     /// Addresses of the certificate, each with what becomes of an authzid. The host is `a.lit`; `h@a.lit` and
     /// `g@a.lit` exist and have enrolled the certificate. `-` stands for none or an empty one.
     ///
     /// Verdicts: an address is who is logged in, with the resource that is bound; `invalid` is an authzid that is
     /// not allowed, `which` one that is missing or ambiguous, `malformed` one that is no text, `foreign` a
     /// certificate of other hosts.
-    const IDENTITIES: &[(&[&str], &[(&str, &str)])] = &[
+    const IDENTITIES: &[Identities] = &[
         (
             &["h@a.lit"],
             &[

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -119,13 +121,9 @@ impl Daemon {
         }
     }
 
-    /// A signal by its name, as `kill` takes it.
-    pub fn signal(&self, name: &str) {
-        let pid = self.child.as_ref().unwrap().id().to_string();
-        let sent = Command::new("kill")
-            .args([&format!("-{name}"), &pid])
-            .status();
-        assert!(sent.unwrap().success());
+    pub fn signal(&self, signal: Signal) {
+        let pid = self.child.as_ref().unwrap().id();
+        kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
     }
 
     pub fn ended(&mut self) -> ExitStatus {
@@ -134,12 +132,12 @@ impl Daemon {
 
     /// SIGTERM, and the exit status.
     pub fn stop(&mut self) -> ExitStatus {
-        self.signal("TERM");
+        self.signal(Signal::SIGTERM);
         self.ended()
     }
 
     pub fn kill(&mut self) {
-        self.signal("KILL");
+        self.signal(Signal::SIGKILL);
         self.ended();
     }
 

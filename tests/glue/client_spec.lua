@@ -152,6 +152,20 @@ describe("the connection", function ()
 		assert.is_nil(a.result);
 	end);
 
+	it("fails overdue questions when the next one comes, though timers are late", function ()
+		local world = new_world();
+		world.client.declare();
+		world.link().greet();
+		local a = world.ask("a", { timeout = 2 });
+		world.time = world.time + 3;
+		local b = world.ask("b", { timeout = 2 });
+		assert.equal("timeout", a.failure.reason);
+		assert.is_nil(b.failure);
+		world.pass(3);
+		assert.equal(1, a.count);
+		assert.equal(1, b.count);
+	end);
+
 	it("fails at once when the daemon is away, and tries to connect for each question", function ()
 		local world = new_world();
 		world.reachable = false;

@@ -2,10 +2,11 @@
 # Gets what `make test` and `make demo` lack, and nothing when they lack nothing.
 #
 #   fetch.sh demo    what the demo needs: a C linker for Rust, python3, openssl, one Prosody
-#   fetch.sh test    that, both Prosodys, the Lua tools, and a Python environment for the tests
+#   fetch.sh test    that, both Prosodys, the community modules, the Lua tools, libstrophe (a client library),
+#                    and a Python environment for the tests
 #
-# Prosody itself is never installed: its package is unpacked into target/prosody/, and only the
-# libraries that it depends on go to the system. No service is started. Libraries need root; the rest
+# Prosody and its modules are never installed: their packages are unpacked into target/prosody/, and only
+# libraries go to the system. No service is started. Libraries need root; the rest
 # does not. Must not know what the tests do.
 set -euo pipefail
 
@@ -88,20 +89,20 @@ private_apt() {
 		-o Acquire::Languages=none -o APT::Sandbox::User=root -o APT::Get::List-Cleanup=0 "$@" </dev/null
 }
 
-# Downloads Prosody's package of release $1 into folder $2.
+# Downloads package $3 (Prosody's, if none is named) of release $1 into folder $2.
 download() {
-	local release=$1 into=$2 mirror
+	local release=$1 into=$2 package=${3:-prosody} mirror
 	mkdir -p "$into/lists/partial" "$into/cache/archives/partial"
 	[ -r $keyring ] || die "$keyring is missing: apt-get install debian-archive-keyring"
 	while read -r mirror; do
 		printf 'deb [signed-by=%s] %s %s main\n' $keyring "$mirror" "$release" >"$into/sources.list"
 		if private_apt "$into" -o APT::Update::Error-Mode=any update >"$into/log" 2>&1 &&
-			(cd "$into" && private_apt "$into" download prosody) >>"$into/log" 2>&1; then
+			(cd "$into" && private_apt "$into" download "$package") >>"$into/log" 2>&1; then
 			return 0
 		fi
 	done < <(mirrors)
 	[ -s "$into/log" ] && cat "$into/log" >&2
-	die "could not download Prosody from $release; is there a Debian mirror in this machine's apt sources?"
+	die "could not download $package from $release; is there a Debian mirror in this machine's apt sources?"
 }
 
 # The package's launchers hold fixed paths; these find everything beside themselves, wherever the folder is moved.
@@ -157,6 +158,29 @@ unpack_prosody() {
 	say "Prosody $found is in target/prosody/$series"
 }
 
+# The community modules that the tests load beside ours: SASL2 and what belongs to it. Only the folders of
+# those, so that nothing else in the package shadows a module of Prosody's own.
+community_modules="mod_sasl2 mod_sasl2_bind2 mod_sasl2_fast mod_sasl2_sm"
+
+unpack_modules() {
+	local release=$1 final=$target/prosody/modules work module
+	[ "$(cat "$final/complete" 2>/dev/null)" != "$community_modules" ] || return 0
+	work=$(mktemp -d "$target/prosody/.0-modules.XXXXXX")
+	leftovers+=("$work")
+	say "unpacking the community modules of Debian's $release into target/prosody/modules"
+	download "$release" "$work" prosody-modules
+	dpkg -x "$work"/prosody-modules_*.deb "$work/unpacked"
+	mkdir "$work/chosen"
+	for module in $community_modules; do
+		cp -RL "$work/unpacked/usr/lib/prosody/modules/$module" "$work/chosen/" || die "prosody-modules has no $module"
+	done
+	chmod -R go+rX "$work/chosen"
+	echo "$community_modules" >"$work/chosen/complete"
+	rm -rf "$final"
+	mv "$work/chosen" "$final"
+	rm -rf "$work"
+}
+
 # Whether the dependency line $1 is met already: a simulation needs neither root nor fresh lists.
 satisfied() {
 	local plan
@@ -196,9 +220,12 @@ trap 'rm -rf "${leftovers[@]}"' EXIT
 
 command -v cargo >/dev/null || die "Rust is missing: cargo must be in the PATH"
 tools=(ca-certificates openssl python3)
-[ "$what" = demo ] || tools+=(lua-busted lua-check lua5.4 procps python3-venv)
+[ "$what" = demo ] || tools+=(libstrophe-dev lua-busted lua-check lua5.4 pkg-config python3-venv)
 install_tools "${tools[@]}"
 for prosody in $prosodys; do
 	unpack_prosody "$prosody"
 done
-[ "$what" = demo ] || make_venv
+if [ "$what" = test ]; then
+	unpack_modules bookworm
+	make_venv
+fi
