@@ -182,6 +182,21 @@ fn parse_authzid(authzid: Option<&[u8]>) -> Result<Option<Jid>, Denial> {
         .map_err(|_| Denial::AuthzidInvalid)
 }
 
+/// In SASL2 a non-empty authzid must be whom the stream said it comes from, if it said so; resources aside.
+///
+/// Source: XEP-0388 1.0.4, "Initiation".
+pub fn require_announced(authzid: Option<&[u8]>, stream_from: Option<&str>) -> Result<(), Denial> {
+    let (Some(authzid), Some(stream_from)) = (parse_authzid(authzid)?, stream_from) else {
+        return Ok(());
+    };
+    let announced = Jid::parse(stream_from).ok().and_then(|jid| jid.account());
+    if announced.is_some() && announced == authzid.account() {
+        Ok(())
+    } else {
+        Err(Denial::AuthzidInvalid)
+    }
+}
+
 /// Which account is meant, and which resource its session is bound to.
 fn identity(
     facts: &CertificateFacts<'_>,
@@ -241,7 +256,9 @@ fn resource_for(
     wanted: Option<&str>,
 ) -> Result<Option<String>, Denial> {
     let own = |address: &&Jid| address.account().as_ref() == Some(account);
-    let addresses: Vec<&Jid> = cert.addresses.iter().filter(own).collect();
+    let mut addresses: Vec<&Jid> = cert.addresses.iter().filter(own).collect();
+    addresses.sort();
+    addresses.dedup();
     let is_bare = addresses.iter().any(|address| address.resource().is_none());
     let mut resources = addresses.iter().filter_map(|address| address.resource());
     if let Some(wanted) = wanted {
@@ -531,6 +548,87 @@ mod tests {
         ),
         (&["a.lit/h"], &[("-", "foreign"), ("h@a.lit", "foreign")]),
         (
+            &["h@a.lit/x", "h@a.lit/x"],
+            &[
+                ("-", "h@a.lit/x"),
+                ("h@a.lit", "h@a.lit/x"),
+                ("h@a.lit/y", "invalid"),
+            ],
+        ),
+        (
+            &["h@a.lit/x", "h@a.lit/y", "h@a.lit"],
+            &[
+                ("-", "h@a.lit"),
+                ("h@a.lit", "h@a.lit"),
+                ("h@a.lit/y", "h@a.lit/y"),
+                ("h@a.lit/z", "h@a.lit"),
+                ("g@a.lit", "invalid"),
+            ],
+        ),
+        (
+            &["h@a.lit/x", "h@a.lit/y", "g@a.lit/x", "g@a.lit/y"],
+            &[
+                ("-", "which"),
+                ("h@a.lit", "which"),
+                ("g@a.lit", "which"),
+                ("h@a.lit/y", "h@a.lit/y"),
+                ("g@a.lit/x", "g@a.lit/x"),
+                ("g@a.lit/z", "invalid"),
+                ("f@a.lit/x", "invalid"),
+            ],
+        ),
+        (
+            &["h@a.lit", "g@a.lit", "f@a.lit", "h@b.lit"],
+            &[
+                ("-", "which"),
+                ("h@a.lit", "h@a.lit"),
+                ("g@a.lit", "g@a.lit"),
+                ("f@a.lit", "gone"),
+                ("h@b.lit", "invalid"),
+                ("e@a.lit", "invalid"),
+            ],
+        ),
+        (
+            &["g@a.lit"],
+            &[
+                ("-", "g@a.lit"),
+                ("g@a.lit", "g@a.lit"),
+                ("G@A.LIT", "g@a.lit"),
+                ("h@a.lit", "invalid"),
+                ("g@b.lit", "invalid"),
+                ("g@a.li", "invalid"),
+                ("g@a.litt", "invalid"),
+                ("g.@a.lit", "invalid"),
+                ("g%@a.lit", "invalid"),
+                ("g\t@a.lit", "invalid"),
+            ],
+        ),
+        (
+            &["h@a.lit/\u{ff38}"],
+            // Resourceprep folds width, and keeps case.
+            &[
+                ("-", "h@a.lit/X"),
+                ("h@a.lit/X", "h@a.lit/X"),
+                ("h@a.lit/x", "invalid"),
+            ],
+        ),
+        (
+            &["h@a.lit/x@y/z"],
+            &[
+                ("-", "h@a.lit/x@y/z"),
+                ("h@a.lit/x@y/z", "h@a.lit/x@y/z"),
+                ("h@a.lit/x", "invalid"),
+            ],
+        ),
+        (
+            &["h@xn--a-lit.lit", "h@a.lit"],
+            &[
+                ("-", "h@a.lit"),
+                ("h@a.lit", "h@a.lit"),
+                ("h@xn--a-lit.lit", "invalid"),
+            ],
+        ),
+        (
             &["x.a.lit", "h@x.a.lit"],
             &[("-", "foreign"), ("h@a.lit", "foreign")],
         ),
@@ -562,7 +660,7 @@ mod tests {
                 rows += 1;
             }
         }
-        assert!(rows > 100, "{rows} rows");
+        assert!(rows >= 150, "{rows} rows");
     }
 
     #[test]
@@ -591,6 +689,28 @@ mod tests {
         let policy = HostPolicy::default();
         let got = try_login(&["h@a.lit"], &["h@a.lit"], Some(b"h\xff@a.lit"), &policy);
         assert_eq!(got, Err(Denial::AuthzidMalformed));
+    }
+
+    #[test]
+    fn in_sasl2_an_authzid_must_be_whom_the_stream_comes_from() {
+        let invalid = Err(Denial::AuthzidInvalid);
+        for (authzid, stream_from, expected) in [
+            ("h@a.lit", None, Ok(())),
+            ("", Some("g@a.lit"), Ok(())),
+            ("", Some("no jid@@"), Ok(())),
+            ("h@a.lit", Some("h@a.lit"), Ok(())),
+            ("H@a.lit", Some("h@A.LIT"), Ok(())),
+            ("h@a.lit/x", Some("h@a.lit"), Ok(())),
+            ("h@a.lit", Some("h@a.lit/x"), Ok(())),
+            ("h@a.lit", Some("g@a.lit"), invalid),
+            ("h@a.lit", Some("h@b.lit"), invalid),
+            ("h@a.lit", Some("a.lit"), invalid),
+            ("h@a.lit", Some("no jid@@"), invalid),
+            ("h@a.lit", Some(""), invalid),
+        ] {
+            let got = require_announced(Some(authzid.as_bytes()), stream_from);
+            assert_eq!(got, expected, "{authzid:?} {stream_from:?}");
+        }
     }
 
     #[test]
