@@ -17,11 +17,11 @@ pub(super) fn ask(socket: &Path, method: &str, params: &Value) -> anyhow::Result
     let shown = socket.display();
     let mut stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
         ErrorKind::NotFound => anyhow::anyhow!(
-            "saslcertd is not running: there is no socket {shown} (start it with: systemctl start saslcertd; \
-             or name its socket with --socket)"
+            "saslcertd is not running: there is no socket {shown} (start it with: saslcertd serve; or name \
+             its socket with --socket)"
         ),
         ErrorKind::ConnectionRefused => anyhow::anyhow!(
-            "saslcertd is not running: nobody answers at {shown} (start it with: systemctl start saslcertd)"
+            "saslcertd is not running: nobody answers at {shown} (start it with: saslcertd serve)"
         ),
         ErrorKind::PermissionDenied => {
             anyhow::anyhow!("{shown} may not be opened by this user; ask as root")

@@ -24,8 +24,18 @@ pub(super) enum CertCommand {
     Show(Named),
     /// Take a certificate out of the list; its live sessions stay.
     Disable(Named),
-    /// Revoke a certificate and its key, and close the sessions that use it.
-    Revoke(Named),
+    /// Revoke a certificate and its key, and close the sessions that use it. One that was disabled can still be
+    /// revoked, by the name that it had.
+    Revoke {
+        /// Whose.
+        jid: String,
+        /// Its name in the list.
+        #[arg(required_unless_present = "key")]
+        name: Option<String>,
+        /// Instead of the name: every certificate with this key.
+        #[arg(long, value_name = "KEY_ID", conflicts_with = "name")]
+        key: Option<KeyId>,
+    },
     /// Lift the revocation of a key; the certificate must then be added again.
     Unrevoke {
         /// Whose.
@@ -79,14 +89,13 @@ pub(super) fn run(command: &CertCommand, global: &Global) -> anyhow::Result<Exit
             let said = format!("disabled \"{}\" of {}\n", text(&result, "name"), which.jid);
             (result, said)
         }
-        CertCommand::Revoke(which) => {
-            let result = named("certificate.revoke", which)?;
+        CertCommand::Revoke { jid, name, key } => {
+            let params = json!({"account": account(jid)?, "name": name, "key_id": key});
+            let result = ask(&global.socket, "certificate.revoke", &params)?;
             let said = format!(
-                "revoked \"{}\" of {}: its key can no longer log in, its sessions are closed\n\
-                 to lift it: saslcertd cert unrevoke {} {}\n",
+                "revoked \"{}\" of {jid}: its key can no longer log in, its sessions are closed\n\
+                 to lift it: saslcertd cert unrevoke {jid} {}\n",
                 text(&result, "name"),
-                which.jid,
-                which.jid,
                 text(&result, "key_id"),
             );
             (result, said)

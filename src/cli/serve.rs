@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::daemon::server;
 
@@ -28,16 +28,37 @@ pub(super) struct ServeArgs {
     cache_mib: u64,
     /// What to log: error, warn, info or debug.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
-    log: EnvFilter,
+    log: LogLevel,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum LogLevel {
+    /// Faults.
+    Error,
+    /// And what an admin should look at.
+    Warn,
+    /// And every decision.
+    Info,
+    /// And every connection.
+    Debug,
 }
 
 pub(super) const DEFAULT_DATA_DIR: &str = "/var/lib/saslcertd";
 
 pub(super) fn run(args: ServeArgs, socket: PathBuf) -> anyhow::Result<ExitCode> {
+    let level = match args.log {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+    };
+    // A reader of the log that hangs must not hang the daemon: what it does not take in time is dropped.
+    let (writer, _flushed_at_the_end) = tracing_appender::non_blocking(std::io::stderr());
     tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_env_filter(args.log)
+        .with_max_level(level)
         .with_target(false)
         .init();
     let runtime = tokio::runtime::Builder::new_multi_thread()

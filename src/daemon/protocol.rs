@@ -225,9 +225,6 @@ pub enum Fault {
     /// Ours: too much is going on.
     #[error("too many questions are waiting")]
     Overload,
-    /// Ours: the daemon ends.
-    #[error("saslcertd is shutting down")]
-    ShuttingDown,
     /// Ours: it took too long. What was to be changed may be changed later.
     #[error("the answer took too long")]
     Deadline,
@@ -250,7 +247,6 @@ impl Fault {
             Self::UnknownMethod { .. } => -32601,
             Self::WrongParams { .. } => -32602,
             Self::Overload
-            | Self::ShuttingDown
             | Self::Deadline
             | Self::DiskFull
             | Self::Storage
@@ -262,9 +258,7 @@ impl Fault {
 
     fn stanza(&self) -> (&'static str, &'static str) {
         match self {
-            Self::Overload | Self::ShuttingDown | Self::Deadline => {
-                ("wait", "remote-server-timeout")
-            }
+            Self::Overload | Self::Deadline => ("wait", "remote-server-timeout"),
             Self::DiskFull => ("wait", "resource-constraint"),
             Self::HostUndeclared | Self::HostNotReady => ("cancel", "service-unavailable"),
             Self::WrongParams { .. } => ("modify", "bad-request"),
@@ -398,13 +392,16 @@ pub struct Hello {
     /// The hosts that it serves.
     #[serde(default)]
     pub hosts: Vec<HelloHost>,
+    /// These hosts come beside those of the hello before, which did not fit into one line.
+    #[serde(default)]
+    pub continued: bool,
 }
 
 /// One host in a hello.
 #[derive(Debug, Deserialize)]
 pub struct HelloHost {
-    /// Which.
-    pub host: Host,
+    /// Which, as the asker calls it: one that is no domain is refused by itself, and not the others with it.
+    pub host: String,
     /// Where its accounts live.
     #[serde(default)]
     pub accounts: Accounts,
@@ -442,6 +439,8 @@ pub struct Login {
     /// The bytes that the client sent.
     #[serde(default, deserialize_with = "optional_bytes")]
     pub authzid: Option<Vec<u8>>,
+    /// In SASL2, the `from` of the stream's header, as the client sent it.
+    pub stream_from: Option<String>,
     /// The client's address.
     pub address: Option<String>,
     /// What is known of the candidates.
@@ -553,7 +552,22 @@ pub struct Append {
     pub may_manage: bool,
 }
 
-/// `certificate.disable` and `certificate.revoke`.
+/// `certificate.revoke`: by name or by key.
+#[derive(Debug, Deserialize)]
+pub struct Revoke {
+    /// Of whose list.
+    pub account: BareJid,
+    /// Which account of that name.
+    pub incarnation: Option<Incarnation>,
+    /// The asking session; none for an admin.
+    pub session: Option<Session>,
+    /// What the certificate is called.
+    pub name: Option<String>,
+    /// Or its key.
+    pub key_id: Option<KeyId>,
+}
+
+/// `certificate.disable`.
 #[derive(Debug, Deserialize)]
 pub struct Named {
     /// Of whose list.
@@ -591,6 +605,8 @@ pub struct OpenedSession {
     pub fingerprint: Fingerprint,
     /// Its key.
     pub key_id: KeyId,
+    /// Which account of that name it is of.
+    pub incarnation: Option<Incarnation>,
     /// Its resource; none before it is bound.
     pub resource: Option<String>,
 }

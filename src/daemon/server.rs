@@ -157,8 +157,11 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
     }
     if ended.is_ok() {
         let closed = tokio::task::spawn_blocking(move || service.close());
-        // A panic there has nothing left to harm: everything acknowledged is on the disk.
-        let _ = closed.await;
+        // Everything acknowledged is on the disk; what is left are last uses.
+        let limit = deadline.max(tokio::time::Instant::now() + CLOSE_AT_LEAST);
+        if tokio::time::timeout_at(limit, closed).await.is_err() {
+            tracing::warn!("the last uses of some certificates are not written");
+        }
         tracing::info!("stopped");
     }
     ended
@@ -406,15 +409,16 @@ async fn read_lines(
         let count = tokio::select! {
             biased;
             _ = stopping.changed() => return End::Said,
-            () = expired(deadline) => {
-                tracing::warn!(connection = connection.id, "cut off: a line stayed unfinished");
-                return End::CutOff;
-            }
             () = connection.cut_off() => return End::CutOff,
             read = read.read(&mut buffer) => match read {
                 Ok(0) | Err(_) => return End::Said,
                 Ok(count) => count,
             },
+            // Behind the read: after a pause of our own, what came meanwhile counts.
+            () = expired(deadline) => {
+                tracing::warn!(connection = connection.id, "cut off: a line stayed unfinished");
+                return End::CutOff;
+            }
         };
         let bytes = buffer.get(..count).unwrap_or_default();
         let now = now();
@@ -457,7 +461,8 @@ async fn upkeep(service: Arc<Service>, data_dir: PathBuf) {
             if turn.is_multiple_of(LAST_USES_EVERY_TURNS) {
                 service.write_last_uses();
             }
-            if turn % SWEEP_EVERY_TURNS == SWEEP_EVERY_TURNS / 60 {
+            // Not at the start: a machine that boots with a wrong clock shall have time to set it.
+            if turn > 0 && turn.is_multiple_of(SWEEP_EVERY_TURNS) {
                 service.sweep(now());
             }
         });
@@ -493,9 +498,12 @@ const MAX_CONNECTIONS: usize = 256;
 const READ_BYTES: usize = 64 * 1024;
 const LINE_DEADLINE: Duration = Duration::from_secs(10);
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
+/// However long the rest took.
+const CLOSE_AT_LEAST: Duration = Duration::from_millis(500);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const LAST_USES_EVERY_TURNS: u64 = 6;
-const SWEEP_EVERY_TURNS: u64 = 720;
+/// Six hours.
+const SWEEP_EVERY_TURNS: u64 = 4320;
 /// Below that, nothing is added: revocations must still find room.
 const FREE_BYTES: u64 = 64 * 1024 * 1024;

@@ -137,8 +137,15 @@ impl Service {
         now: UnixSeconds,
         uptime: Duration,
     ) {
-        let role = answer.connection.peer.role;
-        match (method, role) {
+        let peer = answer.connection.peer;
+        // Who did not introduce itself is not asked to close sessions, so it must not open any.
+        let needs_hello = method.starts_with("external.")
+            || (method.starts_with("certificate.") && peer.role == Role::Server);
+        if needs_hello && !answer.connection.is_introduced() {
+            answer.send(Err(Fault::NoHello.into()));
+            return;
+        }
+        match (method, peer.role) {
             ("session.hello", _) => match fields(params) {
                 Ok(hello) => self.hello(answer, hello),
                 Err(fault) => answer.send(Err(fault.into())),
@@ -150,19 +157,19 @@ impl Service {
                 answer.send(answered);
             }
             ("certificate.list", _) => self.task(answer, move |service, answer| {
-                answer.send(service.list(params, role, now));
+                answer.send(service.list(params, peer, now));
             }),
             ("certificate.append", _) => self.task(answer, move |service, answer| {
-                answer.send(service.append(params, now));
+                answer.send(service.append(params, peer, now));
             }),
             ("certificate.disable", _) => self.task(answer, move |service, answer| {
-                answer.send(service.disable(params, role, now));
+                answer.send(service.disable(params, peer));
             }),
             ("certificate.revoke", _) => self.task(answer, move |service, answer| {
-                service.revoke(answer, params, role, now);
+                service.revoke(answer, params, peer, now);
             }),
             ("certificate.unrevoke", Role::Admin) => self.task(answer, move |service, answer| {
-                answer.send(service.unrevoke(params));
+                answer.send(service.unrevoke(params, peer));
             }),
             ("status", Role::Admin) => self.task(answer, move |service, answer| {
                 answer.send(service.status(uptime));

@@ -101,6 +101,7 @@ mod tests {
             account: account.clone(),
             fingerprint: Fingerprint::from_bytes([with; 32]),
             key_id: KeyId::from_bytes([with; 32]),
+            incarnation: None,
             resource: Some(resource.to_owned()),
         };
         let listed = |with| sessions.resources(&account, &Fingerprint::from_bytes([with; 32]));

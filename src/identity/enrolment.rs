@@ -104,15 +104,28 @@ impl Enrolment {
     }
 }
 
-/// All that is remembered of the accounts of one name.
+/// The certificates of all accounts of one name, any order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccountList {
-    /// Its certificates, any order.
+    /// Its certificates.
     pub enrolments: Vec<Enrolment>,
-    /// The keys that were revoked for it.
-    pub revoked_keys: Vec<(KeyId, Incarnation)>,
     /// The incarnation that last enrolled a certificate, and since when it is known.
     pub incarnation: Option<(Incarnation, UnixSeconds)>,
+}
+
+/// A certificate that was taken out of an account's list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disabled {
+    /// Of which account of the name.
+    pub incarnation: Incarnation,
+    /// What it was called.
+    pub name: CertificateName,
+    /// Which certificate.
+    pub fingerprint: Fingerprint,
+    /// Its key: sessions that logged in with it may live on.
+    pub key_id: KeyId,
+    /// When it expires by itself.
+    pub not_after: UnixSeconds,
 }
 
 /// The session that added a certificate.

@@ -5,5 +5,7 @@ pub mod enrolment;
 pub mod jid;
 
 pub use certificate::{ClientCert, Fingerprint, KeyId, UnixSeconds};
-pub use enrolment::{AccountList, AddedBy, CertificateName, Enrolment, Incarnation, LastUse};
+pub use enrolment::{
+    AccountList, AddedBy, CertificateName, Disabled, Enrolment, Incarnation, LastUse,
+};
 pub use jid::{BareJid, Host, Jid};

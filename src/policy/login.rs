@@ -2,7 +2,7 @@
 //!
 //! Must not know: where the facts come from.
 
-use crate::identity::{BareJid, ClientCert, Enrolment, Host, Incarnation, Jid, KeyId, UnixSeconds};
+use crate::identity::{BareJid, ClientCert, Enrolment, Host, Incarnation, Jid, UnixSeconds};
 
 use super::denial::Denial;
 use super::host::HostPolicy;
@@ -279,18 +279,6 @@ fn resource_for(
         (Some(resource), None) => Ok(Some(resource.to_owned())),
         (Some(_), Some(_)) => Err(Denial::AuthzidRequired),
     }
-}
-
-/// Does the key stand among `revoked`, for this incarnation?
-#[must_use]
-pub fn is_key_revoked(
-    revoked: &[(KeyId, Incarnation)],
-    key_id: KeyId,
-    incarnation: &Incarnation,
-) -> bool {
-    revoked
-        .iter()
-        .any(|(key, of)| *key == key_id && of == incarnation)
 }
 
 /// How far notBefore may lie ahead, at enrolment and at login. There is no leeway for notAfter.

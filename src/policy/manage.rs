@@ -3,13 +3,13 @@
 //! Must not know: how the list is stored, who tells the other sessions.
 
 use crate::identity::{
-    AccountList, AddedBy, BareJid, CertificateName, ClientCert, Enrolment, Fingerprint,
-    Incarnation, Jid, UnixSeconds,
+    AccountList, AddedBy, BareJid, CertificateName, ClientCert, Disabled, Enrolment, Fingerprint,
+    Incarnation, Jid, KeyId, UnixSeconds,
 };
 
 use super::denial::Denial;
 use super::host::{HostPolicy, ManageWith};
-use super::login::{is_key_revoked, names, require_acceptable, require_validity};
+use super::login::{names, require_acceptable, require_validity};
 
 /// The session that asks, as far as the rules go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +62,16 @@ pub struct Appending<'a> {
     pub may_manage: bool,
 }
 
+/// What is remembered of the account beside its list.
+#[derive(Clone, Debug, Default)]
+pub struct Marks {
+    /// For which accounts of the name the new certificate's key is revoked.
+    pub revoked_for: Vec<Incarnation>,
+    /// [`MAX_MARKS`] keys and certificates are revoked and disabled already: nothing more comes in that would
+    /// have to be remembered.
+    pub are_too_many: bool,
+}
+
 /// What an append writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appended {
@@ -79,6 +89,7 @@ pub struct Appended {
 pub fn append(
     wish: &Appending<'_>,
     list: &AccountList,
+    marks: &Marks,
     policy: &HostPolicy,
     now: UnixSeconds,
 ) -> Result<Appended, Denial> {
@@ -90,8 +101,11 @@ pub fn append(
     require_validity(wish.cert, now)?;
     require_lifetime(wish.cert, policy)?;
     require_address(wish.cert, wish.account, policy)?;
-    if is_key_revoked(&list.revoked_keys, wish.cert.key_id, wish.incarnation) {
+    if marks.revoked_for.contains(wish.incarnation) {
         return Err(Denial::KeyRevoked);
+    }
+    if marks.are_too_many {
+        return Err(Denial::TooManyCertificates);
     }
     let (leaving, staying): (Vec<&Enrolment>, Vec<&Enrolment>) =
         own.into_iter().partition(|held| is_stale(held, now));
@@ -189,29 +203,109 @@ pub fn disable<'a>(
     Ok(named)
 }
 
-/// The records that go when the certificate of that name is revoked: all with its key, itself first.
+/// Which certificate is to be revoked.
+#[derive(Clone, Copy, Debug)]
+pub enum Which<'a> {
+    /// The one of this name in the list; if there is none, the one that had it when it was disabled.
+    Named(&'a str),
+    /// Every one with this key, in the list or disabled.
+    WithKey(KeyId),
+}
+
+/// What a revocation does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    /// What the certificate was called; the first of them.
+    pub name: CertificateName,
+    /// Which certificate; the first of them.
+    pub fingerprint: Fingerprint,
+    /// The keys that are revoked, each with the account of the name that it is revoked for.
+    pub keys: Vec<(KeyId, Incarnation)>,
+    /// The records that leave the list.
+    pub removed: Vec<Enrolment>,
+    /// The marks of disabled certificates that are not needed any more.
+    pub cleared: Vec<Disabled>,
+}
+
+/// Decides a revocation. The key goes, and with it every record that has it.
+///
+/// A certificate that was disabled before can still be revoked: its sessions may live on.
 ///
 /// Source: XEP-0257, "Revoking a Certificate"; the key and not the certificate is revoked, since whoever holds
 /// a stolen key can make new certificates with it.
-pub fn revoke<'a>(
+pub fn revoke(
     asker: &Asker,
     scope: &Scope,
-    name: &str,
-    list: &'a AccountList,
+    which: Which<'_>,
+    list: &AccountList,
+    disabled: &[Disabled],
     policy: &HostPolicy,
-) -> Result<Vec<&'a Enrolment>, Denial> {
-    let mut gone = disable(asker, scope, name, list, policy)?;
-    let others = in_scope(&list.enrolments, scope)
+) -> Result<Revoked, Denial> {
+    let own = in_scope(&list.enrolments, scope);
+    require_management(asker, &own, policy)?;
+    let disabled: Vec<&Disabled> = disabled
+        .iter()
+        .filter(|mark| is_in_scope(&mark.incarnation, scope))
+        .collect();
+    let (enrolled, marked): (Vec<&Enrolment>, Vec<&Disabled>) = match which {
+        Which::Named(name) => {
+            let enrolled = named(&own, name);
+            let name = CertificateName::parse(name).ok();
+            let by_name =
+                |mark: &&&Disabled| enrolled.is_empty() && Some(&mark.name) == name.as_ref();
+            let marked = disabled.iter().filter(by_name).copied().collect();
+            (enrolled, marked)
+        }
+        Which::WithKey(key_id) => (
+            own.iter()
+                .filter(|held| held.key_id == key_id)
+                .copied()
+                .collect(),
+            disabled
+                .iter()
+                .filter(|mark| mark.key_id == key_id)
+                .copied()
+                .collect(),
+        ),
+    };
+    let first = enrolled.iter().map(|held| (&held.name, held.fingerprint));
+    let first = first
+        .chain(marked.iter().map(|mark| (&mark.name, mark.fingerprint)))
+        .next();
+    let Some((name, fingerprint)) = first else {
+        return Err(Denial::NameUnknown);
+    };
+    let mut keys: Vec<(KeyId, Incarnation)> = enrolled
+        .iter()
+        .map(|held| (held.key_id, held.incarnation.clone()))
+        .chain(
+            marked
+                .iter()
+                .map(|mark| (mark.key_id, mark.incarnation.clone())),
+        )
+        .collect();
+    keys.sort_by(|a, b| (a.0, a.1.as_str()).cmp(&(b.0, b.1.as_str())));
+    keys.dedup();
+    let goes = |key_id: KeyId, incarnation: &Incarnation| {
+        keys.iter()
+            .any(|(key, of)| *key == key_id && of == incarnation)
+    };
+    let mut removed: Vec<Enrolment> = own
         .into_iter()
-        .filter(|held| {
-            !gone.contains(held)
-                && gone.iter().any(|named| {
-                    named.key_id == held.key_id && named.incarnation == held.incarnation
-                })
-        });
-    let others: Vec<&Enrolment> = others.collect();
-    gone.extend(others);
-    Ok(gone)
+        .filter(|held| goes(held.key_id, &held.incarnation))
+        .cloned()
+        .collect();
+    removed.sort_by_key(|held| (held.fingerprint != fingerprint, held.order));
+    let cleared = disabled
+        .into_iter()
+        .filter(|mark| goes(mark.key_id, &mark.incarnation));
+    Ok(Revoked {
+        name: name.clone(),
+        fingerprint,
+        cleared: cleared.cloned().collect(),
+        removed,
+        keys,
+    })
 }
 
 /// The records that go by themselves: long expired ones, and those of an account that was replaced long ago.
@@ -231,7 +325,13 @@ pub fn stale(list: &AccountList, now: UnixSeconds) -> Vec<&Enrolment> {
 /// Is the record so long expired that it goes by itself? Until then it is shown, and holds its name.
 #[must_use]
 pub fn is_stale(held: &Enrolment, now: UnixSeconds) -> bool {
-    now > held.not_after.plus(EXPIRED_STAYS_SECONDS)
+    is_over(held.not_after, now)
+}
+
+/// Did the certificate expire so long ago that nothing needs to be remembered of it?
+#[must_use]
+pub fn is_over(not_after: UnixSeconds, now: UnixSeconds) -> bool {
+    now > not_after.plus(EXPIRED_STAYS_SECONDS)
 }
 
 /// Has its certificate expired?
@@ -241,11 +341,15 @@ pub fn is_expired(held: &Enrolment, now: UnixSeconds) -> bool {
 }
 
 fn in_scope<'a>(enrolments: &'a [Enrolment], scope: &Scope) -> Vec<&'a Enrolment> {
-    let visible = |held: &&Enrolment| match scope {
-        Scope::Of(incarnation) => incarnation.as_ref() == Some(&held.incarnation),
-        Scope::Every => true,
-    };
+    let visible = |held: &&Enrolment| is_in_scope(&held.incarnation, scope);
     enrolments.iter().filter(visible).collect()
+}
+
+fn is_in_scope(incarnation: &Incarnation, scope: &Scope) -> bool {
+    match scope {
+        Scope::Of(meant) => meant.as_ref() == Some(incarnation),
+        Scope::Every => true,
+    }
 }
 
 fn named<'a>(own: &[&'a Enrolment], name: &str) -> Vec<&'a Enrolment> {
@@ -316,6 +420,8 @@ fn require_address(
 }
 
 const SECONDS_PER_DAY: i64 = 86_400;
+/// Most revoked keys and disabled certificates of one account. No revocation is ever refused for it; appending is.
+pub const MAX_MARKS: usize = 1000;
 /// How long an expired record stays in the list, marked.
 pub const EXPIRED_STAYS_SECONDS: i64 = 30 * SECONDS_PER_DAY;
 
@@ -359,7 +465,7 @@ mod tests {
             cert,
             may_manage: true,
         };
-        append(&wish, held, policy, now)
+        append(&wish, held, &Marks::default(), policy, now)
     }
 
     fn holding(enrolments: &[Enrolment]) -> AccountList {
@@ -375,14 +481,6 @@ mod tests {
         let foreign = cert_naming(&["g@a.lit"]);
         let nameless = cert_naming(&[]);
         let held = holding(&[enrolled(&other_cert(), "h@a.lit")]);
-        let revoked = AccountList {
-            revoked_keys: vec![(cert.key_id, incarnation("one"))],
-            ..AccountList::default()
-        };
-        let revoked_before = AccountList {
-            revoked_keys: vec![(cert.key_id, incarnation("zero"))],
-            ..AccountList::default()
-        };
         let plain = Asker {
             secure: false,
             ..PASSWORD
@@ -496,26 +594,6 @@ mod tests {
                 &PASSWORD,
                 &empty,
                 &waived,
-                NOW,
-                None,
-            ),
-            (
-                "revoked",
-                &cert,
-                "x",
-                &PASSWORD,
-                &revoked,
-                &usual,
-                NOW,
-                Some(Denial::KeyRevoked),
-            ),
-            (
-                "revoked for another",
-                &cert,
-                "x",
-                &PASSWORD,
-                &revoked_before,
-                &usual,
                 NOW,
                 None,
             ),
@@ -646,14 +724,47 @@ mod tests {
             } else {
                 Err(Denial::ManagementForbidden)
             };
-            for decide in [disable, revoke] {
-                let got = decide(asker, &scope, "phone", &list, policy);
-                assert_eq!(got, expected, "{asker:?} {policy:?}");
-            }
+            let got = disable(asker, &scope, "phone", &list, policy);
+            assert_eq!(got, expected, "{asker:?} {policy:?}");
+            let which = Which::Named("phone");
+            let got = revoke(asker, &scope, which, &list, &[], policy);
+            assert_eq!(got.is_ok(), allowed, "{asker:?} {policy:?}");
             assert_eq!(
                 super::list(asker, &scope, &list).map(|all| all.len()),
                 Ok(1)
             );
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_beside_the_list_can_refuse_an_append() {
+        let cert = cert_naming(&["h@a.lit"]);
+        let (account, incarnation) = (account("h@a.lit"), incarnation("one"));
+        let wish = Appending {
+            account: &account,
+            incarnation: &incarnation,
+            asker: &PASSWORD,
+            name: "x",
+            cert: &cert,
+            may_manage: true,
+        };
+        for (revoked_for, are_too_many, expected) in [
+            (vec![], false, None),
+            (vec!["one"], false, Some(Denial::KeyRevoked)),
+            (vec!["zero", "one"], false, Some(Denial::KeyRevoked)),
+            (vec!["zero"], false, None),
+            (vec![], true, Some(Denial::TooManyCertificates)),
+        ] {
+            let revoked_for = revoked_for.into_iter();
+            let marks = Marks {
+                revoked_for: revoked_for
+                    .map(crate::policy::fixtures::incarnation)
+                    .collect(),
+                are_too_many,
+            };
+            let list = AccountList::default();
+            let got = append(&wish, &list, &marks, &HostPolicy::default(), NOW);
+            assert_eq!(got.err(), expected, "{marks:?}");
         }
     }
 
@@ -669,15 +780,60 @@ mod tests {
             name: CertificateName::parse("other").unwrap(),
             ..enrolled(&other_cert(), "h@a.lit")
         };
+        let (key, other_key) = (first.key_id, other.key_id);
+        let mark = |of: &Enrolment, name: &str| Disabled {
+            incarnation: of.incarnation.clone(),
+            name: CertificateName::parse(name).unwrap(),
+            fingerprint: of.fingerprint,
+            key_id: of.key_id,
+            not_after: of.not_after,
+        };
+        let marks = [mark(&other, "lost"), mark(&other, "phone")];
         let list = holding(&[first, renewed, other]);
         let scope = Scope::Of(Some(incarnation("one")));
-        let gone = revoke(&PASSWORD, &scope, "phone", &list, &HostPolicy::default()).unwrap();
-        assert_eq!(gone, [&list.enrolments[0], &list.enrolments[1]]);
+        for (which, key, removed, cleared) in [
+            (Which::Named("phone"), key, vec!["phone", "renewed"], 0),
+            (Which::Named("renewed"), key, vec!["renewed", "phone"], 0),
+            (Which::WithKey(key), key, vec!["phone", "renewed"], 0),
+            // Disabled before: its sessions may live on, and its key may stand in the list again.
+            (Which::Named("lost"), other_key, vec!["other"], 2),
+            (Which::WithKey(other_key), other_key, vec!["other"], 2),
+        ] {
+            let got = revoke(
+                &PASSWORD,
+                &scope,
+                which,
+                &list,
+                &marks,
+                &HostPolicy::default(),
+            )
+            .unwrap();
+            let names: Vec<&str> = got.removed.iter().map(|held| held.name.as_str()).collect();
+            assert_eq!(names, removed, "{which:?}");
+            assert_eq!(got.keys, [(key, incarnation("one"))], "{which:?}");
+            assert_eq!(got.cleared.len(), cleared, "{which:?}");
+        }
         let gone = disable(&PASSWORD, &scope, "phone", &list, &HostPolicy::default()).unwrap();
         assert_eq!(gone, [&list.enrolments[0]]);
-        for name in ["nobody", "", "\u{0}"] {
-            let got = revoke(&PASSWORD, &scope, name, &list, &HostPolicy::default());
-            assert_eq!(got, Err(Denial::NameUnknown), "{name:?}");
+        let later = Scope::Of(Some(incarnation("two")));
+        for (scope, which) in [
+            (&scope, Which::Named("nobody")),
+            (&scope, Which::Named("")),
+            (&scope, Which::Named("\u{0}")),
+            (&scope, Which::WithKey(KeyId::from_bytes([9; 32]))),
+            (&later, Which::Named("phone")),
+            (&later, Which::Named("lost")),
+            (&later, Which::WithKey(key)),
+        ] {
+            let got = revoke(
+                &PASSWORD,
+                scope,
+                which,
+                &list,
+                &marks,
+                &HostPolicy::default(),
+            );
+            assert_eq!(got.err(), Some(Denial::NameUnknown), "{which:?}");
         }
     }
 

@@ -73,8 +73,8 @@ type Acknowledge = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 type Plan = Box<dyn FnOnce(&Tables) -> Option<(Vec<Row>, Acknowledge)> + Send>;
 
 struct Job {
-    /// Changes of the same thing never share a group.
-    about: Vec<u8>,
+    /// Changes of the same thing never share a group; `None` is about many, and shares a group with nobody.
+    about: Option<Vec<u8>>,
     plan: Plan,
 }
 
@@ -103,7 +103,7 @@ impl Committer {
     /// Hands `plan` to the writer and waits until what it planned is on the disk.
     pub(super) fn commit<T: Send + 'static>(
         &self,
-        about: Vec<u8>,
+        about: Option<Vec<u8>>,
         plan: impl FnOnce(&Tables) -> Result<Planned<T>, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, answered) = mpsc::sync_channel(1);
@@ -252,8 +252,15 @@ fn next_group(waiting: &mut VecDeque<Job>) -> Vec<Job> {
     let mut seen = HashSet::new();
     let mut group = Vec::new();
     let mut later = VecDeque::new();
+    let mut is_full = false;
     for job in waiting.drain(..) {
-        if seen.insert(job.about.clone()) {
+        let fits = match &job.about {
+            Some(about) => !is_full && seen.insert(about.clone()),
+            None => group.is_empty() && !is_full,
+        };
+        // What is about many waits for what was asked before it, and lets nothing pass it.
+        is_full |= job.about.is_none();
+        if fits {
             group.push(job);
         } else {
             later.push_back(job);

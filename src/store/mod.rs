@@ -17,7 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::identity::{
-    AccountList, BareJid, Enrolment, Fingerprint, Host, Incarnation, KeyId, UnixSeconds,
+    AccountList, BareJid, CertificateName, Disabled, Enrolment, Fingerprint, Host, Incarnation,
+    KeyId, LastUse, UnixSeconds,
 };
 
 use committer::{Committer, Planned, Row, Table};
@@ -122,20 +123,17 @@ pub enum Edit {
     UnrevokeKey {
         /// Which key.
         key_id: KeyId,
+        /// For which account of the name.
+        incarnation: Incarnation,
     },
     /// Remember that a certificate was taken out of the list.
-    MarkDisabled {
-        /// Which certificate.
-        fingerprint: Fingerprint,
-        /// Of which account of the name.
-        incarnation: Incarnation,
-        /// When.
-        at: UnixSeconds,
-    },
+    MarkDisabled(Box<Disabled>),
     /// Forget that.
     ClearDisabled {
         /// Which certificate.
         fingerprint: Fingerprint,
+        /// Of which account of the name.
+        incarnation: Incarnation,
     },
     /// Remember which account of the name is the present one.
     SetIncarnation {
@@ -185,6 +183,10 @@ impl Store {
             return Ok(Created::Existing);
         }
         let _lock = lock(folder)?;
+        // Left by an earlier `create` that was interrupted.
+        if folder.join(SLED_FOLDER).exists() {
+            remove_half_written_snapshots(folder)?;
+        }
         let db = open_sled(folder, SMALL_CACHE_BYTES)?;
         let meta = db.open_tree("meta").map_err(StoreError::Engine)?;
         meta.insert(FORMAT_ROW, &FORMAT.to_be_bytes())
@@ -193,11 +195,13 @@ impl Store {
         sync_file(&db_file(folder))?;
         drop((meta, db));
         // Last: a folder without it is not a store, whatever else was written before a crash.
-        let path = folder.join(FORMAT_FILE);
-        let text = format!("saslcertd {FORMAT}\n");
-        fs::write(&path, text).map_err(file_error("cannot write", &path))?;
-        sync_file(&path)?;
         sync_file(&folder.join(SLED_FOLDER))?;
+        let path = folder.join(FORMAT_FILE);
+        let fresh = folder.join("FORMAT.new");
+        let text = format!("saslcertd {FORMAT}\n");
+        fs::write(&fresh, text).map_err(file_error("cannot write", &fresh))?;
+        sync_file(&fresh)?;
+        fs::rename(&fresh, &path).map_err(file_error("cannot write", &path))?;
         sync_file(folder)?;
         Ok(Created::New)
     }
@@ -264,29 +268,18 @@ impl Store {
         Ok(found)
     }
 
-    /// All that is remembered of `account`.
+    /// The certificates of `account`.
     pub fn account(&self, account: &BareJid) -> Result<AccountList, StoreError> {
-        self.tables.account(account)
+        self.view(account).list()
     }
 
-    /// For which account of that name the key was revoked, if it was.
-    pub fn revocation(
-        &self,
-        account: &BareJid,
-        key_id: &KeyId,
-    ) -> Result<Option<Incarnation>, StoreError> {
-        let key = record::account_key(account, key_id.as_bytes());
-        self.tables.incarnation_at(Table::RevokedKeys, &key)
-    }
-
-    /// Was the certificate taken out of this account's list?
-    pub fn is_disabled(
-        &self,
-        account: &BareJid,
-        fingerprint: &Fingerprint,
-    ) -> Result<bool, StoreError> {
-        let key = record::account_key(account, fingerprint.as_bytes());
-        Ok(self.tables.incarnation_at(Table::Disabled, &key)?.is_some())
+    /// What is remembered of `account`.
+    #[must_use]
+    pub fn view<'a>(&'a self, account: &'a BareJid) -> View<'a> {
+        View {
+            tables: &self.tables,
+            account,
+        }
     }
 
     /// Decides a change from the account's present state, writes it and returns when it is on the disk.
@@ -299,7 +292,7 @@ impl Store {
     pub fn change<T, E>(
         &self,
         account: &BareJid,
-        decide: impl FnOnce(&AccountList) -> Result<(Vec<Edit>, T), E> + Send + 'static,
+        decide: impl FnOnce(&View<'_>) -> Result<Result<(Vec<Edit>, T), E>, StoreError> + Send + 'static,
     ) -> Result<Result<T, E>, StoreError>
     where
         T: Send + 'static,
@@ -307,9 +300,12 @@ impl Store {
     {
         let account = account.clone();
         let about = record::account_key(&account, &[]);
-        self.committer.commit(about, move |tables| {
-            let list = tables.account(&account)?;
-            Ok(match decide(&list) {
+        self.committer.commit(Some(about), move |tables| {
+            let view = View {
+                tables,
+                account: &account,
+            };
+            Ok(match decide(&view)? {
                 Ok((edits, outcome)) => Planned {
                     rows: edits
                         .into_iter()
@@ -325,10 +321,38 @@ impl Store {
         })
     }
 
+    /// Writes when certificates were last used, all in one go. What is no longer in its list is passed over. Blocks.
+    pub fn note_uses(&self, uses: Vec<Use>) -> Result<(), StoreError> {
+        self.committer.commit(None, move |tables| {
+            let mut rows = Vec::new();
+            for Use {
+                account,
+                name,
+                fingerprint,
+                last_use,
+            } in uses
+            {
+                let key = record::account_key(&account, name.as_str().as_bytes());
+                let Some(value) = tables.read(Table::Certificates, &key)? else {
+                    continue;
+                };
+                let held = tables.enrolment(&key, &value)?;
+                if held.fingerprint == fingerprint {
+                    let put = Edit::Put(Box::new(Enrolment {
+                        last_use: Some(last_use),
+                        ..held
+                    }));
+                    rows.extend(record::rows(&account, put));
+                }
+            }
+            Ok(Planned { rows, outcome: () })
+        })
+    }
+
     /// Remembers how `host` was declared. Blocks until it is on the disk.
     pub fn remember_host(&self, host: &Host, declared: HostRecord) -> Result<(), StoreError> {
         let key = host.as_str().as_bytes().to_vec();
-        self.committer.commit(key.clone(), move |_| {
+        self.committer.commit(Some(key.clone()), move |_| {
             Ok(Planned {
                 rows: vec![Row {
                     table: Table::Hosts,
@@ -353,22 +377,26 @@ impl Store {
         Ok(hosts)
     }
 
-    /// Every record, account by account. Blocks for as long as it takes; records written meanwhile may be missing.
+    /// Every record, account by account; damaged ones are counted and passed over. Blocks for as long as it
+    /// takes; records written meanwhile may be missing.
     pub fn for_each_enrolment(&self, mut see: impl FnMut(Enrolment)) -> Result<(), StoreError> {
-        for row in self.tables.scan(Table::Certificates, &[]) {
-            let (key, value) = row?;
-            see(self.tables.enrolment(&key, &value)?);
+        for (key, value) in self.tables.sound_rows(Table::Certificates) {
+            match self.tables.enrolment(&key, &value) {
+                Ok(enrolment) => see(enrolment),
+                // Counted where it was found.
+                Err(StoreError::Corrupt { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
-        Ok(())
+        self.tables.require_sound()
     }
 
-    /// How much there is. Blocks: it counts.
+    /// How much there is. Blocks: it counts. Damaged records are counted as such, not as what they were.
     pub fn figures(&self) -> Result<Figures, StoreError> {
         let mut certificates = 0;
         let mut accounts = 0;
         let mut last: Vec<u8> = Vec::new();
-        for row in self.tables.scan(Table::Certificates, &[]) {
-            let (key, _) = row?;
+        for (key, _) in self.tables.sound_rows(Table::Certificates) {
             certificates += 1;
             let account = record::account_part(&key);
             if account != last {
@@ -376,7 +404,8 @@ impl Store {
                 last = account.to_vec();
             }
         }
-        let revoked_keys = self.tables.scan(Table::RevokedKeys, &[]).count();
+        let revoked_keys = self.tables.sound_rows(Table::RevokedKeys).count();
+        self.tables.require_sound()?;
         Ok(Figures {
             certificates,
             accounts,
@@ -401,6 +430,84 @@ impl Store {
     /// Waits until everything that was given to the writer is on the disk, and lets nothing more in.
     pub fn close(&self) {
         self.committer.stop();
+    }
+}
+
+/// When a certificate was last used.
+#[derive(Clone, Debug)]
+pub struct Use {
+    /// In whose list it stands.
+    pub account: BareJid,
+    /// Under which name.
+    pub name: CertificateName,
+    /// Which certificate.
+    pub fingerprint: Fingerprint,
+    /// When, and from where.
+    pub last_use: LastUse,
+}
+
+/// What is remembered of one account. Each question reads what it needs, and nothing else.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    tables: &'a Tables,
+    account: &'a BareJid,
+}
+
+impl View<'_> {
+    /// Its certificates.
+    pub fn list(&self) -> Result<AccountList, StoreError> {
+        let prefix = record::account_key(self.account, &[]);
+        let mut list = AccountList::default();
+        for row in self.tables.scan(Table::Certificates, &prefix) {
+            let (key, value) = row?;
+            list.enrolments.push(self.tables.enrolment(&key, &value)?);
+        }
+        if let Some(value) = self.tables.read(Table::Accounts, &prefix)? {
+            let mark: record::Mark = self.tables.decoded(Table::Accounts, &value)?;
+            list.incarnation = Some((mark.incarnation, mark.at));
+        }
+        Ok(list)
+    }
+
+    /// For which accounts of the name the key is revoked.
+    pub fn revoked_for(&self, key_id: &KeyId) -> Result<Vec<Incarnation>, StoreError> {
+        let prefix = record::account_key(self.account, key_id.as_bytes());
+        let rows = self.tables.scan(Table::RevokedKeys, &prefix);
+        rows.map(|row| {
+            let (_, value) = row?;
+            let mark: record::Mark = self.tables.decoded(Table::RevokedKeys, &value)?;
+            Ok(mark.incarnation)
+        })
+        .collect()
+    }
+
+    /// Was the certificate taken out of the list of any account of the name?
+    pub fn is_disabled(&self, fingerprint: &Fingerprint) -> Result<bool, StoreError> {
+        let prefix = record::account_key(self.account, fingerprint.as_bytes());
+        let found = self.tables.scan(Table::Disabled, &prefix).next();
+        Ok(found.transpose()?.is_some())
+    }
+
+    /// The certificates that were taken out of the list.
+    pub fn disabled(&self) -> Result<Vec<Disabled>, StoreError> {
+        let prefix = record::account_key(self.account, &[]);
+        let rows = self.tables.scan(Table::Disabled, &prefix);
+        rows.map(|row| {
+            let (key, value) = row?;
+            let rest = key.get(prefix.len()..).unwrap_or_default();
+            record::disabled(rest, &value)
+                .map_err(|error| self.tables.corrupt(Table::Disabled, &error))
+        })
+        .collect()
+    }
+
+    /// Are more than `limit` keys revoked and certificates disabled?
+    pub fn has_more_marks_than(&self, limit: usize) -> Result<bool, StoreError> {
+        let prefix = record::account_key(self.account, &[]);
+        let revoked = self.tables.scan(Table::RevokedKeys, &prefix);
+        let disabled = self.tables.scan(Table::Disabled, &prefix);
+        let beyond = revoked.chain(disabled).nth(limit);
+        Ok(beyond.transpose()?.is_some())
     }
 }
 
@@ -454,34 +561,19 @@ impl Tables {
             .chain(rows.map(move |row| row.map_err(|error| self.read_error(table, error))))
     }
 
-    fn account(&self, account: &BareJid) -> Result<AccountList, StoreError> {
-        let prefix = record::account_key(account, &[]);
-        let mut list = AccountList::default();
-        for row in self.scan(Table::Certificates, &prefix) {
-            let (key, value) = row?;
-            list.enrolments.push(self.enrolment(&key, &value)?);
-        }
-        for row in self.scan(Table::RevokedKeys, &prefix) {
-            let (key, value) = row?;
-            let key_id = key
-                .get(prefix.len()..)
-                .and_then(|bytes| bytes.try_into().ok())
-                .map(KeyId::from_bytes)
-                .ok_or_else(|| self.corrupt(Table::RevokedKeys, &"a key of another length"))?;
-            let mark: record::Mark = self.decoded(Table::RevokedKeys, &value)?;
-            list.revoked_keys.push((key_id, mark.incarnation));
-        }
-        if let Some(value) = self.read(Table::Accounts, &prefix)? {
-            let mark: record::Mark = self.decoded(Table::Accounts, &value)?;
-            list.incarnation = Some((mark.incarnation, mark.at));
-        }
-        Ok(list)
-    }
-
-    fn incarnation_at(&self, table: Table, key: &[u8]) -> Result<Option<Incarnation>, StoreError> {
-        let value = self.read(table, key)?;
-        let mark = value.map(|value| self.decoded::<record::Mark>(table, &value));
-        Ok(mark.transpose()?.map(|mark| mark.incarnation))
+    /// All rows that can be read. What cannot is counted; after too many of those the rest is given up.
+    fn sound_rows(&self, table: Table) -> impl Iterator<Item = RowBytes> {
+        let mut damaged = 0;
+        self.scan(table, &[])
+            .map_while(move |row| match row {
+                Ok(row) => Some(Some(row)),
+                Err(StoreError::Corrupt { .. }) if damaged < MAX_DAMAGED_ROWS => {
+                    damaged += 1;
+                    Some(None)
+                }
+                Err(_) => None,
+            })
+            .flatten()
     }
 
     fn enrolment(&self, key: &[u8], value: &[u8]) -> Result<Enrolment, StoreError> {
@@ -654,3 +746,5 @@ const FORMAT_FILE: &str = "FORMAT";
 const FORMAT_ROW: &str = "format";
 const SLED_FOLDER: &str = "sled";
 const SMALL_CACHE_BYTES: u64 = 8 << 20;
+/// sled may report the same damaged place again and again.
+const MAX_DAMAGED_ROWS: usize = 1000;

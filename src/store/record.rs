@@ -6,8 +6,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::{
-    AddedBy, BareJid, CertificateName, Enrolment, Fingerprint, Host, Incarnation, Jid, KeyId,
-    LastUse, UnixSeconds,
+    AddedBy, BareJid, CertificateName, Disabled, Enrolment, Fingerprint, Host, Incarnation, Jid,
+    KeyId, LastUse, UnixSeconds,
 };
 
 use super::Edit;
@@ -52,6 +52,19 @@ pub(super) struct Mark {
 }
 
 impl Versioned for Mark {
+    const VERSION: u8 = 1;
+}
+
+/// A [`Disabled`] without what its key says.
+#[derive(Serialize, Deserialize)]
+struct DisabledRow {
+    incarnation: Incarnation,
+    name: CertificateName,
+    key_id: [u8; 32],
+    not_after: UnixSeconds,
+}
+
+impl Versioned for DisabledRow {
     const VERSION: u8 = 1;
 }
 
@@ -180,26 +193,33 @@ pub(super) fn rows(account: &BareJid, edit: Edit) -> Vec<Row> {
             at,
         } => vec![Row {
             table: Table::RevokedKeys,
-            key: account_key(account, key_id.as_bytes()),
+            key: mark_key(account, key_id.as_bytes(), &incarnation),
             value: mark(incarnation, at),
         }],
-        Edit::UnrevokeKey { key_id } => vec![Row {
+        Edit::UnrevokeKey {
+            key_id,
+            incarnation,
+        } => vec![Row {
             table: Table::RevokedKeys,
-            key: account_key(account, key_id.as_bytes()),
+            key: mark_key(account, key_id.as_bytes(), &incarnation),
             value: None,
         }],
-        Edit::MarkDisabled {
+        Edit::MarkDisabled(disabled) => vec![Row {
+            table: Table::Disabled,
+            key: disabled_key(account, &disabled),
+            value: Some(encode(&DisabledRow {
+                incarnation: disabled.incarnation,
+                name: disabled.name,
+                key_id: *disabled.key_id.as_bytes(),
+                not_after: disabled.not_after,
+            })),
+        }],
+        Edit::ClearDisabled {
             fingerprint,
             incarnation,
-            at,
         } => vec![Row {
             table: Table::Disabled,
-            key: account_key(account, fingerprint.as_bytes()),
-            value: mark(incarnation, at),
-        }],
-        Edit::ClearDisabled { fingerprint } => vec![Row {
-            table: Table::Disabled,
-            key: account_key(account, fingerprint.as_bytes()),
+            key: mark_key(account, fingerprint.as_bytes(), &incarnation),
             value: None,
         }],
         Edit::SetIncarnation { incarnation, since } => vec![Row {
@@ -217,6 +237,34 @@ pub(super) fn account_key(account: &BareJid, rest: &[u8]) -> Vec<u8> {
 
 pub(super) fn certificate_key_of(host: &Host, user: &[u8], rest: &[u8]) -> Vec<u8> {
     [host.as_str().as_bytes(), b"\0", user, b"\0", rest].concat()
+}
+
+/// `host NUL user NUL hash incarnation`: a mark of one account of the name never replaces that of another.
+fn mark_key(account: &BareJid, hash: &[u8; 32], incarnation: &Incarnation) -> Vec<u8> {
+    let mut key = account_key(account, hash);
+    key.extend_from_slice(incarnation.as_str().as_bytes());
+    key
+}
+
+fn disabled_key(account: &BareJid, disabled: &Disabled) -> Vec<u8> {
+    mark_key(
+        account,
+        disabled.fingerprint.as_bytes(),
+        &disabled.incarnation,
+    )
+}
+
+/// The record in a row of `disabled` whose key goes on with `rest` behind the account.
+pub(super) fn disabled(rest: &[u8], value: &[u8]) -> Result<Disabled, RecordError> {
+    let fingerprint = rest.first_chunk::<32>().ok_or(RecordError::Key)?;
+    let row: DisabledRow = decode(value)?;
+    Ok(Disabled {
+        incarnation: row.incarnation,
+        name: row.name,
+        fingerprint: Fingerprint::from_bytes(*fingerprint),
+        key_id: KeyId::from_bytes(row.key_id),
+        not_after: row.not_after,
+    })
 }
 
 /// `fingerprint host NUL`, to be followed by the user.

@@ -148,3 +148,26 @@ fn chains_are_bounded() {
         assert_eq!(server.refused("external.offer", params)["code"], -32602);
     }
 }
+
+#[test]
+fn a_name_cannot_pass_for_other_fields_of_the_log() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let cert = Made::of(HAMLET);
+    server.append(
+        "p account=root@shakespeare.lit by=\"root\" \u{202e}x",
+        &cert,
+    );
+    server.login(&cert);
+    let mut daemon = daemon;
+    assert!(daemon.stop().success());
+    let log = daemon.log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("external.login: yes"))
+        .unwrap();
+    assert!(
+        line.contains(r#"name="p account=root@shakespeare.lit by=\"root\" \u{202e}x""#),
+        "{line}"
+    );
+}

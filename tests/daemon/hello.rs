@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Daemon, HOST, Made, hello, offer};
+use crate::support::{Daemon, HOST, Made, hello, login, offer};
 
 #[test]
 fn a_declared_host_is_ready_and_remembered() {
@@ -54,8 +54,70 @@ fn a_host_with_wrong_options_is_named_and_gets_no_answers() {
 fn an_undeclared_host_is_refused() {
     let daemon = Daemon::start();
     let mut peer = daemon.peer();
+    peer.ask("session.hello", hello("denmark.lit", json!({})));
     let error = peer.refused("external.offer", offer(&Made::of("hamlet@shakespeare.lit")));
     assert_eq!(error["code"], -32002);
+}
+
+#[test]
+fn who_did_not_say_hello_gets_no_login() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let cert = Made::of("hamlet@shakespeare.lit");
+    server.append("phone", &cert);
+    let mut stranger = daemon.peer();
+    for (method, params) in [
+        ("external.offer", offer(&cert)),
+        ("external.login", login(&cert)),
+    ] {
+        let error = stranger.refused(method, params);
+        assert_eq!(error["code"], -32003);
+        assert_eq!(error["data"]["sasl"], "temporary-auth-failure");
+    }
+}
+
+#[test]
+fn a_name_that_is_no_host_costs_the_others_nothing() {
+    let daemon = Daemon::start();
+    let mut peer = daemon.peer();
+    let odd = "\u{1f4a9}.lit";
+    let answer = peer.ask(
+        "session.hello",
+        json!({
+            "protocol": 1, "software": "test",
+            "hosts": [{"host": odd, "options": {}}, {"host": HOST, "options": {}}],
+        }),
+    );
+    assert_eq!(answer["hosts"][0]["host"], odd);
+    assert_eq!(answer["hosts"][0]["ready"], false);
+    assert!(
+        answer["hosts"][0]["errors"][0]["message"]
+            .as_str()
+            .unwrap()
+            .contains("no such name")
+    );
+    assert_eq!(answer["hosts"][1]["ready"], true);
+    peer.ask("external.offer", offer(&Made::of("hamlet@shakespeare.lit")));
+}
+
+#[test]
+fn a_hello_may_come_in_pieces() {
+    let daemon = Daemon::start();
+    let mut peer = daemon.peer();
+    let piece = |host: &str, continued: bool| {
+        let hosts = json!([{"host": host, "options": {}}]);
+        json!({"protocol": 1, "software": "test", "hosts": hosts, "continued": continued})
+    };
+    peer.ask("session.hello", piece("denmark.lit", false));
+    peer.ask("session.hello", piece(HOST, true));
+    let attached = |peer: &mut crate::support::Peer| {
+        let status = peer.ask("status", json!({}));
+        let hosts = status["hosts"].as_array().unwrap().iter();
+        hosts.filter(|host| host["attached"] == true).count()
+    };
+    assert_eq!(attached(&mut peer), 2);
+    peer.ask("session.hello", piece(HOST, false));
+    assert_eq!(attached(&mut peer), 1);
 }
 
 #[test]

@@ -48,6 +48,86 @@ fn a_store_whose_database_is_gone_is_not_replaced_by_an_empty_one() {
 }
 
 #[test]
+fn an_interrupted_init_is_repeated() {
+    let daemon = Daemon::prepared();
+    fs::remove_file(daemon.data_dir().join("FORMAT")).unwrap();
+    fs::write(daemon.data_dir().join("FORMAT.new"), b"").unwrap();
+    let left = daemon
+        .data_dir()
+        .join("sled/snap.0000000000000FFF.generating");
+    fs::write(&left, b"half").unwrap();
+    assert!(refusal(&daemon).contains("saslcertd init"));
+    let again = daemon.command("init").output().unwrap();
+    assert!(again.status.success(), "{again:?}");
+    assert!(!left.exists());
+    let mut daemon = daemon;
+    daemon.serve();
+}
+
+#[test]
+fn a_damaged_record_is_a_fault_for_its_account_and_turns_status_red() {
+    let mut daemon = Daemon::start();
+    daemon.server(json!({})).append("phone", &Made::of(HAMLET));
+    assert!(daemon.stop().success());
+    {
+        let engine = sled::open(daemon.data_dir().join("sled")).unwrap();
+        let records = engine.open_tree("certs").unwrap();
+        let key = b"shakespeare.lit\0hamlet\0tablet";
+        records.insert(key, b"\x09damaged").unwrap();
+        engine.flush().unwrap();
+    }
+    daemon.serve();
+    let mut server = daemon.server(json!({}));
+    // Not an empty list, and not a shorter one.
+    let error = server.refused("certificate.list", list());
+    assert_eq!(error["code"], -32001);
+    let ophelia = "ophelia@shakespeare.lit";
+    let theirs = crate::support::with(
+        append("phone", &Made::of(ophelia)),
+        "account",
+        json!(ophelia),
+    );
+    server.ask("certificate.append", theirs);
+    let output = daemon.command("status").arg("--json").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(status["healthy"], false, "{status}");
+    assert!(status["store"]["corrupt_reads"].as_u64().unwrap() > 0);
+    let output = daemon.command("status").output().unwrap();
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .contains("PROBLEM")
+    );
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_nothing_up() {
+    let daemon = Daemon::prepared();
+    let mut child = daemon
+        .command("serve")
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let start = std::time::Instant::now();
+    while std::os::unix::net::UnixStream::connect(daemon.socket()).is_err() {
+        assert!(start.elapsed() < crate::support::PATIENCE);
+    }
+    let mut server = daemon.server(json!({}));
+    let cert = Made::of(HAMLET);
+    // More lines than a pipe holds.
+    for _ in 0..3000 {
+        server.ask("external.offer", crate::support::offer(&cert));
+    }
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(child.id().try_into().unwrap()),
+        nix::sys::signal::Signal::SIGTERM,
+    )
+    .unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
 fn a_newer_store_is_refused_with_a_clear_line() {
     let daemon = Daemon::prepared();
     fs::write(daemon.data_dir().join("FORMAT"), "saslcertd 2\n").unwrap();

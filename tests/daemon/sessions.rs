@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde_json::{Value, json};
 
 use crate::support::{Daemon, HAMLET, HOST, Made, PATIENCE, append, list, login, named};
@@ -11,6 +12,7 @@ fn opened(login: &Value, resource: Value) -> Value {
         "account": HAMLET,
         "fingerprint": login["fingerprint"],
         "key_id": login["key_id"],
+        "incarnation": login["incarnation"],
         "resource": resource,
         "address": "192.0.2.7",
     }]})
@@ -92,6 +94,95 @@ fn what_was_revoked_meanwhile_is_to_be_closed_after_hello() {
     // As a notification, the same is asked for.
     server.notify("session.opened", opened(&lost, json!("castle")));
     assert_eq!(server.question("sessions.close")["key_id"], lost["key_id"]);
+}
+
+#[test]
+fn a_revocation_for_an_earlier_account_of_the_name_lifts_nothing() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let made = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    let key = || KeyPair::try_from(made.serialize_der()).unwrap();
+    let cert = Made::with_key(HAMLET, key());
+    let later = |value: Value| crate::support::with(value, "incarnation", json!("two"));
+    server.append("old", &cert);
+    server.ask(
+        "certificate.append",
+        later(append("new", &Made::with_key(HAMLET, key()))),
+    );
+    let account =
+        json!({"username": "hamlet", "exists": true, "enabled": true, "incarnation": "two"});
+    let fresh = Made::with_key(HAMLET, key());
+    server.ask("certificate.append", later(append("newer", &fresh)));
+    let question =
+        crate::support::with(crate::support::login(&fresh), "accounts", json!([account]));
+    let login = server.ask("external.login", question.clone());
+    server.ask("certificate.revoke", later(named("new")));
+    // The admin cleans up what the earlier account of the name left.
+    let mut admin = daemon.peer();
+    admin.ask(
+        "certificate.revoke",
+        json!({"account": HAMLET, "name": "old"}),
+    );
+    let refused = server.refused(
+        "certificate.append",
+        later(append("again", &Made::with_key(HAMLET, key()))),
+    );
+    assert_eq!(refused["data"]["denial"], "key-revoked");
+    assert_eq!(
+        server.refused("external.login", question)["data"]["sasl"],
+        "not-authorized"
+    );
+    // And the session of the revoked key is closed when Prosody comes back.
+    let answer = server.ask("session.opened", opened(&login, json!("castle")));
+    assert_eq!(answer["close"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_certificate_that_was_disabled_can_still_be_revoked() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let cert = Made::of(HAMLET);
+    server.append("phone", &cert);
+    let login = server.login(&cert);
+    // Whoever holds a stolen key might do this first, and stay.
+    server.ask("certificate.disable", named("phone"));
+    let revoked = server.ask("certificate.revoke", named("phone"));
+    assert_eq!(revoked["key_id"], login["key_id"]);
+    assert_eq!(revoked["removed"], json!([]));
+    assert_eq!(server.question("sessions.close")["key_id"], login["key_id"]);
+    assert_eq!(
+        server.refused("certificate.revoke", named("phone"))["data"]["denial"],
+        "name-unknown"
+    );
+    assert_eq!(server.login_refused(&cert)["data"]["denial"], "key-revoked");
+}
+
+#[test]
+fn an_admin_revokes_by_key_when_the_name_is_gone() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let cert = Made::of(HAMLET);
+    server.append("phone", &cert);
+    let login = server.login(&cert);
+    server.ask("certificate.disable", named("phone"));
+    server.append("phone", &Made::of(HAMLET));
+    let key = login["key_id"].as_str().unwrap();
+    let revoke = |arguments: &[&str]| {
+        let output = daemon
+            .command("cert")
+            .arg("revoke")
+            .args(arguments)
+            .output()
+            .unwrap();
+        output.status.code()
+    };
+    assert_eq!(revoke(&[HAMLET, "--key", key]), Some(0));
+    assert_eq!(server.question("sessions.close")["key_id"], login["key_id"]);
+    assert_eq!(revoke(&[HAMLET, "--key", key]), Some(1));
+    assert_eq!(revoke(&[HAMLET]), Some(2));
+    assert_eq!(revoke(&[HAMLET, "phone", "--key", key]), Some(2));
+    let listed = server.ask("certificate.list", list());
+    assert_eq!(listed["certificates"].as_array().unwrap().len(), 1);
 }
 
 #[test]

@@ -5,30 +5,39 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
-use super::super::connection::Role;
+use super::super::connection::{Peer, Role};
 use super::super::protocol::{
     Append, Certificate, Fault, List, MAX_CERTIFICATE_BASE64_BYTES, Named, PAGE_BYTES, Refusal,
-    Session, SessionBy, Unrevoke, base64_of, fields,
+    Revoke, Session, SessionBy, Unrevoke, base64_of, fields,
 };
 use super::{Answer, Answered, Service, closing, storage};
 use crate::identity::certificate::Finding;
 use crate::identity::{
-    AccountList, BareJid, CertificateName, ClientCert, Enrolment, Incarnation, KeyId, UnixSeconds,
+    AccountList, BareJid, CertificateName, ClientCert, Disabled, Enrolment, Fingerprint,
+    Incarnation, KeyId, UnixSeconds,
 };
-use crate::policy::manage::{Appending, Asker, LoggedInBy, Scope};
+use crate::policy::manage::{
+    Appending, Asker, LoggedInBy, MAX_MARKS, Marks, Revoked, Scope, Which,
+};
 use crate::policy::{Denial, manage};
-use crate::store::Edit;
+use crate::store::{Edit, View};
 
 impl Service {
-    pub(super) fn list(&self, params: Value, role: Role, now: UnixSeconds) -> Answered {
+    pub(super) fn list(&self, params: Value, peer: Peer, now: UnixSeconds) -> Answered {
         let question: List = fields(params)?;
         self.policy(question.account.host())?;
-        let (asker, scope) = asker(question.session, question.incarnation, role)?;
+        let by = described(question.session.as_ref(), peer);
+        let (asker, scope) = asker(question.session, question.incarnation, peer)?;
         let list = self
             .store
             .account(&question.account)
             .map_err(|error| storage(&error))?;
-        let own = manage::list(&asker, &scope, &list).map_err(Refusal::Management)?;
+        let own = manage::list(&asker, &scope, &list).map_err(|denial| {
+            tracing::info!(
+                account = %question.account, reason = denial.words().code, by, "certificate.list: no"
+            );
+            Refusal::Management(denial)
+        })?;
         let mut page = Vec::new();
         let mut bytes = 0;
         let mut next = None;
@@ -69,6 +78,7 @@ impl Service {
             "not_after": held.not_after,
             "expired": manage::is_expired(held, now),
             "may_manage": held.may_manage,
+            "incarnation": held.incarnation,
             "added": {
                 "at": held.added_at,
                 "by": if held.added_by.certificate.is_some() { "certificate" } else { "password" },
@@ -80,18 +90,23 @@ impl Service {
         })
     }
 
-    pub(super) fn append(&self, params: Value, now: UnixSeconds) -> Answered {
+    pub(super) fn append(&self, params: Value, peer: Peer, now: UnixSeconds) -> Answered {
         let question: Append = fields(params)?;
         let policy = self.policy(question.account.host())?;
         if self.is_disk_nearly_full.load(Ordering::Relaxed) {
             return Err(Fault::DiskFull.into());
         }
-        let session = question.session.clone();
-        let (asker, _) = asker(Some(question.session), None, Role::Server)?;
+        let by = described(Some(&question.session), peer);
+        let (asker, _) = asker(Some(question.session), None, peer)?;
         let account = question.account.clone();
         let decided = certificate_in(&question.certificate).map(|cert| {
             let warnings = manage::warnings(&cert);
-            let written = self.store.change(&question.account.clone(), move |list| {
+            let written = self.store.change(&account, move |view| {
+                let list = view.list()?;
+                let marks = Marks {
+                    revoked_for: view.revoked_for(&cert.key_id)?,
+                    are_too_many: view.has_more_marks_than(MAX_MARKS)?,
+                };
                 let wish = Appending {
                     account: &question.account,
                     incarnation: &question.incarnation,
@@ -100,8 +115,9 @@ impl Service {
                     cert: &cert,
                     may_manage: question.may_manage,
                 };
-                let appended = manage::append(&wish, list, &policy, now)?;
-                Ok((append_edits(&appended, list, now), appended.enrolment))
+                let appended = manage::append(&wish, &list, &marks, &policy, now);
+                Ok(appended
+                    .map(|appended| (append_edits(&appended, &list, now), appended.enrolment)))
             });
             (written, warnings)
         });
@@ -109,12 +125,23 @@ impl Service {
             Ok((written, warnings)) => (written.map_err(|error| storage(&error))?, warnings),
             Err(denial) => (Err(denial), Vec::new()),
         };
-        let held = log_change("certificate.append", &account, Some(&session), written)?;
-        self.tell(&account, &format!(
-            "The certificate \"{}\" (SHA-256 {}) was added to your account by {}. Whoever holds its key can \
-             log in as you. If that was not you: remove it, and change your password.",
-            held.name, held.fingerprint, described(Some(&session)),
-        ));
+        let held =
+            written.map_err(|denial| refused("certificate.append", &account, &by, denial))?;
+        done(
+            "certificate.append",
+            &account,
+            &held.name,
+            &held.fingerprint,
+            &by,
+        );
+        self.tell(
+            &account,
+            &format!(
+                "The certificate \"{}\" (SHA-256 {}) was added to your account by {by}. Whoever holds its \
+                 key can log in as you. If that was not you: revoke it, and change your password.",
+                held.name, held.fingerprint,
+            ),
+        );
         Ok(json!({
             "name": held.name,
             "fingerprint": held.fingerprint,
@@ -123,130 +150,144 @@ impl Service {
         }))
     }
 
-    pub(super) fn disable(&self, params: Value, role: Role, now: UnixSeconds) -> Answered {
+    pub(super) fn disable(&self, params: Value, peer: Peer) -> Answered {
         let question: Named = fields(params)?;
         let policy = self.policy(question.account.host())?;
-        let session = question.session.clone();
-        let (asker, scope) = asker(question.session, question.incarnation, role)?;
+        let by = described(question.session.as_ref(), peer);
+        let (asker, scope) = asker(question.session, question.incarnation, peer)?;
         let name = question.name;
-        let written = self.store.change(&question.account, move |list| {
-            let gone = manage::disable(&asker, &scope, &name, list, &policy)?;
-            let edits = gone.iter().flat_map(|held| {
-                [
-                    Edit::Remove(Box::new((*held).clone())),
-                    Edit::MarkDisabled {
-                        fingerprint: held.fingerprint,
-                        incarnation: held.incarnation.clone(),
-                        at: now,
-                    },
-                ]
-            });
-            // Proof: `disable` answers `NameUnknown` where there is none.
-            let first = gone.first().ok_or(Denial::NameUnknown)?;
-            Ok((edits.collect(), (*first).clone()))
+        let written = self.store.change(&question.account, move |view| {
+            let list = view.list()?;
+            let gone = manage::disable(&asker, &scope, &name, &list, &policy);
+            Ok(gone.and_then(|gone| {
+                let edits = gone.iter().flat_map(|held| {
+                    [
+                        Edit::Remove(Box::new((*held).clone())),
+                        Edit::MarkDisabled(Box::new(Disabled {
+                            incarnation: held.incarnation.clone(),
+                            name: held.name.clone(),
+                            fingerprint: held.fingerprint,
+                            key_id: held.key_id,
+                            not_after: held.not_after,
+                        })),
+                    ]
+                });
+                // Proof: `disable` answers `NameUnknown` where there is none.
+                let first = gone.first().ok_or(Denial::NameUnknown)?;
+                Ok((edits.collect(), (*first).clone()))
+            }))
         });
-        let written = written.map_err(|error| storage(&error))?;
         let account = &question.account;
-        let held = log_change("certificate.disable", account, session.as_ref(), written)?;
-        self.tell(account, &format!(
-            "The certificate \"{}\" was removed from your account by {}. It can no longer be used to log in.",
-            held.name, described(session.as_ref()),
-        ));
+        let held = written
+            .map_err(|error| storage(&error))?
+            .map_err(|denial| refused("certificate.disable", account, &by, denial))?;
+        done(
+            "certificate.disable",
+            account,
+            &held.name,
+            &held.fingerprint,
+            &by,
+        );
+        self.tell(
+            account,
+            &format!(
+                "The certificate \"{}\" was removed from your account by {by}. It can no longer be used to \
+                 log in; sessions that use it go on. If the device is lost, revoke it, too.",
+                held.name,
+            ),
+        );
         Ok(json!({"name": held.name, "fingerprint": held.fingerprint}))
     }
 
-    pub(super) fn revoke(&self, answer: &Answer, params: Value, role: Role, now: UnixSeconds) {
-        // Before the commit: a login that is decided after this line finds the key revoked.
-        let guard = self
-            .revocations
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        match self.revoked(params, role, now) {
+    pub(super) fn revoke(&self, answer: &Answer, params: Value, peer: Peer, now: UnixSeconds) {
+        match self.revoked(answer, params, peer, now) {
             Err(refusal) => answer.send(Err(refusal)),
-            Ok((gone, session)) => {
-                let mut keys: Vec<KeyId> = gone.iter().map(|held| held.key_id).collect();
-                keys.sort();
-                keys.dedup();
-                let removed: Vec<&CertificateName> = gone.iter().map(|held| &held.name).collect();
-                // Proof: `revoke` answers `NameUnknown` where there is none.
-                let Some(first) = gone.first() else {
-                    return answer.send(Err(Refusal::Management(Denial::NameUnknown)));
-                };
-                let result = json!({
-                    "name": first.name,
-                    "fingerprint": first.fingerprint,
-                    "key_id": first.key_id,
-                    "removed": removed,
-                });
-                let doomed = keys
-                    .into_iter()
-                    .map(|key_id| closing(json!({"account": first.account, "key_id": key_id})));
-                self.close_and_answer(answer, result, &doomed.collect::<Vec<_>>());
-                drop(guard);
-                self.tell(&first.account, &format!(
-                    "The certificate \"{}\" was revoked by {}. Its key can never be used again for your \
+            Ok((account, revoked, by)) => self.tell(
+                &account,
+                &format!(
+                    "The certificate \"{}\" was revoked by {by}. Its key can never be used again for your \
                      account, and its sessions were closed.",
-                    first.name, described(session.as_ref()),
-                ));
-            }
+                    revoked.name,
+                ),
+            ),
         }
     }
 
     fn revoked(
         &self,
+        answer: &Answer,
         params: Value,
-        role: Role,
+        peer: Peer,
         now: UnixSeconds,
-    ) -> Result<(Vec<Enrolment>, Option<Session>), Refusal> {
-        let question: Named = fields(params)?;
+    ) -> Result<(BareJid, Revoked, String), Refusal> {
+        const QUESTION: &str = "certificate.revoke";
+        let question: Revoke = fields(params)?;
         let policy = self.policy(question.account.host())?;
-        let session = question.session.clone();
-        let (asker, scope) = asker(question.session, question.incarnation, role)?;
-        let name = question.name;
-        let written = self.store.change(&question.account, move |list| {
-            let gone = manage::revoke(&asker, &scope, &name, list, &policy)?;
-            let edits = gone.iter().flat_map(|held| {
-                [
-                    Edit::Remove(Box::new((*held).clone())),
-                    Edit::RevokeKey {
-                        key_id: held.key_id,
-                        incarnation: held.incarnation.clone(),
-                        at: now,
-                    },
-                ]
-            });
-            Ok((
-                edits.collect(),
-                gone.into_iter().cloned().collect::<Vec<_>>(),
+        let by = described(question.session.as_ref(), peer);
+        let (asker, scope) = asker(question.session, question.incarnation, peer)?;
+        let (account, name, key_id) = (question.account, question.name, question.key_id);
+        let decide = move |view: &View<'_>| {
+            let which = match (&name, key_id) {
+                (Some(name), None) => Which::Named(name),
+                (None, Some(key_id)) => Which::WithKey(key_id),
+                _ => return Ok(Err(Denial::NameInvalid)),
+            };
+            let (list, disabled) = (view.list()?, view.disabled()?);
+            Ok(manage::revoke(
+                &asker, &scope, which, &list, &disabled, &policy,
             ))
+        };
+        // What is refused anyway must not hold everybody's logins up.
+        let denied = decide(&self.store.view(&account)).map_err(|error| storage(&error))?;
+        denied.map_err(|denial| refused(QUESTION, &account, &by, denial))?;
+        // Before the commit: a login that is decided after this line finds the key revoked.
+        let guard = self
+            .revocations
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let written = self.store.change(&account, move |view| {
+            Ok(decide(view)?.map(|revoked| (revoke_edits(&revoked, now), revoked)))
         });
-        let written = written.map_err(|error| storage(&error))?;
-        let account = &question.account;
-        let first = written
-            .as_ref()
-            .map(|gone| gone.first().cloned())
-            .map_err(|denial| *denial);
-        log_change(
-            "certificate.revoke",
-            account,
-            session.as_ref(),
-            first.and_then(|held| held.ok_or(Denial::NameUnknown)),
-        )?;
-        written
-            .map(|gone| (gone, session))
-            .map_err(Refusal::Management)
+        let revoked = written
+            .map_err(|error| storage(&error))?
+            .map_err(|denial| refused(QUESTION, &account, &by, denial))?;
+        let removed: Vec<&CertificateName> =
+            revoked.removed.iter().map(|held| &held.name).collect();
+        let result = json!({
+            "name": revoked.name,
+            "fingerprint": revoked.fingerprint,
+            "key_id": revoked.keys.first().map(|(key_id, _)| key_id),
+            "removed": removed,
+        });
+        let mut keys: Vec<KeyId> = revoked.keys.iter().map(|(key_id, _)| *key_id).collect();
+        keys.dedup();
+        let doomed = keys
+            .into_iter()
+            .map(|key_id| closing(json!({"account": account, "key_id": key_id})));
+        self.close_and_answer(answer, result, &doomed.collect::<Vec<_>>());
+        // While no login is decided: the log has the order of what happened.
+        done(QUESTION, &account, &revoked.name, &revoked.fingerprint, &by);
+        drop(guard);
+        Ok((account, revoked, by))
     }
 
-    pub(super) fn unrevoke(&self, params: Value) -> Answered {
+    pub(super) fn unrevoke(&self, params: Value, peer: Peer) -> Answered {
         let Unrevoke { account, key_id } = fields(params)?;
-        let written = self.store.change(&account, move |list| {
-            let is_revoked = list.revoked_keys.iter().any(|(key, _)| *key == key_id);
-            Ok::<_, Denial>((vec![Edit::UnrevokeKey { key_id }], is_revoked))
+        let written = self.store.change(&account, move |view| {
+            let revoked_for = view.revoked_for(&key_id)?;
+            let was_revoked = !revoked_for.is_empty();
+            let lift = |incarnation| Edit::UnrevokeKey {
+                key_id,
+                incarnation,
+            };
+            let edits = revoked_for.into_iter().map(lift).collect();
+            Ok(Ok::<_, Denial>((edits, was_revoked)))
         });
         let was_revoked = written
             .map_err(|error| storage(&error))?
             .map_err(Refusal::Management)?;
-        tracing::info!(%account, %key_id, was_revoked, "certificate.unrevoke: yes");
+        let by = described(None, peer);
+        tracing::info!(%account, %key_id, was_revoked, by, "certificate.unrevoke: yes");
         Ok(json!({"was_revoked": was_revoked}))
     }
 
@@ -260,15 +301,24 @@ impl Service {
         });
         let swept = seen.and_then(|()| {
             accounts.into_iter().try_for_each(|account| {
-                let list = self.store.account(&account)?;
-                if manage::stale(&list, now).is_empty() {
+                let view = self.store.view(&account);
+                let is_over = move |mark: &Disabled| manage::is_over(mark.not_after, now);
+                if manage::stale(&view.list()?, now).is_empty()
+                    && !view.disabled()?.iter().any(is_over)
+                {
                     return Ok(());
                 }
-                let removed = self.store.change(&account, move |list| {
-                    let stale = manage::stale(list, now);
-                    let count = stale.len();
-                    let edits = stale.into_iter().cloned().map(Box::new).map(Edit::Remove);
-                    Ok::<_, Denial>((edits.collect(), count))
+                let removed = self.store.change(&account, move |view| {
+                    let list = view.list()?;
+                    let stale = manage::stale(&list, now).into_iter().cloned();
+                    let mut edits: Vec<Edit> = stale.map(Box::new).map(Edit::Remove).collect();
+                    let over = view.disabled()?.into_iter().filter(is_over);
+                    edits.extend(over.map(|mark| Edit::ClearDisabled {
+                        fingerprint: mark.fingerprint,
+                        incarnation: mark.incarnation,
+                    }));
+                    let count = edits.len();
+                    Ok(Ok::<_, Denial>((edits, count)))
                 })?;
                 tracing::info!(%account, ?removed, "stale certificates removed");
                 Ok(())
@@ -284,10 +334,10 @@ impl Service {
 fn asker(
     session: Option<Session>,
     incarnation: Option<Incarnation>,
-    role: Role,
+    peer: Peer,
 ) -> Result<(Asker, Scope), Fault> {
     let Some(session) = session else {
-        if role != Role::Admin {
+        if peer.role != Role::Admin {
             return Err(Fault::WrongParams {
                 problem: "missing field `session`".to_owned(),
             });
@@ -340,38 +390,57 @@ fn append_edits(appended: &manage::Appended, list: &AccountList, now: UnixSecond
     }
     edits.push(Edit::ClearDisabled {
         fingerprint: held.fingerprint,
+        incarnation: held.incarnation.clone(),
     });
     edits.push(Edit::Put(Box::new(held.clone())));
     edits
 }
 
-fn log_change(
-    question: &'static str,
-    account: &BareJid,
-    session: Option<&Session>,
-    written: Result<Enrolment, Denial>,
-) -> Result<Enrolment, Refusal> {
-    let by = described(session);
-    match &written {
-        Ok(held) => tracing::info!(
-            %account, name = %held.name, fingerprint = %held.fingerprint, by, "{question}: yes"
-        ),
-        Err(denial) => {
-            tracing::info!(%account, reason = denial.words().code, by, "{question}: no");
-        }
-    }
-    written.map_err(Refusal::Management)
+fn revoke_edits(revoked: &Revoked, now: UnixSeconds) -> Vec<Edit> {
+    let removed = revoked
+        .removed
+        .iter()
+        .cloned()
+        .map(Box::new)
+        .map(Edit::Remove);
+    let cleared = revoked.cleared.iter().map(|mark| Edit::ClearDisabled {
+        fingerprint: mark.fingerprint,
+        incarnation: mark.incarnation.clone(),
+    });
+    let keys = revoked
+        .keys
+        .iter()
+        .map(|(key_id, incarnation)| Edit::RevokeKey {
+            key_id: *key_id,
+            incarnation: incarnation.clone(),
+            at: now,
+        });
+    removed.chain(cleared).chain(keys).collect()
 }
 
-/// The session, in words for its owner and for the log.
-fn described(session: Option<&Session>) -> String {
+fn done(
+    question: &'static str,
+    account: &BareJid,
+    name: &CertificateName,
+    fingerprint: &Fingerprint,
+    by: &str,
+) {
+    // The name is the user's: quoted, so that it cannot pass for other fields.
+    tracing::info!(%account, name = name.as_str(), %fingerprint, by, "{question}: yes");
+}
+
+fn refused(question: &'static str, account: &BareJid, by: &str, denial: Denial) -> Refusal {
+    tracing::info!(%account, reason = denial.words().code, by, "{question}: no");
+    Refusal::Management(denial)
+}
+
+/// Who asks, in words for the account's owner and for the log.
+fn described(session: Option<&Session>, peer: Peer) -> String {
     let Some(session) = session else {
-        return "the server's administrator".to_owned();
+        return format!("the server's administrator (user {})", peer.uid);
     };
-    let jid = session
-        .jid
-        .as_ref()
-        .map_or("a session".to_owned(), ToString::to_string);
+    let jid = session.jid.as_ref();
+    let jid = jid.map_or("a session".to_owned(), ToString::to_string);
     let by = match session.by {
         SessionBy::Password => "with a password",
         SessionBy::Certificate => "with a certificate",

@@ -1,5 +1,6 @@
 //! `external.offer` and `external.login`: is this certificate admitted, and as whom.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLockReadGuard, TryLockError};
 
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use crate::identity::{
 };
 use crate::policy::login::{AccountFact, CertificateFacts};
 use crate::policy::{Denial, login};
-use crate::store::{Edit, StoreError};
+use crate::store::{StoreError, Use};
 
 impl Service {
     pub(super) fn offer(&self, params: Value, now: UnixSeconds) -> Answered {
@@ -94,6 +95,7 @@ impl Service {
         let leaf = question.chain.leaf();
         let decided = self.with_facts(host, leaf, |facts| {
             let login = login::login(facts, authzid, &accounts, &policy, now)?;
+            login::require_announced(authzid, question.stream_from.as_deref())?;
             Ok((login.enrolment.clone(), login.resource))
         })?;
         match decided {
@@ -101,7 +103,7 @@ impl Service {
                 tracing::info!(
                     account = %held.account,
                     fingerprint = %held.fingerprint,
-                    name = %held.name,
+                    name = held.name.as_str(),
                     address,
                     "external.login: yes"
                 );
@@ -111,6 +113,7 @@ impl Service {
                     "name": held.name,
                     "fingerprint": held.fingerprint,
                     "key_id": held.key_id,
+                    "incarnation": held.incarnation,
                     "may_manage": held.may_manage,
                 });
                 self.used(held, question.address.clone(), now);
@@ -161,10 +164,11 @@ impl Service {
         let mut revoked_for = Vec::new();
         let mut disabled_for = Vec::new();
         for account in accounts {
-            if let Some(incarnation) = self.store.revocation(&account, &cert.key_id)? {
+            let view = self.store.view(&account);
+            for incarnation in view.revoked_for(&cert.key_id)? {
                 revoked_for.push((account.clone(), incarnation));
             }
-            if self.store.is_disabled(&account, &cert.fingerprint)? {
+            if view.is_disabled(&cert.fingerprint)? {
                 disabled_for.push(account);
             }
         }
@@ -189,27 +193,27 @@ impl Service {
 
     /// Writes the last uses that were noted since the last time. Blocks.
     pub fn write_last_uses(&self) {
+        // Each is a whole record: not from the reserve that revocations need.
+        if self.is_disk_nearly_full.load(Ordering::Relaxed) {
+            return;
+        }
         let uses = std::mem::take(
             &mut *self
                 .last_uses
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
         );
-        for ((account, name), (fingerprint, last_use)) in uses {
-            let written = self.store.change(&account, move |list| {
-                let held = list
-                    .enrolments
-                    .iter()
-                    .find(|held| held.name == name && held.fingerprint == fingerprint);
-                let edits = held.map(|held| {
-                    Edit::Put(Box::new(Enrolment {
-                        last_use: Some(last_use),
-                        ..held.clone()
-                    }))
-                });
-                Ok::<_, Denial>((edits.into_iter().collect(), ()))
-            });
-            if let Err(error) = written {
+        let uses: Vec<Use> = uses
+            .into_iter()
+            .map(|((account, name), (fingerprint, last_use))| Use {
+                account,
+                name,
+                fingerprint,
+                last_use,
+            })
+            .collect();
+        for uses in uses.chunks(USES_IN_ONE_WRITE) {
+            if let Err(error) = self.store.note_uses(uses.to_vec()) {
                 let _ = storage(&error);
                 return;
             }
@@ -231,3 +235,5 @@ fn fingerprint_of(der: &[u8]) -> Option<String> {
 const MAX_CANDIDATES: usize = 16;
 /// Most last uses that wait to be written; beyond it some are forgotten.
 const MAX_UNWRITTEN_USES: usize = 100_000;
+/// Few enough that a change which waits behind them hardly notices.
+const USES_IN_ONE_WRITE: usize = 500;

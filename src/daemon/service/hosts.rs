@@ -10,6 +10,7 @@ use super::super::connection::Introduction;
 use super::super::protocol::{Accounts, Fault, Hello, HelloHost, PROTOCOL_VERSION};
 use super::{Answer, Service, storage};
 use crate::identity::Host;
+use crate::identity::jid::JidError;
 use crate::policy::HostPolicy;
 use crate::policy::host::{Declared, Remark};
 use crate::store::HostRecord;
@@ -28,16 +29,17 @@ impl Service {
             return;
         }
         let connection = Arc::clone(&answer.connection);
-        // Reported anew by what follows.
-        self.sessions.forget(connection.id);
+        let mut served = HashSet::new();
+        match connection.introduction().filter(|_| hello.continued) {
+            Some(before) => served = before.hosts,
+            // Reported anew by what follows.
+            None => self.sessions.forget(connection.id),
+        }
         let mut changed = Vec::new();
         let mut results = Vec::new();
-        let mut served = HashSet::new();
         for declared in hello.hosts {
             let result = self.declare(declared, &mut changed);
-            if let Some(host) = result.host.clone() {
-                served.insert(host);
-            }
+            served.extend(Host::parse(&result.host));
             results.push(result);
         }
         let software: String = hello
@@ -74,12 +76,15 @@ impl Service {
     }
 
     fn declare(&self, hello: HelloHost, changed: &mut Vec<(Host, HostRecord)>) -> HelloResult {
-        let host = hello.host;
+        let host = match Host::parse(&hello.host) {
+            Ok(host) => host,
+            Err(error) => return HelloResult::not_a_host(hello.host, error),
+        };
         let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
         let known = hosts.get(&host);
         let Some(options) = hello.options else {
             return match known {
-                Some(known) => HelloResult::of(host, known),
+                Some(known) => HelloResult::of(&host, known),
                 None => HelloResult::unknown(&host),
             };
         };
@@ -96,7 +101,7 @@ impl Service {
             );
             changed.push((host.clone(), declared.record()));
         }
-        let result = HelloResult::of(host.clone(), &declared);
+        let result = HelloResult::of(&host, &declared);
         hosts.insert(host, declared);
         result
     }
@@ -149,16 +154,17 @@ impl DeclaredHost {
 /// A host in the answer to a hello.
 #[derive(Serialize)]
 struct HelloResult {
-    host: Option<Host>,
+    /// As the asker calls it where it is not a domain; else prepared.
+    host: String,
     ready: bool,
     errors: Vec<Value>,
     warnings: Vec<Value>,
 }
 
 impl HelloResult {
-    fn of(host: Host, known: &DeclaredHost) -> Self {
+    fn of(host: &Host, known: &DeclaredHost) -> Self {
         Self {
-            host: Some(host),
+            host: host.to_string(),
             ready: known.declared.errors.is_empty(),
             errors: remarks(&known.declared.errors),
             warnings: remarks(&known.declared.warnings),
@@ -166,13 +172,22 @@ impl HelloResult {
     }
 
     fn unknown(host: &Host) -> Self {
+        let problem = "it was never declared; declare it with its options";
+        Self::not_ready(host.to_string(), problem)
+    }
+
+    fn not_a_host(host: String, error: JidError) -> Self {
+        Self::not_ready(
+            host,
+            &format!("saslcertd takes no such name for a host: {error}"),
+        )
+    }
+
+    fn not_ready(host: String, problem: &str) -> Self {
         Self {
-            host: Some(host.clone()),
+            host,
             ready: false,
-            errors: vec![json!({
-                "option": null,
-                "message": format!("{host} was never declared; declare it with its options"),
-            })],
+            errors: vec![json!({"option": null, "message": problem})],
             warnings: Vec::new(),
         }
     }

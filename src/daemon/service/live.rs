@@ -5,8 +5,6 @@ use serde_json::{Value, json};
 use super::super::connection::Connection;
 use super::super::protocol::{Fault, Opened, fields};
 use super::{Answered, Service, storage};
-use crate::identity::{BareJid, KeyId};
-use crate::store::StoreError;
 
 impl Service {
     /// Takes note of live sessions, and answers which of them are to be closed.
@@ -17,9 +15,16 @@ impl Service {
         }
         let mut close: Vec<Value> = Vec::new();
         for session in opened.sessions {
-            let is_revoked = self
-                .is_revoked_now(&session.account, session.key_id)
-                .map_err(|error| storage(&error))?;
+            let revoked_for = self
+                .store
+                .view(&session.account)
+                .revoked_for(&session.key_id);
+            let revoked_for = revoked_for.map_err(|error| storage(&error))?;
+            let is_revoked = match &session.incarnation {
+                Some(incarnation) => revoked_for.contains(incarnation),
+                // Rather one too many: it may log in again.
+                None => !revoked_for.is_empty(),
+            };
             if is_revoked {
                 close.push(json!({"account": session.account, "key_id": session.key_id}));
             }
@@ -27,18 +32,5 @@ impl Service {
         }
         close.dedup();
         Ok(json!({"close": close}))
-    }
-
-    /// Was the key revoked for the account that is there now?
-    fn is_revoked_now(&self, account: &BareJid, key_id: KeyId) -> Result<bool, StoreError> {
-        let Some(revoked_for) = self.store.revocation(account, &key_id)? else {
-            return Ok(false);
-        };
-        let list = self.store.account(account)?;
-        let is_enrolled_since = list
-            .enrolments
-            .iter()
-            .any(|held| held.key_id == key_id && held.incarnation != revoked_for);
-        Ok(!is_enrolled_since)
     }
 }
