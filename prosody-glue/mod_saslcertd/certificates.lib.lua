@@ -62,7 +62,19 @@ local function parse_append(request)
 	return { name = name, certificate = certificate, may_manage = not request:get_child("no-cert-management", xmlns) };
 end
 
--- with: ask(method, params, options); timeout(); null; st; hosts (see mod_saslcertd)
+-- What XML can't carry would raise an error in util.stanza.
+local function printable(text)
+	return (tostring(text):gsub("[%z\1-\8\11\12\14-\31]", "?"));
+end
+
+local function with_details(question, details)
+	local params = {};
+	for name, value in pairs(question) do params[name] = value; end
+	for name, value in pairs(details) do params[name] = value; end
+	return params;
+end
+
+-- with: ask(method, params, options); close_revoked(account, key_id); timeout(); null; st
 local function new(with)
 	local certificates = {};
 	local st = with.st;
@@ -90,25 +102,43 @@ local function new(with)
 		return true;
 	end
 
-	local function could_not_read_store(origin, stanza)
-		origin.send(st.error_reply(stanza, "wait", "internal-server-error", "The account's data can't be read at the moment"));
-		return true;
-	end
-
-	-- The params that every question has; nil if the account's store can't be read.
-	local function question(host, origin, make_incarnation)
+	-- The params that every question of this session has, or nil and the failure. They outlive the session: whoever asks
+	-- several questions goes on when it ends in between.
+	function certificates.question(host, origin, make_incarnation)
 		local incarnation, err;
 		if not host.in_daemon() then
 			local read = make_incarnation and host.accounts.make_incarnation or host.accounts.incarnation;
 			incarnation, err = read(origin.username);
-			if err then return nil; end
+			if err then
+				return nil, {
+					stanza = { type = "wait", condition = "internal-server-error" };
+					message = "The account's data can't be read at the moment";
+				};
+			end
 		end
 		return { account = account_of(host, origin), incarnation = incarnation or with.null, session = facts_of(origin) };
 	end
 
-	local function printable(text)
-		-- What XML can't carry would raise an error in util.stanza.
-		return (tostring(text):gsub("[%z\1-\8\11\12\14-\31]", "?"));
+	-- All records, or nil and the failure.
+	function certificates.fetch(question)
+		local records = {};
+		local params = with_details(question, { after = with.null });
+		for _ = 1, max_pages do
+			local result, failure = with.ask("certificate.list", params, { timeout = 2 * with.timeout(), again = true });
+			if not result then return nil, failure; end
+			for _, record in ipairs(type(result.certificates) == "table" and result.certificates or {}) do
+				records[#records + 1] = record;
+			end
+			if result.next == nil or result.next == params.after then break; end
+			params.after = result.next;
+		end
+		return records;
+	end
+
+	-- The daemon's answer, or nil and the failure. Whoever asks must send the answer on before anything may wait: the
+	-- next line may close this very session.
+	function certificates.change(question, method, details)
+		return with.ask(method, with_details(question, details), { timeout = math.max(with.timeout(), change_timeout) });
 	end
 
 	local function add_item(reply, record)
@@ -125,32 +155,27 @@ local function new(with)
 	end
 
 	function certificates.list(host, origin, stanza)
+		local question, failure = certificates.question(host, origin);
+		if not question then return refuse(origin, stanza, failure); end
+		local records;
+		records, failure = certificates.fetch(question);
+		if not records then return refuse(origin, stanza, failure); end
 		local reply = st.reply(stanza):tag("items", { xmlns = xmlns });
-		local params = question(host, origin);
-		if not params then return could_not_read_store(origin, stanza); end
-		params.after = with.null;
-		for _ = 1, max_pages do
-			local result, failure = with.ask("certificate.list", params, { timeout = 2 * with.timeout(), again = true });
-			if origin.destroyed then return true; end
-			if not result then return refuse(origin, stanza, failure); end
-			for _, record in ipairs(type(result.certificates) == "table" and result.certificates or {}) do
-				add_item(reply, record);
-			end
-			if result.next == nil or result.next == params.after then break; end
-			params.after = result.next;
-		end
-		origin.send(reply);
+		for _, record in ipairs(records) do add_item(reply, record); end
+		if not origin.destroyed then origin.send(reply); end
 		return true;
 	end
 
 	local function change(host, origin, stanza, method, details, make_incarnation)
-		local params = question(host, origin, make_incarnation);
-		if not params then return could_not_read_store(origin, stanza); end
-		for name, value in pairs(details) do params[name] = value; end
-		local result, failure = with.ask(method, params, { timeout = math.max(with.timeout(), change_timeout) });
+		local question, result, failure;
+		question, failure = certificates.question(host, origin, make_incarnation);
+		if not question then return refuse(origin, stanza, failure); end
+		result, failure = certificates.change(question, method, details);
 		if not result then return refuse(origin, stanza, failure); end
-		-- Nothing may come between the answer and this line: the next one may close this very session.
 		if not origin.destroyed then origin.send(st.reply(stanza)); end
+		-- Whoever has read the answer finds the sessions gone. The daemon says so in its next line, but before that is read
+		-- this session goes on with what it sent behind its question, and after a full buffer others do, too.
+		if method == "certificate.revoke" then with.close_revoked(question.account, result.key_id); end
 		return true;
 	end
 
@@ -178,4 +203,11 @@ local function new(with)
 	return certificates;
 end
 
-return { new = new, xmlns = xmlns, words = words, parse_append = parse_append };
+return {
+	new = new;
+	xmlns = xmlns;
+	max_certificate_base64 = max_certificate_base64;
+	words = words;
+	parse_append = parse_append;
+	printable = printable;
+};

@@ -26,7 +26,7 @@ local owed_timeout = 60;
 --   dial(listener)            connects; a connection with write() and close(), or nil and why not
 --   encode(table), decode(string), valid_text(string)
 --   after(seconds, f), cancel(timer), now()
---   hello()                   params of session.hello
+--   hello()                   params of session.hello, in as many pieces as need a line of their own
 --   greeted(result)           hello was answered
 --   refused(failure)          hello was refused
 --   answer(method, params)    what the daemon asks: a result, or nil and an error
@@ -254,19 +254,27 @@ local function new(with)
 	end
 
 	function hello()
-		if not conn then return; end
 		local c = conn;
-		client.request("session.hello", with.hello(), { timeout = hello_timeout, hello = true }, function (result, failure)
-			if closed or c ~= conn then return; end
-			if not result then
-				if failure.reason ~= "timeout" then with.refused(failure); end
-				hang_up(c, failure.message or "it does not answer session.hello");
-				return;
-			end
-			greeted, stalled, pause = true, false, first_pause;
-			report_back();
-			with.greeted(result);
-		end);
+		local pieces = with.hello();
+		local answered, hosts = 0, {};
+		for _, params in ipairs(pieces) do
+			if not conn or c ~= conn then return; end
+			client.request("session.hello", params, { timeout = hello_timeout, hello = true }, function (result, failure)
+				if closed or c ~= conn then return; end
+				if not result then
+					if failure.reason ~= "timeout" then with.refused(failure); end
+					hang_up(c, failure.message or "it does not answer session.hello");
+					return;
+				end
+				answered = answered + 1;
+				for _, host in ipairs(type(result.hosts) == "table" and result.hosts or {}) do hosts[#hosts + 1] = host; end
+				if answered < #pieces then return; end
+				result.hosts = hosts;
+				greeted, stalled, pause = true, false, first_pause;
+				report_back();
+				with.greeted(result);
+			end);
+		end
 	end
 
 	-- Says hello again on the open connection, or connects.
@@ -477,4 +485,20 @@ local function new(with)
 	return client;
 end
 
-return { new = new };
+-- Cuts a list into pieces of at most max_bytes, measured by size_of; each has at least one element.
+local function pieces_of(list, max_bytes, size_of)
+	local pieces, bytes = {}, 0;
+	for _, element in ipairs(list) do
+		local size = size_of(element);
+		local piece = pieces[#pieces];
+		if not piece or bytes + size > max_bytes then
+			piece, bytes = {}, 0;
+			pieces[#pieces + 1] = piece;
+		end
+		piece[#piece + 1] = element;
+		bytes = bytes + size;
+	end
+	return pieces;
+end
+
+return { new = new, pieces_of = pieces_of };

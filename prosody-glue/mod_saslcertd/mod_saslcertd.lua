@@ -9,6 +9,7 @@ module:set_global();
 
 local async = require "util.async";
 local array = require "util.array";
+local dataforms = require "util.dataforms";
 local json = require "util.json";
 local st = require "util.stanza";
 local timer = require "util.timer";
@@ -24,14 +25,17 @@ local sessionmanager = require "core.sessionmanager";
 local usermanager = require "core.usermanager";
 
 local options = module:require "options";
-local new_client = module:require "client".new;
+local client_lib = module:require "client";
 local new_accounts = module:require "accounts".new;
 local sasl_lib = module:require "sasl";
 local certificates_lib = module:require "certificates";
+local new_adhoc = module:require "adhoc".new;
 local new_sessions = module:require "sessions".new;
 local new_tls = module:require "tls".new;
 
 local protocol_version = 1;
+-- Well below the limit of a question.
+local max_hello_bytes = 96 * 1024;
 local default_socket = "/run/saslcertd/saslcertd.sock";
 local default_timeout = 2;
 local xmlns = certificates_lib.xmlns;
@@ -191,7 +195,7 @@ end
 
 read_settings();
 
-client = new_client({
+client = client_lib.new({
 	dial = dial;
 	encode = json.encode;
 	decode = decode;
@@ -202,7 +206,19 @@ client = new_client({
 	answer = answer;
 	log = log;
 	hello = function ()
-		return { protocol = protocol_version, software = "Prosody " .. tostring(prosody.version), hosts = declared_hosts() };
+		local list = declared_hosts();
+		-- A server of many hosts says it in several lines.
+		local pieces = client_lib.pieces_of(list, max_hello_bytes, function (host) return #json.encode(host) + 1; end);
+		if not pieces[1] then pieces[1] = {}; end
+		for i, piece in ipairs(pieces) do
+			pieces[i] = {
+				protocol = protocol_version;
+				software = "Prosody " .. tostring(prosody.version);
+				hosts = array(piece);
+				continued = i > 1;
+			};
+		end
+		return pieces;
 	end;
 	greeted = function (result)
 		log_problem(module, "hello", "error", nil);
@@ -233,6 +249,7 @@ sessions = new_sessions({
 	null = json.null;
 	st = st;
 	join_jid = jid.join;
+	pieces_of = client_lib.pieces_of;
 	prosody_hosts = prosody.hosts;
 	connections = module:shared("/*/c2s/sessions");
 	resumption_tokens = module:shared("/*/smacks/resumption-tokens");
@@ -243,8 +260,24 @@ sessions = new_sessions({
 
 local certificates = certificates_lib.new({
 	ask = ask;
+	close_revoked = sessions.close_revoked;
 	timeout = function () return settings.timeout; end;
 	null = json.null;
+	st = st;
+});
+
+local adhoc = new_adhoc({
+	certificates = certificates;
+	close_revoked = sessions.close_revoked;
+	words = certificates_lib.words;
+	printable = certificates_lib.printable;
+	max_certificate_base64 = certificates_lib.max_certificate_base64;
+	new_form = dataforms.new;
+	presented = function (session)
+		local chain = sasl_lib.chain_of_peer(session);
+		return chain and chain[1];
+	end;
+	full_sessions = prosody.full_sessions;
 	st = st;
 });
 
@@ -322,7 +355,7 @@ function module.add_host(host_module)
 	local rival = "client_certs";
 	-- One that fails to load (as Debian's does) leaves its handlers behind all the same.
 	local rival_enabled = modulemanager.get_modules_for_host(name):contains(rival);
-	local withdrawn, feature = false, false;
+	local withdrawn, feature = nil, false;
 	local unwrap;
 
 	local host = {
@@ -348,10 +381,27 @@ function module.add_host(host_module)
 		if wanted then host_module:add_feature(xmlns); else host_module:remove_item("feature", xmlns); end
 	end
 
+	-- Prosody knows one command of a name. While the rival is there it is the rival's, and must be left alone; afterwards
+	-- there is none.
+	local command_item;
+	local function provide_command()
+		if command_item then host_module:remove_item("adhoc-provider", command_item); end
+		-- By way of its module: by this name, require would find our own library.
+		local loaded, mod_adhoc = pcall(host_module.depends, host_module, "adhoc");
+		if not loaded then
+			-- Whoever disabled it wants no commands, but may well want certificates.
+			host_module:log("info", "No ad-hoc commands for certificates: %s", mod_adhoc);
+			return;
+		end
+		command_item = adhoc.command(host, mod_adhoc.module:require("adhoc").new);
+		host_module:provides("adhoc", command_item);
+	end
+
 	local function look_for_rival()
 		local before = withdrawn;
 		withdrawn = rival_enabled or modulemanager.is_loaded(name, rival) or false;
 		set_feature(not withdrawn);
+		if not withdrawn and before ~= withdrawn then provide_command(); end
 		if withdrawn and not before then
 			host_module:log("error", "mod_%s is enabled too, and takes every login by certificate. mod_saslcertd withdraws on this host: "
 				.. "remove \"%s\" from modules_enabled and restart Prosody", rival, rival);
@@ -396,6 +446,7 @@ function module.add_host(host_module)
 
 	if in_server then tls.add_host(host_module); end
 	sessions.add_host(host_module);
+	sasl.add_host(host_module);
 
 	local function iq(kind, element, handle)
 		host_module:hook(("iq-%s/self/%s:%s"):format(kind, xmlns, element), function (event)
@@ -403,6 +454,7 @@ function module.add_host(host_module)
 			return handle(host, event.origin, event.stanza);
 		end);
 	end
+	adhoc.add_host(host, host_module);
 	iq("get", "items", certificates.list);
 	iq("set", "append", certificates.append);
 	iq("set", "disable", certificates.disable);

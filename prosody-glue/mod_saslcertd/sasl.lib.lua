@@ -106,6 +106,8 @@ local function new(with)
 			session.base_type = session.base_type or "c2s";
 		end
 		handler.saslcert_challenged = nil;
+		-- COMPAT mod_sasl2 of before 2025 goes on with this very handler; mod_saslauth makes a new one.
+		handler.selected = nil;
 		return "failure", condition, text;
 	end
 
@@ -136,6 +138,7 @@ local function new(with)
 			host = host.name;
 			chain = with.array(chain);
 			authzid = message ~= "" and with.encode_base64(message) or with.null;
+			stream_from = session.saslcert_sasl2 and session.saslcert_from or with.null;
 			address = session.ip or with.null;
 			accounts = with.array(facts);
 		}, { timeout = math.max(deadline - with.now(), 0.1), again = true });
@@ -156,6 +159,7 @@ local function new(with)
 			account = username .. "@" .. host.name;
 			fingerprint = result.fingerprint;
 			key_id = result.key_id;
+			incarnation = result.incarnation;
 			name = result.name;
 			resource = result.resource;
 		};
@@ -191,6 +195,26 @@ local function new(with)
 			return "challenge", "";
 		end
 		return login(host, session, handler, message or "");
+	end
+
+	-- SASL2 wants to know what the stream's header said; SASL does not.
+	function sasl.add_host(module)
+		module:hook("stream-features", function (event)
+			local session = event.origin;
+			if session.type ~= "c2s_unauthed" then return; end
+			session.saslcert_from = type(event.stream) == "table" and event.stream.from or nil;
+		end, 10);
+		module:hook_tag("urn:xmpp:sasl:2", "authenticate", function (session)
+			if session.type ~= "c2s_unauthed" then
+				-- COMPAT mod_sasl2 lets a session authenticate again. Its tag must stay that of its login.
+				session:close({ condition = "policy-violation", text = "This stream is authenticated already" });
+				return true;
+			end
+			session.saslcert_sasl2 = true;
+		end, 200);
+		module:hook("stanza/urn:ietf:params:xml:ns:xmpp-sasl:auth", function (event)
+			event.origin.saslcert_sasl2 = nil;
+		end, 200);
 	end
 
 	return sasl;
@@ -256,5 +280,6 @@ return {
 	wrap_provider = wrap_provider;
 	add_external = add_external;
 	chain_of = chain_of;
+	chain_of_peer = chain_of_peer;
 	words = words;
 };

@@ -12,24 +12,8 @@ local function same_key(tag, account, key_id)
 	return tag ~= nil and tag.account == account and tag.key_id == key_id;
 end
 
--- Cuts a list into pieces of at most max_bytes, measured by size_of; each has at least one element.
-local function pieces_of(list, max_bytes, size_of)
-	local pieces, bytes = {}, 0;
-	for _, element in ipairs(list) do
-		local size = size_of(element);
-		local piece = pieces[#pieces];
-		if not piece or bytes + size > max_bytes then
-			piece, bytes = {}, 0;
-			pieces[#pieces + 1] = piece;
-		end
-		piece[#piece + 1] = element;
-		bytes = bytes + size;
-	end
-	return pieces;
-end
-
 -- with: notify(method, params); request(method, params, options, callback); encode; array; null; st; split_jid; join_jid;
---   prosody_hosts; connections (conn → session, of mod_c2s); resumption_tokens (of mod_smacks); update_session (13);
+--   pieces_of (see client); prosody_hosts; connections (conn → session, of mod_c2s); resumption_tokens (of mod_smacks); update_session (13);
 --   after(seconds, f); log(level, format, …)
 local function new(with)
 	local sessions = {};
@@ -41,6 +25,7 @@ local function new(with)
 			account = tag.account;
 			fingerprint = tag.fingerprint;
 			key_id = tag.key_id;
+			incarnation = tag.incarnation or with.null;
 			resource = session.resource or with.null;
 			address = session.ip or with.null;
 		};
@@ -83,6 +68,11 @@ local function new(with)
 		return close_all(doomed, { condition = condition, text = text });
 	end
 
+	-- The same, in the words of a revocation.
+	function sessions.close_revoked(account, key_id)
+		return sessions.close(account, key_id, "not-authorized", "This client certificate has been revoked");
+	end
+
 	local report_number = 0;
 
 	-- Tells the daemon of all live sessions, as questions: the keys in the answers were revoked meanwhile.
@@ -91,7 +81,7 @@ local function new(with)
 		local this_report = report_number;
 		local entries = {};
 		each_tagged(function (session) entries[#entries + 1] = entry_of(session); end);
-		local pieces = pieces_of(entries, max_report_bytes, function (entry) return #with.encode(entry) + 1; end);
+		local pieces = with.pieces_of(entries, max_report_bytes, function (entry) return #with.encode(entry) + 1; end);
 		local function report(i)
 			if not pieces[i] then return; end
 			with.request("session.opened", { sessions = with.array(pieces[i]) }, { timeout = 10 }, function (result, failure)
@@ -105,7 +95,7 @@ local function new(with)
 					return;
 				end
 				for _, revoked in ipairs(type(result.close) == "table" and result.close or {}) do
-					sessions.close(revoked.account, revoked.key_id, "not-authorized", "This client certificate has been revoked");
+					sessions.close_revoked(revoked.account, revoked.key_id);
 				end
 				report(i + 1);
 			end);
@@ -148,7 +138,8 @@ local function new(with)
 	function sessions.add_host(module)
 		-- mod_saslauth fires it when a login fails after all; the tag must not outlive that.
 		module:hook("authentication-failure", function (event)
-			if event.session then event.session.saslcert = nil; end
+			-- Only of streams that are not logged in: a session must not shed its tag by failing once more.
+			if event.session and event.session.type == "c2s_unauthed" then event.session.saslcert = nil; end
 		end, 100);
 
 		module:hook("authentication-success", function (event)
@@ -235,4 +226,4 @@ local function new(with)
 	return sessions;
 end
 
-return { new = new, same_key = same_key, pieces_of = pieces_of };
+return { new = new, same_key = same_key };

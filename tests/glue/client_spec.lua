@@ -1,6 +1,7 @@
 local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
 local json = require "dkjson";
-local new_client = load_library("client").new;
+local library = load_library("client");
+local new_client, pieces_of = library.new, library.pieces_of;
 
 -- A daemon, a clock and an event loop in one table.
 local function new_world()
@@ -72,7 +73,7 @@ local function new_world()
 		end;
 		cancel = function (timer) world.timers[timer] = nil; end;
 		now = function () return world.time; end;
-		hello = function () return { protocol = 1 }; end;
+		hello = function () return world.hello or { { protocol = 1 } }; end;
 		greeted = function () world.reports = world.reports + 1; end;
 		refused = function (failure) world.refused = failure; end;
 		answer = function (method, params)
@@ -106,6 +107,18 @@ describe("the connection", function ()
 		world.ask("external.offer");
 		local asked = world.link().asked();
 		assert.same({ "session.hello", "external.offer" }, { asked[1].method, asked[2].method });
+	end);
+
+	it("says a long hello in pieces, and is back when all are answered", function ()
+		local world = new_world();
+		world.hello = { { hosts = { 1 } }, { hosts = { 2 }, continued = true } };
+		world.ask("external.offer");
+		local asked = world.link().asked();
+		assert.same({ "session.hello", "session.hello", "external.offer" }, { asked[1].method, asked[2].method, asked[3].method });
+		world.link().answer(asked[1].id, { hosts = { 1 } });
+		assert.equal(0, world.reports);
+		world.link().answer(asked[2].id, { hosts = { 2 } });
+		assert.equal(1, world.reports);
 	end);
 
 	it("gives each answer to its own question, whatever the order", function ()
@@ -380,5 +393,12 @@ describe("the connection", function ()
 		world.pass(60);
 		assert.equal(1, #world.links);
 		assert.is_nil(next(world.timers));
+	end);
+end);
+
+describe("pieces", function ()
+	it("are never empty, and hold what is too large alone", function ()
+		assert.same({}, pieces_of({}, 10, tonumber));
+		assert.same({ { 4, 5 }, { 20 }, { 3, 7 }, { 1 } }, pieces_of({ 4, 5, 20, 3, 7, 1 }, 10, tonumber));
 	end);
 end);

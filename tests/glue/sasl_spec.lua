@@ -69,7 +69,9 @@ local function new_world()
 		hosts = world.hosts;
 	});
 	world.replies["external.offer"] = { offer = true, candidates = { { username = "hamlet", incarnation = "a" } } };
-	world.replies["external.login"] = { username = "hamlet", name = "phone", fingerprint = "f", key_id = "k", resource = "orchard" };
+	world.replies["external.login"] = {
+		username = "hamlet", name = "phone", fingerprint = "f", key_id = "k", incarnation = "one", resource = "orchard",
+	};
 	world.provider = new_provider();
 	world.unwrap = sasl_library.wrap_provider(world.provider, "shakespeare.lit", world.api, function () return world.withdrawn or false; end);
 	function world.handler(session) return world.provider.get_sasl_handler(session); end
@@ -185,7 +187,9 @@ describe("a login", function ()
 		assert.equal("success", (handler:process("")));
 		assert.equal("hamlet", handler.username);
 		assert.equal("orchard", handler.resource);
-		assert.same({ account = "hamlet@shakespeare.lit", fingerprint = "f", key_id = "k", name = "phone", resource = "orchard" }, session.saslcert);
+		assert.same({
+			account = "hamlet@shakespeare.lit", fingerprint = "f", key_id = "k", incarnation = "one", name = "phone", resource = "orchard",
+		}, session.saslcert);
 		local params = world.asked[2].params;
 		assert.equal(world.null, params.authzid);
 		assert.same({ { username = "hamlet", exists = true, enabled = true, incarnation = world.null } }, params.accounts);
@@ -214,6 +218,36 @@ describe("a login", function ()
 		world.replies["external.login"] = function () return nil, { code = -32000, sasl = "credentials-expired", message = "Expired" }; end;
 		assert.same({ "failure", "credentials-expired", "Expired" }, { begin(world, session):process("") });
 		assert.is_nil(session.saslcert);
+	end);
+
+	it("that fails leaves the handler to another mechanism", function ()
+		local world = new_world();
+		world.replies["external.login"] = nil;
+		local handler = begin(world);
+		assert.equal("failure", (handler:process("")));
+		assert.is_true(handler:select("PLAIN"));
+	end);
+
+	it("in SASL2, and only there, tells the daemon whom the stream comes from", function ()
+		local world = new_world();
+		local features, sasl2, sasl1;
+		world.api.add_host({
+			hook = function (_, name, handler) if name == "stream-features" then features = handler; else sasl1 = handler; end end;
+			hook_tag = function (_, _, _, handler) sasl2 = handler; end;
+		});
+		local session = new_session({ pem_of("AAAA") });
+		session.type = "c2s_unauthed";
+		features({ origin = session, stream = { from = "hamlet@shakespeare.lit" } });
+		for _, expected in ipairs({ "hamlet@shakespeare.lit", world.null }) do
+			if expected ~= world.null then assert.is_nil(sasl2(session)); else sasl1({ origin = session }); end
+			begin(world, session):process("");
+			assert.equal(expected, world.asked[#world.asked].params.stream_from);
+		end
+		-- Nor may a session that is logged in begin once more.
+		session.type = "c2s";
+		session.close = function (_, reason) session.closed = reason.condition; end;
+		assert.is_true(sasl2(session));
+		assert.equal("policy-violation", session.closed);
 	end);
 
 	it("while the daemon is away is a temporary failure, though EXTERNAL wasn't listed", function ()

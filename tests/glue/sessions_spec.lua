@@ -1,5 +1,6 @@
 local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
 local library = load_library("sessions");
+local pieces_of = load_library("client").pieces_of;
 
 local function new_world()
 	local world = { notified = {}, requested = {}, timers = {}, closed = {} };
@@ -16,6 +17,7 @@ local function new_world()
 		encode = function (entry) return ("x"):rep(entry.size or 100); end;
 		array = function (list) return list; end;
 		null = "null";
+		pieces_of = pieces_of;
 		prosody_hosts = world.hosts;
 		connections = world.connections;
 		resumption_tokens = {};
@@ -26,7 +28,9 @@ local function new_world()
 	-- kind: bound, hibernating, unbound
 	function world.add(user, resource, key_id, kind)
 		local session = { log = function () end };
-		if key_id then session.saslcert = { account = user .. "@shakespeare.lit", key_id = key_id, fingerprint = "f" .. key_id }; end
+		if key_id then
+			session.saslcert = { account = user .. "@shakespeare.lit", key_id = key_id, fingerprint = "f" .. key_id, incarnation = "one" };
+		end
 		function session.close(self, reason)
 			world.closed[#world.closed + 1] = self;
 			session.reason = reason;
@@ -81,8 +85,8 @@ describe("the report of all live sessions", function ()
 		local reported = world.requested[1].params.sessions;
 		table.sort(reported, function (a, b) return a.account < b.account; end);
 		assert.same({
-			{ account = "hamlet@shakespeare.lit", fingerprint = "fk", key_id = "k", resource = "a", address = "null" },
-			{ account = "ophelia@shakespeare.lit", fingerprint = "fm", key_id = "m", resource = "null", address = "null" },
+			{ account = "hamlet@shakespeare.lit", fingerprint = "fk", key_id = "k", incarnation = "one", resource = "a", address = "null" },
+			{ account = "ophelia@shakespeare.lit", fingerprint = "fm", key_id = "m", incarnation = "one", resource = "null", address = "null" },
 		}, reported);
 		world.requested[1].callback({ close = { { account = "ophelia@shakespeare.lit", key_id = "m" } } });
 		assert.same({ unbound }, world.closed);
@@ -119,12 +123,5 @@ describe("the report of all live sessions", function ()
 		assert.equal(2, #world.requested);
 		world.requested[2].callback(nil, { reason = "lost" });
 		assert.equal(1, #world.timers);
-	end);
-end);
-
-describe("pieces", function ()
-	it("are never empty, and hold what is too large alone", function ()
-		assert.same({}, library.pieces_of({}, 10, tonumber));
-		assert.same({ { 4, 5 }, { 20 }, { 3, 7 }, { 1 } }, library.pieces_of({ 4, 5, 20, 3, 7, 1 }, 10, tonumber));
 	end);
 end);
