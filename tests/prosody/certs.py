@@ -10,7 +10,7 @@ import base64
 import datetime
 import hashlib
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,11 @@ class ClientCertificate:
         return hashlib.sha256(self.der).hexdigest()
 
     @property
+    def not_after(self) -> float:
+        """Its last second, in seconds since the epoch."""
+        return x509.load_der_x509_certificate(self.der).not_valid_after_utc.timestamp()
+
+    @property
     def key_id(self) -> str:
         public = x509.load_der_x509_certificate(self.der).public_key()
         spki = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -57,13 +62,17 @@ def new_key(kind: str) -> PrivateKey:
     return ec.generate_private_key({"p256": ec.SECP256R1(), "p384": ec.SECP384R1()}[kind])
 
 
+def der(tag: int, value: bytes) -> bytes:
+    """One value in DER, below a tag of one byte."""
+    if len(value) < 0x80:
+        return bytes([tag, len(value)]) + value
+    length = len(value).to_bytes((len(value).bit_length() + 7) // 8, "big")
+    return bytes([tag, 0x80 | len(length)]) + length + value
+
+
 def utf8_string(text: str) -> bytes:
     """The DER of a UTF8String."""
-    value = text.encode()
-    if len(value) < 0x80:
-        return bytes([0x0C, len(value)]) + value
-    length = len(value).to_bytes((len(value).bit_length() + 7) // 8, "big")
-    return bytes([0x0C, 0x80 | len(length)]) + length + value
+    return der(0x0C, text.encode())
 
 
 def make(
@@ -75,33 +84,72 @@ def make(
     not_before: datetime.timedelta = datetime.timedelta(hours=-1),
     not_after: datetime.timedelta = datetime.timedelta(days=365),
     padding: int = 0,
+    emails: Sequence[str] = (),
+    issuer: ClientCertificate | None = None,
+    is_ca: bool = False,
+    encode_address: Callable[[str], bytes] | None = None,
 ) -> ClientCertificate:
-    """A self-signed certificate with an xmppAddr for each of `addresses`, written below `folder`.
+    """A certificate with an xmppAddr for each of `addresses`, written below `folder`; self-signed, or by `issuer`.
 
     `padding`: so many bytes of comment make it as large as one likes. `not_before`, `not_after`: from now.
+    `emails`: each an rfc822Name. `encode_address`: the DER of an address, instead of a UTF8String.
     """
     private = new_key(key) if isinstance(key, str) else key
     now = datetime.datetime.now(datetime.timezone.utc)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64])])
+    signer, signer_name = private, name
+    if issuer:
+        signer_name = x509.load_der_x509_certificate(issuer.der).subject
+        loaded = serialization.load_pem_private_key(issuer.key_file.read_bytes(), None)
+        assert isinstance(loaded, PrivateKey)
+        signer = loaded
     builder = (
         x509.CertificateBuilder()
         .subject_name(name)
-        .issuer_name(name)
+        .issuer_name(signer_name)
         .public_key(private.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now + not_before)
         .not_valid_after(now + not_after)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
     )
-    if addresses:
-        names = [x509.OtherName(XMPP_ADDR, utf8_string(address)) for address in addresses]
+    encode = encode_address or utf8_string
+    names: list[x509.GeneralName] = [x509.OtherName(XMPP_ADDR, encode(address)) for address in addresses]
+    names += [x509.RFC822Name(email) for email in emails]
+    if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     if padding:
-        comment = x509.UnrecognizedExtension(NS_COMMENT, b"\x16\x84" + padding.to_bytes(4, "big") + b"x" * padding)
+        comment = x509.UnrecognizedExtension(NS_COMMENT, der(0x16, b"x" * padding))
         builder = builder.add_extension(comment, critical=False)
-    digest = None if isinstance(private, ed25519.Ed25519PrivateKey) else hashes.SHA256()
-    return write(folder, builder.sign(private, digest), private)
+    digest = None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return write(folder, builder.sign(signer, digest), private)
+
+
+def of_somebody_elses_key(folder: Path, addresses: Sequence[str], theirs: ClientCertificate) -> ClientCertificate:
+    """A certificate for `addresses` with the public key of `theirs`, as anybody can make one who has only seen that;
+    nobody can log in with it. `key_file` is that of the key that signed it."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "not my key")])
+    signer = new_key("p256")
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(x509.load_der_x509_certificate(theirs.der).public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=365))
+        .add_extension(x509.SubjectAlternativeName([x509.OtherName(XMPP_ADDR, utf8_string(one)) for one in addresses]), critical=False)
+    )
+    return write(folder, builder.sign(signer, hashes.SHA256()), signer)
+
+
+def same_key(folder: Path, addresses: Sequence[str], other: ClientCertificate) -> ClientCertificate:
+    """Another certificate for the key of `other`, as its owner can make it."""
+    private = serialization.load_pem_private_key(other.key_file.read_bytes(), None)
+    assert isinstance(private, PrivateKey)
+    return make(folder, addresses, key=private)
 
 
 def write(folder: Path, certificate: x509.Certificate, private: PrivateKey) -> ClientCertificate:

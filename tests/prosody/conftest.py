@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from rig import Config, Host, Identity, Rig
+from rig import USUAL_MODULES, Config, Host, Identity, Rig
 from scene import DOMAIN, Scene
 
 PROSODY_VERSIONS = ["0.12", "13.0"]
@@ -49,7 +49,9 @@ def direct_tls(request: pytest.FixtureRequest) -> bool:
 def shared_rig(version: str) -> Iterator[Rig]:
     """One daemon and one Prosody for all tests that leave no trace but their own accounts."""
     guests = Host("guests.lit", 'authentication = "anonymous"', declared=False)
-    config = Config(hosts=[Host(DOMAIN), Host("denmark.lit"), guests])
+    # Its users may have certificates that name nobody.
+    arden = Host("arden.lit", "saslcertd_require_address = false")
+    config = Config(hosts=[Host(DOMAIN), Host("denmark.lit"), arden, guests])
     with Rig(version, config) as rig:
         rig.start()
         rig.check_logs()
@@ -60,6 +62,42 @@ def shared_rig(version: str) -> Iterator[Rig]:
 def shipped_rig(version: str) -> Iterator[Rig]:
     """A Prosody with the configuration that its package ships; only `plugin_paths` and `modules_enabled` were changed."""
     with Rig(version, Config(as_shipped=True)) as rig:
+        rig.start()
+        rig.check_logs()
+        yield rig
+
+
+#: A host for each setting that changes what its sessions may do.
+SETTINGS = {
+    "random.lit": 'conflict_resolve = "random"',
+    "increment.lit": 'conflict_resolve = "increment"',
+    "kick-new.lit": 'conflict_resolve = "kick_new"',
+    "kick-old.lit": 'conflict_resolve = "kick_old"',
+    "few.lit": "saslcertd_max_certs = 2",
+    "passwords.lit": 'saslcertd_manage_with = "password"',
+    "plain.lit": "c2s_require_encryption = false; allow_unencrypted_plain_auth = true",
+}
+
+
+@pytest.fixture(scope="session")
+def settings_rig(version: str) -> Iterator[Rig]:
+    """One daemon and one Prosody with a host for each of `SETTINGS`."""
+    with Rig(version, Config(hosts=[Host(name, config) for name, config in SETTINGS.items()])) as rig:
+        rig.start()
+        rig.check_logs()
+        yield rig
+
+
+#: mod_sasl2 of the community does not work over TLS on 0.12.
+SASL2_VERSION = "13.0"
+SASL2_MODULES = ["sasl2", "sasl2_bind2", "sasl2_sm", "sasl2_fast"]
+
+
+@pytest.fixture(scope="session")
+def sasl2_rig() -> Iterator[Rig]:
+    """One daemon and one Prosody with SASL2 and what belongs to it."""
+    config = Config(hosts=[Host(DOMAIN), Host("denmark.lit")], modules=[*USUAL_MODULES, *SASL2_MODULES])
+    with Rig(SASL2_VERSION, config) as rig:
         rig.start()
         rig.check_logs()
         yield rig
@@ -77,6 +115,18 @@ def observed(rig: Rig, folder: Path, request: pytest.FixtureRequest, since: tupl
 @pytest.fixture
 def scene(shared_rig: Rig, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
     with observed(shared_rig, tmp_path, request, shared_rig.log_positions()) as scene:
+        yield scene
+
+
+@pytest.fixture
+def settings(settings_rig: Rig, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
+    with observed(settings_rig, tmp_path, request, settings_rig.log_positions()) as scene:
+        yield scene
+
+
+@pytest.fixture
+def with_sasl2(sasl2_rig: Rig, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
+    with observed(sasl2_rig, tmp_path, request, sasl2_rig.log_positions()) as scene:
         yield scene
 
 

@@ -158,9 +158,9 @@ unpack_prosody() {
 	say "Prosody $found is in target/prosody/$series"
 }
 
-# The community modules that the tests load beside ours: SASL2 and what belongs to it. Only the folders of
-# those, so that nothing else in the package shadows a module of Prosody's own.
-community_modules="mod_sasl2 mod_sasl2_bind2 mod_sasl2_fast mod_sasl2_sm"
+# The community modules that the tests load beside ours: SASL2 and what belongs to it, and the older module for
+# certificates, which people may have enabled by mistake. Only the folders of those, so that nothing else in the package shadows a module of Prosody's own.
+community_modules="mod_client_certs mod_sasl2 mod_sasl2_bind2 mod_sasl2_fast mod_sasl2_sm"
 
 unpack_modules() {
 	local release=$1 final=$target/prosody/modules work module
@@ -220,7 +220,7 @@ trap 'rm -rf "${leftovers[@]}"' EXIT
 
 command -v cargo >/dev/null || die "Rust is missing: cargo must be in the PATH"
 tools=(ca-certificates openssl python3)
-[ "$what" = demo ] || tools+=(libstrophe-dev lua-busted lua-check lua5.4 pkg-config python3-venv)
+[ "$what" = demo ] || tools+=(libstrophe-dev lua-busted lua-check lua5.4 python3-venv)
 install_tools "${tools[@]}"
 for prosody in $prosodys; do
 	unpack_prosody "$prosody"

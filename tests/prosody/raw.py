@@ -32,6 +32,9 @@ SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 BIND = "urn:ietf:params:xml:ns:xmpp-bind"
 STANZAS = "urn:ietf:params:xml:ns:xmpp-stanzas"
 STREAMS = "urn:ietf:params:xml:ns:xmpp-streams"
+SASL2 = "urn:xmpp:sasl:2"
+BIND2 = "urn:xmpp:bind:0"
+FAST = "urn:xmpp:fast:0"
 SASLCERT = "urn:xmpp:saslcert:1"
 DISCO_INFO = "http://jabber.org/protocol/disco#info"
 PING = "urn:xmpp:ping"
@@ -92,12 +95,16 @@ class Stream:
     timeout: float = 20.0
     features: ET.Element = field(default_factory=lambda: ET.Element("none"))
     jid: str | None = None
+    #: What the stream's headers say it comes from.
+    claims: str | None = None
     _parser: ET.XMLPullParser = field(default_factory=lambda: ET.XMLPullParser(("start", "end")))
     _depth: int = 0
     _root: ET.Element | None = None
     _events: list[ET.Element | StreamEnded] = field(default_factory=list)
     _unclaimed: list[ET.Element] = field(default_factory=list)
-    _id: int = 0
+    _ahead: bytes = b""
+    # A resumed session gets answers to what another stream asked, too.
+    _id: int = field(default_factory=lambda: secrets.randbelow(10**9))
 
     # --- opening
 
@@ -110,17 +117,32 @@ class Stream:
         certificate: ClientCertificate | None = None,
         tls: ssl.TLSVersion | None = None,
         timeout: float = 20.0,
+        claims: str | None = None,
     ) -> Stream:
-        """Connects, encrypts, and returns a stream whose features have been read. `tls`: that version and no other."""
+        """Connects, encrypts, and returns a stream whose features have been read. `tls`: that version and no other;
+        `claims`: the `from` of its headers."""
         port = server.direct_tls_port if direct_tls else server.starttls_port
         context = client_context(server, certificate, tls)
         options: dict[str, Any] = {"ssl": context, "server_hostname": server.domain} if direct_tls else {}
         reader, writer = await asyncio.wait_for(asyncio.open_connection(server.address, port, limit=2**24, **options), timeout)
         stream = cls(server, reader, writer, timeout)
+        stream.claims = claims
         try:
             await stream.restart()
             if not direct_tls:
                 await stream.starttls(context)
+        except BaseException:
+            await stream.close()
+            raise
+        return stream
+
+    @classmethod
+    async def open_unencrypted(cls, server: Server, *, timeout: float = 20.0) -> Stream:
+        """Connects, and returns a stream on which STARTTLS was not asked for."""
+        reader, writer = await asyncio.wait_for(asyncio.open_connection(server.address, server.starttls_port, limit=2**24), timeout)
+        stream = cls(server, reader, writer, timeout)
+        try:
+            await stream.restart()
         except BaseException:
             await stream.close()
             raise
@@ -138,8 +160,9 @@ class Stream:
         """Sends a stream header and reads the features."""
         self._parser = ET.XMLPullParser(("start", "end"))
         self._depth, self._root = 0, None
+        sender = f" from={quoteattr(self.claims)}" if self.claims else ""
         await self.send(
-            f"<?xml version='1.0'?><stream:stream to={quoteattr(self.server.domain)} version='1.0' xml:lang='en' "
+            f"<?xml version='1.0'?><stream:stream to={quoteattr(self.server.domain)}{sender} version='1.0' xml:lang='en' "
             f"xmlns='{CLIENT}' xmlns:stream='{STREAM}'>"
         )
         self.features = await self.read()
@@ -163,13 +186,22 @@ class Stream:
 
     async def _feed(self) -> None:
         try:
-            data = await self.reader.read(65536)
+            if self._ahead and self._depth == 0:
+                data, self._ahead = self._ahead, b""
+            else:
+                data = await self.reader.read(65536)
         except (ConnectionError, ssl.SSLError) as error:
             self._events.append(StreamEnded(None, str(error)))
             return
         if not data:
             self._events.append(StreamEnded(None))
             return
+        data, declaration, rest = data.partition(b"<?xml")
+        if declaration and not data and self._depth == 0:
+            data = declaration + rest
+        elif declaration:
+            # The server began the next stream, to close it with an error, before we did.
+            self._ahead = declaration + rest
         self._parser.feed(data)
         for event, element in self._parser.read_events():
             if event == "start":
@@ -223,6 +255,17 @@ class Stream:
         return [one.text or "" for one in self.features.iterfind(f"{{{SASL}}}mechanisms/{{{SASL}}}mechanism")]
 
     @property
+    def channel_bindings(self) -> set[str]:
+        """The types that the server advertises (XEP-0440)."""
+        namespace = "{urn:xmpp:sasl-cb:0}"
+        return {one.get("type", "") for one in self.features.iterfind(f"{namespace}sasl-channel-binding/{namespace}channel-binding")}
+
+    @property
+    def tls_unique(self) -> tuple[str, bytes]:
+        """The channel binding of TLS 1.2, for `scram`."""
+        return "tls-unique", self.writer.get_extra_info("ssl_object").get_channel_binding("tls-unique")
+
+    @property
     def tls_version(self) -> str | None:
         tls = self.writer.get_extra_info("ssl_object")
         return tls.version() if tls else None
@@ -260,11 +303,17 @@ class Stream:
     async def plain(self, username: str, password: str) -> None:
         await self.authenticate("PLAIN", f"\0{username}\0{password}".encode())
 
-    async def scram(self, username: str, password: str, digest: str = "sha1") -> None:
-        """Logs in with SCRAM, and checks that the server knows the password, too."""
+    async def scram(self, username: str, password: str, digest: str = "sha1", binding: tuple[str, bytes] | None = None) -> None:
+        """Logs in with SCRAM, and checks that the server knows the password, too.
+
+        `binding`: type and data of a channel binding, for the -PLUS mechanism.
+        """
+        header = f"p={binding[0]},," if binding else "n,,"
+        channel = base64.b64encode(header.encode() + (binding[1] if binding else b"")).decode()
+        mechanism = {"sha1": "SCRAM-SHA-1", "sha256": "SCRAM-SHA-256"}[digest] + ("-PLUS" if binding else "")
         nonce = secrets.token_hex(12)
         first = f"n={username.replace('=', '=3D').replace(',', '=2C')},r={nonce}"
-        challenge = await self.start_authentication({"sha1": "SCRAM-SHA-1", "sha256": "SCRAM-SHA-256"}[digest], f"n,,{first}".encode())
+        challenge = await self.start_authentication(mechanism, f"{header}{first}".encode())
         if challenge.tag != f"{{{SASL}}}challenge":
             raise Refused(condition_of(challenge, SASL), challenge)
         server_first = base64.b64decode(challenge.text or "").decode()
@@ -275,7 +324,7 @@ class Stream:
         def sign(key: bytes, message: bytes) -> bytes:
             return hmac.digest(key, message, digest)
 
-        final = f"c=biws,r={given['r']}"
+        final = f"c={channel},r={given['r']}"
         message = f"{first},{server_first},{final}".encode()
         client_key = sign(salted, b"Client Key")
         signature = sign(hashlib.new(digest, client_key).digest(), message)
@@ -285,6 +334,52 @@ class Stream:
             expected = base64.b64encode(sign(sign(salted, b"Server Key"), message)).decode()
             assert base64.b64decode(answer.text or "").decode() == f"v={expected}", "the server does not know the password"
         await self.finish_authentication(answer)
+
+    # --- SASL2 (XEP-0388)
+
+    @property
+    def sasl2_mechanisms(self) -> list[str]:
+        return [one.text or "" for one in self.features.iterfind(f"{{{SASL2}}}authentication/{{{SASL2}}}mechanism")]
+
+    async def start_authentication2(self, mechanism: str, initial: bytes | str | None, inline: str = "") -> ET.Element:
+        """Sends `<authenticate/>` and returns the answer. `initial` as in `start_authentication`, but that no bytes
+        are an empty element; `inline`: what stands beside it, a `<bind/>` say."""
+        if initial is None:
+            response = ""
+        else:
+            text = base64.b64encode(initial).decode() if isinstance(initial, bytes) else initial
+            response = f"<initial-response>{text}</initial-response>"
+        await self.send(f"<authenticate xmlns='{SASL2}' mechanism='{mechanism}'>{response}{inline}</authenticate>")
+        return await self.read()
+
+    async def respond2(self, response: bytes | str) -> ET.Element:
+        text = base64.b64encode(response).decode() if isinstance(response, bytes) else response
+        await self.send(f"<response xmlns='{SASL2}'>{text}</response>")
+        return await self.read()
+
+    async def finish_authentication2(self, answer: ET.Element) -> ET.Element:
+        """Reads the features that follow success, and returns the success; Refused with the SASL condition otherwise.
+        What the server says of a resumed session may come before them and is left in `unclaimed`."""
+        if answer.tag != f"{{{SASL2}}}success":
+            raise Refused(condition_of(answer, SASL), answer)
+        identity = answer.findtext(f"{{{SASL2}}}authorization-identifier", "")
+        self.jid = identity if "/" in identity else None
+        while True:
+            element = await self.read()
+            if element.tag == f"{{{STREAM}}}features":
+                self.features = element
+                return answer
+            self._unclaimed.append(element)
+
+    async def authenticate2(self, mechanism: str, initial: bytes | str | None = b"", inline: str = "") -> ET.Element:
+        return await self.finish_authentication2(await self.start_authentication2(mechanism, initial, inline))
+
+    async def external2(self, authzid: str | None = None, inline: str = "") -> ET.Element:
+        """Logs in with the certificate that was presented; the `<success/>`."""
+        return await self.authenticate2("EXTERNAL", (authzid or "").encode(), inline)
+
+    async def plain2(self, username: str, password: str, inline: str = "") -> ET.Element:
+        return await self.authenticate2("PLAIN", f"\0{username}\0{password}".encode(), inline)
 
     # --- stanzas
 
@@ -339,6 +434,23 @@ class Stream:
         """The features that service discovery lists for `jid`."""
         result = await self.iq("get", f"<query xmlns='{DISCO_INFO}'/>", to=jid)
         return {one.get("var", "") for one in result.iterfind(f".//{{{DISCO_INFO}}}feature")}
+
+    # --- stream management (XEP-0198)
+
+    async def enable_resumption(self) -> str:
+        """Turns it on for a bound session, and returns what `resume` needs."""
+        await self.send(f"<enable xmlns='{SMACKS}' resume='true'/>")
+        enabled = await self.read()
+        token = enabled.get("id")
+        assert enabled.tag == f"{{{SMACKS}}}enabled" and token, ET.tostring(enabled)
+        return token
+
+    async def resume(self, token: str, handled: int = 0, namespace: str = SMACKS) -> None:
+        """Takes over the session that `token` is for; Refused with the condition otherwise."""
+        await self.send(f"<resume xmlns='{namespace}' h='{handled}' previd={quoteattr(token)}/>")
+        answer = await self.read()
+        if answer.tag != f"{{{namespace}}}resumed":
+            raise Refused(condition_of(answer, STANZAS), answer)
 
     # --- XEP-0257
 

@@ -35,6 +35,8 @@ from typing import Any, TypeVar
 REPOSITORY = Path(__file__).resolve().parents[2]
 TARGET = REPOSITORY / "target"
 GLUE = REPOSITORY / "prosody-glue"
+#: Modules of the Prosody community that fetch.sh unpacks; in no `plugin_paths` but of a Config that enables one.
+COMMUNITY_MODULES = TARGET / "prosody" / "modules"
 
 #: Slow machines are not broken ones: how long anything that should happen may take, in seconds.
 PATIENCE = 20.0
@@ -187,6 +189,12 @@ class Service:
         self.process = None
         return status
 
+    def freeze(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
     def kill(self) -> None:
         if self.process is not None:
             self.process.kill()
@@ -238,12 +246,6 @@ class Daemon(Service):
         except OSError:
             return False
         return True
-
-    def freeze(self) -> None:
-        os.kill(self.pid, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        os.kill(self.pid, signal.SIGCONT)
 
     def connect(self, timeout: float = PATIENCE) -> socket.socket:
         """A connection of our own, before any hello."""
@@ -365,7 +367,9 @@ class Prosody(Service):
         if config.as_shipped:
             text = self._shipped_config()
         else:
-            text = f"plugin_paths = {lua_list([self.glue])}\nmodules_enabled = {lua_list(modules)}\n"
+            wants_community = any((COMMUNITY_MODULES / f"mod_{module}").is_dir() for module in modules)
+            paths = [self.glue, COMMUNITY_MODULES] if wants_community else [self.glue]
+            text = f"plugin_paths = {lua_list(paths)}\nmodules_enabled = {lua_list(modules)}\n"
         text += self._rig_config() + config.extra + "\n"
         for host in config.hosts:
             text += f"\nVirtualHost {lua_string(host.name)}\n{host.config}\n"

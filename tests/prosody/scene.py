@@ -181,6 +181,13 @@ class Bystander:
         self.slowest[what] = max(self.slowest.get(what, 0.0), time.monotonic() - start)
 
 
+async def expiry_of(certificate: ClientCertificate) -> None:
+    """Returns when the clock says that `certificate` has expired."""
+    # Its last second counts.
+    while time.time() < certificate.not_after + 1:
+        await asyncio.sleep(0.02)
+
+
 async def eventually(what: str, probe: Callable[[], Awaitable[T]], timeout: float = 20.0) -> T:
     """The first true result of the coroutine function `probe`."""
     deadline = time.monotonic() + timeout

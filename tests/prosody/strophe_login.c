@@ -1,0 +1,49 @@
+/* Logs in with a client certificate through libstrophe, the way its users do, and says who it is.
+ *
+ *   strophe_login ADDRESS PORT CA CERT KEY [JID]
+ *
+ * Prints the JID that was bound; what goes over the wire is on stderr. Without JID libstrophe takes it from the
+ * certificate. Exit status 0 after a login, 1 otherwise.
+ */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <strophe.h>
+
+static int logged_in = 0;
+
+static void on_change(xmpp_conn_t *conn, xmpp_conn_event_t event, int error, xmpp_stream_error_t *stream_error, void *ctx)
+{
+    (void)error;
+    (void)stream_error;
+    if (event == XMPP_CONN_CONNECT) {
+        const char *jid = xmpp_conn_get_bound_jid(conn);
+        printf("%s\n", jid ? jid : "nobody");
+        logged_in = 1;
+        xmpp_disconnect(conn);
+    } else {
+        xmpp_stop(ctx);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 6) {
+        fprintf(stderr, "usage: strophe_login ADDRESS PORT CA CERT KEY [JID]\n");
+        return 2;
+    }
+    xmpp_initialize();
+    xmpp_ctx_t *ctx = xmpp_ctx_new(NULL, xmpp_get_default_logger(XMPP_LEVEL_DEBUG));
+    xmpp_conn_t *conn = xmpp_conn_new(ctx);
+    xmpp_conn_set_flags(conn, XMPP_CONN_FLAG_MANDATORY_TLS);
+    xmpp_conn_set_cafile(conn, argv[3]);
+    if (argc > 6)
+        xmpp_conn_set_jid(conn, argv[6]);
+    xmpp_conn_set_client_cert(conn, argv[4], argv[5]);
+    if (xmpp_connect_client(conn, argv[1], (unsigned short)atoi(argv[2]), on_change, ctx) == XMPP_EOK)
+        xmpp_run(ctx);
+    xmpp_conn_release(conn);
+    xmpp_ctx_free(ctx);
+    xmpp_shutdown();
+    return logged_in ? 0 : 1;
+}

@@ -1,0 +1,317 @@
+"""SASL2 (XEP-0388) with the community's mod_sasl2, bind2, stream management and FAST; on Prosody 13 only, since
+mod_sasl2 does not work over TLS on 0.12."""
+
+import base64
+import hmac
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from raw import BIND2, FAST, SASL2, SMACKS, TLS_1_2, TLS_1_3, Refused, Stream, StreamEnded, local_name
+from scene import DOMAIN, Account, Scene, expiry_of
+from test_conformance_login import SHORT_LIFE, condition_of
+
+USER_AGENT = "<user-agent id='d4565fa7-4d72-4749-b3d3-740edbf87770'><software>a test</software><device>a phone</device></user-agent>"
+
+
+@pytest.fixture
+def scene(with_sasl2: Scene) -> Scene:
+    return with_sasl2
+
+
+def bind(tag: str = "a client", inline: str = "") -> str:
+    return f"<bind xmlns='{BIND2}'><tag>{tag}</tag>{inline}</bind>"
+
+
+def identity(success: ET.Element) -> str | None:
+    return success.findtext(f"{{{SASL2}}}authorization-identifier")
+
+
+# --- offering ------------------------------------------------------------------------------------
+
+
+async def test_388_01_nothing_before_tls(scene: Scene):
+    account = scene.account()
+    async with await Stream.open_unencrypted(scene.server()) as stream:
+        assert stream.sasl2_mechanisms == []
+        with pytest.raises(Refused, match="^encryption-required"):
+            await stream.external2(account.jid)
+
+
+async def test_388_02_external_is_listed_for_a_certificate_that_can_log_in_as_in_sasl(scene: Scene, direct_tls: bool):
+    account = scene.account()
+    phone, stranger, disabled = await scene.enrol(account, "phone"), scene.certificate(account), await scene.enrol(account, "disabled")
+    async with await scene.password_session(account) as desk:
+        await desk.disable("disabled")
+    for tls in (TLS_1_2, TLS_1_3):
+        for certificate, offered in ((phone, 1), (stranger, 0), (disabled, 0), (None, 0)):
+            async with await scene.open(certificate=certificate, direct_tls=direct_tls, tls=tls) as stream:
+                assert stream.sasl2_mechanisms.count("EXTERNAL") == stream.mechanisms.count("EXTERNAL") == offered
+                assert sorted(stream.sasl2_mechanisms) == sorted(stream.mechanisms)
+                assert "SCRAM-SHA-1-PLUS" in stream.sasl2_mechanisms
+
+
+async def test_388_02_the_daemon_is_asked_once_for_both_lists(scene: Scene):
+    account = scene.account()
+    phone, stranger = await scene.enrol(account), scene.certificate(account)
+    for certificate in (phone, stranger):
+        async with await scene.open(certificate=certificate) as stream:
+            await condition_of(stream.external("somebody@else.lit"))
+            await condition_of(stream.external2("somebody@else.lit"))
+            await stream.plain2(account.username, account.password)
+        asked = [line for line in scene.daemon.output.read_text().splitlines() if "external.offer" in line and certificate.fingerprint in line]
+        assert len(asked) == 1, asked
+
+
+async def test_388_03_the_list_does_not_tell_who_exists(scene: Scene):
+    account, other = scene.account(), scene.account()
+    phone, stranger = await scene.enrol(account), scene.certificate(account)
+    for certificate in (phone, stranger, None):
+        lists = set()
+        for claims in (None, account.jid, other.jid, f"nobody-of-this-name@{DOMAIN}", "somebody@else.lit"):
+            async with await scene.open(certificate=certificate, claims=claims) as stream:
+                lists.add(tuple(sorted(stream.sasl2_mechanisms)))
+        assert len(lists) == 1, lists
+
+
+async def test_388_04_external_that_was_not_announced_fails(scene: Scene):
+    account = scene.account()
+    for certificate in (None, scene.certificate(account)):
+        async with await scene.open(certificate=certificate) as stream:
+            assert "EXTERNAL" not in stream.sasl2_mechanisms
+            assert await condition_of(stream.external2()) == "invalid-mechanism"
+            await stream.plain2(account.username, account.password)
+
+
+# --- login ---------------------------------------------------------------------------------------
+
+
+async def test_388_05_an_authzid_must_be_whom_the_stream_comes_from(scene: Scene, direct_tls: bool):
+    account, other = scene.account(), scene.account()
+    both = scene.certificate(account, other)
+    for owner in (account, other):
+        await scene.enrol(owner, "ours", both)
+    how = {"certificate": both, "direct_tls": direct_tls}
+    for claims in (account.jid, f"{account.jid}/orchard", account.jid.upper(), None):
+        async with await scene.open(claims=claims, **how) as stream:
+            assert identity(await stream.external2(account.jid)) == account.jid, claims
+    for claims in (other.jid, f"{account.username}@denmark.lit", DOMAIN, "no jid@@"):
+        async with await scene.open(claims=claims, **how) as stream:
+            assert await condition_of(stream.external2(account.jid)) == "invalid-authzid", claims
+            # After a challenge it is the same.
+            assert local_name(await stream.start_authentication2("EXTERNAL", None)) == "challenge"
+            answer = await stream.respond2(account.jid.encode())
+            assert await condition_of(stream.finish_authentication2(answer)) == "invalid-authzid", claims
+            # In SASL nobody asks.
+            await stream.external(account.jid)
+
+
+async def test_388_05_without_an_authzid_the_certificate_says_who_it_is(scene: Scene):
+    account, other = scene.account(), scene.account()
+    phone = await scene.enrol(account)
+    for claims in (account.jid, other.jid, None):
+        async with await scene.open(claims=claims, certificate=phone) as stream:
+            assert identity(await stream.external2()) == account.jid
+
+
+async def test_388_06_who_says_what_client_it_is_is_not_shown_to_others(scene: Scene):
+    account = scene.account()
+    phone = await scene.enrol(account)
+    async with await scene.open(certificate=phone, claims=account.jid) as stream:
+        success = await stream.external2(account.jid, inline=USER_AGENT + bind())
+        assert b"a phone" not in ET.tostring(success)
+        async with await scene.password_session(account) as desk:
+            assert (await desk.certificates())["phone"].users == (stream.jid.partition("/")[2],)
+    assert "a phone" not in str(scene.records(account))
+
+
+async def test_388_07_success_says_who_is_logged_in(scene: Scene, direct_tls: bool):
+    account = scene.account()
+    phone = await scene.enrol(account)
+    for authzid in (None, account.jid, account.jid.upper(), f"{account.jid}/balcony"):
+        async with await scene.open(certificate=phone, direct_tls=direct_tls) as stream:
+            assert identity(await stream.external2(authzid)) == account.jid
+            await stream.bind("orchard")
+            await stream.ping()
+    async with await scene.open(certificate=phone, direct_tls=direct_tls) as stream:
+        bound = identity(await stream.external2(inline=bind("a client"))) or ""
+        assert bound.startswith(f"{account.jid}/a client~")
+        await stream.ping()
+
+
+async def test_388_07_a_full_address_is_bound_whatever_the_client_asks_for(scene: Scene):
+    account = scene.account()
+    phone = await scene.enrol(account, certificate=scene.certificate(f"{account.jid}/orchard"))
+    async with await scene.open(certificate=phone) as stream:
+        assert identity(await stream.external2(inline=bind("balcony"))) == f"{account.jid}/orchard"
+        await stream.ping()
+    async with await scene.open(certificate=phone) as stream:
+        await stream.external2()
+        assert await stream.bind("balcony") == f"{account.jid}/orchard"
+
+
+async def test_388_08_every_refusal_has_the_condition_of_sasl(scene: Scene):
+    account, other = scene.account(), scene.account()
+    phone, both = await scene.enrol(account), scene.certificate(account, other)
+    await scene.enrol(account, "both", both)
+    async with await scene.open(certificate=phone) as stream:
+        for initial, condition in ((other.jid.encode(), "invalid-authzid"), (b"\0", "malformed-request"), (b"\xff", "malformed-request")):
+            assert await condition_of(stream.authenticate2("EXTERNAL", initial)) == condition, initial
+        assert await condition_of(stream.authenticate2("EXTERNAL", "!!!!")) == "incorrect-encoding"
+    async with await scene.open(certificate=both) as stream:
+        assert await condition_of(stream.external2()) == "invalid-authzid"
+
+
+async def test_388_08_after_a_refusal_nothing_inline_happens(scene: Scene):
+    account, other = scene.account(), scene.account()
+    phone = await scene.enrol(account)
+    async with await scene.open(certificate=phone) as stream:
+        wishes = token_request() + bind("left over", f"<enable xmlns='{SMACKS}' resume='true'/>")
+        assert await condition_of(stream.external2(other.jid, inline=wishes)) == "invalid-authzid"
+        assert identity(await stream.external2()) == account.jid
+        assert (await stream.bind("orchard")) == f"{account.jid}/orchard"
+
+
+async def test_388_08_a_certificate_that_expires_between_offer_and_login_is_credentials_expired(scene: Scene):
+    account = scene.account()
+    phone = await scene.enrol(account, certificate=scene.certificate(account, not_after=SHORT_LIFE))
+    async with await scene.open(certificate=phone) as early:
+        assert "EXTERNAL" in early.sasl2_mechanisms
+        await expiry_of(phone)
+        assert await condition_of(early.external2()) == "credentials-expired"
+        await early.plain2(account.username, account.password)
+        await early.bind()
+
+
+async def test_388_08_a_certificate_that_is_revoked_between_offer_and_login_is_not_authorized(scene: Scene):
+    account = scene.account()
+    phone = await scene.enrol(account)
+    async with await scene.open(certificate=phone) as early, await scene.password_session(account) as desk:
+        assert "EXTERNAL" in early.sasl2_mechanisms
+        await desk.revoke("phone")
+        assert await condition_of(early.external2(account.jid)) == "not-authorized"
+        await early.plain2(account.username, account.password, inline=bind())
+        await early.ping()
+
+
+async def test_388_08_a_disabled_account_is_account_disabled(scene: Scene):
+    account = scene.account()
+    phone = await scene.enrol(account)
+    async with await scene.open(certificate=phone) as early:
+        assert "EXTERNAL" in early.sasl2_mechanisms
+        scene.prosody.shell(f'user:disable("{account.jid}")')
+        assert await condition_of(early.external2()) == "account-disabled"
+        async with await scene.open(certificate=phone) as late:
+            assert "EXTERNAL" not in late.sasl2_mechanisms
+
+
+async def test_388_08_while_the_daemon_is_away_it_is_temporary_auth_failure_and_passwords_work(scene: Scene):
+    account = scene.account()
+    phone = await scene.enrol(account)
+    async with await scene.open(certificate=phone) as early:
+        assert scene.daemon.stop() == 0
+        try:
+            async with await scene.open(certificate=phone) as late:
+                assert "EXTERNAL" in early.sasl2_mechanisms and "EXTERNAL" not in late.sasl2_mechanisms
+                for stream in (early, late):
+                    assert await condition_of(stream.external2()) == "temporary-auth-failure"
+                    await stream.plain2(account.username, account.password, inline=bind())
+        finally:
+            scene.daemon.start()
+            scene.rig.wait_attached()
+    async with await scene.open(certificate=phone) as stream:
+        await stream.external2()
+
+
+@pytest.mark.parametrize("first", ["certificate", "password"])
+@pytest.mark.parametrize("second", ["certificate", "password"])
+async def test_388_09_who_is_logged_in_may_not_authenticate_again(scene: Scene, first: str, second: str):
+    """Else a session could leave the certificate behind that it came with, and outlive its revocation."""
+    account = scene.account()
+    phone = await scene.enrol(account)
+
+    async def log_in(stream: Stream, how: str, inline: str) -> None:
+        if how == "certificate":
+            await stream.external2(inline=inline)
+        else:
+            await stream.plain2(account.username, account.password, inline=inline)
+
+    for inline in ("", bind()):
+        async with await scene.open(certificate=phone) as stream:
+            await log_in(stream, first, inline)
+            with pytest.raises(StreamEnded) as ended:
+                await log_in(stream, second, "")
+            assert ended.value.condition == "policy-violation"
+
+
+async def test_388_10_an_empty_response_is_an_empty_string_and_an_absent_one_is_none(scene: Scene):
+    account = scene.account()
+    phone = await scene.enrol(account)
+    for initial in (b"", "="):
+        async with await scene.open(certificate=phone) as stream:
+            assert identity(await stream.authenticate2("EXTERNAL", initial)) == account.jid
+    for response in (b"", account.jid.encode()):
+        async with await scene.open(certificate=phone) as stream:
+            challenge = await stream.start_authentication2("EXTERNAL", None)
+            assert challenge.tag == f"{{{SASL2}}}challenge" and not challenge.text
+            assert identity(await stream.finish_authentication2(await stream.respond2(response))) == account.jid
+
+
+# --- FAST (XEP-0484) and passwords beside it ------------------------------------------------------
+
+
+def token_request(mechanism: str = "HT-SHA-256-NONE") -> str:
+    return f"{USER_AGENT}<request-token xmlns='{FAST}' mechanism='{mechanism}'/>"
+
+
+def token_of(success: ET.Element) -> str | None:
+    token = success.find(f"{{{FAST}}}token")
+    return None if token is None else token.get("token")
+
+
+async def with_token(stream: Stream, account: Account, token: str) -> ET.Element:
+    proof = hmac.digest(token.encode(), b"Initiator", "sha256")
+    initial = account.username.encode() + b"\0" + proof
+    return await stream.authenticate2("HT-SHA-256-NONE", initial, f"{USER_AGENT}<fast xmlns='{FAST}'/>")
+
+
+async def test_484_02_a_certificate_session_gets_no_token_that_would_outlive_it(scene: Scene):
+    account = scene.account()
+    phone = await scene.enrol(account)
+    for inline in (token_request(), token_request() + bind()):
+        async with await scene.open(certificate=phone, claims=account.jid) as stream:
+            success = await stream.external2(account.jid, inline=inline)
+            assert token_of(success) is None, ET.tostring(success)
+            await (stream.ping() if stream.jid else stream.bind())
+
+
+async def test_484_02_nor_when_it_takes_over_a_password_session(scene: Scene):
+    account = scene.account()
+    phone = await scene.enrol(account)
+    enable = f"<enable xmlns='{SMACKS}' resume='true'/>"
+    async with await scene.open(claims=account.jid) as desk:
+        success = await desk.plain2(account.username, account.password, inline=token_request() + bind("desk", enable))
+        assert token_of(success)
+        enabled = success.find(f"{{{BIND2}}}bound/{{{SMACKS}}}enabled")
+        assert enabled is not None, ET.tostring(success)
+        desk.drop()
+    resume = f"<resume xmlns='{SMACKS}' h='0' previd='{enabled.get('id')}'/>"
+    async with await scene.open(certificate=phone, claims=account.jid) as stream:
+        success = await stream.external2(account.jid, inline=token_request() + resume)
+        assert success.find(f"{{{SMACKS}}}resumed") is not None, ET.tostring(success)
+        assert token_of(success) is None
+
+
+async def test_484_02_tokens_of_password_sessions_are_undisturbed(scene: Scene):
+    account = scene.account()
+    phone = await scene.enrol(account)
+    for certificate in (None, phone):
+        async with await scene.open(certificate=certificate, claims=account.jid) as stream:
+            token = token_of(await stream.plain2(account.username, account.password, inline=token_request()))
+            assert token
+        async with await scene.open(certificate=certificate, claims=account.jid) as stream:
+            success = await with_token(stream, account, token)
+            assert identity(success) == account.jid
+            proof = hmac.digest(token.encode(), b"Responder", "sha256")
+            assert base64.b64decode(success.findtext(f"{{{SASL2}}}additional-data", "")) == proof
+            await stream.bind()
