@@ -72,15 +72,19 @@ local function quoted(names)
 end
 
 -- One name for each key in the list but this one: a revocation takes every record of its key.
-local function others(records, own_key_id)
-	local names, seen = {}, { [own_key_id] = true };
-	for _, record in ipairs(records) do
-		if not seen[record.key_id] then
-			seen[record.key_id] = true;
-			names[#names + 1] = record.name;
+-- Disabled ones too: their sessions may live on.
+local function others(records, disabled, own_key_id)
+	local names, keys, seen = {}, {}, { [own_key_id] = true };
+	for _, list in ipairs({ records, disabled }) do
+		for _, record in ipairs(list) do
+			if not seen[record.key_id] then
+				seen[record.key_id] = true;
+				names[#names + 1] = record.name;
+				keys[#keys + 1] = record.key_id;
+			end
 		end
 	end
-	return names;
+	return names, keys;
 end
 
 -- with: certificates (see certificates.lib.lua); words, printable, max_certificate_base64 (of that library);
@@ -229,21 +233,29 @@ local function new(with)
 		end;
 	};
 
-	local function choose_and(method, subcommand, label, title, instructions, past)
+	local function choose_and(method, subcommand, label, title, instructions, past, with_disabled)
 		local choice = with.new_form({ { name = "cert", type = "list-single", label = "Certificate", required = true } });
 		return {
 			label = label;
 			begin = function (host, session)
 				local fingerprint = session.saslcert and session.saslcert.fingerprint;
-				local records, failure = fetch(host, session);
-				if not records then return failed(text_of(failure)); end
-				if not records[1] then return done("There are no certificates in your list"); end
-				local options = {};
+				local records, disabled = fetch(host, session);
+				if not records then return failed(text_of(disabled)); end
+				local options, names = {}, {};
 				for i, record in ipairs(records) do
 					local name = printable(record.name);
 					local is_own = record.fingerprint == fingerprint;
 					options[i] = { label = is_own and name .. " (the one that you are using now)" or name, value = name };
+					names[name] = true;
 				end
+				for _, record in ipairs(with_disabled and disabled or {}) do
+					local name = printable(record.name);
+					if not names[name] then
+						names[name] = true;
+						options[#options + 1] = { label = name .. " (disabled; sessions may be online)", value = name };
+					end
+				end
+				if not options[1] then return done("There are no certificates in your list"); end
 				return ask_for(with.new_form({
 					title = title;
 					instructions = instructions;
@@ -259,7 +271,7 @@ local function new(with)
 				question, failure = certificates.question(host, session);
 				if question then result, failure = change(question, own_key_id, method, { name = fields.cert }); end
 				if not result then return failed(text_of(failure)); end
-				local removed = type(result.removed) == "table" and result.removed or { result.name or fields.cert };
+				local removed = type(result.removed) == "table" and result.removed[1] and result.removed or { result.name or fields.cert };
 				return done(("%s: %s"):format(past, quoted(removed)));
 			end;
 		};
@@ -269,7 +281,7 @@ local function new(with)
 		"Disabling a certificate", "Nobody can log in with it any more, until it is added again. Sessions stay", "Disabled");
 
 	subcommands["revoke"] = choose_and("certificate.revoke", "revoke", "Revoke certificate",
-		"Revoking a certificate", "For a device that is lost: its sessions are closed, and its key can never be used again", "Revoked");
+		"Revoking a certificate", "For a device that is lost: its sessions are closed, and its key can never be used again", "Revoked", true);
 
 	local function needs_certificate()
 		return failed("You did not log in with a certificate, so there is none to keep. Revoke certificates one by one");
@@ -281,9 +293,9 @@ local function new(with)
 		begin = function (host, session)
 			local tag = session.saslcert;
 			if not tag then return needs_certificate(); end
-			local records, failure = fetch(host, session);
-			if not records then return failed(text_of(failure)); end
-			local names = others(records, tag.key_id);
+			local records, disabled = fetch(host, session);
+			if not records then return failed(text_of(disabled)); end
+			local names = others(records, disabled, tag.key_id);
 			if not names[1] then return done("There are no other certificates in your list"); end
 			return ask_for(with.new_form({
 				title = "Revoking all other certificates";
@@ -295,21 +307,27 @@ local function new(with)
 			local tag = session.saslcert;
 			if not tag then return needs_certificate(); end
 			-- One question for all: once begun it goes on, even if this session ends.
-			local question, records, failure;
+			local question, records, disabled, failure;
 			question, failure = certificates.question(host, session);
-			if question then records, failure = certificates.fetch(question); end
+			if question then
+				records, disabled = certificates.fetch(question);
+				failure = disabled;
+			end
 			if not records then return failed(text_of(failure)); end
 			local revoked = {};
-			for _, name in ipairs(others(records, tag.key_id)) do
+			local names, keys = others(records, disabled, tag.key_id);
+			for i, key_id in ipairs(keys) do
 				local result;
-				result, failure = change(question, tag.key_id, "certificate.revoke", { name = name });
+				result, failure = change(question, tag.key_id, "certificate.revoke", { key_id = key_id });
 				-- Another session may have been faster.
 				if not result and failure.denial ~= "name-unknown" then
 					local reply = failed(("Not all are revoked. %s"):format(text_of(failure)));
 					reply.info = revoked[1] and printable("Revoked: " .. quoted(revoked));
 					return reply;
 				end
-				for _, removed in ipairs(result and result.removed or {}) do revoked[#revoked + 1] = removed; end
+				local removed = result and result.removed or {};
+				if result and not removed[1] then removed = { names[i] }; end
+				for _, name in ipairs(removed) do revoked[#revoked + 1] = name; end
 			end
 			if not revoked[1] then return done("There are no other certificates in your list"); end
 			return done("Revoked: " .. quoted(revoked));

@@ -119,9 +119,9 @@ local function new(with)
 		return { account = account_of(host, origin), incarnation = incarnation or with.null, session = facts_of(origin) };
 	end
 
-	-- All records, or nil and the failure.
+	-- All records and those that were disabled (name, key_id), or nil and the failure.
 	function certificates.fetch(question)
-		local records = {};
+		local records, disabled = {}, {};
 		local params = with_details(question, { after = with.null });
 		for _ = 1, max_pages do
 			local result, failure = with.ask("certificate.list", params, { timeout = 2 * with.timeout(), again = true });
@@ -129,10 +129,11 @@ local function new(with)
 			for _, record in ipairs(type(result.certificates) == "table" and result.certificates or {}) do
 				records[#records + 1] = record;
 			end
+			disabled = type(result.disabled) == "table" and result.disabled or {};
 			if result.next == nil or result.next == params.after then break; end
 			params.after = result.next;
 		end
-		return records;
+		return records, disabled;
 	end
 
 	-- The daemon's answer, or nil and the failure. Whoever asks must send the answer on before anything may wait: the
@@ -158,7 +159,7 @@ local function new(with)
 		local question, failure = certificates.question(host, origin);
 		if not question then return refuse(origin, stanza, failure); end
 		local records;
-		records, failure = certificates.fetch(question);
+		records, failure = certificates.fetch(question); -- or the disabled ones, which XEP-0257 doesn't list
 		if not records then return refuse(origin, stanza, failure); end
 		local reply = st.reply(stanza):tag("items", { xmlns = xmlns });
 		for _, record in ipairs(records) do add_item(reply, record); end

@@ -113,7 +113,7 @@ local function declared_hosts()
 	for name, host in pairs(hosts) do
 		local merged, misplaced = options.of_host(rawget(config, "*") or {}, rawget(config, name) or {}, array, function (path)
 			return configmanager.resolve_relative_path(prosody.paths.config or ".", path);
-		end);
+		end, encodings.utf8.valid);
 		for i, option in ipairs(misplaced) do
 			misplaced[i] = ("%s belongs into the global section, above the first VirtualHost; it has no effect here"):format(option);
 		end

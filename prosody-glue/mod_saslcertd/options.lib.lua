@@ -11,41 +11,44 @@ local max_depth = 8;
 
 -- util.json writes inf and nan as they are, and stops at what isn't JSON: the daemon would only see an unreadable
 -- line. As a string it can name the option.
-local function plain(value, as_array, depth)
+local function plain(value, as_array, depth, valid_text)
 	local kind = type(value);
-	if kind == "boolean" or kind == "string" then return value; end
+	if kind == "boolean" then return value; end
+	-- The whole line would be unreadable. Tables, since no option of ours takes one of this kind, are refused by name.
+	if kind == "string" then return (not valid_text or valid_text(value)) and value or { ["not"] = "text in UTF-8" }; end
 	if kind == "number" then
 		if value ~= value or value >= math.huge or value <= -math.huge then return tostring(value); end
 		return math.tointeger and math.tointeger(value) or value;
 	end
 	if kind ~= "table" or (depth or 0) >= max_depth then return kind; end
+	local function part(v) return plain(v, as_array, (depth or 0) + 1, valid_text); end
 	local copy, count = {}, 0;
 	for k, v in pairs(value) do
 		count = count + 1;
 		copy[k] = v;
 	end
 	if count == #value then
-		for i = 1, count do copy[i] = plain(copy[i], as_array, (depth or 0) + 1); end
+		for i = 1, count do copy[i] = part(copy[i]); end
 		return as_array(copy);
 	end
 	local object = {};
-	for k, v in pairs(copy) do object[tostring(k)] = plain(v, as_array, (depth or 0) + 1); end
+	for k, v in pairs(copy) do object[type(part(tostring(k))) == "string" and tostring(k) or "?"] = part(v); end
 	return object;
 end
 
 -- What hello says about a host.
 --
 -- everywhere, here: the options of the global section and those of the host, by name. as_array marks a table as
--- an array, however empty. resolve makes a path absolute.
+-- an array, however empty. resolve makes a path absolute. valid_text tells UTF-8 from other bytes.
 -- Returns the options, and the names of those that are set here but belong into the global section.
-local function of_host(everywhere, here, as_array, resolve)
+local function of_host(everywhere, here, as_array, resolve, valid_text)
 	local merged, misplaced = {}, {};
 	for _, section in ipairs({ everywhere, here }) do
 		for name, value in pairs(section) do
 			if type(name) == "string" and name:sub(1, #prefix) == prefix then
 				if not global_only[name] then
 					if paths[name] and type(value) == "string" then value = resolve(value); end
-					merged[name] = plain(value, as_array);
+					merged[name] = plain(value, as_array, 0, valid_text);
 				elseif section == here then
 					misplaced[#misplaced + 1] = name;
 				end

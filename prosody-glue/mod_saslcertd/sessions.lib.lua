@@ -180,7 +180,12 @@ local function new(with)
 
 		if with.update_session then
 			module:hook_global("c2s-session-updated", function (event)
-				if event.session.host == module.host then resumed(event.session, event.from_session); end
+				if event.session.host ~= module.host then return; end
+				resumed(event.session, event.from_session);
+				-- COMPAT 13.0: SASL2 resumes while mod_c2s has the connection paused, because the login waited for the daemon.
+				-- It wakes the connection of the new session, which by then belongs to the old one.
+				local conn = event.session.conn;
+				if event.from_session.saslcert and conn and conn.resume then conn:resume(); end
 			end);
 		else -- COMPAT 0.12
 			module:hook("smacks-hibernation-end", function (event)

@@ -41,7 +41,11 @@ pub(super) enum CertCommand {
         /// Whose.
         jid: String,
         /// The key, 64 hex digits, as `cert revoke` and `cert list` print it.
-        key_id: KeyId,
+        #[arg(required_unless_present = "all")]
+        key_id: Option<KeyId>,
+        /// Every revoked key of the account.
+        #[arg(long, conflicts_with = "key_id")]
+        all: bool,
     },
 }
 
@@ -100,11 +104,11 @@ pub(super) fn run(command: &CertCommand, global: &Global) -> anyhow::Result<Exit
             );
             (result, said)
         }
-        CertCommand::Unrevoke { jid, key_id } => {
+        CertCommand::Unrevoke { jid, key_id, .. } => {
             let params = json!({"account": account(jid)?, "key_id": key_id});
             let result = ask(&global.socket, "certificate.unrevoke", &params)?;
             let was_revoked = result.get("was_revoked") == Some(&Value::Bool(true));
-            anyhow::ensure!(was_revoked, "this key is not revoked for {jid}");
+            anyhow::ensure!(was_revoked, "no such key is revoked for {jid}");
             (
                 result,
                 format!("the key may be used again by {jid}; the certificate must be added anew\n"),

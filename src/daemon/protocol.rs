@@ -585,8 +585,8 @@ pub struct Named {
 pub struct Unrevoke {
     /// For which account.
     pub account: BareJid,
-    /// Which key.
-    pub key_id: KeyId,
+    /// Which key; none for all of them.
+    pub key_id: Option<KeyId>,
 }
 
 /// `session.opened`.

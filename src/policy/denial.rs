@@ -55,6 +55,10 @@ pub enum Denial {
     AlreadyEnrolled,
     /// `saslcertd_max_certs` certificates stand in the list.
     TooManyCertificates,
+    /// So many keys and certificates were revoked and disabled that no more may come.
+    TooManyMarks,
+    /// It names nobody, and stands in another account's list.
+    HeldByAnother,
     /// No certificate of that name in the list.
     NameUnknown,
     /// What was to be a certificate is not base64.
@@ -223,6 +227,18 @@ impl Denial {
                 ("wait", "resource-constraint"),
                 "The list is full; remove a certificate that is no longer used",
             ),
+            Self::TooManyMarks => (
+                "too-many-marks",
+                REFUSED,
+                ("wait", "resource-constraint"),
+                "Too many certificates of this account were revoked or disabled; ask the server's administrator",
+            ),
+            Self::HeldByAnother => (
+                "held-by-another",
+                REFUSED,
+                CONFLICT,
+                "The certificate names no XMPP address, and another account uses it; make one that names yours",
+            ),
             Self::NameUnknown => (
                 "name-unknown",
                 REFUSED,
@@ -277,7 +293,7 @@ const NOT_FOUND: (&str, &str) = ("cancel", "item-not-found");
 const FORBIDDEN: (&str, &str) = ("auth", "forbidden");
 
 /// One of each, in the order of the documentation's table.
-pub const EVERY_DENIAL: [Denial; 24] = [
+pub const EVERY_DENIAL: [Denial; 26] = [
     Denial::CertificateMissing,
     Denial::CertificateUnacceptable {
         finding: Finding::NotDer,
@@ -302,6 +318,8 @@ pub const EVERY_DENIAL: [Denial; 24] = [
     Denial::NameTaken,
     Denial::AlreadyEnrolled,
     Denial::TooManyCertificates,
+    Denial::TooManyMarks,
+    Denial::HeldByAnother,
     Denial::NameUnknown,
     Denial::NotBase64,
 ];

@@ -90,8 +90,20 @@ pub fn login<'a>(
 ) -> Result<Login<'a>, Denial> {
     require_acceptable(facts.cert, policy)?;
     require_validity(facts.cert, now)?;
-    let candidates = offer(facts, policy, now)?;
+    let mut candidates = offer(facts, policy, now)?;
     let authzid = parse_authzid(authzid)?;
+    if facts.cert.addresses.is_empty() {
+        // Whose it is follows from the lists alone: of accounts that are gone they say nothing.
+        candidates.retain(|held| {
+            let known = accounts.iter().find(|fact| fact.account == held.account);
+            known.is_some_and(|fact| {
+                fact.exists && fact.incarnation.as_ref() == Some(&held.incarnation)
+            })
+        });
+        if candidates.is_empty() {
+            return Err(Denial::CertificateUnknown);
+        }
+    }
     let (account, resource) = identity(facts, authzid.as_ref(), &candidates)?;
     // The record must be the account's own: a certificate that names two accounts admits only those who
     // enrolled it themselves.

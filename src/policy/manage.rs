@@ -70,6 +70,8 @@ pub struct Marks {
     /// [`MAX_MARKS`] keys and certificates are revoked and disabled already: nothing more comes in that would
     /// have to be remembered.
     pub are_too_many: bool,
+    /// The certificate names nobody, and another account of the host holds it: whose it is would be a guess.
+    pub is_anothers: bool,
 }
 
 /// What an append writes.
@@ -104,8 +106,11 @@ pub fn append(
     if marks.revoked_for.contains(wish.incarnation) {
         return Err(Denial::KeyRevoked);
     }
+    if marks.is_anothers {
+        return Err(Denial::HeldByAnother);
+    }
     if marks.are_too_many {
-        return Err(Denial::TooManyCertificates);
+        return Err(Denial::TooManyMarks);
     }
     let (leaving, staying): (Vec<&Enrolment>, Vec<&Enrolment>) =
         own.into_iter().partition(|held| is_stale(held, now));
@@ -206,7 +211,8 @@ pub fn disable<'a>(
 /// Which certificate is to be revoked.
 #[derive(Clone, Copy, Debug)]
 pub enum Which<'a> {
-    /// The one of this name in the list; if there is none, the one that had it when it was disabled.
+    /// The one of this name in the list, and those that had the name when they were disabled: who holds a stolen
+    /// key must not escape by putting another certificate in the place of its own.
     Named(&'a str),
     /// Every one with this key, in the list or disabled.
     WithKey(KeyId),
@@ -225,6 +231,28 @@ pub struct Revoked {
     pub removed: Vec<Enrolment>,
     /// The marks of disabled certificates that are not needed any more.
     pub cleared: Vec<Disabled>,
+}
+
+/// The disabled certificates whose keys are not in the list again, each key once.
+#[must_use]
+pub fn disabled<'a>(
+    scope: &Scope,
+    list: &AccountList,
+    disabled: &'a [Disabled],
+) -> Vec<&'a Disabled> {
+    let own = in_scope(&list.enrolments, scope);
+    let mut gone: Vec<&Disabled> = Vec::new();
+    for mark in disabled
+        .iter()
+        .filter(|mark| is_in_scope(&mark.incarnation, scope))
+    {
+        let is_known = own.iter().any(|held| held.key_id == mark.key_id)
+            || gone.iter().any(|other| other.key_id == mark.key_id);
+        if !is_known {
+            gone.push(mark);
+        }
+    }
+    gone
 }
 
 /// Decides a revocation. The key goes, and with it every record that has it.
@@ -251,8 +279,7 @@ pub fn revoke(
         Which::Named(name) => {
             let enrolled = named(&own, name);
             let name = CertificateName::parse(name).ok();
-            let by_name =
-                |mark: &&&Disabled| enrolled.is_empty() && Some(&mark.name) == name.as_ref();
+            let by_name = |mark: &&&Disabled| Some(&mark.name) == name.as_ref();
             let marked = disabled.iter().filter(by_name).copied().collect();
             (enrolled, marked)
         }
@@ -753,7 +780,7 @@ mod tests {
             (vec!["one"], false, Some(Denial::KeyRevoked)),
             (vec!["zero", "one"], false, Some(Denial::KeyRevoked)),
             (vec!["zero"], false, None),
-            (vec![], true, Some(Denial::TooManyCertificates)),
+            (vec![], true, Some(Denial::TooManyMarks)),
         ] {
             let revoked_for = revoked_for.into_iter();
             let marks = Marks {
@@ -761,6 +788,7 @@ mod tests {
                     .map(crate::policy::fixtures::incarnation)
                     .collect(),
                 are_too_many,
+                is_anothers: false,
             };
             let list = AccountList::default();
             let got = append(&wish, &list, &marks, &HostPolicy::default(), NOW);
@@ -792,7 +820,6 @@ mod tests {
         let list = holding(&[first, renewed, other]);
         let scope = Scope::Of(Some(incarnation("one")));
         for (which, key, removed, cleared) in [
-            (Which::Named("phone"), key, vec!["phone", "renewed"], 0),
             (Which::Named("renewed"), key, vec!["renewed", "phone"], 0),
             (Which::WithKey(key), key, vec!["phone", "renewed"], 0),
             // Disabled before: its sessions may live on, and its key may stand in the list again.
@@ -813,6 +840,22 @@ mod tests {
             assert_eq!(got.keys, [(key, incarnation("one"))], "{which:?}");
             assert_eq!(got.cleared.len(), cleared, "{which:?}");
         }
+        // Whatever had the name goes with it: a decoy in its place must not save the first.
+        let which = Which::Named("phone");
+        let both = revoke(
+            &PASSWORD,
+            &scope,
+            which,
+            &list,
+            &marks,
+            &HostPolicy::default(),
+        );
+        let both = both.unwrap();
+        assert_eq!(
+            both.keys,
+            [(key, incarnation("one")), (other_key, incarnation("one"))]
+        );
+        assert_eq!((both.removed.len(), both.cleared.len()), (3, 2));
         let gone = disable(&PASSWORD, &scope, "phone", &list, &HostPolicy::default()).unwrap();
         assert_eq!(gone, [&list.enrolments[0]]);
         let later = Scope::Of(Some(incarnation("two")));

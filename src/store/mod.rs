@@ -129,12 +129,7 @@ pub enum Edit {
     /// Remember that a certificate was taken out of the list.
     MarkDisabled(Box<Disabled>),
     /// Forget that.
-    ClearDisabled {
-        /// Which certificate.
-        fingerprint: Fingerprint,
-        /// Of which account of the name.
-        incarnation: Incarnation,
-    },
+    ClearDisabled(Box<Disabled>),
     /// Remember which account of the name is the present one.
     SetIncarnation {
         /// Its id.
@@ -254,18 +249,7 @@ impl Store {
         fingerprint: &Fingerprint,
         host: &Host,
     ) -> Result<Vec<Enrolment>, StoreError> {
-        let prefix = record::fingerprint_prefix(fingerprint, host);
-        let mut found = Vec::new();
-        for row in self.tables.scan(Table::ByFingerprint, &prefix) {
-            let (key, name) = row?;
-            let user = key.get(prefix.len()..).unwrap_or_default();
-            let key = record::certificate_key_of(host, user, &name);
-            // A row may be gone by now: a change can come between the two reads.
-            if let Some(value) = self.tables.read(Table::Certificates, &key)? {
-                found.push(self.tables.enrolment(&key, &value)?);
-            }
-        }
-        Ok(found)
+        self.tables.enrolments_of(fingerprint, host)
     }
 
     /// The certificates of `account`.
@@ -336,7 +320,10 @@ impl Store {
                 let Some(value) = tables.read(Table::Certificates, &key)? else {
                     continue;
                 };
-                let held = tables.enrolment(&key, &value)?;
+                // A damaged one is counted; the others are written all the same.
+                let Ok(held) = tables.enrolment(&key, &value) else {
+                    continue;
+                };
                 if held.fingerprint == fingerprint {
                     let put = Edit::Put(Box::new(Enrolment {
                         last_use: Some(last_use),
@@ -377,18 +364,23 @@ impl Store {
         Ok(hosts)
     }
 
-    /// Every record, account by account; damaged ones are counted and passed over. Blocks for as long as it
-    /// takes; records written meanwhile may be missing.
-    pub fn for_each_enrolment(&self, mut see: impl FnMut(Enrolment)) -> Result<(), StoreError> {
-        for (key, value) in self.tables.sound_rows(Table::Certificates) {
-            match self.tables.enrolment(&key, &value) {
-                Ok(enrolment) => see(enrolment),
-                // Counted where it was found.
-                Err(StoreError::Corrupt { .. }) => {}
-                Err(error) => return Err(error),
+    /// Every account that has certificates, or had some disabled. Blocks for as long as it takes.
+    pub fn accounts(&self) -> Result<Vec<BareJid>, StoreError> {
+        let mut accounts = Vec::new();
+        let mut last: Vec<u8> = Vec::new();
+        for table in [Table::Certificates, Table::Disabled] {
+            for (key, _) in self.tables.sound_rows(table) {
+                let account = record::account_part(&key);
+                if account != last {
+                    last = account.to_vec();
+                    accounts.extend(record::account_of(account));
+                }
             }
         }
-        self.tables.require_sound()
+        self.tables.require_sound()?;
+        accounts.sort();
+        accounts.dedup();
+        Ok(accounts)
     }
 
     /// How much there is. Blocks: it counts. Damaged records are counted as such, not as what they were.
@@ -481,6 +473,23 @@ impl View<'_> {
         .collect()
     }
 
+    /// Every revoked key, with the account of the name that it is revoked for.
+    pub fn revoked_keys(&self) -> Result<Vec<(KeyId, Incarnation)>, StoreError> {
+        let prefix = record::account_key(self.account, &[]);
+        let rows = self.tables.scan(Table::RevokedKeys, &prefix);
+        rows.map(|row| {
+            let (key, value) = row?;
+            let key_id = key.get(prefix.len()..).and_then(<[u8]>::first_chunk::<32>);
+            let key_id = key_id.ok_or_else(|| {
+                self.tables
+                    .corrupt(Table::RevokedKeys, &"its key is damaged")
+            })?;
+            let mark: record::Mark = self.tables.decoded(Table::RevokedKeys, &value)?;
+            Ok((KeyId::from_bytes(*key_id), mark.incarnation))
+        })
+        .collect()
+    }
+
     /// Was the certificate taken out of the list of any account of the name?
     pub fn is_disabled(&self, fingerprint: &Fingerprint) -> Result<bool, StoreError> {
         let prefix = record::account_key(self.account, fingerprint.as_bytes());
@@ -501,13 +510,30 @@ impl View<'_> {
         .collect()
     }
 
-    /// Are more than `limit` keys revoked and certificates disabled?
-    pub fn has_more_marks_than(&self, limit: usize) -> Result<bool, StoreError> {
+    /// Are more than `limit` keys revoked and certificates disabled for this account of the name?
+    pub fn has_more_marks_than(
+        &self,
+        limit: usize,
+        incarnation: &Incarnation,
+    ) -> Result<bool, StoreError> {
         let prefix = record::account_key(self.account, &[]);
         let revoked = self.tables.scan(Table::RevokedKeys, &prefix);
         let disabled = self.tables.scan(Table::Disabled, &prefix);
-        let beyond = revoked.chain(disabled).nth(limit);
-        Ok(beyond.transpose()?.is_some())
+        let mut count = 0;
+        for row in revoked.chain(disabled) {
+            let (key, _) = row?;
+            let rest = key.get(prefix.len()..).unwrap_or_default();
+            count += usize::from(record::is_mark_of(rest, incarnation));
+            if count > limit {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The records on the account's host with this fingerprint, any account.
+    pub fn holders(&self, fingerprint: &Fingerprint) -> Result<Vec<Enrolment>, StoreError> {
+        self.tables.enrolments_of(fingerprint, self.account.host())
     }
 }
 
@@ -559,6 +585,25 @@ impl Tables {
         sound
             .into_iter()
             .chain(rows.map(move |row| row.map_err(|error| self.read_error(table, error))))
+    }
+
+    fn enrolments_of(
+        &self,
+        fingerprint: &Fingerprint,
+        host: &Host,
+    ) -> Result<Vec<Enrolment>, StoreError> {
+        let prefix = record::fingerprint_prefix(fingerprint, host);
+        let mut found = Vec::new();
+        for row in self.scan(Table::ByFingerprint, &prefix) {
+            let (key, name) = row?;
+            let user = key.get(prefix.len()..).unwrap_or_default();
+            let key = record::certificate_key_of(host, user, &name);
+            // A row may be gone by now: a change can come between the two reads.
+            if let Some(value) = self.read(Table::Certificates, &key)? {
+                found.push(self.enrolment(&key, &value)?);
+            }
+        }
+        Ok(found)
     }
 
     /// All rows that can be read. What cannot is counted; after too many of those the rest is given up.

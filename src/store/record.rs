@@ -214,12 +214,9 @@ pub(super) fn rows(account: &BareJid, edit: Edit) -> Vec<Row> {
                 not_after: disabled.not_after,
             })),
         }],
-        Edit::ClearDisabled {
-            fingerprint,
-            incarnation,
-        } => vec![Row {
+        Edit::ClearDisabled(disabled) => vec![Row {
             table: Table::Disabled,
-            key: mark_key(account, fingerprint.as_bytes(), &incarnation),
+            key: disabled_key(account, &disabled),
             value: None,
         }],
         Edit::SetIncarnation { incarnation, since } => vec![Row {
@@ -246,12 +243,26 @@ fn mark_key(account: &BareJid, hash: &[u8; 32], incarnation: &Incarnation) -> Ve
     key
 }
 
+/// With the name behind it: a certificate that was disabled under two names is found by both.
 fn disabled_key(account: &BareJid, disabled: &Disabled) -> Vec<u8> {
-    mark_key(
+    let mut key = mark_key(
         account,
         disabled.fingerprint.as_bytes(),
         &disabled.incarnation,
-    )
+    );
+    key.push(0);
+    key.extend_from_slice(disabled.name.as_str().as_bytes());
+    key
+}
+
+/// Does the key of a mark, which goes on with `rest` behind the account, belong to this account of the name?
+pub(super) fn is_mark_of(rest: &[u8], incarnation: &Incarnation) -> bool {
+    let rest = rest.get(32..).unwrap_or_default();
+    let end = rest
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(rest.len());
+    rest.get(..end) == Some(incarnation.as_str().as_bytes())
 }
 
 /// The record in a row of `disabled` whose key goes on with `rest` behind the account.
@@ -277,6 +288,12 @@ pub(super) fn account_part(key: &[u8]) -> &[u8] {
     let mut nuls = key.iter().enumerate().filter(|(_, byte)| **byte == 0);
     let second = nuls.nth(1).map_or(key.len(), |(at, _)| at);
     key.get(..second).unwrap_or(key)
+}
+
+/// The account of `host NUL user`.
+pub(super) fn account_of(part: &[u8]) -> Option<BareJid> {
+    let (host, user) = std::str::from_utf8(part).ok()?.split_once('\0')?;
+    BareJid::of(user, &Host::parse(host).ok()?).ok()
 }
 
 fn fingerprint_key(enrolment: &Enrolment) -> Vec<u8> {

@@ -270,3 +270,40 @@ fn nobody_there_is_told_with_what_to_do() {
     assert_eq!(output.status.code(), Some(1));
     assert!(said.contains("saslcertd is not running"), "{said}");
 }
+
+#[test]
+fn what_expired_long_ago_is_swept_and_what_did_not_stays() {
+    use saslcertd::daemon::service::Service;
+    use saslcertd::identity::UnixSeconds;
+    use saslcertd::store::Store;
+
+    let mut daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let made = |year| {
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        Made::with(key, |params| {
+            params.not_after = rcgen::date_time_ymd(year, 1, 1);
+            let address = (vec![1, 3, 6, 1, 5, 5, 7, 8, 5], HAMLET.into());
+            params.subject_alt_names = vec![rcgen::SanType::OtherName(address)];
+        })
+    };
+    server.append("short", &made(2050));
+    server.append("long", &made(2060));
+    server.append("gone", &made(2050));
+    server.ask("certificate.disable", crate::support::named("gone"));
+    let swept_at = |daemon: &mut Daemon, seconds| {
+        assert!(daemon.stop().success());
+        let store = Store::open(&daemon.data_dir(), 8 << 20, Box::new(|_| {})).unwrap();
+        let service = Service::new(store).unwrap();
+        service.sweep(UnixSeconds(seconds));
+        service.close();
+        drop(service);
+        daemon.serve();
+        let listed = daemon.server(json!({})).ask("certificate.list", list());
+        let count = |field: &str| listed[field].as_array().unwrap().len();
+        (count("certificates"), count("disabled"))
+    };
+    let end_of_2049 = 2_524_608_000;
+    assert_eq!(swept_at(&mut daemon, end_of_2049 + 30 * 86_400), (2, 1));
+    assert_eq!(swept_at(&mut daemon, end_of_2049 + 30 * 86_400 + 1), (1, 0));
+}

@@ -158,6 +158,54 @@ fn a_certificate_that_was_disabled_can_still_be_revoked() {
 }
 
 #[test]
+fn neither_a_decoy_nor_a_new_name_saves_a_disabled_certificate() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let stolen = Made::of(HAMLET);
+    server.append("phone", &stolen);
+    let login = server.login(&stolen);
+    server.ask("certificate.disable", named("phone"));
+    server.append("zz", &stolen);
+    server.ask("certificate.disable", named("zz"));
+    server.append("phone", &Made::of(HAMLET));
+    let listed = server.ask("certificate.list", list());
+    assert_eq!(listed["disabled"][0]["key_id"], login["key_id"]);
+    server.ask("certificate.revoke", named("phone"));
+    let closed: Vec<Value> = (0..2)
+        .map(|_| server.question("sessions.close")["key_id"].clone())
+        .collect();
+    assert!(closed.contains(&login["key_id"]));
+    assert_eq!(
+        server.login_refused(&stolen)["data"]["denial"],
+        "key-revoked"
+    );
+    let listed = server.ask("certificate.list", list());
+    assert_eq!(
+        (&listed["certificates"], &listed["disabled"]),
+        (&json!([]), &json!([]))
+    );
+}
+
+#[test]
+fn a_certificate_that_names_nobody_is_one_accounts_only() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({"saslcertd_require_address": false}));
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    let nameless = Made::with(key, |_| {});
+    server.append("phone", &nameless);
+    let theirs = |name: &str| {
+        crate::support::with(
+            append(name, &nameless),
+            "account",
+            json!("mallory@shakespeare.lit"),
+        )
+    };
+    let refused = server.refused("certificate.append", theirs("stolen"));
+    assert_eq!(refused["data"]["denial"], "held-by-another");
+    server.login(&nameless);
+}
+
+#[test]
 fn an_admin_revokes_by_key_when_the_name_is_gone() {
     let daemon = Daemon::start();
     let mut server = daemon.server(json!({}));
@@ -277,6 +325,8 @@ fn an_admin_lists_and_revokes_without_a_session() {
     let key = revoked["key_id"].as_str().unwrap();
     assert_eq!(run(&["unrevoke", HAMLET, key]).0, Some(0));
     assert_eq!(run(&["unrevoke", HAMLET, key]).0, Some(1));
+    assert_eq!(run(&["unrevoke", HAMLET, "--all"]).0, Some(1));
+    assert_eq!(run(&["unrevoke", HAMLET]).0, Some(2));
     let (code, _, error) = run(&["list", HOST]);
     assert_eq!(code, Some(1));
     assert!(error.contains("not an account"), "{error}");

@@ -113,8 +113,10 @@ describe("the others", function ()
 			{ name = "phone", key_id = "a" }, { name = "mine", key_id = "b" }, { name = "my old one", key_id = "b" },
 			{ name = "phone, renewed", key_id = "a" }, { name = "tablet", key_id = "c" },
 		};
-		assert.same({ "phone", "tablet" }, library.others(records, "b"));
-		assert.same({}, library.others({ records[2] }, "b"));
+		assert.same({ "phone", "tablet" }, (library.others(records, {}, "b")));
+		local names, keys = library.others(records, { { name = "lost", key_id = "d" }, { name = "gone", key_id = "a" } }, "b");
+		assert.same({ { "phone", "tablet", "lost" }, { "a", "c", "d" } }, { names, keys });
+		assert.same({}, (library.others({ records[2] }, {}, "b")));
 	end);
 end);
 
@@ -131,12 +133,13 @@ local function new_world()
 	local adhoc = library.new({
 		certificates = {
 			question = function (_, origin) return { account = origin.username .. "@" .. origin.host }; end;
-			fetch = function () return world.records or {}; end;
+			fetch = function () return world.records or {}, {}; end;
 			change = function (question, method, details)
 				world.asked[#world.asked + 1] = { account = question.account, method = method, details = details };
-				local reply = world.replies[details.name];
+				local name = details.name or details.key_id; -- they are the same here
+				local reply = world.replies[name];
 				if type(reply) == "string" then return nil, { denial = reply, message = reply }; end
-				return reply or { name = details.name, key_id = details.name, removed = { details.name } };
+				return reply or { name = name, key_id = name, removed = { name } };
 			end;
 		};
 		words = function (failure) return "cancel", "conflict", failure.message; end;

@@ -66,3 +66,16 @@ describe("the module's own options", function ()
 		end);
 	end
 end);
+
+describe("text that is not UTF-8", function ()
+	it("becomes what the daemon refuses by the option's name", function ()
+		local function valid(text) return not text:find("\228", 1, true); end
+		local library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua")("options");
+		local merged = library.of_host({ saslcertd_trust = "\228" }, { saslcertd_max_certs = { "\228", ["\228"] = 1 } },
+			function (list) return list; end, nil, valid);
+		assert.is_table(merged.saslcertd_trust);
+		assert.is_table(merged.saslcertd_max_certs);
+		for _, value in pairs(merged.saslcertd_max_certs) do assert.is_not.equal("\228", value); end
+		for name in pairs(merged.saslcertd_max_certs) do assert.is_not.equal("\228", name); end
+	end);
+end);

@@ -475,6 +475,33 @@ async def test_all_others_are_revoked_and_this_one_stays(scene: Scene):
         assert "no other certificates" in nothing.info
 
 
+async def test_who_disabled_their_certificate_does_not_escape(scene: Scene):
+    account = scene.account()
+    phone, stolen = await scene.enrol(account, "phone"), await scene.enrol(account, "stolen")
+    async with (
+        await scene.certificate_session(account, phone) as stream,
+        await scene.certificate_session(account, stolen) as thief,
+    ):
+        await thief.disable("stolen")
+        command, form = await begin(stream, "revoke-others")
+        assert '"stolen"' in (form.instructions or "")
+        assert '"stolen"' in (await command.step("complete", {})).info
+        assert (await thief.wait_closed(5)).condition == "not-authorized"
+    again = await scene.enrol(account, "again")
+    async with await scene.password_session(account) as desk, await scene.certificate_session(account, again) as thief:
+        await thief.disable("again")
+        # A decoy in its place saves nobody.
+        await scene.enrol(account, "again")
+        assert '"again"' in (await run(desk, "revoke", {"cert": "again"})).info
+        assert (await thief.wait_closed(5)).condition == "not-authorized"
+        assert list(await desk.certificates()) == ["phone"]
+        decoy = await scene.enrol(account, "other")
+        async with await scene.certificate_session(account, decoy) as late:
+            await late.disable("other")
+            assert '"other"' in (await run(desk, "revoke", {"cert": "other"})).info
+            assert (await late.wait_closed(5)).condition == "not-authorized"
+
+
 async def test_a_second_certificate_of_the_same_key_is_not_another_one(scene: Scene):
     account = scene.account()
     key = certs.new_key("p256")

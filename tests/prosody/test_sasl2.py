@@ -300,6 +300,35 @@ async def test_484_02_nor_when_it_takes_over_a_password_session(scene: Scene):
         success = await stream.external2(account.jid, inline=token_request() + resume)
         assert success.find(f"{{{SMACKS}}}resumed") is not None, ET.tostring(success)
         assert token_of(success) is None
+        # And the stream goes on.
+        await stream.ping()
+
+
+@pytest.mark.parametrize("first", ["password", "certificate"])
+async def test_388_07_a_session_that_is_resumed_inline_goes_on_and_has_the_tag_of_its_login(scene: Scene, first: str):
+    account = scene.account()
+    phone, laptop = await scene.enrol(account, "phone"), await scene.enrol(account, "laptop")
+    enable = f"<enable xmlns='{SMACKS}' resume='true'/>"
+    before = phone if first == "certificate" else None
+    async with await scene.open(certificate=before, claims=account.jid) as stream:
+        inline = bind("desk", enable)
+        if before:
+            success = await stream.external2(account.jid, inline=inline)
+        else:
+            success = await stream.plain2(account.username, account.password, inline=inline)
+        enabled = success.find(f"{{{BIND2}}}bound/{{{SMACKS}}}enabled")
+        assert enabled is not None, ET.tostring(success)
+        stream.drop()
+    resume = f"<resume xmlns='{SMACKS}' h='0' previd='{enabled.get('id')}'/>"
+    async with await scene.open(certificate=laptop, claims=account.jid) as stream:
+        success = await stream.external2(account.jid, inline=resume)
+        assert success.find(f"{{{SMACKS}}}resumed") is not None, ET.tostring(success)
+        await stream.ping()
+        async with await scene.password_session(account) as desk:
+            await desk.revoke("phone")
+            await stream.ping()
+            await desk.revoke("laptop")
+            await stream.wait_closed(5)
 
 
 async def test_484_02_tokens_of_password_sessions_are_undisturbed(scene: Scene):

@@ -20,7 +20,7 @@ use crate::policy::manage::{
     Appending, Asker, LoggedInBy, MAX_MARKS, Marks, Revoked, Scope, Which,
 };
 use crate::policy::{Denial, manage};
-use crate::store::{Edit, View};
+use crate::store::{Edit, StoreError, View};
 
 impl Service {
     pub(super) fn list(&self, params: Value, peer: Peer, now: UnixSeconds) -> Answered {
@@ -28,10 +28,9 @@ impl Service {
         self.policy(question.account.host())?;
         let by = described(question.session.as_ref(), peer);
         let (asker, scope) = asker(question.session, question.incarnation, peer)?;
-        let list = self
-            .store
-            .account(&question.account)
-            .map_err(|error| storage(&error))?;
+        let view = self.store.view(&question.account);
+        let list = view.list().map_err(|error| storage(&error))?;
+        let disabled = view.disabled().map_err(|error| storage(&error))?;
         let own = manage::list(&asker, &scope, &list).map_err(|denial| {
             tracing::info!(
                 account = %question.account, reason = denial.words().code, by, "certificate.list: no"
@@ -54,7 +53,13 @@ impl Service {
             page.push((held.order, row));
         }
         let rows: Vec<Value> = page.into_iter().map(|(_, row)| row).collect();
-        Ok(json!({"certificates": rows, "next": next}))
+        let disabled: Vec<Value> = manage::disabled(&scope, &list, &disabled)
+            .into_iter()
+            .map(|mark| {
+                json!({"name": mark.name, "fingerprint": mark.fingerprint, "key_id": mark.key_id})
+            })
+            .collect();
+        Ok(json!({"certificates": rows, "next": next, "disabled": disabled}))
     }
 
     fn listed(&self, held: &Enrolment, now: UnixSeconds) -> Value {
@@ -105,7 +110,8 @@ impl Service {
                 let list = view.list()?;
                 let marks = Marks {
                     revoked_for: view.revoked_for(&cert.key_id)?,
-                    are_too_many: view.has_more_marks_than(MAX_MARKS)?,
+                    are_too_many: view.has_more_marks_than(MAX_MARKS, &question.incarnation)?,
+                    is_anothers: is_anothers(view, &cert, &question.account)?,
                 };
                 let wish = Appending {
                     account: &question.account,
@@ -274,32 +280,27 @@ impl Service {
     pub(super) fn unrevoke(&self, params: Value, peer: Peer) -> Answered {
         let Unrevoke { account, key_id } = fields(params)?;
         let written = self.store.change(&account, move |view| {
-            let revoked_for = view.revoked_for(&key_id)?;
-            let was_revoked = !revoked_for.is_empty();
-            let lift = |incarnation| Edit::UnrevokeKey {
+            let mut revoked = view.revoked_keys()?;
+            revoked.retain(|(key, _)| key_id.is_none_or(|meant| meant == *key));
+            let was_revoked = !revoked.is_empty();
+            let lift = |(key_id, incarnation)| Edit::UnrevokeKey {
                 key_id,
                 incarnation,
             };
-            let edits = revoked_for.into_iter().map(lift).collect();
+            let edits = revoked.into_iter().map(lift).collect();
             Ok(Ok::<_, Denial>((edits, was_revoked)))
         });
         let was_revoked = written
             .map_err(|error| storage(&error))?
             .map_err(Refusal::Management)?;
         let by = described(None, peer);
-        tracing::info!(%account, %key_id, was_revoked, by, "certificate.unrevoke: yes");
+        tracing::info!(%account, key_id = ?key_id, was_revoked, by, "certificate.unrevoke: yes");
         Ok(json!({"was_revoked": was_revoked}))
     }
 
     /// Removes what expired long ago, and what belongs to accounts that were replaced long ago. Blocks.
     pub fn sweep(&self, now: UnixSeconds) {
-        let mut accounts: Vec<BareJid> = Vec::new();
-        let seen = self.store.for_each_enrolment(|held| {
-            if accounts.last() != Some(&held.account) {
-                accounts.push(held.account);
-            }
-        });
-        let swept = seen.and_then(|()| {
+        let swept = self.store.accounts().and_then(|accounts| {
             accounts.into_iter().try_for_each(|account| {
                 let view = self.store.view(&account);
                 let is_over = move |mark: &Disabled| manage::is_over(mark.not_after, now);
@@ -313,10 +314,7 @@ impl Service {
                     let stale = manage::stale(&list, now).into_iter().cloned();
                     let mut edits: Vec<Edit> = stale.map(Box::new).map(Edit::Remove).collect();
                     let over = view.disabled()?.into_iter().filter(is_over);
-                    edits.extend(over.map(|mark| Edit::ClearDisabled {
-                        fingerprint: mark.fingerprint,
-                        incarnation: mark.incarnation,
-                    }));
+                    edits.extend(over.map(Box::new).map(Edit::ClearDisabled));
                     let count = edits.len();
                     Ok(Ok::<_, Denial>((edits, count)))
                 })?;
@@ -388,12 +386,17 @@ fn append_edits(appended: &manage::Appended, list: &AccountList, now: UnixSecond
             since: now,
         });
     }
-    edits.push(Edit::ClearDisabled {
-        fingerprint: held.fingerprint,
-        incarnation: held.incarnation.clone(),
-    });
     edits.push(Edit::Put(Box::new(held.clone())));
     edits
+}
+
+/// Does a certificate that names nobody stand in another account's list?
+fn is_anothers(view: &View<'_>, cert: &ClientCert, account: &BareJid) -> Result<bool, StoreError> {
+    if !cert.addresses.is_empty() {
+        return Ok(false);
+    }
+    let holders = view.holders(&cert.fingerprint)?;
+    Ok(holders.iter().any(|held| held.account != *account))
 }
 
 fn revoke_edits(revoked: &Revoked, now: UnixSeconds) -> Vec<Edit> {
@@ -403,10 +406,8 @@ fn revoke_edits(revoked: &Revoked, now: UnixSeconds) -> Vec<Edit> {
         .cloned()
         .map(Box::new)
         .map(Edit::Remove);
-    let cleared = revoked.cleared.iter().map(|mark| Edit::ClearDisabled {
-        fingerprint: mark.fingerprint,
-        incarnation: mark.incarnation.clone(),
-    });
+    let cleared = revoked.cleared.iter().cloned().map(Box::new);
+    let cleared = cleared.map(Edit::ClearDisabled);
     let keys = revoked
         .keys
         .iter()

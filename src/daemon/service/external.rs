@@ -232,7 +232,7 @@ fn fingerprint_of(der: &[u8]) -> Option<String> {
 }
 
 /// Most accounts that one certificate is offered for.
-const MAX_CANDIDATES: usize = 16;
+const MAX_CANDIDATES: usize = 64;
 /// Most last uses that wait to be written; beyond it some are forgotten.
 const MAX_UNWRITTEN_USES: usize = 100_000;
 /// Few enough that a change which waits behind them hardly notices.
