@@ -427,7 +427,15 @@ async fn read_lines(
             service.handle(connection, line, now, started.elapsed());
         });
         if lines.is_unfinished() {
-            unfinished_since = unfinished_since.or(Some(tokio::time::Instant::now()));
+            let since = *unfinished_since.get_or_insert_with(tokio::time::Instant::now);
+            // A peer that always has more of its line to say is never waited for above.
+            if since.elapsed() > LINE_DEADLINE {
+                tracing::warn!(
+                    connection = connection.id,
+                    "cut off: a line stayed unfinished"
+                );
+                return End::CutOff;
+            }
         }
     }
 }

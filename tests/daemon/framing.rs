@@ -58,6 +58,12 @@ fn a_question_that_is_wrong_is_told_how() {
             "character",
         ),
         (
+            "certificate.revoke",
+            crate::support::with(crate::support::named("x"), "name", json!(null)),
+            -32602,
+            "key_id",
+        ),
+        (
             "certificate.list",
             json!({"account": "a@b/c", "session": null}),
             -32602,

@@ -74,6 +74,9 @@ fn a_damaged_record_is_a_fault_for_its_account_and_turns_status_red() {
         let records = engine.open_tree("certs").unwrap();
         let key = b"shakespeare.lit\0hamlet\0tablet";
         records.insert(key, b"\x09damaged").unwrap();
+        let revoked = engine.open_tree("revoked_keys").unwrap();
+        let key = [&b"shakespeare.lit\0hamlet\0"[..], &[7; 32], b"one"].concat();
+        revoked.insert(key, b"\x09damaged").unwrap();
         engine.flush().unwrap();
     }
     daemon.serve();
@@ -81,6 +84,14 @@ fn a_damaged_record_is_a_fault_for_its_account_and_turns_status_red() {
     // Not an empty list, and not a shorter one.
     let error = server.refused("certificate.list", list());
     assert_eq!(error["code"], -32001);
+    // Of two live sessions the one whose revocation cannot be read is closed, and the other goes on.
+    let session = |key: &str| {
+        json!({"account": HAMLET, "fingerprint": key.repeat(32), "key_id": key.repeat(32),
+            "incarnation": "one", "resource": key, "address": null})
+    };
+    let live = json!({"sessions": [session("07"), session("08")]});
+    let close = json!([{"account": HAMLET, "key_id": "07".repeat(32)}]);
+    assert_eq!(server.ask("session.opened", live)["close"], close);
     let ophelia = "ophelia@shakespeare.lit";
     let theirs = crate::support::with(
         append("phone", &Made::of(ophelia)),

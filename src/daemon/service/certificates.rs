@@ -232,11 +232,18 @@ impl Service {
         let by = described(question.session.as_ref(), peer);
         let (asker, scope) = asker(question.session, question.incarnation, peer)?;
         let (account, name, key_id) = (question.account, question.name, question.key_id);
+        if name.is_some() == key_id.is_some() {
+            return Err(Fault::WrongParams {
+                problem: "either `name` or `key_id` is wanted".to_owned(),
+            }
+            .into());
+        }
         let decide = move |view: &View<'_>| {
             let which = match (&name, key_id) {
                 (Some(name), None) => Which::Named(name),
                 (None, Some(key_id)) => Which::WithKey(key_id),
-                _ => return Ok(Err(Denial::NameInvalid)),
+                // Excluded above: exactly one is there.
+                _ => return Ok(Err(Denial::NameUnknown)),
             };
             let (list, disabled) = (view.list()?, view.disabled()?);
             Ok(manage::revoke(

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::super::connection::Connection;
 use super::super::protocol::{Fault, Opened, fields};
 use super::{Answered, Service, storage};
+use crate::store::StoreError;
 
 impl Service {
     /// Takes note of live sessions, and answers which of them are to be closed.
@@ -19,11 +20,16 @@ impl Service {
                 .store
                 .view(&session.account)
                 .revoked_for(&session.key_id);
-            let revoked_for = revoked_for.map_err(|error| storage(&error))?;
-            let is_revoked = match &session.incarnation {
-                Some(incarnation) => revoked_for.contains(incarnation),
+            let is_revoked = match (revoked_for, &session.incarnation) {
+                (Ok(revoked_for), Some(incarnation)) => revoked_for.contains(incarnation),
                 // Rather one too many: it may log in again.
-                None => !revoked_for.is_empty(),
+                (Ok(revoked_for), None) => !revoked_for.is_empty(),
+                // Its record cannot be read, and the other sessions must not wait for it.
+                (Err(error @ StoreError::Corrupt { .. }), _) => {
+                    let _ = storage(&error);
+                    true
+                }
+                (Err(error), _) => return Err(storage(&error)),
             };
             if is_revoked {
                 close.push(json!({"account": session.account, "key_id": session.key_id}));
