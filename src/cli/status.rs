@@ -89,6 +89,24 @@ fn for_people(status: &Value) -> String {
             text(host, "/host"),
             text(host, "/options")
         );
+        let count = |path: &str| host.pointer(path).and_then(Value::as_u64).unwrap_or(0);
+        if count("/passwords/accounts") > 0 {
+            let _ = writeln!(
+                out,
+                "  {} accounts have their passwords here",
+                count("/passwords/accounts")
+            );
+        }
+        for hash in ["SHA-1", "SHA-256"] {
+            let lacking = count(&format!("/passwords/without/{hash}"));
+            if lacking > 0 {
+                let _ = writeln!(
+                    out,
+                    "  {lacking} of them lack SCRAM-{hash}, so nobody is offered it; each gets it at its next login \
+                     with PLAIN, or with a new password"
+                );
+            }
+        }
         for error in rows(host, "/errors") {
             let _ = writeln!(out, "  {}", text(error, "/message"));
         }

@@ -65,6 +65,8 @@ pub struct Introduction {
     pub software: String,
     /// The hosts that it serves.
     pub hosts: HashSet<Host>,
+    /// Has it sessions, which it can be asked to close?
+    pub keeps_sessions: bool,
 }
 
 #[derive(Debug, Default)]
@@ -154,13 +156,20 @@ impl Connection {
         hello.clone()
     }
 
-    /// Has the peer said hello, and serves `host`?
+    /// Has the peer said hello, and keeps sessions of `host`?
     #[must_use]
     pub fn serves(&self, host: &Host) -> bool {
         let hello = self.hello.lock().unwrap_or_else(PoisonError::into_inner);
         hello
             .as_ref()
-            .is_some_and(|hello| hello.hosts.contains(host))
+            .is_some_and(|hello| hello.keeps_sessions && hello.hosts.contains(host))
+    }
+
+    /// Has the peer said hello, and keeps sessions?
+    #[must_use]
+    pub fn keeps_sessions(&self) -> bool {
+        let hello = self.hello.lock().unwrap_or_else(PoisonError::into_inner);
+        hello.as_ref().is_some_and(|hello| hello.keeps_sessions)
     }
 
     /// Has the peer said hello?

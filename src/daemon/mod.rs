@@ -1,6 +1,8 @@
 //! Answering: the protocol, one method for each question, and the socket.
 
 pub mod connection;
+mod derivations;
+mod guesses;
 pub mod protocol;
 pub mod server;
 pub mod service;

@@ -7,8 +7,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
 
-use crate::identity::{BareJid, Fingerprint, Host, Incarnation, Jid, KeyId};
+use crate::identity::{
+    BareJid, Fingerprint, Host, Incarnation, Jid, KeyId, ScramHash, UnixSeconds,
+};
 use crate::policy::Denial;
 
 /// The version that `session.hello` must ask for.
@@ -216,6 +219,15 @@ pub enum Fault {
     /// The admin's: the host's options are in error.
     #[error("the host's options are in error")]
     HostNotReady,
+    /// The asker's: a question about passwords, for a host whose accounts live in Prosody.
+    #[error("the host's accounts live in Prosody")]
+    AccountsInProsody,
+    /// The admin's: only Prosody knows, and it cannot be asked.
+    #[error("the accounts of this host live in Prosody, and Prosody can't be asked: {problem}")]
+    ServerAway {
+        /// Why not.
+        problem: &'static str,
+    },
     /// The asker's: `session.hello` comes first.
     #[error("session.hello comes first")]
     NoHello,
@@ -250,17 +262,22 @@ impl Fault {
             | Self::Deadline
             | Self::DiskFull
             | Self::Storage
+            | Self::ServerAway { .. }
             | Self::AnswerTooLong => -32001,
-            Self::HostUndeclared | Self::HostNotReady => -32002,
+            Self::HostUndeclared | Self::HostNotReady | Self::AccountsInProsody => -32002,
             Self::NoHello | Self::OtherVersion => -32003,
         }
     }
 
     fn stanza(&self) -> (&'static str, &'static str) {
         match self {
-            Self::Overload | Self::Deadline => ("wait", "remote-server-timeout"),
+            Self::Overload | Self::Deadline | Self::ServerAway { .. } => {
+                ("wait", "remote-server-timeout")
+            }
             Self::DiskFull => ("wait", "resource-constraint"),
-            Self::HostUndeclared | Self::HostNotReady => ("cancel", "service-unavailable"),
+            Self::HostUndeclared | Self::HostNotReady | Self::AccountsInProsody => {
+                ("cancel", "service-unavailable")
+            }
             Self::WrongParams { .. } => ("modify", "bad-request"),
             Self::NotUtf8
             | Self::NotJson { .. }
@@ -276,12 +293,19 @@ impl Fault {
 }
 
 /// A question that was not answered with yes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Refusal {
     /// It was decided, and refused. Read by a stranger who wants to log in.
     Login(Denial),
     /// It was decided, and refused. Read by the account's owner.
     Management(Denial),
+    /// A password was refused. Read by a stranger, after a delay.
+    Password {
+        /// Why.
+        denial: Denial,
+        /// In seconds.
+        delay: f64,
+    },
     /// It was not decided.
     Fault(Fault),
 }
@@ -313,6 +337,14 @@ pub fn failure(id: Option<&Id>, refusal: &Refusal) -> String {
         Refusal::Management(denial) => {
             let words = denial.words();
             denied(&words, &words.stanza_text)
+        }
+        Refusal::Password { denial, delay } => {
+            let words = denial.words();
+            let mut error = denied(&words, words.sasl_text);
+            if let Some(data) = error.get_mut("data").and_then(Value::as_object_mut) {
+                data.insert("delay".to_owned(), json!(delay));
+            }
+            error
         }
         Refusal::Fault(fault) => {
             let (stanza_type, condition) = fault.stanza();
@@ -395,6 +427,13 @@ pub struct Hello {
     /// These hosts come beside those of the hello before, which did not fit into one line.
     #[serde(default)]
     pub continued: bool,
+    /// Does it keep sessions, which it can be asked to close?
+    #[serde(default = "yes")]
+    pub sessions: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// One host in a hello.
@@ -491,6 +530,11 @@ impl<'de> Deserialize<'de> for Chain {
     }
 }
 
+fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    BASE64.decode(text).map_err(serde::de::Error::custom)
+}
+
 fn optional_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u8>>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     text.map(|text| BASE64.decode(text).map_err(serde::de::Error::custom))
@@ -540,8 +584,8 @@ pub struct List {
 pub struct Append {
     /// To whose list.
     pub account: BareJid,
-    /// Which account of that name.
-    pub incarnation: Incarnation,
+    /// Which account of that name; needed for accounts in Prosody.
+    pub incarnation: Option<Incarnation>,
     /// The asking session.
     pub session: Session,
     /// Under which name.
@@ -587,6 +631,178 @@ pub struct Unrevoke {
     pub account: BareJid,
     /// Which key; none for all of them.
     pub key_id: Option<KeyId>,
+}
+
+/// `account.exists`, `account.delete`, `account.enable`, `account.disable`.
+#[derive(Debug, Deserialize)]
+pub struct OfAccount {
+    /// Which.
+    pub account: BareJid,
+}
+
+/// `account.verify`.
+#[derive(Debug, Deserialize)]
+pub struct Verify {
+    /// Whose password it is to be.
+    pub account: BareJid,
+    /// As the client sent it.
+    pub password: Text,
+    /// The client's address.
+    pub address: Option<String>,
+}
+
+/// `account.scram`.
+#[derive(Debug, Deserialize)]
+pub struct Scram {
+    /// Who says to be whom.
+    pub account: BareJid,
+    /// Of the mechanism that the client chose.
+    pub hash: ScramHash,
+}
+
+/// `account.succeeded`.
+#[derive(Debug, Deserialize)]
+pub struct Succeeded {
+    /// As whom the client is to be logged in.
+    pub account: BareJid,
+    /// Of the mechanism.
+    pub hash: ScramHash,
+    /// Against which the proof was checked.
+    #[serde(deserialize_with = "bytes")]
+    pub stored_key: Vec<u8>,
+    /// The client's address.
+    pub address: Option<String>,
+}
+
+/// `account.failed`.
+#[derive(Debug, Deserialize)]
+pub struct Failed {
+    /// As whom the client tried to log in.
+    pub account: BareJid,
+    /// The client's address.
+    pub address: Option<String>,
+}
+
+/// `account.create`.
+#[derive(Debug, Deserialize)]
+pub struct Create {
+    /// Which.
+    pub account: BareJid,
+    /// `None` reserves the name.
+    pub password: Option<Text>,
+    /// For whom.
+    pub caller: CreateCaller,
+}
+
+/// For whom an account is created.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CreateCaller {
+    /// See [`crate::policy::account::Caller`].
+    Server,
+    /// See there.
+    Prosodyctl,
+    /// See there.
+    Reset,
+}
+
+/// `account.set_password`.
+#[derive(Debug, Deserialize)]
+pub struct SetPassword {
+    /// Whose.
+    pub account: BareJid,
+    /// The new one.
+    pub password: Text,
+}
+
+/// `account.list`.
+#[derive(Debug, Deserialize)]
+pub struct ListAccounts {
+    /// Of which host.
+    pub host: Host,
+    /// The last page's `next`.
+    pub after: Option<String>,
+}
+
+/// `account.import`.
+#[derive(Debug, Deserialize)]
+pub struct ImportAccount {
+    /// Which.
+    pub account: BareJid,
+    /// Which account of that name it was, where it comes from.
+    pub incarnation: Option<Incarnation>,
+    /// Its password; without, only certificates are brought.
+    pub login: Option<ImportLogin>,
+    /// Its certificates.
+    pub certificates: Vec<ImportCertificate>,
+    /// Write it?
+    pub apply: bool,
+}
+
+/// A password that is brought: as it is, or its verifiers.
+#[derive(Debug, Deserialize)]
+pub struct ImportLogin {
+    /// May anybody log in with it?
+    pub enabled: bool,
+    /// When the account was created; now, if that is not known.
+    pub created: Option<UnixSeconds>,
+    /// When it got this password.
+    pub password_changed: Option<UnixSeconds>,
+    /// The password; then there are no verifiers.
+    pub password: Option<Text>,
+    /// Its verifiers.
+    #[serde(default)]
+    pub scram: Vec<ImportVerifier>,
+}
+
+/// One verifier.
+#[derive(Deserialize)]
+pub struct ImportVerifier {
+    /// Of which mechanism.
+    pub hash: ScramHash,
+    /// The salt.
+    #[serde(deserialize_with = "bytes")]
+    pub salt: Vec<u8>,
+    /// The iteration count.
+    pub iterations: u32,
+    /// The StoredKey.
+    #[serde(deserialize_with = "bytes")]
+    pub stored_key: Vec<u8>,
+    /// The ServerKey.
+    #[serde(deserialize_with = "bytes")]
+    pub server_key: Vec<u8>,
+}
+
+impl std::fmt::Debug for ImportVerifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ImportVerifier({}, …)", self.hash.name())
+    }
+}
+
+/// One certificate that is brought.
+#[derive(Debug, Deserialize)]
+pub struct ImportCertificate {
+    /// Under which name.
+    pub name: String,
+    /// Base64.
+    pub certificate: String,
+    /// May its sessions add and remove certificates?
+    pub may_manage: bool,
+}
+
+/// Text that is wiped when it is dropped.
+pub struct Text(pub Zeroizing<String>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(Zeroizing::new(String::deserialize(deserializer)?)))
+    }
+}
+
+impl std::fmt::Debug for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Text(…)")
+    }
 }
 
 /// `session.opened`.

@@ -6,26 +6,34 @@
 //!
 //! Must not know: sockets, the clock.
 
+mod accounts;
 mod certificates;
 mod external;
 mod hosts;
 mod live;
+mod moving_in;
 mod status;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
 
-use crate::identity::{BareJid, CertificateName, Fingerprint, Host, LastUse, UnixSeconds};
+use crate::identity::{
+    BareJid, CertificateName, Fingerprint, Host, LastUse, ScramHash, UnixSeconds,
+};
 use crate::store::{Store, StoreError};
 
 use super::connection::{Connection, Role};
+use super::derivations::Derivations;
+use super::guesses::Guesses;
 use super::protocol::{self, Closed, Fault, Id, Incoming, Line, Refusal, fields};
 use super::sessions::Sessions;
+use accounts::Reservations;
 use hosts::DeclaredHost;
 
 /// Everything that questions are answered from.
@@ -38,8 +46,16 @@ pub struct Service {
     last_uses: Mutex<HashMap<(BareJid, CertificateName), (Fingerprint, LastUse)>>,
     tasks: Arc<Semaphore>,
     is_disk_nearly_full: AtomicBool,
+    derivations: Derivations,
+    guesses: Guesses,
+    reservations: Mutex<Reservations>,
+    /// Answers that somebody here waits for, by connection and id.
+    expected: Mutex<Expected>,
+    /// The SCRAM hashes of each host as its servers know them.
+    scram_told: Mutex<HashMap<Host, Vec<ScramHash>>>,
 }
 
+type Expected = HashMap<(u64, String), mpsc::Sender<Result<Value, String>>>;
 type Answered<T = Value> = Result<T, Refusal>;
 
 impl Service {
@@ -64,6 +80,11 @@ impl Service {
             last_uses: Mutex::default(),
             tasks: Arc::new(Semaphore::new(MAX_TASKS as usize)),
             is_disk_nearly_full: AtomicBool::new(false),
+            derivations: Derivations::default(),
+            guesses: Guesses::default(),
+            reservations: Mutex::default(),
+            expected: Mutex::default(),
+            scram_told: Mutex::default(),
         })
     }
 
@@ -85,6 +106,8 @@ impl Service {
         all.remove(&connection.id);
         drop(all);
         self.sessions.forget(connection.id);
+        // Who waits for it hears at once that nothing comes.
+        self.expected().retain(|(of, _), _| *of != connection.id);
     }
 
     /// Answers one line, now or later.
@@ -98,7 +121,8 @@ impl Service {
         uptime: Duration,
     ) {
         let parsed = match line {
-            Line::Whole(line) => protocol::parse(&line),
+            // There may be a password in it.
+            Line::Whole(line) => protocol::parse(&Zeroizing::new(line)),
             Line::TooLong => Err((None, Fault::TooLong)),
         };
         match parsed {
@@ -121,6 +145,9 @@ impl Service {
             }) => self.notification(connection, &method, params),
             Ok(Incoming::Answer { id, result }) => {
                 tracing::debug!(connection = connection.id, id, ?result, "answered");
+                let waits = self.expected().remove(&(connection.id, id));
+                // Whoever waited may have given up.
+                waits.map(|waits| waits.send(result));
             }
             Err((id, fault)) => {
                 tracing::warn!(connection = connection.id, reason = %fault, "unreadable line");
@@ -139,9 +166,12 @@ impl Service {
     ) {
         let peer = answer.connection.peer;
         // Who did not introduce itself is not asked to close sessions, so it must not open any.
-        let needs_hello = method.starts_with("external.")
-            || (method.starts_with("certificate.") && peer.role == Role::Server);
-        if needs_hello && !answer.connection.is_introduced() {
+        let connection = &answer.connection;
+        let is_too_early = (method.starts_with("external.") && !connection.keeps_sessions())
+            || (method.starts_with("certificate.")
+                && peer.role == Role::Server
+                && !connection.is_introduced());
+        if is_too_early {
             answer.send(Err(Fault::NoHello.into()));
             return;
         }
@@ -171,17 +201,59 @@ impl Service {
             ("certificate.unrevoke", Role::Admin) => self.task(answer, move |service, answer| {
                 answer.send(service.unrevoke(params, peer));
             }),
+            (method, _) if method.starts_with("account.") => {
+                self.account_question(answer, method, params, now);
+            }
             ("status", Role::Admin) => self.task(answer, move |service, answer| {
                 answer.send(service.status(uptime));
             }),
-            _ => {
-                let method = method
-                    .chars()
-                    .filter(|c| !c.is_control())
-                    .take(64)
-                    .collect();
-                answer.send(Err(Fault::UnknownMethod { method }.into()));
+            _ => answer.send_unknown(method),
+        }
+    }
+
+    fn account_question(
+        self: &Arc<Self>,
+        answer: Answer,
+        method: &str,
+        params: Value,
+        now: UnixSeconds,
+    ) {
+        let peer = answer.connection.peer;
+        match method {
+            "account.exists" => answer.send(self.exists(params, peer)),
+            "account.verify" => self.derivation(answer, move |service, answer| {
+                service.verify(answer, params, peer, now);
+            }),
+            "account.scram" => answer.send(self.scram(params, peer)),
+            // It may have to wait for a change that is being written.
+            "account.succeeded" => self.task(answer, move |service, answer| {
+                service.succeeded(answer, params, peer, now);
+            }),
+            "account.failed" => answer.send(self.failed(params, peer, now)),
+            "account.create" => self.derivation(answer, move |service, answer| {
+                answer.send(service.create(answer, params, peer, now));
+            }),
+            "account.set_password" => self.derivation(answer, move |service, answer| {
+                answer.send(service.set_password(answer, params, peer, now));
+            }),
+            "account.delete" => self.task(answer, move |service, answer| {
+                answer.send(service.delete(answer, params, peer, now));
+            }),
+            "account.enable" => self.task(answer, move |service, answer| {
+                answer.send(service.enable(answer, params, peer, true));
+            }),
+            "account.disable" => self.task(answer, move |service, answer| {
+                answer.send(service.enable(answer, params, peer, false));
+            }),
+            "account.import" if peer.role == Role::Admin => {
+                self.derivation(answer, move |service, answer| {
+                    answer.send(service.import_account(params, now));
+                });
             }
+            "account.list" => self.task(answer, move |service, answer| {
+                answer.send(service.list_accounts(params, peer));
+            }),
+            _ => answer.send_unknown(method),
         }
     }
 
@@ -231,6 +303,28 @@ impl Service {
         });
     }
 
+    /// Runs `work`, which derives keys, when its turn has come.
+    fn derivation(
+        self: &Arc<Self>,
+        answer: Answer,
+        work: impl FnOnce(&Self, &Answer) + Send + 'static,
+    ) {
+        let Some(queued) = self.derivations.queue() else {
+            answer.send(Err(Fault::Overload.into()));
+            return;
+        };
+        let service = Arc::clone(self);
+        tokio::spawn(async move {
+            match queued.turn().await {
+                Some(turn) => service.task(answer, move |service, answer| {
+                    work(service, answer);
+                    drop(turn);
+                }),
+                None => answer.send(Err(Fault::Overload.into())),
+            }
+        });
+    }
+
     /// Waits until nothing is being answered any more, or until `limit` has passed.
     pub async fn finish(&self, limit: Duration) {
         if tokio::time::timeout(limit, self.tasks.acquire_many(MAX_TASKS))
@@ -261,6 +355,18 @@ impl Service {
         }
     }
 
+    /// Errors: what makes the store grow is refused for lack of room.
+    fn require_room(&self) -> Result<(), Fault> {
+        if self.is_disk_nearly_full() {
+            return Err(Fault::DiskFull);
+        }
+        Ok(())
+    }
+
+    fn is_disk_nearly_full(&self) -> bool {
+        self.is_disk_nearly_full.load(Ordering::Relaxed)
+    }
+
     /// Writes everything that waits and lets nothing more in. Blocks.
     pub fn close(&self) {
         self.write_last_uses();
@@ -277,8 +383,8 @@ impl Service {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let lines = |connection: &Connection| -> String {
-            let introduced = doomed.iter().filter(|_| connection.is_introduced());
-            introduced
+            let asked = doomed.iter().filter(|_| connection.keeps_sessions());
+            asked
                 .map(|session| {
                     let id = connection.question_id();
                     protocol::question(&id, "sessions.close", session)
@@ -293,6 +399,36 @@ impl Service {
         }
         drop(all);
         answer.send_before(Ok(result), &lines(&answer.connection));
+    }
+
+    fn expected(&self) -> MutexGuard<'_, Expected> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks a server of `host`, and waits for its answer. Blocks.
+    fn ask_server(&self, host: &Host, method: &str, params: &Value) -> Result<Value, Fault> {
+        let away = |problem| Fault::ServerAway { problem };
+        let connection = {
+            let all = self
+                .connections
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let serving = all.values().filter(|connection| connection.serves(host));
+            serving.max_by_key(|connection| connection.id).cloned()
+        };
+        let connection = connection.ok_or(away("none of this host is connected"))?;
+        let id = connection.question_id();
+        let (answer, answered) = mpsc::channel();
+        let key = (connection.id, id);
+        self.expected().insert(key.clone(), answer);
+        connection.push(&protocol::question(&key.1, method, params));
+        let result = answered.recv_timeout(SERVER_DEADLINE);
+        self.expected().remove(&key);
+        match result {
+            Ok(Ok(result)) => Ok(result),
+            Ok(Err(_)) => Err(away("it refuses the question; is its module older?")),
+            Err(_) => Err(away("it does not answer")),
+        }
     }
 
     /// Sends the account a message, if a server of its host is connected.
@@ -322,6 +458,12 @@ struct Answer {
 impl Answer {
     fn send(&self, answered: Answered) {
         self.send_before(answered, "");
+    }
+
+    fn send_unknown(&self, method: &str) {
+        let shown = method.chars().filter(|c| !c.is_control());
+        let method = shown.take(64).collect();
+        self.send(Err(Fault::UnknownMethod { method }.into()));
     }
 
     /// Sends the answer, unless one was sent, and `lines` right behind it in any case.
@@ -370,5 +512,7 @@ fn storage(error: &StoreError) -> Refusal {
 
 /// Most questions that wait for the disk at a time, all connections together.
 const MAX_TASKS: u32 = 512;
+/// The longest that a server's answer may take.
+const SERVER_DEADLINE: Duration = Duration::from_secs(5);
 /// The longest that a question may take.
 const TASK_DEADLINE: Duration = Duration::from_secs(10);

@@ -189,7 +189,7 @@ fn prepared(part: &str, profile: Profile) -> Result<String, JidError> {
 
 /// Code points on which stringprep implementations differ: those unassigned in Unicode 3.2, and five CJK
 /// compatibility ideographs whose decomposition Unicode corrected later (Corrigendum 4).
-fn is_ambiguous(c: char) -> bool {
+pub(super) fn is_ambiguous(c: char) -> bool {
     stringprep::tables::unassigned_code_point(c)
         || matches!(
             c,

@@ -1,11 +1,15 @@
 //! Who: types that exist only if they are valid. No IO, no clock.
 
+pub mod account;
 pub mod certificate;
 pub mod enrolment;
 pub mod jid;
+pub mod password;
 
+pub use account::Account;
 pub use certificate::{ClientCert, Fingerprint, KeyId, UnixSeconds};
 pub use enrolment::{
     AccountList, AddedBy, CertificateName, Disabled, Enrolment, Incarnation, LastUse,
 };
 pub use jid::{BareJid, Host, Jid};
+pub use password::{ScramHash, ScramVerifier, Secret};

@@ -63,6 +63,12 @@ pub enum Denial {
     NameUnknown,
     /// What was to be a certificate is not base64.
     NotBase64,
+    /// A wrong password, an account that does not exist, or one that is disabled: nobody shall tell them apart.
+    PasswordWrong,
+    /// A new password that cannot be one.
+    PasswordUnacceptable,
+    /// The account exists already.
+    AccountExists,
 }
 
 /// A "no" in the words of both worlds.
@@ -251,6 +257,27 @@ impl Denial {
                 BAD_REQUEST,
                 "The certificate is not valid base64",
             ),
+            Self::PasswordWrong => (
+                "password-wrong",
+                (
+                    "not-authorized",
+                    "The password is wrong, or there is no such account",
+                ),
+                ("auth", "not-authorized"),
+                "The password is wrong, or there is no such account",
+            ),
+            Self::PasswordUnacceptable => (
+                "password-unacceptable",
+                REFUSED,
+                NOT_ACCEPTABLE,
+                "A password has 1 to 1024 bytes and no control characters",
+            ),
+            Self::AccountExists => (
+                "account-exists",
+                REFUSED,
+                CONFLICT,
+                "There is already an account of this name",
+            ),
         };
         words(code, (sasl, sasl_text), (stanza_type, stanza), stanza_text)
     }
@@ -293,7 +320,7 @@ const NOT_FOUND: (&str, &str) = ("cancel", "item-not-found");
 const FORBIDDEN: (&str, &str) = ("auth", "forbidden");
 
 /// One of each, in the order of the documentation's table.
-pub const EVERY_DENIAL: [Denial; 26] = [
+pub const EVERY_DENIAL: [Denial; 29] = [
     Denial::CertificateMissing,
     Denial::CertificateUnacceptable {
         finding: Finding::NotDer,
@@ -322,6 +349,9 @@ pub const EVERY_DENIAL: [Denial; 26] = [
     Denial::HeldByAnother,
     Denial::NameUnknown,
     Denial::NotBase64,
+    Denial::PasswordWrong,
+    Denial::PasswordUnacceptable,
+    Denial::AccountExists,
 ];
 
 #[cfg(test)]

@@ -4,8 +4,10 @@
 
 use serde_json::{Map, Value};
 
+use crate::identity::password::{MAX_ITERATIONS, MIN_ITERATIONS};
+
 /// The parameters of the rules for one host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HostPolicy {
     /// `saslcertd_require_address`: refuse certificates without any xmppAddr.
     pub require_address: bool,
@@ -17,6 +19,10 @@ pub struct HostPolicy {
     pub min_rsa_bits: usize,
     /// `saslcertd_max_validity_days`: refuse longer-lived certificates at enrolment.
     pub max_validity_days: Option<i64>,
+    /// `saslcertd_scram_iterations`: of the verifiers that are made from now on.
+    pub scram_iterations: u32,
+    /// `saslcertd_guess_delay_max`, in seconds: 0 for no delays.
+    pub guess_delay_max_seconds: f64,
 }
 
 /// Which sessions may add and remove certificates.
@@ -36,6 +42,8 @@ impl Default for HostPolicy {
             max_certs: 20,
             min_rsa_bits: 2048,
             max_validity_days: None,
+            scram_iterations: 10_000,
+            guess_delay_max_seconds: 15.0,
         }
     }
 }
@@ -50,7 +58,7 @@ pub struct Remark {
 }
 
 /// Options as read: the policy, and what was found on the way.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Declared {
     /// The parameters; those in error have their defaults.
     pub policy: HostPolicy,
@@ -122,9 +130,22 @@ impl Reader {
                     "this version knows no certificate authorities; remove it",
                 );
             }
-            "saslcertd_expiry_notice_days"
-            | "saslcertd_scram_iterations"
-            | "saslcertd_guess_delay_max" => {
+            "saslcertd_scram_iterations" => {
+                let count = whole(value).and_then(|n| u32::try_from(n).ok());
+                match count.filter(|n| (MIN_ITERATIONS..=MAX_ITERATIONS).contains(n)) {
+                    Some(iterations) => policy.scram_iterations = iterations,
+                    None => {
+                        self.error(name, value, "must be a whole number from 4096 to 10000000");
+                    }
+                }
+            }
+            "saslcertd_guess_delay_max" => {
+                match seconds(value).filter(|n| (0.0..=60.0).contains(n)) {
+                    Some(seconds) => policy.guess_delay_max_seconds = seconds,
+                    None => self.error(name, value, "must be a number of seconds from 0 to 60"),
+                }
+            }
+            "saslcertd_expiry_notice_days" => {
                 self.warn(name, "has no effect in this version");
             }
             "saslcertd_socket" | "saslcertd_timeout" | "saslcertd_manage_tls" => {
@@ -161,6 +182,18 @@ fn whole(value: &Value) -> Option<i64> {
     value
         .as_i64()
         .or_else(|| value.as_f64().and_then(from_float))
+}
+
+/// A number, or what Prosody 13 takes for a period: `"15s"`, `"15 seconds"`.
+fn seconds(value: &Value) -> Option<f64> {
+    let text = match value {
+        Value::String(text) => text.trim(),
+        other => return other.as_f64(),
+    };
+    let unit_at = text.find(|c: char| c.is_ascii_alphabetic())?;
+    let (number, unit) = text.split_at(unit_at);
+    let is_seconds = matches!(unit, "s" | "sec" | "secs" | "second" | "seconds");
+    number.trim().parse().ok().filter(|_| is_seconds)
 }
 
 fn unknown(name: &str) -> String {
@@ -214,6 +247,8 @@ mod tests {
             "saslcertd_max_certs": 5.0,
             "saslcertd_min_rsa_bits": 3072,
             "saslcertd_max_validity_days": 400,
+            "saslcertd_scram_iterations": 20000,
+            "saslcertd_guess_delay_max": "5 seconds",
         }));
         assert_eq!(declared.errors, []);
         assert_eq!(declared.warnings, []);
@@ -225,6 +260,8 @@ mod tests {
                 max_certs: 5,
                 min_rsa_bits: 3072,
                 max_validity_days: Some(400),
+                scram_iterations: 20_000,
+                guess_delay_max_seconds: 5.0,
             }
         );
     }
@@ -241,6 +278,13 @@ mod tests {
             ("saslcertd_min_rsa_bits", json!(1024)),
             ("saslcertd_max_validity_days", json!(-1)),
             ("saslcertd_ca_file", json!("ca.pem")),
+            ("saslcertd_scram_iterations", json!(4095)),
+            ("saslcertd_scram_iterations", json!(4096.5)),
+            ("saslcertd_scram_iterations", json!(10_000_001)),
+            ("saslcertd_guess_delay_max", json!(-1)),
+            ("saslcertd_guess_delay_max", json!(61)),
+            ("saslcertd_guess_delay_max", json!("5 minutes")),
+            ("saslcertd_guess_delay_max", json!("5")),
         ] {
             let declared = declared(&json!({ name: value }));
             assert_eq!(declared.errors.len(), 1, "{name}");

@@ -72,6 +72,18 @@ pub fn offer<'a>(
     Ok(candidates)
 }
 
+/// Leaves those of `candidates` as whose accounts somebody could log in.
+pub fn retain_usable(candidates: &mut Vec<&Enrolment>, accounts: &[AccountFact]) {
+    candidates.retain(|held| {
+        accounts.iter().any(|fact| {
+            fact.account == held.account
+                && fact.exists
+                && fact.enabled
+                && fact.incarnation.as_ref() == Some(&held.incarnation)
+        })
+    });
+}
+
 /// Decides a SASL EXTERNAL login.
 ///
 /// With an authzid, it must be one of the certificate's addresses. Without, the certificate must

@@ -1,5 +1,6 @@
 //! May they: the rules, as pure functions of facts and `now`. No IO, no clock, no logging.
 
+pub mod account;
 pub mod denial;
 pub mod host;
 pub mod login;

@@ -24,10 +24,12 @@ pub(super) enum Table {
     RevokedKeys,
     Disabled,
     Hosts,
+    Passwords,
+    Meta,
 }
 
 impl Table {
-    pub(super) const COUNT: usize = 6;
+    pub(super) const COUNT: usize = 8;
     pub(super) const ALL: [Self; Self::COUNT] = [
         Self::Certificates,
         Self::ByFingerprint,
@@ -35,6 +37,8 @@ impl Table {
         Self::RevokedKeys,
         Self::Disabled,
         Self::Hosts,
+        Self::Passwords,
+        Self::Meta,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -45,6 +49,8 @@ impl Table {
             Self::RevokedKeys => "revoked_keys",
             Self::Disabled => "disabled",
             Self::Hosts => "hosts",
+            Self::Passwords => "passwords",
+            Self::Meta => "meta",
         }
     }
 }

@@ -6,21 +6,26 @@
 //!
 //! Must not know: rules, the protocol, the time.
 
+mod accounts;
+mod census;
 mod committer;
 mod record;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::ops::Bound;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
 
 use crate::identity::{
-    AccountList, BareJid, CertificateName, Disabled, Enrolment, Fingerprint, Host, Incarnation,
-    KeyId, LastUse, UnixSeconds,
+    Account, AccountList, BareJid, CertificateName, Disabled, Enrolment, Fingerprint, Host,
+    Incarnation, KeyId, LastUse, UnixSeconds,
 };
 
+pub use census::Census;
+use census::Censuses;
 use committer::{Committer, Planned, Row, Table};
 pub use record::HostRecord;
 
@@ -28,6 +33,8 @@ pub use record::HostRecord;
 pub struct Store {
     tables: Tables,
     committer: Committer,
+    censuses: Arc<Censuses>,
+    secret: RwLock<[u8; 32]>,
     folder: PathBuf,
     // Held for as long as the store is open.
     _lock: File,
@@ -98,6 +105,9 @@ pub enum StoreError {
     /// sled, or the disk under it. Ends the process.
     #[error("the storage engine failed")]
     Engine(#[source] sled::Error),
+    /// The machine gives no random numbers.
+    #[error("no random numbers: {0}")]
+    Random(getrandom::Error),
 }
 
 /// Called once, when the store can no longer be trusted: the process has to end.
@@ -137,6 +147,12 @@ pub enum Edit {
         /// Since when it is known.
         since: UnixSeconds,
     },
+    /// Forget that.
+    ForgetIncarnation,
+    /// Write the account itself; one that exists is replaced.
+    PutAccount(Box<Account>),
+    /// Remove the account itself, and nothing that belongs to it.
+    RemoveAccount,
 }
 
 /// How much there is.
@@ -229,6 +245,9 @@ impl Store {
             return Err(damaged(folder, "sled's files are not those of this store"));
         }
         let tables = Tables::open(&db, on_failure)?;
+        let secret = accounts::own_secret(&meta)?;
+        sync_file(&db_file(folder))?;
+        let censuses = Arc::new(tables.censuses()?);
         let path = db_file(folder);
         let durable = OpenOptions::new()
             .write(true)
@@ -238,6 +257,8 @@ impl Store {
         Ok(Self {
             tables,
             committer,
+            censuses,
+            secret: RwLock::new(secret),
             folder: folder.to_owned(),
             _lock: lock,
         })
@@ -250,11 +271,6 @@ impl Store {
         host: &Host,
     ) -> Result<Vec<Enrolment>, StoreError> {
         self.tables.enrolments_of(fingerprint, host)
-    }
-
-    /// The certificates of `account`.
-    pub fn account(&self, account: &BareJid) -> Result<AccountList, StoreError> {
-        self.view(account).list()
     }
 
     /// What is remembered of `account`.
@@ -284,19 +300,23 @@ impl Store {
     {
         let account = account.clone();
         let about = record::account_key(&account, &[]);
+        let censuses = Arc::clone(&self.censuses);
         self.committer.commit(Some(about), move |tables| {
             let view = View {
                 tables,
                 account: &account,
             };
             Ok(match decide(&view)? {
-                Ok((edits, outcome)) => Planned {
-                    rows: edits
-                        .into_iter()
-                        .flat_map(|edit| record::rows(&account, edit))
-                        .collect(),
-                    outcome: Ok(outcome),
-                },
+                Ok((edits, outcome)) => {
+                    accounts::count(&censuses, &view, &edits)?;
+                    Planned {
+                        rows: edits
+                            .into_iter()
+                            .flat_map(|edit| record::rows(&account, edit))
+                            .collect(),
+                        outcome: Ok(outcome),
+                    }
+                }
                 Err(denied) => Planned {
                     rows: Vec::new(),
                     outcome: Err(denied),
@@ -446,6 +466,18 @@ pub struct View<'a> {
 }
 
 impl View<'_> {
+    /// The account itself, if its password lives here.
+    pub fn account(&self) -> Result<Option<Account>, StoreError> {
+        let key = record::account_key(self.account, &[]);
+        let value = self.tables.read(Table::Passwords, &key)?;
+        value
+            .map(|value| {
+                record::account(self.account.clone(), &value)
+                    .map_err(|error| self.tables.corrupt(Table::Passwords, &error))
+            })
+            .transpose()
+    }
+
     /// Its certificates.
     pub fn list(&self) -> Result<AccountList, StoreError> {
         let prefix = record::account_key(self.account, &[]);
@@ -585,6 +617,27 @@ impl Tables {
         sound
             .into_iter()
             .chain(rows.map(move |row| row.map_err(|error| self.read_error(table, error))))
+    }
+
+    /// The rows whose keys begin with `prefix`, from the first one after `behind`.
+    fn rows_behind(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        behind: Option<Vec<u8>>,
+    ) -> impl Iterator<Item = Result<RowBytes, StoreError>> {
+        let start = behind.map_or_else(|| Bound::Included(prefix.to_vec()), Bound::Excluded);
+        let rows = self.tree(table).range((start, Bound::Unbounded));
+        let prefix = prefix.to_vec();
+        let is_inside = move |row: &sled::Result<RowBytes>| {
+            row.as_ref()
+                .map_or(true, |(key, _)| key.starts_with(&prefix))
+        };
+        let sound = self.require_sound().err().map(Err);
+        let rows = rows
+            .take_while(is_inside)
+            .map(move |row| row.map_err(|error| self.read_error(table, error)));
+        sound.into_iter().chain(rows)
     }
 
     fn enrolments_of(

@@ -6,8 +6,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::{
-    AddedBy, BareJid, CertificateName, Disabled, Enrolment, Fingerprint, Host, Incarnation, Jid,
-    KeyId, LastUse, UnixSeconds,
+    Account, AddedBy, BareJid, CertificateName, Disabled, Enrolment, Fingerprint, Host,
+    Incarnation, Jid, KeyId, LastUse, ScramHash, ScramVerifier, UnixSeconds,
 };
 
 use super::Edit;
@@ -24,6 +24,8 @@ pub(super) enum RecordError {
     Bytes(postcard::Error),
     #[error("its key is damaged")]
     Key,
+    #[error("its verifiers are damaged")]
+    Verifier,
 }
 
 /// A record with a versioned byte form.
@@ -90,6 +92,29 @@ impl Versioned for CertificateRow {
     const VERSION: u8 = 1;
 }
 
+/// An [`Account`] without what its key says.
+#[derive(Serialize, Deserialize)]
+struct AccountRow {
+    incarnation: Incarnation,
+    enabled: bool,
+    created: UnixSeconds,
+    password_changed: UnixSeconds,
+    verifiers: Vec<VerifierRow>,
+}
+
+impl Versioned for AccountRow {
+    const VERSION: u8 = 1;
+}
+
+#[derive(Serialize, Deserialize)]
+struct VerifierRow {
+    is_sha256: bool,
+    salt: Vec<u8>,
+    iterations: u32,
+    stored_key: Vec<u8>,
+    server_key: Vec<u8>,
+}
+
 pub(super) fn encode<T: Versioned>(record: &T) -> Vec<u8> {
     // Proof: postcard into a Vec fails only for sequences of unknown length and for maps; no record has any.
     #[allow(clippy::expect_used)]
@@ -143,6 +168,52 @@ pub(super) fn enrolment(key: &[u8], value: &[u8]) -> Result<Enrolment, RecordErr
         },
         last_use: row.last_use,
     })
+}
+
+/// The account in a row of `passwords`.
+pub(super) fn account(jid: BareJid, value: &[u8]) -> Result<Account, RecordError> {
+    let row: AccountRow = decode(value)?;
+    let verifiers = row.verifiers.into_iter().map(|row| {
+        let hash = if row.is_sha256 {
+            ScramHash::Sha256
+        } else {
+            ScramHash::Sha1
+        };
+        ScramVerifier::from_parts(
+            hash,
+            row.salt,
+            row.iterations,
+            row.stored_key,
+            row.server_key,
+        )
+    });
+    Ok(Account {
+        jid,
+        incarnation: row.incarnation,
+        enabled: row.enabled,
+        created: row.created,
+        password_changed: row.password_changed,
+        verifiers: verifiers
+            .collect::<Result<_, _>>()
+            .map_err(|_| RecordError::Verifier)?,
+    })
+}
+
+fn account_row(account: &Account) -> AccountRow {
+    let verifiers = account.verifiers.iter().map(|verifier| VerifierRow {
+        is_sha256: verifier.hash() == ScramHash::Sha256,
+        salt: verifier.salt().to_vec(),
+        iterations: verifier.iterations(),
+        stored_key: verifier.stored_key().to_vec(),
+        server_key: verifier.server_key().to_vec(),
+    });
+    AccountRow {
+        incarnation: account.incarnation.clone(),
+        enabled: account.enabled,
+        created: account.created,
+        password_changed: account.password_changed,
+        verifiers: verifiers.collect(),
+    }
 }
 
 /// The rows that an edit of `account` writes.
@@ -223,6 +294,21 @@ pub(super) fn rows(account: &BareJid, edit: Edit) -> Vec<Row> {
             table: Table::Accounts,
             key: account_key(account, &[]),
             value: mark(incarnation, since),
+        }],
+        Edit::ForgetIncarnation => vec![Row {
+            table: Table::Accounts,
+            key: account_key(account, &[]),
+            value: None,
+        }],
+        Edit::PutAccount(record) => vec![Row {
+            table: Table::Passwords,
+            key: account_key(account, &[]),
+            value: Some(encode(&account_row(&record))),
+        }],
+        Edit::RemoveAccount => vec![Row {
+            table: Table::Passwords,
+            key: account_key(account, &[]),
+            value: None,
         }],
     }
 }
@@ -380,12 +466,57 @@ mod tests {
         assert_eq!(account_part(&key), b"b.c\0a");
     }
 
+    fn account_sample() -> Account {
+        let key = |byte, length| vec![byte; length];
+        let sha1 =
+            ScramVerifier::from_parts(ScramHash::Sha1, b"s".to_vec(), 4096, key(1, 20), key(2, 20));
+        let sha256 = ScramVerifier::from_parts(
+            ScramHash::Sha256,
+            b"t".to_vec(),
+            10_000,
+            key(3, 32),
+            key(4, 32),
+        );
+        Account {
+            jid: BareJid::parse("hamlet@shakespeare.lit").unwrap(),
+            incarnation: Incarnation::parse("one").unwrap(),
+            enabled: true,
+            created: UnixSeconds(3),
+            password_changed: UnixSeconds(4),
+            verifiers: vec![sha1.unwrap(), sha256.unwrap()],
+        }
+    }
+
+    #[test]
+    fn an_account_is_read_as_it_was_written_and_its_form_stays() {
+        let sample = account_sample();
+        let rows = rows(&sample.jid, Edit::PutAccount(Box::new(sample.clone())));
+        let value = rows[0].value.clone().unwrap();
+        assert_eq!(account(sample.jid.clone(), &value).unwrap(), sample);
+        let hex = value
+            .iter()
+            .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+        let key = |byte: &str, count| byte.repeat(count);
+        assert_eq!(
+            hex,
+            format!(
+                "01036f6e65010608020001738020\
+                 14{}14{}010174904e20{}20{}",
+                key("01", 20),
+                key("02", 20),
+                key("03", 32),
+                key("04", 32)
+            )
+        );
+    }
+
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(key in prop::collection::vec(any::<u8>(), 0..40),
                                        value in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = enrolment(&key, &value);
             let _ = decode::<HostRecord>(&value);
+            let _ = account(BareJid::parse("a@b").unwrap(), &value);
         }
     }
 }

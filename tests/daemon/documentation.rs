@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::passwords;
 use crate::support::{Daemon, HAMLET, Made, ONE, append, named};
 
 /// The JSON blocks of the page, with the placeholders of certificates and hashes filled in.
@@ -60,17 +61,30 @@ fn every_question_of_the_page_is_answered_as_the_page_says() {
     let first = server.append("phone", &cert);
     let login = server.login(&cert);
     assert_eq!(login["fingerprint"], first["fingerprint"]);
+    let mut rome = passwords::server(&daemon, json!({"saslcertd_scram_iterations": 10_000}));
+    rome.ask(
+        "account.create",
+        passwords::create("cinna@rome.lit", "poet"),
+    );
     let mut examples = examples(&cert, &login).into_iter().peekable();
     let mut tried = 0;
     while let Some(question) = examples.next() {
         let (Some(method), Some(id)) = (question["method"].as_str(), question.get("id")) else {
             continue;
         };
-        if matches!(method, "sessions.close" | "account.notify") {
+        if matches!(
+            method,
+            "sessions.close" | "account.notify" | "account.changed" | "account.incarnation"
+        ) {
             // The daemon's own: compared where it asks them.
             continue;
         }
         // A question needs what it is about.
+        if method.starts_with("account.") {
+            let brutus = passwords::create(passwords::BRUTUS, "et tu?");
+            let id = server.send("account.create", brutus);
+            server.answer(id);
+        }
         if method == "certificate.append" {
             let id = server.send("certificate.disable", named("phone"));
             server.answer(id);

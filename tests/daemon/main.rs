@@ -16,5 +16,6 @@ mod framing;
 mod hello;
 mod kill;
 mod lifecycle;
+mod passwords;
 mod sessions;
 mod support;

@@ -1,14 +1,13 @@
 //! `certificate.*`: an account's own list.
 
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
 use super::super::connection::{Peer, Role};
 use super::super::protocol::{
-    Append, Certificate, Fault, List, MAX_CERTIFICATE_BASE64_BYTES, Named, PAGE_BYTES, Refusal,
-    Revoke, Session, SessionBy, Unrevoke, base64_of, fields,
+    Accounts, Append, Certificate, Fault, List, MAX_CERTIFICATE_BASE64_BYTES, Named, PAGE_BYTES,
+    Refusal, Revoke, Session, SessionBy, Unrevoke, base64_of, fields,
 };
 use super::{Answer, Answered, Service, closing, storage};
 use crate::identity::certificate::Finding;
@@ -27,8 +26,11 @@ impl Service {
         let question: List = fields(params)?;
         self.policy(question.account.host())?;
         let by = described(question.session.as_ref(), peer);
-        let (asker, scope) = asker(question.session, question.incarnation, peer)?;
-        let view = self.store.view(&question.account);
+        let account = &question.account;
+        let incarnation =
+            self.incarnation_of(account, question.incarnation, question.session.as_ref())?;
+        let (asker, scope) = asker(question.session, incarnation, peer)?;
+        let view = self.store.view(account);
         let list = view.list().map_err(|error| storage(&error))?;
         let disabled = view.disabled().map_err(|error| storage(&error))?;
         let own = manage::list(&asker, &scope, &list).map_err(|denial| {
@@ -97,25 +99,32 @@ impl Service {
 
     pub(super) fn append(&self, params: Value, peer: Peer, now: UnixSeconds) -> Answered {
         let question: Append = fields(params)?;
-        let policy = self.policy(question.account.host())?;
-        if self.is_disk_nearly_full.load(Ordering::Relaxed) {
-            return Err(Fault::DiskFull.into());
-        }
+        let (lives, policy) = self.host(question.account.host())?;
+        self.require_room()?;
         let by = described(Some(&question.session), peer);
-        let (asker, _) = asker(Some(question.session), None, peer)?;
+        let session = Some(question.session);
+        let incarnation =
+            self.incarnation_of(&question.account, question.incarnation, session.as_ref())?;
+        let incarnation = incarnation.ok_or_else(|| Fault::WrongParams {
+            problem: "missing field `incarnation`".to_owned(),
+        })?;
+        let (asker, _) = asker(session, None, peer)?;
         let account = question.account.clone();
         let decided = certificate_in(&question.certificate).map(|cert| {
             let warnings = manage::warnings(&cert);
             let written = self.store.change(&account, move |view| {
+                if lives == Accounts::Daemon && !is_still(view, &incarnation)? {
+                    return Ok(Err(Denial::AccountMissing));
+                }
                 let list = view.list()?;
                 let marks = Marks {
                     revoked_for: view.revoked_for(&cert.key_id)?,
-                    are_too_many: view.has_more_marks_than(MAX_MARKS, &question.incarnation)?,
+                    are_too_many: view.has_more_marks_than(MAX_MARKS, &incarnation)?,
                     is_anothers: is_anothers(view, &cert, &question.account)?,
                 };
                 let wish = Appending {
                     account: &question.account,
-                    incarnation: &question.incarnation,
+                    incarnation: &incarnation,
                     asker: &asker,
                     name: &question.name,
                     cert: &cert,
@@ -160,7 +169,12 @@ impl Service {
         let question: Named = fields(params)?;
         let policy = self.policy(question.account.host())?;
         let by = described(question.session.as_ref(), peer);
-        let (asker, scope) = asker(question.session, question.incarnation, peer)?;
+        let incarnation = self.incarnation_of(
+            &question.account,
+            question.incarnation,
+            question.session.as_ref(),
+        )?;
+        let (asker, scope) = asker(question.session, incarnation, peer)?;
         let name = question.name;
         let written = self.store.change(&question.account, move |view| {
             let list = view.list()?;
@@ -230,7 +244,12 @@ impl Service {
         let question: Revoke = fields(params)?;
         let policy = self.policy(question.account.host())?;
         let by = described(question.session.as_ref(), peer);
-        let (asker, scope) = asker(question.session, question.incarnation, peer)?;
+        let incarnation = self.incarnation_of(
+            &question.account,
+            question.incarnation,
+            question.session.as_ref(),
+        )?;
+        let (asker, scope) = asker(question.session, incarnation, peer)?;
         let (account, name, key_id) = (question.account, question.name, question.key_id);
         if name.is_some() == key_id.is_some() {
             return Err(Fault::WrongParams {
@@ -305,6 +324,24 @@ impl Service {
         Ok(json!({"was_revoked": was_revoked}))
     }
 
+    /// Which account of the name a session means: where accounts live here, the one that there is.
+    fn incarnation_of(
+        &self,
+        account: &BareJid,
+        told: Option<Incarnation>,
+        session: Option<&Session>,
+    ) -> Result<Option<Incarnation>, Refusal> {
+        let (lives, _) = self.host(account.host())?;
+        if lives == Accounts::Prosody || session.is_none() {
+            return Ok(told);
+        }
+        match self.known(account)? {
+            Some(known) if known.enabled => Ok(Some(known.incarnation)),
+            Some(_) => Err(Refusal::Management(Denial::AccountDisabled)),
+            None => Err(Refusal::Management(Denial::AccountMissing)),
+        }
+    }
+
     /// Removes what expired long ago, and what belongs to accounts that were replaced long ago. Blocks.
     pub fn sweep(&self, now: UnixSeconds) {
         let swept = self.store.accounts().and_then(|accounts| {
@@ -333,6 +370,12 @@ impl Service {
             let _ = storage(&error);
         }
     }
+}
+
+/// Is the account that lives here still this one?
+fn is_still(view: &View<'_>, incarnation: &Incarnation) -> Result<bool, StoreError> {
+    let known = view.account()?;
+    Ok(known.is_some_and(|known| known.enabled && known.incarnation == *incarnation))
 }
 
 /// Who asks, and about which of the accounts of a name.
@@ -371,7 +414,7 @@ fn asker(
     Ok((asker, Scope::Of(incarnation)))
 }
 
-fn certificate_in(base64: &str) -> Result<ClientCert, Denial> {
+pub(super) fn certificate_in(base64: &str) -> Result<ClientCert, Denial> {
     let unacceptable = |finding| Denial::CertificateUnacceptable { finding };
     if base64.trim_start().starts_with("-----BEGIN") {
         return Err(unacceptable(Finding::IsPem));
@@ -383,7 +426,11 @@ fn certificate_in(base64: &str) -> Result<ClientCert, Denial> {
     ClientCert::from_der(&der).map_err(unacceptable)
 }
 
-fn append_edits(appended: &manage::Appended, list: &AccountList, now: UnixSeconds) -> Vec<Edit> {
+pub(super) fn append_edits(
+    appended: &manage::Appended,
+    list: &AccountList,
+    now: UnixSeconds,
+) -> Vec<Edit> {
     let leaving = appended.leaving.iter().cloned().map(Box::new);
     let mut edits: Vec<Edit> = leaving.map(Edit::Remove).collect();
     let held = &appended.enrolment;
@@ -398,7 +445,11 @@ fn append_edits(appended: &manage::Appended, list: &AccountList, now: UnixSecond
 }
 
 /// Does a certificate that names nobody stand in another account's list?
-fn is_anothers(view: &View<'_>, cert: &ClientCert, account: &BareJid) -> Result<bool, StoreError> {
+pub(super) fn is_anothers(
+    view: &View<'_>,
+    cert: &ClientCert,
+    account: &BareJid,
+) -> Result<bool, StoreError> {
     if !cert.addresses.is_empty() {
         return Ok(false);
     }

@@ -1,11 +1,10 @@
 //! `external.offer` and `external.login`: is this certificate admitted, and as whom.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLockReadGuard, TryLockError};
 
 use serde_json::{Value, json};
 
-use super::super::protocol::{Login, Offer, Refusal, fields};
+use super::super::protocol::{Accounts, Login, Offer, Refusal, fields};
 use super::{Answer, Answered, Service, storage};
 use crate::identity::{
     BareJid, ClientCert, Enrolment, Host, Incarnation, Jid, LastUse, UnixSeconds,
@@ -17,9 +16,16 @@ use crate::store::{StoreError, Use};
 impl Service {
     pub(super) fn offer(&self, params: Value, now: UnixSeconds) -> Answered {
         let question: Offer = fields(params)?;
-        let policy = self.policy(&question.host)?;
+        let (lives, policy) = self.host(&question.host)?;
+        let known = self.known_of(lives, &question.host, question.chain.leaf())?;
         let decided = self.with_facts(&question.host, question.chain.leaf(), |facts| {
-            let candidates = login::offer(facts, &policy, now)?;
+            let mut candidates = login::offer(facts, &policy, now)?;
+            if let Some(known) = &known {
+                login::retain_usable(&mut candidates, known);
+                if candidates.is_empty() {
+                    return Err(Denial::AccountMissing);
+                }
+            }
             let accounts: Vec<Value> = candidates
                 .iter()
                 .take(MAX_CANDIDATES)
@@ -77,19 +83,23 @@ impl Service {
 
     fn decided_login(&self, question: &Login, now: UnixSeconds) -> Answered {
         let host = &question.host;
-        let policy = self.policy(host)?;
-        let accounts: Vec<AccountFact> = question
-            .accounts
-            .iter()
-            .filter_map(|known| {
-                Some(AccountFact {
-                    account: BareJid::of(&known.username, host).ok()?,
-                    exists: known.exists,
-                    enabled: known.enabled,
-                    incarnation: known.incarnation.clone(),
+        let (lives, policy) = self.host(host)?;
+        let told = || {
+            question
+                .accounts
+                .iter()
+                .filter_map(|known| {
+                    Some(AccountFact {
+                        account: BareJid::of(&known.username, host).ok()?,
+                        exists: known.exists,
+                        enabled: known.enabled,
+                        incarnation: known.incarnation.clone(),
+                    })
                 })
-            })
-            .collect();
+                .collect()
+        };
+        let known = self.known_of(lives, host, question.chain.leaf())?;
+        let accounts: Vec<AccountFact> = known.unwrap_or_else(told);
         let authzid = question.authzid.as_deref();
         let address = question.address.as_deref();
         let leaf = question.chain.leaf();
@@ -126,6 +136,35 @@ impl Service {
                 Err(Refusal::Login(denial))
             }
         }
+    }
+
+    /// What is known of the accounts that the certificate may belong to; `None` where only Prosody knows.
+    fn known_of(
+        &self,
+        lives: Accounts,
+        host: &Host,
+        der: &[u8],
+    ) -> Result<Option<Vec<AccountFact>>, Refusal> {
+        if lives == Accounts::Prosody {
+            return Ok(None);
+        }
+        let Ok(cert) = ClientCert::from_der(der) else {
+            return Ok(Some(Vec::new()));
+        };
+        let held = self.store.enrolments_of(&cert.fingerprint, host);
+        let held = held.map_err(|error| storage(&error))?;
+        let mut facts = Vec::new();
+        for account in held.into_iter().map(|held| held.account) {
+            if let Some(known) = self.known(&account)? {
+                facts.push(AccountFact {
+                    account,
+                    exists: true,
+                    enabled: known.enabled,
+                    incarnation: Some(known.incarnation),
+                });
+            }
+        }
+        Ok(Some(facts))
     }
 
     /// Fetches what is known of the certificate in `der` and lets `decide` decide.
@@ -194,7 +233,7 @@ impl Service {
     /// Writes the last uses that were noted since the last time. Blocks.
     pub fn write_last_uses(&self) {
         // Each is a whole record: not from the reserve that revocations need.
-        if self.is_disk_nearly_full.load(Ordering::Relaxed) {
+        if self.is_disk_nearly_full() {
             return;
         }
         let uses = std::mem::take(

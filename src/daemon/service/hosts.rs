@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use super::super::connection::Introduction;
 use super::super::protocol::{Accounts, Fault, Hello, HelloHost, PROTOCOL_VERSION};
 use super::{Answer, Service, storage};
-use crate::identity::Host;
 use crate::identity::jid::JidError;
+use crate::identity::{Host, ScramHash};
 use crate::policy::HostPolicy;
 use crate::policy::host::{Declared, Remark};
 use crate::store::HostRecord;
@@ -57,22 +57,47 @@ impl Service {
         connection.introduce(Introduction {
             software,
             hosts: served,
-        });
-        let result = json!({
-            "protocol": PROTOCOL_VERSION,
-            "software": concat!("saslcertd ", env!("CARGO_PKG_VERSION")),
-            "hosts": results,
+            keeps_sessions: hello.sessions,
         });
         if changed.is_empty() {
-            answer.send(Ok(result));
+            self.send_hello(&answer, results);
             return;
         }
         self.task(answer, move |service, answer| {
             let written = changed
                 .into_iter()
                 .try_for_each(|(host, record)| service.store.remember_host(&host, record));
-            answer.send(written.map(|()| result).map_err(|error| storage(&error)));
+            match written {
+                Ok(()) => service.send_hello(answer, results),
+                Err(error) => answer.send(Err(storage(&error))),
+            }
         });
+    }
+
+    /// Answers with what is so now: from here on the asker is told when a host's SCRAM hashes change.
+    fn send_hello(&self, answer: &Answer, mut hosts: Vec<HelloResult>) {
+        // Held until the answer is queued, so that no news gets in front of it.
+        let mut told = self
+            .scram_told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for result in &mut hosts {
+            let Ok(host) = Host::parse(&result.host) else {
+                continue;
+            };
+            let declared = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+            let lives = declared.get(&host).map(|known| known.accounts);
+            if lives == Some(Accounts::Daemon) {
+                let common = self.store.census(&host).common();
+                result.scram = Some(common.clone());
+                told.insert(host, common);
+            }
+        }
+        answer.send(Ok(json!({
+            "protocol": PROTOCOL_VERSION,
+            "software": concat!("saslcertd ", env!("CARGO_PKG_VERSION")),
+            "hosts": hosts,
+        })));
     }
 
     fn declare(&self, hello: HelloHost, changed: &mut Vec<(Host, HostRecord)>) -> HelloResult {
@@ -106,30 +131,27 @@ impl Service {
         result
     }
 
-    pub(super) fn policy(&self, host: &Host) -> Result<HostPolicy, Fault> {
+    /// Where the accounts of `host` live, and by which rules.
+    pub(super) fn host(&self, host: &Host) -> Result<(Accounts, HostPolicy), Fault> {
         let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
         match hosts.get(host) {
             None => Err(Fault::HostUndeclared),
             Some(known) if !known.declared.errors.is_empty() => Err(Fault::HostNotReady),
-            Some(known) => Ok(known.declared.policy.clone()),
+            Some(known) => Ok((known.accounts, known.declared.policy.clone())),
         }
+    }
+
+    pub(super) fn policy(&self, host: &Host) -> Result<HostPolicy, Fault> {
+        self.host(host).map(|(_, policy)| policy)
     }
 }
 
 impl DeclaredHost {
     fn new(accounts: Accounts, options: Map<String, Value>) -> Self {
-        let mut declared = HostPolicy::from_options(&options);
-        if accounts == Accounts::Daemon {
-            declared.errors.push(Remark {
-                option: "authentication".to_owned(),
-                message: "authentication = \"saslcertd\": this version keeps no accounts; use another provider"
-                    .to_owned(),
-            });
-        }
         Self {
             accounts,
+            declared: HostPolicy::from_options(&options),
             options,
-            declared,
         }
     }
 
@@ -159,6 +181,9 @@ struct HelloResult {
     ready: bool,
     errors: Vec<Value>,
     warnings: Vec<Value>,
+    /// For hosts whose accounts live here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scram: Option<Vec<ScramHash>>,
 }
 
 impl HelloResult {
@@ -168,6 +193,7 @@ impl HelloResult {
             ready: known.declared.errors.is_empty(),
             errors: remarks(&known.declared.errors),
             warnings: remarks(&known.declared.warnings),
+            scram: None,
         }
     }
 
@@ -189,6 +215,7 @@ impl HelloResult {
             ready: false,
             errors: vec![json!({"option": null, "message": problem})],
             warnings: Vec::new(),
+            scram: None,
         }
     }
 }

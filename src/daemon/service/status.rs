@@ -1,6 +1,5 @@
 //! `status`: what the daemon is doing.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -10,9 +9,23 @@ use super::super::connection::Connection;
 use super::super::protocol::PROTOCOL_VERSION;
 use super::hosts::{DeclaredHost, remarks};
 use super::{Answered, Service, storage};
-use crate::identity::Host;
+use crate::identity::{Host, ScramHash};
 
 impl Service {
+    /// How many accounts of the host live here, and how many of them hold a SCRAM hash back.
+    fn passwords(&self, host: &Host) -> Value {
+        let census = self.store.census(host);
+        let without = |hash| census.without(hash);
+        json!({
+            "accounts": census.accounts(),
+            "scram": census.common(),
+            "without": {
+                "SHA-1": without(ScramHash::Sha1),
+                "SHA-256": without(ScramHash::Sha256),
+            },
+        })
+    }
+
     pub(super) fn status(&self, uptime: Duration) -> Answered {
         let figures = self.store.figures().map_err(|error| storage(&error))?;
         let all = self
@@ -29,6 +42,7 @@ impl Service {
                     "accounts": known.accounts,
                     "ready": known.declared.errors.is_empty(),
                     "attached": connections.iter().any(|connection| connection.serves(host)),
+                    "passwords": self.passwords(host),
                     "options": known.options,
                     "errors": remarks(&known.declared.errors),
                 })
@@ -50,7 +64,7 @@ impl Service {
             })
             .collect();
         rows.sort_by_key(|row| row.get("id").and_then(Value::as_u64));
-        let is_disk_nearly_full = self.is_disk_nearly_full.load(Ordering::Relaxed);
+        let is_disk_nearly_full = self.is_disk_nearly_full();
         Ok(json!({
             "healthy": figures.corrupt_reads == 0 && !is_disk_nearly_full,
             "version": env!("CARGO_PKG_VERSION"),

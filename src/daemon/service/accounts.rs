@@ -1,0 +1,608 @@
+//! `account.*`: passwords of accounts that live here.
+//!
+//! **No yes after a change**: as for certificates, a password is answered with yes under the lock that disabling,
+//! deleting and setting a password take for writing.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLockWriteGuard};
+
+use serde_json::{Value, json};
+
+use super::super::connection::{Peer, Role};
+use super::super::guesses::Place;
+use super::super::protocol::{
+    Accounts, Create, CreateCaller, Failed, Fault, ListAccounts, OfAccount, PAGE_BYTES, Refusal,
+    Scram, SetPassword, Succeeded, Verify, base64_of, fields,
+};
+use super::{Answer, Answered, Service, ask, storage};
+use crate::identity::{
+    Account, BareJid, Disabled, Host, Incarnation, ScramHash, ScramVerifier, Secret, UnixSeconds,
+};
+use crate::policy::account::{Caller, Creation, NEW_SALT_BYTES};
+use crate::policy::{Denial, HostPolicy, account};
+use crate::store::{Edit, StoreError, View};
+
+/// Names that Prosody has begun to create accounts of, and until when nobody else may.
+pub(super) type Reservations = HashMap<BareJid, UnixSeconds>;
+
+impl Service {
+    pub(super) fn exists(&self, params: Value, peer: Peer) -> Answered {
+        let OfAccount { account } = fields(params)?;
+        self.passwords_of(account.host(), peer)?;
+        let known = self.known(&account)?;
+        Ok(json!({
+            "exists": known.is_some(),
+            "enabled": known.as_ref().is_some_and(|known| known.enabled),
+            "created": known.as_ref().map(|known| known.created),
+            "password_changed": known.as_ref().map(|known| known.password_changed),
+        }))
+    }
+
+    /// Runs in its turn of the derivations.
+    pub(super) fn verify(&self, answer: &Answer, params: Value, peer: Peer, now: UnixSeconds) {
+        let question: Verify = match fields(params) {
+            Ok(question) => question,
+            Err(fault) => return answer.send(Err(fault.into())),
+        };
+        let policy = match self.passwords_of(question.account.host(), peer) {
+            Ok(policy) => policy,
+            Err(fault) => return answer.send(Err(fault.into())),
+        };
+        let account = &question.account;
+        let place = question.address.as_deref().and_then(Place::of);
+        // Before it is known how this attempt ends: many that are made at once must not all count as the first.
+        let delay = place.map_or(0.0, |place| {
+            self.guesses
+                .failed(account, place, policy.guess_delay_max_seconds, now)
+        });
+        let address = question.address.as_deref();
+        let secret = Secret::prepare(&question.password.0);
+        match self.try_password(answer, account, secret.as_ref().ok(), &policy, delay) {
+            Ok(true) => {
+                if let Some(place) = place {
+                    self.guesses.succeeded(account, place, 1);
+                }
+                tracing::info!(%account, address, "account.verify: yes");
+                if let Ok(secret) = secret {
+                    self.renew(account, &secret, &policy);
+                }
+            }
+            Ok(false) => tracing::info!(%account, address, delay, "account.verify: no"),
+            Err(error) => answer.send(Err(storage(&error))),
+        }
+    }
+
+    /// Tries the password and answers; `true` is yes.
+    fn try_password(
+        &self,
+        answer: &Answer,
+        account: &BareJid,
+        secret: Option<&Secret>,
+        policy: &HostPolicy,
+        delay: f64,
+    ) -> Result<bool, StoreError> {
+        let view = self.store.view(account);
+        let known = view.account()?.filter(|known| known.enabled);
+        let own = known.as_ref().and_then(Account::strongest).cloned();
+        // Always made, and one is always tried: time tells nobody who exists.
+        let looks = self.store.census(account.host()).looks;
+        let decoys = account::decoys(account, &self.store.secret(), &looks, policy);
+        let verifier = own.or_else(|| decoys.into_iter().next_back());
+        let verifier = verifier.as_ref();
+        let is_right = match (secret, verifier) {
+            (Some(secret), Some(verifier)) => verifier.admits(secret),
+            // What cannot be a password is as slow as one that is wrong.
+            (None, Some(verifier)) => {
+                if let Ok(some) = Secret::prepare("wrong") {
+                    let _ = verifier.admits(&some);
+                }
+                false
+            }
+            (_, None) => false,
+        };
+        let guard = self
+            .revocations
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Anew: it may have been disabled or given another password while this one was tried.
+        let now_known = view.account()?;
+        let admitted = verifier
+            .filter(|_| is_right)
+            .is_some_and(|verifier| account::admits(now_known.as_ref(), verifier).is_ok());
+        answer.send(if admitted {
+            Ok(json!({"delay": delay}))
+        } else {
+            let denial = Denial::PasswordWrong;
+            Err(Refusal::Password { denial, delay })
+        });
+        drop(guard);
+        Ok(admitted)
+    }
+
+    /// Gives an account whose password is at hand the verifiers that it lacks.
+    fn renew(&self, account: &BareJid, secret: &Secret, policy: &HostPolicy) {
+        let renewed: Result<Result<(), Denial>, StoreError> = (|| {
+            let Some(known) = self.store.view(account).account()? else {
+                return Ok(Ok(()));
+            };
+            let hashes = account::outdated(&known, policy);
+            if hashes.is_empty() || self.is_disk_nearly_full() {
+                return Ok(Ok(()));
+            }
+            let made = new_verifiers(&hashes, secret, policy.scram_iterations)?;
+            let before = known.verifiers.clone();
+            self.change_account(account, move |view| {
+                let known = view.account()?;
+                // Another password by now, say.
+                let Some(known) = known.filter(|known| known.verifiers == before) else {
+                    return Ok(Ok((Vec::new(), ())));
+                };
+                let mut verifiers = known.verifiers.clone();
+                verifiers.retain(|old| made.iter().all(|new| new.hash() != old.hash()));
+                verifiers.extend(made);
+                let renewed = Account { verifiers, ..known };
+                Ok(Ok((vec![Edit::PutAccount(Box::new(renewed))], ())))
+            })
+        })();
+        match renewed {
+            Ok(_) => {}
+            // The login stands all the same.
+            Err(error) => drop(storage(&error)),
+        }
+    }
+
+    pub(super) fn scram(&self, params: Value, peer: Peer) -> Answered {
+        let Scram { account, hash } = fields(params)?;
+        let policy = self.passwords_of(account.host(), peer)?;
+        let secret = self.store.secret();
+        let looks = self.store.census(account.host()).looks;
+        let decoys = account::decoys(&account, &secret, &looks, &policy);
+        let decoy = decoys.into_iter().find(|decoy| decoy.hash() == hash);
+        let decoy = decoy.unwrap_or_else(|| account::decoy(&account, hash, &secret, &policy));
+        let known = self.known(&account)?.filter(|known| known.enabled);
+        let own = known.as_ref().and_then(|known| known.verifier(hash));
+        tracing::debug!(%account, hash = hash.name(), "account.scram");
+        let verifier = own.unwrap_or(&decoy);
+        Ok(json!({
+            "salt": base64_of(verifier.salt()),
+            "iterations": verifier.iterations(),
+            "stored_key": base64_of(verifier.stored_key()),
+            "server_key": base64_of(verifier.server_key()),
+        }))
+    }
+
+    pub(super) fn succeeded(&self, answer: &Answer, params: Value, peer: Peer, now: UnixSeconds) {
+        let decided = self.decided_success(answer, params, peer, now);
+        if let Err(refusal) = decided {
+            answer.send(Err(refusal));
+        }
+    }
+
+    fn decided_success(
+        &self,
+        answer: &Answer,
+        params: Value,
+        peer: Peer,
+        now: UnixSeconds,
+    ) -> Result<(), Refusal> {
+        let question: Succeeded = fields(params)?;
+        let account = &question.account;
+        let policy = self.passwords_of(account.host(), peer)?;
+        let address = question.address.as_deref();
+        let place = address.and_then(Place::of);
+        let max = policy.guess_delay_max_seconds;
+        let delay = place.map_or(0.0, |place| self.guesses.next(account, place, max, now));
+        let guard = self
+            .revocations
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let known = self.known(account)?;
+        let verifier = known
+            .as_ref()
+            .and_then(|known| known.verifier(question.hash));
+        let admitted = verifier
+            .filter(|verifier| verifier.has_stored_key(&question.stored_key))
+            .is_some_and(|verifier| account::admits(known.as_ref(), verifier).is_ok());
+        if !admitted {
+            tracing::info!(%account, address, "account.succeeded: no, it was changed meanwhile");
+            let denial = Denial::PasswordWrong;
+            return Err(Refusal::Password { denial, delay });
+        }
+        answer.send(Ok(json!({"delay": delay})));
+        drop(guard);
+        if let Some(place) = place {
+            self.guesses.succeeded(account, place, 0);
+        }
+        tracing::info!(%account, address, hash = question.hash.name(), "account.succeeded: yes");
+        Ok(())
+    }
+
+    pub(super) fn failed(&self, params: Value, peer: Peer, now: UnixSeconds) -> Answered {
+        let Failed { account, address } = fields(params)?;
+        let policy = self.passwords_of(account.host(), peer)?;
+        let place = address.as_deref().and_then(Place::of);
+        let max = policy.guess_delay_max_seconds;
+        let delay = place.map_or(0.0, |place| self.guesses.failed(&account, place, max, now));
+        tracing::info!(%account, address, delay, "account.failed");
+        Ok(json!({"delay": delay}))
+    }
+
+    /// Runs in its turn of the derivations.
+    pub(super) fn create(
+        &self,
+        answer: &Answer,
+        params: Value,
+        peer: Peer,
+        now: UnixSeconds,
+    ) -> Answered {
+        let question: Create = fields(params)?;
+        let account = question.account;
+        let policy = self.passwords_of(account.host(), peer)?;
+        self.require_room()?;
+        let caller = match question.caller {
+            CreateCaller::Server => Caller::Server,
+            CreateCaller::Prosodyctl => Caller::Prosodyctl,
+            CreateCaller::Reset => Caller::Reset,
+        };
+        let is_reserved = self.is_reserved(&account, now);
+        let known = self.known(&account)?;
+        let denied = |denial: Denial| refused("account.create", &account, denial);
+        let creation = account::create(known.as_ref(), caller).map_err(denied)?;
+        if is_reserved && caller == Caller::Server {
+            return Err(denied(Denial::AccountExists));
+        }
+        let Some(password) = question.password else {
+            if creation == Creation::New {
+                self.reserve(account, now)?;
+            }
+            return Ok(json!({"created": creation == Creation::New}));
+        };
+        self.put_password(answer, &account, &password.0, &policy, now, move |known| {
+            account::create(known, caller)
+        })
+        .map(|creation| json!({"created": creation == Creation::New}))
+    }
+
+    /// Runs in its turn of the derivations.
+    pub(super) fn set_password(
+        &self,
+        answer: &Answer,
+        params: Value,
+        peer: Peer,
+        now: UnixSeconds,
+    ) -> Answered {
+        let SetPassword { account, password } = fields(params)?;
+        let policy = self.passwords_of(account.host(), peer)?;
+        self.require_room()?;
+        let was_reserved = self.take_reservation(&account, now);
+        self.put_password(
+            answer,
+            &account,
+            &password.0,
+            &policy,
+            now,
+            move |known| match known {
+                Some(_) => Ok(Creation::Password),
+                None if was_reserved => Ok(Creation::New),
+                None => Err(Denial::AccountMissing),
+            },
+        )
+        .map(|_| json!({}))
+    }
+
+    /// Derives, and writes the account as `decide` says.
+    fn put_password(
+        &self,
+        answer: &Answer,
+        account: &BareJid,
+        password: &str,
+        policy: &HostPolicy,
+        now: UnixSeconds,
+        decide: impl Fn(Option<&Account>) -> Result<Creation, Denial> + Send + 'static,
+    ) -> Result<Creation, Refusal> {
+        let denied = |denial: Denial| refused("account.password", account, denial);
+        let secret = Secret::prepare(password).map_err(|_| denied(Denial::PasswordUnacceptable))?;
+        let known = self.known(account)?;
+        decide(known.as_ref()).map_err(denied)?;
+        let verifiers = new_verifiers(&ScramHash::ALL, &secret, policy.scram_iterations);
+        let verifiers = verifiers.map_err(|error| storage(&error))?;
+        let incarnation = new_incarnation().map_err(|error| storage(&error))?;
+        let jid = account.clone();
+        let guard = self.no_answers();
+        let written = self.change_account(account, move |view| {
+            let known = view.account()?;
+            let creation = match decide(known.as_ref()) {
+                Ok(creation) => creation,
+                Err(denial) => return Ok(Err(denial)),
+            };
+            let account = match known {
+                Some(known) => Account {
+                    password_changed: now,
+                    verifiers,
+                    ..known
+                },
+                None => Account {
+                    jid,
+                    incarnation,
+                    enabled: true,
+                    created: now,
+                    password_changed: now,
+                    verifiers,
+                },
+            };
+            Ok(Ok((vec![Edit::PutAccount(Box::new(account))], creation)))
+        });
+        let creation = written.map_err(|error| storage(&error))?.map_err(denied)?;
+        let (change, question) = match creation {
+            Creation::New => ("created", "account.create"),
+            Creation::Password => ("password", "account.set_password"),
+        };
+        self.tell_changed(answer, account, change);
+        drop(guard);
+        tracing::info!(%account, uid = answer.connection.peer.uid, "{question}: yes");
+        Ok(creation)
+    }
+
+    pub(super) fn delete(
+        &self,
+        answer: &Answer,
+        params: Value,
+        peer: Peer,
+        now: UnixSeconds,
+    ) -> Answered {
+        let OfAccount { account } = fields(params)?;
+        self.passwords_of(account.host(), peer)?;
+        // Prosody 13 takes a reservation back by deleting the account that it thinks it has created.
+        let was_reserved = self.take_reservation(&account, now);
+        if self.known(&account)?.is_none() {
+            return if was_reserved {
+                Ok(json!({"certificates": 0, "servers": 0}))
+            } else {
+                Err(refused("account.delete", &account, Denial::AccountMissing))
+            };
+        }
+        let guard = self.no_answers();
+        let written = self.change_account(&account, |view| {
+            let certificates = view.list()?.enrolments.len();
+            Ok(Ok::<_, Denial>((removal(view)?, certificates)))
+        });
+        let certificates = written
+            .map_err(|error| storage(&error))?
+            .map_err(Refusal::Management)?;
+        let servers = self.tell_changed(answer, &account, "deleted");
+        drop(guard);
+        tracing::info!(%account, certificates, uid = peer.uid, "account.delete: yes");
+        Ok(json!({"certificates": certificates, "servers": servers}))
+    }
+
+    /// Enables or disables.
+    pub(super) fn enable(
+        &self,
+        answer: &Answer,
+        params: Value,
+        peer: Peer,
+        enabled: bool,
+    ) -> Answered {
+        let question = if enabled {
+            "account.enable"
+        } else {
+            "account.disable"
+        };
+        let OfAccount { account } = fields(params)?;
+        self.passwords_of(account.host(), peer)?;
+        if self.known(&account)?.is_none() {
+            return Err(refused(question, &account, Denial::AccountMissing));
+        }
+        let guard = self.no_answers();
+        let written = self.change_account(&account, move |view| {
+            let Some(known) = view.account()? else {
+                return Ok(Err(Denial::AccountMissing));
+            };
+            let was_enabled = known.enabled;
+            let put = Edit::PutAccount(Box::new(Account { enabled, ..known }));
+            let edits = if was_enabled == enabled {
+                vec![]
+            } else {
+                vec![put]
+            };
+            Ok(Ok((edits, was_enabled)))
+        });
+        let was_enabled = written
+            .map_err(|error| storage(&error))?
+            .map_err(|denial| refused(question, &account, denial))?;
+        if was_enabled != enabled {
+            let change = if enabled { "enabled" } else { "disabled" };
+            self.tell_changed(answer, &account, change);
+        }
+        drop(guard);
+        tracing::info!(%account, was_enabled, uid = peer.uid, "{question}: yes");
+        Ok(json!({"was_enabled": was_enabled}))
+    }
+
+    pub(super) fn list_accounts(&self, params: Value, peer: Peer) -> Answered {
+        let ListAccounts { host, after } = fields(params)?;
+        self.passwords_of(&host, peer)?;
+        let read = self
+            .store
+            .accounts_of(&host, after.as_deref(), PAGE_ACCOUNTS);
+        let read = read.map_err(|error| storage(&error))?;
+        let mut is_whole = read.len() < PAGE_ACCOUNTS;
+        let mut rows: Vec<Value> = Vec::new();
+        let mut bytes = 0;
+        for account in &read {
+            if bytes > PAGE_BYTES {
+                is_whole = false;
+                break;
+            }
+            let hashes = account.verifiers.iter().map(ScramVerifier::hash);
+            let row = json!({
+                "username": account.jid.username(),
+                "enabled": account.enabled,
+                "created": account.created,
+                "password_changed": account.password_changed,
+                "scram": hashes.collect::<Vec<_>>(),
+            });
+            bytes += row.to_string().len();
+            rows.push(row);
+        }
+        let last = rows.last().and_then(|row| row.get("username")).cloned();
+        let next = last.filter(|_| !is_whole);
+        Ok(json!({"accounts": rows, "next": next}))
+    }
+
+    /// What stands in `passwords` for the account.
+    pub(super) fn known(&self, account: &BareJid) -> Result<Option<Account>, Refusal> {
+        let view = self.store.view(account);
+        view.account().map_err(|error| storage(&error))
+    }
+
+    /// The rules for passwords of `host`, if they are kept here. An admin may prepare a host before it is moved.
+    fn passwords_of(&self, host: &Host, peer: Peer) -> Result<HostPolicy, Fault> {
+        let (accounts, policy) = self.host(host)?;
+        if accounts == Accounts::Prosody && peer.role != Role::Admin {
+            return Err(Fault::AccountsInProsody);
+        }
+        Ok(policy)
+    }
+
+    /// While this is held no login is answered with yes.
+    fn no_answers(&self) -> RwLockWriteGuard<'_, ()> {
+        let lock = self.revocations.write();
+        lock.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`crate::store::Store::change`]; and tells the servers when the host's SCRAM hashes are others now.
+    pub(super) fn change_account<T: Send + 'static, E: Send + 'static>(
+        &self,
+        account: &BareJid,
+        decide: impl FnOnce(&View<'_>) -> Result<Result<(Vec<Edit>, T), E>, StoreError> + Send + 'static,
+    ) -> Result<Result<T, E>, StoreError> {
+        let written = self.store.change(account, decide)?;
+        self.tell_scram(account.host());
+        Ok(written)
+    }
+
+    /// Tells every server of the host which SCRAM hashes may be offered, if that has changed.
+    fn tell_scram(&self, host: &Host) {
+        let mut told = self
+            .scram_told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Under the lock, so that what is told last is what is so.
+        let common = self.store.census(host).common();
+        if told.get(host).unwrap_or(&ScramHash::ALL.to_vec()) == &common {
+            return;
+        }
+        let params = json!({"host": host, "scram": common});
+        let line = json!({"jsonrpc": "2.0", "method": "host.scram", "params": params});
+        told.insert(host.clone(), common);
+        let all = self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for connection in all.values().filter(|connection| connection.serves(host)) {
+            connection.push(&format!("{line}\n"));
+        }
+    }
+
+    /// Tells every other server of the account's host; how many there are.
+    fn tell_changed(&self, answer: &Answer, account: &BareJid, change: &str) -> usize {
+        let all = self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let others = all.values().filter(|connection| {
+            connection.id != answer.connection.id && connection.serves(account.host())
+        });
+        let params = json!({"account": account, "change": change});
+        let mut told = 0;
+        for connection in others {
+            ask(connection, "account.changed", &params);
+            told += 1;
+        }
+        told
+    }
+
+    fn reserve(&self, account: BareJid, now: UnixSeconds) -> Result<(), Fault> {
+        let mut all = self
+            .reservations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MAX_RESERVATIONS {
+            all.retain(|_, until| *until >= now);
+        }
+        if all.len() >= MAX_RESERVATIONS {
+            return Err(Fault::Overload);
+        }
+        tracing::info!(%account, "account.create: reserved");
+        all.insert(account, now.plus(RESERVED_SECONDS));
+        Ok(())
+    }
+
+    fn is_reserved(&self, account: &BareJid, now: UnixSeconds) -> bool {
+        let all = self
+            .reservations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        all.get(account).is_some_and(|until| *until >= now)
+    }
+
+    fn take_reservation(&self, account: &BareJid, now: UnixSeconds) -> bool {
+        let mut all = self
+            .reservations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        all.remove(account).is_some_and(|until| until >= now)
+    }
+}
+
+/// Everything that is remembered of an account, to be removed.
+fn removal(view: &View<'_>) -> Result<Vec<Edit>, StoreError> {
+    let list = view.list()?;
+    let mut edits = vec![Edit::RemoveAccount, Edit::ForgetIncarnation];
+    edits.extend(list.enrolments.into_iter().map(Box::new).map(Edit::Remove));
+    let lifted = |(key_id, incarnation)| Edit::UnrevokeKey {
+        key_id,
+        incarnation,
+    };
+    edits.extend(view.revoked_keys()?.into_iter().map(lifted));
+    let disabled: Vec<Disabled> = view.disabled()?;
+    edits.extend(disabled.into_iter().map(Box::new).map(Edit::ClearDisabled));
+    Ok(edits)
+}
+
+/// One verifier for each of `hashes`, with a salt of its own.
+pub(super) fn new_verifiers(
+    hashes: &[ScramHash],
+    secret: &Secret,
+    iterations: u32,
+) -> Result<Vec<ScramVerifier>, StoreError> {
+    let derive = |hash: &ScramHash| {
+        let mut salt = [0; NEW_SALT_BYTES];
+        getrandom::fill(&mut salt).map_err(StoreError::Random)?;
+        Ok(ScramVerifier::derive(*hash, secret, &salt, iterations))
+    };
+    hashes.iter().map(derive).collect()
+}
+
+/// Which account of a name a new one is.
+pub(super) fn new_incarnation() -> Result<Incarnation, StoreError> {
+    let mut noise = [0; 16];
+    getrandom::fill(&mut noise).map_err(StoreError::Random)?;
+    let text = noise
+        .iter()
+        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    // Proof: 32 hex digits are an incarnation.
+    #[allow(clippy::expect_used)]
+    Ok(Incarnation::parse(&text).expect("hex digits are an incarnation"))
+}
+
+fn refused(question: &'static str, account: &BareJid, denial: Denial) -> Refusal {
+    tracing::info!(%account, reason = denial.words().code, "{question}: no");
+    Refusal::Management(denial)
+}
+
+/// Most accounts that are read for one page.
+const PAGE_ACCOUNTS: usize = 500;
+const RESERVED_SECONDS: i64 = 10;
+const MAX_RESERVATIONS: usize = 1000;

@@ -1,0 +1,301 @@
+//! Accounts whose passwords live here: who may log in with one, who may be created, and what stands in the
+//! place of who does not exist.
+//!
+//! Must not know: where the facts come from, how slow a derivation is.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::identity::account::Looks;
+use crate::identity::password::{Look, keyed};
+use crate::identity::{Account, BareJid, ScramHash, ScramVerifier};
+
+use super::denial::Denial;
+use super::host::HostPolicy;
+
+/// For whom Prosody asks to create an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// For somebody who registers, or for an admin in the running server.
+    Server,
+    /// For an admin at the command line: `prosodyctl passwd` of Prosody 0.12, and `register` of all versions,
+    /// "create" accounts that exist.
+    Prosodyctl,
+    /// For somebody whom an invitation allows to set a new password.
+    Reset,
+}
+
+/// What a request to create an account comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Creation {
+    /// A new account.
+    New,
+    /// The account exists, and gets the password.
+    Password,
+}
+
+/// May `caller` create the account, of which `existing` is known?
+pub fn create(existing: Option<&Account>, caller: Caller) -> Result<Creation, Denial> {
+    match (existing, caller) {
+        (None, _) => Ok(Creation::New),
+        (Some(_), Caller::Prosodyctl | Caller::Reset) => Ok(Creation::Password),
+        (Some(_), Caller::Server) => Err(Denial::AccountExists),
+    }
+}
+
+/// May the client log in whose password was found right by means of `verifier`?
+///
+/// `account` is what is known of it now: it may have been changed since the password was tried.
+/// Errors: one and the same for every reason.
+pub fn admits(account: Option<&Account>, verifier: &ScramVerifier) -> Result<(), Denial> {
+    let known = account.filter(|account| account.enabled);
+    let has_it = known.is_some_and(|account| {
+        let own = account.verifier(verifier.hash());
+        own.is_some_and(|own| own.has_stored_key(verifier.stored_key()))
+    });
+    if has_it {
+        Ok(())
+    } else {
+        Err(Denial::PasswordWrong)
+    }
+}
+
+/// The hashes for which `account` is to get a new verifier as soon as its password is at hand: those that it
+/// lacks, and those of fewer iterations than `policy` wants.
+#[must_use]
+pub fn outdated(account: &Account, policy: &HostPolicy) -> Vec<ScramHash> {
+    let mut hashes = ScramHash::ALL.to_vec();
+    hashes.retain(|hash| {
+        let verifier = account.verifier(*hash);
+        verifier.is_none_or(|verifier| verifier.iterations() < policy.scram_iterations)
+    });
+    hashes
+}
+
+/// What stands in the place of the verifiers of an account that does not exist or is disabled.
+///
+/// Always the same for the same account, secret and looks; no password leads to the keys.
+///
+/// Shape: `looks` are those of the host's accounts, with how many have each: a stranger shall find as many of each
+/// among the names that are none. Empty, every decoy looks like a new account under `policy`.
+#[must_use]
+pub fn decoys(
+    account: &BareJid,
+    secret: &[u8; 32],
+    looks: &BTreeMap<Looks, u64>,
+    policy: &HostPolicy,
+) -> Vec<ScramVerifier> {
+    let newest = Looks([Some(newest(policy)); 2]);
+    let lot = keyed(secret, &[b"looks", account.to_string().as_bytes()]);
+    let looks = drawn(looks, &lot).unwrap_or(newest);
+    let of = |hash| Some(decoy_of(account, hash, secret, looks.of(hash)?));
+    ScramHash::ALL.into_iter().filter_map(of).collect()
+}
+
+/// The same for an account that exists and lacks the verifier of `hash`.
+#[must_use]
+pub fn decoy(
+    account: &BareJid,
+    hash: ScramHash,
+    secret: &[u8; 32],
+    policy: &HostPolicy,
+) -> ScramVerifier {
+    decoy_of(account, hash, secret, newest(policy))
+}
+
+fn newest(policy: &HostPolicy) -> Look {
+    Look {
+        iterations: policy.scram_iterations,
+        salt_bytes: NEW_SALT_BYTES,
+        is_uuid: false,
+    }
+}
+
+fn decoy_of(account: &BareJid, hash: ScramHash, secret: &[u8; 32], look: Look) -> ScramVerifier {
+    let jid = account.to_string();
+    let made = |what: &[u8]| keyed(secret, &[what, hash.name().as_bytes(), jid.as_bytes()]);
+    let noise = [made(b"salt"), made(b"more salt")].concat();
+    let salt = if look.is_uuid {
+        uuid_text(&noise).into_bytes()
+    } else {
+        noise.into_iter().take(look.salt_bytes).collect()
+    };
+    let key = |what| made(what).into_iter().take(hash.key_bytes()).collect();
+    let (stored_key, server_key) = (key(b"stored key"), key(b"server key"));
+    // Proof: the look is that of a verifier or of an option: a salt of 1 to 64 bytes, a count within its bounds.
+    #[allow(clippy::expect_used)]
+    ScramVerifier::from_parts(hash, salt, look.iterations, stored_key, server_key)
+        .expect("a decoy has the parts of a verifier")
+}
+
+/// One of the looks, each as often as it stands among the accounts.
+fn drawn(looks: &BTreeMap<Looks, u64>, lot: &[u8; 32]) -> Option<Looks> {
+    let total: u64 = looks.values().sum();
+    let number = lot
+        .first_chunk::<8>()
+        .map(|bytes| u64::from_be_bytes(*bytes))?;
+    let mut left = number.checked_rem(total)?;
+    looks.iter().find_map(|(looks, count)| {
+        if left < *count {
+            return Some(*looks);
+        }
+        left -= count;
+        None
+    })
+}
+
+/// As Prosody makes its salts: a UUID of version 4.
+fn uuid_text(noise: &[u8]) -> String {
+    let mut text = String::with_capacity(36);
+    for (at, byte) in noise.iter().take(16).enumerate() {
+        let byte = match at {
+            6 => 0x40 | byte & 0x0f,
+            8 => 0x80 | byte & 0x3f,
+            _ => *byte,
+        };
+        if matches!(at, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        // Proof: writing to a String never fails.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// Bytes of the salts that are made here.
+pub const NEW_SALT_BYTES: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use super::*;
+    use crate::identity::{Incarnation, Secret, UnixSeconds};
+
+    fn account(enabled: bool, verifiers: Vec<ScramVerifier>) -> Account {
+        Account {
+            jid: BareJid::parse("brutus@rome.lit").unwrap(),
+            incarnation: Incarnation::parse("one").unwrap(),
+            enabled,
+            created: UnixSeconds(0),
+            password_changed: UnixSeconds(0),
+            verifiers,
+        }
+    }
+
+    fn verifier(password: &str, hash: ScramHash, iterations: u32) -> ScramVerifier {
+        let secret = Secret::prepare(password).unwrap();
+        ScramVerifier::derive(hash, &secret, b"salt", iterations)
+    }
+
+    #[test]
+    fn only_an_enabled_account_with_this_very_password_admits() {
+        let right = verifier("right", ScramHash::Sha256, 4096);
+        let other = verifier("other", ScramHash::Sha256, 4096);
+        let sha1 = verifier("right", ScramHash::Sha1, 4096);
+        for (known, admitted) in [
+            (Some(account(true, vec![right.clone()])), true),
+            (Some(account(true, vec![sha1.clone(), right.clone()])), true),
+            (Some(account(false, vec![right.clone()])), false),
+            (Some(account(true, vec![other])), false),
+            (Some(account(true, vec![sha1])), false),
+            (Some(account(true, vec![])), false),
+            (None, false),
+        ] {
+            let expected = if admitted {
+                Ok(())
+            } else {
+                Err(Denial::PasswordWrong)
+            };
+            assert_eq!(admits(known.as_ref(), &right), expected, "{known:?}");
+        }
+    }
+
+    #[test]
+    fn who_exists_is_not_created_again_but_for_prosodys_own_detours() {
+        let existing = account(true, vec![]);
+        for (existing, caller, expected) in [
+            (None, Caller::Server, Ok(Creation::New)),
+            (None, Caller::Prosodyctl, Ok(Creation::New)),
+            (None, Caller::Reset, Ok(Creation::New)),
+            (Some(&existing), Caller::Server, Err(Denial::AccountExists)),
+            (Some(&existing), Caller::Prosodyctl, Ok(Creation::Password)),
+            (Some(&existing), Caller::Reset, Ok(Creation::Password)),
+        ] {
+            assert_eq!(create(existing, caller), expected, "{caller:?}");
+        }
+    }
+
+    #[test]
+    fn what_an_account_lacks_or_has_too_weak_is_outdated() {
+        let policy = HostPolicy::default();
+        let sha1 = |iterations| verifier("p", ScramHash::Sha1, iterations);
+        let sha256 = |iterations| verifier("p", ScramHash::Sha256, iterations);
+        for (verifiers, expected) in [
+            (vec![sha1(10_000), sha256(10_000)], vec![]),
+            (vec![sha1(20_000), sha256(10_000)], vec![]),
+            (vec![sha1(10_000)], vec![ScramHash::Sha256]),
+            (vec![sha1(4096), sha256(10_000)], vec![ScramHash::Sha1]),
+            (vec![sha256(4096)], ScramHash::ALL.to_vec()),
+        ] {
+            assert_eq!(outdated(&account(true, verifiers), &policy), expected);
+        }
+    }
+
+    #[test]
+    fn a_decoy_is_always_the_same_and_another_for_everybody_else() {
+        let policy = HostPolicy::default();
+        let of = |name: &str, hash, secret: u8| {
+            let jid = BareJid::parse(name).unwrap();
+            let all = decoys(&jid, &[secret; 32], &BTreeMap::new(), &policy);
+            let found = all.into_iter().find(|decoy| decoy.hash() == hash).unwrap();
+            assert_eq!(found, decoy(&jid, hash, &[secret; 32], &policy));
+            found
+        };
+        let first = of("a@b.c", ScramHash::Sha256, 1);
+        assert_eq!(first, of("a@b.c", ScramHash::Sha256, 1));
+        assert_eq!((first.iterations(), first.salt().len()), (10_000, 16));
+        for other in [
+            of("b@b.c", ScramHash::Sha256, 1),
+            of("a@b.c", ScramHash::Sha256, 2),
+            of("a@b.c", ScramHash::Sha1, 1),
+        ] {
+            assert_ne!(other.salt(), first.salt());
+            assert_ne!(other.stored_key(), first.stored_key());
+        }
+        assert_ne!(first.stored_key(), first.server_key());
+    }
+
+    #[test]
+    fn decoys_look_like_the_accounts_that_there_are() {
+        let policy = HostPolicy::default();
+        let look = |iterations, salt_bytes, is_uuid| {
+            Some(Look {
+                iterations,
+                salt_bytes,
+                is_uuid,
+            })
+        };
+        let looks = BTreeMap::from([
+            (Looks([look(4096, 36, true), None]), 3),
+            (Looks([look(10_000, 16, false); 2]), 1),
+        ]);
+        let mut imported = 0;
+        for number in 0..400 {
+            let jid = BareJid::parse(&format!("user{number}@b.c")).unwrap();
+            let made = decoys(&jid, &[7; 32], &looks, &policy);
+            match made.as_slice() {
+                [one] => {
+                    imported += 1;
+                    assert_eq!((one.hash(), one.iterations()), (ScramHash::Sha1, 4096));
+                    let salt = std::str::from_utf8(one.salt()).unwrap();
+                    let dashes: Vec<usize> = salt.match_indices('-').map(|(at, _)| at).collect();
+                    assert_eq!(dashes, [8, 13, 18, 23], "{salt}");
+                    assert!(one.look().is_uuid && salt.as_bytes()[14] == b'4', "{salt}");
+                }
+                both => assert!(both.iter().all(|one| one.salt().len() == 16)),
+            }
+        }
+        assert!((240..=360).contains(&imported), "{imported} of 400");
+    }
+}

@@ -1,0 +1,531 @@
+//! `account.*`: passwords of accounts that live in the daemon.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, Made, Peer, hello, with};
+
+pub const ROME: &str = "rome.lit";
+pub const BRUTUS: &str = "brutus@rome.lit";
+
+/// A peer that has declared [`ROME`] with these options, its accounts in the daemon.
+pub fn server(daemon: &Daemon, mut options: Value) -> Peer {
+    // The fewest that are allowed: the tests' build is slow at this.
+    if options.get("saslcertd_scram_iterations").is_none() {
+        options["saslcertd_scram_iterations"] = json!(4096);
+    }
+    let mut peer = daemon.peer();
+    let mut hello = hello(ROME, options);
+    hello["hosts"][0]["accounts"] = json!("daemon");
+    let answer = peer.ask("session.hello", hello);
+    assert_eq!(answer["hosts"][0]["ready"], true, "{answer}");
+    peer
+}
+
+pub fn create(account: &str, password: &str) -> Value {
+    json!({"account": account, "password": password, "caller": "server"})
+}
+
+pub fn verify(account: &str, password: &str) -> Value {
+    json!({"account": account, "password": password, "address": "192.0.2.7"})
+}
+
+fn of(account: &str) -> Value {
+    json!({ "account": account })
+}
+
+fn admits(peer: &mut Peer, account: &str, password: &str) -> bool {
+    let params = json!({"account": account, "password": password, "address": null});
+    let id = peer.send("account.verify", params);
+    let answer = peer.answer(id);
+    match answer.pointer("/error/data/denial") {
+        None => {
+            assert!(answer["result"].is_object(), "{answer}");
+            true
+        }
+        Some(denial) => {
+            assert_eq!(denial, "password-wrong");
+            false
+        }
+    }
+}
+
+#[test]
+fn an_account_is_created_logs_in_gets_another_password_and_is_deleted() {
+    let mut daemon = Daemon::start();
+    let mut rome = server(&daemon, json!({}));
+    let nobody =
+        json!({"exists": false, "enabled": false, "created": null, "password_changed": null});
+    assert_eq!(rome.ask("account.exists", of(BRUTUS)), nobody);
+    let created = rome.ask("account.create", create(BRUTUS, "et tu?"));
+    assert_eq!(created, json!({"created": true}));
+    let known = rome.ask("account.exists", of(BRUTUS));
+    assert_eq!(
+        (&known["exists"], &known["enabled"]),
+        (&json!(true), &json!(true))
+    );
+    assert!(admits(&mut rome, BRUTUS, "et tu?"));
+    assert!(!admits(&mut rome, BRUTUS, "et tu"));
+    let again = rome.refused("account.create", create(BRUTUS, "mine now"));
+    assert_eq!(again["data"]["denial"], "account-exists");
+    rome.ask(
+        "account.set_password",
+        json!({"account": BRUTUS, "password": "ides"}),
+    );
+    assert!(admits(&mut rome, BRUTUS, "ides"));
+    assert!(!admits(&mut rome, BRUTUS, "et tu?"));
+    drop(rome);
+    daemon.kill();
+    daemon.serve();
+    let mut rome = server(&daemon, json!({}));
+    assert!(admits(&mut rome, BRUTUS, "ides"));
+    assert_eq!(
+        rome.ask("account.delete", of(BRUTUS)),
+        json!({"certificates": 0, "servers": 0})
+    );
+    assert!(!admits(&mut rome, BRUTUS, "ides"));
+    assert_eq!(rome.ask("account.exists", of(BRUTUS)), nobody);
+    for method in ["account.delete", "account.enable", "account.disable"] {
+        let refused = rome.refused(method, of(BRUTUS));
+        assert_eq!(refused["data"]["denial"], "account-missing", "{method}");
+    }
+    let refused = rome.refused(
+        "account.set_password",
+        json!({"account": BRUTUS, "password": "x"}),
+    );
+    assert_eq!(refused["data"]["denial"], "account-missing");
+}
+
+#[test]
+fn no_password_is_kept_and_none_is_logged() {
+    let mut daemon = Daemon::start();
+    let mut rome = server(&daemon, json!({}));
+    rome.ask("account.create", create(BRUTUS, "Cassandra-the-first"));
+    admits(&mut rome, BRUTUS, "Cassandra-the-first");
+    admits(&mut rome, BRUTUS, "Cassandra-the-second");
+    rome.refused(
+        "account.set_password",
+        json!({"account": BRUTUS, "password": ["Cassandra"]}),
+    );
+    daemon.stop();
+    assert!(!daemon.log().contains("Cassandra"));
+    let found = Command::new("grep")
+        .arg("-rc")
+        .arg("Cassandra")
+        .arg(daemon.data_dir())
+        .output();
+    let counts = String::from_utf8(found.unwrap().stdout).unwrap();
+    assert!(counts.lines().all(|line| line.ends_with(":0")), "{counts}");
+}
+
+#[test]
+fn who_does_not_exist_looks_like_who_does() {
+    let mut daemon = Daemon::start();
+    let mut rome = server(&daemon, json!({}));
+    rome.ask("account.create", create(BRUTUS, "et tu?"));
+    rome.ask("account.create", create("cassius@rome.lit", "lean"));
+    rome.ask("account.disable", of("cassius@rome.lit"));
+    let words: Vec<Value> = [
+        (BRUTUS, "wrong"),
+        ("cassius@rome.lit", "lean"),
+        ("nobody@rome.lit", "x"),
+    ]
+    .into_iter()
+    .map(|(account, password)| rome.refused("account.verify", verify(account, password)))
+    .collect();
+    assert_eq!(words[0], words[1]);
+    assert_eq!(words[0], words[2]);
+    let scram = |rome: &mut Peer, account: &str, hash: &str| {
+        rome.ask("account.scram", json!({"account": account, "hash": hash}))
+    };
+    let mut salts = BTreeSet::new();
+    let mut first = Vec::new();
+    for hash in ["SHA-1", "SHA-256"] {
+        for account in [
+            BRUTUS,
+            "cassius@rome.lit",
+            "nobody@rome.lit",
+            "nemo@rome.lit",
+        ] {
+            let answer = scram(&mut rome, account, hash);
+            assert_eq!(answer["iterations"], 4096);
+            let salt = answer["salt"].as_str().unwrap();
+            assert_eq!(BASE64.decode(salt).unwrap().len(), 16);
+            assert!(salts.insert(salt.to_owned()), "{account} {hash}");
+            first.push((account, hash, answer));
+        }
+    }
+    drop(rome);
+    daemon.stop();
+    daemon.serve();
+    let mut rome = server(&daemon, json!({}));
+    for (account, hash, before) in first {
+        assert_eq!(scram(&mut rome, account, hash), before, "{account}");
+    }
+    // And the keys of a decoy admit nobody, whatever the asker says of the proof.
+    let decoy = scram(&mut rome, "nobody@rome.lit", "SHA-1");
+    let succeeded = json!({
+        "account": "nobody@rome.lit", "hash": "SHA-1", "stored_key": decoy["stored_key"], "address": null,
+    });
+    let refused = rome.refused("account.succeeded", succeeded);
+    assert_eq!(refused["data"]["denial"], "password-wrong");
+}
+
+#[test]
+fn a_proof_counts_only_while_the_account_is_as_it_was() {
+    let daemon = Daemon::start();
+    let mut rome = server(&daemon, json!({}));
+    rome.ask("account.create", create(BRUTUS, "et tu?"));
+    let keys = rome.ask(
+        "account.scram",
+        json!({"account": BRUTUS, "hash": "SHA-256"}),
+    );
+    let succeeded = json!({
+        "account": BRUTUS, "hash": "SHA-256", "stored_key": keys["stored_key"], "address": null,
+    });
+    assert_eq!(
+        rome.ask("account.succeeded", succeeded.clone())["delay"],
+        0.0
+    );
+    rome.ask("account.disable", of(BRUTUS));
+    rome.refused("account.succeeded", succeeded.clone());
+    assert_eq!(
+        rome.ask("account.enable", of(BRUTUS)),
+        json!({"was_enabled": false})
+    );
+    rome.ask("account.succeeded", succeeded.clone());
+    rome.refused(
+        "account.succeeded",
+        with(succeeded.clone(), "hash", json!("SHA-1")),
+    );
+    rome.ask(
+        "account.set_password",
+        json!({"account": BRUTUS, "password": "et tu?"}),
+    );
+    rome.refused("account.succeeded", succeeded.clone());
+    rome.ask("account.delete", of(BRUTUS));
+    rome.refused("account.succeeded", succeeded);
+}
+
+#[test]
+fn guesses_are_delayed_and_never_locked_out() {
+    let daemon = Daemon::start();
+    let mut rome = server(&daemon, json!({"saslcertd_guess_delay_max": 3}));
+    rome.ask("account.create", create(BRUTUS, "et tu?"));
+    let mut delays = Vec::new();
+    for number in 0..14 {
+        let answer = if number % 2 == 0 {
+            rome.refused("account.verify", verify(BRUTUS, "wrong"))["data"]["delay"].clone()
+        } else {
+            rome.ask(
+                "account.failed",
+                json!({"account": BRUTUS, "address": "192.0.2.7"}),
+            )["delay"]
+                .clone()
+        };
+        delays.push(answer.as_f64().unwrap());
+    }
+    let mut expected = vec![0.0; 10];
+    expected.extend([0.5, 1.0, 2.0, 3.0]);
+    assert_eq!(delays, expected);
+    // The right one waits as well, or an attacker need not wait for a no. Elsewhere nobody waits.
+    let elsewhere = with(verify(BRUTUS, "et tu?"), "address", json!("198.51.100.1"));
+    assert_eq!(rome.ask("account.verify", elsewhere)["delay"], 0.0);
+    assert_eq!(
+        rome.ask("account.verify", verify(BRUTUS, "et tu?"))["delay"],
+        3.0
+    );
+    // Its own failures are forgotten; those of the address are not.
+    let other = rome.refused("account.verify", verify("nobody@rome.lit", "x"));
+    assert_eq!(other["data"]["delay"], 3.0);
+}
+
+#[test]
+fn only_hashes_that_every_account_has_are_common_and_a_login_mends_what_is_lacking() {
+    let daemon = Daemon::start();
+    let mut rome = server(&daemon, json!({}));
+    let mut other = server(&daemon, json!({}));
+    rome.ask("account.create", create(BRUTUS, "et tu?"));
+    let keys = rome.ask("account.scram", json!({"account": BRUTUS, "hash": "SHA-1"}));
+    let login = json!({
+        "enabled": true, "created": 1, "password_changed": 1, "password": null,
+        "scram": [{"hash": "SHA-1", "salt": keys["salt"], "iterations": keys["iterations"],
+                   "stored_key": keys["stored_key"], "server_key": keys["server_key"]}],
+    });
+    rome.ask("account.delete", of(BRUTUS));
+    let import = json!({
+        "account": BRUTUS, "incarnation": null, "login": login, "certificates": [], "apply": true,
+    });
+    assert_eq!(
+        rome.ask("account.import", import)["account"]["verdict"],
+        "taken"
+    );
+    let told = json!({"host": ROME, "scram": ["SHA-1"]});
+    assert_eq!(rome.question("host.scram"), told);
+    assert_eq!(other.question("host.scram"), told);
+    let mut late = daemon.peer();
+    let attach = json!({"protocol": 1, "software": "late", "hosts": [{"host": ROME}]});
+    assert_eq!(
+        late.ask("session.hello", attach)["hosts"][0]["scram"],
+        json!(["SHA-1"])
+    );
+    let status = rome.ask("status", json!({}));
+    let passwords = &status["hosts"][0]["passwords"];
+    assert_eq!(
+        passwords["without"],
+        json!({"SHA-1": 0, "SHA-256": 1}),
+        "{status}"
+    );
+    assert!(admits(&mut rome, BRUTUS, "et tu?"));
+    let told = json!({"host": ROME, "scram": ["SHA-1", "SHA-256"]});
+    assert_eq!(rome.question("host.scram"), told);
+    assert_eq!(other.question("host.scram"), told);
+    assert!(admits(&mut rome, BRUTUS, "et tu?"));
+}
+
+#[test]
+fn prosodys_detours_create_and_set_passwords() {
+    let daemon = Daemon::start();
+    let mut rome = server(&daemon, json!({}));
+    let mut other = server(&daemon, json!({}));
+    let as_caller = |password: Value, caller: &str| json!({"account": BRUTUS, "password": password, "caller": caller});
+    // Prosody 13: create without a password, set it, enable.
+    let reserved = rome.ask("account.create", as_caller(Value::Null, "server"));
+    assert_eq!(reserved, json!({"created": true}));
+    assert_eq!(rome.ask("account.exists", of(BRUTUS))["exists"], false);
+    let taken = other.refused("account.create", as_caller(json!("x"), "server"));
+    assert_eq!(taken["data"]["denial"], "account-exists");
+    // A refused password gives the name back.
+    let set = |password: &str| json!({"account": BRUTUS, "password": password});
+    let refused = rome.refused("account.set_password", set("a\u{1}b"));
+    assert_eq!(refused["data"]["denial"], "password-unacceptable");
+    let refused = rome.refused("account.set_password", set("fine"));
+    assert_eq!(refused["data"]["denial"], "account-missing");
+    rome.ask("account.create", as_caller(Value::Null, "server"));
+    rome.ask("account.set_password", set("fine"));
+    rome.ask("account.enable", of(BRUTUS));
+    assert!(admits(&mut rome, BRUTUS, "fine"));
+    assert_eq!(
+        other.question("account.changed"),
+        json!({"account": BRUTUS, "change": "created"})
+    );
+    // prosodyctl passwd of 0.12, and a reset by invitation, "create" who exists.
+    for (caller, password) in [("prosodyctl", "one"), ("reset", "two")] {
+        let answer = rome.ask("account.create", as_caller(json!(password), caller));
+        assert_eq!(answer, json!({"created": false}));
+        assert!(admits(&mut rome, BRUTUS, password));
+        assert_eq!(other.question("account.changed")["change"], "password");
+    }
+    // A reservation that is taken back.
+    let cinna = json!({"account": "cinna@rome.lit", "password": null, "caller": "server"});
+    rome.ask("account.create", cinna);
+    rome.ask("account.delete", of("cinna@rome.lit"));
+    other.ask("account.create", create("cinna@rome.lit", "poet"));
+}
+
+#[test]
+fn passwords_that_cannot_be_one_are_refused() {
+    let daemon = Daemon::start();
+    let mut rome = server(&daemon, json!({}));
+    let longest = "p".repeat(1024);
+    for (password, is_fine) in [
+        ("", false),
+        ("a\nb", false),
+        ("\u{0}", false),
+        (&"p".repeat(1025), false),
+        (longest.as_str(), true),
+        ("a:b:c", true),
+        ("p\u{e4}ss\u{1f40e}", true),
+    ] {
+        let id = rome.send("account.create", create(BRUTUS, password));
+        let answer = rome.answer(id);
+        let denial = answer.pointer("/error/data/denial");
+        assert_eq!(denial.is_none(), is_fine, "{answer}");
+        if is_fine {
+            assert!(admits(&mut rome, BRUTUS, password));
+            rome.ask("account.delete", of(BRUTUS));
+        } else {
+            assert_eq!(denial.unwrap(), "password-unacceptable");
+            assert!(!admits(&mut rome, BRUTUS, password));
+        }
+    }
+}
+
+#[test]
+fn an_accounts_certificates_live_and_die_with_it() {
+    let daemon = Daemon::start();
+    let mut rome = server(&daemon, json!({}));
+    let mut other = server(&daemon, json!({}));
+    let cert = Made::of(BRUTUS);
+    let session =
+        json!({"secure": true, "by": "password", "jid": "brutus@rome.lit/forum", "address": null});
+    let append = json!({
+        "account": BRUTUS, "incarnation": "ignored", "session": session,
+        "name": "phone", "certificate": cert.base64(), "may_manage": true,
+    });
+    let login = json!({
+        "host": ROME, "chain": [cert.base64()], "authzid": null, "address": null,
+        // What Prosody says of accounts that live here is not believed.
+        "accounts": [{"username": "brutus", "exists": true, "enabled": true, "incarnation": "ignored"}],
+    });
+    let offer = json!({"host": ROME, "chain": [cert.base64()]});
+    let refused = rome.refused("certificate.append", append.clone());
+    assert_eq!(refused["data"]["denial"], "account-missing");
+    rome.ask("account.create", create(BRUTUS, "et tu?"));
+    let without = with(append.clone(), "incarnation", Value::Null);
+    rome.ask("certificate.append", without);
+    assert_eq!(rome.ask("external.offer", offer.clone())["offer"], true);
+    let session_of = rome.ask("external.login", with(login.clone(), "accounts", json!([])));
+    assert_eq!(session_of["username"], "brutus");
+    rome.ask("account.disable", of(BRUTUS));
+    assert_eq!(other.question("account.changed")["change"], "created");
+    assert_eq!(other.question("account.changed")["change"], "disabled");
+    assert_eq!(rome.ask("external.offer", offer.clone())["offer"], false);
+    let refused = rome.refused("external.login", login.clone());
+    assert_eq!(refused["data"]["denial"], "account-disabled");
+    rome.ask("account.enable", of(BRUTUS));
+    rome.ask("external.login", login.clone());
+    let gone = rome.ask("account.delete", of(BRUTUS));
+    assert_eq!(gone, json!({"certificates": 1, "servers": 1}));
+    assert_eq!(rome.ask("external.offer", offer)["offer"], false);
+    rome.refused("external.login", login.clone());
+    // A later account of the name inherits nothing.
+    rome.ask("account.create", create(BRUTUS, "et tu?"));
+    rome.refused("external.login", login);
+    let list = json!({"account": BRUTUS, "incarnation": null, "session": session, "after": null});
+    assert_eq!(
+        rome.ask("certificate.list", list)["certificates"],
+        json!([])
+    );
+    rome.ask("certificate.append", append);
+}
+
+#[test]
+fn accounts_are_listed_in_pages() {
+    let daemon = Daemon::start();
+    let mut rome = server(&daemon, json!({}));
+    let keys = BASE64.encode([1; 20]);
+    let login = json!({
+        "enabled": true, "created": 1, "password_changed": 2, "password": null,
+        "scram": [{"hash": "SHA-1", "salt": "c2FsdA==", "iterations": 4096, "stored_key": keys, "server_key": keys}],
+    });
+    let mut expected = Vec::new();
+    for number in 0..1203 {
+        let username = format!("legionary-{number:04}");
+        let account = format!("{username}@{ROME}");
+        rome.ask(
+            "account.import",
+            json!({"account": account, "incarnation": null, "login": login, "certificates": [], "apply": true}),
+        );
+        expected.push(username);
+    }
+    let mut found = Vec::new();
+    let mut after = Value::Null;
+    let mut pages = 0;
+    loop {
+        let page = rome.ask("account.list", json!({"host": ROME, "after": after}));
+        pages += 1;
+        for row in page["accounts"].as_array().unwrap() {
+            assert_eq!(row["scram"], json!(["SHA-1"]));
+            found.push(row["username"].as_str().unwrap().to_owned());
+        }
+        after = page["next"].clone();
+        if after.is_null() {
+            break;
+        }
+    }
+    assert_eq!(found, expected);
+    assert!(pages > 2, "{pages} pages");
+}
+
+#[test]
+fn a_host_whose_accounts_live_in_prosody_has_no_passwords_here_but_for_an_admin() {
+    let daemon = Daemon::start();
+    let mut peer = daemon.server(json!({}));
+    // This peer is an admin, who prepares the host before it is moved.
+    peer.ask("account.create", create("hamlet@shakespeare.lit", "to be"));
+    assert!(admits(&mut peer, "hamlet@shakespeare.lit", "to be"));
+    let unknown = peer.refused("account.exists", of("a@nowhere.lit"));
+    assert_eq!(unknown["code"], -32002);
+}
+
+#[test]
+fn who_keeps_no_sessions_is_asked_nothing_and_logs_nobody_in() {
+    let daemon = Daemon::start();
+    let mut rome = server(&daemon, json!({}));
+    let mut cli = daemon.peer();
+    let attach =
+        json!({"protocol": 1, "software": "cli", "sessions": false, "hosts": [{"host": ROME}]});
+    cli.ask("session.hello", attach);
+    let early = cli.refused("external.offer", json!({"host": ROME, "chain": ["MA=="]}));
+    assert_eq!(early["code"], -32003);
+    rome.ask("account.create", create(BRUTUS, "et tu?"));
+    cli.ask("account.disable", of(BRUTUS));
+    assert_eq!(rome.question("account.changed")["change"], "disabled");
+    cli.ask("account.delete", of(BRUTUS));
+    assert_eq!(cli.asked, Vec::<Value>::new());
+}
+
+#[test]
+fn a_flood_of_passwords_is_refused_as_a_fault_and_certificates_go_on() {
+    let daemon = Daemon::start();
+    let mut rome = server(&daemon, json!({"saslcertd_scram_iterations": 200_000}));
+    for _ in 0..200 {
+        rome.send("account.verify", verify("nobody@rome.lit", "x"));
+    }
+    let offer = json!({"host": ROME, "chain": ["MA=="]});
+    let mut certificates = server(&daemon, json!({"saslcertd_scram_iterations": 200_000}));
+    assert_eq!(certificates.ask("external.offer", offer)["offer"], false);
+    // Most of the flood is still waiting, or was sent away.
+    let (mut decided, mut sent_away) = (0, 0);
+    for _ in 0..200 {
+        // In any order.
+        let answer = rome.line().unwrap();
+        match answer["error"]["code"].as_i64().unwrap() {
+            -32000 => decided += 1,
+            -32001 => {
+                assert_eq!(answer["error"]["data"]["sasl"], "temporary-auth-failure");
+                sent_away += 1;
+            }
+            code => panic!("{code}: {answer}"),
+        }
+    }
+    assert!(decided > 0 && sent_away > 100, "{decided} {sent_away}");
+}
+
+#[test]
+fn a_yes_is_never_queued_behind_a_change() {
+    let daemon = Daemon::start();
+    let mut rome = server(&daemon, json!({}));
+    let mut admin = daemon.peer();
+    rome.ask("account.create", create(BRUTUS, "et tu?"));
+    for _ in 0..30 {
+        let ids: Vec<u64> = (0..8)
+            .map(|_| {
+                let params = json!({"account": BRUTUS, "password": "et tu?", "address": null});
+                rome.send("account.verify", params)
+            })
+            .collect();
+        admin.ask("account.disable", of(BRUTUS));
+        let mut open = ids.len();
+        let mut is_disabled = false;
+        while open > 0 || !is_disabled {
+            let line = rome.line().unwrap();
+            if line["method"] == "account.changed" {
+                is_disabled |= line["params"]["change"] == "disabled";
+            } else if line.get("method").is_none() {
+                assert!(
+                    !is_disabled || line.get("result").is_none(),
+                    "a late yes: {line}"
+                );
+                open -= 1;
+            }
+        }
+        admin.ask("account.enable", of(BRUTUS));
+        assert_eq!(rome.question("account.changed")["change"], "enabled");
+    }
+}
