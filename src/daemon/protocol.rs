@@ -530,6 +530,22 @@ impl<'de> Deserialize<'de> for Chain {
     }
 }
 
+/// Bytes as base64, both ways.
+pub mod in_base64 {
+    use super::{BASE64, Engine};
+    use serde::{Deserializer, Serializer};
+
+    /// As base64.
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64.encode(bytes))
+    }
+
+    /// Out of base64.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        super::bytes(deserializer)
+    }
+}
+
 fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
     let text = String::deserialize(deserializer)?;
     BASE64.decode(text).map_err(serde::de::Error::custom)
@@ -722,6 +738,22 @@ pub struct ListAccounts {
     pub host: Host,
     /// The last page's `next`.
     pub after: Option<String>,
+}
+
+/// `export`.
+#[derive(Debug, Deserialize)]
+pub struct Export {
+    /// The last page's `next`.
+    pub after: Option<BareJid>,
+}
+
+/// `import`.
+#[derive(Deserialize)]
+pub struct Import {
+    /// As an export gave them.
+    pub records: Vec<Value>,
+    /// Write them?
+    pub apply: bool,
 }
 
 /// `account.import`.

@@ -7,6 +7,7 @@
 //! Must not know: sockets, the clock.
 
 mod accounts;
+mod backup;
 mod certificates;
 mod external;
 mod hosts;
@@ -204,6 +205,12 @@ impl Service {
             (method, _) if method.starts_with("account.") => {
                 self.account_question(answer, method, params, now);
             }
+            ("export", Role::Admin) => self.task(answer, move |service, answer| {
+                answer.send(service.export(params));
+            }),
+            ("import", Role::Admin) => self.task(answer, move |service, answer| {
+                answer.send(service.import(params));
+            }),
             ("status", Role::Admin) => self.task(answer, move |service, answer| {
                 answer.send(service.status(uptime));
             }),

@@ -46,6 +46,12 @@ impl Store {
         self.censuses.of(host)
     }
 
+    /// Has any host accounts here? From memory.
+    #[must_use]
+    pub fn has_accounts(&self) -> bool {
+        self.censuses.is_anybody_here()
+    }
+
     /// This store's own secret: from it comes what hides who is no account.
     #[must_use]
     pub fn secret(&self) -> [u8; 32] {

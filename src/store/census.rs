@@ -65,6 +65,11 @@ impl Censuses {
         }
     }
 
+    pub(super) fn is_anybody_here(&self) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.values().any(|census| census.accounts() > 0)
+    }
+
     pub(super) fn of(&self, host: &Host) -> Census {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(host).cloned().unwrap_or_default()

@@ -7,6 +7,7 @@
 //! Must not know: rules, the protocol, the time.
 
 mod accounts;
+mod all;
 mod census;
 mod committer;
 mod record;
@@ -466,6 +467,12 @@ pub struct View<'a> {
 }
 
 impl View<'_> {
+    /// Whose view it is.
+    #[must_use]
+    pub fn jid(&self) -> &BareJid {
+        self.account
+    }
+
     /// The account itself, if its password lives here.
     pub fn account(&self) -> Result<Option<Account>, StoreError> {
         let key = record::account_key(self.account, &[]);
@@ -507,6 +514,12 @@ impl View<'_> {
 
     /// Every revoked key, with the account of the name that it is revoked for.
     pub fn revoked_keys(&self) -> Result<Vec<(KeyId, Incarnation)>, StoreError> {
+        let revocations = self.revocations()?.into_iter();
+        Ok(revocations.map(|(key, of, _)| (key, of)).collect())
+    }
+
+    /// The same, and when each was revoked.
+    pub fn revocations(&self) -> Result<Vec<(KeyId, Incarnation, UnixSeconds)>, StoreError> {
         let prefix = record::account_key(self.account, &[]);
         let rows = self.tables.scan(Table::RevokedKeys, &prefix);
         rows.map(|row| {
@@ -517,7 +530,7 @@ impl View<'_> {
                     .corrupt(Table::RevokedKeys, &"its key is damaged")
             })?;
             let mark: record::Mark = self.tables.decoded(Table::RevokedKeys, &value)?;
-            Ok((KeyId::from_bytes(*key_id), mark.incarnation))
+            Ok((KeyId::from_bytes(*key_id), mark.incarnation, mark.at))
         })
         .collect()
     }

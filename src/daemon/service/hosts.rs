@@ -147,7 +147,7 @@ impl Service {
 }
 
 impl DeclaredHost {
-    fn new(accounts: Accounts, options: Map<String, Value>) -> Self {
+    pub(super) fn new(accounts: Accounts, options: Map<String, Value>) -> Self {
         Self {
             accounts,
             declared: HostPolicy::from_options(&options),
@@ -161,7 +161,7 @@ impl DeclaredHost {
         Ok(Self::new(accounts, serde_json::from_str(&record.options)?))
     }
 
-    fn record(&self) -> HostRecord {
+    pub(super) fn record(&self) -> HostRecord {
         HostRecord {
             accounts: match self.accounts {
                 Accounts::Prosody => "prosody",

@@ -1,0 +1,550 @@
+//! `export` and `import`: everything that is remembered, as records that a later version can read.
+//!
+//! An import adds. It never writes over what differs, and never brings back what was revoked or disabled since.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::super::protocol::{Accounts, Export, Import, fields, in_base64};
+use super::hosts::DeclaredHost;
+use super::{Answered, Service, storage};
+use crate::identity::{
+    Account, AddedBy, BareJid, CertificateName, ClientCert, Disabled, Enrolment, Fingerprint, Host,
+    Incarnation, Jid, KeyId, LastUse, ScramHash, ScramVerifier, UnixSeconds,
+};
+use crate::policy::Denial;
+use crate::store::{Edit, Store, StoreError, View};
+
+/// One thing that is remembered. Its JSON is the form of the backup; a new field needs a default.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Record {
+    Secret {
+        #[serde(with = "in_base64")]
+        secret: Vec<u8>,
+    },
+    Host {
+        host: Host,
+        accounts: Accounts,
+        options: Map<String, Value>,
+    },
+    Account {
+        account: BareJid,
+        incarnation: Incarnation,
+        enabled: bool,
+        created: UnixSeconds,
+        password_changed: UnixSeconds,
+        scram: Vec<Verifier>,
+    },
+    Certificate {
+        account: BareJid,
+        incarnation: Incarnation,
+        name: CertificateName,
+        #[serde(with = "in_base64")]
+        certificate: Vec<u8>,
+        may_manage: bool,
+        order: u64,
+        added_at: UnixSeconds,
+        added_with: Option<Fingerprint>,
+        added_by: Option<Jid>,
+        last_use: Option<LastUse>,
+    },
+    RevokedKey {
+        account: BareJid,
+        incarnation: Incarnation,
+        key_id: KeyId,
+        at: UnixSeconds,
+    },
+    Disabled {
+        account: BareJid,
+        incarnation: Incarnation,
+        name: CertificateName,
+        fingerprint: Fingerprint,
+        key_id: KeyId,
+        not_after: UnixSeconds,
+    },
+    /// Which account of the name has enrolled a certificate last.
+    Incarnation {
+        account: BareJid,
+        incarnation: Incarnation,
+        since: UnixSeconds,
+    },
+    /// What could not be read when the backup was made.
+    Unreadable { account: BareJid, problem: String },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Verifier {
+    hash: ScramHash,
+    #[serde(with = "in_base64")]
+    salt: Vec<u8>,
+    iterations: u32,
+    #[serde(with = "in_base64")]
+    stored_key: Vec<u8>,
+    #[serde(with = "in_base64")]
+    server_key: Vec<u8>,
+}
+
+/// What becomes of one record.
+enum Fate {
+    Written,
+    Unchanged,
+    Conflict(&'static str),
+}
+
+impl Service {
+    pub(super) fn export(&self, params: Value) -> Answered {
+        let Export { after } = fields(params)?;
+        let mut records: Vec<Value> = Vec::new();
+        if after.is_none() {
+            records.push(value(&Record::Secret {
+                secret: self.store.secret().to_vec(),
+            }));
+            let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+            for (host, known) in hosts.iter() {
+                records.push(value(&Record::Host {
+                    host: host.clone(),
+                    accounts: known.accounts,
+                    options: known.options.clone(),
+                }));
+            }
+        }
+        let mut last = after;
+        let mut bytes = 0;
+        loop {
+            let next = self.store.account_behind(last.as_ref());
+            let Some(account) = next.map_err(|error| storage(&error))? else {
+                last = None;
+                break;
+            };
+            for record in self.records_of(&account)? {
+                let record = value(&record);
+                bytes += record.to_string().len();
+                records.push(record);
+            }
+            last = Some(account);
+            if bytes > EXPORT_PAGE_BYTES {
+                break;
+            }
+        }
+        tracing::info!(records = records.len(), "export: yes");
+        Ok(json!({"records": records, "next": last}))
+    }
+
+    /// All records of an account, of one moment.
+    fn records_of(&self, account: &BareJid) -> Result<Vec<Record>, super::Refusal> {
+        // In the writer thread: nothing is changed between the first and the last.
+        let read = self.store.change(account, |view| {
+            Ok(Ok::<_, Denial>((Vec::new(), records(view)?)))
+        });
+        match read {
+            Ok(Ok(records)) => Ok(records),
+            Ok(Err(denial)) => Err(super::Refusal::Management(denial)),
+            Err(error @ StoreError::Corrupt { .. }) => Ok(vec![Record::Unreadable {
+                account: account.clone(),
+                problem: error.to_string(),
+            }]),
+            Err(error) => Err(storage(&error)),
+        }
+    }
+
+    pub(super) fn import(&self, params: Value) -> Answered {
+        let Import { records, apply } = fields(params)?;
+        let records: Vec<Record> = fields(Value::Array(records))?;
+        if apply {
+            self.require_room()?;
+        }
+        let mut fates: Vec<(usize, Fate)> = Vec::new();
+        let mut by_account: BTreeMap<BareJid, Vec<(usize, Record)>> = BTreeMap::new();
+        for (at, record) in records.into_iter().enumerate() {
+            match record {
+                Record::Secret { secret } => fates.push((at, self.take_secret(&secret, apply)?)),
+                Record::Host {
+                    host,
+                    accounts,
+                    options,
+                } => fates.push((at, self.take_host(host, accounts, options, apply)?)),
+                Record::Account { ref account, .. }
+                | Record::Certificate { ref account, .. }
+                | Record::RevokedKey { ref account, .. }
+                | Record::Disabled { ref account, .. }
+                | Record::Incarnation { ref account, .. }
+                | Record::Unreadable { ref account, .. } => {
+                    let account = account.clone();
+                    by_account.entry(account).or_default().push((at, record));
+                }
+            }
+        }
+        let accounts: Vec<_> = by_account.into_iter().collect();
+        fates.extend(
+            written_together(&self.store, accounts, apply).map_err(|error| storage(&error))?,
+        );
+        let count = |is: fn(&Fate) -> bool| fates.iter().filter(|(_, fate)| is(fate)).count();
+        let written = count(|fate| matches!(fate, Fate::Written));
+        let unchanged = count(|fate| matches!(fate, Fate::Unchanged));
+        let conflicts: Vec<Value> = fates
+            .iter()
+            .filter_map(|(at, fate)| match fate {
+                Fate::Conflict(problem) => Some(json!({"record": at, "problem": problem})),
+                Fate::Written | Fate::Unchanged => None,
+            })
+            .collect();
+        tracing::info!(
+            written,
+            unchanged,
+            conflicts = conflicts.len(),
+            apply,
+            "import: yes"
+        );
+        Ok(json!({"written": written, "unchanged": unchanged, "conflicts": conflicts}))
+    }
+
+    fn take_secret(&self, secret: &[u8], apply: bool) -> Result<Fate, super::Refusal> {
+        let Some(secret) = secret.first_chunk::<32>().copied() else {
+            return Ok(Fate::Conflict("a secret has 32 bytes"));
+        };
+        if secret == self.store.secret() {
+            return Ok(Fate::Unchanged);
+        }
+        if self.store.has_accounts() {
+            return Ok(Fate::Conflict(
+                "there are accounts here, and a secret of their own",
+            ));
+        }
+        if apply {
+            let taken = self.store.take_secret(secret);
+            taken.map_err(|error| storage(&error))?;
+        }
+        Ok(Fate::Written)
+    }
+
+    fn take_host(
+        &self,
+        host: Host,
+        accounts: Accounts,
+        options: Map<String, Value>,
+        apply: bool,
+    ) -> Result<Fate, super::Refusal> {
+        let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
+        match hosts.get(&host) {
+            Some(known) if known.accounts == accounts && known.options == options => {
+                return Ok(Fate::Unchanged);
+            }
+            Some(_) => return Ok(Fate::Conflict("the host is declared with other options")),
+            None => {}
+        }
+        if apply {
+            let declared = DeclaredHost::new(accounts, options);
+            let written = self.store.remember_host(&host, declared.record());
+            written.map_err(|error| storage(&error))?;
+            hosts.insert(host, declared);
+        }
+        Ok(Fate::Written)
+    }
+}
+
+fn value(record: &Record) -> Value {
+    // Proof: text keys and values that JSON has.
+    #[allow(clippy::expect_used)]
+    serde_json::to_value(record).expect("a record is JSON")
+}
+
+fn records(view: &View<'_>) -> Result<Vec<Record>, StoreError> {
+    let mut records = Vec::new();
+    let list = view.list()?;
+    if let Some(known) = view.account()? {
+        let verifiers = known.verifiers.iter().map(|verifier| Verifier {
+            hash: verifier.hash(),
+            salt: verifier.salt().to_vec(),
+            iterations: verifier.iterations(),
+            stored_key: verifier.stored_key().to_vec(),
+            server_key: verifier.server_key().to_vec(),
+        });
+        records.push(Record::Account {
+            scram: verifiers.collect(),
+            account: known.jid,
+            incarnation: known.incarnation,
+            enabled: known.enabled,
+            created: known.created,
+            password_changed: known.password_changed,
+        });
+    }
+    let account = view.jid();
+    if let Some((incarnation, since)) = list.incarnation {
+        records.push(Record::Incarnation {
+            account: account.clone(),
+            incarnation,
+            since,
+        });
+    }
+    let mut enrolments = list.enrolments;
+    enrolments.sort_by_key(|held| held.order);
+    records.extend(enrolments.into_iter().map(|held| Record::Certificate {
+        account: held.account,
+        incarnation: held.incarnation,
+        name: held.name,
+        certificate: held.der,
+        may_manage: held.may_manage,
+        order: held.order,
+        added_at: held.added_at,
+        added_with: held.added_by.certificate,
+        added_by: held.added_by.jid,
+        last_use: held.last_use,
+    }));
+    for (key_id, incarnation, at) in view.revocations()? {
+        records.push(Record::RevokedKey {
+            account: account.clone(),
+            incarnation,
+            key_id,
+            at,
+        });
+    }
+    records.extend(view.disabled()?.into_iter().map(|mark| Record::Disabled {
+        account: account.clone(),
+        incarnation: mark.incarnation,
+        name: mark.name,
+        fingerprint: mark.fingerprint,
+        key_id: mark.key_id,
+        not_after: mark.not_after,
+    }));
+    Ok(records)
+}
+
+/// Writes the records of several accounts, so many at a time that they share their way to the disk.
+fn written_together(
+    store: &Store,
+    accounts: Vec<(BareJid, Vec<(usize, Record)>)>,
+    apply: bool,
+) -> Result<Vec<(usize, Fate)>, StoreError> {
+    let mut lanes: Vec<Vec<_>> = Vec::new();
+    lanes.resize_with(accounts.len().clamp(1, MAX_LANES), Vec::new);
+    let count = lanes.len();
+    for (at, account) in accounts.into_iter().enumerate() {
+        if let Some(lane) = lanes.get_mut(at % count) {
+            lane.push(account);
+        }
+    }
+    std::thread::scope(|scope| {
+        let running: Vec<_> = lanes
+            .into_iter()
+            .map(|lane| {
+                scope.spawn(move || {
+                    let mut fates = Vec::new();
+                    for (account, records) in lane {
+                        fates.extend(written(store, &account, records, apply)?);
+                    }
+                    Ok(fates)
+                })
+            })
+            .collect();
+        let mut all = Vec::new();
+        for lane in running {
+            all.extend(lane.join().map_err(|_| StoreError::Failed)??);
+        }
+        Ok(all)
+    })
+}
+
+fn written(
+    store: &Store,
+    account: &BareJid,
+    records: Vec<(usize, Record)>,
+    apply: bool,
+) -> Result<Vec<(usize, Fate)>, StoreError> {
+    let written = store.change(account, move |view| {
+        let mut edits = Vec::new();
+        let mut fates = Vec::new();
+        for (at, record) in records {
+            let fate = match edit_of(view, record)? {
+                Ok(Some(edit)) => {
+                    edits.push(edit);
+                    Fate::Written
+                }
+                Ok(None) => Fate::Unchanged,
+                Err(problem) => Fate::Conflict(problem),
+            };
+            fates.push((at, fate));
+        }
+        if !apply {
+            edits.clear();
+        }
+        Ok(Ok::<_, Denial>((edits, fates)))
+    })?;
+    // No rule is asked here, so none refuses.
+    Ok(written.unwrap_or_default())
+}
+
+/// What writes the record; nothing if it is there already; or why it is not written.
+fn edit_of(
+    view: &View<'_>,
+    record: Record,
+) -> Result<Result<Option<Edit>, &'static str>, StoreError> {
+    Ok(match record {
+        Record::Account {
+            account,
+            incarnation,
+            enabled,
+            created,
+            password_changed,
+            scram,
+        } => {
+            let verifiers = scram.into_iter().map(|one| {
+                ScramVerifier::from_parts(
+                    one.hash,
+                    one.salt,
+                    one.iterations,
+                    one.stored_key,
+                    one.server_key,
+                )
+            });
+            let Ok(verifiers) = verifiers.collect::<Result<Vec<_>, _>>() else {
+                return Ok(Err("its verifiers are damaged"));
+            };
+            let brought = Account {
+                jid: account,
+                incarnation,
+                enabled,
+                created,
+                password_changed,
+                verifiers,
+            };
+            match view.account()? {
+                None => Ok(Some(Edit::PutAccount(Box::new(brought)))),
+                Some(known) if known == brought => Ok(None),
+                Some(_) => Err("the account is here already, and differs"),
+            }
+        }
+        Record::Certificate {
+            account,
+            incarnation,
+            name,
+            certificate,
+            may_manage,
+            order,
+            added_at,
+            added_with,
+            added_by,
+            last_use,
+        } => {
+            let Ok(cert) = ClientCert::from_der(&certificate) else {
+                return Ok(Err("the certificate is not acceptable to this version"));
+            };
+            certificate_edit(
+                view,
+                Enrolment {
+                    account,
+                    incarnation,
+                    name,
+                    der: cert.der,
+                    fingerprint: cert.fingerprint,
+                    key_id: cert.key_id,
+                    addresses: cert.addresses,
+                    not_before: cert.not_before,
+                    not_after: cert.not_after,
+                    may_manage,
+                    order,
+                    added_at,
+                    added_by: AddedBy {
+                        certificate: added_with,
+                        jid: added_by,
+                    },
+                    last_use,
+                },
+            )?
+        }
+        Record::RevokedKey {
+            incarnation,
+            key_id,
+            at,
+            ..
+        } => {
+            let enrolled = view.list()?.enrolments;
+            if view.revoked_for(&key_id)?.contains(&incarnation) {
+                Ok(None)
+            } else if enrolled
+                .iter()
+                .any(|held| held.key_id == key_id && held.incarnation == incarnation)
+            {
+                Err("a certificate with this key is in the list")
+            } else {
+                Ok(Some(Edit::RevokeKey {
+                    key_id,
+                    incarnation,
+                    at,
+                }))
+            }
+        }
+        Record::Disabled {
+            incarnation,
+            name,
+            fingerprint,
+            key_id,
+            not_after,
+            ..
+        } => {
+            let mark = Disabled {
+                incarnation,
+                name,
+                fingerprint,
+                key_id,
+                not_after,
+            };
+            if view.disabled()?.contains(&mark) {
+                Ok(None)
+            } else {
+                Ok(Some(Edit::MarkDisabled(Box::new(mark))))
+            }
+        }
+        Record::Incarnation {
+            incarnation, since, ..
+        } => match view.list()?.incarnation {
+            None => Ok(Some(Edit::SetIncarnation { incarnation, since })),
+            Some((known, _)) if known == incarnation => Ok(None),
+            Some(_) => Err("another account of this name has enrolled certificates since"),
+        },
+        Record::Unreadable { .. } => Err("it could not be read when the backup was made"),
+        // They are of no account.
+        Record::Secret { .. } | Record::Host { .. } => Ok(None),
+    })
+}
+
+fn certificate_edit(
+    view: &View<'_>,
+    brought: Enrolment,
+) -> Result<Result<Option<Edit>, &'static str>, StoreError> {
+    let list = view.list()?.enrolments;
+    let same_name = list.iter().find(|held| held.name == brought.name);
+    let is_same = same_name.is_some_and(|held| {
+        held.der == brought.der
+            && held.incarnation == brought.incarnation
+            && held.may_manage == brought.may_manage
+    });
+    Ok(if is_same {
+        Ok(None)
+    } else if same_name.is_some() {
+        Err("there is another certificate of this name")
+    } else if list
+        .iter()
+        .any(|held| held.fingerprint == brought.fingerprint)
+    {
+        Err("the certificate is there under another name")
+    } else if view
+        .revoked_for(&brought.key_id)?
+        .contains(&brought.incarnation)
+    {
+        Err("its key was revoked since")
+    } else if view.is_disabled(&brought.fingerprint)? {
+        // With the certificate in the list, the mark would be an old one.
+        Err("it was disabled since")
+    } else {
+        Ok(Some(Edit::Put(Box::new(brought))))
+    })
+}
+
+/// A page of an export is closed when it is larger than this.
+const EXPORT_PAGE_BYTES: usize = 256 * 1024;
+/// Accounts of an import that are written at a time.
+const MAX_LANES: usize = 32;
