@@ -3,6 +3,7 @@
 #[cfg(feature = "client")]
 mod advice;
 mod ask;
+mod backup;
 mod cert;
 #[cfg(feature = "client")]
 mod enroll;
@@ -63,6 +64,10 @@ enum Command {
     /// Look at, disable and revoke the certificates of an account.
     #[command(subcommand)]
     Cert(cert::CertCommand),
+    /// Write everything that the daemon remembers to a file: a backup.
+    Export(backup::ExportArgs),
+    /// Add what stands in such a file. What is there already is left alone.
+    Import(backup::ImportArgs),
     /// Make a key and a certificate for an account, upload the certificate, and log in with it.
     #[cfg(feature = "client")]
     Enroll(enroll::EnrollArgs),
@@ -79,6 +84,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve::run(args, global.socket),
         Command::Status => status::run(&global),
         Command::Cert(command) => cert::run(&command, &global),
+        Command::Export(args) => backup::export(&args, &global),
+        Command::Import(args) => backup::import(&args, &global),
         #[cfg(feature = "client")]
         Command::Enroll(args) => enroll::run(&args, global.json),
         #[cfg(feature = "client")]

@@ -9,6 +9,7 @@
     unreachable_pub
 )]
 
+mod backup;
 mod certificates;
 mod documentation;
 mod external;

@@ -104,7 +104,9 @@ impl Service {
                 secret: self.store.secret().to_vec(),
             }));
             let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
-            for (host, known) in hosts.iter() {
+            let mut hosts: Vec<_> = hosts.iter().collect();
+            hosts.sort_by_key(|(host, _)| *host);
+            for (host, known) in hosts {
                 records.push(value(&Record::Host {
                     host: host.clone(),
                     accounts: known.accounts,

@@ -1,0 +1,333 @@
+//! `saslcertd export` and `saslcertd import`: everything that the daemon remembers, as lines of JSON.
+//!
+//! The first line says what the file is, the last one how many records stand between them: what was cut off is no
+//! backup.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::Global;
+use super::ask::Asker;
+
+/// `saslcertd export`.
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    /// The file to write; one that exists is replaced when the new one is whole. Only its owner may read it.
+    file: PathBuf,
+}
+
+/// `saslcertd import`.
+#[derive(Debug, Args)]
+pub(super) struct ImportArgs {
+    /// The file to read, as `saslcertd export` wrote it.
+    file: PathBuf,
+    /// Import what does not differ from what is there, and leave the rest.
+    #[arg(long)]
+    keep_existing: bool,
+}
+
+pub(super) fn export(args: &ExportArgs, global: &Global) -> anyhow::Result<ExitCode> {
+    let mut asker = Asker::connect(&global.socket)?;
+    let mut file = Fresh::create(&args.file)?;
+    let mut counted = Counted::default();
+    file.line(&json!({
+        "saslcertd": "export",
+        "version": VERSION,
+        "software": concat!("saslcertd ", env!("CARGO_PKG_VERSION")),
+    }))?;
+    let mut after = Value::Null;
+    loop {
+        let page = asker.ask("export", &json!({"after": after}))?;
+        for record in page
+            .get("records")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            counted.count(record);
+            file.line(record)?;
+        }
+        after = page.get("next").cloned().unwrap_or_default();
+        if after.is_null() {
+            break;
+        }
+    }
+    file.line(&json!({"saslcertd": "end", "records": counted.records}))?;
+    file.finish()?;
+    let shown = args.file.display();
+    if global.json {
+        println!(
+            "{}",
+            json!({"file": args.file, "records": counted.records, "unreadable": counted.unreadable})
+        );
+    } else {
+        println!("{shown}: {} records", counted.records);
+    }
+    for problem in &counted.unreadable {
+        eprintln!("saslcertd: not in the backup: {problem}");
+    }
+    Ok(if counted.unreadable.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+#[derive(Default)]
+struct Counted {
+    records: u64,
+    unreadable: Vec<String>,
+}
+
+impl Counted {
+    fn count(&mut self, record: &Value) {
+        self.records += 1;
+        let text = |field| {
+            record
+                .get(field)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
+        if text("type") == "unreadable" {
+            let problem = format!("{}: {}", text("account"), text("problem"));
+            self.unreadable.push(problem);
+        }
+    }
+}
+
+/// A file that appears under its name when it is whole.
+struct Fresh {
+    name: PathBuf,
+    temporary: PathBuf,
+    file: Option<BufWriter<File>>,
+}
+
+impl Fresh {
+    fn create(name: &Path) -> anyhow::Result<Self> {
+        let mut temporary = name.as_os_str().to_owned();
+        temporary.push(format!(".{}", std::process::id()));
+        let temporary = PathBuf::from(temporary);
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)
+            .with_context(|| format!("cannot create {}", temporary.display()))?;
+        Ok(Self {
+            name: name.to_owned(),
+            temporary,
+            file: Some(BufWriter::new(file)),
+        })
+    }
+
+    fn line(&mut self, value: &Value) -> anyhow::Result<()> {
+        let Some(file) = &mut self.file else {
+            bail!("{} is closed", self.temporary.display());
+        };
+        writeln!(file, "{value}")
+            .with_context(|| format!("cannot write {}", self.temporary.display()))
+    }
+
+    fn finish(mut self) -> anyhow::Result<()> {
+        let shown = self.temporary.display().to_string();
+        let write = || format!("cannot write {shown}");
+        if let Some(file) = self.file.take() {
+            let file = file
+                .into_inner()
+                .map_err(std::io::IntoInnerError::into_error);
+            file.and_then(|file| file.sync_all()).with_context(write)?;
+            fs::rename(&self.temporary, &self.name)
+                .with_context(|| format!("cannot write {}", self.name.display()))?;
+            let folder = self.name.parent().filter(|folder| *folder != Path::new(""));
+            let folder = File::open(folder.unwrap_or(Path::new(".")));
+            folder
+                .and_then(|folder| folder.sync_all())
+                .with_context(write)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        // Gone already when it was finished.
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+pub(super) fn import(args: &ImportArgs, global: &Global) -> anyhow::Result<ExitCode> {
+    let mut asker = Asker::connect(&global.socket)?;
+    let shown = args.file.display();
+    // To its end first: nothing is changed by a file that is cut off or newer.
+    let mut records: u64 = 0;
+    read(&args.file, |_, _| {
+        records += 1;
+        Ok(())
+    })?;
+    let before = sent(&args.file, &mut asker, false)?;
+    if !before.conflicts.is_empty() && !args.keep_existing {
+        for conflict in before.conflicts.iter().take(MAX_SHOWN) {
+            eprintln!("saslcertd: {shown}, {conflict}");
+        }
+        bail!(
+            "{} of {records} records differ from what is there; nothing was changed. To import the others and leave \
+             these: --keep-existing",
+            before.conflicts.len()
+        );
+    }
+    let done = sent(&args.file, &mut asker, true)?;
+    if global.json {
+        println!(
+            "{}",
+            json!({
+                "records": records,
+                "written": done.written,
+                "unchanged": done.unchanged,
+                "conflicts": done.conflicts,
+            })
+        );
+    } else {
+        println!(
+            "{shown}: {records} records: {} written, {} there already, {} left out",
+            done.written,
+            done.unchanged,
+            done.conflicts.len()
+        );
+        for conflict in done.conflicts.iter().take(MAX_SHOWN) {
+            println!("  left out: {conflict}");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Default)]
+struct Sent {
+    written: u64,
+    unchanged: u64,
+    conflicts: Vec<String>,
+}
+
+/// Asks the daemon to import all records of a file, some at a time.
+fn sent(path: &Path, asker: &mut Asker, apply: bool) -> anyhow::Result<Sent> {
+    let mut sent = Sent::default();
+    let mut batch: Vec<(u64, Value)> = Vec::new();
+    let mut bytes = 0;
+    let mut flush = |batch: &mut Vec<(u64, Value)>| -> anyhow::Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let (lines, records): (Vec<u64>, Vec<Value>) = batch.drain(..).unzip();
+        let result = asker.ask("import", &json!({"records": records, "apply": apply}))?;
+        let count = |field| result.get(field).and_then(Value::as_u64).unwrap_or(0);
+        sent.written += count("written");
+        sent.unchanged += count("unchanged");
+        let conflicts = result.get("conflicts").and_then(Value::as_array);
+        for conflict in conflicts.into_iter().flatten() {
+            let at = conflict.get("record").and_then(Value::as_u64).unwrap_or(0);
+            let at = usize::try_from(at).unwrap_or(usize::MAX);
+            let problem = conflict
+                .get("problem")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            let record = records.get(at);
+            let account = record.and_then(|record| record.get("account").or(record.get("host")));
+            let account = account.and_then(Value::as_str).unwrap_or("the store");
+            let line = lines.get(at).copied().unwrap_or(0);
+            sent.conflicts
+                .push(format!("line {line}: {account}: {problem}"));
+        }
+        Ok(())
+    };
+    read(path, |line, record| {
+        let length = record.to_string().len();
+        if bytes + length > BATCH_BYTES {
+            flush(&mut batch)?;
+            bytes = 0;
+        }
+        bytes += length;
+        batch.push((line, record));
+        Ok(())
+    })?;
+    flush(&mut batch)?;
+    Ok(sent)
+}
+
+/// Hands each record of an export, with the number of its line, to `take`.
+///
+/// Errors: it is not an export, is newer, or is cut off; the line is named.
+fn read(path: &Path, mut take: impl FnMut(u64, Value) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let shown = path.display();
+    let file = File::open(path).with_context(|| format!("cannot open {shown}"))?;
+    let mut file = BufReader::new(file);
+    let mut number: u64 = 0;
+    let mut next = || -> anyhow::Result<Option<Value>> {
+        number += 1;
+        let mut line = Vec::new();
+        let limit = MAX_LINE_BYTES + 1;
+        let read = (&mut file).take(limit).read_until(b'\n', &mut line);
+        read.with_context(|| format!("cannot read {shown}"))?;
+        if line.is_empty() {
+            return Ok(None);
+        }
+        ensure!(
+            line.ends_with(b"\n"),
+            "{shown}, line {number}: it is too long, or the file is cut off; nothing was changed"
+        );
+        let value = serde_json::from_slice(&line);
+        let value = value.with_context(|| format!("{shown}, line {number}: not JSON"))?;
+        Ok(Some(value))
+    };
+    let header = next()?.unwrap_or_default();
+    ensure!(
+        header.get("saslcertd").and_then(Value::as_str) == Some("export"),
+        "{shown} is not an export of saslcertd"
+    );
+    match header.get("version").and_then(Value::as_u64) {
+        Some(VERSION) => {}
+        Some(version) if version > VERSION => bail!(
+            "{shown} was written by a newer saslcertd ({}); nothing was changed. Import it with that one",
+            header
+                .get("software")
+                .and_then(Value::as_str)
+                .unwrap_or("unknown")
+        ),
+        _ => bail!("{shown} is not an export of saslcertd"),
+    }
+    let mut records = 0;
+    let mut line = 1;
+    loop {
+        let Some(value) = next()? else {
+            bail!("{shown} is cut off behind line {line}; nothing was changed");
+        };
+        line += 1;
+        if value.get("saslcertd").and_then(Value::as_str) == Some("end") {
+            ensure!(
+                value.get("records").and_then(Value::as_u64) == Some(records),
+                "{shown} has {records} records and says that there are others; nothing was changed"
+            );
+            ensure!(
+                next()?.is_none(),
+                "{shown} goes on behind its end; nothing was changed"
+            );
+            return Ok(());
+        }
+        records += 1;
+        take(line, value)?;
+    }
+}
+
+/// Of the file's form.
+const VERSION: u64 = 1;
+/// A certificate of the largest size that is taken fits well into it.
+const MAX_LINE_BYTES: u64 = 96 * 1024;
+/// Below the limit of a question.
+const BATCH_BYTES: usize = 96 * 1024;
+/// Conflicts that are shown.
+const MAX_SHOWN: usize = 20;

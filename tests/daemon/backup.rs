@@ -1,0 +1,236 @@
+//! `saslcertd export` and `saslcertd import`.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use crate::passwords::{self, BRUTUS};
+use crate::support::{Daemon, HAMLET, HOST, Made, append, list, login, named};
+
+fn run(daemon: &Daemon, command: &str, arguments: &[&str]) -> Output {
+    daemon.command(command).args(arguments).output().unwrap()
+}
+
+fn fine(output: &Output) {
+    assert!(output.status.success(), "{output:?}");
+}
+
+fn refused(output: &Output, words: &str) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains(words),
+        "{output:?}"
+    );
+}
+
+/// A daemon with something of everything, and the phone's certificate.
+fn full() -> (Daemon, Made) {
+    let daemon = Daemon::start();
+    let mut rome = passwords::server(&daemon, json!({}));
+    rome.ask("account.create", passwords::create(BRUTUS, "et tu?"));
+    rome.ask(
+        "account.create",
+        passwords::create("cassius@rome.lit", "lean"),
+    );
+    rome.ask("account.disable", json!({"account": "cassius@rome.lit"}));
+    let mut server = daemon.server(json!({"saslcertd_max_certs": 7}));
+    let phone = Made::of(HAMLET);
+    server.append("phone", &phone);
+    for name in ["lost", "old"] {
+        server.append(name, &Made::of(HAMLET));
+    }
+    server.ask("certificate.revoke", named("lost"));
+    server.ask("certificate.disable", named("old"));
+    (daemon, phone)
+}
+
+fn exported(daemon: &Daemon) -> (PathBuf, String) {
+    let path = daemon.folder.path().join("backup");
+    fine(&run(daemon, "export", &[path.to_str().unwrap()]));
+    let text = std::fs::read_to_string(&path).unwrap();
+    (path, text)
+}
+
+/// What the export of a copy must have as well: all but its last uses, which are written later.
+fn records(text: &str) -> Vec<Value> {
+    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    let mut records: Vec<Value> = lines.collect();
+    for record in &mut records {
+        if let Some(record) = record.as_object_mut() {
+            record.remove("last_use");
+        }
+    }
+    records.sort_by_key(ToString::to_string);
+    records
+}
+
+fn salt(daemon: &Daemon) -> Value {
+    let mut rome = passwords::server(daemon, json!({}));
+    let nobody = json!({"account": "nobody@rome.lit", "hash": "SHA-256"});
+    rome.ask("account.scram", nobody)["salt"].clone()
+}
+
+#[test]
+fn a_copy_has_everything_and_a_second_import_changes_nothing() {
+    let (daemon, phone) = full();
+    let (path, text) = exported(&daemon);
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let copy = Daemon::start();
+    let path = path.to_str().unwrap();
+    fine(&run(&copy, "import", &[path]));
+    let (_, again) = exported(&copy);
+    assert_eq!(records(&again), records(&text));
+    let types = |kind: &str| text.matches(&format!("\"type\":\"{kind}\"")).count();
+    let kinds = [
+        "secret",
+        "host",
+        "account",
+        "certificate",
+        "revoked_key",
+        "disabled",
+        "incarnation",
+    ];
+    assert_eq!(kinds.map(types), [1, 2, 2, 1, 1, 1, 1], "{text}");
+    let second = run(&copy, "import", &[path, "--json"]);
+    fine(&second);
+    let second: Value = serde_json::from_slice(&second.stdout).unwrap();
+    assert_eq!(second["written"], 0, "{second}");
+    assert_eq!(second["unchanged"], second["records"]);
+    // And it works.
+    let mut server = copy.peer();
+    let attach =
+        json!({"protocol": 1, "software": "test", "hosts": [{"host": HOST}, {"host": "rome.lit"}]});
+    assert_eq!(
+        server.ask("session.hello", attach)["hosts"][0]["ready"],
+        true
+    );
+    server.login(&phone);
+    let verify = json!({"account": BRUTUS, "password": "et tu?", "address": null});
+    server.ask("account.verify", verify);
+    let listed = server.ask("certificate.list", list());
+    assert_eq!(listed["certificates"].as_array().unwrap().len(), 1);
+    // Who does not exist has the salt that it had.
+    assert_eq!(salt(&copy), salt(&daemon));
+}
+
+#[test]
+fn what_differs_stays_and_what_was_revoked_since_does_not_come_back() {
+    let (daemon, phone) = full();
+    let (path, _) = exported(&daemon);
+    let path = path.to_str().unwrap();
+    let mut server = daemon.server(json!({"saslcertd_max_certs": 7}));
+    server.ask("certificate.revoke", named("phone"));
+    let password = json!({"account": BRUTUS, "password": "new"});
+    server.ask("account.set_password", password);
+    let output = run(&daemon, "import", &[path]);
+    refused(&output, "2 of 9 records differ");
+    refused(&output, "its key was revoked since");
+    refused(&output, "the account is here already, and differs");
+    let kept = run(&daemon, "import", &[path, "--keep-existing", "--json"]);
+    fine(&kept);
+    let kept: Value = serde_json::from_slice(&kept.stdout).unwrap();
+    assert_eq!(
+        (&kept["written"], &kept["unchanged"]),
+        (&json!(0), &json!(7)),
+        "{kept}"
+    );
+    server.refused("external.login", login(&phone));
+    let verify = json!({"account": BRUTUS, "password": "new", "address": null});
+    server.ask("account.verify", verify);
+    // A certificate that its owner has taken out.
+    server.ask(
+        "certificate.unrevoke",
+        json!({"account": HAMLET, "key_id": null}),
+    );
+    server.ask("certificate.append", append("phone", &phone));
+    server.ask("certificate.disable", named("phone"));
+    refused(&run(&daemon, "import", &[path]), "it was disabled since");
+}
+
+#[test]
+fn a_file_that_is_cut_off_newer_or_something_else_changes_nothing() {
+    let (daemon, _) = full();
+    let (_, text) = exported(&daemon);
+    let copy = Daemon::start();
+    let before = records(&exported(&copy).1);
+    let lines: Vec<&str> = text.lines().collect();
+    let path = copy.folder.path().join("bad");
+    let without = |left_out: usize| {
+        let kept = lines.iter().enumerate().filter(|(at, _)| *at != left_out);
+        kept.map(|(_, line)| format!("{line}\n"))
+            .collect::<String>()
+    };
+    for (content, words) in [
+        (String::new(), "is not an export"),
+        ("{}\n".to_owned(), "is not an export"),
+        ("hello\n".to_owned(), "line 1: not JSON"),
+        (without(0), "is not an export"),
+        (without(3), "says that there are others"),
+        (without(lines.len() - 1), "is cut off behind line"),
+        (text[..text.len() / 2].to_owned(), "cut off"),
+        (text.trim_end().to_owned(), "cut off"),
+        (text.clone() + "{}\n", "goes on behind its end"),
+        (
+            text.replace("\"version\":1", "\"version\":2"),
+            "newer saslcertd",
+        ),
+        (
+            text.replacen("\"type\":\"host\"", "\"type\":\"tree\"", 1),
+            "unknown variant `tree`",
+        ),
+        (
+            text.replacen(lines[2], &"x".repeat(100_000), 1),
+            "line 3: it is too long",
+        ),
+    ] {
+        std::fs::write(&path, &content).unwrap();
+        refused(&run(&copy, "import", &[path.to_str().unwrap()]), words);
+        assert_eq!(records(&exported(&copy).1), before, "{words}");
+    }
+    let nowhere = Path::new("/nonexistent/backup").to_str().unwrap();
+    refused(&run(&daemon, "export", &[nowhere]), "cannot create");
+    refused(&run(&daemon, "import", &[nowhere]), "cannot open");
+}
+
+#[test]
+fn many_accounts_are_exported_whole_while_they_change() {
+    let daemon = Daemon::start();
+    let mut rome = passwords::server(&daemon, json!({}));
+    rome.ask("account.create", passwords::create(BRUTUS, "et tu?"));
+    let one = exported(&daemon).1;
+    let account = one
+        .lines()
+        .find(|line| line.contains("\"type\":\"account\""))
+        .unwrap();
+    let many: Vec<Value> = (0..3000)
+        .map(|number| {
+            let name = format!("legionary-{number}@rome.lit");
+            serde_json::from_str(&account.replace(BRUTUS, &name)).unwrap()
+        })
+        .collect();
+    for some in many.chunks(100) {
+        let written = rome.ask("import", json!({"records": some, "apply": true}));
+        assert_eq!(written["written"], 100, "{written}");
+    }
+    let folder = daemon.folder.path().join("while");
+    std::thread::scope(|scope| {
+        let exports = scope.spawn(|| {
+            for _ in 0..3 {
+                fine(&run(&daemon, "export", &[folder.to_str().unwrap()]));
+                let text = std::fs::read_to_string(&folder).unwrap();
+                assert_eq!(text.matches("\"type\":\"account\"").count(), 3001);
+            }
+        });
+        let mut number = 0;
+        while !exports.is_finished() {
+            number = (number + 7) % 3000;
+            let account = json!({"account": format!("legionary-{number}@rome.lit")});
+            rome.ask("account.disable", account.clone());
+            rome.ask("account.enable", account);
+        }
+        exports.join().unwrap();
+    });
+}
