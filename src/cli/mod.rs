@@ -7,6 +7,7 @@ mod backup;
 mod cert;
 #[cfg(feature = "client")]
 mod enroll;
+mod import_prosody;
 mod init;
 #[cfg(feature = "client")]
 mod key_files;
@@ -68,6 +69,8 @@ enum Command {
     Export(backup::ExportArgs),
     /// Add what stands in such a file. What is there already is left alone.
     Import(backup::ImportArgs),
+    /// Take over accounts and certificates from Prosody's own storage; a dry run unless --apply is given.
+    ImportProsody(import_prosody::ImportProsodyArgs),
     /// Make a key and a certificate for an account, upload the certificate, and log in with it.
     #[cfg(feature = "client")]
     Enroll(enroll::EnrollArgs),
@@ -86,6 +89,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Cert(command) => cert::run(&command, &global),
         Command::Export(args) => backup::export(&args, &global),
         Command::Import(args) => backup::import(&args, &global),
+        Command::ImportProsody(args) => import_prosody::run(&args, &global),
         #[cfg(feature = "client")]
         Command::Enroll(args) => enroll::run(&args, global.json),
         #[cfg(feature = "client")]

@@ -1,0 +1,81 @@
+//! Where accounts come from: what the importer asks of Prosody's data folder and of its database.
+//!
+//! Must not know: how either keeps it.
+
+use std::collections::BTreeSet;
+
+use super::lua_table::Table;
+use crate::identity::{BareJid, Host};
+
+/// A place where Prosody's storage keeps a table for each host, user and [`Store`].
+pub(super) trait Source {
+    /// The hosts of which one of `stores` is there.
+    fn hosts(
+        &self,
+        stores: &[Store],
+        problems: &mut Vec<Problem>,
+    ) -> anyhow::Result<BTreeSet<Host>>;
+
+    /// The users of `host` who have something in `store`.
+    fn users(
+        &self,
+        host: &Host,
+        store: Store,
+        problems: &mut Vec<Problem>,
+    ) -> anyhow::Result<BTreeSet<BareJid>>;
+
+    /// Where `store` of `user` is, for people.
+    fn place(&self, user: &BareJid, store: Store) -> String;
+
+    /// What `store` holds for `user`; a problem when it is no table.
+    fn read(&self, user: &BareJid, store: Store) -> anyhow::Result<Result<Option<Table>, Problem>>;
+}
+
+/// What Prosody or one of its modules keeps for each user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Store {
+    /// Of `internal_hashed` and `internal_plain`.
+    Accounts,
+    /// Of `mod_client_certs`.
+    ClientCerts,
+    /// Of our own module.
+    Saslcertd,
+}
+
+/// Something that a person must look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    /// Where it is: a path, or what to look for in the database.
+    pub(super) place: String,
+    /// Whether it stands for an account.
+    pub(super) is_account: bool,
+    pub(super) text: String,
+}
+
+impl Store {
+    /// How Prosody calls it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Accounts => "accounts",
+            Self::ClientCerts => "client_certs",
+            Self::Saslcertd => "saslcertd",
+        }
+    }
+}
+
+/// The account `username` of `host`, if somebody can log in under this name as it stands.
+pub(super) fn account_named(username: &str, host: &Host) -> Option<BareJid> {
+    let account = BareJid::of(username, host).ok()?;
+    (account.username() == username).then_some(account)
+}
+
+/// The host `name`, if it is prepared as it stands.
+pub(super) fn host_named(name: &str) -> Option<Host> {
+    let host = Host::parse(name).ok()?;
+    (host.as_str() == name).then_some(host)
+}
+
+/// What is said of a user's name that no login can have.
+pub(super) const NOBODYS_NAME: &str = "nobody can log in under its name";
+/// The same of a host's.
+pub(super) const NO_HOSTS_NAME: &str = "its name is not a host's";
