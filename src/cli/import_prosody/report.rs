@@ -117,7 +117,7 @@ impl Judgement {
                 "the daemon's answer has the verdict {name:?}, which this saslcertd does not know"
             );
         };
-        let kept = "there is an account of this name with another password";
+        let kept = "there is an account of this name, whose password is another one or was hashed anew since";
         let why = text("text").or_else(|| (verdict == Verdict::Kept).then_some(kept));
         Ok(Self {
             verdict,
