@@ -44,7 +44,8 @@ impl Secret {
         // The crate refuses what Unicode 3.2 does not know, emoji among it; Prosody lets it pass unchanged.
         let mut known = text;
         while let Some((at, unknown)) = known.char_indices().find(|(_, c)| is_ambiguous(*c)) {
-            if !stringprep::tables::unassigned_code_point(unknown) {
+            let is_unassigned = stringprep::tables::unassigned_code_point(unknown);
+            if !is_unassigned || is_reserved_for_right_to_left(unknown) {
                 return Err(PasswordError::Character);
             }
             let (before, after) = known.split_at(at);
@@ -53,7 +54,9 @@ impl Secret {
             known = after.get(unknown.len_utf8()..).unwrap_or_default();
         }
         push_prepared(known, &mut prepared)?;
-        if is_bidirectional_mixture(&prepared) {
+        // Which way a code point runs that Unicode 3.2 does not know, Prosody takes from a newer Unicode.
+        let is_unclear = known.len() < text.len() && prepared.chars().any(is_right_to_left);
+        if is_unclear || is_bidirectional_mixture(&prepared) {
             return Err(PasswordError::Character);
         }
         match prepared.len() {
@@ -81,12 +84,22 @@ fn push_prepared(text: &str, out: &mut String) -> Result<(), PasswordError> {
 
 /// Source: RFC 3454 6.
 fn is_bidirectional_mixture(text: &str) -> bool {
-    use stringprep::tables::{bidi_l, bidi_r_or_al};
-    let is_right_to_left = |c: Option<char>| c.is_none_or(bidi_r_or_al);
-    text.chars().any(bidi_r_or_al)
-        && (text.chars().any(bidi_l)
-            || !is_right_to_left(text.chars().next())
-            || !is_right_to_left(text.chars().next_back()))
+    text.chars().any(is_right_to_left)
+        && (text.chars().any(stringprep::tables::bidi_l)
+            || !text.starts_with(is_right_to_left)
+            || !text.ends_with(is_right_to_left))
+}
+
+fn is_right_to_left(c: char) -> bool {
+    stringprep::tables::bidi_r_or_al(c)
+}
+
+/// Whatever is or will be assigned there runs from right to left.
+///
+/// Source: Unicode's `DerivedBidiClass.txt`, the classes of unassigned code points.
+fn is_reserved_for_right_to_left(c: char) -> bool {
+    matches!(c, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{feff}'
+        | '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}')
 }
 
 impl fmt::Debug for Secret {
@@ -360,6 +373,8 @@ mod tests {
             ("\u{7f}", Err(PasswordError::Character)),
             ("\u{85}", Err(PasswordError::Character)),
             ("\u{627}1", Err(PasswordError::Character)),
+            ("\u{627}\u{1f40e}\u{627}", Err(PasswordError::Character)),
+            ("a\u{897}", Err(PasswordError::Character)),
             ("\u{2f868}", Err(PasswordError::Character)),
             (&"p".repeat(1025), Err(PasswordError::TooLong)),
             // One character that SASLprep makes eighteen of.

@@ -11,24 +11,27 @@ mod all;
 mod census;
 mod committer;
 mod record;
+mod tables;
+mod view;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::ops::Bound;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
 
 use crate::identity::{
-    Account, AccountList, BareJid, CertificateName, Disabled, Enrolment, Fingerprint, Host,
-    Incarnation, KeyId, LastUse, UnixSeconds,
+    Account, BareJid, CertificateName, Disabled, Enrolment, Fingerprint, Host, Incarnation, KeyId,
+    LastUse, UnixSeconds,
 };
 
 pub use census::Census;
 use census::Censuses;
 use committer::{Committer, Planned, Row, Table};
 pub use record::HostRecord;
+use tables::Tables;
+pub use view::View;
 
 /// The open store. One for each data folder and process.
 pub struct Store {
@@ -459,274 +462,6 @@ pub struct Use {
     pub last_use: LastUse,
 }
 
-/// What is remembered of one account. Each question reads what it needs, and nothing else.
-#[derive(Clone, Copy)]
-pub struct View<'a> {
-    tables: &'a Tables,
-    account: &'a BareJid,
-}
-
-impl View<'_> {
-    /// Whose view it is.
-    #[must_use]
-    pub fn jid(&self) -> &BareJid {
-        self.account
-    }
-
-    /// The account itself, if its password lives here.
-    pub fn account(&self) -> Result<Option<Account>, StoreError> {
-        let key = record::account_key(self.account, &[]);
-        let value = self.tables.read(Table::Passwords, &key)?;
-        value
-            .map(|value| {
-                record::account(self.account.clone(), &value)
-                    .map_err(|error| self.tables.corrupt(Table::Passwords, &error))
-            })
-            .transpose()
-    }
-
-    /// Its certificates.
-    pub fn list(&self) -> Result<AccountList, StoreError> {
-        let prefix = record::account_key(self.account, &[]);
-        let mut list = AccountList::default();
-        for row in self.tables.scan(Table::Certificates, &prefix) {
-            let (key, value) = row?;
-            list.enrolments.push(self.tables.enrolment(&key, &value)?);
-        }
-        if let Some(value) = self.tables.read(Table::Accounts, &prefix)? {
-            let mark: record::Mark = self.tables.decoded(Table::Accounts, &value)?;
-            list.incarnation = Some((mark.incarnation, mark.at));
-        }
-        Ok(list)
-    }
-
-    /// For which accounts of the name the key is revoked.
-    pub fn revoked_for(&self, key_id: &KeyId) -> Result<Vec<Incarnation>, StoreError> {
-        let prefix = record::account_key(self.account, key_id.as_bytes());
-        let rows = self.tables.scan(Table::RevokedKeys, &prefix);
-        rows.map(|row| {
-            let (_, value) = row?;
-            let mark: record::Mark = self.tables.decoded(Table::RevokedKeys, &value)?;
-            Ok(mark.incarnation)
-        })
-        .collect()
-    }
-
-    /// Every revoked key, with the account of the name that it is revoked for.
-    pub fn revoked_keys(&self) -> Result<Vec<(KeyId, Incarnation)>, StoreError> {
-        let revocations = self.revocations()?.into_iter();
-        Ok(revocations.map(|(key, of, _)| (key, of)).collect())
-    }
-
-    /// The same, and when each was revoked.
-    pub fn revocations(&self) -> Result<Vec<(KeyId, Incarnation, UnixSeconds)>, StoreError> {
-        let prefix = record::account_key(self.account, &[]);
-        let rows = self.tables.scan(Table::RevokedKeys, &prefix);
-        rows.map(|row| {
-            let (key, value) = row?;
-            let key_id = key.get(prefix.len()..).and_then(<[u8]>::first_chunk::<32>);
-            let key_id = key_id.ok_or_else(|| {
-                self.tables
-                    .corrupt(Table::RevokedKeys, &"its key is damaged")
-            })?;
-            let mark: record::Mark = self.tables.decoded(Table::RevokedKeys, &value)?;
-            Ok((KeyId::from_bytes(*key_id), mark.incarnation, mark.at))
-        })
-        .collect()
-    }
-
-    /// Was the certificate taken out of the list of any account of the name?
-    pub fn is_disabled(&self, fingerprint: &Fingerprint) -> Result<bool, StoreError> {
-        let prefix = record::account_key(self.account, fingerprint.as_bytes());
-        let found = self.tables.scan(Table::Disabled, &prefix).next();
-        Ok(found.transpose()?.is_some())
-    }
-
-    /// The certificates that were taken out of the list.
-    pub fn disabled(&self) -> Result<Vec<Disabled>, StoreError> {
-        let prefix = record::account_key(self.account, &[]);
-        let rows = self.tables.scan(Table::Disabled, &prefix);
-        rows.map(|row| {
-            let (key, value) = row?;
-            let rest = key.get(prefix.len()..).unwrap_or_default();
-            record::disabled(rest, &value)
-                .map_err(|error| self.tables.corrupt(Table::Disabled, &error))
-        })
-        .collect()
-    }
-
-    /// Are more than `limit` keys revoked and certificates disabled for this account of the name?
-    pub fn has_more_marks_than(
-        &self,
-        limit: usize,
-        incarnation: &Incarnation,
-    ) -> Result<bool, StoreError> {
-        let prefix = record::account_key(self.account, &[]);
-        let revoked = self.tables.scan(Table::RevokedKeys, &prefix);
-        let disabled = self.tables.scan(Table::Disabled, &prefix);
-        let mut count = 0;
-        for row in revoked.chain(disabled) {
-            let (key, _) = row?;
-            let rest = key.get(prefix.len()..).unwrap_or_default();
-            count += usize::from(record::is_mark_of(rest, incarnation));
-            if count > limit {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// The records on the account's host with this fingerprint, any account.
-    pub fn holders(&self, fingerprint: &Fingerprint) -> Result<Vec<Enrolment>, StoreError> {
-        self.tables.enrolments_of(fingerprint, self.account.host())
-    }
-}
-
-/// sled's trees, and how a failure is told. Shared by readers and the writer.
-#[derive(Clone)]
-struct Tables {
-    trees: Arc<[sled::Tree; Table::COUNT]>,
-    failed: Arc<AtomicBool>,
-    on_failure: Arc<OnFailure>,
-    corrupt_reads: Arc<AtomicU64>,
-}
-
-type RowBytes = (sled::IVec, sled::IVec);
-
-impl Tables {
-    fn open(db: &sled::Db, on_failure: OnFailure) -> Result<Self, StoreError> {
-        let mut trees = Vec::new();
-        for table in Table::ALL {
-            trees.push(db.open_tree(table.name()).map_err(StoreError::Engine)?);
-        }
-        let trees: [sled::Tree; Table::COUNT] = trees.try_into().map_err(|_| StoreError::Failed)?;
-        Ok(Self {
-            trees: Arc::new(trees),
-            failed: Arc::new(AtomicBool::new(false)),
-            on_failure: Arc::new(on_failure),
-            corrupt_reads: Arc::new(AtomicU64::new(0)),
-        })
-    }
-
-    fn tree(&self, table: Table) -> &sled::Tree {
-        #[allow(clippy::indexing_slicing)]
-        // A table's discriminant is below COUNT, which is the array's length.
-        &self.trees[table as usize]
-    }
-
-    fn read(&self, table: Table, key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
-        self.require_sound()?;
-        let read = self.tree(table).get(key);
-        read.map_err(|error| self.read_error(table, error))
-    }
-
-    fn scan(
-        &self,
-        table: Table,
-        prefix: &[u8],
-    ) -> impl Iterator<Item = Result<RowBytes, StoreError>> {
-        let rows = self.tree(table).scan_prefix(prefix);
-        let sound = self.require_sound().err().map(Err);
-        sound
-            .into_iter()
-            .chain(rows.map(move |row| row.map_err(|error| self.read_error(table, error))))
-    }
-
-    /// The rows whose keys begin with `prefix`, from the first one after `behind`.
-    fn rows_behind(
-        &self,
-        table: Table,
-        prefix: &[u8],
-        behind: Option<Vec<u8>>,
-    ) -> impl Iterator<Item = Result<RowBytes, StoreError>> {
-        let start = behind.map_or_else(|| Bound::Included(prefix.to_vec()), Bound::Excluded);
-        let rows = self.tree(table).range((start, Bound::Unbounded));
-        let prefix = prefix.to_vec();
-        let is_inside = move |row: &sled::Result<RowBytes>| {
-            row.as_ref()
-                .map_or(true, |(key, _)| key.starts_with(&prefix))
-        };
-        let sound = self.require_sound().err().map(Err);
-        let rows = rows
-            .take_while(is_inside)
-            .map(move |row| row.map_err(|error| self.read_error(table, error)));
-        sound.into_iter().chain(rows)
-    }
-
-    fn enrolments_of(
-        &self,
-        fingerprint: &Fingerprint,
-        host: &Host,
-    ) -> Result<Vec<Enrolment>, StoreError> {
-        let prefix = record::fingerprint_prefix(fingerprint, host);
-        let mut found = Vec::new();
-        for row in self.scan(Table::ByFingerprint, &prefix) {
-            let (key, name) = row?;
-            let user = key.get(prefix.len()..).unwrap_or_default();
-            let key = record::certificate_key_of(host, user, &name);
-            // A row may be gone by now: a change can come between the two reads.
-            if let Some(value) = self.read(Table::Certificates, &key)? {
-                found.push(self.enrolment(&key, &value)?);
-            }
-        }
-        Ok(found)
-    }
-
-    /// All rows that can be read. What cannot is counted; after too many of those the rest is given up.
-    fn sound_rows(&self, table: Table) -> impl Iterator<Item = RowBytes> {
-        let mut damaged = 0;
-        self.scan(table, &[])
-            .map_while(move |row| match row {
-                Ok(row) => Some(Some(row)),
-                Err(StoreError::Corrupt { .. }) if damaged < MAX_DAMAGED_ROWS => {
-                    damaged += 1;
-                    Some(None)
-                }
-                Err(_) => None,
-            })
-            .flatten()
-    }
-
-    fn enrolment(&self, key: &[u8], value: &[u8]) -> Result<Enrolment, StoreError> {
-        record::enrolment(key, value).map_err(|error| self.corrupt(Table::Certificates, &error))
-    }
-
-    fn decoded<T: record::Versioned>(&self, table: Table, value: &[u8]) -> Result<T, StoreError> {
-        record::decode(value).map_err(|error| self.corrupt(table, &error))
-    }
-
-    fn require_sound(&self) -> Result<(), StoreError> {
-        if self.failed.load(Ordering::Acquire) {
-            return Err(StoreError::Failed);
-        }
-        Ok(())
-    }
-
-    fn corrupt(&self, table: Table, problem: &dyn std::fmt::Display) -> StoreError {
-        self.corrupt_reads.fetch_add(1, Ordering::Relaxed);
-        StoreError::Corrupt {
-            table: table.name(),
-            problem: problem.to_string(),
-        }
-    }
-
-    fn read_error(&self, table: Table, error: sled::Error) -> StoreError {
-        match error {
-            sled::Error::Corruption { .. } => self.corrupt(table, &error),
-            error => {
-                self.fail(&StoreError::Engine(error));
-                StoreError::Failed
-            }
-        }
-    }
-
-    fn fail(&self, error: &StoreError) {
-        if !self.failed.swap(true, Ordering::AcqRel) {
-            (self.on_failure)(error);
-        }
-    }
-}
-
 fn open_sled(folder: &Path, cache_bytes: u64) -> Result<sled::Db, StoreError> {
     sled::Config::new()
         .path(folder.join(SLED_FOLDER))
@@ -857,5 +592,3 @@ const FORMAT_FILE: &str = "FORMAT";
 const FORMAT_ROW: &str = "format";
 const SLED_FOLDER: &str = "sled";
 const SMALL_CACHE_BYTES: u64 = 8 << 20;
-/// sled may report the same damaged place again and again.
-const MAX_DAMAGED_ROWS: usize = 1000;

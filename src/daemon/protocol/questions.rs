@@ -1,0 +1,513 @@
+//! The fields of each question, and the values that stand in them. docs/protocol.md is their reference.
+//!
+//! Must not know: what a question means.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use super::{MAX_CERTIFICATE_BASE64_BYTES, MAX_CHAIN, MAX_CHAIN_BASE64_BYTES};
+use crate::identity::{
+    BareJid, Fingerprint, Host, Incarnation, Jid, KeyId, ScramHash, UnixSeconds,
+};
+
+/// DER, as base64 that may be folded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate(pub Vec<u8>);
+
+impl Certificate {
+    /// The bytes that `text` encodes; white space in it is ignored (XEP-0257's own example has line breaks).
+    #[must_use]
+    pub fn from_base64(text: &str) -> Option<Self> {
+        let solid: String = text.split_ascii_whitespace().collect();
+        if solid.len() > MAX_CERTIFICATE_BASE64_BYTES {
+            return None;
+        }
+        BASE64.decode(solid).ok().map(Self)
+    }
+}
+
+/// As it goes out: base64 without line breaks.
+#[must_use]
+pub fn base64_of(der: &[u8]) -> String {
+    BASE64.encode(der)
+}
+
+/// `session.hello`.
+#[derive(Debug, Deserialize)]
+pub struct Hello {
+    /// Version of the protocol.
+    pub protocol: u32,
+    /// Who asks, for the log and `status`.
+    pub software: String,
+    /// The hosts that it serves.
+    #[serde(default)]
+    pub hosts: Vec<HelloHost>,
+    /// These hosts come beside those of the hello before, which did not fit into one line.
+    #[serde(default)]
+    pub continued: bool,
+    /// Does it keep sessions, which it can be asked to close?
+    #[serde(default = "yes")]
+    pub sessions: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// One host in a hello.
+#[derive(Debug, Deserialize)]
+pub struct HelloHost {
+    /// Which, as the asker calls it: one that is no domain is refused by itself, and not the others with it.
+    pub host: String,
+    /// Where its accounts live.
+    #[serde(default)]
+    pub accounts: Accounts,
+    /// Its options; without, the host is only attached to.
+    pub options: Option<Map<String, Value>>,
+}
+
+/// Where a host's accounts live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accounts {
+    /// In Prosody, with any auth provider.
+    #[default]
+    Prosody,
+    /// In the daemon.
+    Daemon,
+}
+
+/// `external.offer`.
+#[derive(Debug, Deserialize)]
+pub struct Offer {
+    /// The host that the client connected to.
+    pub host: Host,
+    /// Leaf first.
+    pub chain: Chain,
+}
+
+/// `external.login`.
+#[derive(Debug, Deserialize)]
+pub struct Login {
+    /// The host that the client connected to.
+    pub host: Host,
+    /// Leaf first.
+    pub chain: Chain,
+    /// The bytes that the client sent.
+    #[serde(default, deserialize_with = "optional_bytes")]
+    pub authzid: Option<Vec<u8>>,
+    /// In SASL2, the `from` of the stream's header, as the client sent it.
+    pub stream_from: Option<String>,
+    /// The client's address.
+    pub address: Option<String>,
+    /// What is known of the candidates.
+    #[serde(default)]
+    pub accounts: Vec<LoginAccount>,
+}
+
+/// One candidate in a login.
+#[derive(Debug, Deserialize)]
+pub struct LoginAccount {
+    /// Its localpart.
+    pub username: String,
+    /// Does it exist?
+    pub exists: bool,
+    /// Is it enabled?
+    pub enabled: bool,
+    /// Which account of that name.
+    pub incarnation: Option<Incarnation>,
+}
+
+/// A chain as the client presented it: 1 to [`MAX_CHAIN`] certificates, leaf first.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Chain(Vec<Vec<u8>>);
+
+impl Chain {
+    /// The client's own certificate.
+    #[must_use]
+    pub fn leaf(&self) -> &[u8] {
+        self.0.first().map_or(&[], Vec::as_slice)
+    }
+}
+
+impl<'de> Deserialize<'de> for Chain {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        let total: usize = texts.iter().map(String::len).sum();
+        if !(1..=MAX_CHAIN).contains(&texts.len()) || total > MAX_CHAIN_BASE64_BYTES {
+            return Err(D::Error::custom(
+                "a chain has 1 to 6 certificates and at most 65536 bytes of base64",
+            ));
+        }
+        let decoded = texts.iter().map(|text| Certificate::from_base64(text));
+        let chain: Option<Vec<Vec<u8>>> = decoded.map(|cert| cert.map(|cert| cert.0)).collect();
+        chain
+            .map(Self)
+            .ok_or_else(|| D::Error::custom("a certificate of the chain is not base64"))
+    }
+}
+
+/// Bytes as base64, both ways.
+pub mod in_base64 {
+    use super::{BASE64, Engine};
+    use serde::{Deserializer, Serializer};
+
+    /// As base64.
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64.encode(bytes))
+    }
+
+    /// Out of base64.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        super::bytes(deserializer)
+    }
+}
+
+fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    BASE64.decode(text).map_err(serde::de::Error::custom)
+}
+
+fn optional_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u8>>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| BASE64.decode(text).map_err(serde::de::Error::custom))
+        .transpose()
+}
+
+/// How the asking session logged in.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Session {
+    /// Its stream is encrypted.
+    pub secure: bool,
+    /// By what it logged in.
+    pub by: SessionBy,
+    /// Its certificate, if that is how it logged in.
+    pub fingerprint: Option<Fingerprint>,
+    /// Its full JID.
+    pub jid: Option<Jid>,
+    /// Its client's address.
+    pub address: Option<String>,
+}
+
+/// By what a session logged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionBy {
+    /// Anything but EXTERNAL.
+    Password,
+    /// EXTERNAL.
+    Certificate,
+}
+
+/// `certificate.list`.
+#[derive(Debug, Deserialize)]
+pub struct List {
+    /// Whose list.
+    pub account: BareJid,
+    /// Which account of that name.
+    pub incarnation: Option<Incarnation>,
+    /// The asking session; none for an admin.
+    pub session: Option<Session>,
+    /// The `next` of the page before.
+    pub after: Option<u64>,
+}
+
+/// `certificate.append`.
+#[derive(Debug, Deserialize)]
+pub struct Append {
+    /// To whose list.
+    pub account: BareJid,
+    /// Which account of that name; needed for accounts in Prosody.
+    pub incarnation: Option<Incarnation>,
+    /// The asking session.
+    pub session: Session,
+    /// Under which name.
+    pub name: String,
+    /// Base64.
+    pub certificate: String,
+    /// May its sessions add and remove certificates?
+    pub may_manage: bool,
+}
+
+/// `certificate.revoke`: by name or by key.
+#[derive(Debug, Deserialize)]
+pub struct Revoke {
+    /// Of whose list.
+    pub account: BareJid,
+    /// Which account of that name.
+    pub incarnation: Option<Incarnation>,
+    /// The asking session; none for an admin.
+    pub session: Option<Session>,
+    /// What the certificate is called.
+    pub name: Option<String>,
+    /// Or its key.
+    pub key_id: Option<KeyId>,
+}
+
+/// `certificate.disable`.
+#[derive(Debug, Deserialize)]
+pub struct Named {
+    /// Of whose list.
+    pub account: BareJid,
+    /// Which account of that name.
+    pub incarnation: Option<Incarnation>,
+    /// The asking session; none for an admin.
+    pub session: Option<Session>,
+    /// Which certificate.
+    pub name: String,
+}
+
+/// `certificate.unrevoke`.
+#[derive(Debug, Deserialize)]
+pub struct Unrevoke {
+    /// For which account.
+    pub account: BareJid,
+    /// Which key; none for all of them.
+    pub key_id: Option<KeyId>,
+}
+
+/// `account.exists`, `account.delete`, `account.enable`, `account.disable`.
+#[derive(Debug, Deserialize)]
+pub struct OfAccount {
+    /// Which.
+    pub account: BareJid,
+}
+
+/// `account.verify`.
+#[derive(Debug, Deserialize)]
+pub struct Verify {
+    /// Whose password it is to be.
+    pub account: BareJid,
+    /// As the client sent it.
+    pub password: Text,
+    /// The client's address.
+    pub address: Option<String>,
+}
+
+/// `account.scram`.
+#[derive(Debug, Deserialize)]
+pub struct Scram {
+    /// Who says to be whom.
+    pub account: BareJid,
+    /// Of the mechanism that the client chose.
+    pub hash: ScramHash,
+}
+
+/// `account.succeeded`.
+#[derive(Debug, Deserialize)]
+pub struct Succeeded {
+    /// As whom the client is to be logged in.
+    pub account: BareJid,
+    /// Of the mechanism.
+    pub hash: ScramHash,
+    /// Against which the proof was checked.
+    #[serde(deserialize_with = "bytes")]
+    pub stored_key: Vec<u8>,
+    /// The client's address.
+    pub address: Option<String>,
+}
+
+/// `account.failed`.
+#[derive(Debug, Deserialize)]
+pub struct Failed {
+    /// As whom the client tried to log in.
+    pub account: BareJid,
+    /// The client's address.
+    pub address: Option<String>,
+}
+
+/// `account.create`.
+#[derive(Debug, Deserialize)]
+pub struct Create {
+    /// Which.
+    pub account: BareJid,
+    /// `None` reserves the name.
+    pub password: Option<Text>,
+    /// For whom.
+    pub caller: CreateCaller,
+}
+
+/// For whom an account is created.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CreateCaller {
+    /// See [`crate::policy::account::Caller`].
+    Server,
+    /// See there.
+    Prosodyctl,
+    /// See there.
+    Reset,
+}
+
+/// `account.set_password`.
+#[derive(Debug, Deserialize)]
+pub struct SetPassword {
+    /// Whose.
+    pub account: BareJid,
+    /// The new one.
+    pub password: Text,
+}
+
+/// `account.list`.
+#[derive(Debug, Deserialize)]
+pub struct ListAccounts {
+    /// Of which host.
+    pub host: Host,
+    /// The last page's `next`.
+    pub after: Option<String>,
+}
+
+/// `export`.
+#[derive(Debug, Deserialize)]
+pub struct Export {
+    /// The last page's `next`.
+    pub after: Option<BareJid>,
+}
+
+/// `import`.
+#[derive(Deserialize)]
+pub struct Import {
+    /// As an export gave them.
+    pub records: Vec<Value>,
+    /// Write them?
+    pub apply: bool,
+}
+
+/// `account.import`.
+#[derive(Debug, Deserialize)]
+pub struct ImportAccount {
+    /// Which.
+    pub account: BareJid,
+    /// Which account of that name it was, where it comes from.
+    pub incarnation: Option<Incarnation>,
+    /// Its password; without, only certificates are brought.
+    pub login: Option<ImportLogin>,
+    /// Its certificates.
+    pub certificates: Vec<ImportCertificate>,
+    /// Write it?
+    pub apply: bool,
+}
+
+/// A password that is brought: as it is, or its verifiers.
+#[derive(Debug, Deserialize)]
+pub struct ImportLogin {
+    /// May anybody log in with it?
+    pub enabled: bool,
+    /// When the account was created; now, if that is not known.
+    pub created: Option<UnixSeconds>,
+    /// When it got this password.
+    pub password_changed: Option<UnixSeconds>,
+    /// The password; then there are no verifiers.
+    pub password: Option<Text>,
+    /// Its verifiers.
+    #[serde(default)]
+    pub scram: Vec<ImportVerifier>,
+}
+
+/// One verifier.
+#[derive(Deserialize)]
+pub struct ImportVerifier {
+    /// Of which mechanism.
+    pub hash: ScramHash,
+    /// The salt.
+    #[serde(deserialize_with = "bytes")]
+    pub salt: Vec<u8>,
+    /// The iteration count.
+    pub iterations: u32,
+    /// The StoredKey.
+    #[serde(deserialize_with = "bytes")]
+    pub stored_key: Vec<u8>,
+    /// The ServerKey.
+    #[serde(deserialize_with = "bytes")]
+    pub server_key: Vec<u8>,
+}
+
+impl std::fmt::Debug for ImportVerifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ImportVerifier({}, …)", self.hash.name())
+    }
+}
+
+/// One certificate that is brought.
+#[derive(Debug, Deserialize)]
+pub struct ImportCertificate {
+    /// Under which name.
+    pub name: String,
+    /// Base64.
+    pub certificate: String,
+    /// May its sessions add and remove certificates?
+    pub may_manage: bool,
+}
+
+/// Text that is wiped when it is dropped.
+pub struct Text(pub Zeroizing<String>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(Zeroizing::new(String::deserialize(deserializer)?)))
+    }
+}
+
+impl std::fmt::Debug for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Text(…)")
+    }
+}
+
+/// `session.opened`.
+#[derive(Debug, Deserialize)]
+pub struct Opened {
+    /// Which.
+    pub sessions: Vec<OpenedSession>,
+}
+
+/// A live session that logged in with a certificate.
+#[derive(Clone, Debug, Deserialize)]
+pub struct OpenedSession {
+    /// Its account.
+    pub account: BareJid,
+    /// Its certificate.
+    pub fingerprint: Fingerprint,
+    /// Its key.
+    pub key_id: KeyId,
+    /// Which account of that name it is of.
+    pub incarnation: Option<Incarnation>,
+    /// Its resource; none before it is bound.
+    pub resource: Option<String>,
+}
+
+/// `session.closed`.
+#[derive(Debug, Deserialize)]
+pub struct Closed {
+    /// Which.
+    pub sessions: Vec<ClosedSession>,
+}
+
+/// A session that has ended.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ClosedSession {
+    /// Its account.
+    pub account: BareJid,
+    /// Its resource.
+    pub resource: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_may_be_folded_but_not_too_long() {
+        assert_eq!(
+            Certificate::from_base64(" AQ\r\n ID\t"),
+            Some(Certificate(vec![1, 2, 3]))
+        );
+        for text in ["A", "A===", "AQ==AQ==", "@@@@", &"A".repeat(24 * 1024 + 4)] {
+            assert_eq!(Certificate::from_base64(text), None);
+        }
+    }
+}

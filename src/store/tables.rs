@@ -1,0 +1,162 @@
+//! sled's trees as tables: reads, with every way in which they can fail.
+
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::identity::{Enrolment, Fingerprint, Host};
+
+use super::committer::Table;
+use super::{OnFailure, StoreError, record};
+
+/// sled's trees, and how a failure is told. Shared by readers and the writer.
+#[derive(Clone)]
+pub(super) struct Tables {
+    pub(super) trees: Arc<[sled::Tree; Table::COUNT]>,
+    failed: Arc<AtomicBool>,
+    on_failure: Arc<OnFailure>,
+    pub(super) corrupt_reads: Arc<AtomicU64>,
+}
+
+pub(super) type RowBytes = (sled::IVec, sled::IVec);
+
+impl Tables {
+    pub(super) fn open(db: &sled::Db, on_failure: OnFailure) -> Result<Self, StoreError> {
+        let mut trees = Vec::new();
+        for table in Table::ALL {
+            trees.push(db.open_tree(table.name()).map_err(StoreError::Engine)?);
+        }
+        let trees: [sled::Tree; Table::COUNT] = trees.try_into().map_err(|_| StoreError::Failed)?;
+        Ok(Self {
+            trees: Arc::new(trees),
+            failed: Arc::new(AtomicBool::new(false)),
+            on_failure: Arc::new(on_failure),
+            corrupt_reads: Arc::new(AtomicU64::new(0)),
+        })
+    }
+
+    pub(super) fn tree(&self, table: Table) -> &sled::Tree {
+        #[allow(clippy::indexing_slicing)]
+        // A table's discriminant is below COUNT, which is the array's length.
+        &self.trees[table as usize]
+    }
+
+    pub(super) fn read(&self, table: Table, key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
+        self.require_sound()?;
+        let read = self.tree(table).get(key);
+        read.map_err(|error| self.read_error(table, error))
+    }
+
+    pub(super) fn scan(
+        &self,
+        table: Table,
+        prefix: &[u8],
+    ) -> impl Iterator<Item = Result<RowBytes, StoreError>> {
+        let rows = self.tree(table).scan_prefix(prefix);
+        let sound = self.require_sound().err().map(Err);
+        sound
+            .into_iter()
+            .chain(rows.map(move |row| row.map_err(|error| self.read_error(table, error))))
+    }
+
+    /// The rows whose keys begin with `prefix`, from the first one after `behind`.
+    pub(super) fn rows_behind(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        behind: Option<Vec<u8>>,
+    ) -> impl Iterator<Item = Result<RowBytes, StoreError>> {
+        let start = behind.map_or_else(|| Bound::Included(prefix.to_vec()), Bound::Excluded);
+        let rows = self.tree(table).range((start, Bound::Unbounded));
+        let prefix = prefix.to_vec();
+        let is_inside = move |row: &sled::Result<RowBytes>| {
+            row.as_ref()
+                .map_or(true, |(key, _)| key.starts_with(&prefix))
+        };
+        let sound = self.require_sound().err().map(Err);
+        let rows = rows
+            .take_while(is_inside)
+            .map(move |row| row.map_err(|error| self.read_error(table, error)));
+        sound.into_iter().chain(rows)
+    }
+
+    pub(super) fn enrolments_of(
+        &self,
+        fingerprint: &Fingerprint,
+        host: &Host,
+    ) -> Result<Vec<Enrolment>, StoreError> {
+        let prefix = record::fingerprint_prefix(fingerprint, host);
+        let mut found = Vec::new();
+        for row in self.scan(Table::ByFingerprint, &prefix) {
+            let (key, name) = row?;
+            let user = key.get(prefix.len()..).unwrap_or_default();
+            let key = record::certificate_key_of(host, user, &name);
+            // A row may be gone by now: a change can come between the two reads.
+            if let Some(value) = self.read(Table::Certificates, &key)? {
+                found.push(self.enrolment(&key, &value)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// All rows that can be read. What cannot is counted; after too many of those the rest is given up.
+    pub(super) fn sound_rows(&self, table: Table) -> impl Iterator<Item = RowBytes> {
+        let mut damaged = 0;
+        self.scan(table, &[])
+            .map_while(move |row| match row {
+                Ok(row) => Some(Some(row)),
+                Err(StoreError::Corrupt { .. }) if damaged < MAX_DAMAGED_ROWS => {
+                    damaged += 1;
+                    Some(None)
+                }
+                Err(_) => None,
+            })
+            .flatten()
+    }
+
+    pub(super) fn enrolment(&self, key: &[u8], value: &[u8]) -> Result<Enrolment, StoreError> {
+        record::enrolment(key, value).map_err(|error| self.corrupt(Table::Certificates, &error))
+    }
+
+    pub(super) fn decoded<T: record::Versioned>(
+        &self,
+        table: Table,
+        value: &[u8],
+    ) -> Result<T, StoreError> {
+        record::decode(value).map_err(|error| self.corrupt(table, &error))
+    }
+
+    pub(super) fn require_sound(&self) -> Result<(), StoreError> {
+        if self.failed.load(Ordering::Acquire) {
+            return Err(StoreError::Failed);
+        }
+        Ok(())
+    }
+
+    pub(super) fn corrupt(&self, table: Table, problem: &dyn std::fmt::Display) -> StoreError {
+        self.corrupt_reads.fetch_add(1, Ordering::Relaxed);
+        StoreError::Corrupt {
+            table: table.name(),
+            problem: problem.to_string(),
+        }
+    }
+
+    pub(super) fn read_error(&self, table: Table, error: sled::Error) -> StoreError {
+        match error {
+            sled::Error::Corruption { .. } => self.corrupt(table, &error),
+            error => {
+                self.fail(&StoreError::Engine(error));
+                StoreError::Failed
+            }
+        }
+    }
+
+    pub(super) fn fail(&self, error: &StoreError) {
+        if !self.failed.swap(true, Ordering::AcqRel) {
+            (self.on_failure)(error);
+        }
+    }
+}
+
+/// sled may report the same damaged place again and again.
+const MAX_DAMAGED_ROWS: usize = 1000;

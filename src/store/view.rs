@@ -1,0 +1,133 @@
+//! What is remembered of one account: each question reads what it needs, and nothing else.
+
+use crate::identity::{
+    Account, AccountList, BareJid, Disabled, Enrolment, Fingerprint, Incarnation, KeyId,
+    UnixSeconds,
+};
+
+use super::committer::Table;
+use super::tables::Tables;
+use super::{StoreError, record};
+
+/// What is remembered of one account. Each question reads what it needs, and nothing else.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    pub(super) tables: &'a Tables,
+    pub(super) account: &'a BareJid,
+}
+
+impl View<'_> {
+    /// Whose view it is.
+    #[must_use]
+    pub fn jid(&self) -> &BareJid {
+        self.account
+    }
+
+    /// The account itself, if its password lives here.
+    pub fn account(&self) -> Result<Option<Account>, StoreError> {
+        let key = record::account_key(self.account, &[]);
+        let value = self.tables.read(Table::Passwords, &key)?;
+        value
+            .map(|value| {
+                record::account(self.account.clone(), &value)
+                    .map_err(|error| self.tables.corrupt(Table::Passwords, &error))
+            })
+            .transpose()
+    }
+
+    /// Its certificates.
+    pub fn list(&self) -> Result<AccountList, StoreError> {
+        let prefix = record::account_key(self.account, &[]);
+        let mut list = AccountList::default();
+        for row in self.tables.scan(Table::Certificates, &prefix) {
+            let (key, value) = row?;
+            list.enrolments.push(self.tables.enrolment(&key, &value)?);
+        }
+        if let Some(value) = self.tables.read(Table::Accounts, &prefix)? {
+            let mark: record::Mark = self.tables.decoded(Table::Accounts, &value)?;
+            list.incarnation = Some((mark.incarnation, mark.at));
+        }
+        Ok(list)
+    }
+
+    /// For which accounts of the name the key is revoked.
+    pub fn revoked_for(&self, key_id: &KeyId) -> Result<Vec<Incarnation>, StoreError> {
+        let prefix = record::account_key(self.account, key_id.as_bytes());
+        let rows = self.tables.scan(Table::RevokedKeys, &prefix);
+        rows.map(|row| {
+            let (_, value) = row?;
+            let mark: record::Mark = self.tables.decoded(Table::RevokedKeys, &value)?;
+            Ok(mark.incarnation)
+        })
+        .collect()
+    }
+
+    /// Every revoked key, with the account of the name that it is revoked for.
+    pub fn revoked_keys(&self) -> Result<Vec<(KeyId, Incarnation)>, StoreError> {
+        let revocations = self.revocations()?.into_iter();
+        Ok(revocations.map(|(key, of, _)| (key, of)).collect())
+    }
+
+    /// The same, and when each was revoked.
+    pub fn revocations(&self) -> Result<Vec<(KeyId, Incarnation, UnixSeconds)>, StoreError> {
+        let prefix = record::account_key(self.account, &[]);
+        let rows = self.tables.scan(Table::RevokedKeys, &prefix);
+        rows.map(|row| {
+            let (key, value) = row?;
+            let key_id = key.get(prefix.len()..).and_then(<[u8]>::first_chunk::<32>);
+            let key_id = key_id.ok_or_else(|| {
+                self.tables
+                    .corrupt(Table::RevokedKeys, &"its key is damaged")
+            })?;
+            let mark: record::Mark = self.tables.decoded(Table::RevokedKeys, &value)?;
+            Ok((KeyId::from_bytes(*key_id), mark.incarnation, mark.at))
+        })
+        .collect()
+    }
+
+    /// Was the certificate taken out of the list of any account of the name?
+    pub fn is_disabled(&self, fingerprint: &Fingerprint) -> Result<bool, StoreError> {
+        let prefix = record::account_key(self.account, fingerprint.as_bytes());
+        let found = self.tables.scan(Table::Disabled, &prefix).next();
+        Ok(found.transpose()?.is_some())
+    }
+
+    /// The certificates that were taken out of the list.
+    pub fn disabled(&self) -> Result<Vec<Disabled>, StoreError> {
+        let prefix = record::account_key(self.account, &[]);
+        let rows = self.tables.scan(Table::Disabled, &prefix);
+        rows.map(|row| {
+            let (key, value) = row?;
+            let rest = key.get(prefix.len()..).unwrap_or_default();
+            record::disabled(rest, &value)
+                .map_err(|error| self.tables.corrupt(Table::Disabled, &error))
+        })
+        .collect()
+    }
+
+    /// Are more than `limit` keys revoked and certificates disabled for this account of the name?
+    pub fn has_more_marks_than(
+        &self,
+        limit: usize,
+        incarnation: &Incarnation,
+    ) -> Result<bool, StoreError> {
+        let prefix = record::account_key(self.account, &[]);
+        let revoked = self.tables.scan(Table::RevokedKeys, &prefix);
+        let disabled = self.tables.scan(Table::Disabled, &prefix);
+        let mut count = 0;
+        for row in revoked.chain(disabled) {
+            let (key, _) = row?;
+            let rest = key.get(prefix.len()..).unwrap_or_default();
+            count += usize::from(record::is_mark_of(rest, incarnation));
+            if count > limit {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The records on the account's host with this fingerprint, any account.
+    pub fn holders(&self, fingerprint: &Fingerprint) -> Result<Vec<Enrolment>, StoreError> {
+        self.tables.enrolments_of(fingerprint, self.account.host())
+    }
+}
