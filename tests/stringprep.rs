@@ -1,5 +1,5 @@
-//! JIDs are prepared as Prosody prepares them: whatever our preparation accepts, Prosody's own library, asked
-//! through Lua, makes the same string of. Ours may refuse more, and may never make another JID.
+//! JIDs and passwords are prepared as Prosody prepares them: whatever our preparation accepts, Prosody's own library,
+//! asked through Lua, makes the same string of. Ours may refuse more, and may never make another JID or password.
 //!
 //! Needs the Prosodys that `make fetch-test` unpacks, and lua5.4.
 
@@ -13,13 +13,15 @@ use std::process::{Command, Stdio};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use saslcertd::identity::Jid;
+use saslcertd::identity::{Jid, Secret};
 
 /// Reads lines `part hex` and answers each with the hex of the strict and of the lenient result, or `-`.
 const ASK: &str = r#"
 package.cpath = arg[1] .. "/usr/lib/prosody/?.so;" .. package.cpath;
 local prep = require "util.encodings".stringprep;
-local by_part = { localpart = prep.nodeprep, host = prep.nameprep, resource = prep.resourceprep };
+-- A password is always a query: there is no strict form of it in Prosody.
+local by_part = { localpart = prep.nodeprep, host = prep.nameprep, resource = prep.resourceprep;
+	password = function (text) return prep.saslprep(text); end };
 local function hex(s) return s and (s:gsub(".", function (c) return ("%02x"):format(c:byte()); end)) or "-"; end
 for line in io.lines() do
 	local part, text = line:match("^(%l+) (%x*)$");
@@ -44,10 +46,13 @@ fn prepared(text: &str) -> Vec<Prepared> {
     let localpart = as_localpart.and_then(|jid| Some(jid.account()?.username().to_owned()));
     let host = as_host.map(|jid| jid.host().as_str().to_owned());
     let resource = as_resource.and_then(|jid| jid.resource().map(str::to_owned));
+    let secret = Secret::prepare(text).ok();
+    let password = secret.map(|secret| String::from_utf8(secret.as_bytes().to_vec()).unwrap());
     let parts = [
         ("localpart", localpart),
         ("host", host),
         ("resource", resource),
+        ("password", password),
     ];
     let found = parts.into_iter().filter_map(|(part, output)| {
         Some(Prepared {
