@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
+use saslcertd::identity::{ScramHash, ScramVerifier, Secret};
 use serde_json::{Value, json};
 
 fn main() {
@@ -80,6 +81,7 @@ fn main() {
         }
         println!("{:<16} {depth:>6} {limit:>10.0}         100 %", "echo");
     }
+    passwords(&socket, &login);
     let appends = appends(&socket, 64, 2_000);
     println!(
         "certificate.append, 64 at a time, each on the disk when answered: {appends:.0} a second"
@@ -88,14 +90,83 @@ fn main() {
     daemon.wait().unwrap();
 }
 
+/// PLAIN against the bare derivation on one core, and what a flood of it does to logins with a certificate.
+fn passwords(socket: &Path, login: &Value) {
+    let hello = json!({
+        "protocol": 1, "software": "bench",
+        "hosts": [{"host": "rome.lit", "accounts": "daemon", "options": {}}],
+    });
+    ask(socket, "session.hello", &hello);
+    let account = json!({"account": "brutus@rome.lit", "password": "et tu?", "caller": "server"});
+    ask(socket, "account.create", &account);
+    let secret = Secret::prepare("et tu?").unwrap();
+    let start = Instant::now();
+    for number in 0..200_u8 {
+        std::hint::black_box(ScramVerifier::derive(
+            ScramHash::Sha256,
+            &secret,
+            &[number; 16],
+            10_000,
+        ));
+    }
+    let bare = 200.0 / start.elapsed().as_secs_f64();
+    let verify = json!({"account": "brutus@rome.lit", "password": "et tu?", "address": null});
+    let cores = std::thread::available_parallelism().unwrap().get();
+    for depth in [1, 2 * cores] {
+        let rate = rate(socket, "account.verify", &verify, depth, 400);
+        println!(
+            "account.verify   {depth:>6} {rate:>10.0} {:>11.0} % of a bare derivation on one core",
+            100.0 * rate / bare
+        );
+    }
+    let scram = json!({"account": "nobody@rome.lit", "hash": "SHA-256"});
+    let scram = rate(socket, "account.scram", &scram, 16, 20_000);
+    println!("account.scram        16 {scram:>10.0}");
+    let quiet = rate(socket, "external.login", login, 1, 5_000);
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let flooded = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                // Most of them are sent away at once.
+                flood(socket, &verify, 200);
+            }
+        });
+        let flooded = rate(socket, "external.login", login, 1, 5_000);
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        flooded
+    });
+    println!(
+        "external.login during a flood of passwords: {flooded:.0} a second, {:.0} % of those without",
+        100.0 * flooded / quiet
+    );
+}
+
+fn flood(socket: &Path, verify: &Value, count: usize) {
+    let line = json!({"jsonrpc": "2.0", "id": 1, "method": "account.verify", "params": verify});
+    let mut stream = UnixStream::connect(socket).unwrap();
+    let mut lines = BufReader::new(stream.try_clone().unwrap());
+    stream
+        .write_all(format!("{line}\n").repeat(count).as_bytes())
+        .unwrap();
+    let mut answer = String::new();
+    for _ in 0..count {
+        lines.read_line(&mut answer).unwrap();
+    }
+}
+
 /// Answers a second, with `depth` questions in flight.
 fn rate(socket: &Path, method: &str, params: &Value, depth: usize, count: usize) -> f64 {
     let line =
         json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string() + "\n";
     let mut stream = UnixStream::connect(socket).unwrap();
     let mut lines = BufReader::new(stream.try_clone().unwrap());
-    let batch = line.repeat(depth);
+    // Nobody logs in without it.
+    let hello = json!({"protocol": 1, "software": "bench", "hosts": []});
+    let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "session.hello", "params": hello});
+    stream.write_all(format!("{hello}\n").as_bytes()).unwrap();
     let mut answer = String::new();
+    lines.read_line(&mut answer).unwrap();
+    let batch = line.repeat(depth);
     let start = Instant::now();
     for _ in 0..count / depth {
         stream.write_all(batch.as_bytes()).unwrap();
