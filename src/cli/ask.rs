@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
+use zeroize::Zeroizing;
 
 use crate::daemon::protocol::MAX_ANSWER_BYTES;
 
@@ -23,6 +25,17 @@ pub(crate) struct Asker {
     socket: PathBuf,
     stream: BufReader<UnixStream>,
     questions: u64,
+    who: Who,
+}
+
+/// Who asks: how long for, and what it lacks when it is not listened to.
+#[derive(Debug)]
+struct Who {
+    answer_timeout: Duration,
+    /// In order to open the socket.
+    to_open: &'static str,
+    /// In order to be talked to.
+    to_talk: &'static str,
 }
 
 /// Why a question has no result.
@@ -55,6 +68,30 @@ impl Asker {
     ///
     /// Errors: in words for an admin: who could not be reached and what to do.
     pub(crate) fn connect(socket: &Path) -> anyhow::Result<Self> {
+        let admin = Who {
+            answer_timeout: ANSWER_TIMEOUT,
+            to_open: "ask as root",
+            to_talk: "ask as root, or start it with --admin-user",
+        };
+        Self::connect_as(admin, socket)
+    }
+
+    /// The same for a server, which waits `answer_timeout` for each answer.
+    ///
+    /// Errors: as of [`Asker::connect`].
+    pub(crate) fn connect_as_server(
+        socket: &Path,
+        answer_timeout: Duration,
+    ) -> anyhow::Result<Self> {
+        let server = Who {
+            answer_timeout,
+            to_open: "let its group into the folder of the socket",
+            to_talk: "start it with --server-user and this user's name",
+        };
+        Self::connect_as(server, socket)
+    }
+
+    fn connect_as(who: Who, socket: &Path) -> anyhow::Result<Self> {
         let shown = socket.display();
         let stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
             ErrorKind::NotFound => anyhow!(
@@ -65,33 +102,41 @@ impl Asker {
                 "saslcertd is not running: nobody answers at {shown} (start it with: saslcertd serve)"
             ),
             ErrorKind::PermissionDenied => {
-                anyhow!("{shown} may not be opened by this user; ask as root")
+                anyhow!("{shown} may not be opened by this user; {}", who.to_open)
             }
             _ => anyhow::Error::new(error).context(format!("cannot connect to {shown}")),
         })?;
-        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-        stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+        stream.set_read_timeout(Some(who.answer_timeout))?;
+        stream.set_write_timeout(Some(who.answer_timeout))?;
         Ok(Self {
             socket: socket.to_owned(),
             stream: BufReader::new(stream),
             questions: 0,
+            who,
         })
     }
 
     /// The result of `method`, asked with `params`. What the daemon asks meanwhile stays unanswered: who says
-    /// hello with it, says `"sessions":false`.
-    pub(crate) fn ask(&mut self, method: &str, params: &Value) -> Result<Value, AskError> {
+    /// hello with it, says `"sessions":false`. The question's line is wiped: passwords stand in some.
+    pub(crate) fn ask(&mut self, method: &str, params: &impl Serialize) -> Result<Value, AskError> {
         self.questions += 1;
         let id = self.questions;
-        let question = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
-        let written = self
-            .stream
-            .get_mut()
-            .write_all(format!("{question}\n").as_bytes());
+        let question = Question {
+            jsonrpc: "2.0",
+            id,
+            method,
+            params,
+        };
+        // Room for every question with a password: a buffer that grows leaves copies behind.
+        let mut line = Zeroizing::new(Vec::with_capacity(16 * 1024));
+        serde_json::to_writer(&mut *line, &question).map_err(|e| AskError::Lost(e.into()))?;
+        line.push(b'\n');
+        let written = self.stream.get_mut().write_all(&line);
+        drop(line);
         if let Err(error) = written {
             return Err(AskError::Lost(self.lost(error)));
         }
-        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        let deadline = Instant::now() + self.who.answer_timeout;
         loop {
             let mut answer = self.read_line().map_err(AskError::Lost)?;
             if answer.get("method").is_none() {
@@ -144,9 +189,12 @@ impl Asker {
         let shown = self.socket.display();
         match error.kind() {
             // The daemon hangs up on strangers without a word.
-            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe if self.questions <= 1 => anyhow!(
-                "saslcertd at {shown} does not talk to this user; ask as root, or start it with --admin-user"
-            ),
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe if self.questions <= 1 => {
+                anyhow!(
+                    "saslcertd at {shown} does not talk to this user; {}",
+                    self.who.to_talk
+                )
+            }
             ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
                 anyhow!("saslcertd at {shown} has closed the connection; was it stopped?")
             }
@@ -160,6 +208,14 @@ impl Asker {
     fn stranger(&self) -> String {
         format!("what answers at {} is not saslcertd", self.socket.display())
     }
+}
+
+#[derive(Serialize)]
+struct Question<'a, P> {
+    jsonrpc: &'static str,
+    id: u64,
+    method: &'a str,
+    params: &'a P,
 }
 
 impl From<AskError> for anyhow::Error {
