@@ -1,5 +1,6 @@
 //! The commands: what can be typed, and what each does.
 
+mod account;
 #[cfg(feature = "client")]
 mod advice;
 mod ask;
@@ -7,13 +8,13 @@ mod backup;
 mod cert;
 #[cfg(feature = "client")]
 mod enroll;
+mod hosts;
 mod import_prosody;
 mod init;
 #[cfg(feature = "client")]
 mod key_files;
 #[cfg(feature = "client")]
 mod login;
-#[cfg(feature = "client")]
 mod password;
 mod serve;
 mod status;
@@ -65,6 +66,9 @@ enum Command {
     /// Look at, disable and revoke the certificates of an account.
     #[command(subcommand)]
     Cert(cert::CertCommand),
+    /// Look at, make, change and delete accounts whose passwords the daemon keeps.
+    #[command(subcommand)]
+    Account(account::AccountCommand),
     /// Write everything that the daemon remembers to a file: a backup.
     Export(backup::ExportArgs),
     /// Add what stands in such a file. What is there already is left alone.
@@ -87,6 +91,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve::run(args, global.socket),
         Command::Status => status::run(&global),
         Command::Cert(command) => cert::run(&command, &global),
+        Command::Account(command) => account::run(&command, &global),
         Command::Export(args) => backup::export(&args, &global),
         Command::Import(args) => backup::import(&args, &global),
         Command::ImportProsody(args) => import_prosody::run(&args, &global),

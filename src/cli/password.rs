@@ -29,6 +29,19 @@ pub(super) fn password(
     Ok(password)
 }
 
+/// Gets a new password: from a file's or standard input's first line, or twice from the terminal, without echo.
+pub(super) fn new_password(
+    file: Option<&Path>,
+    of: &impl std::fmt::Display,
+) -> anyhow::Result<Zeroizing<String>> {
+    let first = password(file, &format_args!("{of} (new)"))?;
+    if file.is_none() {
+        let again = password(None, &format_args!("{of} (again)"))?;
+        ensure!(first == again, "the two passwords are not the same");
+    }
+    Ok(first)
+}
+
 fn first_line(input: &mut impl BufRead) -> anyhow::Result<Zeroizing<String>> {
     let mut line = Zeroizing::new(Vec::with_capacity(MAX_PASSWORD_BYTES + 2));
     input

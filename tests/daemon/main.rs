@@ -9,6 +9,7 @@
     unreachable_pub
 )]
 
+mod account;
 mod backup;
 mod certificates;
 mod documentation;

@@ -1,0 +1,358 @@
+//! `saslcertd account`: accounts whose passwords the daemon keeps.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow, ensure};
+use clap::{Args, Subcommand};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use zeroize::Zeroizing;
+
+use super::Global;
+use super::ask::{AskError, Asker};
+use super::hosts::declare_unknown;
+use super::password::new_password;
+use crate::daemon::protocol::Fault;
+use crate::identity::{BareJid, Host};
+
+/// `saslcertd account`.
+#[derive(Debug, Subcommand)]
+pub(super) enum AccountCommand {
+    /// List the accounts of a host.
+    List {
+        /// Which.
+        #[arg(value_parser = host)]
+        host: Host,
+    },
+    /// Make an account.
+    Create {
+        #[command(flatten)]
+        which: WithPassword,
+        /// Its host may be one that no Prosody has declared yet.
+        #[arg(long)]
+        new_host: bool,
+    },
+    /// Give an account another password; its sessions are closed.
+    Passwd(WithPassword),
+    /// Keep an account from logging in, and close its sessions. Nothing is lost.
+    Disable(Which),
+    /// Let a disabled account log in again.
+    Enable(Which),
+    /// Delete an account, its password and its certificates, and close its sessions.
+    Delete {
+        #[command(flatten)]
+        which: Which,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// An account.
+#[derive(Debug, Args)]
+pub(super) struct Which {
+    /// Its address.
+    #[arg(value_parser = account)]
+    jid: BareJid,
+}
+
+/// An account that gets a password.
+#[derive(Debug, Args)]
+pub(super) struct WithPassword {
+    /// Its address.
+    #[arg(value_parser = account)]
+    jid: BareJid,
+    /// Take the password from this file's first line ("-" for standard input) instead of asking for it.
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+pub(super) fn run(command: &AccountCommand, global: &Global) -> anyhow::Result<ExitCode> {
+    // Before anything else: whoever typed it by mistake may still change his mind.
+    if let AccountCommand::Delete { which, yes: false } = command {
+        confirm_deletion(&which.jid)?;
+    }
+    let mut daemon = Asker::connect(&global.socket)?;
+    let (result, said) = match command {
+        AccountCommand::List { host } => list(&mut daemon, host)?,
+        AccountCommand::Create { which, new_host } => create(&mut daemon, which, *new_host)?,
+        AccountCommand::Passwd(WithPassword { jid, password_file }) => {
+            ensure!(exists(&mut daemon, jid)?, "there is no account {jid}");
+            let password = new_password(password_file.as_deref(), jid)?;
+            let result = ask(&mut daemon, "account.set_password", jid, Some(&password))?;
+            (
+                result,
+                format!("{jid} has a new password; its sessions are closed\n"),
+            )
+        }
+        AccountCommand::Disable(Which { jid }) => {
+            let result = ask(&mut daemon, "account.disable", jid, None)?;
+            let said = if is(&result, "was_enabled") {
+                format!("{jid} is disabled; its sessions are closed\n")
+            } else {
+                format!("{jid} was disabled already\n")
+            };
+            (result, said)
+        }
+        AccountCommand::Enable(Which { jid }) => {
+            let result = ask(&mut daemon, "account.enable", jid, None)?;
+            let already = if is(&result, "was_enabled") {
+                "was enabled already"
+            } else {
+                "is enabled"
+            };
+            (result, format!("{jid} {already}\n"))
+        }
+        AccountCommand::Delete { which, .. } => delete(&mut daemon, &which.jid)?,
+    };
+    if global.json {
+        println!("{result}");
+    } else {
+        print!("{said}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn create(
+    daemon: &mut Asker,
+    which: &WithPassword,
+    new_host: bool,
+) -> anyhow::Result<(Value, String)> {
+    let WithPassword { jid, password_file } = which;
+    if new_host {
+        declare_unknown(
+            daemon,
+            "saslcertd account",
+            std::slice::from_ref(jid.host()),
+        )?;
+    }
+    // Before the password is asked for.
+    ensure!(!exists(daemon, jid)?, "there is an account {jid} already");
+    let lives_elsewhere = lives_in_prosody(daemon, jid.host())?;
+    let password = new_password(password_file.as_deref(), jid)?;
+    let result = ask(daemon, "account.create", jid, Some(&password))?;
+    if lives_elsewhere {
+        warn(&format!(
+            "accounts of {} live in Prosody until you set authentication = \"saslcertd\" there",
+            jid.host()
+        ));
+    }
+    Ok((result, format!("{jid} was created\n")))
+}
+
+fn delete(daemon: &mut Asker, jid: &BareJid) -> anyhow::Result<(Value, String)> {
+    let result = ask(daemon, "account.delete", jid, None)?;
+    let number = |field| result.get(field).and_then(Value::as_u64).unwrap_or(0);
+    let certificates = match number("certificates") {
+        1 => "1 certificate".to_owned(),
+        other => format!("{other} certificates"),
+    };
+    if number("servers") == 0 {
+        warn(&format!(
+            "no server was told: what Prosody itself keeps of {jid} (roster, messages) remains"
+        ));
+    }
+    Ok((
+        result,
+        format!("{jid} was deleted, and {certificates} with it\n"),
+    ))
+}
+
+fn list(daemon: &mut Asker, host: &Host) -> anyhow::Result<(Value, String)> {
+    let mut accounts = Vec::new();
+    let mut after = Value::Null;
+    loop {
+        let mut page = daemon
+            .ask("account.list", &json!({"host": host, "after": after}))
+            .map_err(|error| of_host(error, host))?;
+        if let Some(Value::Array(more)) = page.get_mut("accounts").map(Value::take) {
+            accounts.extend(more);
+        }
+        after = page.get("next").cloned().unwrap_or_default();
+        if after.is_null() {
+            break;
+        }
+    }
+    let said = table(&accounts, host).context("the daemon's list is not readable")?;
+    Ok((json!({"accounts": accounts}), said))
+}
+
+fn table(accounts: &[Value], host: &Host) -> anyhow::Result<String> {
+    if accounts.is_empty() {
+        return Ok(format!("{host} has no accounts\n"));
+    }
+    let mut rows =
+        vec![["USERNAME", "STATE", "CREATED", "PASSWORD SET", "SCRAM"].map(str::to_owned)];
+    for account in accounts {
+        let row = Row::deserialize(account)?;
+        rows.push([
+            row.username,
+            if row.enabled { "enabled" } else { "disabled" }.to_owned(),
+            date(row.created),
+            date(row.password_changed),
+            row.scram.join(", "),
+        ]);
+    }
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let [first, second, third, fourth] = std::array::from_fn(width);
+    let mut out = String::new();
+    for [username, state, created, changed, scram] in &rows {
+        let line = format!(
+            "{username:first$}  {state:second$}  {created:third$}  {changed:fourth$}  {scram}"
+        );
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    Ok(out)
+}
+
+#[derive(Deserialize)]
+struct Row {
+    username: String,
+    enabled: bool,
+    created: Option<i64>,
+    password_changed: Option<i64>,
+    scram: Vec<String>,
+}
+
+fn date(seconds: Option<i64>) -> String {
+    let time = seconds.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+    let text = time.and_then(|time| time.format(&Rfc3339).ok());
+    text.unwrap_or_else(|| "-".to_owned())
+}
+
+/// Asks a question about an account, with a password if there is one.
+fn ask(
+    daemon: &mut Asker,
+    method: &str,
+    account: &BareJid,
+    password: Option<&Zeroizing<String>>,
+) -> anyhow::Result<Value> {
+    // Not JSON yet: its copies would not be wiped.
+    #[derive(Serialize)]
+    struct Fields<'a> {
+        account: &'a BareJid,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        password: Option<&'a str>,
+        caller: &'static str,
+    }
+    let fields = Fields {
+        account,
+        password: password.map(|password| password.as_str()),
+        caller: "server",
+    };
+    let asked = daemon.ask(method, &fields);
+    asked.map_err(|error| in_words(error, account))
+}
+
+fn exists(daemon: &mut Asker, account: &BareJid) -> anyhow::Result<bool> {
+    let answer = ask(daemon, "account.exists", account, None)?;
+    Ok(is(&answer, "exists"))
+}
+
+/// Whether a Prosody has declared that it keeps the accounts of `host` itself.
+///
+/// Errors: also when the host was never declared.
+fn lives_in_prosody(daemon: &mut Asker, host: &Host) -> anyhow::Result<bool> {
+    let status = daemon.ask("status", &json!({}))?;
+    let hosts = status.get("hosts").and_then(Value::as_array);
+    let named = |row: &&Value| row.get("host").and_then(Value::as_str) == Some(host.as_str());
+    let found = hosts.into_iter().flatten().find(named);
+    let found = found.ok_or_else(|| never_declared(host))?;
+    Ok(found.get("accounts").and_then(Value::as_str) == Some("prosody"))
+}
+
+fn in_words(error: AskError, account: &BareJid) -> anyhow::Error {
+    match error {
+        AskError::Refused {
+            denial: Some(denial),
+            ..
+        } if denial == "account-missing" => anyhow!("there is no account {account}"),
+        AskError::Refused {
+            denial: Some(denial),
+            ..
+        } if denial == "account-exists" => anyhow!("there is an account {account} already"),
+        other => of_host(other, account.host()),
+    }
+}
+
+fn of_host(error: AskError, host: &Host) -> anyhow::Error {
+    match error {
+        AskError::Fault { message, .. } if message == Fault::HostUndeclared.to_string() => {
+            never_declared(host)
+        }
+        other => other.into(),
+    }
+}
+
+fn never_declared(host: &Host) -> anyhow::Error {
+    anyhow!(
+        "the host {host} was never declared: enable mod_saslcertd in Prosody and restart it, or add --new-host to \
+         account create"
+    )
+}
+
+fn confirm_deletion(account: &BareJid) -> anyhow::Result<()> {
+    ensure!(
+        io::stdin().is_terminal(),
+        "there is no terminal to ask whether {account} shall be deleted; add --yes"
+    );
+    let mut terminal = io::stderr();
+    write!(
+        terminal,
+        "Delete {account}, its password and its certificates? Type yes: "
+    )?;
+    terminal.flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    ensure!(answer.trim() == "yes", "nothing was deleted");
+    Ok(())
+}
+
+fn warn(text: &str) {
+    let _ = writeln!(io::stderr(), "saslcertd: {text}");
+}
+
+fn is(value: &Value, field: &str) -> bool {
+    value.get(field) == Some(&Value::Bool(true))
+}
+
+fn account(text: &str) -> anyhow::Result<BareJid> {
+    BareJid::parse(text).map_err(|error| anyhow!("this is not an account (user@host): {error}"))
+}
+
+fn host(text: &str) -> anyhow::Result<Host> {
+    Host::parse(text).map_err(|error| anyhow!("this is not a host: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_table_has_a_row_for_each_account() {
+        let rome = Host::parse("rome.lit").unwrap();
+        assert_eq!(table(&[], &rome).unwrap(), "rome.lit has no accounts\n");
+        let accounts = [
+            json!({"username": "brutus", "enabled": true, "created": 1_767_225_600, "password_changed": 1_767_229_200,
+                   "scram": ["SHA-1", "SHA-256"]}),
+            json!({"username": "g\u{e1}ius", "enabled": false, "created": null, "password_changed": null, "scram": []}),
+        ];
+        assert_eq!(
+            table(&accounts, &rome).unwrap(),
+            "USERNAME  STATE     CREATED               PASSWORD SET          SCRAM\n\
+             brutus    enabled   2026-01-01T00:00:00Z  2026-01-01T01:00:00Z  SHA-1, SHA-256\n\
+             g\u{e1}ius     disabled  -                     -\n"
+        );
+        assert!(table(&[json!({"username": 1})], &rome).is_err());
+    }
+}
