@@ -7,6 +7,7 @@
 //! store      what is remembered: sled       knows identity
 //! daemon     answering                      knows all three
 //! client     an XMPP client                 feature `client`
+//! extauth    two old line protocols          knows identity
 //! cli        the commands
 //! ```
 
@@ -14,6 +15,7 @@ pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod daemon;
+pub mod extauth;
 pub mod identity;
 pub mod policy;
 pub mod store;

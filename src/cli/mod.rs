@@ -8,6 +8,7 @@ mod backup;
 mod cert;
 #[cfg(feature = "client")]
 mod enroll;
+mod extauth;
 mod hosts;
 mod import_prosody;
 mod init;
@@ -81,6 +82,8 @@ enum Command {
     /// Log in with a client certificate and report each step.
     #[cfg(feature = "client")]
     Login(login::LoginArgs),
+    /// Answer a server that starts a script to check passwords: requests on standard input, answers on standard output.
+    Extauth(extauth::ExtauthArgs),
 }
 
 /// Runs the command that was typed. Its errors are for people.
@@ -99,5 +102,6 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Enroll(args) => enroll::run(&args, global.json),
         #[cfg(feature = "client")]
         Command::Login(args) => login::run(&args, global.json),
+        Command::Extauth(args) => extauth::run(&args, &global),
     }
 }

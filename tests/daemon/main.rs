@@ -13,6 +13,7 @@ mod account;
 mod backup;
 mod certificates;
 mod documentation;
+mod extauth;
 mod external;
 mod framing;
 mod hello;

@@ -1,0 +1,560 @@
+//! `saslcertd extauth`, driven as servers drive it.
+
+use std::io::{Read, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, PATIENCE, Peer};
+
+const ROME: &str = "rome.lit";
+
+/// Passwords that accounts have.
+fn odd_passwords() -> Vec<String> {
+    [
+        "et tu?",
+        ":",
+        "::a:b::",
+        " ",
+        "0",
+        "1\\n\\0",
+        "auth:brutus:rome.lit:x",
+        "\"}{\\u0000",
+        "pässwörd",
+        "密码",
+        "🔑🗝",
+        "%s%n%x",
+    ]
+    .map(str::to_owned)
+    .into_iter()
+    .chain(["x".repeat(1024), "é".repeat(512), ":".repeat(1001)])
+    .collect()
+}
+
+/// Passwords that no account has, some of them because none can.
+fn wrong_passwords() -> Vec<Vec<u8>> {
+    let mut all: Vec<Vec<u8>> = [
+        "",
+        "et tu",
+        "et tu? ",
+        "\t",
+        "\0",
+        "et tu?\0",
+        "et tu?\r",
+        ":",
+        "密码密码",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec();
+    all.extend([
+        b"\xff\xfe".to_vec(),
+        b"et tu?\xc3".to_vec(),
+        vec![b'x'; 1025],
+        vec![b':'; 7000],
+    ]);
+    all
+}
+
+/// What only a request behind its length can hold.
+fn wrong_passwords_with_newlines() -> Vec<Vec<u8>> {
+    vec![
+        b"et tu?\n".to_vec(),
+        b"\nauth:p0:rome.lit:et tu?\n".to_vec(),
+        vec![b'\n'; 60_000],
+        vec![0; 65_000],
+    ]
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Protocol {
+    Prosody,
+    Ejabberd,
+}
+use Protocol::{Ejabberd, Prosody};
+
+impl Protocol {
+    fn name(self) -> &'static str {
+        match self {
+            Prosody => "prosody",
+            Ejabberd => "ejabberd",
+        }
+    }
+
+    fn written(self, request: &[u8]) -> Vec<u8> {
+        match self {
+            Prosody => [request, b"\n"].concat(),
+            Ejabberd => {
+                let length = u16::try_from(request.len()).unwrap();
+                [&length.to_be_bytes(), request].concat()
+            }
+        }
+    }
+}
+
+/// A running `saslcertd extauth`, and the server that started it.
+struct Script {
+    child: Child,
+    to: Option<ChildStdin>,
+    from: ChildStdout,
+    protocol: Protocol,
+    log: std::path::PathBuf,
+}
+
+impl Script {
+    fn start(daemon: &Daemon, protocol: Protocol, hosts: &[&str]) -> Self {
+        let log = daemon
+            .folder
+            .path()
+            .join(format!("extauth.{}", protocol.name()));
+        let mut command = extauth(daemon, protocol);
+        for host in hosts {
+            command.arg("--host").arg(host);
+        }
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        Self {
+            to: child.stdin.take(),
+            from: child.stdout.take().unwrap(),
+            child,
+            protocol,
+            log,
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let to = self.to.as_mut().unwrap();
+        to.write_all(bytes).unwrap();
+        to.flush().unwrap();
+    }
+
+    fn answer(&mut self) -> bool {
+        let (yes, no): (&[u8], &[u8]) = match self.protocol {
+            Prosody => (b"1\n", b"0\n"),
+            Ejabberd => (&[0, 2, 0, 1], &[0, 2, 0, 0]),
+        };
+        let mut answer = vec![0; yes.len()];
+        self.from.read_exact(&mut answer).unwrap();
+        assert!(answer == yes || answer == no, "{answer:?}\n{}", self.said());
+        answer == yes
+    }
+
+    /// Writes a request and waits for its answer.
+    fn ask(&mut self, request: impl AsRef<[u8]>) -> bool {
+        let written = self.protocol.written(request.as_ref());
+        self.write(&written);
+        self.answer()
+    }
+
+    fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// The server ends; whatever was not read yet, how the script ends, and what it said.
+    fn end(mut self) -> (Vec<u8>, ExitStatus, String) {
+        drop(self.to.take());
+        let mut rest = Vec::new();
+        self.from.read_to_end(&mut rest).unwrap();
+        let status = self.child.wait().unwrap();
+        (rest, status, self.said())
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn extauth(daemon: &Daemon, protocol: Protocol) -> Command {
+    let mut command = daemon.command("extauth");
+    command.args(["--protocol", protocol.name()]);
+    command
+}
+
+/// Who keeps the accounts of Rome; derivation is as quick as it may be.
+fn owner(daemon: &Daemon) -> Peer {
+    let mut peer = daemon.peer();
+    let rome = json!({"host": ROME, "accounts": "daemon", "options": {"saslcertd_scram_iterations": 4096}});
+    let hello = json!({"protocol": 1, "software": "test", "sessions": false, "hosts": [rome]});
+    let answer = peer.ask("session.hello", hello);
+    assert_eq!(answer["hosts"][0]["ready"], true, "{answer}");
+    peer
+}
+
+fn create(peer: &mut Peer, name: &str, password: &str) {
+    let account = format!("{name}@{ROME}");
+    peer.ask(
+        "account.create",
+        json!({"account": account, "password": password, "caller": "server"}),
+    );
+}
+
+fn verifies(peer: &mut Peer, name: &str, password: &str) -> bool {
+    let account = format!("{name}@{ROME}");
+    let id = peer.send(
+        "account.verify",
+        json!({"account": account, "password": password, "address": null}),
+    );
+    peer.answer(id).get("result").is_some()
+}
+
+fn exists(peer: &mut Peer, name: &str) -> bool {
+    let account = format!("{name}@{ROME}");
+    peer.ask("account.exists", json!({"account": account}))["exists"] == true
+}
+
+fn ten_thousand_requests(protocol: Protocol) {
+    let daemon = Daemon::start();
+    let mut peer = owner(&daemon);
+    let right = odd_passwords();
+    for (number, password) in right.iter().enumerate() {
+        create(&mut peer, &format!("p{number}"), password);
+    }
+    let mut wrong = wrong_passwords();
+    let mut garbage: Vec<Vec<u8>> = [
+        "",
+        "auth",
+        "auth:p0",
+        "auth:p0:rome.lit",
+        "isuser:p0",
+        "quit:p0:rome.lit",
+        "::::",
+        "isuser::rome.lit",
+        "auth:p0::et tu?",
+        "isuser:p 0:rome.lit",
+        "isuser:p0:rome.lit:x",
+        "isuser:p0:verona.lit",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec();
+    garbage.push(vec![0xff; 300]);
+    match protocol {
+        Ejabberd => {
+            wrong.extend(wrong_passwords_with_newlines());
+            garbage.extend([vec![b'\n'; 65_535], b"isuser:p0:rome.lit\n".to_vec()]);
+        }
+        Prosody => garbage.extend([
+            vec![b'x'; 8193],
+            vec![b':'; 100_000],
+            b"removeuser:p0:rome.lit".to_vec(),
+            b"tryregister:new:rome.lit:secret".to_vec(),
+        ]),
+    }
+    let auth = |user: usize, password: &[u8]| {
+        let user = user % right.len();
+        [format!("auth:p{user}:{ROME}:").as_bytes(), password].concat()
+    };
+    let begun = Instant::now();
+    let mut script = Script::start(&daemon, protocol, &[ROME]);
+    for number in 0..10_000 {
+        let turn = number / 40;
+        let (user, odd) = (turn % right.len(), &right[(turn + number) % right.len()]);
+        // A derivation takes long: four of forty, and odd passwords that nobody tries.
+        let (request, expected) = match (number % 40, number % 5) {
+            (0, _) => (auth(user, right[user].as_bytes()), true),
+            // Also to whom another one of the odd passwords belongs.
+            (10, _) => (auth(user, odd.as_bytes()), right[user] == *odd),
+            (20, _) => {
+                let password = &wrong[turn % wrong.len()];
+                (auth(user, password), right[user].as_bytes() == password)
+            }
+            (30, _) => (
+                format!("auth:nobody{turn}:{ROME}:{odd}").into_bytes(),
+                false,
+            ),
+            (_, 0 | 1) => {
+                let request = format!("auth:p{user}:verona.lit:{odd}");
+                (request.into_bytes(), false)
+            }
+            (_, 2) => (format!("isuser:P{user}:Rome.LIT").into_bytes(), true),
+            (_, 3) => (format!("isuser:nobody{turn}:{ROME}").into_bytes(), false),
+            _ => (garbage[(turn + number) % garbage.len()].clone(), false),
+        };
+        assert_eq!(
+            script.ask(&request),
+            expected,
+            "{number}: {}",
+            request[..request.len().min(200)].escape_ascii()
+        );
+    }
+    let (rest, status, said) = script.end();
+    assert_eq!(rest, b"");
+    assert!(status.success(), "{status}");
+    // Each kind of trouble once a minute, and nothing of what was written.
+    let minutes = begun.elapsed().as_secs() / 60 + 1;
+    assert!(
+        (2..=2 * minutes).contains(&(said.lines().count() as u64)),
+        "{said}"
+    );
+    for secret in ["et tu", "密", "xxx", "p0", "pässwörd"] {
+        assert!(!said.contains(secret), "{said}");
+        assert!(!daemon.log().contains(&format!("{secret}?")), "{said}");
+    }
+    assert!(exists(&mut peer, "p0") && !exists(&mut peer, "new"));
+}
+
+#[test]
+fn ten_thousand_lines_of_prosodys_are_answered_each_in_its_place() {
+    ten_thousand_requests(Prosody);
+}
+
+#[test]
+fn ten_thousand_requests_of_ejabberds_are_answered_each_in_its_place() {
+    ten_thousand_requests(Ejabberd);
+}
+
+#[test]
+fn requests_that_come_at_once_or_in_pieces_are_answered_in_order() {
+    let daemon = Daemon::start();
+    let mut peer = owner(&daemon);
+    create(&mut peer, "brutus", "a:b");
+    for protocol in [Prosody, Ejabberd] {
+        let requests: Vec<(Vec<u8>, bool)> = (0..200)
+            .map(|number| match number % 4 {
+                0 => (b"auth:brutus:rome.lit:a:b".to_vec(), true),
+                1 => (b"auth:brutus:rome.lit:a:c".to_vec(), false),
+                2 => (b"isuser:brutus:rome.lit".to_vec(), true),
+                _ => (vec![b'x'; 9000], false),
+            })
+            .collect();
+        let stream: Vec<u8> = requests
+            .iter()
+            .flat_map(|(request, _)| protocol.written(request))
+            .collect();
+        for piece in [3, 4099, stream.len()] {
+            // Bytes of their own only at the beginning: a write for each takes long.
+            let (first, rest) = stream.split_at(if piece < 100 { 300 } else { 0 });
+            let mut script = Script::start(&daemon, protocol, &[]);
+            let mut to = script.to.take().unwrap();
+            let pieces: Vec<Vec<u8>> = first
+                .chunks(piece)
+                .chain(rest.chunks(piece.max(4099)))
+                .map(<[u8]>::to_vec)
+                .collect();
+            let writer = thread::spawn(move || {
+                for piece in pieces {
+                    to.write_all(&piece).unwrap();
+                }
+                // What the server no longer finishes.
+                to.write_all(b"\x01\x00auth:brutus:rome.lit:a:b").unwrap();
+            });
+            for (number, (_, expected)) in requests.iter().enumerate() {
+                assert_eq!(
+                    script.answer(),
+                    *expected,
+                    "{} {piece}: {number}",
+                    protocol.name()
+                );
+            }
+            writer.join().unwrap();
+            let (rest, status, _) = script.end();
+            assert_eq!((rest.as_slice(), status.success()), (b"".as_slice(), true));
+        }
+    }
+}
+
+#[test]
+fn ejabberd_changes_makes_and_removes_accounts() {
+    let daemon = Daemon::start();
+    let mut peer = owner(&daemon);
+    let mut script = Script::start(&daemon, Ejabberd, &[ROME]);
+    let long = "x".repeat(1025);
+
+    assert!(script.ask("tryregister:portia:rome.lit:swallowed:fire"));
+    assert!(verifies(&mut peer, "portia", "swallowed:fire"));
+    assert!(!script.ask("tryregister:portia:rome.lit:another"));
+    assert!(!script.ask(format!("tryregister:cinna:rome.lit:{long}")));
+    assert!(!script.ask("tryregister:cinna:rome.lit:"));
+    assert!(!script.ask("tryregister:cinna:rome.lit:a\nb"));
+    assert!(!exists(&mut peer, "cinna"));
+    assert!(verifies(&mut peer, "portia", "swallowed:fire"));
+
+    assert!(script.ask("setpass:portia:rome.lit::coals:"));
+    assert!(verifies(&mut peer, "portia", ":coals:"));
+    assert!(!script.ask("setpass:nobody:rome.lit:x"));
+    assert!(!script.ask(format!("setpass:portia:rome.lit:{long}")));
+    assert!(!script.ask("setpass:portia:rome.lit:\0"));
+    assert!(verifies(&mut peer, "portia", ":coals:"));
+
+    assert!(!script.ask("removeuser3:portia:rome.lit:coals"));
+    assert!(exists(&mut peer, "portia"));
+    assert!(script.ask("removeuser3:portia:rome.lit::coals:"));
+    assert!(!exists(&mut peer, "portia"));
+    assert!(!script.ask("removeuser3:portia:rome.lit::coals:"));
+
+    create(&mut peer, "cinna", "the poet");
+    assert!(script.ask("removeuser:cinna:rome.lit"));
+    assert!(!script.ask("removeuser:cinna:rome.lit"));
+    assert!(!exists(&mut peer, "cinna"));
+    assert_eq!(script.end().2, "");
+}
+
+#[test]
+fn prosody_changes_passwords_and_neither_makes_nor_removes_accounts() {
+    let daemon = Daemon::start();
+    let mut peer = owner(&daemon);
+    create(&mut peer, "brutus", "et tu?");
+    let mut script = Script::start(&daemon, Prosody, &[ROME]);
+    assert!(script.ask("setpass:brutus:rome.lit:not:Caesar"));
+    assert!(verifies(&mut peer, "brutus", "not:Caesar"));
+    assert!(!script.ask("tryregister:cinna:rome.lit:x"));
+    assert!(!script.ask("removeuser:brutus:rome.lit"));
+    assert!(!script.ask("removeuser3:brutus:rome.lit:not:Caesar"));
+    assert!(exists(&mut peer, "brutus") && !exists(&mut peer, "cinna"));
+}
+
+#[test]
+fn a_disabled_account_is_a_user_and_cannot_log_in() {
+    let daemon = Daemon::start();
+    let mut peer = owner(&daemon);
+    create(&mut peer, "brutus", "et tu?");
+    peer.ask("account.disable", json!({"account": "brutus@rome.lit"}));
+    let mut script = Script::start(&daemon, Ejabberd, &[]);
+    assert!(script.ask("isuser:brutus:rome.lit"));
+    assert!(!script.ask("auth:brutus:rome.lit:et tu?"));
+}
+
+#[test]
+fn while_the_daemon_is_away_the_answer_is_no_with_one_word_and_then_all_is_well_again() {
+    let mut daemon = Daemon::prepared();
+    for protocol in [Prosody, Ejabberd] {
+        let mut script = Script::start(&daemon, protocol, &[ROME]);
+        for _ in 0..50 {
+            assert!(!script.ask("isuser:brutus:rome.lit"));
+        }
+        assert_eq!(script.said().lines().count(), 1, "{}", script.said());
+        assert!(script.said().contains("not running"), "{}", script.said());
+
+        daemon.serve();
+        let mut peer = owner(&daemon);
+        if protocol == Prosody {
+            create(&mut peer, "brutus", "et tu?");
+        }
+        assert!(script.ask("auth:brutus:rome.lit:et tu?"));
+        for round in 0..5 {
+            // Between two requests: the first that comes finds the old connection dead.
+            daemon.kill();
+            daemon.serve();
+            let request = [
+                "auth:brutus:rome.lit:et tu?",
+                "setpass:brutus:rome.lit:et tu?",
+                "isuser:brutus:rome.lit",
+            ];
+            assert!(script.ask(request[round % 3]), "{round}: {}", script.said());
+        }
+        daemon.kill();
+        assert!(!script.ask("auth:brutus:rome.lit:et tu?"));
+        assert!(!script.ask("setpass:brutus:rome.lit:new"));
+        daemon.serve();
+        assert!(script.ask("auth:brutus:rome.lit:et tu?"));
+        let said = script.said();
+        assert_eq!(said.matches("answers again").count(), 2, "{said}");
+        assert_eq!(said.lines().count(), 4, "{said}");
+        daemon.stop();
+    }
+}
+
+#[test]
+fn a_daemon_that_does_not_answer_costs_a_server_less_than_five_seconds() {
+    let daemon = Daemon::start();
+    let mut peer = owner(&daemon);
+    create(&mut peer, "brutus", "et tu?");
+    let mut script = Script::start(&daemon, Prosody, &[ROME]);
+    assert!(script.ask("isuser:brutus:rome.lit"));
+    daemon.signal(Signal::SIGSTOP);
+    let begun = Instant::now();
+    assert!(!script.ask("auth:brutus:rome.lit:et tu?"));
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+    daemon.signal(Signal::SIGCONT);
+    // What it answers late is nobody's answer.
+    assert!(!script.ask("auth:brutus:rome.lit:wrong"));
+    assert!(script.ask("auth:brutus:rome.lit:et tu?"));
+}
+
+#[test]
+fn a_host_that_was_declared_keeps_its_options_and_another_is_declared_by_name() {
+    let daemon = Daemon::start();
+    let mut peer = owner(&daemon);
+    create(&mut peer, "brutus", "et tu?");
+    let host = |peer: &mut Peer, name: &str| -> Value {
+        let status = peer.ask("status", json!({}));
+        let mut hosts = status["hosts"].as_array().unwrap().iter();
+        hosts
+            .find(|row| row["host"] == name)
+            .cloned()
+            .unwrap_or_default()
+    };
+
+    let mut script = Script::start(&daemon, Ejabberd, &[ROME, "Philippi.lit"]);
+    assert!(script.ask("auth:brutus:rome.lit:et tu?"));
+    assert!(script.ask("tryregister:brutus:philippi.lit:the ghost"));
+    assert!(script.ask("auth:brutus:PHILIPPI.lit:the ghost"));
+    assert_eq!(
+        host(&mut peer, ROME)["options"],
+        json!({"saslcertd_scram_iterations": 4096})
+    );
+    let declared = host(&mut peer, "philippi.lit");
+    assert_eq!(
+        (&declared["accounts"], &declared["options"]),
+        (&json!("daemon"), &json!({}))
+    );
+
+    // One that it was not started for, even if the daemon knows it.
+    let mut narrow = Script::start(&daemon, Ejabberd, &["philippi.lit"]);
+    assert!(!narrow.ask("auth:brutus:rome.lit:et tu?"));
+    assert!(
+        narrow.said().contains("rome.lit is none of the hosts"),
+        "{}",
+        narrow.said()
+    );
+    // And one that nobody declared.
+    let mut wide = Script::start(&daemon, Ejabberd, &[]);
+    assert!(wide.ask("auth:brutus:rome.lit:et tu?"));
+    assert!(!wide.ask("tryregister:brutus:sardis.lit:x"));
+    assert_eq!(host(&mut peer, "sardis.lit"), Value::Null);
+}
+
+#[test]
+fn the_end_of_the_server_is_the_scripts_end() {
+    let daemon = Daemon::start();
+    owner(&daemon);
+    for protocol in [Prosody, Ejabberd] {
+        let (rest, status, said) = Script::start(&daemon, protocol, &[ROME]).end();
+        assert_eq!(
+            (rest, status.code(), said),
+            (Vec::new(), Some(0), String::new())
+        );
+
+        // Nobody reads any more.
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut child = extauth(&daemon, protocol)
+            .stdin(Stdio::piped())
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(reader);
+        let mut to = child.stdin.take().unwrap();
+        to.write_all(&protocol.written(b"isuser:brutus:rome.lit"))
+            .unwrap();
+        let begun = Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            assert!(begun.elapsed() < PATIENCE);
+            thread::sleep(Duration::from_millis(2));
+        }
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!((ended.status.code(), ended.stderr), (Some(0), Vec::new()));
+    }
+}
