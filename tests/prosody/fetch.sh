@@ -2,11 +2,11 @@
 # Gets what `make test` and `make demo` lack, and nothing when they lack nothing.
 #
 #   fetch.sh demo    what the demo needs: a C linker for Rust, python3, openssl, one Prosody
-#   fetch.sh test    that, both Prosodys, the community modules, the Lua tools, libstrophe (a client library),
-#                    and a Python environment for the tests
+#   fetch.sh test    that, both Prosodys, the community modules, an ejabberd, the Lua tools, libstrophe (a client
+#                    library), and a Python environment for the tests
 #
-# Prosody and its modules are never installed: their packages are unpacked into target/prosody/, and only
-# libraries go to the system. No service is started. Libraries need root; the rest
+# Servers and their modules are never installed: their packages are unpacked into target/prosody/ and
+# target/ejabberd/, and only libraries go to the system. No service is started. Libraries need root; the rest
 # does not. Must not know what the tests do.
 set -euo pipefail
 
@@ -89,20 +89,21 @@ private_apt() {
 		-o Acquire::Languages=none -o APT::Sandbox::User=root -o APT::Get::List-Cleanup=0 "$@" </dev/null
 }
 
-# Downloads package $3 (Prosody's, if none is named) of release $1 into folder $2.
+# Downloads the packages $3... (Prosody's, if none is named) of release $1 into folder $2.
 download() {
-	local release=$1 into=$2 package=${3:-prosody} mirror
+	local release=$1 into=$2 packages=("${@:3}") mirror
+	[ ${#packages[@]} != 0 ] || packages=(prosody)
 	mkdir -p "$into/lists/partial" "$into/cache/archives/partial"
 	[ -r $keyring ] || die "$keyring is missing: apt-get install debian-archive-keyring"
 	while read -r mirror; do
 		printf 'deb [signed-by=%s] %s %s main\n' $keyring "$mirror" "$release" >"$into/sources.list"
 		if private_apt "$into" -o APT::Update::Error-Mode=any update >"$into/log" 2>&1 &&
-			(cd "$into" && private_apt "$into" download "$package") >>"$into/log" 2>&1; then
+			(cd "$into" && private_apt "$into" download "${packages[@]}") >>"$into/log" 2>&1; then
 			return 0
 		fi
 	done < <(mirrors)
 	[ -s "$into/log" ] && cat "$into/log" >&2
-	die "could not download $package from $release; is there a Debian mirror in this machine's apt sources?"
+	die "could not download ${packages[*]} from $release; is there a Debian mirror in this machine's apt sources?"
 }
 
 # The package's launchers hold fixed paths; these find everything beside themselves, wherever the folder is moved.
@@ -181,6 +182,37 @@ unpack_modules() {
 	rm -rf "$work"
 }
 
+# ejabberd, which starts `saslcertd extauth`, and the Erlang that it runs on. Less what it wants for its user and its
+# service, and for what the tests don't use; erlang-base, installed, would start one, too.
+ejabberd_packages="ejabberd erlang-asn1 erlang-base erlang-base64url erlang-crypto erlang-goldrush erlang-idna erlang-inets
+	erlang-jiffy erlang-jose erlang-lager erlang-mnesia erlang-os-mon erlang-p1-acme erlang-p1-cache-tab erlang-p1-eimp
+	erlang-p1-mqtree erlang-p1-pkix erlang-p1-stringprep erlang-p1-stun erlang-p1-tls erlang-p1-utils erlang-p1-xml
+	erlang-p1-xmpp erlang-p1-yaml erlang-p1-yconf erlang-p1-zlib erlang-public-key erlang-ssl erlang-syntax-tools
+	erlang-unicode-util-compat erlang-xmerl"
+
+unpack_ejabberd() {
+	local release=$1 final=$target/ejabberd work package depends
+	[ "$(cat "$final/complete" 2>/dev/null)" != "$ejabberd_packages" ] || return 0
+	work=$(mktemp -d "$target/prosody/.0-ejabberd.XXXXXX")
+	leftovers+=("$work")
+	say "unpacking ejabberd of Debian's $release into target/ejabberd"
+	# shellcheck disable=SC2086
+	download "$release" "$work" $ejabberd_packages
+	mkdir "$work/unpacked"
+	depends=
+	for package in "$work"/*.deb; do
+		dpkg -x "$package" "$work/unpacked"
+		depends+=,$(dpkg-deb -f "$package" Depends)
+	done
+	depends=$(tr ',' '\n' <<<"$depends" | sed 's/^ *//' | grep -E '^(lib|zlib)' | sort -u | paste -s -d,)
+	satisfied "$depends" || satisfy "$depends"
+	chmod -R go+rX "$work/unpacked"
+	echo "$ejabberd_packages" >"$work/unpacked/complete"
+	rm -rf "$final"
+	mv "$work/unpacked" "$final"
+	rm -rf "$work"
+}
+
 # Whether the dependency line $1 is met already: a simulation needs neither root nor fresh lists.
 satisfied() {
 	local plan
@@ -227,5 +259,6 @@ for prosody in $prosodys; do
 done
 if [ "$what" = test ]; then
 	unpack_modules bookworm
+	unpack_ejabberd bookworm
 	make_venv
 fi
