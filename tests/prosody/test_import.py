@@ -3,10 +3,12 @@ new password. The data is written by Prosody itself: its user manager, its stora
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import json
-import subprocess
+import sqlite3
+import ssl
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,7 +19,7 @@ import pytest
 
 import slix
 from certs import ClientCertificate
-from raw import Refused, Stream
+from raw import TLS_1_2, TLS_1_3, Refused
 from rig import REPOSITORY, Config, Host, lua_string
 from scene import DOMAIN, Account, Scene
 
@@ -192,14 +194,20 @@ def moving(own_scene: Callable[..., Scene]) -> Iterator[Moving]:
     yield Moving(own_scene(Config(saslcertd=False)))
 
 
+#: Those that a file's name can't have, too.
+NAMES = ["jürg", "a.b_c-d", "hamlet", "o=k", "100%", "日本"]
+NAMES += [f"player{number}" for number in range(GOOD - len(NAMES))]
+
+
+def password_of(number: int) -> str:
+    """With spaces, quotes, and letters beyond ASCII."""
+    return f'pässwörd {number} "\\n\' %'
+
+
 def add_good_accounts(moving: Moving) -> None:
-    names = ["jürg", "a.b_c-d", "hamlet", "o=k", "100%", "日本"]
-    names += [f"player{number}" for number in range(GOOD - len(names))]
-    for number, name in enumerate(names):
-        # Spaces, quotes, and letters beyond ASCII.
-        password = f'pässwörd {number} "\\n\' %'
+    for number, name in enumerate(NAMES):
         kind = ["created", "created", "SHA-1", "SHA-256", "plain"][number % 5]
-        moving.add(kind, name, password)
+        moving.add(kind, name, password_of(number))
     # A salt is bytes.
     moving.plan[2]["salt"] = "salt\n\"'\\ \x01\x7fü"
 
@@ -393,6 +401,12 @@ def test_an_account_that_has_another_password_by_now_is_kept(moving: Moving):
 SQL = 'storage = "sql"\nsql = {{ driver = "SQLite3", database = {} }}\n'
 
 
+def rows_of(database: Path) -> list[Any]:
+    """Prosody, which runs on, may write others."""
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        return connection.execute("SELECT * FROM prosody WHERE store = 'accounts'").fetchall()
+
+
 def test_accounts_from_the_database_of_a_prosody(own_scene: Callable[..., Scene], tmp_path: Path):
     database = tmp_path / "prosody.sqlite"
     moving = Moving(own_scene(Config(saslcertd=False, extra=SQL.format(lua_string(database)))))
@@ -403,7 +417,7 @@ def test_accounts_from_the_database_of_a_prosody(own_scene: Callable[..., Scene]
     moving.write()
     # They are nowhere else.
     assert not moving.file_of("accounts", "hamlet").exists()
-    before = database.read_bytes()
+    before = rows_of(database)
 
     words = ["--sql", str(database), "--apply"]
     report = run_import(moving, *words, "--new-host")
@@ -413,34 +427,36 @@ def test_accounts_from_the_database_of_a_prosody(own_scene: Callable[..., Scene]
     assert run_import(moving, *words).totals["accounts"]["unchanged"] == 5
     for account in moving.accounts:
         moving.scene.daemon.ask("account.verify", {"account": account.jid, "password": account.password, "address": None})
-    assert database.read_bytes() == before
+    assert rows_of(database) == before
 
 
-def strongest(stream: Stream) -> str:
-    for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"):
-        if mechanism in stream.mechanisms:
-            return mechanism
-    raise AssertionError(f"no password can be used: {stream.mechanisms}")
+#: The strongest first.
+MECHANISMS = ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"]
 
 
-async def log_in(scene: Scene, account: Account) -> str:
-    """Logs in as clients do that prefer the strongest mechanism, and says which that was."""
-    async with await scene.open(account.host) as stream:
-        mechanism = strongest(stream)
+async def log_in(scene: Scene, account: Account, tls: ssl.TLSVersion) -> str:
+    """Logs in as clients do that prefer the strongest mechanism they know, and says which that was."""
+    async with await scene.open(account.host, tls=tls) as stream:
+        # Python can't bind to a channel of TLS 1.3.
+        can_bind = tls == TLS_1_2
+        usable = [one for one in MECHANISMS if one in stream.mechanisms and (can_bind or not one.endswith("-PLUS"))]
+        assert usable, f"no password can be used: {stream.mechanisms}"
+        mechanism = usable[0]
         if mechanism == "PLAIN":
             await stream.plain(account.username, account.password)
         else:
-            await stream.scram(account.username, account.password, "sha256" if mechanism == "SCRAM-SHA-256" else "sha1")
+            digest = "sha256" if "SHA-256" in mechanism else "sha1"
+            binding = stream.tls_unique if mechanism.endswith("-PLUS") else None
+            await stream.scram(account.username, account.password, digest, binding)
         await stream.bind()
     return mechanism
 
 
-@pytest.mark.parametrize("hashes", [["created"], ["SHA-256"], ["created", "SHA-256", "plain"]], ids=["sha1", "sha256", "all"])
-async def test_all_log_in_with_the_passwords_that_they_had(moving: Moving, hashes: list[str]):
-    names = ["jürg", "a.b_c-d", "hamlet", *(f"player{number}" for number in range(GOOD - 3))]
-    for number, name in enumerate(names):
-        moving.add(hashes[number % len(hashes)], name, f'pässwörd {number} "\\\' %')
-    moving.add("SHA-1", "yorick", "alas", disabled=True)
+@pytest.mark.parametrize("kinds", [["created"], ["SHA-256"], ["created", "SHA-256", "plain"]], ids=["sha1", "sha256", "all"])
+async def test_all_log_in_with_the_passwords_that_they_had(moving: Moving, kinds: list[str]):
+    for number, name in enumerate(NAMES):
+        moving.add(kinds[number % len(kinds)], name, password_of(number))
+    moving.add("SHA-256" if kinds == ["SHA-256"] else "SHA-1", "yorick", "alas", disabled=True)
     phone = moving.scene.certificate(f"jürg@{DOMAIN}")
     moving.add_certificate("jürg", "phone", phone)
     moving.write()
@@ -448,10 +464,12 @@ async def test_all_log_in_with_the_passwords_that_they_had(moving: Moving, hashe
     scene = moving.scene
     assert run_import(moving, "--apply").status == ALL_IN
 
-    used = Counter([await log_in(scene, account) for account in moving.accounts])
+    used = Counter([await log_in(scene, account, [TLS_1_2, TLS_1_3][number % 2]) for number, account in enumerate(moving.accounts)])
     assert used.total() == GOOD
-    if hashes == ["created"]:
-        assert used == {"SCRAM-SHA-1": GOOD}
+    if kinds == ["created"]:
+        assert used == {"SCRAM-SHA-1-PLUS": GOOD / 2, "SCRAM-SHA-1": GOOD / 2}
+    if kinds == ["SHA-256"]:
+        assert used == {"SCRAM-SHA-256-PLUS": GOOD / 2, "SCRAM-SHA-256": GOOD / 2}
     # A client that we did not write chooses by itself.
     for account in moving.accounts[:6]:
         async with slix.session(scene.server(), account.jid, password=account.password) as client:
@@ -464,20 +482,41 @@ async def test_all_log_in_with_the_passwords_that_they_had(moving: Moving, hashe
         await stream.ping()
 
 
-def test_it_works_as_the_documentation_says(moving: Moving):
-    """The commands of docs/operations.md, "Moving in"."""
+def documented_commands() -> list[list[str]]:
+    """The commands of docs/operations.md, "Moving in", in their order."""
     text = (REPOSITORY / "docs" / "operations.md").read_text()
-    section = text.partition("\n## Moving in")[2].partition("\n## ")[0]
-    commands = [line.split() for line in section.splitlines() if line.startswith("    saslcertd import-prosody")]
-    assert commands
-    moving.add("SHA-1", "hamlet", "to be")
-    moving.write()
+    section = text.partition("\n## Moving in\n")[2].partition("\n## ")[0]
+    return [line.split()[1:] for line in section.splitlines() if line.strip().startswith("saslcertd import-prosody")]
+
+
+async def test_the_way_that_is_documented(own_scene: Callable[..., Scene]):
+    """First the certificates of our module beside Prosody's own accounts; then these move in, too."""
+    moving = Moving(own_scene())
     scene = moving.scene
-    hello = {"protocol": 1, "software": "test", "sessions": False, "hosts": [{"host": DOMAIN, "accounts": "daemon", "options": {}}]}
-    scene.daemon.ask("session.hello", hello)
-    for words in commands:
-        if "--sql" in words:
-            continue
-        words = [str(moving.data) if word == "/var/lib/prosody" else word for word in words[1:]]
-        done: subprocess.CompletedProcess[str] = scene.daemon.command(*words)
+    hamlet = moving.add("created", "hamlet", "to be")
+    laptop = scene.certificate(f"hamlet@{DOMAIN}")
+    moving.add_certificate("hamlet", "laptop", laptop)
+    moving.write()
+    phone = await scene.enrol(hamlet, "phone")
+
+    look, apply, certs_only, from_database = documented_commands()
+
+    def run(words: list[str]) -> str:
+        done = scene.daemon.command(*(str(moving.data) if word == "/var/lib/prosody" else word for word in words))
         assert done.returncode == ALL_IN, done.stdout + done.stderr
+        return done.stdout
+
+    assert "This was a dry run" in run(look)
+    # For those who stay with Prosody's own accounts.
+    assert "certificates only" in run(certs_only)
+    for certificate in (phone, laptop):
+        async with await scene.certificate_session(hamlet, certificate) as stream:
+            await stream.ping()
+    scene.prosody.stop()
+    assert f"{hamlet.jid}  taken (SCRAM-SHA-1)" in run(apply)
+    moving.start_new_prosody()
+    assert await log_in(scene, hamlet, TLS_1_3) == "SCRAM-SHA-1"
+    for certificate in (phone, laptop):
+        async with await scene.certificate_session(hamlet, certificate) as stream:
+            assert set(await stream.certificates()) == {"phone", "laptop"}
+    assert from_database[:3] == [*apply[:2], "--sql"]
