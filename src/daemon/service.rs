@@ -202,6 +202,7 @@ impl Service {
             ("certificate.unrevoke", Role::Admin) => self.task(answer, move |service, answer| {
                 answer.send(service.unrevoke(params, peer));
             }),
+            ("host.scram", _) => answer.send(self.scram_of(params, peer)),
             (method, _) if method.starts_with("account.") => {
                 self.account_question(answer, method, params, now);
             }

@@ -267,6 +267,10 @@ fn only_hashes_that_every_account_has_are_common_and_a_login_mends_what_is_lacki
     let told = json!({"host": ROME, "scram": ["SHA-1"]});
     assert_eq!(rome.question("host.scram"), told);
     assert_eq!(other.question("host.scram"), told);
+    assert_eq!(
+        rome.ask("host.scram", json!({"host": ROME}))["scram"],
+        json!(["SHA-1"])
+    );
     let mut late = daemon.peer();
     let attach = json!({"protocol": 1, "software": "late", "hosts": [{"host": ROME}]});
     assert_eq!(
@@ -285,6 +289,109 @@ fn only_hashes_that_every_account_has_are_common_and_a_login_mends_what_is_lacki
     assert_eq!(rome.question("host.scram"), told);
     assert_eq!(other.question("host.scram"), told);
     assert!(admits(&mut rome, BRUTUS, "et tu?"));
+}
+
+#[test]
+fn an_account_that_is_moved_in_keeps_its_password_and_a_strangers_stays_as_it_is() {
+    let daemon = Daemon::start();
+    let mut rome = server(&daemon, json!({}));
+    let cert = Made::of(BRUTUS);
+    let import = |password: &str, apply: bool| {
+        json!({
+            "account": BRUTUS, "incarnation": null, "apply": apply,
+            "login": {"enabled": true, "created": 1, "password_changed": 1, "password": password},
+            "certificates": [{"name": "phone", "certificate": cert.base64(), "may_manage": true}],
+        })
+    };
+    let verdicts = |answer: &Value| {
+        let of = |path| answer.pointer(path).unwrap().as_str().unwrap().to_owned();
+        (of("/account/verdict"), of("/certificates/0/verdict"))
+    };
+    let mut expect = |params: Value, account: &str, certificate: &str| {
+        let answer = rome.ask("account.import", params);
+        assert_eq!(
+            verdicts(&answer),
+            (account.to_owned(), certificate.to_owned()),
+            "{answer}"
+        );
+    };
+    expect(import("et tu?", false), "taken", "taken");
+    expect(import("et tu?", true), "taken", "taken");
+    expect(import("et tu?", true), "unchanged", "unchanged");
+    expect(import("another", true), "kept", "unchanged");
+    let other = Made::of(BRUTUS);
+    let mut stranger = import("another", true);
+    stranger["certificates"][0] =
+        json!({"name": "tablet", "certificate": other.base64(), "may_manage": true});
+    expect(stranger, "kept", "refused");
+    // What its owner has taken out since does not come back.
+    let session = json!({"secure": true, "by": "password", "jid": null, "address": null});
+    let disable =
+        json!({"account": BRUTUS, "incarnation": null, "session": session, "name": "phone"});
+    rome.ask("certificate.disable", disable);
+    let answer = rome.ask("account.import", import("et tu?", true));
+    assert_eq!(
+        answer["certificates"][0]["reason"], "cert-disabled",
+        "{answer}"
+    );
+    assert!(admits(&mut rome, BRUTUS, "et tu?"));
+}
+
+#[test]
+fn certificates_for_an_account_in_prosody_ask_prosody_whose_they_are() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let mut admin = daemon.peer();
+    let cert = Made::of("hamlet@shakespeare.lit");
+    let import = |apply: bool| {
+        json!({
+            "account": "hamlet@shakespeare.lit", "incarnation": null, "login": null, "apply": apply,
+            "certificates": [{"name": "phone", "certificate": cert.base64(), "may_manage": true}],
+        })
+    };
+    for (apply, told, verdict) in [
+        (false, json!({"exists": true, "incarnation": null}), "taken"),
+        (
+            false,
+            json!({"exists": false, "incarnation": null}),
+            "refused",
+        ),
+        (true, json!({"exists": true, "incarnation": "one"}), "taken"),
+        (
+            true,
+            json!({"exists": true, "incarnation": "one"}),
+            "unchanged",
+        ),
+        (
+            true,
+            json!({"exists": false, "incarnation": null}),
+            "refused",
+        ),
+    ] {
+        let id = admin.send("account.import", import(apply));
+        let asked = loop {
+            let line = server.line().unwrap();
+            if line["method"] == "account.incarnation" {
+                break line;
+            }
+        };
+        assert_eq!(
+            asked["params"],
+            json!({"account": "hamlet@shakespeare.lit", "make": apply})
+        );
+        let answer = json!({"jsonrpc": "2.0", "id": asked["id"], "result": told});
+        server.write(format!("{answer}\n").as_bytes());
+        let answer = admin.answer(id);
+        assert_eq!(
+            answer["result"]["certificates"][0]["verdict"], verdict,
+            "{answer}"
+        );
+    }
+    // It logs in as that very account.
+    server.login(&cert);
+    drop(server);
+    let refused = admin.refused("account.import", import(true));
+    assert_eq!(refused["code"], -32001, "{refused}");
 }
 
 #[test]

@@ -252,7 +252,7 @@ trap 'rm -rf "${leftovers[@]}"' EXIT
 
 command -v cargo >/dev/null || die "Rust is missing: cargo must be in the PATH"
 tools=(ca-certificates openssl python3)
-[ "$what" = demo ] || tools+=(libstrophe-dev lua-busted lua-check lua5.4 python3-venv)
+[ "$what" = demo ] || tools+=(libstrophe-dev lua-busted lua-check lua-dbi-sqlite3 lua5.4 python3-venv)
 install_tools "${tools[@]}"
 for prosody in $prosodys; do
 	unpack_prosody "$prosody"

@@ -277,6 +277,13 @@ pub struct OfAccount {
     pub account: BareJid,
 }
 
+/// `host.scram`.
+#[derive(Debug, Deserialize)]
+pub struct OfHost {
+    /// Which.
+    pub host: Host,
+}
+
 /// `account.verify`.
 #[derive(Debug, Deserialize)]
 pub struct Verify {

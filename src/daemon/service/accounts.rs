@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::super::connection::{Peer, Role};
 use super::super::guesses::Place;
 use super::super::protocol::{
-    Accounts, Create, CreateCaller, Failed, Fault, ListAccounts, OfAccount, PAGE_BYTES, Refusal,
-    Scram, SetPassword, Succeeded, Verify, base64_of, fields,
+    Accounts, Create, CreateCaller, Failed, Fault, ListAccounts, OfAccount, OfHost, PAGE_BYTES,
+    Refusal, Scram, SetPassword, Succeeded, Verify, base64_of, fields,
 };
 use super::{Answer, Answered, Service, ask, storage};
 use crate::identity::{
@@ -169,6 +169,12 @@ impl Service {
             "stored_key": base64_of(verifier.stored_key()),
             "server_key": base64_of(verifier.server_key()),
         }))
+    }
+
+    pub(super) fn scram_of(&self, params: Value, peer: Peer) -> Answered {
+        let OfHost { host } = fields(params)?;
+        self.passwords_of(&host, peer)?;
+        Ok(json!({"scram": self.store.census(&host).common()}))
     }
 
     pub(super) fn succeeded(&self, answer: &Answer, params: Value, peer: Peer, now: UnixSeconds) {

@@ -9,7 +9,8 @@ use super::accounts::{new_incarnation, new_verifiers};
 use super::certificates::{append_edits, certificate_in, is_anothers};
 use super::{Answered, Service, storage};
 use crate::identity::{
-    Account, AccountList, BareJid, Incarnation, ScramHash, ScramVerifier, Secret, UnixSeconds,
+    Account, AccountList, BareJid, ClientCert, Incarnation, ScramHash, ScramVerifier, Secret,
+    UnixSeconds,
 };
 use crate::policy::manage::{Appending, Asker, LoggedInBy, MAX_MARKS, Marks};
 use crate::policy::{Denial, HostPolicy, manage};
@@ -209,8 +210,18 @@ impl Wish<'_> {
         let mut list = view.list()?;
         let mut rows = Vec::new();
         for (name, certificate, may_manage) in self.certificates {
-            let verdict = match &incarnation {
+            let of_one = match &incarnation {
                 None => Verdict::refused(Denial::AccountMissing),
+                Some(incarnation)
+                    if matches!(verdict, Verdict::Kept)
+                        && !is_there(&list, incarnation, name, certificate) =>
+                {
+                    Verdict::Refused {
+                        reason: "account-kept",
+                        text: "The account that is here has another password; it may be somebody else's"
+                            .to_owned(),
+                    }
+                }
                 Some(incarnation) => {
                     let mut one = OneCertificate {
                         account: self.account,
@@ -224,7 +235,7 @@ impl Wish<'_> {
                     one.decide(name, certificate, *may_manage)?
                 }
             };
-            rows.push(verdict.of_certificate(name));
+            rows.push(of_one.of_certificate(name));
         }
         Ok((
             edits,
@@ -255,12 +266,7 @@ impl OneCertificate<'_, '_> {
             Ok(cert) => cert,
             Err(denial) => return Ok(Verdict::refused(denial)),
         };
-        let is_there = self.list.enrolments.iter().any(|held| {
-            held.incarnation == *self.incarnation
-                && held.name.as_str() == name.trim()
-                && held.holds(&cert)
-        });
-        if is_there {
+        if is_held(self.list, self.incarnation, name, &cert) {
             return Ok(Verdict::Unchanged);
         }
         // It was moved in once, and its owner has taken it out since.
@@ -298,6 +304,17 @@ impl OneCertificate<'_, '_> {
         self.list.incarnation = Some((self.incarnation.clone(), self.now));
         Ok(Verdict::Taken)
     }
+}
+
+/// Does the certificate stand in the list already, under this name?
+fn is_held(list: &AccountList, incarnation: &Incarnation, name: &str, cert: &ClientCert) -> bool {
+    list.enrolments.iter().any(|held| {
+        held.incarnation == *incarnation && held.name.as_str() == name.trim() && held.holds(cert)
+    })
+}
+
+fn is_there(list: &AccountList, incarnation: &Incarnation, name: &str, certificate: &str) -> bool {
+    certificate_in(certificate).is_ok_and(|cert| is_held(list, incarnation, name, &cert))
 }
 
 impl Brought {
