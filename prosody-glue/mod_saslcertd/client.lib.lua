@@ -21,6 +21,22 @@ local max_missed = 3;
 local sweep_interval = 0.25;
 -- An answer that is still owed after this time won't come.
 local owed_timeout = 60;
+-- What the daemon may have asked and not been answered yet.
+local max_late_answers = 256;
+
+-- What a failed question comes back with: the daemon's words, or that there are none.
+local function failure_from(err)
+	if type(err) ~= "table" then err = {}; end
+	local data = type(err.data) == "table" and err.data or {};
+	return {
+		code = type(err.code) == "number" and err.code or -32001;
+		message = type(err.message) == "string" and err.message or nil;
+		denial = data.denial;
+		sasl = data.sasl;
+		stanza = type(data.stanza) == "table" and data.stanza or nil;
+		delay = data.delay;
+	};
+end
 
 -- with:
 --   dial(listener)            connects; a connection with write() and close(), or nil and why not
@@ -29,7 +45,7 @@ local owed_timeout = 60;
 --   hello()                   params of session.hello, in as many pieces as need a line of their own
 --   greeted(result)           hello was answered
 --   refused(failure)          hello was refused
---   answer(method, params)    what the daemon asks: a result, or nil and an error
+--   answer(method, params, reply)  what the daemon asks: a result, or nil and an error; or nothing, and reply(result, err) later
 --   away(why), back()         the daemon stopped answering, or answers again: each called once in a row
 --   missed()                  notifications were dropped
 --   log(level, format, …)
@@ -46,6 +62,7 @@ local function new(with)
 	local greeted, away, stalled = false, nil, false;
 	local notification_dropped = false;
 	local missed = 0;
+	local late = { count = 0 }; -- answers that this connection's questions still wait for
 	local pause, retry = first_pause, nil;
 	local swept_at = 0;
 	local listener = {};
@@ -167,6 +184,7 @@ local function new(with)
 		chunks, chunk_bytes = {}, 0;
 		owed, owed_count, unwritten = {}, 0, 0;
 		missed, notification_dropped = 0, false;
+		late = { count = 0 };
 	end
 
 	local function disconnected(why)
@@ -345,27 +363,29 @@ local function new(with)
 		write_line(line);
 	end
 
-	local function failure_from(err)
-		if type(err) ~= "table" then err = {}; end
-		local data = type(err.data) == "table" and err.data or {};
-		return {
-			code = type(err.code) == "number" and err.code or -32001;
-			message = type(err.message) == "string" and err.message or nil;
-			denial = data.denial;
-			sasl = data.sasl;
-			stanza = type(data.stanza) == "table" and data.stanza or nil;
-		};
-	end
-
 	local function asked(c, message)
-		local ok, result, err = pcall(with.answer, message.method, message.params);
+		local answered, is_late = false, false;
+		local owing = late;
+		local function reply(result, err)
+			if answered then return; end
+			answered = true;
+			if is_late then owing.count = owing.count - 1; end
+			if message.id == nil or c ~= conn then return; end
+			write_line(with.encode({ jsonrpc = "2.0", id = message.id, result = result, error = not result and err or nil }) .. "\n");
+		end
+		if owing.count >= max_late_answers then
+			return reply(nil, { code = -32001, message = "Too many questions wait for an answer" });
+		end
+		local ok, result, err = pcall(with.answer, message.method, message.params, reply);
 		if not ok then
 			with.log("error", "Answering %s failed: %s", message.method, result);
 			result, err = nil, { code = -32001, message = "The question could not be answered" };
 		end
-		if message.id == nil or c ~= conn then return; end
-		local line = with.encode({ jsonrpc = "2.0", id = message.id, result = result, error = not result and err or nil }) .. "\n";
-		write_line(line);
+		if result or err then return reply(result, err); end
+		if not answered then
+			is_late = true;
+			owing.count = owing.count + 1;
+		end
 	end
 
 	local function handle_line(c, line)
@@ -501,4 +521,4 @@ local function pieces_of(list, max_bytes, size_of)
 	return pieces;
 end
 
-return { new = new, pieces_of = pieces_of };
+return { new = new, pieces_of = pieces_of, failure_from = failure_from };

@@ -1,6 +1,7 @@
 -- Certificates and saslcertd: SASL EXTERNAL (XEP-0178) on top of any authentication provider, and the users' own
 -- lists of certificates (XEP-0257). The daemon decides; this module carries questions and answers, fetches facts that
--- only Prosody has, and closes what is revoked.
+-- only Prosody has, and closes what is revoked. Where accounts live in the daemon, mod_auth_saslcertd asks through the same
+-- connection.
 --
 -- This file wires: one connection for the whole server, and what each host needs. It must not know X.509, and never
 -- compares addresses.
@@ -22,10 +23,13 @@ local configmanager = require "core.configmanager";
 local certmanager = require "core.certmanager";
 local modulemanager = require "core.modulemanager";
 local sessionmanager = require "core.sessionmanager";
+local storagemanager = require "core.storagemanager";
 local usermanager = require "core.usermanager";
 
 local options = module:require "options";
 local client_lib = module:require "client";
+local once = module:require "once";
+local asked_lib = module:require "asked";
 local new_accounts = module:require "accounts".new;
 local sasl_lib = module:require "sasl";
 local certificates_lib = module:require "certificates";
@@ -46,11 +50,15 @@ if have_unix and type(unix) == "function" then unix = { stream = unix }; end -- 
 -- prosodyctl loads the module too; it must not say hello for the server's hosts.
 local in_server = prosody.process_type ~= "prosodyctl";
 
--- Handlers of streams that are open across a reload live on in the old environment, and find the new one here.
+-- Handlers of streams that are open across a reload live on in the old environment, and find the new one here. So does
+-- mod_auth_saslcertd, which puts into accounts what is to hear of changes, by host, and into waiting the sessions whose login
+-- waits for its delay.
 local api = module:shared("/*/saslcertd/api");
+api.accounts = api.accounts or {};
+api.waiting = api.waiting or {};
 local hosts = {};
 local settings = {};
-local client, sessions, tls;
+local client, sessions, tls, asked;
 local closed = false;
 
 local function log(...)
@@ -95,15 +103,21 @@ local function decode(line)
 	return without_null(value);
 end
 
-local function dial(listener)
+local function open(seconds)
 	if not have_unix then return nil, "this LuaSocket knows no Unix sockets"; end
 	local socket = unix.stream();
-	socket:settimeout(0);
+	socket:settimeout(seconds);
 	local ok, err = socket:connect(settings.socket);
 	if not ok then
 		socket:close();
 		return nil, err;
 	end
+	return socket;
+end
+
+local function dial(listener)
+	local socket, err = open(0);
+	if not socket then return nil, err; end
 	return server.wrapclient(socket, nil, nil, listener, "*a");
 end
 
@@ -135,10 +149,12 @@ local function report_options(result)
 	for _, answer in ipairs(type(result.hosts) == "table" and result.hosts or {}) do
 		local host = hosts[answer.host];
 		if host then
+			if type(answer.scram) == "table" then host.scram = answer.scram; end
 			local errors, warnings = messages_of(answer.errors), messages_of(answer.warnings);
 			local error_text = errors[1] and table.concat(errors, "; ") or nil;
 			if answer.ready ~= true then
-				error_text = ("Nobody can log in with a certificate on %s: %s"):format(answer.host, error_text or "the daemon is not ready for it");
+				error_text = ("Nobody can log in%s on %s: %s"):format(host.in_daemon() and "" or " with a certificate", answer.host,
+					error_text or "the daemon is not ready for it");
 			end
 			log_problem(host.module, answer.host .. " errors", "error", error_text);
 			log_problem(host.module, answer.host .. " warnings", "warn", warnings[1] and table.concat(warnings, "; ") or nil);
@@ -151,38 +167,25 @@ local function report_options(result)
 	end
 end
 
--- The router may ask an authentication provider that waits.
-local messenger = async.runner(function (message)
-	local host = hosts[message.host];
-	if host then host.module:send(message.stanza); end
-end, {
-	error = function (_, err) log("error", "A message could not be sent: %s", err); end;
+-- For what may wait: the router, storage, an authentication provider. One thing after the other, in the order of the
+-- daemon's questions.
+local worker = async.runner(function (job) job(); end, {
+	error = function (_, err) log("error", "What the daemon asked for could not be done: %s", err); end;
 });
 
-local asked = {};
+local function forget(host, username)
+	local accounts = api.accounts[host.name];
+	if accounts then accounts.forget(username); end
+end
 
-asked["sessions.close"] = function (params)
-	return { closed = sessions.close(params.account, params.key_id, params.condition or "not-authorized", params.text) };
-end;
-
-asked["account.notify"] = function (params)
-	local node, host, resource = jid.split(params.account);
-	if not node or resource or not hosts[host] or type(params.text) ~= "string" then
-		return nil, { code = -32602, message = "account and text are needed, of a host that is served here" };
-	end
-	messenger:run({ host = host, stanza = st.message({ from = host, to = params.account, id = new_uuid() }, params.text) });
-	return {};
-end;
-
-local function answer(method, params)
-	local ask = asked[method];
-	if not ask then return nil, { code = -32601, message = "No such method" }; end
-	return ask(type(params) == "table" and params or {});
+-- Inside of string.gsub and the like Lua can't wait, though there is a runner.
+local function can_wait()
+	return async.ready() and (not coroutine.isyieldable or coroutine.isyieldable());
 end
 
 -- Asks and waits. Returns the result, or nil and the failure (see client.lib.lua).
 local function ask(method, params, ask_options)
-	if closed or not async.ready() then return nil, { reason = "away" }; end
+	if closed or not can_wait() then return nil, { reason = "away" }; end
 	local result, failure;
 	local wait, done = async.waiter(1, true);
 	client.request(method, params, ask_options, function (...)
@@ -191,6 +194,33 @@ local function ask(method, params, ask_options)
 	end);
 	wait();
 	return result, failure;
+end
+
+local software = "Prosody " .. tostring(prosody.version);
+
+-- Asks while everything stands still, for at most so many seconds. attach: the host that the question is about, if it is one that
+-- may not be asked by a stranger.
+local function ask_blocking(method, params, seconds, attach)
+	if closed then return nil, { reason = "away" }; end
+	return once.ask({
+		open = function () return open(seconds); end;
+		encode = json.encode;
+		decode = decode;
+		failure_from = client_lib.failure_from;
+		now = now;
+	}, method, params, seconds, attach and {
+		protocol = protocol_version;
+		software = software;
+		-- Its options were declared on the other connection.
+		hosts = array({ { host = attach, accounts = "daemon" } });
+		sessions = false;
+	});
+end
+
+local function each_account_host(call)
+	for name, accounts in pairs(api.accounts) do
+		if hosts[name] then call(accounts); end
+	end
 end
 
 read_settings();
@@ -203,7 +233,7 @@ client = client_lib.new({
 	after = timer.add_task;
 	cancel = timer.stop;
 	now = now;
-	answer = answer;
+	answer = function (...) return asked(...); end;
 	log = log;
 	hello = function ()
 		local list = declared_hosts();
@@ -213,10 +243,11 @@ client = client_lib.new({
 		for i, piece in ipairs(pieces) do
 			pieces[i] = {
 				protocol = protocol_version;
-				software = "Prosody " .. tostring(prosody.version);
+				software = software;
 				hosts = array(piece);
 				continued = i > 1;
 			};
+			if not in_server then pieces[i].sessions = false; end
 		end
 		return pieces;
 	end;
@@ -224,18 +255,32 @@ client = client_lib.new({
 		log_problem(module, "hello", "error", nil);
 		module:set_status("info", ("Connected to %s"):format(tostring(result.software)));
 		report_options(result);
+		-- Nobody told what changed while there was no connection.
+		each_account_host(function (accounts) accounts.expire(); end);
 		sessions.report_all();
 	end;
 	refused = function (failure)
 		log_problem(module, "hello", "error", ("The daemon refuses session.hello: %s"):format(failure.message or failure.reason));
 	end;
 	away = function (why)
-		module:log("warn", "saslcertd at %s is away: %s. Until it is back nobody can log in with a certificate",
-			settings.socket, why or "no reason given");
+		each_account_host(function (accounts) accounts.expire(); end);
+		if not in_server then
+			module:log("error", "saslcertd at %s can't be asked: %s", settings.socket, why or "no reason given");
+			return;
+		end
+		local without_password = {};
+		for name, host in pairs(hosts) do
+			if host.in_daemon() then without_password[#without_password + 1] = name; end
+		end
+		table.sort(without_password);
+		module:log("warn", "saslcertd at %s is away: %s. Until it is back nobody can log in with a certificate%s",
+			settings.socket, why or "no reason given",
+			without_password[1] and ", nor in any way on " .. table.concat(without_password, ", ") or "");
 		module:set_status("warn", ("saslcertd is away: %s"):format(why or "no reason given"));
 	end;
 	back = function ()
-		module:log("info", "Connected to saslcertd at %s", settings.socket);
+		-- What prosodyctl logs stands on the screen.
+		module:log(in_server and "info" or "debug", "Connected to saslcertd at %s", settings.socket);
 		module:set_status("info", "Connected");
 	end;
 	missed = function () sessions.report_all(); end;
@@ -251,10 +296,25 @@ sessions = new_sessions({
 	join_jid = jid.join;
 	pieces_of = client_lib.pieces_of;
 	prosody_hosts = prosody.hosts;
-	connections = module:shared("/*/c2s/sessions");
+	connections = { module:shared("/*/c2s/sessions"), module:shared("/*/bosh/sessions"), api.waiting };
 	resumption_tokens = module:shared("/*/smacks/resumption-tokens");
 	update_session = sessionmanager.update_session;
 	after = timer.add_task;
+	log = log;
+});
+
+asked = asked_lib.new({
+	hosts = hosts;
+	sessions = sessions;
+	split_jid = jid.split;
+	run = function (job) worker:run(job); end;
+	fire_event = prosody.events.fire_event;
+	purge = storagemanager.purge;
+	forget = forget;
+	send = function (host, account, text)
+		host.module:send(st.message({ from = host.name, to = account, id = new_uuid() }, text));
+	end;
+	null = json.null;
 	log = log;
 });
 
@@ -318,8 +378,26 @@ local function adopt_hosts()
 	end
 end
 
+api.ask, api.ask_blocking, api.can_wait = ask, ask_blocking, can_wait;
+function api.timeout() return settings.timeout; end
+-- The hashes that may be offered; nil if that isn't known yet.
+function api.scram(name) return hosts[name] and hosts[name].scram; end
+
 if in_server then
 	api.offered, api.selectable, api.process = sasl.offered, sasl.selectable, sasl.process;
+
+	-- Prosody closes the bound sessions of such an account only.
+	for _, change in pairs(asked_lib.changes) do
+		if change.event then
+			module:hook(change.event, function (event)
+				local host = hosts[event.host];
+				if not host or type(event.username) ~= "string" then return; end
+				forget(host, event.username);
+				if not change.condition then return; end
+				sessions.close_unbound(event.username .. "@" .. event.host, change.condition, change.text);
+			end);
+		end
+	end
 
 	tls.load(module, prosody.start_time ~= nil);
 
@@ -338,15 +416,22 @@ end
 function module.unload()
 	closed = true;
 	client.close();
-	if api.process == sasl.process then
+	if api.ask == ask then
 		api.offered, api.selectable, api.process = nil, nil, nil;
+		api.ask, api.ask_blocking = nil, nil;
 	end
 	for _, host in pairs(hosts) do host.unload(); end
 end
 
 function module.add_host(host_module)
 	local name = host_module.host;
-	if not in_server or host_module:get_host_type() ~= "local" then return; end
+	if host_module:get_host_type() ~= "local" then return; end
+	if not in_server then
+		-- prosodyctl loads what it needs to change accounts, and nothing else.
+		local in_daemon = host_module:get_option_string("authentication") == "saslcertd";
+		hosts[name] = { name = name, module = host_module, in_daemon = function () return in_daemon; end, unload = function () end };
+		return;
+	end
 	if host_module:get_option_string("authentication") == "anonymous" then
 		host_module:log("debug", "No certificates for anonymous accounts");
 		return;
@@ -444,7 +529,7 @@ function module.add_host(host_module)
 		end, -100);
 	end
 
-	if in_server then tls.add_host(host_module); end
+	tls.add_host(host_module);
 	sessions.add_host(host_module);
 	sasl.add_host(host_module);
 

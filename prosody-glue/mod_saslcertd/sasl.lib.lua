@@ -163,12 +163,15 @@ local function new(with)
 			name = result.name;
 			resource = result.resource;
 		};
-		local exists = host.accounts.exists(username);
-		local enabled = exists and host.accounts.enabled(username);
-		if session.destroyed then return refuse("temporary-auth-failure", could_not_ask); end
-		if not enabled then
-			session.saslcert = nil;
-			return refuse(exists and "account-disabled" or "not-authorized");
+		-- Of an account that lives in the daemon, the daemon has just said so.
+		if not host.in_daemon() then
+			local exists = host.accounts.exists(username);
+			local enabled = exists and host.accounts.enabled(username);
+			if session.destroyed then return refuse("temporary-auth-failure", could_not_ask); end
+			if not enabled then
+				session.saslcert = nil;
+				return refuse(exists and "account-disabled" or "not-authorized");
+			end
 		end
 		handler.resource = result.resource;
 		session.log("info", "Logged in as %s by the certificate %q (%s)", username, result.name or "", result.fingerprint);

@@ -1,8 +1,10 @@
 -- Sessions that logged in with a certificate: their tag (session.saslcert), what the daemon hears of them, closing
--- those whose key is revoked, and what such a session may not do.
+-- those whose key is revoked, and what such a session may not do. And closing all sessions of an account.
 --
 -- It must not look at the connection's certificate: a password session may have presented one too, and a hibernating
 -- session has no connection any more. Only the tag counts.
+--
+-- session.saslcert_account (mod_auth_saslcertd): whom a password that was right has logged in, or will when its delay is over.
 
 local xmlns_sm = { "urn:xmpp:sm:2", "urn:xmpp:sm:3" };
 -- Well below the limit of a question.
@@ -12,8 +14,15 @@ local function same_key(tag, account, key_id)
 	return tag ~= nil and tag.account == account and tag.key_id == key_id;
 end
 
+local function is_of(session, account)
+	if session.saslcert_account == account or session.saslcert and session.saslcert.account == account then return true; end
+	-- Before the login is complete, username is what somebody claims.
+	return session.type ~= "c2s_unauthed" and session.username ~= nil and session.username .. "@" .. tostring(session.host) == account;
+end
+
 -- with: notify(method, params); request(method, params, options, callback); encode; array; null; st; split_jid; join_jid;
---   pieces_of (see client); prosody_hosts; connections (conn → session, of mod_c2s); resumption_tokens (of mod_smacks); update_session (13);
+--   pieces_of (see client); prosody_hosts; connections (tables whose values are sessions, those not yet bound too); resumption_tokens
+--   (of mod_smacks); update_session (13);
 --   after(seconds, f); log(level, format, …)
 local function new(with)
 	local sessions = {};
@@ -31,12 +40,12 @@ local function new(with)
 		};
 	end
 
-	-- Calls found(session) for each session with a tag: bound ones, hibernating or not, and those not yet bound. No
-	-- closing inside of it, that changes the tables.
-	local function each_tagged(found)
+	-- Calls found(session) for each session: bound ones, hibernating or not, and those not yet bound. No closing inside of
+	-- it, that changes the tables.
+	local function each_session(found)
 		local seen = {};
 		local function look_at(session)
-			if seen[session] or session.destroyed or not session.saslcert then return; end
+			if seen[session] or session.destroyed then return; end
 			seen[session] = true;
 			found(session);
 		end
@@ -45,27 +54,49 @@ local function new(with)
 				for _, session in pairs(user.sessions) do look_at(session); end
 			end
 		end
-		for _, session in pairs(with.connections) do look_at(session); end
+		for _, connections in ipairs(with.connections) do
+			for _, session in pairs(connections) do look_at(session); end
+		end
+	end
+
+	local function each_tagged(found)
+		each_session(function (session)
+			if session.saslcert then found(session); end
+		end);
 	end
 
 	local function close_all(list, reason)
 		for _, session in ipairs(list) do
+			-- A login that still waits for its delay, over BOSH say, finds that it has come to nothing.
+			session.saslcert_account = nil;
 			local ok, err = pcall(session.close, session, reason);
 			if not ok then with.log("error", "A session could not be closed: %s", err); end
 		end
 		return #list;
 	end
 
-	-- Closes the sessions of this account that logged in with this key. Returns how many.
-	function sessions.close(account, key_id, condition, text)
-		local doomed = {};
-		each_tagged(function (session)
-			if same_key(session.saslcert, account, key_id) then doomed[#doomed + 1] = session; end
+	local function close_where(doomed, why, condition, text)
+		local list = {};
+		each_session(function (session)
+			if doomed(session) then list[#list + 1] = session; end
 		end);
-		for _, session in ipairs(doomed) do
-			session.log("info", "Closing the session: its certificate's key is revoked");
+		for _, session in ipairs(list) do session.log("info", "Closing the session: %s", why); end
+		return close_all(list, { condition = condition, text = text });
+	end
+
+	-- Closes the sessions of this account that logged in with this key; without a key all of them, also those that have not
+	-- bound a resource yet, or still wait for the delay of their password. Returns how many.
+	function sessions.close(account, key_id, condition, text)
+		if key_id == nil then
+			return close_where(function (session) return is_of(session, account); end, text or condition, condition, text);
 		end
-		return close_all(doomed, { condition = condition, text = text });
+		return close_where(function (session) return same_key(session.saslcert, account, key_id); end,
+			"its certificate's key is revoked", condition, text);
+	end
+
+	-- Those of the account that have no resource: Prosody overlooks them.
+	function sessions.close_unbound(account, condition, text)
+		return close_where(function (session) return not session.resource and is_of(session, account); end, text, condition, text);
 	end
 
 	-- The same, in the words of a revocation.
@@ -139,7 +170,9 @@ local function new(with)
 		-- mod_saslauth fires it when a login fails after all; the tag must not outlive that.
 		module:hook("authentication-failure", function (event)
 			-- Only of streams that are not logged in: a session must not shed its tag by failing once more.
-			if event.session and event.session.type == "c2s_unauthed" then event.session.saslcert = nil; end
+			if event.session and event.session.type == "c2s_unauthed" then
+				event.session.saslcert, event.session.saslcert_account = nil, nil;
+			end
 		end, 100);
 
 		module:hook("authentication-success", function (event)

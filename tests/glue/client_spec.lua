@@ -5,7 +5,7 @@ local new_client, pieces_of = library.new, library.pieces_of;
 
 -- A daemon, a clock and an event loop in one table.
 local function new_world()
-	local world = { time = 0, timers = {}, links = {}, reachable = true, events = {}, reports = 0, logged = {}, answers = {} };
+	local world = { time = 0, timers = {}, links = {}, reachable = true, events = {}, reports = 0, logged = {}, answers = {}, replies = {} };
 
 	local function dial(listener)
 		if not world.reachable then return nil, "connection refused"; end
@@ -76,8 +76,12 @@ local function new_world()
 		hello = function () return world.hello or { { protocol = 1 } }; end;
 		greeted = function () world.reports = world.reports + 1; end;
 		refused = function (failure) world.refused = failure; end;
-		answer = function (method, params)
+		answer = function (method, params, reply)
 			if method == "raise" then error("oops"); end
+			if method == "later" then
+				world.replies[#world.replies + 1] = reply;
+				return;
+			end
 			world.answers[#world.answers + 1] = { method = method, params = params };
 			return { closed = 1 };
 		end;
@@ -146,10 +150,12 @@ describe("the connection", function ()
 		local world = new_world();
 		local a = world.ask("a");
 		world.link().fail(world.link().last().id, {
-			code = -32000, message = "No", data = { denial = "d", sasl = "not-authorized", stanza = { type = "auth", condition = "forbidden" } },
+			code = -32000, message = "No",
+			data = { denial = "d", sasl = "not-authorized", stanza = { type = "auth", condition = "forbidden" }, delay = 0.5 },
 		});
 		assert.same({
 			code = -32000, message = "No", denial = "d", sasl = "not-authorized", stanza = { type = "auth", condition = "forbidden" },
+			delay = 0.5,
 		}, a.failure);
 	end);
 
@@ -357,6 +363,36 @@ describe("the connection", function ()
 		world.link().receive('{"jsonrpc":"2.0","id":"d1","method":"sessions.close","params":{"account":"a"}}\n');
 		assert.same({ { method = "sessions.close", params = { account = "a" } } }, world.answers);
 		assert.same({ jsonrpc = "2.0", id = "d1", result = { closed = 1 } }, world.link().last());
+	end);
+
+	it("answers a question of the daemon later, once, and only on the connection that asked", function ()
+		local world = new_world();
+		world.client.declare();
+		local link = world.link();
+		link.receive('{"id":"d1","method":"later"}\n{"id":"d2","method":"later"}\n');
+		local written = #link.written;
+		world.replies[2]({ second = true });
+		world.replies[2]({ second = true });
+		assert.equal(written + 1, #link.written);
+		assert.same({ jsonrpc = "2.0", id = "d2", result = { second = true } }, link.last());
+		link.lose();
+		world.pass(5);
+		world.replies[1]({ first = true });
+		assert.equal(2, #world.links);
+		for _, message in ipairs(world.link().asked()) do assert.equal("session.hello", message.method); end
+	end);
+
+	it("lets no more than so many questions of the daemon wait", function ()
+		local world = new_world();
+		world.client.declare();
+		local link = world.link();
+		for i = 1, 256 do link.receive(('{"id":"d%d","method":"later"}\n'):format(i)); end
+		assert.equal(256, #world.replies);
+		link.receive('{"id":"e1","method":"later"}\n');
+		assert.equal(-32001, link.last().error.code);
+		world.replies[1]({});
+		link.receive('{"id":"e2","method":"later"}\n');
+		assert.equal(257, #world.replies);
 	end);
 
 	it("survives a question of the daemon that raises an error", function ()

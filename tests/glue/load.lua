@@ -1,7 +1,7 @@
--- Loads a library of the module as Prosody does, without Prosody: it only gets what is handed in.
+-- Loads a library of a module as Prosody does, without Prosody: it only gets what is handed in.
 
-local root = (debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "../../prosody-glue/mod_saslcertd/";
+local root = (debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "../../prosody-glue/";
 
-return function (name)
-	return assert(loadfile(root .. name .. ".lib.lua"))();
+return function (name, module)
+	return assert(loadfile(root .. (module or "mod_saslcertd") .. "/" .. name .. ".lib.lua"))();
 end;

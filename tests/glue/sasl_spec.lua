@@ -38,7 +38,7 @@ local function new_world()
 	world.hosts["shakespeare.lit"] = {
 		name = "shakespeare.lit";
 		withdrawn = function () return world.withdrawn or false; end;
-		in_daemon = function () return false; end;
+		in_daemon = function () return world.in_daemon or false; end;
 		accounts = {
 			usable = function (username) return type(username) == "string" and username ~= ""; end;
 			exists = function (username) return world.users[username] ~= nil; end;
@@ -277,6 +277,15 @@ describe("a login", function ()
 		world.users.hamlet = nil;
 		assert.same({ "failure", "not-authorized" }, { handler:process("") });
 		assert.is_nil(session.saslcert);
+	end);
+
+	it("of an account that lives in the daemon is the daemon's word alone", function ()
+		local world, session = new_world(), new_session({ pem_of("AAAA") });
+		world.in_daemon, world.users = true, {};
+		local handler = begin(world, session);
+		assert.equal("success", (handler:process("")));
+		assert.same({}, world.asked[2].params.accounts);
+		assert.equal("hamlet@shakespeare.lit", session.saslcert.account);
 	end);
 
 	it("of a session that is gone meanwhile fails", function ()

@@ -8,7 +8,7 @@ local function new_world()
 		["shakespeare.lit"] = { type = "local", sessions = {} };
 		["upload.shakespeare.lit"] = { type = "component", sessions = {} };
 	};
-	world.connections = {};
+	world.connections, world.waiting = {}, {};
 	world.sessions = library.new({
 		notify = function (method, params) world.notified[#world.notified + 1] = { method, params }; end;
 		request = function (method, params, _, callback)
@@ -19,7 +19,7 @@ local function new_world()
 		null = "null";
 		pieces_of = pieces_of;
 		prosody_hosts = world.hosts;
-		connections = world.connections;
+		connections = { world.connections, world.waiting };
 		resumption_tokens = {};
 		after = function (_, f) world.timers[#world.timers + 1] = f; end;
 		log = function () end;
@@ -27,7 +27,7 @@ local function new_world()
 
 	-- kind: bound, hibernating, unbound
 	function world.add(user, resource, key_id, kind)
-		local session = { log = function () end };
+		local session = { log = function () end, type = kind == "unbound" and "c2s_unbound" or "c2s", username = user, host = "shakespeare.lit" };
 		if key_id then
 			session.saslcert = { account = user .. "@shakespeare.lit", key_id = key_id, fingerprint = "f" .. key_id, incarnation = "one" };
 		end
@@ -72,6 +72,50 @@ describe("closing the sessions of a key", function ()
 		world.add("hamlet", "b", "k", "bound");
 		world.sessions.close("hamlet@shakespeare.lit", "k", "not-authorized");
 		assert.equal(1, #world.closed);
+	end);
+end);
+
+describe("closing all sessions of an account", function ()
+	local function close(world) return world.sessions.close("hamlet@shakespeare.lit", nil, "reset", "Password changed"); end
+
+	it("closes those with a password and those with any key, bound, hibernating and unbound, and no other account's", function ()
+		local world = new_world();
+		local doomed = {
+			world.add("hamlet", "a", "k", "bound"), world.add("hamlet", "b", nil, "hibernating"), world.add("hamlet", nil, "m", "unbound"),
+			world.add("hamlet", nil, nil, "unbound"),
+		};
+		local spared = { world.add("ophelia", "a", "k", "bound"), world.add("ophelia", nil, nil, "unbound") };
+		assert.equal(4, close(world));
+		for _, session in ipairs(doomed) do assert.same({ condition = "reset", text = "Password changed" }, session.reason); end
+		for _, session in ipairs(spared) do assert.is_nil(session.destroyed); end
+	end);
+
+	it("closes a login that waits for its delay, and takes its tag off; but not one that only claims the name", function ()
+		local world = new_world();
+		local waiting, claiming = world.add("hamlet", nil, nil, "unbound"), world.add("hamlet", nil, nil, "unbound");
+		waiting.type, claiming.type = "c2s_unauthed", "c2s_unauthed";
+		waiting.username = nil;
+		waiting.saslcert_account = "hamlet@shakespeare.lit";
+		assert.equal(1, close(world));
+		assert.is_true(waiting.destroyed);
+		assert.is_nil(waiting.saslcert_account);
+		assert.is_nil(claiming.destroyed);
+	end);
+
+	it("finds a login that waits wherever its connection is kept", function ()
+		local world = new_world();
+		local session = { log = function () end, saslcert_account = "hamlet@shakespeare.lit", close = function () end };
+		world.waiting[session] = session;
+		assert.equal(1, close(world));
+		assert.is_nil(session.saslcert_account);
+	end);
+
+	it("spares the bound ones where Prosody closes those", function ()
+		local world = new_world();
+		world.add("hamlet", "a", "k", "bound");
+		local unbound = world.add("hamlet", nil, nil, "unbound");
+		assert.equal(1, world.sessions.close_unbound("hamlet@shakespeare.lit", "reset", "Password changed"));
+		assert.same({ unbound }, world.closed);
 	end);
 end);
 

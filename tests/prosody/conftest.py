@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import rome
 from rig import USUAL_MODULES, Config, Host, Identity, Rig
 from scene import DOMAIN, Scene
 
@@ -96,8 +97,18 @@ SASL2_MODULES = ["sasl2", "sasl2_bind2", "sasl2_sm", "sasl2_fast"]
 @pytest.fixture(scope="session")
 def sasl2_rig() -> Iterator[Rig]:
     """One daemon and one Prosody with SASL2 and what belongs to it."""
-    config = Config(hosts=[Host(DOMAIN), Host("denmark.lit")], modules=[*USUAL_MODULES, *SASL2_MODULES])
+    rome_host = Host(rome.ROME, 'authentication = "saslcertd"\nsaslcertd_guess_delay_max = 0')
+    config = Config(hosts=[Host(DOMAIN), Host("denmark.lit"), rome_host], modules=[*USUAL_MODULES, *SASL2_MODULES])
     with Rig(SASL2_VERSION, config) as rig:
+        rig.start()
+        rig.check_logs()
+        yield rig
+
+
+@pytest.fixture(scope="session")
+def rome_rig(version: str) -> Iterator[Rig]:
+    """One daemon and one Prosody with a host whose accounts live in the daemon, beside one whose accounts do not."""
+    with Rig(version, rome.config()) as rig:
         rig.start()
         rig.check_logs()
         yield rig
@@ -127,6 +138,12 @@ def settings(settings_rig: Rig, tmp_path: Path, request: pytest.FixtureRequest) 
 @pytest.fixture
 def with_sasl2(sasl2_rig: Rig, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
     with observed(sasl2_rig, tmp_path, request, sasl2_rig.log_positions()) as scene:
+        yield scene
+
+
+@pytest.fixture
+def in_rome(rome_rig: Rig, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
+    with observed(rome_rig, tmp_path, request, rome_rig.log_positions()) as scene:
         yield scene
 
 

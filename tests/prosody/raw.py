@@ -16,6 +16,7 @@ import hashlib
 import hmac
 import secrets
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -39,6 +40,7 @@ SASLCERT = "urn:xmpp:saslcert:1"
 DISCO_INFO = "http://jabber.org/protocol/disco#info"
 PING = "urn:xmpp:ping"
 SMACKS = "urn:xmpp:sm:3"
+REGISTER = "jabber:iq:register"
 
 TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 
@@ -303,10 +305,17 @@ class Stream:
     async def plain(self, username: str, password: str) -> None:
         await self.authenticate("PLAIN", f"\0{username}\0{password}".encode())
 
-    async def scram(self, username: str, password: str, digest: str = "sha1", binding: tuple[str, bytes] | None = None) -> None:
+    async def scram(
+        self,
+        username: str,
+        password: str,
+        digest: str = "sha1",
+        binding: tuple[str, bytes] | None = None,
+        before_proof: Callable[[], object] | None = None,
+    ) -> None:
         """Logs in with SCRAM, and checks that the server knows the password, too.
 
-        `binding`: type and data of a channel binding, for the -PLUS mechanism.
+        `binding`: type and data of a channel binding, for the -PLUS mechanism; `before_proof`: called between the steps.
         """
         header = f"p={binding[0]},," if binding else "n,,"
         channel = base64.b64encode(header.encode() + (binding[1] if binding else b"")).decode()
@@ -329,6 +338,8 @@ class Stream:
         client_key = sign(salted, b"Client Key")
         signature = sign(hashlib.new(digest, client_key).digest(), message)
         proof = bytes(a ^ b for a, b in zip(client_key, signature, strict=True))
+        if before_proof:
+            before_proof()
         answer = await self.respond(f"{final},p={base64.b64encode(proof).decode()}".encode())
         if answer.tag == f"{{{SASL}}}success":
             expected = base64.b64encode(sign(sign(salted, b"Server Key"), message)).decode()
@@ -434,6 +445,21 @@ class Stream:
         """The features that service discovery lists for `jid`."""
         result = await self.iq("get", f"<query xmlns='{DISCO_INFO}'/>", to=jid)
         return {one.get("var", "") for one in result.iterfind(f".//{{{DISCO_INFO}}}feature")}
+
+    # --- in-band registration (XEP-0077)
+
+    async def register(self, username: str, password: str) -> None:
+        """Creates an account, before any login."""
+        fields = f"<username>{escape(username)}</username><password>{escape(password)}</password>"
+        await self.iq("set", f"<query xmlns='{REGISTER}'>{fields}</query>")
+
+    async def change_password(self, username: str, password: str) -> None:
+        """Changes the password of the account that is logged in."""
+        await self.register(username, password)
+
+    async def remove_account(self) -> None:
+        """Removes the account that is logged in; the server ends the stream."""
+        await self.iq("set", f"<query xmlns='{REGISTER}'><remove/></query>")
 
     # --- stream management (XEP-0198)
 

@@ -438,6 +438,13 @@ saslcertd_socket = {lua_string(self.daemon.socket)}
         """Runs `prosodyctl WORDS`, as Prosody's user."""
         return finish([*self._launcher("prosodyctl"), *words], "prosodyctl " + " ".join(words))
 
+    def converse(self, *words: str, answers: str = "") -> subprocess.CompletedProcess[str]:
+        """Runs `prosodyctl WORDS`, gives it `answers` to read, and lets it fail."""
+        return subprocess.run(
+            [*self._launcher("prosodyctl"), *words],
+            input=answers, capture_output=True, text=True, timeout=PATIENCE, env=clean_environment(), check=False,
+        )
+
     def shell(self, command: str) -> str:
         """Runs a command in the running server's shell; one that starts with `>` is Lua."""
         return self.control("shell", command)

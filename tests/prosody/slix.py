@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from slixmpp import ClientXMPP
+from slixmpp.exceptions import IqError
 
 from certs import ClientCertificate
 from raw import Server
@@ -34,9 +35,11 @@ async def session(
     certificate: ClientCertificate | None = None,
     direct_tls: bool = False,
     tls: ssl.TLSVersion | None = None,
+    register: bool = False,
     timeout: float = 20.0,
 ) -> AsyncIterator[ClientXMPP]:
-    """Logs in, with a password or with a certificate alone; LoginFailed if the server does not want it."""
+    """Logs in, with a password or with a certificate alone; LoginFailed if the server does not want it. `register`: creates
+    the account first."""
     client = ClientXMPP(jid, password or "", plugin_config={"feature_mechanisms": {"use_mech": "EXTERNAL"}} if not password else {})
     client.ca_certs = server.ca_file
     client.enable_direct_tls, client.enable_starttls = direct_tls, not direct_tls
@@ -46,6 +49,7 @@ async def session(
         client.ssl_context.minimum_version = client.ssl_context.maximum_version = tls
     for plugin in ("xep_0030", "xep_0199", "xep_0257"):
         client.register_plugin(plugin)
+    client.register_plugin("xep_0077", {"create_account": register})
 
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[str | None] = loop.create_future()
@@ -55,6 +59,17 @@ async def session(
         if not outcome.done():
             outcome.set_result(reason)
 
+    async def create_account(_: object) -> None:
+        iq = client.Iq()
+        iq["type"] = "set"
+        iq["register"]["username"], iq["register"]["password"] = client.boundjid.user, password
+        try:
+            await iq.send()
+        except IqError as error:
+            conditions.append(error.condition)
+            settle("the account was not created")
+
+    client.add_event_handler("register", create_account)
     client.add_event_handler("session_start", lambda _: settle(None))
     client.add_event_handler("failed_auth", lambda failure: conditions.append(failure["condition"]))
     client.add_event_handler("no_auth", lambda _: settle("no mechanism that fits was offered"))

@@ -258,3 +258,24 @@ async def test_of_two_owners_a_disabled_one_is_told_and_the_other_goes_on(scene:
             await stream.bind()
 
     await disabled_by_the_admin(scene, account, then)
+
+
+async def test_certificates_that_an_administrator_brings_go_to_the_account_that_is_there_now(scene: Scene):
+    account, nobody = scene.account(), Account("nobody-of-this-name")
+
+    def bring(owner: Account, certificate: ClientCertificate) -> dict:
+        certificates = [{"name": "brought", "certificate": certificate.base64, "may_manage": True}]
+        params = {"account": owner.jid, "incarnation": None, "login": None, "certificates": certificates, "apply": True}
+        return scene.daemon.ask("account.import", params)
+
+    brought = scene.certificate(account)
+    assert [one["verdict"] for one in bring(account, brought)["certificates"]] == ["taken"]
+    async with await scene.certificate_session(account, brought):
+        pass
+    # The same account as the one that adds a certificate by itself.
+    await scene.enrol(account, "phone")
+    async with await scene.password_session(account) as desk:
+        assert list(await desk.certificates()) == ["brought", "phone"]
+    assert bring(nobody, scene.certificate(nobody))["certificates"][0]["verdict"] == "refused"
+    delete(scene, account)
+    await inherits_nothing(scene, scene.account(account.username), brought)

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from raw import BIND2, FAST, SASL2, SMACKS, TLS_1_2, TLS_1_3, Refused, Stream, StreamEnded, local_name
+from rome import ROME
 from scene import DOMAIN, Account, Scene, expiry_of
 from test_conformance_login import SHORT_LIFE, condition_of
 
@@ -344,3 +345,23 @@ async def test_484_02_tokens_of_password_sessions_are_undisturbed(scene: Scene):
             proof = hmac.digest(token.encode(), b"Responder", "sha256")
             assert base64.b64decode(success.findtext(f"{{{SASL2}}}additional-data", "")) == proof
             await stream.bind()
+
+
+# --- passwords that the daemon knows ---------------------------------------------------------------
+
+
+async def test_a_password_that_the_daemon_knows_logs_in_and_gets_no_token_that_would_outlive_it(scene: Scene, direct_tls: bool):
+    account = scene.account(host=ROME)
+    phone = await scene.enrol(account)
+    async with await scene.open(ROME, direct_tls=direct_tls, claims=account.jid) as stream:
+        assert {"PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256"} <= set(stream.sasl2_mechanisms)
+        with pytest.raises(Refused, match="^not-authorized"):
+            await stream.plain2(account.username, "a wrong one")
+    async with await scene.open(ROME, direct_tls=direct_tls, claims=account.jid) as stream:
+        success = await stream.plain2(account.username, account.password, inline=token_request() + bind())
+        assert identity(success) == stream.jid and token_of(success) is None
+        await stream.ping()
+        scene.daemon.ask("account.set_password", {"account": account.jid, "password": "another"})
+        assert (await stream.wait_closed(5)).condition == "reset"
+    async with await scene.open(ROME, certificate=phone, direct_tls=direct_tls, claims=account.jid) as stream:
+        assert identity(await stream.external2(account.jid)) == account.jid

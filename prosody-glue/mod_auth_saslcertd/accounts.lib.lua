@@ -1,0 +1,219 @@
+-- Prosody's accounts, when they live in the daemon: what its usermanager wants of an authentication provider, but for
+-- logging in.
+--
+-- It must not decide: what a password may be and who may create what is the daemon's business. It never keeps a password.
+
+-- The daemon takes less, and says so; what would not fit into a question is refused here.
+local max_password_bytes = 32 * 1024;
+-- A change waits for the disk of the daemon's machine.
+local change_timeout = 10;
+-- Two such questions are asked for a message to somebody who is offline.
+local exists_timeout = 2;
+-- All of Prosody stands still while it waits this long.
+local blocking_seconds = 0.3;
+-- What an admin does with Prosody 13's shell is done where nobody can wait, and he wants it done.
+local blocking_change_seconds = 2;
+-- A daemon that did not answer in time isn't asked that way again for so long.
+local blocking_pause = 5;
+local max_pages = 100000;
+
+-- What an admin, or the user who registers, is told of a failure.
+local function text_of(failure)
+	if failure.code == -32000 or failure.code == -32602 then return failure.message or "saslcertd refused that"; end
+	if failure.code == -32002 then return "saslcertd has refused the options of this host, see the log"; end
+	if failure.reason == "lost" or failure.reason == "timeout" then
+		return "saslcertd did not answer; it may have been done or not";
+	end
+	return "saslcertd can't be asked at the moment";
+end
+
+-- with:
+--   ask(method, params, options)         waits; the result, or nil and the failure (see client.lib.lua)
+--   ask_blocking(method, params, seconds, attach)  the same, while the server stands still; attach: the host, for a change
+--   can_wait(), timeout(), now(), null, valid_text(string), known (see known.lib.lua)
+--   caller(username)                     who creates this account: "server", "prosodyctl" or "reset"
+--   reset(username)                      an existing account got another password in the place of a new account
+--   log(level, format, …)
+local function new(host, with)
+	local accounts = { name = "saslcertd" };
+	local known = with.known;
+	local not_before = 0;
+	local complained = false;
+
+	local function account_of(username) return username .. "@" .. host; end
+
+	local function ask_exists(username)
+		local params = { account = account_of(username) };
+		if with.can_wait() then
+			return with.ask("account.exists", params, { timeout = math.min(with.timeout(), exists_timeout), again = true });
+		end
+		local now = with.now();
+		if now < not_before and not_before - now <= blocking_pause then return nil, { reason = "away" }; end
+		local result, failure = with.ask_blocking("account.exists", params, blocking_seconds);
+		if not result and not failure.code then not_before = with.now() + blocking_pause; end
+		return result, failure;
+	end
+
+	-- What the daemon says, or nil and the failure.
+	local function learn(username)
+		local mark = known.mark();
+		local result, failure = ask_exists(username);
+		local facts;
+		if result then
+			facts = {
+				exists = result.exists == true;
+				enabled = result.enabled == true;
+				created = tonumber(result.created);
+				password_changed = tonumber(result.password_changed);
+			};
+		elseif failure.code == -32602 then
+			facts = { exists = false }; -- no account can have this name
+		else
+			return nil, failure;
+		end
+		complained = false;
+		known.remember(username, facts, mark);
+		return facts;
+	end
+
+	local function change(username, method, params)
+		params.account = account_of(username);
+		local result, failure;
+		if with.can_wait() then
+			result, failure = with.ask(method, params, { timeout = math.max(with.timeout(), change_timeout) });
+		else
+			result, failure = with.ask_blocking(method, params, blocking_change_seconds, host);
+		end
+		known.forget(username);
+		if not result then
+			with.log("info", "%s of %s failed: %s", method, username, failure.denial or failure.message or failure.reason);
+			return nil, text_of(failure);
+		end
+		return result;
+	end
+
+	local function check_password(password)
+		if type(password) ~= "string" or #password > max_password_bytes or not with.valid_text(password) then
+			return nil, "A password must be UTF-8 text of at most 1024 bytes";
+		end
+		return true;
+	end
+
+	-- True when the daemon can't be asked and nothing is known. Whoever hears "no" bounces the message to somebody who is offline,
+	-- doesn't store it in the archive, or drops a change of a roster. "Yes" to a stranger's name costs a file that nobody reads,
+	-- and a registration that is refused as a conflict; nobody logs in by it.
+	function accounts.user_exists(username)
+		if type(username) ~= "string" or username == "" then return nil, "No such account"; end
+		local facts = known.fresh(username);
+		if not facts and not with.can_wait() and known.existed(username) then return true; end
+		local failure;
+		if not facts then facts, failure = learn(username); end
+		if facts then
+			if facts.exists then return true; end
+			return nil, "No such account";
+		end
+		if not known.existed(username) and not complained then
+			complained = true;
+			with.log("warn", "Whether %s exists can't be asked: %s. Until saslcertd answers again, every name counts as an account",
+				username, failure.message or failure.reason);
+		end
+		return true;
+	end
+
+	-- Could the daemon be asked about this name?
+	function accounts.can_ask(username)
+		return known.fresh(username) ~= nil or learn(username) ~= nil;
+	end
+
+	-- Never of what was known before the daemon went away: tokens of Prosody's own get people in by it.
+	local function sure_facts(username)
+		local facts, failure = known.fresh(username), nil;
+		if not facts then facts, failure = learn(username); end
+		if not facts then return nil, text_of(failure); end
+		if not facts.exists then return nil, "No such account"; end
+		return facts;
+	end
+
+	function accounts.get_account_info(username)
+		local facts, err = sure_facts(username);
+		if not facts then return nil, err; end
+		return { created = facts.created, password_updated = facts.password_changed, enabled = facts.enabled };
+	end
+
+	function accounts.is_enabled(username)
+		local facts, err = sure_facts(username);
+		if not facts then return nil, err; end
+		return facts.enabled;
+	end
+
+	function accounts.test_password(username, password)
+		local ok, err = check_password(password);
+		if not ok then return nil, err; end
+		local result, failure = with.ask("account.verify", { account = account_of(username), password = password, address = with.null },
+			{ timeout = with.timeout(), again = true });
+		if not result then return nil, text_of(failure); end
+		return true;
+	end
+
+	function accounts.set_password(username, password)
+		local ok, err = check_password(password);
+		if ok then ok, err = change(username, "account.set_password", { password = password }); end
+		if not ok then return nil, err; end
+		return true;
+	end
+
+	-- Without a password only the name is reserved: Prosody 13 sets the password in another step.
+	function accounts.create_user(username, password)
+		local caller = with.caller(username);
+		if password ~= nil then
+			local ok, err = check_password(password);
+			if not ok then return nil, err; end
+		end
+		local result, err = change(username, "account.create", { password = password == nil and with.null or password, caller = caller });
+		if not result then return nil, err; end
+		if caller == "reset" and result.created == false then with.reset(username); end
+		return true;
+	end
+
+	function accounts.delete_user(username)
+		local ok, err = change(username, "account.delete", {});
+		if not ok then return nil, err; end
+		return true;
+	end
+
+	function accounts.enable(username)
+		local ok, err = change(username, "account.enable", {});
+		if not ok then return nil, err; end
+		return true;
+	end
+
+	function accounts.disable(username)
+		local ok, err = change(username, "account.disable", {});
+		if not ok then return nil, err; end
+		return true;
+	end
+
+	function accounts.users()
+		local names = {};
+		local params = { host = host, after = with.null };
+		for _ = 1, max_pages do
+			local result, failure = with.ask("account.list", params, { timeout = math.max(with.timeout(), change_timeout), again = true });
+			-- The caller is about to iterate: nil would only be a less readable error, and no users at all a lie.
+			if not result then error(text_of(failure), 0); end
+			for _, account in ipairs(type(result.accounts) == "table" and result.accounts or {}) do
+				names[#names + 1] = account.username;
+			end
+			if result.next == nil or result.next == params.after then break; end
+			params.after = result.next;
+		end
+		local i = 0;
+		return function ()
+			i = i + 1;
+			return names[i];
+		end;
+	end
+
+	return accounts;
+end
+
+return { new = new, text_of = text_of };

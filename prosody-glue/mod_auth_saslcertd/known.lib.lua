@@ -1,0 +1,66 @@
+-- What the daemon has said about accounts, remembered for a while: Prosody asks whether a user exists several times for each
+-- message, and not always where it could wait for an answer.
+--
+-- It must not ask anything.
+
+local exists_seconds = 5 * 60;
+-- Somebody may be creating it right now.
+local missing_seconds = 5;
+-- Of each of two generations: the older one is dropped when the younger is full.
+local max_generation = 50000;
+
+-- with: now()
+local function new(with)
+	local known = {};
+	local young, old, count = {}, {}, 0;
+	local changes, epoch = 0, 0;
+
+	-- Taken before a question, and handed to remember(): an answer that was overtaken by a change is not kept.
+	function known.mark() return changes; end
+
+	-- facts: { exists, … }
+	function known.remember(username, facts, mark)
+		if mark ~= changes then return; end
+		if young[username] == nil then
+			if count >= max_generation then young, old, count = {}, young, 0; end
+			count = count + 1;
+		end
+		old[username] = nil;
+		young[username] = { facts = facts, at = with.now(), epoch = epoch };
+	end
+
+	local function entry_of(username) return young[username] or old[username]; end
+
+	-- What is known for sure, or nil.
+	function known.fresh(username)
+		local entry = entry_of(username);
+		if not entry or entry.epoch ~= epoch then return nil; end
+		local age = with.now() - entry.at;
+		if age < 0 or age >= (entry.facts.exists and exists_seconds or missing_seconds) then return nil; end
+		return entry.facts;
+	end
+
+	-- Was it there when that was last heard?
+	function known.existed(username)
+		local entry = entry_of(username);
+		return entry ~= nil and entry.facts.exists;
+	end
+
+	function known.forget(username)
+		changes = changes + 1;
+		if young[username] then
+			young[username] = nil;
+			count = count - 1;
+		end
+		old[username] = nil;
+	end
+
+	-- Nothing is sure any more.
+	function known.expire()
+		changes, epoch = changes + 1, epoch + 1;
+	end
+
+	return known;
+end
+
+return { new = new };

@@ -1,0 +1,197 @@
+-- Logging in with a password: the SASL handlers for PLAIN and SCRAM. Prosody's util.sasl speaks the mechanisms, the daemon says
+-- who may enter, and this shadows the handlers so that the daemon's word is the last one.
+--
+-- It must not decide, and sends a password nowhere but to the daemon.
+
+-- SHA-1 and SHA-256, by the length of their digests.
+local hash_bytes = { ["SHA-1"] = 20, ["SHA-256"] = 32 };
+local all_hashes = { "SHA-1", "SHA-256" };
+local max_password_bytes = 1024;
+-- Whatever the daemon says, nobody waits longer.
+local max_delay = 60;
+
+local could_not_ask = "The password can't be checked at the moment";
+-- What util.sasl says: a refusal must look the same wherever it comes from.
+local wrong_proof = "The response provided by the client doesn't match the one we calculated.";
+
+-- "yes", "no", or "unasked", and the delay.
+local function verdict_of(result, failure)
+	if result then return "yes", result.delay; end
+	if failure.code == -32000 then return "no", failure.delay; end
+	-- A name that no account can have.
+	if failure.code == -32602 then return "no", 0; end
+	return "unasked", 0;
+end
+
+local function seconds_of(delay)
+	if type(delay) ~= "number" or delay ~= delay or delay <= 0 then return 0; end
+	return math.min(delay, max_delay);
+end
+
+-- The proof at the end of a client-final-message.
+local function proof_in(message)
+	return type(message) == "string" and message:match("c=[^,]*,r=[^,]*,?.-,p=(.*)$") or nil;
+end
+
+-- with:
+--   new_sasl(realm, profile); ask(method, params, options); timeout(); scram() (the hashes to offer, or nil if that isn't known)
+--   sleep(session, seconds)            waits, but not for a session that is gone
+--   encode_base64, decode_base64, valid_text, null
+local function new(host, with)
+	local logins = {};
+
+	local function account_of(username) return username .. "@" .. host; end
+
+	local function ask(method, params, again)
+		return with.ask(method, params, { timeout = with.timeout(), again = again });
+	end
+
+	-- The delay. What can't be counted is a failure all the same.
+	local function count_failure(session, username)
+		local result = ask("account.failed", { account = account_of(username), address = session.ip or with.null });
+		return result and result.delay or 0;
+	end
+
+	-- The tag comes first, then what waits: the daemon's next line may say that the account is gone.
+	local function admit(session, username)
+		if not session.destroyed then session.saslcert_account = account_of(username); end
+	end
+
+	local function plain_test(session, handler, username, password)
+		local outcome = handler.saslcertd_outcome;
+		if #password > max_password_bytes or not with.valid_text(password) then
+			outcome.verdict, outcome.delay = "no", count_failure(session, username);
+			return false;
+		end
+		local result, failure = ask("account.verify",
+			{ account = account_of(username), password = password, address = session.ip or with.null }, true);
+		outcome.verdict, outcome.delay = verdict_of(result, failure);
+		outcome.failure = failure;
+		if outcome.verdict == "yes" then admit(session, username); end
+		return outcome.verdict == "yes";
+	end
+
+	-- Stored key, server key, iterations, salt and true, or nothing.
+	local function scram_keys(hash, handler, username)
+		local outcome = handler.saslcertd_outcome;
+		local result, failure = ask("account.scram", { account = account_of(username), hash = hash }, true);
+		if not result then
+			outcome.verdict, outcome.failure = verdict_of(nil, failure), failure;
+			return nil;
+		end
+		local function bytes(field) return type(result[field]) == "string" and with.decode_base64(result[field]) or ""; end
+		local salt, stored_key, server_key = bytes("salt"), bytes("stored_key"), bytes("server_key");
+		local iterations = tonumber(result.iterations);
+		iterations = iterations and math.floor(iterations);
+		if salt == "" or #stored_key ~= hash_bytes[hash] or #server_key ~= hash_bytes[hash] or not iterations or iterations < 1 then
+			outcome.verdict, outcome.failure = "unasked", { message = "the answer is incomplete" };
+			return nil;
+		end
+		return stored_key, server_key, iterations, salt, true;
+	end
+
+	-- The proof was right: is it still?
+	local function confirm(session, outcome, username, hash, stored_key)
+		local result, failure = ask("account.succeeded", {
+			account = account_of(username);
+			hash = hash;
+			stored_key = with.encode_base64(stored_key);
+			address = session.ip or with.null;
+		}, true);
+		outcome.verdict, outcome.delay = verdict_of(result, failure);
+		outcome.failure = failure;
+		if outcome.verdict == "yes" then admit(session, username); end
+	end
+
+	local function fail(session, condition, text)
+		if session.destroyed then
+			-- COMPAT 13.0: mod_saslauth reads it of a session that has lost it.
+			session.base_type = session.base_type or "c2s";
+		else
+			session.saslcert_account = nil;
+		end
+		return "failure", condition, text;
+	end
+
+	local function process(session, handler, inner, message)
+		local outcome = {};
+		handler.saslcertd_outcome = outcome;
+		local hash = handler.selected and handler.selected:match("^SCRAM%-(SHA%-%d+)");
+		local stored_key = hash and handler.state and handler.state.stored_key;
+		local proof = stored_key and proof_in(message);
+		-- util.sasl raises an error.
+		if proof and not with.decode_base64(proof) then return fail(session, "malformed-request", "The proof is not base64."); end
+
+		local status, condition_or_data, text = inner(handler, message);
+		if stored_key and status == "success" then
+			confirm(session, outcome, handler.username, hash, stored_key);
+			if outcome.verdict ~= "yes" then status, condition_or_data, text = "failure", "not-authorized", wrong_proof; end
+		elseif stored_key and status == "failure" and condition_or_data == "not-authorized" then
+			outcome.delay = count_failure(session, handler.username);
+		end
+
+		if outcome.verdict == "unasked" then
+			if not session.destroyed then
+				session.log("info", "The password of %s could not be checked: %s", tostring(handler.username),
+					tostring(outcome.failure and (outcome.failure.message or outcome.failure.reason)));
+			end
+			return fail(session, "temporary-auth-failure", could_not_ask);
+		end
+		local delay = seconds_of(outcome.delay);
+		if delay > 0 and not session.destroyed then with.sleep(session, delay); end
+		if status == "failure" then
+			if not session.destroyed then session.log("info", "Login by password refused: %s", tostring(condition_or_data)); end
+			return fail(session, condition_or_data, text);
+		end
+		-- Gone, or its account was changed while it waited: whoever did that has taken the tag off.
+		if status == "success" and (session.destroyed or session.saslcert_account ~= account_of(handler.username)) then
+			return fail(session, "temporary-auth-failure", could_not_ask);
+		end
+		return status, condition_or_data, text;
+	end
+
+	local function shadow(handler, session)
+		local inner, clean_clone = handler.process, handler.clean_clone;
+
+		function handler:process(message)
+			return process(session, self, inner, message);
+		end
+
+		function handler:clean_clone()
+			local clone = clean_clone(self);
+			-- COMPAT 0.12: util.sasl forgets the channel binding.
+			clone.userdata = clone.userdata or self.userdata;
+			return shadow(clone, session);
+		end
+
+		return handler;
+	end
+
+	-- Those that the host may offer. Before the daemon has said so it is asked: a hash that an account lacks keeps its user out.
+	local function hashes()
+		local known = with.scram();
+		if known then return known; end
+		local result = with.ask("host.scram", { host = host }, { timeout = with.timeout() / 4, again = true });
+		return result and type(result.scram) == "table" and result.scram or all_hashes;
+	end
+
+	-- For usermanager. Without a session nobody's address is known, and nobody is tagged in the end.
+	function logins.get_sasl_handler(session)
+		session = session or { log = function () end };
+		local profile = {
+			plain_test = function (handler, username, password) return plain_test(session, handler, username, password), true; end;
+		};
+		for _, hash in ipairs(hashes()) do
+			if hash_bytes[hash] then
+				profile["scram_" .. hash:lower():gsub("-", "_")] = function (handler, username)
+					return scram_keys(hash, handler, username);
+				end;
+			end
+		end
+		return shadow(with.new_sasl(host, profile), session);
+	end
+
+	return logins;
+end
+
+return { new = new };

@@ -1,0 +1,104 @@
+-- What the daemon asks of Prosody: to close sessions, to tell users something, to act on a change that somebody else made to an
+-- account, and which account of a name it has.
+--
+-- It must not decide, nor wait: what may take a while is handed to run(), and answered later.
+
+-- What Prosody does by itself when it makes such a change, in its own words.
+local changes = {
+	created = {};
+	enabled = { event = "user-enabled" };
+	disabled = { event = "user-disabled", condition = "not-authorized", text = "Account disabled" };
+	password = { event = "user-password-changed", condition = "reset", text = "Password changed" };
+	deleted = { event = "user-deleted", condition = "not-authorized", text = "Account deleted" };
+};
+
+-- with: hosts (see mod_saslcertd); sessions (see sessions.lib.lua); split_jid; run(job) (in order, each may wait);
+--   fire_event(name, event) (a global one); purge(username, host); forget(host, username); send(host, account, text); null;
+--   log(level, format, …)
+-- Returns a function that answers: a result, or nil and an error; or nothing, and it calls reply(result, err) later.
+local function new(with)
+	local asked = {};
+
+	-- A job whose outcome is the answer.
+	local function answer_later(reply, job)
+		with.run(function ()
+			local ok, result, err = pcall(job);
+			if not ok then
+				with.log("error", "What the daemon asked for could not be done: %s", result);
+				result, err = nil, nil;
+			end
+			reply(result, err or { code = -32001, message = "It could not be done" });
+		end);
+	end
+
+	-- Username and host of an account on a host that is served here, or nil and the error.
+	local function own_account(account)
+		local username, name, resource;
+		if type(account) == "string" then username, name, resource = with.split_jid(account); end
+		local host = name and with.hosts[name];
+		if not username or resource or not host then
+			return nil, { code = -32602, message = "account must be one of a host that is served here" };
+		end
+		return username, host;
+	end
+
+	asked["sessions.close"] = function (params)
+		if type(params.account) ~= "string" or type(params.key_id) ~= "string" then
+			return nil, { code = -32602, message = "account and key_id are needed" };
+		end
+		return { closed = with.sessions.close(params.account, params.key_id, params.condition or "not-authorized", params.text) };
+	end;
+
+	asked["account.notify"] = function (params)
+		local username, host = own_account(params.account);
+		if not username then return nil, host; end
+		if type(params.text) ~= "string" then return nil, { code = -32602, message = "text is needed" }; end
+		with.run(function () with.send(host, params.account, params.text); end);
+		return {};
+	end;
+
+	-- Prosody hears of it as if it had done that itself, but is never asked to do it again.
+	asked["account.changed"] = function (params, reply)
+		local username, host = own_account(params.account);
+		if not username then return nil, host; end
+		if not host.in_daemon() then return nil, { code = -32602, message = "The accounts of this host live in Prosody" }; end
+		local change = changes[params.change];
+		if not change then return nil, { code = -32602, message = "No such change" }; end
+		with.forget(host, username);
+		if change.condition then with.sessions.close(params.account, nil, change.condition, change.text); end
+		answer_later(reply, function ()
+			if change.event then with.fire_event(change.event, { username = username, host = host.name }); end
+			if params.change == "deleted" then with.purge(username, host.name); end
+			return {};
+		end);
+	end;
+
+	asked["account.incarnation"] = function (params, reply)
+		local username, host = own_account(params.account);
+		if not username then return nil, host; end
+		if host.in_daemon() then return nil, { code = -32602, message = "The accounts of this host live in the daemon" }; end
+		answer_later(reply, function ()
+			if not host.accounts.exists(username) then return { exists = false, incarnation = with.null }; end
+			local read = params.make == true and host.accounts.make_incarnation or host.accounts.incarnation;
+			local id, err = read(username);
+			if err then
+				return nil, { code = -32001, message = ("The account's data can't be read or written: %s"):format(tostring(err)) };
+			end
+			return { exists = true, incarnation = id or with.null };
+		end);
+	end;
+
+	asked["host.scram"] = function (params)
+		local host = with.hosts[params.host];
+		if host and type(params.scram) == "table" then host.scram = params.scram; end
+		return {};
+	end;
+
+	return function (method, params, reply)
+		local answer = asked[method];
+		if not answer then return nil, { code = -32601, message = "No such method" }; end
+		return answer(type(params) == "table" and params or {}, reply);
+	end;
+end
+
+return { new = new, changes = changes };

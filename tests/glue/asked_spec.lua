@@ -1,0 +1,153 @@
+local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
+local new_asked = load_library("asked").new;
+
+local function new_world()
+	local world = { done = {}, jobs = {}, logged = {} };
+	local function note(what) return function (...) world.done[#world.done + 1] = { what, ... }; return 1; end; end
+	world.rome = { name = "rome.lit", in_daemon = function () return true; end };
+	world.home = {
+		name = "shakespeare.lit";
+		in_daemon = function () return false; end;
+		accounts = {
+			exists = function (username) return username == "hamlet"; end;
+			make_incarnation = function () return world.incarnation, world.store_error; end;
+			incarnation = function () return world.kept, world.store_error; end;
+		};
+	};
+	world.hosts = { ["rome.lit"] = world.rome, ["shakespeare.lit"] = world.home };
+	world.answer = new_asked({
+		hosts = world.hosts;
+		sessions = { close = note("close") };
+		split_jid = function (text) return text:match("^([^@/]+)@"), text:match("^[^@]*@?([^/]+)"), text:match("/(.+)$"); end;
+		run = function (job) world.jobs[#world.jobs + 1] = job; end;
+		fire_event = note("fire");
+		purge = note("purge");
+		forget = function (host, username) world.done[#world.done + 1] = { "forget", host.name, username }; end;
+		send = function (host, account, text) world.done[#world.done + 1] = { "send", host.name, account, text }; end;
+		null = "null";
+		log = function (level) world.logged[#world.logged + 1] = level; end;
+	});
+	-- The answer, when all that may wait is over.
+	function world.ask(method, params)
+		local result, err = world.answer(method, params, function (...) world.later = { ... }; end);
+		if result or err then return result, err; end
+		while world.jobs[1] do table.remove(world.jobs, 1)(); end
+		return table.unpack(world.later or {}, 1, 2);
+	end
+	return world;
+end
+
+describe("a change that somebody else made to an account", function ()
+	local brutus = { username = "brutus", host = "rome.lit" };
+
+	it("closes all its sessions, at once, and Prosody hears of it as of its own", function ()
+		for change, words in pairs({
+			disabled = { "user-disabled", "not-authorized", "Account disabled" };
+			password = { "user-password-changed", "reset", "Password changed" };
+		}) do
+			local world = new_world();
+			assert.is_nil(world.answer("account.changed", { account = "brutus@rome.lit", change = change }, print));
+			assert.same({ { "forget", "rome.lit", "brutus" }, { "close", "brutus@rome.lit", nil, words[2], words[3] } }, world.done);
+			world.jobs[1] = nil;
+			assert.same({}, (world.ask("account.changed", { account = "brutus@rome.lit", change = change })));
+			assert.same({ "fire", words[1], brutus }, world.done[#world.done]);
+		end
+	end);
+
+	it("that deletes it removes what Prosody has of it, last", function ()
+		local world = new_world();
+		assert.same({}, (world.ask("account.changed", { account = "brutus@rome.lit", change = "deleted" })));
+		assert.same({
+			{ "forget", "rome.lit", "brutus" },
+			{ "close", "brutus@rome.lit", nil, "not-authorized", "Account deleted" },
+			{ "fire", "user-deleted", brutus },
+			{ "purge", "brutus", "rome.lit" },
+		}, world.done);
+	end);
+
+	it("that creates or enables it closes nothing", function ()
+		local world = new_world();
+		world.ask("account.changed", { account = "brutus@rome.lit", change = "created" });
+		world.ask("account.changed", { account = "brutus@rome.lit", change = "enabled" });
+		assert.same({
+			{ "forget", "rome.lit", "brutus" }, { "forget", "rome.lit", "brutus" }, { "fire", "user-enabled", brutus },
+		}, world.done);
+	end);
+
+	it("is not believed of accounts that live in Prosody, or of nobody here", function ()
+		for _, account in ipairs({ "hamlet@shakespeare.lit", "brutus@elsewhere.lit", "brutus@rome.lit/garden", "rome.lit", 5 }) do
+			local world = new_world();
+			local result, err = world.ask("account.changed", { account = account, change = "deleted" });
+			assert.is_nil(result);
+			assert.equal(-32602, err.code);
+			assert.same({}, world.done);
+		end
+		assert.equal(-32602, (select(2, new_world().ask("account.changed", { account = "brutus@rome.lit", change = "sold" }))).code);
+	end);
+
+	it("that can't be carried out is answered so", function ()
+		local world = new_world();
+		world.hosts["rome.lit"].in_daemon = function () return true; end;
+		world.answer = new_asked({
+			hosts = world.hosts, split_jid = function () return "brutus", "rome.lit"; end, forget = function () end,
+			sessions = { close = function () end }, run = function (job) job(); end, fire_event = function () error("oops"); end,
+			log = function (level) world.logged[#world.logged + 1] = level; end,
+		});
+		assert.equal(-32001, (select(2, world.ask("account.changed", { account = "brutus@rome.lit", change = "disabled" }))).code);
+		assert.same({ "error" }, world.logged);
+	end);
+end);
+
+describe("the incarnation of an account in Prosody", function ()
+	it("is answered, and made only when that is wanted", function ()
+		local world = new_world();
+		world.incarnation = "one";
+		local function ask(make) return (world.ask("account.incarnation", { account = "hamlet@shakespeare.lit", make = make })); end
+		assert.same({ exists = true, incarnation = "null" }, ask(false));
+		assert.same({ exists = true, incarnation = "null" }, ask(nil));
+		assert.same({ exists = true, incarnation = "one" }, ask(true));
+		world.kept = "one";
+		assert.same({ exists = true, incarnation = "one" }, ask(false));
+		assert.same({ exists = false, incarnation = "null" }, (world.ask("account.incarnation", { account = "yorick@shakespeare.lit", make = true })));
+	end);
+
+	it("is a fault when the store fails, and no question for other hosts", function ()
+		local world = new_world();
+		world.store_error = "disk on fire";
+		assert.equal(-32001, (select(2, world.ask("account.incarnation", { account = "hamlet@shakespeare.lit" }))).code);
+		assert.equal(-32602, (select(2, world.ask("account.incarnation", { account = "brutus@rome.lit" }))).code);
+	end);
+end);
+
+describe("other questions", function ()
+	it("close the sessions of a key, and never those of no key", function ()
+		local world = new_world();
+		assert.same({ closed = 1 }, (world.ask("sessions.close", { account = "a@b", key_id = "k", condition = "reset", text = "x" })));
+		assert.same({ { "close", "a@b", "k", "reset", "x" } }, world.done);
+		assert.equal(-32602, (select(2, world.ask("sessions.close", { account = "a@b" }))).code);
+	end);
+
+	it("send a message from the account's host", function ()
+		local world = new_world();
+		assert.same({}, (world.ask("account.notify", { account = "hamlet@shakespeare.lit", text = "Hi" })));
+		world.jobs[1]();
+		assert.same({ { "send", "shakespeare.lit", "hamlet@shakespeare.lit", "Hi" } }, world.done);
+		for _, params in ipairs({ { account = "hamlet@shakespeare.lit" }, { account = "x@elsewhere.lit", text = "Hi" } }) do
+			assert.equal(-32602, (select(2, world.ask("account.notify", params))).code);
+		end
+	end);
+
+	it("say which hashes may be offered", function ()
+		local world = new_world();
+		world.ask("host.scram", { host = "rome.lit", scram = { "SHA-1" } });
+		assert.same({ "SHA-1" }, world.rome.scram);
+		world.ask("host.scram", { host = "elsewhere.lit", scram = { "SHA-1" } });
+		world.ask("host.scram", { host = "rome.lit" });
+		assert.same({ "SHA-1" }, world.rome.scram);
+	end);
+
+	it("that nobody knows are refused", function ()
+		assert.equal(-32601, (select(2, new_world().ask("account.sell", {}))).code);
+		assert.equal(-32602, (select(2, new_world().ask("account.notify", "x"))).code);
+	end);
+end);

@@ -1,0 +1,76 @@
+local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
+local json = require "dkjson";
+local ask = load_library("once").ask;
+
+local function new_world(lines)
+	local world = { time = 0, timeouts = {} };
+	world.socket = {
+		settimeout = function (_, seconds, mode) world.timeouts[#world.timeouts + 1] = seconds; world.mode = mode; end;
+		send = function (_, line) world.sent = line; return #line; end;
+		receive = function ()
+			world.time = world.time + 0.1;
+			local line = table.remove(lines, 1);
+			if line then return line; end
+			return nil, "timeout";
+		end;
+		close = function () world.closed = true; end;
+	};
+	function world.ask(hello)
+		return ask({
+			open = function () return world.socket; end;
+			encode = json.encode;
+			decode = json.decode;
+			failure_from = function (err) return { code = err.code }; end;
+			now = function () return world.time; end;
+		}, "account.exists", { account = "a@b" }, 0.3, hello);
+	end
+	return world;
+end
+
+describe("a question over a connection of its own", function ()
+	it("gets its answer, whatever comes before", function ()
+		local world = new_world({ '{"method":"host.scram","params":{}}', '{"id":1,"result":{"exists":true}}' });
+		assert.same({ exists = true }, world.ask());
+		assert.equal("account.exists", json.decode(world.sent).method);
+		assert.is_true(world.closed);
+	end);
+
+	it("comes behind a hello, if it needs one", function ()
+		local world = new_world({ '{"id":0,"result":{"hosts":[]}}', '{"id":1,"result":{"exists":true}}' });
+		assert.same({ exists = true }, world.ask({ protocol = 1 }));
+		local first, second = world.sent:match("^([^\n]+)\n([^\n]+)\n$");
+		assert.equal("session.hello", json.decode(first).method);
+		assert.equal("account.exists", json.decode(second).method);
+	end);
+
+	it("gets the daemon's refusal", function ()
+		assert.same({ code = -32602 }, (select(2, new_world({ '{"id":1,"error":{"code":-32602}}' }).ask())));
+	end);
+
+	it("has so much time, all in all", function ()
+		local other = '{"id":2,"result":{}}';
+		local world = new_world({ other, other });
+		assert.same({ reason = "timeout" }, (select(2, world.ask())));
+		assert.equal("t", world.mode);
+		for i, seconds in ipairs({ 0.3, 0.3, 0.2, 0.1 }) do assert.is_true(math.abs(seconds - world.timeouts[i]) < 1e-9); end
+		assert.is_true(world.closed);
+	end);
+
+	it("gives up on noise, and without a connection", function ()
+		local noise = {};
+		for i = 1, 100 do noise[i] = '{"id":2,"result":{}}'; end
+		assert.same({ reason = "away" }, (select(2, new_world(noise).ask())));
+		assert.same({ reason = "away" }, (select(2, new_world({ "what?" }).ask())));
+		local world = new_world({});
+		world.socket = nil;
+		assert.same({ reason = "away" }, (select(2, world.ask())));
+	end);
+
+	it("is not misled by a clock that is set back", function ()
+		local world = new_world({ '{"id":2,"result":{}}', '{"id":1,"result":{}}' });
+		local receive = world.socket.receive;
+		world.socket.receive = function (...) world.time = world.time - 3600; return receive(...); end;
+		world.ask();
+		for _, seconds in ipairs(world.timeouts) do assert.is_true(seconds <= 0.3); end
+	end);
+end);
