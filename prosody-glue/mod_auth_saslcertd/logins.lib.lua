@@ -53,8 +53,11 @@ local function new(host, with)
 	end
 
 	-- The tag comes first, then what waits: the daemon's next line may say that the account is gone.
-	local function admit(session, username)
-		if not session.destroyed then session.saslcert_account = account_of(username); end
+	local function admit(session, username, result)
+		if session.destroyed then return; end
+		session.saslcert_account = account_of(username);
+		-- By these the daemon knows whether the login still holds.
+		session.saslcert_login = { incarnation = result.incarnation, password_changed = result.password_changed };
 	end
 
 	local function plain_test(session, handler, username, password)
@@ -67,7 +70,7 @@ local function new(host, with)
 			{ account = account_of(username), password = password, address = session.ip or with.null }, true);
 		outcome.verdict, outcome.delay = verdict_of(result, failure);
 		outcome.failure = failure;
-		if outcome.verdict == "yes" then admit(session, username); end
+		if outcome.verdict == "yes" then admit(session, username, result); end
 		return outcome.verdict == "yes";
 	end
 
@@ -100,7 +103,7 @@ local function new(host, with)
 		}, true);
 		outcome.verdict, outcome.delay = verdict_of(result, failure);
 		outcome.failure = failure;
-		if outcome.verdict == "yes" then admit(session, username); end
+		if outcome.verdict == "yes" then admit(session, username, result); end
 	end
 
 	local function fail(session, condition, text)

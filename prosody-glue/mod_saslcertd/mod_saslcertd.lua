@@ -258,6 +258,11 @@ client = client_lib.new({
 		-- Nobody told what changed while there was no connection.
 		each_account_host(function (accounts) accounts.expire(); end);
 		sessions.report_all();
+		sessions.check_accounts(function (name)
+			return hosts[name] ~= nil and hosts[name].in_daemon();
+		end, function (account, change)
+			asked("account.changed", { account = account, change = change }, function () end);
+		end);
 	end;
 	refused = function (failure)
 		log_problem(module, "hello", "error", ("The daemon refuses session.hello: %s"):format(failure.message or failure.reason));
@@ -394,6 +399,7 @@ if in_server then
 				if not host or type(event.username) ~= "string" then return; end
 				forget(host, event.username);
 				if not change.condition then return; end
+				if change == asked_lib.changes.password then sessions.forget_password(event.username .. "@" .. event.host); end
 				sessions.close_unbound(event.username .. "@" .. event.host, change.condition, change.text);
 			end);
 		end

@@ -160,6 +160,7 @@ local function new(with)
 			fingerprint = result.fingerprint;
 			key_id = result.key_id;
 			incarnation = result.incarnation;
+			password_changed = result.password_changed;
 			name = result.name;
 			resource = result.resource;
 		};

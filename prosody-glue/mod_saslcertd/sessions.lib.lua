@@ -134,6 +134,42 @@ local function new(with)
 		report(1);
 	end
 
+	-- Asks about the accounts of all live sessions on hosts whose accounts live in the daemon; what was changed meanwhile is handed
+	-- to changed(account, change).
+	function sessions.check_accounts(in_daemon, changed)
+		local entries = {};
+		each_session(function (session)
+			local account = session.saslcert_account or session.saslcert and session.saslcert.account;
+			if not account or not in_daemon(session.host) then return; end
+			local login = session.saslcert_login or session.saslcert or {};
+			entries[#entries + 1] = {
+				account = account;
+				incarnation = login.incarnation or with.null;
+				password_changed = login.password_changed or with.null;
+			};
+		end);
+		local pieces = with.pieces_of(entries, max_report_bytes, function (entry) return #with.encode(entry) + 1; end);
+		local function check(i)
+			if not pieces[i] then return; end
+			with.request("account.check", { accounts = with.array(pieces[i]) }, { timeout = 10, again = true }, function (result)
+				-- Without an answer there is nothing to do: the next connection brings the next check.
+				for _, one in ipairs(result and type(result.changes) == "table" and result.changes or {}) do
+					changed(one.account, one.change);
+				end
+				if result then check(i + 1); end
+			end);
+		end
+		check(1);
+	end
+
+	-- The sessions that have seen their account's password change and live on.
+	function sessions.forget_password(account)
+		each_session(function (session)
+			local login = session.saslcert_login or session.saslcert;
+			if login and is_of(session, account) then login.password_changed = nil; end
+		end);
+	end
+
 	local function opened(session)
 		with.notify("session.opened", { sessions = with.array({ entry_of(session) }) });
 	end

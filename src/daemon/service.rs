@@ -237,6 +237,9 @@ impl Service {
             "account.succeeded" => self.task(answer, move |service, answer| {
                 service.succeeded(answer, params, peer, now);
             }),
+            "account.check" => self.task(answer, move |service, answer| {
+                answer.send(service.check(params, peer));
+            }),
             "account.failed" => answer.send(self.failed(params, peer, now)),
             "account.create" => self.derivation(answer, move |service, answer| {
                 answer.send(service.create(answer, params, peer, now));

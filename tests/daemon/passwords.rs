@@ -395,6 +395,54 @@ fn certificates_for_an_account_in_prosody_ask_prosody_whose_they_are() {
 }
 
 #[test]
+fn what_was_changed_while_a_server_was_away_is_told_when_it_asks() {
+    let daemon = Daemon::start();
+    let mut rome = server(&daemon, json!({}));
+    rome.ask("account.create", create(BRUTUS, "et tu?"));
+    let login = rome.ask("account.verify", verify(BRUTUS, "et tu?"));
+    let session = |login: &Value| {
+        json!({
+            "account": BRUTUS,
+            "incarnation": login["incarnation"],
+            "password_changed": login["password_changed"],
+        })
+    };
+    let mut told = |session: &Value, method: Option<(&str, Value)>| {
+        if let Some((method, params)) = method {
+            rome.ask(method, params);
+        }
+        let answer = rome.ask("account.check", json!({"accounts": [session]}));
+        answer
+            .pointer("/changes/0/change")
+            .cloned()
+            .unwrap_or_default()
+    };
+    let first = session(&login);
+    assert_eq!(told(&first, None), Value::Null);
+    assert_eq!(
+        told(&first, Some(("account.disable", of(BRUTUS)))),
+        "disabled"
+    );
+    assert_eq!(
+        told(&first, Some(("account.enable", of(BRUTUS)))),
+        Value::Null
+    );
+    let old = with(first.clone(), "password_changed", json!(1));
+    assert_eq!(told(&old, None), "password");
+    assert_eq!(
+        told(&with(old, "password_changed", Value::Null), None),
+        Value::Null
+    );
+    assert_eq!(
+        told(&first, Some(("account.delete", of(BRUTUS)))),
+        "deleted"
+    );
+    // Another account of that name: its data must stay.
+    let create = create(BRUTUS, "et tu?");
+    assert_eq!(told(&first, Some(("account.create", create))), "password");
+}
+
+#[test]
 fn prosodys_detours_create_and_set_passwords() {
     let daemon = Daemon::start();
     let mut rome = server(&daemon, json!({}));

@@ -9,6 +9,7 @@ import pytest
 
 import rome
 from raw import Refused, Stream
+from rig import wait_until
 from rome import ADMIN, ROME, outcome
 from scene import DOMAIN, PASSWORD, Account, Scene, eventually
 from test_adhoc import Command
@@ -355,3 +356,50 @@ async def test_a_reload_changes_nothing(own_scene, reload: Callable[[Scene], Non
         scene.daemon.ask("account.delete", {"account": victim.jid})
         assert (await doomed.wait_closed(5)).condition == "not-authorized"
         await before.ping()
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_change_while_the_server_was_disconnected_takes_effect_when_it_is_back(own_scene, change: str):
+    scene: Scene = own_scene(rome.config())
+    account, other = scene.account(host=ROME), scene.account(host=ROME)
+    phone = await scene.enrol(account)
+    params, condition = CHANGES[change]
+    async with (
+        await scene.password_session(account, "forum") as living,
+        await scene.certificate_session(account, phone, "tent") as by_certificate,
+        await scene.password_session(account, "market") as asleep,
+        await scene.open(ROME) as unbound,
+        await scene.password_session(other) as spared,
+    ):
+        token = await asleep.enable_resumption()
+        asleep.drop()
+        await unbound.plain(account.username, account.password)
+        # It can't come back before the change is made.
+        scene.prosody.freeze()
+        try:
+            assert scene.daemon.stop() == 0
+            scene.daemon.start()
+            assert not scene.daemon.has_host(ROME)
+            scene.daemon.ask(f"account.{change}", {"account": account.jid, **params})
+        finally:
+            scene.prosody.thaw()
+        for stream in (living, by_certificate, unbound):
+            assert (await stream.wait_closed(20)).condition == condition
+        await spared.ping()
+        if change == "set_password":
+            async with await scene.open(ROME) as stream:
+                await stream.plain(account.username, "another")
+                with pytest.raises(Refused, match="^item-not-found"):
+                    await stream.resume(token)
+
+
+async def test_who_changes_the_own_password_stays_when_the_daemon_is_started_anew(own_scene):
+    scene: Scene = own_scene(rome.config())
+    account = scene.account(host=ROME)
+    async with await scene.password_session(account) as desk:
+        await desk.change_password(account.username, "another")
+        assert scene.daemon.stop() == 0
+        scene.daemon.start()
+        wait_until("Prosody is back", lambda: scene.daemon.has_host(ROME))
+        await eventually("another login", lambda: opens(scene, account, "another"))
+        await desk.ping()

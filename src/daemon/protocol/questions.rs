@@ -284,6 +284,24 @@ pub struct OfHost {
     pub host: Host,
 }
 
+/// `account.check`.
+#[derive(Debug, Deserialize)]
+pub struct Check {
+    /// Accounts with live sessions.
+    pub accounts: Vec<Checked>,
+}
+
+/// An account as it was when a session of it logged in.
+#[derive(Debug, Deserialize)]
+pub struct Checked {
+    /// Which.
+    pub account: BareJid,
+    /// Which account of that name.
+    pub incarnation: Option<Incarnation>,
+    /// When it had got its password; `None` if that does not matter.
+    pub password_changed: Option<UnixSeconds>,
+}
+
 /// `account.verify`.
 #[derive(Debug, Deserialize)]
 pub struct Verify {

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::super::connection::{Peer, Role};
 use super::super::guesses::Place;
 use super::super::protocol::{
-    Accounts, Create, CreateCaller, Failed, Fault, ListAccounts, OfAccount, OfHost, PAGE_BYTES,
-    Refusal, Scram, SetPassword, Succeeded, Verify, base64_of, fields,
+    Accounts, Check, Create, CreateCaller, Failed, Fault, ListAccounts, OfAccount, OfHost,
+    PAGE_BYTES, Refusal, Scram, SetPassword, Succeeded, Verify, base64_of, fields,
 };
 use super::{Answer, Answered, Service, ask, storage};
 use crate::identity::{
@@ -109,14 +109,16 @@ impl Service {
         let admitted = verifier
             .filter(|_| is_right)
             .is_some_and(|verifier| account::admits(now_known.as_ref(), verifier).is_ok());
-        answer.send(if admitted {
-            Ok(json!({"delay": delay}))
-        } else {
-            let denial = Denial::PasswordWrong;
-            Err(Refusal::Password { denial, delay })
+        let admitted = now_known.filter(|_| admitted);
+        answer.send(match &admitted {
+            Some(known) => Ok(admission(known, delay)),
+            None => {
+                let denial = Denial::PasswordWrong;
+                Err(Refusal::Password { denial, delay })
+            }
         });
         drop(guard);
-        Ok(admitted)
+        Ok(admitted.is_some())
     }
 
     /// Gives an account whose password is at hand the verifiers that it lacks.
@@ -209,18 +211,49 @@ impl Service {
         let admitted = verifier
             .filter(|verifier| verifier.has_stored_key(&question.stored_key))
             .is_some_and(|verifier| account::admits(known.as_ref(), verifier).is_ok());
-        if !admitted {
+        let Some(known) = known.filter(|_| admitted) else {
             tracing::info!(%account, address, "account.succeeded: no, it was changed meanwhile");
             let denial = Denial::PasswordWrong;
             return Err(Refusal::Password { denial, delay });
-        }
-        answer.send(Ok(json!({"delay": delay})));
+        };
+        answer.send(Ok(admission(&known, delay)));
         drop(guard);
         if let Some(place) = place {
             self.guesses.succeeded(account, place, 0);
         }
         tracing::info!(%account, address, hash = question.hash.name(), "account.succeeded: yes");
         Ok(())
+    }
+
+    /// Which accounts with live sessions were changed while their server did not hear of it.
+    pub(super) fn check(&self, params: Value, peer: Peer) -> Answered {
+        let Check { accounts } = fields(params)?;
+        let mut changes = Vec::new();
+        for session in accounts {
+            let account = session.account;
+            self.passwords_of(account.host(), peer)?;
+            let change = match self.store.view(&account).account() {
+                Ok(None) => Some("deleted"),
+                Ok(Some(known)) if !known.enabled => Some("disabled"),
+                Ok(Some(known)) => {
+                    let is_other = session
+                        .incarnation
+                        .is_some_and(|of| of != known.incarnation);
+                    let is_old = |at| at != known.password_changed;
+                    (is_other || session.password_changed.is_some_and(is_old)).then_some("password")
+                }
+                // Rather one too many: it may log in again.
+                Err(error @ StoreError::Corrupt { .. }) => {
+                    let _ = storage(&error);
+                    Some("password")
+                }
+                Err(error) => return Err(storage(&error)),
+            };
+            if let Some(change) = change {
+                changes.push(json!({"account": account, "change": change}));
+            }
+        }
+        Ok(json!({"changes": changes}))
     }
 
     pub(super) fn failed(&self, params: Value, peer: Peer, now: UnixSeconds) -> Answered {
@@ -323,7 +356,8 @@ impl Service {
             };
             let account = match known {
                 Some(known) => Account {
-                    password_changed: now,
+                    // Never that of the one before, however fast: sessions are told apart by it.
+                    password_changed: now.max(known.password_changed.plus(1)),
                     verifiers,
                     ..known
                 },
@@ -560,6 +594,15 @@ impl Service {
             .unwrap_or_else(PoisonError::into_inner);
         all.remove(account).is_some_and(|until| until >= now)
     }
+}
+
+/// A yes, with what tells later whether it still holds.
+fn admission(known: &Account, delay: f64) -> Value {
+    json!({
+        "delay": delay,
+        "incarnation": known.incarnation,
+        "password_changed": known.password_changed,
+    })
 }
 
 /// Everything that is remembered of an account, to be removed.

@@ -110,6 +110,10 @@ impl Service {
         })?;
         match decided {
             Ok((held, resource)) => {
+                let password_changed = match lives {
+                    Accounts::Prosody => None,
+                    Accounts::Daemon => self.known(&held.account)?.map(|of| of.password_changed),
+                };
                 tracing::info!(
                     account = %held.account,
                     fingerprint = %held.fingerprint,
@@ -125,6 +129,7 @@ impl Service {
                     "key_id": held.key_id,
                     "incarnation": held.incarnation,
                     "may_manage": held.may_manage,
+                    "password_changed": password_changed,
                 });
                 self.used(held, question.address.clone(), now);
                 Ok(result)
