@@ -433,6 +433,11 @@ fn what_was_changed_while_a_server_was_away_is_told_when_it_asks() {
         told(&with(old, "password_changed", Value::Null), None),
         Value::Null
     );
+    let again = json!({"account": BRUTUS, "password": "within the same second"});
+    assert_eq!(
+        told(&first, Some(("account.set_password", again))),
+        "password"
+    );
     assert_eq!(
         told(&first, Some(("account.delete", of(BRUTUS)))),
         "deleted"
