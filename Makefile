@@ -17,7 +17,7 @@ export KEEP
 .PHONY: help test demo audit build fetch-test fetch-demo lint lint-rust lint-lua test-rust test-lua test-prosody
 
 help: ## say what can be made
-	@echo "saslcertd: client certificates for Prosody"; echo
+	@echo "saslcertd: client certificates and passwords for Prosody"; echo
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | \
 		while IFS= read -r line; do printf '  make %-14s %s\n' "$${line%%:*}" "$${line#*## }"; done
 

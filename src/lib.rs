@@ -1,8 +1,8 @@
-//! saslcertd answers two questions for the XMPP server Prosody over a Unix socket: may this client
-//! certificate log in, and as whom; and what is in this account's list of certificates.
+//! saslcertd answers for the XMPP server Prosody over a Unix socket: may this client certificate log in, and as
+//! whom; what is in this account's list of certificates; is this its password.
 //!
 //! ```text
-//! identity   who: JIDs, certificates        no IO, no clock
+//! identity   who: JIDs, certificates, passwords   no IO, no clock
 //! policy     may they: pure rules           knows identity
 //! store      what is remembered: sled       knows identity
 //! daemon     answering                      knows all three

@@ -32,6 +32,8 @@ end
 --   ask_blocking(method, params, seconds, attach)  the same, while the server stands still; attach: the host, for a change
 --   can_wait(), timeout(), now(), null, valid_text(string), known (see known.lib.lua)
 --   caller(username)                     who creates this account: "server", "prosodyctl" or "reset"
+--   check()                              asks which live sessions have lost their account
+--   password_is_of(account, password_changed)  tells live sessions that they have seen the password change
 --   reset(username)                      an existing account got another password in the place of a new account
 --   log(level, format, …)
 local function new(host, with)
@@ -87,6 +89,8 @@ local function new(host, with)
 		known.forget(username);
 		if not result then
 			with.log("info", "%s of %s failed: %s", method, username, failure.denial or failure.message or failure.reason);
+			-- It may have been done: then nobody else tells us.
+			if failure.code == nil or failure.code == -32001 then with.check(); end
 			return nil, text_of(failure);
 		end
 		return result;
@@ -100,8 +104,8 @@ local function new(host, with)
 	end
 
 	-- True when the daemon can't be asked and nothing is known. Whoever hears "no" bounces the message to somebody who is offline,
-	-- doesn't store it in the archive, or drops a change of a roster. "Yes" to a stranger's name costs a file that nobody reads,
-	-- and a registration that is refused as a conflict; nobody logs in by it.
+	-- doesn't store it in the archive, or drops a change of a roster. "Yes" to a stranger's name costs a file that is nobody's (but
+	-- that of who registers the name next: he finds a stranger's messages); nobody logs in by it.
 	function accounts.user_exists(username)
 		if type(username) ~= "string" or username == "" then return nil, "No such account"; end
 		local facts = known.fresh(username);
@@ -159,6 +163,7 @@ local function new(host, with)
 		local ok, err = check_password(password);
 		if ok then ok, err = change(username, "account.set_password", { password = password }); end
 		if not ok then return nil, err; end
+		with.password_is_of(account_of(username), ok.password_changed);
 		return true;
 	end
 
@@ -171,6 +176,7 @@ local function new(host, with)
 		end
 		local result, err = change(username, "account.create", { password = password == nil and with.null or password, caller = caller });
 		if not result then return nil, err; end
+		with.password_is_of(account_of(username), result.password_changed);
 		if caller == "reset" and result.created == false then with.reset(username); end
 		return true;
 	end

@@ -74,6 +74,8 @@ local accounts = module:require "accounts".new(host, {
 	valid_text = encodings.utf8.valid;
 	known = known;
 	caller = caller;
+	check = function () api.check(); end;
+	password_is_of = function (...) api.password_is_of(...); end;
 	reset = function (username)
 		prosody.events.fire_event("user-password-changed", { username = username, host = host });
 	end;

@@ -258,11 +258,7 @@ client = client_lib.new({
 		-- Nobody told what changed while there was no connection.
 		each_account_host(function (accounts) accounts.expire(); end);
 		sessions.report_all();
-		sessions.check_accounts(function (name)
-			return hosts[name] ~= nil and hosts[name].in_daemon();
-		end, function (account, change)
-			asked("account.changed", { account = account, change = change }, function () end);
-		end);
+		api.check();
 	end;
 	refused = function (failure)
 		log_problem(module, "hello", "error", ("The daemon refuses session.hello: %s"):format(failure.message or failure.reason));
@@ -385,6 +381,15 @@ end
 
 api.ask, api.ask_blocking, api.can_wait = ask, ask_blocking, can_wait;
 function api.timeout() return settings.timeout; end
+-- What was changed without our hearing of it ends the sessions of its account.
+function api.check()
+	sessions.check_accounts(function (name)
+		return hosts[name] ~= nil and hosts[name].in_daemon();
+	end, function (account, change)
+		asked("account.changed", { account = account, change = change }, function () end);
+	end);
+end
+function api.password_is_of(account, password_changed) sessions.password_is_of(account, password_changed); end
 -- The hashes that may be offered; nil if that isn't known yet.
 function api.scram(name) return hosts[name] and hosts[name].scram; end
 
@@ -399,7 +404,6 @@ if in_server then
 				if not host or type(event.username) ~= "string" then return; end
 				forget(host, event.username);
 				if not change.condition then return; end
-				if change == asked_lib.changes.password then sessions.forget_password(event.username .. "@" .. event.host); end
 				sessions.close_unbound(event.username .. "@" .. event.host, change.condition, change.text);
 			end);
 		end

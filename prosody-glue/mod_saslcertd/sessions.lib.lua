@@ -134,13 +134,18 @@ local function new(with)
 		report(1);
 	end
 
+	local check_number = 0;
+
 	-- Asks about the accounts of all live sessions on hosts whose accounts live in the daemon; what was changed meanwhile is handed
 	-- to changed(account, change).
 	function sessions.check_accounts(in_daemon, changed)
 		local entries = {};
 		each_session(function (session)
+			if not in_daemon(session.host) then return; end
 			local account = session.saslcert_account or session.saslcert and session.saslcert.account;
-			if not account or not in_daemon(session.host) then return; end
+			-- However it has logged in.
+			if not account and session.type ~= "c2s_unauthed" and session.username then account = session.username .. "@" .. session.host; end
+			if not account then return; end
 			local login = session.saslcert_login or session.saslcert or {};
 			entries[#entries + 1] = {
 				account = account;
@@ -149,24 +154,34 @@ local function new(with)
 			};
 		end);
 		local pieces = with.pieces_of(entries, max_report_bytes, function (entry) return #with.encode(entry) + 1; end);
+		check_number = check_number + 1;
+		local this_check = check_number;
 		local function check(i)
 			if not pieces[i] then return; end
-			with.request("account.check", { accounts = with.array(pieces[i]) }, { timeout = 10, again = true }, function (result)
-				-- Without an answer there is nothing to do: the next connection brings the next check.
-				for _, one in ipairs(result and type(result.changes) == "table" and result.changes or {}) do
+			with.request("account.check", { accounts = with.array(pieces[i]) }, { timeout = 10, again = true }, function (result, failure)
+				if this_check ~= check_number then return; end
+				if not result then
+					-- Without a connection there is nothing to do: the next one brings the next check.
+					if failure.reason == "away" or failure.reason == "lost" then return; end
+					with.after(5, function ()
+						if this_check == check_number then sessions.check_accounts(in_daemon, changed); end
+					end);
+					return;
+				end
+				for _, one in ipairs(type(result.changes) == "table" and result.changes or {}) do
 					changed(one.account, one.change);
 				end
-				if result then check(i + 1); end
+				check(i + 1);
 			end);
 		end
 		check(1);
 	end
 
-	-- The sessions that have seen their account's password change and live on.
-	function sessions.forget_password(account)
+	-- The account got another password, which those of its sessions that live on have seen.
+	function sessions.password_is_of(account, password_changed)
 		each_session(function (session)
 			local login = session.saslcert_login or session.saslcert;
-			if login and is_of(session, account) then login.password_changed = nil; end
+			if login and is_of(session, account) then login.password_changed = password_changed; end
 		end);
 	end
 
@@ -182,6 +197,7 @@ local function new(with)
 	local function resumed(session, by)
 		local before, now = session.saslcert, by.saslcert;
 		session.saslcert = now;
+		session.saslcert_account, session.saslcert_login = by.saslcert_account, by.saslcert_login;
 		if not session.resource then return; end
 		if now then
 			opened(session);

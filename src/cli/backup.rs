@@ -111,6 +111,14 @@ struct Fresh {
 
 impl Fresh {
     fn create(name: &Path) -> anyhow::Result<Self> {
+        // It would be replaced, not written to.
+        if let Ok(found) = fs::symlink_metadata(name) {
+            ensure!(
+                found.is_file(),
+                "{} is not a file; name one, or a place for a new one",
+                name.display()
+            );
+        }
         let mut temporary = name.as_os_str().to_owned();
         temporary.push(format!(".{}", std::process::id()));
         let temporary = PathBuf::from(temporary);
@@ -264,6 +272,9 @@ fn sent(path: &Path, asker: &mut Asker, apply: bool) -> anyhow::Result<Sent> {
 /// Errors: it is not an export, is newer, or is cut off; the line is named.
 fn read(path: &Path, mut take: impl FnMut(u64, Value) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let shown = path.display();
+    let found = fs::metadata(path).with_context(|| format!("cannot open {shown}"))?;
+    // It is read more than once.
+    ensure!(found.is_file(), "{shown} is not a file");
     let file = File::open(path).with_context(|| format!("cannot open {shown}"))?;
     let mut file = BufReader::new(file);
     let mut number: u64 = 0;

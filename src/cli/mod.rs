@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-/// Client certificates for Prosody: the daemon and its command line.
+/// Client certificates and passwords for Prosody: the daemon and its command line.
 #[derive(Debug, Parser)]
 #[command(name = "saslcertd", version, max_term_width = 100)]
 pub struct Cli {

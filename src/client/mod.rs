@@ -1,5 +1,5 @@
 //! A small XMPP client: enough to log in, with a password or a certificate, and to manage an account's
-//! certificates (XEP-0257). `saslcertd enroll` and `saslcertd login` are made of it, and `doctor`'s probe.
+//! certificates (XEP-0257). `saslcertd enroll` and `saslcertd login` are made of it.
 //!
 //! From the outside in: [`login`] walks every step and says how each went; [`resolve`], [`connect`] and [`tls`]
 //! bring a secured connection about; [`stream`] carries XML over it; [`sasl`] proves who we are; [`session`] is what

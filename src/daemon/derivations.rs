@@ -1,23 +1,74 @@
-//! Where key derivations run: as many at a time as there are cores, the others in a bounded queue with a deadline,
-//! so that a flood of passwords costs nothing but itself.
+//! Where key derivations run: as many at a time as there are cores, the others in a bounded queue with a deadline.
+//! From one place only so many wait, and changes have a queue of their own: a flood of passwords costs those beside it little.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::guesses::Place;
 
 /// The places for derivations.
 #[derive(Debug)]
 pub(super) struct Derivations {
     running: Arc<Semaphore>,
-    waiting: Arc<Semaphore>,
+    tries: Arc<Semaphore>,
+    changes: Arc<Semaphore>,
+    places: Arc<Places>,
 }
 
-/// A place in the queue; given back when it is dropped.
+/// What a key is derived for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Purpose {
+    /// A password is tried, from this place if that is known.
+    Try(Option<Place>),
+    /// A password is set.
+    Change,
+}
+
+/// A turn to come; given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Queued {
     running: Arc<Semaphore>,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
+    _of_place: Option<OfPlace>,
+}
+
+/// How many wait from each place.
+type Places = Mutex<HashMap<Place, u32>>;
+
+#[derive(Debug)]
+struct OfPlace {
+    places: Arc<Places>,
+    place: Place,
+}
+
+impl OfPlace {
+    fn new(places: &Arc<Places>, place: Place) -> Option<Self> {
+        let mut counts = places.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(place).or_default();
+        if *count >= MAX_OF_PLACE {
+            return None;
+        }
+        *count += 1;
+        Some(Self {
+            places: Arc::clone(places),
+            place,
+        })
+    }
+}
+
+impl Drop for OfPlace {
+    fn drop(&mut self) {
+        let mut counts = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.place) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.place);
+            }
+        }
+    }
 }
 
 /// The right to derive; given back when it is dropped.
@@ -32,18 +83,26 @@ impl Default for Derivations {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             running: Arc::new(Semaphore::new(cores)),
-            waiting: Arc::new(Semaphore::new(cores + MAX_WAITING)),
+            tries: Arc::new(Semaphore::new(cores + MAX_TRIES)),
+            changes: Arc::new(Semaphore::new(cores + MAX_CHANGES)),
+            places: Arc::default(),
         }
     }
 }
 
 impl Derivations {
-    /// A place in the queue; `None` when it is full.
+    /// A turn to come; `None` when too many wait.
     #[must_use]
-    pub(super) fn queue(&self) -> Option<Queued> {
+    pub(super) fn queue(&self, purpose: Purpose) -> Option<Queued> {
+        let (permits, of_place) = match purpose {
+            Purpose::Change => (&self.changes, None),
+            Purpose::Try(None) => (&self.tries, None),
+            Purpose::Try(Some(place)) => (&self.tries, Some(OfPlace::new(&self.places, place)?)),
+        };
         Some(Queued {
-            _place: Arc::clone(&self.waiting).try_acquire_owned().ok()?,
             running: Arc::clone(&self.running),
+            _permit: Arc::clone(permits).try_acquire_owned().ok()?,
+            _of_place: of_place,
         })
     }
 }
@@ -60,8 +119,12 @@ impl Queued {
     }
 }
 
-/// Most derivations that wait.
-const MAX_WAITING: usize = 64;
+/// Most passwords to be tried that wait.
+const MAX_TRIES: usize = 64;
+/// Most of them from one place, those that are being tried included.
+const MAX_OF_PLACE: u32 = 16;
+/// Most passwords to be set that wait.
+const MAX_CHANGES: usize = 16;
 /// Less than an asker waits for an answer: one that nobody waits for any more need not be made.
 const QUEUE_DEADLINE: Duration = Duration::from_millis(1500);
 
@@ -75,16 +138,35 @@ mod tests {
     async fn the_queue_is_bounded_and_whoever_waits_too_long_is_sent_away() {
         let derivations = Derivations {
             running: Arc::new(Semaphore::new(1)),
-            waiting: Arc::new(Semaphore::new(3)),
+            tries: Arc::new(Semaphore::new(3)),
+            ..Derivations::default()
         };
-        let first = derivations.queue().unwrap().turn().await.unwrap();
-        let second = derivations.queue().unwrap();
-        let third = derivations.queue().unwrap();
-        assert!(derivations.queue().is_none());
+        let queue = || derivations.queue(Purpose::Try(None));
+        let first = queue().unwrap().turn().await.unwrap();
+        let second = queue().unwrap();
+        let third = queue().unwrap();
+        assert!(queue().is_none());
         // The clock stands still but for those who wait for it.
         assert!(second.turn().await.is_none());
         drop(first);
         assert!(third.turn().await.is_some());
-        assert_eq!(derivations.waiting.available_permits(), 3);
+        assert_eq!(derivations.tries.available_permits(), 3);
+    }
+
+    #[test]
+    fn a_flood_from_one_place_leaves_room_for_others_and_for_changes() {
+        let derivations = Derivations::default();
+        let queue = |address| derivations.queue(Purpose::Try(Some(Place::of(address))));
+        let flood: Vec<Queued> = (0..100).filter_map(|_| queue("192.0.2.7")).collect();
+        assert_eq!(flood.len(), MAX_OF_PLACE as usize);
+        assert!(queue("192.0.2.8").is_some());
+        let unknown: Vec<Queued> = (0..100)
+            .filter_map(|_| derivations.queue(Purpose::Try(None)))
+            .collect();
+        assert!(queue("192.0.2.8").is_none() && !unknown.is_empty());
+        assert!(derivations.queue(Purpose::Change).is_some());
+        drop(flood);
+        assert!(queue("192.0.2.7").is_some());
+        assert_eq!(derivations.places.lock().unwrap().len(), 0);
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::identity::{BareJid, UnixSeconds};
 
@@ -23,14 +23,20 @@ pub(super) struct Guesses {
 pub(super) struct Place(u64);
 
 impl Place {
-    /// The place of an address; `None` for what is none.
+    /// The place of an address. Whatever is none has one place together.
     #[must_use]
-    pub(super) fn of(address: &str) -> Option<Self> {
-        Some(match address.parse::<IpAddr>().ok()?.to_canonical() {
-            IpAddr::V4(address) => Self(u64::from(address.to_bits())),
+    pub(super) fn of(address: &str) -> Self {
+        // The zone of a link-local address is the server's own.
+        let address = address.split('%').next().unwrap_or_default();
+        match address
+            .parse::<IpAddr>()
+            .map(|address| address.to_canonical())
+        {
+            Ok(IpAddr::V4(address)) => Self(u64::from(address.to_bits())),
             // No /64 in use is that of an IPv4 address in the lowest bits: those are ::/64.
-            IpAddr::V6(address) => Self((address.to_bits() >> 64) as u64),
-        })
+            Ok(IpAddr::V6(address)) => Self((address.to_bits() >> 64) as u64),
+            Err(_) => Self(u64::MAX),
+        }
     }
 }
 
@@ -44,6 +50,9 @@ struct Key {
 #[derive(Clone, Copy, Debug)]
 struct Counter {
     failures: u32,
+    /// Attempts whose outcome is not known yet.
+    open: u32,
+    /// When the last failure was.
     last: UnixSeconds,
 }
 
@@ -54,12 +63,23 @@ struct Counters {
     old: HashMap<Key, Counter>,
 }
 
+/// How an attempt has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The password was wrong.
+    Failed,
+    /// It was right.
+    Succeeded,
+    /// It could not be found out.
+    Unknown,
+}
+
 impl Guesses {
-    /// Counts one more failure, and says how long its answer has to wait, in seconds.
+    /// An attempt begins: how long its answer has to wait, in seconds. Each is to be ended by [`Self::ended`].
     ///
-    /// An attempt whose outcome is not known yet is counted as well, and taken back by [`Self::succeeded`]: of a hundred
-    /// that are made at once, the last waits as if the others had failed.
-    pub(super) fn failed(
+    /// Attempts whose outcome is not known yet count as well: of a hundred that are made at once, the last waits as if the
+    /// others had failed.
+    pub(super) fn begun(
         &self,
         account: &BareJid,
         place: Place,
@@ -67,70 +87,70 @@ impl Guesses {
         now: UnixSeconds,
     ) -> f64 {
         let keys = self.keys(account, place);
-        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        let most = keys.into_iter().map(|key| counters.add(key, now)).max();
-        delay(most.unwrap_or(0), max_seconds)
+        let mut counters = self.lock();
+        let counted = keys.into_iter().map(|key| {
+            let counter = counters.entry(key, now);
+            counter.open = counter.open.saturating_add(1);
+            counter.failures.saturating_add(counter.open)
+        });
+        delay(counted.max().unwrap_or(0), max_seconds)
     }
 
-    /// How long the next answer would have to wait, in seconds. Counts nothing.
-    pub(super) fn next(
+    /// The attempt has ended.
+    ///
+    /// A success forgets the failures of this account at this place; those of the place over all accounts stay, and
+    /// grow no younger by it.
+    pub(super) fn ended(
         &self,
         account: &BareJid,
         place: Place,
-        max_seconds: f64,
+        outcome: Outcome,
         now: UnixSeconds,
-    ) -> f64 {
-        let keys = self.keys(account, place);
-        let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        let most = keys.into_iter().map(|key| counters.of(&key, now)).max();
-        delay(most.unwrap_or(0).saturating_add(1), max_seconds)
-    }
-
-    /// Forgets the failures of this account at this place; those of the place over all accounts stay, less
-    /// the `counted` ones that turned out to be none.
-    pub(super) fn succeeded(&self, account: &BareJid, place: Place, counted: u32) {
+    ) {
         let [pair, alone] = self.keys(account, place);
-        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        let Counters { recent, old } = &mut *counters;
-        recent.remove(&pair);
-        old.remove(&pair);
-        for counters in [recent, old] {
-            if let Some(counter) = counters.get_mut(&alone) {
-                counter.failures = counter.failures.saturating_sub(counted);
+        let mut counters = self.lock();
+        for key in [pair, alone] {
+            let counter = counters.entry(key, now);
+            counter.open = counter.open.saturating_sub(1);
+            if outcome == Outcome::Failed {
+                counter.failures = counter.failures.saturating_add(1);
+                counter.last = now;
+            } else if outcome == Outcome::Succeeded && key == pair {
+                counter.failures = 0;
+            }
+            if counter.failures == 0 && counter.open == 0 {
+                counters.recent.remove(&key);
             }
         }
     }
 
+    fn lock(&self) -> MutexGuard<'_, Counters> {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn keys(&self, account: &BareJid, place: Place) -> [Key; 2] {
         let account = Some(self.hasher.hash_one(account));
-        [
-            Key { account, place },
-            Key {
-                account: None,
-                place,
-            },
-        ]
+        let of = |account| Key { account, place };
+        [of(account), of(None)]
     }
 }
 
 impl Counters {
-    fn of(&self, key: &Key, now: UnixSeconds) -> u32 {
-        let found = self.recent.get(key).or_else(|| self.old.get(key));
-        let fresh = found.filter(|counter| now.0.saturating_sub(counter.last.0) <= FORGOTTEN_AFTER);
-        fresh.map_or(0, |counter| counter.failures)
-    }
-
-    fn add(&mut self, key: Key, now: UnixSeconds) -> u32 {
-        let failures = self.of(&key, now).saturating_add(1);
+    /// The counter of `key`, without what is to be forgotten.
+    fn entry(&mut self, key: Key, now: UnixSeconds) -> &mut Counter {
+        let found = self.old.remove(&key);
         if self.recent.len() >= MAX_COUNTERS && !self.recent.contains_key(&key) {
             self.old = std::mem::take(&mut self.recent);
         }
-        let counter = Counter {
-            failures,
+        let counter = self.recent.entry(key).or_insert(found.unwrap_or(Counter {
+            failures: 0,
+            open: 0,
             last: now,
-        };
-        self.recent.insert(key, counter);
-        failures
+        }));
+        if now.0.saturating_sub(counter.last.0) > FORGOTTEN_AFTER {
+            counter.failures = 0;
+        }
+        counter
     }
 }
 
@@ -165,7 +185,21 @@ mod tests {
     }
 
     fn place(address: &str) -> Place {
-        Place::of(address).unwrap()
+        Place::of(address)
+    }
+
+    /// A failure, from its beginning to its end.
+    fn failed(guesses: &Guesses, name: &str, place: Place, now: UnixSeconds) -> f64 {
+        let delay = guesses.begun(&jid(name), place, 15.0, now);
+        guesses.ended(&jid(name), place, Outcome::Failed, now);
+        delay
+    }
+
+    /// What the next attempt would wait.
+    fn next(guesses: &Guesses, name: &str, place: Place, now: UnixSeconds) -> f64 {
+        let delay = guesses.begun(&jid(name), place, 15.0, now);
+        guesses.ended(&jid(name), place, Outcome::Unknown, now);
+        delay
     }
 
     #[test]
@@ -173,29 +207,37 @@ mod tests {
         let guesses = Guesses::default();
         let home = place("192.0.2.7");
         let delays: Vec<f64> = (0..17)
-            .map(|_| guesses.failed(&jid("brutus"), home, 15.0, NOW))
+            .map(|_| failed(&guesses, "brutus", home, NOW))
             .collect();
         let mut expected = vec![0.0; 10];
         expected.extend([0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0]);
         assert_eq!(delays, expected);
-        assert_eq!(guesses.failed(&jid("brutus"), home, 0.0, NOW), 0.0);
+        assert_eq!(guesses.begun(&jid("brutus"), home, 0.0, NOW), 0.0);
+    }
+
+    #[test]
+    fn attempts_that_are_made_at_once_count_before_they_have_failed() {
+        let guesses = Guesses::default();
+        let home = place("192.0.2.7");
+        let begun = |_| guesses.begun(&jid("brutus"), home, 15.0, NOW);
+        let delays: Vec<f64> = (0..12).map(begun).collect();
+        assert_eq!(delays.last(), Some(&1.0));
+        for _ in 0..12 {
+            guesses.ended(&jid("brutus"), home, Outcome::Unknown, NOW);
+        }
+        assert_eq!(next(&guesses, "brutus", home, NOW), 0.0);
+        assert_eq!(guesses.lock().recent.len(), 0);
     }
 
     #[test]
     fn a_place_is_counted_over_all_accounts_and_an_account_only_at_its_place() {
         let guesses = Guesses::default();
         for number in 0..10 {
-            let delay = guesses.failed(&jid(&format!("a{number}")), place("192.0.2.7"), 15.0, NOW);
-            assert_eq!(delay, 0.0);
+            let name = format!("a{number}");
+            assert_eq!(failed(&guesses, &name, place("192.0.2.7"), NOW), 0.0);
         }
-        assert_eq!(
-            guesses.failed(&jid("new"), place("192.0.2.7"), 15.0, NOW),
-            0.5
-        );
-        assert_eq!(
-            guesses.failed(&jid("a1"), place("192.0.2.8"), 15.0, NOW),
-            0.0
-        );
+        assert_eq!(next(&guesses, "new", place("192.0.2.7"), NOW), 0.5);
+        assert_eq!(next(&guesses, "a1", place("192.0.2.8"), NOW), 0.0);
     }
 
     #[test]
@@ -205,36 +247,43 @@ mod tests {
             ("2001:db8::1", "2001:db8:0:1::1", false),
             ("::ffff:192.0.2.7", "192.0.2.7", true),
             ("192.0.2.7", "192.0.2.8", false),
+            ("fe80::1%eth0", "fe80::1", true),
+            ("unknown", "", true),
+            ("unknown", "192.0.2.7", false),
         ] {
             assert_eq!(place(a) == place(b), is_same, "{a} {b}");
         }
-        assert_eq!(Place::of("unknown"), None);
     }
 
     #[test]
-    fn failures_are_forgotten_ten_minutes_after_the_last() {
+    fn failures_are_forgotten_ten_minutes_after_the_last_whoever_logs_in_meanwhile() {
         let guesses = Guesses::default();
         let home = place("192.0.2.7");
         for _ in 0..10 {
-            guesses.failed(&jid("brutus"), home, 15.0, NOW);
+            failed(&guesses, "brutus", home, NOW);
         }
-        assert_eq!(guesses.next(&jid("brutus"), home, 15.0, NOW.plus(600)), 0.5);
-        assert_eq!(guesses.next(&jid("brutus"), home, 15.0, NOW.plus(601)), 0.0);
+        let later = NOW.plus(300);
+        guesses.begun(&jid("portia"), home, 15.0, later);
+        guesses.ended(&jid("portia"), home, Outcome::Succeeded, later);
+        assert_eq!(next(&guesses, "brutus", home, NOW.plus(600)), 0.5);
+        assert_eq!(next(&guesses, "brutus", home, NOW.plus(601)), 0.0);
     }
 
     #[test]
     fn a_success_forgets_its_own_pair_only() {
         let guesses = Guesses::default();
-        let home = place("192.0.2.7");
+        let (home, elsewhere) = (place("192.0.2.7"), place("192.0.2.8"));
         for _ in 0..12 {
-            guesses.failed(&jid("brutus"), home, 15.0, NOW);
+            failed(&guesses, "brutus", home, NOW);
+            failed(&guesses, "brutus", elsewhere, NOW);
         }
-        guesses.succeeded(&jid("brutus"), home, 1);
-        // Eleven failures of the place are left, and none of the pair.
-        assert_eq!(guesses.next(&jid("brutus"), home, 15.0, NOW), 1.0);
+        guesses.begun(&jid("brutus"), home, 15.0, NOW);
+        guesses.ended(&jid("brutus"), home, Outcome::Succeeded, NOW);
+        let counted = |key: Key| guesses.lock().entry(key, NOW).failures;
         let [pair, alone] = guesses.keys(&jid("brutus"), home);
-        let counters = guesses.counters.lock().unwrap();
-        assert_eq!((counters.of(&pair, NOW), counters.of(&alone, NOW)), (0, 11));
+        assert_eq!((counted(pair), counted(alone)), (0, 12));
+        let [pair, _] = guesses.keys(&jid("brutus"), elsewhere);
+        assert_eq!(counted(pair), 12);
     }
 
     #[test]
@@ -242,18 +291,21 @@ mod tests {
         let guesses = Guesses::default();
         let home = place("192.0.2.7");
         for _ in 0..11 {
-            guesses.failed(&jid("brutus"), home, 15.0, NOW);
+            failed(&guesses, "brutus", home, NOW);
         }
-        for number in 0..MAX_COUNTERS as u64 {
-            let other = Place(0x2001_0000_0000_0000 + number);
-            guesses.failed(&jid("brutus"), other, 15.0, NOW);
+        for number in 0..2 * MAX_COUNTERS as u64 {
+            failed(
+                &guesses,
+                "brutus",
+                Place(0x2001_0000_0000_0000 + number),
+                NOW,
+            );
             if number % 10_000 == 0 {
-                assert!(guesses.next(&jid("brutus"), home, 15.0, NOW) > 0.0);
-                guesses.failed(&jid("brutus"), home, 15.0, NOW);
+                assert!(failed(&guesses, "brutus", home, NOW) > 0.0);
             }
         }
-        assert!(guesses.next(&jid("brutus"), home, 15.0, NOW) > 0.0);
-        let counters = guesses.counters.lock().unwrap();
+        assert!(next(&guesses, "brutus", home, NOW) > 0.0);
+        let counters = guesses.lock();
         assert!(counters.recent.len() <= MAX_COUNTERS && counters.old.len() <= MAX_COUNTERS);
     }
 }

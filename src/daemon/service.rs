@@ -30,8 +30,8 @@ use crate::identity::{
 use crate::store::{Store, StoreError};
 
 use super::connection::{Connection, Role};
-use super::derivations::Derivations;
-use super::guesses::Guesses;
+use super::derivations::{Derivations, Purpose};
+use super::guesses::{Guesses, Place};
 use super::protocol::{self, Closed, Fault, Id, Incoming, Line, Refusal, fields};
 use super::sessions::Sessions;
 use accounts::Reservations;
@@ -229,9 +229,13 @@ impl Service {
         let peer = answer.connection.peer;
         match method {
             "account.exists" => answer.send(self.exists(params, peer)),
-            "account.verify" => self.derivation(answer, move |service, answer| {
-                service.verify(answer, params, peer, now);
-            }),
+            "account.verify" => {
+                let address = params.get("address").and_then(Value::as_str);
+                let purpose = Purpose::Try(address.map(Place::of));
+                self.derivation(purpose, answer, move |service, answer| {
+                    service.verify(answer, params, peer, now);
+                });
+            }
             "account.scram" => answer.send(self.scram(params, peer)),
             // It may have to wait for a change that is being written.
             "account.succeeded" => self.task(answer, move |service, answer| {
@@ -241,12 +245,14 @@ impl Service {
                 answer.send(service.check(params, peer));
             }),
             "account.failed" => answer.send(self.failed(params, peer, now)),
-            "account.create" => self.derivation(answer, move |service, answer| {
+            "account.create" => self.derivation(Purpose::Change, answer, move |service, answer| {
                 answer.send(service.create(answer, params, peer, now));
             }),
-            "account.set_password" => self.derivation(answer, move |service, answer| {
-                answer.send(service.set_password(answer, params, peer, now));
-            }),
+            "account.set_password" => {
+                self.derivation(Purpose::Change, answer, move |service, answer| {
+                    answer.send(service.set_password(answer, params, peer, now));
+                })
+            }
             "account.delete" => self.task(answer, move |service, answer| {
                 answer.send(service.delete(answer, params, peer, now));
             }),
@@ -257,7 +263,7 @@ impl Service {
                 answer.send(service.enable(answer, params, peer, false));
             }),
             "account.import" if peer.role == Role::Admin => {
-                self.derivation(answer, move |service, answer| {
+                self.derivation(Purpose::Change, answer, move |service, answer| {
                     answer.send(service.import_account(params, now));
                 });
             }
@@ -317,10 +323,11 @@ impl Service {
     /// Runs `work`, which derives keys, when its turn has come.
     fn derivation(
         self: &Arc<Self>,
+        purpose: Purpose,
         answer: Answer,
         work: impl FnOnce(&Self, &Answer) + Send + 'static,
     ) {
-        let Some(queued) = self.derivations.queue() else {
+        let Some(queued) = self.derivations.queue(purpose) else {
             answer.send(Err(Fault::Overload.into()));
             return;
         };

@@ -298,6 +298,16 @@ pub struct Look {
     pub is_uuid: bool,
 }
 
+impl Look {
+    /// Can a verifier look so?
+    #[must_use]
+    pub fn is_possible(&self) -> bool {
+        (1..=MAX_SALT_BYTES).contains(&self.salt_bytes)
+            && (1..=MAX_ITERATIONS).contains(&self.iterations)
+            && (!self.is_uuid || self.salt_bytes == 36)
+    }
+}
+
 /// Keys stay out of logs.
 impl fmt::Debug for ScramVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

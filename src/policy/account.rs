@@ -86,8 +86,7 @@ pub fn decoys(
     policy: &HostPolicy,
 ) -> Vec<ScramVerifier> {
     let newest = Looks([Some(newest(policy)); 2]);
-    let lot = keyed(secret, &[b"looks", account.to_string().as_bytes()]);
-    let looks = drawn(looks, &lot).unwrap_or(newest);
+    let looks = drawn(looks, account, secret).unwrap_or(newest);
     let of = |hash| Some(decoy_of(account, hash, secret, looks.of(hash)?));
     ScramHash::ALL.into_iter().filter_map(of).collect()
 }
@@ -113,7 +112,14 @@ fn newest(policy: &HostPolicy) -> Look {
 
 fn decoy_of(account: &BareJid, hash: ScramHash, secret: &[u8; 32], look: Look) -> ScramVerifier {
     let jid = account.to_string();
-    let made = |what: &[u8]| keyed(secret, &[what, hash.name().as_bytes(), jid.as_bytes()]);
+    // Of the look, too: an account that gets another count gets another salt with it.
+    let look_bytes = bytes_of(look);
+    let made = |what: &[u8]| {
+        keyed(
+            secret,
+            &[what, hash.name().as_bytes(), &look_bytes, jid.as_bytes()],
+        )
+    };
     let noise = [made(b"salt"), made(b"more salt")].concat();
     let salt = if look.is_uuid {
         uuid_text(&noise).into_bytes()
@@ -129,19 +135,39 @@ fn decoy_of(account: &BareJid, hash: ScramHash, secret: &[u8; 32], look: Look) -
 }
 
 /// One of the looks, each as often as it stands among the accounts.
-fn drawn(looks: &BTreeMap<Looks, u64>, lot: &[u8; 32]) -> Option<Looks> {
-    let total: u64 = looks.values().sum();
-    let number = lot
-        .first_chunk::<8>()
-        .map(|bytes| u64::from_be_bytes(*bytes))?;
-    let mut left = number.checked_rem(total)?;
-    looks.iter().find_map(|(looks, count)| {
-        if left < *count {
-            return Some(*looks);
-        }
-        left -= count;
-        None
-    })
+///
+/// When the proportions change, only so many names get another look as are needed for it: each look has a
+/// score for each name, which does not depend on the others (weighted rendezvous).
+fn drawn(looks: &BTreeMap<Looks, u64>, account: &BareJid, secret: &[u8; 32]) -> Option<Looks> {
+    let jid = account.to_string();
+    let score = |(looks, count): (&Looks, &u64)| {
+        let Looks([sha1, sha256]) = looks;
+        let bytes = [sha1, sha256].map(|look| look.map(bytes_of).unwrap_or_default());
+        let lot = keyed(secret, &[b"looks", &bytes.concat(), jid.as_bytes()]);
+        let number = lot
+            .first_chunk::<4>()
+            .map_or(0, |bytes| u32::from_be_bytes(*bytes));
+        // From 0 to 1, both excluded.
+        let share = (f64::from(number) + 0.5) / (f64::from(u32::MAX) + 1.0);
+        #[allow(clippy::cast_precision_loss)]
+        // So many accounts there are not.
+        let count = *count as f64;
+        -share.ln() / count
+    };
+    let mut scored: Vec<(f64, Looks)> = looks
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|look| (score(look), *look.0))
+        .collect();
+    scored.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    scored.first().map(|(_, looks)| *looks)
+}
+
+fn bytes_of(look: Look) -> Vec<u8> {
+    let mut bytes = look.iterations.to_be_bytes().to_vec();
+    bytes.extend((look.salt_bytes as u64).to_be_bytes());
+    bytes.push(u8::from(look.is_uuid));
+    bytes
 }
 
 /// As Prosody makes its salts: a UUID of version 4.
@@ -297,5 +323,39 @@ mod tests {
             }
         }
         assert!((240..=360).contains(&imported), "{imported} of 400");
+    }
+
+    #[test]
+    fn another_account_moves_hardly_a_decoy_and_another_look_has_another_salt() {
+        let policy = HostPolicy::default();
+        let look = |iterations| {
+            Looks(
+                [Some(Look {
+                    iterations,
+                    salt_bytes: 16,
+                    is_uuid: false,
+                }); 2],
+            )
+        };
+        let of = |number: u32, counts: [u64; 2]| {
+            let jid = BareJid::parse(&format!("user{number}@b.c")).unwrap();
+            let looks = BTreeMap::from([(look(4096), counts[0]), (look(10_000), counts[1])]);
+            decoys(&jid, &[7; 32], &looks, &policy)
+        };
+        let mut moved = 0;
+        for number in 0..1000 {
+            let (before, after) = (of(number, [100, 100]), of(number, [100, 110]));
+            if before != after {
+                moved += 1;
+                assert_eq!(
+                    (before[0].iterations(), after[0].iterations()),
+                    (4096, 10_000)
+                );
+                assert_ne!(before[0].salt(), after[0].salt());
+                assert_ne!(before[0].stored_key(), after[0].stored_key());
+            }
+        }
+        // The share of the second look has grown by 1/42.
+        assert!((5..=60).contains(&moved), "{moved} of 1000");
     }
 }

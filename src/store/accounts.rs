@@ -79,11 +79,20 @@ impl Tables {
     /// Counts all accounts. Damaged ones are left out.
     pub(super) fn censuses(&self) -> Result<Censuses, StoreError> {
         let censuses = Censuses::default();
+        for (key, value) in self.sound_rows(Table::Meta) {
+            let host = key.strip_prefix(LOOKS_ROW).map(String::from_utf8_lossy);
+            if let Some(Ok(host)) = host.map(|host| Host::parse(&host)) {
+                match record::looks(&value) {
+                    Ok(dealt) => censuses.deal(&host, dealt),
+                    Err(error) => drop(self.corrupt(Table::Meta, &error)),
+                }
+            }
+        }
         for (key, value) in self.sound_rows(Table::Passwords) {
             if let Some(jid) = record::account_of(record::account_part(&key)) {
                 let host = jid.host().clone();
                 match record::account(jid, &value) {
-                    Ok(account) => censuses.changed(&host, None, Some(&account)),
+                    Ok(account) => censuses.count(&host, &account),
                     Err(error) => drop(self.corrupt(Table::Passwords, &error)),
                 }
             }
@@ -93,12 +102,13 @@ impl Tables {
     }
 }
 
-/// Keeps the census right: called in the writer thread, with what is about to be written.
+/// Keeps the census right: called in the writer thread, with what is about to be written. What comes back is to be
+/// written with it.
 pub(super) fn count(
     censuses: &Censuses,
     view: &View<'_>,
     edits: &[Edit],
-) -> Result<(), StoreError> {
+) -> Result<Option<Row>, StoreError> {
     let host = view.account.host();
     // Of several, the last one stands.
     let after = edits.iter().rev().find_map(|edit| match edit {
@@ -106,10 +116,15 @@ pub(super) fn count(
         Edit::RemoveAccount => Some(None),
         _ => None,
     });
-    if let Some(after) = after {
-        censuses.changed(host, view.account()?.as_ref(), after);
-    }
-    Ok(())
+    let Some(after) = after else {
+        return Ok(None);
+    };
+    let dealt = censuses.changed(host, view.account()?.as_ref(), after);
+    Ok(dealt.map(|dealt| Row {
+        table: Table::Meta,
+        key: [LOOKS_ROW, host.as_str().as_bytes()].concat(),
+        value: Some(record::encode_looks(&dealt)),
+    }))
 }
 
 /// The secret in `meta`, made at the first start; to be synced by who calls.
@@ -127,3 +142,4 @@ pub(super) fn own_secret(meta: &sled::Tree) -> Result<[u8; 32], StoreError> {
 }
 
 const SECRET_ROW: &[u8] = b"secret";
+const LOOKS_ROW: &[u8] = b"looks ";

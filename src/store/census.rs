@@ -3,7 +3,7 @@
 //!
 //! Must not know: names, passwords.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use crate::identity::account::Looks;
@@ -12,18 +12,40 @@ use crate::identity::{Account, Host, ScramHash};
 /// How the accounts of one host look.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Census {
-    /// How many accounts look how.
+    /// How many there are, disabled ones too.
+    pub accounts: u64,
+    /// How many of those that are enabled look how.
     pub looks: BTreeMap<Looks, u64>,
+    /// The proportions in which decoys look: `looks` as they were when they had last changed by much. Who watches one
+    /// name while others register must not see it change because it is none.
+    pub dealt: BTreeMap<Looks, u64>,
 }
 
 impl Census {
-    /// How many accounts there are.
-    #[must_use]
-    pub fn accounts(&self) -> u64 {
-        self.looks.values().sum()
+    /// Have the looks changed by much since they were dealt?
+    fn has_drifted(&self) -> bool {
+        let total = |looks: &BTreeMap<Looks, u64>| looks.values().sum::<u64>();
+        let (now, then) = (total(&self.looks), total(&self.dealt));
+        if now == 0 || then == 0 {
+            return now != then && now != 0;
+        }
+        #[allow(clippy::cast_precision_loss)]
+        // So many accounts there are not.
+        let share =
+            |count: Option<&u64>, of: u64| count.map_or(0.0, |count| *count as f64 / of as f64);
+        let all = self.looks.keys().chain(self.dealt.keys());
+        let all: BTreeSet<&Looks> = all.collect();
+        let moved: f64 = all
+            .into_iter()
+            .map(|looks| {
+                let now = share(self.looks.get(looks), now);
+                (now - share(self.dealt.get(looks), then)).abs()
+            })
+            .sum();
+        moved / 2.0 > MAX_DRIFT
     }
 
-    /// How many of them have no verifier for `hash`.
+    /// How many that are enabled have no verifier for `hash`.
     #[must_use]
     pub fn without(&self, hash: ScramHash) -> u64 {
         let lacking = self
@@ -33,7 +55,7 @@ impl Census {
         lacking.map(|(_, count)| count).sum()
     }
 
-    /// The hashes that every account has.
+    /// The hashes that every account has as which somebody may log in.
     #[must_use]
     pub fn common(&self) -> Vec<ScramHash> {
         let mut all = ScramHash::ALL.to_vec();
@@ -47,11 +69,19 @@ impl Census {
 pub(super) struct Censuses(Mutex<HashMap<Host, Census>>);
 
 impl Censuses {
-    /// An account was written, or removed (`after` is `None`).
-    pub(super) fn changed(&self, host: &Host, before: Option<&Account>, after: Option<&Account>) {
+    /// An account was written, or removed (`after` is `None`). What comes back is to be remembered: the new proportions of
+    /// the host's decoys.
+    pub(super) fn changed(
+        &self,
+        host: &Host,
+        before: Option<&Account>,
+        after: Option<&Account>,
+    ) -> Option<BTreeMap<Looks, u64>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let census = all.entry(host.clone()).or_default();
-        if let Some(before) = before {
+        census.accounts += u64::from(after.is_some());
+        census.accounts -= u64::from(before.is_some()).min(census.accounts);
+        if let Some(before) = before.filter(|account| account.enabled) {
             let looks = before.looks();
             if let Some(count) = census.looks.get_mut(&looks) {
                 *count -= 1;
@@ -60,14 +90,35 @@ impl Censuses {
                 }
             }
         }
-        if let Some(after) = after {
+        if let Some(after) = after.filter(|account| account.enabled) {
             *census.looks.entry(after.looks()).or_default() += 1;
         }
+        if !census.has_drifted() {
+            return None;
+        }
+        census.dealt.clone_from(&census.looks);
+        Some(census.dealt.clone())
+    }
+
+    /// An account was found when the store was opened.
+    pub(super) fn count(&self, host: &Host, account: &Account) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let census = all.entry(host.clone()).or_default();
+        census.accounts += 1;
+        if account.enabled {
+            *census.looks.entry(account.looks()).or_default() += 1;
+        }
+    }
+
+    /// The proportions that were remembered.
+    pub(super) fn deal(&self, host: &Host, dealt: BTreeMap<Looks, u64>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(host.clone()).or_default().dealt = dealt;
     }
 
     pub(super) fn is_anybody_here(&self) -> bool {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.values().any(|census| census.accounts() > 0)
+        all.values().any(|census| census.accounts > 0)
     }
 
     pub(super) fn of(&self, host: &Host) -> Census {
@@ -75,6 +126,9 @@ impl Censuses {
         all.get(host).cloned().unwrap_or_default()
     }
 }
+
+/// A fifth of the accounts look another way now.
+const MAX_DRIFT: f64 = 0.2;
 
 #[cfg(test)]
 mod tests {
@@ -108,13 +162,45 @@ mod tests {
         censuses.changed(&host, None, Some(&both));
         censuses.changed(&host, None, Some(&old));
         let census = censuses.of(&host);
-        assert_eq!(census.accounts(), 2);
+        assert_eq!(census.accounts, 2);
         assert_eq!(census.without(ScramHash::Sha256), 1);
         assert_eq!(census.common(), [ScramHash::Sha1]);
-        censuses.changed(&host, Some(&old), Some(&both));
+        // Nobody logs in with a disabled one, so it holds nothing back.
+        let disabled = Account {
+            enabled: false,
+            ..old.clone()
+        };
+        censuses.changed(&host, Some(&old), Some(&disabled));
+        let census = censuses.of(&host);
+        assert_eq!(
+            (census.accounts, census.common()),
+            (2, ScramHash::ALL.to_vec())
+        );
+        censuses.changed(&host, Some(&disabled), Some(&both));
         assert_eq!(censuses.of(&host).common(), ScramHash::ALL);
         censuses.changed(&host, Some(&both), None);
         censuses.changed(&host, Some(&both), None);
-        assert_eq!(censuses.of(&host), Census::default());
+        let census = censuses.of(&host);
+        assert_eq!((census.accounts, census.looks.len()), (0, 0));
+    }
+
+    #[test]
+    fn decoys_are_dealt_anew_only_when_the_accounts_look_quite_different() {
+        let host = Host::parse("b.c").unwrap();
+        let censuses = Censuses::default();
+        let both = account(&ScramHash::ALL, b"salt");
+        let old = account(&[ScramHash::Sha1], b"salt");
+        assert!(censuses.changed(&host, None, Some(&both)).is_some());
+        let mut dealt = 0;
+        for _ in 0..99 {
+            dealt += usize::from(censuses.changed(&host, None, Some(&both)).is_some());
+        }
+        assert_eq!(dealt, 0);
+        for number in 0..50 {
+            let is_dealt = censuses.changed(&host, None, Some(&old)).is_some();
+            // 26 of 126 are more than a fifth; after that it takes as many again.
+            assert_eq!(is_dealt, number == 25, "{number}");
+        }
+        assert_eq!(censuses.of(&host).dealt.get(&old.looks()), Some(&26));
     }
 }

@@ -312,12 +312,11 @@ impl Store {
             };
             Ok(match decide(&view)? {
                 Ok((edits, outcome)) => {
-                    accounts::count(&censuses, &view, &edits)?;
+                    let looks = accounts::count(&censuses, &view, &edits)?;
+                    let edits = edits.into_iter();
+                    let rows = edits.flat_map(|edit| record::rows(&account, edit));
                     Planned {
-                        rows: edits
-                            .into_iter()
-                            .flat_map(|edit| record::rows(&account, edit))
-                            .collect(),
+                        rows: rows.chain(looks).collect(),
                         outcome: Ok(outcome),
                     }
                 }

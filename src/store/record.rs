@@ -5,6 +5,10 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use std::collections::BTreeMap;
+
+use crate::identity::account::Looks;
+use crate::identity::password::Look;
 use crate::identity::{
     Account, AddedBy, BareJid, CertificateName, Disabled, Enrolment, Fingerprint, Host,
     Incarnation, Jid, KeyId, LastUse, ScramHash, ScramVerifier, UnixSeconds,
@@ -113,6 +117,53 @@ struct VerifierRow {
     iterations: u32,
     stored_key: Vec<u8>,
     server_key: Vec<u8>,
+}
+
+/// How many accounts of a host look how: for each the looks of its verifiers.
+#[derive(Serialize, Deserialize)]
+struct LooksRow(Vec<([Option<LookRow>; 2], u64)>);
+
+#[derive(Serialize, Deserialize)]
+struct LookRow {
+    iterations: u32,
+    salt_bytes: u32,
+    is_uuid: bool,
+}
+
+impl Versioned for LooksRow {
+    const VERSION: u8 = 1;
+}
+
+pub(super) fn encode_looks(looks: &BTreeMap<Looks, u64>) -> Vec<u8> {
+    let row = |look: Option<Look>| {
+        look.map(|look| LookRow {
+            iterations: look.iterations,
+            // At most 64.
+            salt_bytes: u32::try_from(look.salt_bytes).unwrap_or(u32::MAX),
+            is_uuid: look.is_uuid,
+        })
+    };
+    let rows = looks
+        .iter()
+        .map(|(Looks(looks), count)| (looks.map(row), *count));
+    encode(&LooksRow(rows.collect()))
+}
+
+pub(super) fn looks(value: &[u8]) -> Result<BTreeMap<Looks, u64>, RecordError> {
+    let LooksRow(rows) = decode(value)?;
+    let look = |row: Option<LookRow>| {
+        let look = row.map(|row| Look {
+            iterations: row.iterations,
+            salt_bytes: row.salt_bytes as usize,
+            is_uuid: row.is_uuid,
+        });
+        // What no verifier looks like would be no decoy either.
+        look.filter(|look| look.is_possible())
+    };
+    let looks = rows
+        .into_iter()
+        .map(|(looks, count)| (Looks(looks.map(look)), count));
+    Ok(looks.collect())
 }
 
 pub(super) fn encode<T: Versioned>(record: &T) -> Vec<u8> {

@@ -190,6 +190,12 @@ fn a_file_that_is_cut_off_newer_or_something_else_changes_nothing() {
         refused(&run(&copy, "import", &[path.to_str().unwrap()]), words);
         assert_eq!(records(&exported(&copy).1), before, "{words}");
     }
+    let link = copy.folder.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    for no_file in [link.to_str().unwrap(), "/dev/null", "/tmp"] {
+        refused(&run(&copy, "export", &[no_file]), "is not a file");
+    }
+    refused(&run(&copy, "import", &["/dev/null"]), "is not a file");
     let nowhere = Path::new("/nonexistent/backup").to_str().unwrap();
     refused(&run(&daemon, "export", &[nowhere]), "cannot create");
     refused(&run(&daemon, "import", &[nowhere]), "cannot open");

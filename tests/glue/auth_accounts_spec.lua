@@ -3,7 +3,7 @@ local library = load_library("accounts", "mod_auth_saslcertd");
 local new_known = load_library("known", "mod_auth_saslcertd").new;
 
 local function new_world()
-	local world = { time = 1000, asked = {}, blocked = {}, replies = {}, logged = {}, resets = {}, async = true, who = "server" };
+	local world = { time = 1000, asked = {}, blocked = {}, replies = {}, logged = {}, resets = {}, checks = 0, seen = {}, async = true, who = "server" };
 	world.null = "null";
 	world.known = new_known({ now = function () return world.time; end });
 	local function reply_to(list)
@@ -29,6 +29,8 @@ local function new_world()
 		known = world.known;
 		caller = function () return world.who; end;
 		reset = function (username) world.resets[#world.resets + 1] = username; end;
+		check = function () world.checks = world.checks + 1; end;
+		password_is_of = function (account, at) world.seen[#world.seen + 1] = account .. " " .. tostring(at); end;
 		log = function (level) world.logged[#world.logged + 1] = level; end;
 	});
 	world.replies["account.exists"] = { exists = true, enabled = true, created = 5, password_changed = 7 };
@@ -228,7 +230,7 @@ describe("a password", function ()
 		world.accounts = library.new("rome.lit", {
 			ask = function () return nil, { reason = "away" }; end; can_wait = function () return true; end;
 			timeout = function () return 2; end; now = os.time; valid_text = function () return true; end; known = world.known;
-			caller = function () return "server"; end; log = function (_, ...) lines[#lines + 1] = string.format(...); end;
+			caller = function () return "server"; end; check = function () end; password_is_of = function () end; log = function (_, ...) lines[#lines + 1] = string.format(...); end;
 		});
 		world.accounts.create_user("brutus", "dagger");
 		world.accounts.set_password("brutus", "dagger");

@@ -206,6 +206,14 @@ describe("SCRAM", function ()
 		end
 	end);
 
+	it("by a hash that is not offered any more can't be asked: the account may lack it", function ()
+		local world = new_world();
+		local handler = world.handler("SCRAM-SHA-256");
+		world.scram = { "SHA-1" };
+		assert.equal("temporary-auth-failure", (select(2, handler:process("n,,n=brutus,r=nonce"))));
+		assert.same({}, world.asked);
+	end);
+
 	it("is offered with the hashes that every account has; the daemon is asked until that is known", function ()
 		local world = new_world();
 		local function offered()

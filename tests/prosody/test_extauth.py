@@ -104,7 +104,7 @@ def shared_rome() -> Iterator[Rome]:
         daemon.init()
         daemon.start()
         lines = documented_lines()
-        config = lines.replace("/usr/bin/saslcertd", f"{binary} --socket {daemon.socket}")
+        config = lines.replace("/usr/local/bin/saslcertd", f"{binary} --socket {daemon.socket}")
         assert config != lines
         ejabberd = Ejabberd(folder, ROME, config, SERVER)
         services.append(ejabberd)

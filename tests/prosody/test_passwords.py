@@ -313,7 +313,7 @@ async def test_the_eleventh_failure_waits_and_the_first_ten_do_not(own_scene, me
     assert await timed(log_in(scene, account, "a guess", mechanism)) >= FIRST_DELAY
 
 
-async def test_nobody_is_locked_out_and_a_success_is_quick_again_the_next_time(own_scene):
+async def test_nobody_is_locked_out_however_many_passwords_were_wrong(own_scene):
     scene, account = await slowed_down(own_scene)
     start = time.monotonic()
     await log_in(scene, account, account.password, "SCRAM-SHA-1")

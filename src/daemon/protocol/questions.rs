@@ -473,7 +473,11 @@ pub struct Text(pub Zeroizing<String>);
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(Zeroizing::new(String::deserialize(deserializer)?)))
+        // Serde's own words would say what stands there instead: a password that is a number, say.
+        match Value::deserialize(deserializer)? {
+            Value::String(text) => Ok(Self(Zeroizing::new(text))),
+            _ => Err(serde::de::Error::custom("a string is wanted")),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{PoisonError, RwLockWriteGuard};
 use serde_json::{Value, json};
 
 use super::super::connection::{Peer, Role};
-use super::super::guesses::Place;
+use super::super::guesses::{Outcome, Place};
 use super::super::protocol::{
     Accounts, Check, Create, CreateCaller, Failed, Fault, ListAccounts, OfAccount, OfHost,
     PAGE_BYTES, Refusal, Scram, SetPassword, Succeeded, Verify, base64_of, fields,
@@ -49,19 +49,25 @@ impl Service {
             Err(fault) => return answer.send(Err(fault.into())),
         };
         let account = &question.account;
-        let place = question.address.as_deref().and_then(Place::of);
+        let place = question.address.as_deref().map(Place::of);
         // Before it is known how this attempt ends: many that are made at once must not all count as the first.
         let delay = place.map_or(0.0, |place| {
             self.guesses
-                .failed(account, place, policy.guess_delay_max_seconds, now)
+                .begun(account, place, policy.guess_delay_max_seconds, now)
         });
         let address = question.address.as_deref();
         let secret = Secret::prepare(&question.password.0);
-        match self.try_password(answer, account, secret.as_ref().ok(), &policy, delay) {
+        let tried = self.try_password(answer, account, secret.as_ref().ok(), &policy, delay);
+        if let Some(place) = place {
+            let outcome = match tried {
+                Ok(true) => Outcome::Succeeded,
+                Ok(false) => Outcome::Failed,
+                Err(_) => Outcome::Unknown,
+            };
+            self.guesses.ended(account, place, outcome, now);
+        }
+        match tried {
             Ok(true) => {
-                if let Some(place) = place {
-                    self.guesses.succeeded(account, place, 1);
-                }
                 tracing::info!(%account, address, "account.verify: yes");
                 if let Ok(secret) = secret {
                     self.renew(account, &secret, &policy);
@@ -85,7 +91,7 @@ impl Service {
         let known = view.account()?.filter(|known| known.enabled);
         let own = known.as_ref().and_then(Account::strongest).cloned();
         // Always made, and one is always tried: time tells nobody who exists.
-        let looks = self.store.census(account.host()).looks;
+        let looks = self.store.census(account.host()).dealt;
         let decoys = account::decoys(account, &self.store.secret(), &looks, policy);
         let verifier = own.or_else(|| decoys.into_iter().next_back());
         let verifier = verifier.as_ref();
@@ -157,7 +163,7 @@ impl Service {
         let Scram { account, hash } = fields(params)?;
         let policy = self.passwords_of(account.host(), peer)?;
         let secret = self.store.secret();
-        let looks = self.store.census(account.host()).looks;
+        let looks = self.store.census(account.host()).dealt;
         let decoys = account::decoys(&account, &secret, &looks, &policy);
         let decoy = decoys.into_iter().find(|decoy| decoy.hash() == hash);
         let decoy = decoy.unwrap_or_else(|| account::decoy(&account, hash, &secret, &policy));
@@ -197,9 +203,36 @@ impl Service {
         let account = &question.account;
         let policy = self.passwords_of(account.host(), peer)?;
         let address = question.address.as_deref();
-        let place = address.and_then(Place::of);
+        let place = address.map(Place::of);
         let max = policy.guess_delay_max_seconds;
-        let delay = place.map_or(0.0, |place| self.guesses.next(account, place, max, now));
+        let delay = place.map_or(0.0, |place| self.guesses.begun(account, place, max, now));
+        let admitted = self.admit_proof(answer, &question, delay);
+        if let Some(place) = place {
+            // Whoever has made a right proof has guessed nothing, even if it came too late.
+            let outcome = match admitted {
+                Ok(true) => Outcome::Succeeded,
+                Ok(false) | Err(_) => Outcome::Unknown,
+            };
+            self.guesses.ended(account, place, outcome, now);
+        }
+        let hash = question.hash.name();
+        if admitted? {
+            tracing::info!(%account, address, hash, "account.succeeded: yes");
+            return Ok(());
+        }
+        tracing::info!(%account, address, hash, "account.succeeded: no, it was changed meanwhile");
+        let denial = Denial::PasswordWrong;
+        Err(Refusal::Password { denial, delay })
+    }
+
+    /// Answers with yes if the account has still the key that the proof was checked with.
+    fn admit_proof(
+        &self,
+        answer: &Answer,
+        question: &Succeeded,
+        delay: f64,
+    ) -> Result<bool, Refusal> {
+        let account = &question.account;
         let guard = self
             .revocations
             .read()
@@ -211,18 +244,12 @@ impl Service {
         let admitted = verifier
             .filter(|verifier| verifier.has_stored_key(&question.stored_key))
             .is_some_and(|verifier| account::admits(known.as_ref(), verifier).is_ok());
-        let Some(known) = known.filter(|_| admitted) else {
-            tracing::info!(%account, address, "account.succeeded: no, it was changed meanwhile");
-            let denial = Denial::PasswordWrong;
-            return Err(Refusal::Password { denial, delay });
-        };
-        answer.send(Ok(admission(&known, delay)));
-        drop(guard);
-        if let Some(place) = place {
-            self.guesses.succeeded(account, place, 0);
+        let admitted = known.filter(|_| admitted);
+        if let Some(known) = &admitted {
+            answer.send(Ok(admission(known, delay)));
         }
-        tracing::info!(%account, address, hash = question.hash.name(), "account.succeeded: yes");
-        Ok(())
+        drop(guard);
+        Ok(admitted.is_some())
     }
 
     /// Which accounts with live sessions were changed while their server did not hear of it.
@@ -231,7 +258,10 @@ impl Service {
         let mut changes = Vec::new();
         for session in accounts {
             let account = session.account;
-            self.passwords_of(account.host(), peer)?;
+            // The sessions of other hosts must not wait until this one's options are mended.
+            if self.passwords_of(account.host(), peer).is_err() {
+                continue;
+            }
             let change = match self.store.view(&account).account() {
                 Ok(None) => Some("deleted"),
                 Ok(Some(known)) if !known.enabled => Some("disabled"),
@@ -259,9 +289,13 @@ impl Service {
     pub(super) fn failed(&self, params: Value, peer: Peer, now: UnixSeconds) -> Answered {
         let Failed { account, address } = fields(params)?;
         let policy = self.passwords_of(account.host(), peer)?;
-        let place = address.as_deref().and_then(Place::of);
+        let place = address.as_deref().map(Place::of);
         let max = policy.guess_delay_max_seconds;
-        let delay = place.map_or(0.0, |place| self.guesses.failed(&account, place, max, now));
+        let delay = place.map_or(0.0, |place| {
+            let delay = self.guesses.begun(&account, place, max, now);
+            self.guesses.ended(&account, place, Outcome::Failed, now);
+            delay
+        });
         tracing::info!(%account, address, delay, "account.failed");
         Ok(json!({"delay": delay}))
     }
@@ -287,19 +321,20 @@ impl Service {
         let known = self.known(&account)?;
         let denied = |denial: Denial| refused("account.create", &account, denial);
         let creation = account::create(known.as_ref(), caller).map_err(denied)?;
+        if creation == Creation::Password && question.password.is_none() {
+            return Err(denied(Denial::AccountExists));
+        }
         if is_reserved && caller == Caller::Server {
             return Err(denied(Denial::AccountExists));
         }
         let Some(password) = question.password else {
-            if creation == Creation::New {
-                self.reserve(account, now)?;
-            }
-            return Ok(json!({"created": creation == Creation::New}));
+            self.reserve(account, now)?;
+            return Ok(json!({"created": true, "password_changed": null}));
         };
         self.put_password(answer, &account, &password.0, &policy, now, move |known| {
             account::create(known, caller)
         })
-        .map(|creation| json!({"created": creation == Creation::New}))
+        .map(|(creation, at)| json!({"created": creation == Creation::New, "password_changed": at}))
     }
 
     /// Runs in its turn of the derivations.
@@ -326,7 +361,7 @@ impl Service {
                 None => Err(Denial::AccountMissing),
             },
         )
-        .map(|_| json!({}))
+        .map(|(_, at)| json!({"password_changed": at}))
     }
 
     /// Derives, and writes the account as `decide` says.
@@ -338,7 +373,7 @@ impl Service {
         policy: &HostPolicy,
         now: UnixSeconds,
         decide: impl Fn(Option<&Account>) -> Result<Creation, Denial> + Send + 'static,
-    ) -> Result<Creation, Refusal> {
+    ) -> Result<(Creation, UnixSeconds), Refusal> {
         let denied = |denial: Denial| refused("account.password", account, denial);
         let secret = Secret::prepare(password).map_err(|_| denied(Denial::PasswordUnacceptable))?;
         let known = self.known(account)?;
@@ -370,9 +405,13 @@ impl Service {
                     verifiers,
                 },
             };
-            Ok(Ok((vec![Edit::PutAccount(Box::new(account))], creation)))
+            let at = account.password_changed;
+            Ok(Ok((
+                vec![Edit::PutAccount(Box::new(account))],
+                (creation, at),
+            )))
         });
-        let creation = written.map_err(|error| storage(&error))?.map_err(denied)?;
+        let (creation, at) = written.map_err(|error| storage(&error))?.map_err(denied)?;
         let (change, question) = match creation {
             Creation::New => ("created", "account.create"),
             Creation::Password => ("password", "account.set_password"),
@@ -380,7 +419,7 @@ impl Service {
         self.tell_changed(answer, account, change);
         drop(guard);
         tracing::info!(%account, uid = answer.connection.peer.uid, "{question}: yes");
-        Ok(creation)
+        Ok((creation, at))
     }
 
     pub(super) fn delete(

@@ -17,7 +17,7 @@ impl Service {
         let census = self.store.census(host);
         let without = |hash| census.without(hash);
         json!({
-            "accounts": census.accounts(),
+            "accounts": census.accounts,
             "scram": census.common(),
             "without": {
                 "SHA-1": without(ScramHash::Sha1),
