@@ -3,6 +3,7 @@
 pub mod connection;
 mod derivations;
 mod guesses;
+pub mod listening;
 pub mod protocol;
 pub mod server;
 pub mod service;

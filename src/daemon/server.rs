@@ -4,13 +4,12 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::statvfs::statvfs;
-use nix::unistd::{Gid, Uid, User, chown};
+use nix::unistd::{Gid, Uid, User};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -22,6 +21,7 @@ use crate::identity::UnixSeconds;
 use crate::store::{Store, StoreError};
 
 use super::connection::{Connection, Peer, Role};
+use super::listening::{ListenError, listen, require_closed_folder, require_unanswered};
 use super::protocol::Lines;
 use super::service::Service;
 
@@ -51,39 +51,12 @@ pub enum ServeError {
         /// Which user.
         user: String,
     },
-    /// The admin's: another daemon has the socket.
-    #[error("another saslcertd answers at {path}")]
-    AlreadyServed {
-        /// Which socket.
-        path: String,
-    },
-    /// The admin's: something that is not a socket is in the way.
-    #[error("{path} exists and is not a socket; remove it or choose another --socket")]
-    NotSocket {
-        /// Which file.
-        path: String,
-    },
-    /// The admin's: whoever may write to the folder could put a false daemon in its place.
-    #[error(
-        "the socket's folder {folder} can be written by others than root and saslcertd; mend it with: {mend}"
-    )]
-    OpenFolder {
-        /// Which folder.
-        folder: String,
-        /// The command that closes it.
-        mend: String,
-    },
-    /// A file or the socket.
-    #[error("cannot {action} {path}")]
-    File {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        path: String,
-        /// Why it failed.
-        #[source]
-        source: io::Error,
-    },
+    /// There is nowhere to listen.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The process gets no signals.
+    #[error("cannot watch for signals")]
+    Signals(#[source] io::Error),
     /// The store does not open.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -168,16 +141,7 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
 }
 
 fn watch_for(kind: SignalKind) -> Result<Signal, ServeError> {
-    signal(kind).map_err(file_error("watch for", Path::new("signals")))
-}
-
-fn file_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ServeError {
-    let path = path.display().to_string();
-    move |source| ServeError::File {
-        action,
-        path,
-        source,
-    }
+    signal(kind).map_err(ServeError::Signals)
 }
 
 /// Which users may ask what.
@@ -233,75 +197,6 @@ impl Roles {
             None
         }
     }
-}
-
-/// A socket that nobody answers at may be replaced; one that somebody does, never.
-fn require_unanswered(path: &Path) -> Result<(), ServeError> {
-    let shown = path.display().to_string();
-    let found = match fs::symlink_metadata(path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(source) => return Err(file_error("look at", path)(source)),
-    };
-    if !found.file_type().is_socket() {
-        return Err(ServeError::NotSocket { path: shown });
-    }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
-        Ok(_) => Err(ServeError::AlreadyServed { path: shown }),
-        // Its queue is full: somebody is there.
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            Err(ServeError::AlreadyServed { path: shown })
-        }
-        Err(source) => Err(file_error("ask who answers at", path)(source)),
-    }
-}
-
-/// Listens at `path`, in the place of a socket that nobody answers at.
-fn listen(path: &Path, group: Option<Gid>) -> Result<UnixListener, ServeError> {
-    require_unanswered(path)?;
-    // Under another name until its mode is right, so that nobody connects before; then it replaces the old one.
-    let mut fresh = path.as_os_str().to_owned();
-    fresh.push(format!(".{}", std::process::id()));
-    let fresh = PathBuf::from(fresh);
-    let _ = fs::remove_file(&fresh);
-    let listener = UnixListener::bind(&fresh).map_err(file_error("listen at", path))?;
-    if let Some(group) = group
-        && let Err(error) = chown(&fresh, None, Some(group))
-    {
-        tracing::warn!(
-            socket = %path.display(),
-            %group,
-            %error,
-            "the socket keeps our own group; the server must be a member of it"
-        );
-    }
-    fs::set_permissions(&fresh, fs::Permissions::from_mode(SOCKET_MODE))
-        .and_then(|()| fs::rename(&fresh, path))
-        .map_err(file_error("listen at", path))?;
-    Ok(listener)
-}
-
-/// The daemon has no other proof of who it is than where its socket lies.
-fn require_closed_folder(socket: &Path) -> Result<(), ServeError> {
-    let folder = match socket.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let shown = folder.display().to_string();
-    let found = fs::metadata(folder).map_err(file_error("look at the socket's folder", folder))?;
-    let own = Uid::effective().as_raw();
-    let mend = if found.mode() & 0o022 != 0 {
-        format!("chmod go-w {shown}")
-    } else if found.uid() != 0 && found.uid() != own {
-        format!("chown {own} {shown}")
-    } else {
-        return Ok(());
-    };
-    Err(ServeError::OpenFolder {
-        folder: shown,
-        mend,
-    })
 }
 
 struct Acceptor {
@@ -501,7 +396,6 @@ fn now() -> UnixSeconds {
     UnixSeconds(i64::try_from(seconds).unwrap_or(i64::MAX))
 }
 
-const SOCKET_MODE: u32 = 0o660;
 const MAX_CONNECTIONS: usize = 256;
 const READ_BYTES: usize = 64 * 1024;
 const LINE_DEADLINE: Duration = Duration::from_secs(10);
