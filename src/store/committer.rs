@@ -82,6 +82,8 @@ struct Job {
     /// Changes of the same thing never share a group; `None` is about many, and shares a group with nobody.
     about: Option<Vec<u8>>,
     plan: Plan,
+    /// Made durable even if nothing was planned.
+    is_probe: bool,
 }
 
 impl Committer {
@@ -115,6 +117,7 @@ impl Committer {
         let (answer, answered) = mpsc::sync_channel(1);
         let job = Job {
             about,
+            is_probe: false,
             plan: Box::new(move |tables| match plan(tables) {
                 Ok(Planned { rows, outcome }) => Some((
                     rows,
@@ -133,6 +136,26 @@ impl Committer {
             Some(Err(TrySendError::Full(_))) => return Err(StoreError::Busy),
             Some(Err(TrySendError::Disconnected(_))) | None => return Err(StoreError::Failed),
         }
+        drop(sender);
+        answered.recv().unwrap_or(Err(StoreError::Failed))
+    }
+
+    /// Returns when the writer has flushed and synced once more, with nothing to write.
+    ///
+    /// Waits for its place, unlike a change: many changes are no reason to take the writer for dead.
+    pub(super) fn probe(&self) -> Result<(), StoreError> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        let job = Job {
+            about: None,
+            is_probe: true,
+            plan: Box::new(move |_| {
+                let acknowledge = move |written| drop(answer.send(written));
+                Some((Vec::new(), Box::new(acknowledge)))
+            }),
+        };
+        let sender = lock(&self.waiting).clone().ok_or(StoreError::Failed)?;
+        sender.send(job).map_err(|_| StoreError::Failed)?;
+        // `stop` waits for every sender to be gone.
         drop(sender);
         answered.recv().unwrap_or(Err(StoreError::Failed))
     }
@@ -196,7 +219,9 @@ impl Writer {
                 return;
             }
             match (job.plan)(&self.tables) {
-                Some((planned, acknowledge)) if planned.is_empty() => acknowledge(Ok(())),
+                Some((planned, acknowledge)) if planned.is_empty() && !job.is_probe => {
+                    acknowledge(Ok(()));
+                }
                 Some((planned, acknowledge)) => {
                     rows.extend(planned);
                     waiting.push(acknowledge);
@@ -204,10 +229,15 @@ impl Writer {
                 None => {}
             }
         }
-        if rows.is_empty() {
+        if waiting.is_empty() {
             return;
         }
-        let written = self.apply(rows).and_then(|()| self.make_durable());
+        let applied = if rows.is_empty() {
+            Ok(())
+        } else {
+            self.apply(rows)
+        };
+        let written = applied.and_then(|()| self.make_durable());
         match written {
             Ok(()) => waiting.into_iter().for_each(|ack| ack(Ok(()))),
             Err(error) => {

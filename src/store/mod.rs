@@ -430,6 +430,13 @@ impl Store {
         })
     }
 
+    /// Goes the way of a change, through the writer thread to the disk and back, and changes nothing.
+    ///
+    /// Blocks for as long as the writer does, behind everything that was given to it before.
+    pub fn probe(&self) -> Result<(), StoreError> {
+        self.committer.probe()
+    }
+
     /// Bytes of sled's files.
     #[must_use]
     pub fn bytes_on_disk(&self) -> u64 {
