@@ -91,7 +91,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let global = cli.global;
     match cli.command {
         Command::Init(args) => init::run(&args, global.json),
-        Command::Serve(args) => serve::run(args, global.socket),
+        Command::Serve(args) => serve::run(args, &global.socket),
         Command::Status => status::run(&global),
         Command::Cert(command) => cert::run(&command, &global),
         Command::Account(command) => account::run(&command, &global),

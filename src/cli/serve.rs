@@ -1,7 +1,7 @@
 //! `saslcertd serve`.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::Args;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::daemon::listening::Place;
 use crate::daemon::server;
 
 /// `saslcertd serve`.
@@ -46,13 +47,15 @@ enum LogLevel {
 
 pub(super) const DEFAULT_DATA_DIR: &str = "/var/lib/saslcertd";
 
-pub(super) fn run(args: ServeArgs, socket: PathBuf) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: ServeArgs, socket: &Path) -> anyhow::Result<ExitCode> {
     let level = match args.log {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
     };
+    // First: it changes the environment, which no thread may see.
+    let place = Place::from_environment(socket)?;
     // A reader of the log that hangs must not hang the daemon: what it does not take in time is dropped.
     let (writer, _flushed_at_the_end) = tracing_appender::non_blocking(std::io::stderr());
     tracing_subscriber::fmt()
@@ -61,17 +64,24 @@ pub(super) fn run(args: ServeArgs, socket: PathBuf) -> anyhow::Result<ExitCode> 
         .with_max_level(level)
         .with_target(false)
         .init();
+    if place.path() != socket {
+        tracing::warn!(
+            handed_over = %place.path().display(),
+            socket = %socket.display(),
+            "the service manager's socket is served, not that of --socket"
+        );
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start")?;
-    let served = runtime.block_on(server::serve(server::Options {
+    let options = server::Options {
         data_dir: args.data_dir,
-        socket,
         server_users: args.server_user,
         admin_users: args.admin_user,
         cache_bytes: args.cache_mib << 20,
-    }));
+    };
+    let served = runtime.block_on(server::serve(options, place));
     // A disk that hangs must not keep a process that has nothing more to say.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served?;

@@ -1,14 +1,19 @@
-//! The socket that connections come from, and the folder that vouches for it.
+//! The socket that connections come from, and the folder that vouches for it. It is made here, at a path, or a
+//! service manager (systemd) listens and hands it over: then it outlives this process, and who connects while
+//! nobody serves waits for the next.
 //!
 //! Must not know: who may connect, or what is asked.
 
+use std::env;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use listenfd::ListenFd;
+use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::{Gid, Uid, chown};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 
 /// Why nobody can be listened to.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +40,14 @@ pub enum ListenError {
         /// The command that closes it.
         mend: String,
     },
+    /// The service manager's: what it handed over is not what it has to be.
+    #[error(
+        "the service manager must hand over one listening Unix stream socket with a path; {problem}"
+    )]
+    UnfitSocket {
+        /// What was found instead.
+        problem: String,
+    },
     /// A file or the socket.
     #[error("cannot {action} {path}")]
     File {
@@ -57,8 +70,118 @@ fn file_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Li
     }
 }
 
+/// Where to listen.
+#[derive(Debug)]
+pub enum Place {
+    /// At a path where the socket is made, and removed at the end.
+    Path(PathBuf),
+    /// At a socket that exists already, and stays.
+    HandedOver {
+        /// Listening, since before this process began.
+        listener: std::os::unix::net::UnixListener,
+        /// Where clients find it.
+        path: PathBuf,
+    },
+}
+
+impl Place {
+    /// What a service manager handed over as `sd_listen_fds(3)` tells, else `path`.
+    ///
+    /// To be called once and before the first thread starts: it takes `LISTEN_FDS` and `LISTEN_PID` out of the
+    /// environment.
+    ///
+    /// Errors: what was handed over to this process is something else than the one socket.
+    pub fn from_environment(path: &Path) -> Result<Self, ListenError> {
+        let unfit = |problem: String| ListenError::UnfitSocket { problem };
+        // listenfd, which makes a listener of the number, would take a missing LISTEN_PID for ours.
+        let is_for_us =
+            env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
+        if !is_for_us {
+            return Ok(Self::Path(path.to_owned()));
+        }
+        let mut handed_over = ListenFd::from_env();
+        if handed_over.len() != 1 {
+            return Err(unfit(format!("there are {}", handed_over.len())));
+        }
+        let listener = handed_over
+            .take_unix_listener(0)
+            .map_err(|error| unfit(error.to_string()))?
+            .ok_or_else(|| unfit("it is missing".to_owned()))?;
+        if !getsockopt(&listener, sockopt::AcceptConn).unwrap_or(false) {
+            return Err(unfit("it does not listen".to_owned()));
+        }
+        let address = listener
+            .local_addr()
+            .map_err(|error| unfit(error.to_string()))?;
+        match address.as_pathname() {
+            Some(path) => Ok(Self::HandedOver {
+                path: path.to_owned(),
+                listener,
+            }),
+            // Nothing protects a name without a file.
+            None => Err(unfit("it has no path".to_owned())),
+        }
+    }
+
+    /// Where clients find the socket.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Path(path) | Self::HandedOver { path, .. } => path,
+        }
+    }
+
+    /// Looks whether we may listen here, and changes nothing.
+    pub(super) fn check(&self) -> Result<(), ListenError> {
+        require_closed_folder(self.path())?;
+        match self {
+            Self::Path(path) => require_unanswered(path),
+            Self::HandedOver { .. } => Ok(()),
+        }
+    }
+
+    /// Listens. A socket of our own is given to `group`.
+    pub(super) fn listen(self, group: Option<Gid>) -> Result<Listening, ListenError> {
+        match self {
+            Self::Path(path) => Ok(Listening {
+                listener: listen(&path, group)?,
+                own_path: Some(path),
+            }),
+            Self::HandedOver { listener, path } => Ok(Listening {
+                listener: listener
+                    .set_nonblocking(true)
+                    .and_then(|()| UnixListener::from_std(listener))
+                    .map_err(file_error("listen at", &path))?,
+                own_path: None,
+            }),
+        }
+    }
+}
+
+/// An open socket.
+pub(super) struct Listening {
+    listener: UnixListener,
+    /// Its file, if we made it.
+    own_path: Option<PathBuf>,
+}
+
+impl Listening {
+    pub(super) async fn accept(&self) -> io::Result<UnixStream> {
+        self.listener.accept().await.map(|(stream, _)| stream)
+    }
+
+    /// Takes no more connections. Those that nobody has accepted are refused, or wait for the next process if the
+    /// socket is not ours.
+    pub(super) fn end(self) {
+        drop(self.listener);
+        if let Some(path) = self.own_path {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
 /// A socket that nobody answers at may be replaced; one that somebody does, never.
-pub(super) fn require_unanswered(path: &Path) -> Result<(), ListenError> {
+fn require_unanswered(path: &Path) -> Result<(), ListenError> {
     let shown = path.display().to_string();
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
@@ -80,7 +203,7 @@ pub(super) fn require_unanswered(path: &Path) -> Result<(), ListenError> {
 }
 
 /// Listens at `path`, in the place of a socket that nobody answers at.
-pub(super) fn listen(path: &Path, group: Option<Gid>) -> Result<UnixListener, ListenError> {
+fn listen(path: &Path, group: Option<Gid>) -> Result<UnixListener, ListenError> {
     require_unanswered(path)?;
     // Under another name until its mode is right, so that nobody connects before; then it replaces the old one.
     let mut fresh = path.as_os_str().to_owned();
@@ -105,7 +228,7 @@ pub(super) fn listen(path: &Path, group: Option<Gid>) -> Result<UnixListener, Li
 }
 
 /// The daemon has no other proof of who it is than where its socket lies.
-pub(super) fn require_closed_folder(socket: &Path) -> Result<(), ListenError> {
+fn require_closed_folder(socket: &Path) -> Result<(), ListenError> {
     let folder = match socket.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

@@ -4,6 +4,7 @@ pub mod connection;
 mod derivations;
 mod guesses;
 pub mod listening;
+mod manager;
 pub mod protocol;
 pub mod server;
 pub mod service;

@@ -2,7 +2,6 @@
 //!
 //! Must not know: what a question means.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,8 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{Gid, Uid, User};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -21,7 +20,8 @@ use crate::identity::UnixSeconds;
 use crate::store::{Store, StoreError};
 
 use super::connection::{Connection, Peer, Role};
-use super::listening::{ListenError, listen, require_closed_folder, require_unanswered};
+use super::listening::{ListenError, Listening, Place};
+use super::manager;
 use super::protocol::Lines;
 use super::service::Service;
 
@@ -30,8 +30,6 @@ use super::service::Service;
 pub struct Options {
     /// The store's folder.
     pub data_dir: PathBuf,
-    /// Where to listen.
-    pub socket: PathBuf,
     /// Users (names or numbers) that may ask what a server asks.
     pub server_users: Vec<String>,
     /// Users (names or numbers) that may ask everything, beside root and our own.
@@ -68,14 +66,13 @@ pub enum ServeError {
     },
 }
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves at `place` until SIGTERM or SIGINT.
 ///
 /// Errors: see [`ServeError`]; whatever was acknowledged before is on the disk.
-pub async fn serve(options: Options) -> Result<(), ServeError> {
+pub async fn serve(options: Options, place: Place) -> Result<(), ServeError> {
     let roles = Roles::resolve(&options)?;
-    require_closed_folder(&options.socket)?;
     // Before the store is opened: of all that goes wrong with a second daemon, this says it best.
-    require_unanswered(&options.socket)?;
+    place.check()?;
     let (failed, mut failure) = mpsc::unbounded_channel();
     let store = Store::open(
         &options.data_dir,
@@ -88,19 +85,27 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
         }),
     )?;
     let service = Arc::new(Service::new(store)?);
-    let listener = listen(&options.socket, roles.socket_group)?;
     let (stop, stopping) = watch::channel(false);
     let mut terminate = watch_for(SignalKind::terminate())?;
     let mut interrupt = watch_for(SignalKind::interrupt())?;
-    let upkeep = tokio::spawn(upkeep(Arc::clone(&service), options.data_dir.clone()));
+    let hangup = watch_for(SignalKind::hangup())?;
+    let socket = place.path().to_owned();
+    let is_handed_over = matches!(place, Place::HandedOver { .. });
+    let listening = place.listen(roles.socket_group)?;
+    let mut beside = JoinSet::new();
+    beside.spawn(upkeep(Arc::clone(&service), options.data_dir.clone()));
+    beside.spawn(manager::feed_watchdog(Arc::clone(&service)));
+    beside.spawn(answer_hangups(hangup));
     tracing::info!(
-        socket = %options.socket.display(),
+        socket = %socket.display(),
+        is_handed_over,
         data_dir = %options.data_dir.display(),
         server_users = ?roles.server,
         admin_users = ?roles.admin,
         version = env!("CARGO_PKG_VERSION"),
         "ready"
     );
+    manager::tell_ready().await;
     let mut acceptor = Acceptor {
         service: Arc::clone(&service),
         roles,
@@ -111,17 +116,17 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
         open: JoinSet::new(),
     };
     let ended = tokio::select! {
-        () = acceptor.run(&listener) => Ok(()),
+        () = acceptor.run(&listening) => Ok(()),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
         Some(cause) = failure.recv() => Err(ServeError::StoreFailed { cause }),
     };
     // No new work; what is in flight is finished, within the limit.
     tracing::info!("stopping");
-    drop(listener);
-    let _ = fs::remove_file(&options.socket);
+    listening.end();
     let _ = stop.send(true);
-    upkeep.abort();
+    manager::tell_stopping().await;
+    beside.abort_all();
     let deadline = tokio::time::Instant::now() + SHUTDOWN_LIMIT;
     service.finish(SHUTDOWN_LIMIT).await;
     let closing = async { while acceptor.open.join_next().await.is_some() {} };
@@ -142,6 +147,13 @@ pub async fn serve(options: Options) -> Result<(), ServeError> {
 
 fn watch_for(kind: SignalKind) -> Result<Signal, ServeError> {
     signal(kind).map_err(ServeError::Signals)
+}
+
+/// SIGHUP means "read your files again"; left alone, it would end us.
+async fn answer_hangups(mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        tracing::info!("SIGHUP: there are no files to read again");
+    }
 }
 
 /// Which users may ask what.
@@ -210,12 +222,12 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    async fn run(&mut self, listener: &UnixListener) {
+    async fn run(&mut self, listening: &Listening) {
         loop {
             // Finished ones are let go of as new ones come.
             while self.open.try_join_next().is_some() {}
-            match listener.accept().await {
-                Ok((stream, _)) => self.accept(stream),
+            match listening.accept().await {
+                Ok(stream) => self.accept(stream),
                 Err(error) => {
                     // Out of file descriptors, for one: they come back as connections end.
                     tracing::error!(%error, "cannot accept a connection");

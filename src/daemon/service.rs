@@ -359,6 +359,11 @@ impl Service {
         self.store.bytes_on_disk()
     }
 
+    /// Returns when the store's writer has answered. Blocks.
+    pub fn probe_store(&self) -> Result<(), StoreError> {
+        self.store.probe()
+    }
+
     /// Refuses, or takes again, what makes the store grow.
     pub fn set_disk_nearly_full(&self, is_full: bool) {
         if self.is_disk_nearly_full.swap(is_full, Ordering::Relaxed) != is_full {

@@ -10,6 +10,7 @@
 )]
 
 mod account;
+mod activation;
 mod backup;
 mod certificates;
 mod documentation;

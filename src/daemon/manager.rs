@@ -1,0 +1,98 @@
+//! What a service manager (systemd) is told, as `sd_notify(3)` describes it: that we are ready, that we live, that we
+//! stop. Without one nothing is said.
+//!
+//! Must not know: what is served.
+
+use std::env;
+use std::ffi::OsStr;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::service::Service;
+
+/// The store is open, and who connects is answered.
+pub(super) async fn tell_ready() {
+    tell("READY=1").await;
+}
+
+/// No more connections are taken.
+pub(super) async fn tell_stopping() {
+    tell("STOPPING=1").await;
+}
+
+/// Says that we live, three times as often as we are asked to, for as long as the store's writer answers.
+///
+/// Returns at once if nobody asks.
+pub(super) async fn feed_watchdog(service: Arc<Service>) {
+    let Some(limit) = watchdog_limit() else {
+        return;
+    };
+    let mut clock = tokio::time::interval(limit / 3);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        clock.tick().await;
+        let service = Arc::clone(&service);
+        // A writer that hangs keeps this loop waiting: the watchdog is starved, which is the purpose.
+        match tokio::task::spawn_blocking(move || service.probe_store()).await {
+            Ok(Ok(())) => tell("WATCHDOG=1").await,
+            Ok(Err(error)) => tracing::error!(%error, "the watchdog is not fed"),
+            Err(error) => tracing::error!(%error, "the watchdog is not fed"),
+        }
+    }
+}
+
+/// How long we may stay silent, if that is limited, and for this process.
+fn watchdog_limit() -> Option<Duration> {
+    let limit: u64 = number_in("WATCHDOG_USEC")?.ok()?;
+    match number_in::<u32>("WATCHDOG_PID") {
+        Some(pid) if pid != Ok(std::process::id()) => None,
+        _ if limit == 0 => None,
+        _ => Some(Duration::from_micros(limit)),
+    }
+}
+
+fn number_in<T: std::str::FromStr>(variable: &str) -> Option<Result<T, T::Err>> {
+    env::var(variable).ok().map(|text| text.parse())
+}
+
+async fn tell(state: &str) {
+    let Some(ear) = env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match send(state, &ear) {
+            Ok(()) => return,
+            // Too much waits for it to read.
+            Err(error)
+                if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline =>
+            {
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) => {
+                tracing::error!(%error, state, "the service manager cannot be told");
+                return;
+            }
+        }
+    }
+}
+
+/// Never waits: a service manager that hangs must not hang us.
+fn send(state: &str, ear: &OsStr) -> io::Result<()> {
+    let address = match ear.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(ear)?,
+    };
+    let mouth = UnixDatagram::unbound()?;
+    mouth.set_nonblocking(true)?;
+    mouth.send_to_addr(state.as_bytes(), &address).map(drop)
+}
+
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(10);
