@@ -1,10 +1,13 @@
 //! `saslcertd init`.
 
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use serde_json::json;
 
 use crate::store::{Created, Store};
@@ -12,13 +15,15 @@ use crate::store::{Created, Store};
 /// `saslcertd init`.
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
-    /// The folder to create it in.
+    /// The folder to create it in. Root does it as the folder's owner.
     #[arg(long, value_name = "DIR", default_value = super::serve::DEFAULT_DATA_DIR)]
     data_dir: PathBuf,
 }
 
 pub(super) fn run(args: &InitArgs, json: bool) -> anyhow::Result<ExitCode> {
     let folder = args.data_dir.display();
+    become_owner(&args.data_dir)
+        .with_context(|| format!("cannot act for the owner of {folder}"))?;
     let created = Store::create(&args.data_dir)
         .with_context(|| format!("cannot create a store in {folder}"))?;
     let (is_new, said) = match created {
@@ -34,4 +39,19 @@ pub(super) fn run(args: &InitArgs, json: bool) -> anyhow::Result<ExitCode> {
         println!("{said}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Root makes the store as the user whose folder it is. Files of root's would keep the daemon out, and nothing of root's
+/// rights is needed in a folder that somebody else may write to.
+fn become_owner(folder: &Path) -> nix::Result<()> {
+    // One that is missing is made by, and for, whoever runs this.
+    let Ok(found) = fs::metadata(folder) else {
+        return Ok(());
+    };
+    if !Uid::effective().is_root() || found.uid() == 0 {
+        return Ok(());
+    }
+    setgroups(&[])?;
+    setgid(Gid::from_raw(found.gid()))?;
+    setuid(Uid::from_raw(found.uid()))
 }

@@ -25,6 +25,26 @@ fn init_makes_a_store_once_and_says_so_again() {
 }
 
 #[test]
+fn root_makes_a_store_as_the_owner_of_its_folder() {
+    // Nobody else can become somebody else.
+    if !nix::unistd::Uid::effective().is_root() {
+        return;
+    }
+    let daemon = Daemon::prepared();
+    fs::set_permissions(daemon.folder.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    fs::remove_dir_all(daemon.data_dir()).unwrap();
+    fs::create_dir(daemon.data_dir()).unwrap();
+    let (somebody, group) = (65_534, 65_533);
+    std::os::unix::fs::chown(daemon.data_dir(), Some(somebody), Some(group)).unwrap();
+    let made = daemon.command("init").output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    for name in ["FORMAT", "LOCK", "sled", "sled/db"] {
+        let found = fs::metadata(daemon.data_dir().join(name)).unwrap();
+        assert_eq!((found.uid(), found.gid()), (somebody, group), "{name}");
+    }
+}
+
+#[test]
 fn only_init_makes_a_store() {
     let daemon = Daemon::prepared();
     fs::remove_dir_all(daemon.data_dir()).unwrap();
