@@ -14,7 +14,8 @@ export SASLCERTD_BINARY := $(TARGET_DIR)/debug/saslcertd
 PYTEST ?=
 export KEEP
 
-.PHONY: help test demo audit build fetch-test fetch-demo lint lint-rust lint-lua test-rust test-lua test-prosody
+.PHONY: help test demo audit build fetch-test fetch-demo \
+	lint lint-rust lint-lua lint-units test-rust test-lua test-prosody
 
 help: ## say what can be made
 	@echo "saslcertd: client certificates and passwords for Prosody"; echo
@@ -39,7 +40,7 @@ fetch-demo:
 build: ## build the debug binary
 	$(CARGO) build --locked
 
-lint: lint-rust lint-lua ## formatting, clippy, documentation, luacheck
+lint: lint-rust lint-lua lint-units ## formatting, clippy, documentation, luacheck, systemd's units
 
 lint-rust:
 	$(CARGO) fmt --check
@@ -51,6 +52,9 @@ lint-rust:
 
 lint-lua:
 	luacheck prosody-glue
+
+lint-units: ## systemd's own opinion of the units
+	systemd/check target/units
 
 test-rust: ## unit and socket tests of the daemon
 	if $(CARGO) nextest --version >/dev/null 2>&1; then \

@@ -2,8 +2,8 @@
 # Gets what `make test` and `make demo` lack, and nothing when they lack nothing.
 #
 #   fetch.sh demo    what the demo needs: a C linker for Rust, python3, openssl, one Prosody
-#   fetch.sh test    that, both Prosodys, the community modules, an ejabberd, the Lua tools, libstrophe (a client
-#                    library), and a Python environment for the tests
+#   fetch.sh test    that, both Prosodys, the community modules, an ejabberd, the Lua tools, systemd's tools,
+#                    libstrophe (a client library), and a Python environment for the tests
 #
 # Servers and their modules are never installed: their packages are unpacked into target/prosody/ and
 # target/ejabberd/, and only libraries go to the system. No service is started. Libraries need root; the rest
@@ -252,7 +252,7 @@ trap 'rm -rf "${leftovers[@]}"' EXIT
 
 command -v cargo >/dev/null || die "Rust is missing: cargo must be in the PATH"
 tools=(ca-certificates openssl python3)
-[ "$what" = demo ] || tools+=(libstrophe-dev lua-busted lua-check lua-dbi-sqlite3 lua5.4 python3-venv)
+[ "$what" = demo ] || tools+=(libstrophe-dev lua-busted lua-check lua-dbi-sqlite3 lua5.4 python3-venv systemd)
 install_tools "${tools[@]}"
 for prosody in $prosodys; do
 	unpack_prosody "$prosody"
