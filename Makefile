@@ -14,7 +14,14 @@ export SASLCERTD_BINARY := $(TARGET_DIR)/debug/saslcertd
 PYTEST ?=
 export KEEP
 
-.PHONY: help test demo audit build fetch-test fetch-demo \
+# make install and make deb.
+PREFIX ?= /usr/local
+DESTDIR ?=
+# Where Prosody finds modules: on Debian these, for /usr and for /usr/local.
+PROSODY_MODULES ?= $(PREFIX)/lib/prosody/modules
+ZSH_COMPLETIONS ?= $(PREFIX)/share/zsh/$(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
+
+.PHONY: help test demo audit build release install deb fetch-test fetch-demo \
 	lint lint-rust lint-lua lint-units test-rust test-lua test-prosody
 
 help: ## say what can be made
@@ -39,6 +46,21 @@ fetch-demo:
 
 build: ## build the debug binary
 	$(CARGO) build --locked
+
+release: ## build what is installed
+	$(CARGO) build --locked --release
+
+install: ## install from source: PREFIX=/usr/local DESTDIR= (as root, without DESTDIR: and set it up)
+# Root may have no cargo; then `make release` was somebody else's.
+	if command -v $(CARGO) >/dev/null; then $(MAKE) release; fi
+	systemd/install $(TARGET_DIR)/release "$(DESTDIR)" "$(PREFIX)" "$(PROSODY_MODULES)" "$(ZSH_COMPLETIONS)"
+
+deb: ## make a Debian package, in target/debian/
+	command -v cargo-deb >/dev/null || $(CARGO) install --locked cargo-deb
+	rm -rf target/deb
+	$(MAKE) install DESTDIR=target/deb PREFIX=/usr
+	rm target/deb/usr/share/doc/saslcertd/LICENSE
+	$(CARGO) deb --no-build
 
 lint: lint-rust lint-lua lint-units ## formatting, clippy, documentation, luacheck, systemd's units
 
