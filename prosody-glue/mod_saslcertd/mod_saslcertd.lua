@@ -423,6 +423,20 @@ if in_server then
 	module:add_timer(0, adopt_hosts);
 end
 
+-- prosodyctl mod_saslcertd WORD …
+local commands = {};
+
+function commands.facts()
+	print(json.encode(module:require("facts").of_prosody(settings, options, array)));
+	return 0;
+end
+
+function module.command(arg)
+	local command = commands[arg[1]];
+	if command then return command(arg); end
+	return "Usage: prosodyctl mod_saslcertd facts";
+end
+
 function module.unload()
 	closed = true;
 	client.close();
