@@ -6,6 +6,7 @@ mod advice;
 mod ask;
 mod backup;
 mod cert;
+mod doctor;
 #[cfg(feature = "client")]
 mod enroll;
 mod extauth;
@@ -64,6 +65,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Show what the daemon is doing.
     Status,
+    /// Say what is wrong with this installation, and the line that mends it.
+    Doctor(doctor::DoctorArgs),
     /// Look at, disable and revoke the certificates of an account.
     #[command(subcommand)]
     Cert(cert::CertCommand),
@@ -93,6 +96,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Init(args) => init::run(&args, global.json),
         Command::Serve(args) => serve::run(args, &global.socket),
         Command::Status => status::run(&global),
+        Command::Doctor(args) => doctor::run(&args, &global),
         Command::Cert(command) => cert::run(&command, &global),
         Command::Account(command) => account::run(&command, &global),
         Command::Export(args) => backup::export(&args, &global),

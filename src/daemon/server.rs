@@ -388,12 +388,17 @@ async fn upkeep(service: Arc<Service>, data_dir: PathBuf) {
     }
 }
 
+/// The free space that a store of this size keeps for revocations: below it, nothing is added.
+pub(crate) fn reserve_bytes(store_bytes: u64) -> u64 {
+    (store_bytes / 10).max(FREE_BYTES)
+}
+
 /// sled needs room to rewrite what it holds, and cannot go on after a full disk.
 fn is_nearly_full(folder: &Path, store_bytes: u64) -> bool {
     match statvfs(folder) {
         Ok(disk) => {
             let free = disk.blocks_available() * disk.fragment_size();
-            free < (store_bytes / 10).max(FREE_BYTES)
+            free < reserve_bytes(store_bytes)
         }
         Err(error) => {
             tracing::error!(%error, folder = %folder.display(), "cannot ask how full the disk is");
@@ -419,5 +424,5 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const LAST_USES_EVERY_TURNS: u64 = 6;
 /// Six hours.
 const SWEEP_EVERY_TURNS: u64 = 4320;
-/// Below that, nothing is added: revocations must still find room.
+/// However small the store is.
 const FREE_BYTES: u64 = 64 * 1024 * 1024;

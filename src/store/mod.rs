@@ -221,6 +221,12 @@ impl Store {
         Ok(Created::New)
     }
 
+    /// Whether there is a store in `folder`, good or damaged.
+    #[must_use]
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join(FORMAT_FILE).exists()
+    }
+
     /// Opens the store in `folder`, which must exist.
     ///
     /// Units: `cache_bytes` of sled's page cache (not a cap on memory).

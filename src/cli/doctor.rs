@@ -1,0 +1,587 @@
+//! `saslcertd doctor`: what is wrong with this installation, and the line that mends it.
+//!
+//! Gathers first, from prosodyctl, the daemon, the files, the processes and TLS; then each family of checks judges what
+//! was gathered. What explains most comes first.
+
+mod access;
+mod commands;
+mod daemon;
+mod finding;
+mod machine;
+mod prosody;
+#[cfg(feature = "client")]
+mod tls;
+
+use std::ffi::CString;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::mpsc;
+use std::time::{Duration, SystemTime};
+
+use nix::sys::statvfs::statvfs;
+use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
+use serde_json::{Value, json};
+
+use super::Global;
+use super::ask::ask;
+use crate::store::Store;
+use access::{Node, Who};
+use commands::{Commands, DEFAULT_SOCKET};
+use daemon::{Daemon, Process, Server};
+use finding::{Finding, Level, Mend, word};
+use machine::{Disk, Machine};
+use prosody::{Facts, Prosodyctl};
+
+/// What `doctor` needs to know.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Run it as root. Exit status: 0 all is well; 1 there are warnings; 2 there are problems. What could not be \
+                  checked doesn't count."
+)]
+pub(super) struct DoctorArgs {
+    /// The store's folder; only needed while the daemon doesn't answer
+    #[arg(long, value_name = "DIR", default_value = super::serve::DEFAULT_DATA_DIR)]
+    data_dir: PathBuf,
+    /// Prosody's control program
+    #[arg(long, value_name = "PATH", default_value = "prosodyctl")]
+    prosodyctl: PathBuf,
+    /// Prosody's configuration, if prosodyctl doesn't find it by itself
+    #[arg(long, value_name = "FILE")]
+    prosody_config: Option<PathBuf>,
+    /// Where clients connect to, if not where the DNS says
+    #[cfg(feature = "client")]
+    #[arg(long, value_name = "HOST:PORT")]
+    server: Option<String>,
+    /// There, they use TLS from the first byte
+    #[cfg(feature = "client")]
+    #[arg(long, requires = "server")]
+    direct_tls: bool,
+}
+
+/// Runs the command; prints everything itself.
+pub(super) fn run(args: &DoctorArgs, global: &Global) -> anyhow::Result<ExitCode> {
+    let found = examine(args, global)?;
+    let worst = found.iter().map(|finding| finding.level).max();
+    let worst = worst
+        .filter(|level| *level > Level::NotChecked)
+        .unwrap_or(Level::Ok);
+    if global.json {
+        println!("{}", json!({"worst": worst, "findings": found}));
+    } else {
+        for finding in &found {
+            println!("{finding}");
+        }
+        println!("{}", summary(&found));
+    }
+    Ok(match worst {
+        Level::Ok | Level::NotChecked => ExitCode::SUCCESS,
+        Level::Warning => ExitCode::from(1),
+        Level::Problem => ExitCode::from(2),
+    })
+}
+
+fn summary(found: &[Finding]) -> String {
+    let count = |level| {
+        found
+            .iter()
+            .filter(|finding| finding.level == level)
+            .count()
+    };
+    match (count(Level::Problem), count(Level::Warning)) {
+        (0, 0) => "no problem was found".to_owned(),
+        (0, warnings) => format!("no problem, warnings: {warnings}"),
+        (problems, warnings) => {
+            format!("problems: {problems}, warnings: {warnings}; mend the first one first")
+        }
+    }
+}
+
+fn examine(args: &DoctorArgs, global: &Global) -> anyhow::Result<Vec<Finding>> {
+    let prosodyctl = Prosodyctl {
+        program: args.prosodyctl.clone(),
+        config: args.prosody_config.clone(),
+    };
+    let answer = prosodyctl.ask();
+    let facts = answer.facts();
+    let mut daemon = gather_daemon(&global.socket, facts, &args.data_dir);
+    let data_dir = data_dir(&daemon, &args.data_dir);
+    daemon.store = look_at_store(&data_dir);
+    let server = gather_server(facts, &daemon);
+    let commands = gather_commands(&prosodyctl, &daemon, &server, data_dir);
+    let machine = gather_machine(&commands.data_dir, &daemon, facts);
+
+    let mut found = Vec::new();
+    if !Uid::effective().is_root() {
+        let again = Mend::Run("sudo saslcertd doctor".to_owned());
+        found.push(Finding::warning("user", "only root sees everything", again));
+    }
+    found.extend(prosody::findings(
+        &answer,
+        args.prosody_config.as_deref(),
+        &commands,
+    ));
+    found.extend(daemon::findings(&daemon, &server, facts, &commands));
+    found.extend(look_at_tls(args, facts, &server, &commands)?);
+    found.extend(machine::findings(&machine, facts, &commands));
+    Ok(found)
+}
+
+#[cfg(feature = "client")]
+fn look_at_tls(
+    args: &DoctorArgs,
+    facts: Option<&Facts>,
+    server: &Server,
+    commands: &Commands,
+) -> anyhow::Result<Vec<Finding>> {
+    use anyhow::Context;
+
+    let Some(facts) = facts else {
+        return Ok(tls::not_checked("only prosodyctl knows the ports"));
+    };
+    let public = args
+        .server
+        .as_deref()
+        .map(str::parse)
+        .transpose()
+        .context("--server")?;
+    let route = crate::client::resolve::Route {
+        server: public,
+        direct_tls: args.direct_tls,
+    };
+    let seen = if server.is_running {
+        super::login::runtime()?.block_on(tls::look(facts, &route))
+    } else {
+        Vec::new()
+    };
+    Ok(tls::findings(facts, &seen, server.is_running, commands))
+}
+
+#[cfg(not(feature = "client"))]
+// As its sibling.
+#[allow(clippy::unnecessary_wraps)]
+fn look_at_tls(
+    _args: &DoctorArgs,
+    _facts: Option<&Facts>,
+    _server: &Server,
+    _commands: &Commands,
+) -> anyhow::Result<Vec<Finding>> {
+    let why = "this program was built without its XMPP client";
+    Ok(vec![
+        Finding::not_checked("tls", why),
+        Finding::not_checked("proxy", why),
+    ])
+}
+
+fn gather_daemon(given: &Path, facts: Option<&Facts>, data_dir: &Path) -> Daemon {
+    let configured = facts
+        .map(|facts| facts.socket.as_path())
+        .filter(|path| path.is_absolute());
+    let socket = configured.unwrap_or(given).to_owned();
+    let answer = ask_status(&socket);
+    let is_well = matches!(answer, daemon::Answer::Status(_));
+    let elsewhere = (!is_well && socket != given).then(|| (given.to_owned(), ask_status(given)));
+    let (answers_elsewhere, answer) = match elsewhere {
+        Some((path, status @ daemon::Answer::Status(_))) => (Some(path), status),
+        _ => (None, answer),
+    };
+    let served = answers_elsewhere.as_ref().unwrap_or(&socket);
+    Daemon {
+        answer,
+        process: find_daemon(served, data_dir),
+        folders: folders_above(&socket),
+        node: node(&socket).filter(|_| is_socket(&socket)),
+        store: daemon::Store::Hidden,
+        answers_elsewhere,
+        socket,
+    }
+}
+
+fn ask_status(socket: &Path) -> daemon::Answer {
+    // First without a word: of all that can be wrong, these two say what to do.
+    match UnixStream::connect(socket).map_err(|error| error.kind()) {
+        Err(ErrorKind::NotFound) => return daemon::Answer::Missing,
+        Err(ErrorKind::ConnectionRefused) => return daemon::Answer::Nobody,
+        _ => {}
+    }
+    // A thread that waits for longer ends with the process.
+    let (said, answer) = mpsc::channel();
+    let asked = socket.to_owned();
+    std::thread::spawn(move || said.send(ask(&asked, "status", &json!({}))));
+    match answer.recv_timeout(STATUS_LIMIT) {
+        Ok(Ok(status)) => daemon::Answer::Status(status),
+        Ok(Err(error)) => daemon::Answer::Other(format!("{error:#}")),
+        Err(_) => {
+            let (shown, seconds) = (socket.display(), STATUS_LIMIT.as_secs());
+            daemon::Answer::Other(format!(
+                "saslcertd at {shown} does not answer within {seconds} s: it is stopped, or its disk is stuck"
+            ))
+        }
+    }
+}
+
+fn data_dir(daemon: &Daemon, given: &Path) -> PathBuf {
+    let told = daemon
+        .status()
+        .and_then(|status| status.pointer("/store/path"))
+        .and_then(Value::as_str);
+    told.map_or_else(|| given.to_owned(), PathBuf::from)
+}
+
+fn look_at_store(data_dir: &Path) -> daemon::Store {
+    match fs::read_dir(data_dir) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => daemon::Store::Hidden,
+        _ if Store::is_in(data_dir) => daemon::Store::Initialised,
+        _ => daemon::Store::Empty,
+    }
+}
+
+/// The folders above a file, from the root down, as far as they are there.
+fn folders_above(path: &Path) -> Vec<Node> {
+    let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
+    above.reverse();
+    above.into_iter().map_while(node).collect()
+}
+
+/// Of what a link leads to: its own mode decides nothing.
+fn node(path: &Path) -> Option<Node> {
+    let found = fs::metadata(path).ok()?;
+    Some(Node {
+        path: path.to_owned(),
+        mode: found.mode(),
+        uid: found.uid(),
+        gid: found.gid(),
+    })
+}
+
+fn is_socket(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.file_type().is_socket())
+}
+
+/// The process that serves at this socket, or holds this store.
+fn find_daemon(socket: &Path, data_dir: &Path) -> Option<Process> {
+    let entries = fs::read_dir("/proc").ok()?;
+    entries.flatten().find_map(|entry| {
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        let words = fs::read(entry.path().join("cmdline")).ok()?;
+        let words: Vec<String> = words
+            .split(|byte| *byte == 0)
+            .map(|word| String::from_utf8_lossy(word).into_owned())
+            .collect();
+        let program = Path::new(words.first()?).file_name()?;
+        let is_serving = program == "saslcertd" && words.iter().any(|word| word == "serve");
+        if !is_serving {
+            return None;
+        }
+        let from_environment = || {
+            let environment = fs::read(entry.path().join("environ")).ok()?;
+            let set = environment
+                .split(|byte| *byte == 0)
+                .find_map(|set| set.strip_prefix(b"SASLCERTD_SOCKET="))?;
+            Some(String::from_utf8_lossy(set).into_owned())
+        };
+        let flag = |name: &str| flags(&words, name).pop();
+        let serves = flag("--socket")
+            .or_else(from_environment)
+            .unwrap_or_else(|| DEFAULT_SOCKET.to_owned());
+        let holds = flag("--data-dir").unwrap_or_else(|| super::serve::DEFAULT_DATA_DIR.to_owned());
+        if Path::new(&serves) != socket && Path::new(&holds) != data_dir {
+            return None;
+        }
+        let mut names = flags(&words, "--server-user");
+        if names.is_empty() {
+            names.push("prosody".to_owned());
+        }
+        let server_users = names.into_iter().map(|name| {
+            let uid = user(&name)
+                .map(|user| user.uid.as_raw())
+                .or_else(|| name.parse().ok());
+            (name, uid)
+        });
+        Some(Process {
+            pid,
+            uid: fs::metadata(entry.path()).ok()?.uid(),
+            server_users: server_users.collect(),
+        })
+    })
+}
+
+/// The values of a flag on a command line, as `--flag VALUE` or `--flag=VALUE`.
+fn flags(words: &[String], name: &str) -> Vec<String> {
+    let after = words
+        .iter()
+        .zip(words.iter().skip(1))
+        .filter(|(word, _)| *word == name)
+        .map(|(_, value)| value.clone());
+    let within = words
+        .iter()
+        .filter_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+        .map(str::to_owned);
+    after.chain(within).collect()
+}
+
+fn user(name: &str) -> Option<User> {
+    match name.parse() {
+        Ok(uid) => User::from_uid(Uid::from_raw(uid)).ok()?,
+        Err(_) => User::from_name(name).ok()?,
+    }
+}
+
+fn gather_server(facts: Option<&Facts>, daemon: &Daemon) -> Server {
+    let process = facts.and_then(|facts| facts.pid).and_then(of_process);
+    let configured = match facts {
+        Some(Facts {
+            user: Some(name), ..
+        }) => name.clone(),
+        // Whoever starts it, and that is root.
+        Some(Facts { user: None, .. }) => "root".to_owned(),
+        None => "prosody".to_owned(),
+    };
+    let connected = connected_server(daemon);
+    let is_running = process.is_some()
+        || connected.is_some()
+        || facts.is_some_and(|facts| !facts.pidfile && is_port_open(facts));
+    let who = process.or(connected).or_else(|| of_user(&configured));
+    let user = match &who {
+        Some(who) => name_of_user(who.uid),
+        None => configured,
+    };
+    Server {
+        is_running,
+        who,
+        user,
+    }
+}
+
+/// Without a pidfile: somebody listens where Prosody should.
+fn is_port_open(facts: &Facts) -> bool {
+    facts
+        .ports
+        .iter()
+        .any(|port| std::net::TcpStream::connect(("127.0.0.1", port.number)).is_ok())
+}
+
+fn connected_server(daemon: &Daemon) -> Option<Who> {
+    let all = daemon.status()?.get("connections")?.as_array()?;
+    let is_prosody = |one: &&Value| {
+        one.get("software")
+            .and_then(Value::as_str)
+            .is_some_and(|name| name.starts_with("Prosody"))
+    };
+    let one = all.iter().find(is_prosody)?;
+    let pid = one
+        .get("pid")
+        .and_then(Value::as_i64)
+        .and_then(|pid| i32::try_from(pid).ok());
+    pid.and_then(of_process)
+}
+
+/// As whom a process runs: what the kernel goes by.
+fn of_process(pid: i32) -> Option<Who> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let numbers = |label: &str| -> Vec<u32> {
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(label))
+            .unwrap_or_default();
+        line.split_whitespace()
+            .filter_map(|word| word.parse().ok())
+            .collect()
+    };
+    // Real, effective, saved, file system.
+    let uid = *numbers("Uid:").get(1)?;
+    let mut gids: Vec<u32> = numbers("Gid:").get(1).copied().into_iter().collect();
+    gids.extend(numbers("Groups:"));
+    Some(Who { uid, gids })
+}
+
+fn of_user(name: &str) -> Option<Who> {
+    let user = user(name)?;
+    let groups = CString::new(user.name.as_str())
+        .ok()
+        .and_then(|name| getgrouplist(&name, user.gid).ok());
+    let mut gids = vec![user.gid.as_raw()];
+    gids.extend(groups.unwrap_or_default().into_iter().map(Gid::as_raw));
+    Some(Who {
+        uid: user.uid.as_raw(),
+        gids,
+    })
+}
+
+fn name_of_user(uid: u32) -> String {
+    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+    user.map_or_else(|| uid.to_string(), |user| user.name)
+}
+
+fn name_of_group(gid: u32) -> String {
+    let group = Group::from_gid(Gid::from_raw(gid)).ok().flatten();
+    group.map_or_else(|| gid.to_string(), |group| group.name)
+}
+
+fn gather_commands(
+    prosodyctl: &Prosodyctl,
+    daemon: &Daemon,
+    server: &Server,
+    data_dir: PathBuf,
+) -> Commands {
+    let uid = match &daemon.process {
+        Some(process) => Some(process.uid),
+        None => match fs::metadata(&data_dir) {
+            Ok(found) => Some(found.uid()),
+            Err(_) => user("saslcertd").map(|user| user.uid.as_raw()),
+        },
+    };
+    let group = server
+        .who
+        .as_ref()
+        .and_then(|who| who.gids.first().copied());
+    Commands {
+        prosodyctl: prosodyctl.line(),
+        saslcertd: own_name(),
+        prosody_unit: has_unit("prosody"),
+        saslcertd_unit: has_unit("saslcertd"),
+        socket: daemon.socket.clone(),
+        data_dir,
+        owner: uid.filter(|uid| *uid != 0).map(name_of_user),
+        server_user: server.user.clone(),
+        server_group: group.map_or_else(|| server.user.clone(), name_of_group),
+    }
+}
+
+/// What has to be typed to run this very program.
+fn own_name() -> String {
+    let Ok(program) = std::env::current_exe() else {
+        return "saslcertd".to_owned();
+    };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let first = std::env::split_paths(&path)
+        .map(|folder| folder.join("saslcertd"))
+        .find(|found| found.is_file());
+    let is_first = first.and_then(|found| found.canonicalize().ok()) == program.canonicalize().ok();
+    if is_first {
+        "saslcertd".to_owned()
+    } else {
+        word(&program)
+    }
+}
+
+fn has_unit(name: &str) -> bool {
+    let has = |folder: &str| Path::new(folder).join(format!("{name}.service")).exists();
+    Path::new("/run/systemd/system").exists() && UNIT_FOLDERS.iter().any(|folder| has(folder))
+}
+
+fn gather_machine(data_dir: &Path, daemon: &Daemon, facts: Option<&Facts>) -> Machine {
+    let configuration = facts.map(|facts| facts.config_file.clone());
+    let written = [
+        configuration,
+        Some(data_dir.to_owned()),
+        Some(data_dir.join("sled/db")),
+    ];
+    let written = written.into_iter().flatten().filter_map(|path| {
+        let time = fs::metadata(&path)
+            .and_then(|found| found.modified())
+            .ok()?;
+        Some((path, time))
+    });
+    let told = daemon
+        .status()
+        .and_then(|status| status.pointer("/store/bytes_on_disk"))
+        .and_then(Value::as_u64);
+    // Before there is a store: where it would be.
+    let existing = data_dir.ancestors().find(|path| path.exists());
+    let disk = existing.and_then(|folder| {
+        let disk = statvfs(folder).ok()?;
+        Some(Disk {
+            mount_point: mount_point(folder),
+            free_bytes: disk.blocks_available() * disk.fragment_size(),
+            store_bytes: told.unwrap_or_else(|| bytes_below(&data_dir.join("sled"), MAX_DEPTH)),
+        })
+    });
+    Machine {
+        now: SystemTime::now(),
+        newest: written.max_by_key(|(_, time)| *time),
+        disk,
+    }
+}
+
+fn mount_point(folder: &Path) -> PathBuf {
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+    let own = device(&folder);
+    let within = folder.ancestors().take_while(|path| device(path) == own);
+    within.last().unwrap_or(&folder).to_owned()
+}
+
+fn bytes_below(folder: &Path, depth: usize) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(found) if found.is_dir() && depth > 0 => bytes_below(&entry.path(), depth - 1),
+            Ok(found) => found.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+const UNIT_FOLDERS: [&str; 4] = [
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+];
+/// The status of a large store takes milliseconds.
+const STATUS_LIMIT: Duration = Duration::from_secs(10);
+const MAX_DEPTH: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn flags_are_read_in_both_forms() {
+        let words: Vec<String> = [
+            "saslcertd",
+            "serve",
+            "--server-user",
+            "a",
+            "--server-user=b",
+            "--socket=/s",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        assert_eq!(flags(&words, "--server-user"), ["a", "b"]);
+        assert_eq!(flags(&words, "--socket"), ["/s"]);
+        assert!(flags(&words, "--data-dir").is_empty());
+    }
+
+    #[test]
+    fn the_kernel_knows_as_whom_a_process_runs() {
+        let own = of_process(i32::try_from(std::process::id()).unwrap()).unwrap();
+        assert_eq!(own.uid, Uid::effective().as_raw());
+        assert_eq!(own.gids.first(), Some(&Gid::effective().as_raw()));
+        assert_eq!(of_process(-1), None);
+    }
+
+    #[test]
+    fn a_user_brings_its_groups() {
+        assert_eq!(of_user("root").unwrap().gids.first(), Some(&0));
+        assert_eq!(of_user("nobody of that name"), None);
+    }
+
+    #[test]
+    fn an_empty_folder_is_no_store() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(look_at_store(folder.path()), daemon::Store::Empty);
+        assert_eq!(
+            look_at_store(&folder.path().join("nowhere")),
+            daemon::Store::Empty
+        );
+        Store::create(folder.path()).unwrap();
+        assert_eq!(look_at_store(folder.path()), daemon::Store::Initialised);
+    }
+}

@@ -1,0 +1,725 @@
+//! The daemon: its store, its socket, who may open it, and which hosts Prosody declared to it.
+//!
+//! Judges what was gathered; it must not look for anything itself.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::access::{Class, Node, Obstacle, Who, obstacle};
+use super::commands::Commands;
+use super::finding::{Change, Edit, Finding, Level, Mend, one_line, word};
+use super::prosody::{Facts, listed};
+
+/// What is there of the daemon.
+#[derive(Debug, Clone)]
+pub(super) struct Daemon {
+    /// Where Prosody and doctor look for it.
+    pub(super) socket: PathBuf,
+    /// Another one, where it answers although Prosody doesn't look there.
+    pub(super) answers_elsewhere: Option<PathBuf>,
+    pub(super) answer: Answer,
+    /// The process, answering or not.
+    pub(super) process: Option<Process>,
+    /// The folders above the socket, from the root down; up to the first that is missing.
+    pub(super) folders: Vec<Node>,
+    /// The socket itself.
+    pub(super) node: Option<Node>,
+    pub(super) store: Store,
+}
+
+/// Who answers at the socket.
+#[derive(Debug, Clone)]
+pub(super) enum Answer {
+    /// The daemon, with its status.
+    Status(Value),
+    /// There is no socket.
+    Missing,
+    /// A socket, and nobody behind it.
+    Nobody,
+    /// Anything else, in words.
+    Other(String),
+}
+
+/// A running `saslcertd serve`.
+#[derive(Debug, Clone)]
+pub(super) struct Process {
+    pub(super) pid: i32,
+    pub(super) uid: u32,
+    /// The users that it takes for Prosody's: names as it was started with, and their numbers where there is one.
+    pub(super) server_users: Vec<(String, Option<u32>)>,
+}
+
+/// The store's folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Store {
+    Initialised,
+    /// There is no store in it.
+    Empty,
+    /// We may not look.
+    Hidden,
+}
+
+/// Prosody, running or not.
+#[derive(Debug, Clone)]
+pub(super) struct Server {
+    /// Nobody can say otherwise: there is a process, a connection, or an open port.
+    pub(super) is_running: bool,
+    /// As whom; none if no such user is on this machine.
+    pub(super) who: Option<Who>,
+    /// That user's name, or number.
+    pub(super) user: String,
+}
+
+/// Judges the daemon, and what Prosody and it have to do with each other.
+pub(super) fn findings(
+    daemon: &Daemon,
+    server: &Server,
+    facts: Option<&Facts>,
+    commands: &Commands,
+) -> Vec<Finding> {
+    let mut all = vec![store(daemon, commands)];
+    all.extend(folder(daemon, commands));
+    all.push(answering(daemon, commands));
+    all.push(socket(daemon, server, facts, commands));
+    all.push(role(daemon, server, commands));
+    all.push(running(server, facts, commands));
+    let is_hindered = all.iter().any(|finding| finding.level == Level::Problem);
+    all.extend(hosts(daemon, server, facts, is_hindered, commands));
+    all
+}
+
+impl Daemon {
+    pub(super) fn status(&self) -> Option<&Value> {
+        match &self.answer {
+            Answer::Status(status) => Some(status),
+            _ => None,
+        }
+    }
+}
+
+fn store(daemon: &Daemon, commands: &Commands) -> Finding {
+    let shown = commands.data_dir.display();
+    if let Some(status) = daemon.status() {
+        let number = |path| status.pointer(path).and_then(Value::as_u64).unwrap_or(0);
+        if number("/store/corrupt_reads") > 0 {
+            return Finding::problem(
+                "store",
+                format!(
+                    "{} reads found damaged records in {shown}: restore it from a backup",
+                    number("/store/corrupt_reads")
+                ),
+                Mend::Run(format!("{} import BACKUP", commands.saslcertd)),
+            );
+        }
+        let (certificates, accounts) = (number("/store/certificates"), number("/store/accounts"));
+        return Finding::ok(
+            "store",
+            format!("{shown}: {certificates} certificates of {accounts} accounts"),
+        );
+    }
+    match daemon.store {
+        Store::Initialised => Finding::ok("store", format!("there is one in {shown}")),
+        Store::Empty => Finding::problem(
+            "store",
+            format!("there is no store in {shown} (if it is elsewhere: --data-dir)"),
+            Mend::Run(commands.init()),
+        ),
+        Store::Hidden => {
+            Finding::not_checked("store", format!("this user may not look into {shown}"))
+        }
+    }
+}
+
+/// The daemon has no other proof of who it is than where its socket lies.
+fn folder(daemon: &Daemon, commands: &Commands) -> Option<Finding> {
+    let folder = daemon.socket.parent().unwrap_or(Path::new("/"));
+    let shown = folder.display();
+    let Some(node) = daemon.folders.iter().find(|node| node.path == folder) else {
+        return Some(Finding::problem(
+            "folder",
+            format!("there is no {shown} for the socket; /run is empty after a reboot"),
+            Mend::Run(commands.make_folder(folder)),
+        ));
+    };
+    let owner = daemon.process.as_ref().map(|process| process.uid);
+    if node.mode & 0o022 != 0 {
+        return Some(Finding::problem(
+            "folder",
+            format!(
+                "{shown} can be written by others than its owner: a false daemon could take the socket's place"
+            ),
+            Mend::Run(format!("chmod go-w {}", word(folder))),
+        ));
+    }
+    if let Some(owner) = owner
+        && node.uid != 0
+        && node.uid != owner
+    {
+        return Some(Finding::problem(
+            "folder",
+            format!(
+                "{shown} belongs to neither root nor the daemon's user: a false daemon could take the socket's place"
+            ),
+            Mend::Run(format!("chown {owner} {}", word(folder))),
+        ));
+    }
+    None
+}
+
+fn answering(daemon: &Daemon, commands: &Commands) -> Finding {
+    let shown = daemon.socket.display();
+    let pid = daemon.process.as_ref().map(|process| process.pid);
+    let start = Mend::Run(match pid {
+        Some(pid) => commands.restart_daemon(pid),
+        None => commands.start_daemon(),
+    });
+    match (&daemon.answer, pid) {
+        (Answer::Status(status), _) => {
+            let version = one_line(status.get("version").and_then(Value::as_str).unwrap_or("?"));
+            let ours = env!("CARGO_PKG_VERSION");
+            if version == ours {
+                return Finding::ok("daemon", format!("saslcertd {version} answers at {shown}"));
+            }
+            let message = format!("saslcertd {version} runs, and this program is {ours}");
+            Finding::warning("daemon", message, start)
+        }
+        (Answer::Missing | Answer::Nobody, Some(pid)) => {
+            let message = format!("saslcertd runs (process {pid}), but not at {shown}");
+            Finding::problem("daemon", message, start)
+        }
+        (Answer::Missing | Answer::Nobody, None) => {
+            let message = format!("saslcertd isn't running: nobody answers at {shown}");
+            Finding::problem("daemon", message, start)
+        }
+        (Answer::Other(said), _) => Finding::problem("daemon", one_line(said), start),
+    }
+}
+
+/// Do both mean the same socket, and may Prosody open it?
+fn socket(daemon: &Daemon, server: &Server, facts: Option<&Facts>, commands: &Commands) -> Finding {
+    let shown = daemon.socket.display();
+    if let (Some(elsewhere), Some(facts)) = (&daemon.answers_elsewhere, facts) {
+        return Finding::problem(
+            "socket",
+            format!(
+                "Prosody looks for the daemon at {}, and it answers at {}",
+                facts.socket.display(),
+                elsewhere.display()
+            ),
+            Mend::Edit(Edit {
+                file: facts.config_file.clone(),
+                host: None,
+                within: None,
+                change: Change::Add(format!("saslcertd_socket = \"{}\"", elsewhere.display())),
+                then: commands.reload_prosody(),
+            }),
+        );
+    }
+    let Some(node) = &daemon.node else {
+        return Finding::not_checked("socket", format!("there is no {shown}"));
+    };
+    let Some(who) = &server.who else {
+        return Finding::problem(
+            "socket",
+            format!(
+                "this machine has no user {}, as whom Prosody shall run",
+                one_line(&server.user)
+            ),
+            Mend::Run("apt-get install --reinstall prosody".to_owned()),
+        );
+    };
+    let user = one_line(&server.user);
+    let Some(obstacle) = obstacle(&daemon.folders, node, who) else {
+        return Finding::ok(
+            "socket",
+            format!(
+                "Prosody's user {user} may open {shown} (mode {:03o})",
+                node.mode & 0o777
+            ),
+        );
+    };
+    let at = obstacle.node.path.display();
+    let (mode, uid, gid) = (
+        obstacle.node.mode & 0o777,
+        obstacle.node.uid,
+        obstacle.node.gid,
+    );
+    let mut message = format!(
+        "Prosody's user {user} may not open {shown}: {at} is {mode:03o}, of user {uid}, group {gid}"
+    );
+    if obstacle.node == *node && obstacle.class == Class::Other {
+        message += "; it comes back when the daemon starts without Prosody's group (setpriv --regid, or Group= in its unit)";
+    }
+    let mend = Mend::Run(opening(&obstacle, daemon, commands));
+    // An access control list may let it in, or it connected before.
+    if is_connected(daemon, who) {
+        return Finding::warning(
+            "socket",
+            message + "; the connection that it has would be the last",
+            mend,
+        );
+    }
+    Finding::problem("socket", message, mend)
+}
+
+/// What lets Prosody pass.
+fn opening(obstacle: &Obstacle, daemon: &Daemon, commands: &Commands) -> String {
+    let at = word(&obstacle.node.path);
+    let is_socket = obstacle.node.path == daemon.socket;
+    let is_own_folder = Some(obstacle.node.path.as_path()) == daemon.socket.parent();
+    match obstacle.class {
+        Class::Owner => format!("chmod u+rwx {at}"),
+        Class::Group => format!("chmod g+{} {at}", if is_socket { "rw" } else { "rx" }),
+        Class::Other if is_socket => {
+            format!("chgrp {} {at} && chmod 660 {at}", commands.server_group)
+        }
+        Class::Other if is_own_folder => {
+            format!("chgrp {} {at} && chmod 750 {at}", commands.server_group)
+        }
+        Class::Other => format!("chmod o+x {at}"),
+    }
+}
+
+/// The daemon hangs up on users that it wasn't told of.
+fn role(daemon: &Daemon, server: &Server, commands: &Commands) -> Finding {
+    let (Some(process), Some(who)) = (&daemon.process, &server.who) else {
+        return Finding::not_checked(
+            "role",
+            "there is no daemon whose --server-user could be seen",
+        );
+    };
+    let user = one_line(&server.user);
+    let is_named = process
+        .server_users
+        .iter()
+        .any(|(_, uid)| *uid == Some(who.uid));
+    // Admins may ask everything.
+    if is_named || who.uid == 0 || who.uid == process.uid || is_connected(daemon, who) {
+        return Finding::ok("role", format!("the daemon talks to Prosody's user {user}"));
+    }
+    let told: Vec<&str> = process
+        .server_users
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    Finding::problem(
+        "role",
+        format!(
+            "the daemon hangs up on Prosody's user {user}: it was started with --server-user {}",
+            listed(&told)
+        ),
+        Mend::Run(commands.introduce_server(process.pid)),
+    )
+}
+
+fn is_connected(daemon: &Daemon, who: &Who) -> bool {
+    connections(daemon)
+        .any(|connection| connection.get("uid").and_then(Value::as_u64) == Some(u64::from(who.uid)))
+}
+
+/// Those that are a Prosody's.
+fn connections(daemon: &Daemon) -> impl Iterator<Item = &Value> {
+    let all = daemon
+        .status()
+        .and_then(|status| status.get("connections"))
+        .and_then(Value::as_array);
+    all.into_iter().flatten().filter(|connection| {
+        let software = connection.get("software").and_then(Value::as_str);
+        software.is_some_and(|software| software.starts_with("Prosody"))
+    })
+}
+
+fn running(server: &Server, facts: Option<&Facts>, commands: &Commands) -> Finding {
+    match facts {
+        _ if server.is_running => Finding::ok(
+            "running",
+            format!("Prosody runs as {}", one_line(&server.user)),
+        ),
+        None => Finding::not_checked("running", "prosodyctl didn't tell"),
+        Some(_) => Finding::problem(
+            "running",
+            "Prosody isn't running",
+            Mend::Run(commands.start_prosody()),
+        ),
+    }
+}
+
+/// Is each host that shall have EXTERNAL declared, by a connection that lives?
+///
+/// `is_hindered`: something that was found already keeps Prosody from connecting.
+fn hosts(
+    daemon: &Daemon,
+    server: &Server,
+    facts: Option<&Facts>,
+    is_hindered: bool,
+    commands: &Commands,
+) -> Vec<Finding> {
+    let Some(facts) = facts else {
+        return vec![Finding::not_checked(
+            "hosts",
+            "only prosodyctl knows the hosts",
+        )];
+    };
+    let Some(status) = daemon.status() else {
+        return vec![Finding::not_checked("hosts", "the daemon doesn't answer")];
+    };
+    if !server.is_running {
+        return vec![Finding::not_checked("hosts", "Prosody isn't running")];
+    }
+    if facts.enabled().next().is_none() {
+        return vec![Finding::not_checked(
+            "hosts",
+            "mod_saslcertd is enabled for no host",
+        )];
+    }
+    let restart = || Mend::Run(commands.restart_prosody());
+    if connections(daemon).next().is_none() {
+        let message = "Prosody isn't connected to the daemon";
+        return vec![if is_hindered {
+            Finding::not_checked("hosts", format!("{message}, see above"))
+        } else {
+            let why = "it wasn't restarted since mod_saslcertd was enabled";
+            Finding::problem("hosts", format!("{message}: {why}"), restart())
+        }];
+    }
+    let mut ready = Vec::new();
+    let mut all = Vec::new();
+    for host in facts.enabled() {
+        let known = status
+            .get("hosts")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
+        let known = known
+            .clone()
+            .find(|known| known.get("host").and_then(Value::as_str) == Some(&host.name));
+        let is = |name: &str| {
+            known
+                .and_then(|known| known.get(name))
+                .and_then(Value::as_bool)
+                == Some(true)
+        };
+        let name = one_line(&host.name);
+        let configured = Value::Object(host.options.clone());
+        let is_as_configured = known.and_then(|known| known.get("options")) == Some(&configured);
+        if host.client_certs && !is("attached") {
+            all.push(Finding::not_checked(
+                "hosts",
+                format!("{name}: mod_client_certs is in the way"),
+            ));
+        } else if !is("attached") {
+            let message = format!(
+                "{name} wasn't declared by the Prosody that is connected: it runs with an older configuration"
+            );
+            all.push(Finding::problem("hosts", message, restart()));
+        } else if !is("ready") && is_as_configured {
+            let why = format!("{name} gets no EXTERNAL until its options are mended");
+            all.push(Finding::not_checked("hosts", why));
+        } else if !is_as_configured {
+            let message = format!("{name} was declared with other options than are configured now");
+            let reload = Mend::Run(commands.reload_prosody());
+            all.push(if is("ready") {
+                Finding::warning("hosts", message, reload)
+            } else {
+                Finding::problem("hosts", message, reload)
+            });
+        } else {
+            ready.push(host.name.as_str());
+        }
+    }
+    if !ready.is_empty() {
+        all.push(Finding::ok("hosts", format!("ready: {}", listed(&ready))));
+    }
+    all.sort_by_key(|finding| std::cmp::Reverse(finding.level == Level::Problem));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use serde_json::json;
+
+    use super::super::commands::usual;
+    use super::*;
+
+    const PROSODY: u32 = 110;
+    const DAEMON: u32 = 111;
+
+    fn node(path: &str, mode: u32, uid: u32, gid: u32) -> Node {
+        Node {
+            path: PathBuf::from(path),
+            mode,
+            uid,
+            gid,
+        }
+    }
+
+    fn status() -> Value {
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "store": {"corrupt_reads": 0, "certificates": 3, "accounts": 2},
+            "connections": [{"uid": PROSODY, "software": "Prosody 13.0.1"}],
+            "hosts": [{"host": "a.lit", "ready": true, "attached": true, "options": {}, "errors": []}],
+        })
+    }
+
+    /// An installation as in the README.
+    fn well() -> Daemon {
+        Daemon {
+            socket: PathBuf::from("/run/saslcertd/saslcertd.sock"),
+            answers_elsewhere: None,
+            answer: Answer::Status(status()),
+            process: Some(Process {
+                pid: 7,
+                uid: DAEMON,
+                server_users: vec![("prosody".to_owned(), Some(PROSODY))],
+            }),
+            folders: vec![
+                node("/", 0o755, 0, 0),
+                node("/run", 0o755, 0, 0),
+                node("/run/saslcertd", 0o750, DAEMON, PROSODY),
+            ],
+            node: Some(node(
+                "/run/saslcertd/saslcertd.sock",
+                0o660,
+                DAEMON,
+                PROSODY,
+            )),
+            store: Store::Initialised,
+        }
+    }
+
+    fn server() -> Server {
+        Server {
+            is_running: true,
+            who: Some(Who {
+                uid: PROSODY,
+                gids: vec![PROSODY],
+            }),
+            user: "prosody".to_owned(),
+        }
+    }
+
+    fn facts() -> Facts {
+        serde_json::from_value(json!({
+            "socket": "/run/saslcertd/saslcertd.sock",
+            "hosts": [{"host": "a.lit", "saslcertd": true}],
+        }))
+        .unwrap()
+    }
+
+    fn bad(daemon: &Daemon, server: &Server) -> Vec<(&'static str, String)> {
+        let found = findings(daemon, server, Some(&facts()), &usual());
+        let bad = found
+            .into_iter()
+            .filter(|finding| finding.level >= Level::Warning);
+        bad.map(|finding| match finding.mend {
+            Some(Mend::Run(command)) => (finding.check, command),
+            Some(Mend::Edit(edit)) => (finding.check, format!("{:?}", edit.change)),
+            Some(Mend::Proxy(line)) => (finding.check, line),
+            None => (finding.check, String::new()),
+        })
+        .collect()
+    }
+
+    #[test]
+    fn a_good_installation_has_no_problem() {
+        assert_eq!(bad(&well(), &server()), []);
+    }
+
+    #[test]
+    fn without_a_daemon_its_start_is_the_first_thing_to_do() {
+        let gone = Daemon {
+            answer: Answer::Nobody,
+            process: None,
+            ..well()
+        };
+        let serve = "setpriv --reuid saslcertd --regid prosody --clear-groups saslcertd serve";
+        assert_eq!(bad(&gone, &server()), [("daemon", serve.to_owned())]);
+        let fresh = Daemon {
+            store: Store::Empty,
+            answer: Answer::Missing,
+            node: None,
+            ..gone
+        };
+        let checks: Vec<&str> = bad(&fresh, &server())
+            .iter()
+            .map(|(check, _)| *check)
+            .collect();
+        assert_eq!(checks, ["store", "daemon"]);
+    }
+
+    #[test]
+    fn after_a_reboot_the_folder_is_missing() {
+        let mut gone = Daemon {
+            answer: Answer::Missing,
+            process: None,
+            node: None,
+            ..well()
+        };
+        gone.folders.pop();
+        let mend = "install -d -m 750 -o saslcertd -g prosody /run/saslcertd".to_owned();
+        assert_eq!(bad(&gone, &server()).first(), Some(&("folder", mend)));
+    }
+
+    #[test]
+    fn a_folder_in_which_others_could_put_a_false_daemon_is_named() {
+        for (mode, owner, mend) in [
+            (0o770, DAEMON, "chmod go-w /run/saslcertd"),
+            (0o750, 5, "chown 111 /run/saslcertd"),
+        ] {
+            let mut daemon = well();
+            daemon.folders.pop();
+            daemon
+                .folders
+                .push(node("/run/saslcertd", mode, owner, PROSODY));
+            assert_eq!(bad(&daemon, &server()), [("folder", mend.to_owned())]);
+        }
+    }
+
+    #[test]
+    fn who_cannot_open_the_socket_is_told_what_opens_it() {
+        let unconnected = || {
+            let mut status = status();
+            status["connections"] = json!([]);
+            Daemon {
+                answer: Answer::Status(status),
+                ..well()
+            }
+        };
+        let socket = "/run/saslcertd/saslcertd.sock";
+        let cases = [
+            (
+                0o750,
+                PROSODY,
+                0o600,
+                PROSODY,
+                format!("chmod g+rw {socket}"),
+            ),
+            (
+                0o750,
+                PROSODY,
+                0o660,
+                DAEMON,
+                format!("chgrp prosody {socket} && chmod 660 {socket}"),
+            ),
+            (
+                0o700,
+                PROSODY,
+                0o660,
+                PROSODY,
+                "chmod g+rx /run/saslcertd".to_owned(),
+            ),
+            (
+                0o750,
+                DAEMON,
+                0o660,
+                PROSODY,
+                "chgrp prosody /run/saslcertd && chmod 750 /run/saslcertd".to_owned(),
+            ),
+        ];
+        for (folder_mode, folder_group, mode, group, mend) in cases {
+            let mut daemon = unconnected();
+            daemon.folders.pop();
+            daemon
+                .folders
+                .push(node("/run/saslcertd", folder_mode, DAEMON, folder_group));
+            daemon.node = Some(node(socket, mode, DAEMON, group));
+            assert_eq!(bad(&daemon, &server()).first(), Some(&("socket", mend)));
+        }
+        let mut connected = well();
+        connected.node = Some(node(socket, 0o600, DAEMON, PROSODY));
+        let found = findings(&connected, &server(), Some(&facts()), &usual());
+        let levels: Vec<Level> = found
+            .iter()
+            .filter(|one| one.check == "socket")
+            .map(|one| one.level)
+            .collect();
+        assert_eq!(levels, [Level::Warning]);
+    }
+
+    #[test]
+    fn a_prosody_that_the_daemon_was_not_told_of_is_named() {
+        let mut status = status();
+        status["connections"] = json!([]);
+        let mut daemon = Daemon {
+            answer: Answer::Status(status),
+            ..well()
+        };
+        daemon.process.as_mut().unwrap().server_users = vec![("xmpp".to_owned(), None)];
+        assert_eq!(bad(&daemon, &server()).first().unwrap().0, "role");
+    }
+
+    #[test]
+    fn a_socket_that_prosody_does_not_look_at_is_named() {
+        let daemon = Daemon {
+            answers_elsewhere: Some(PathBuf::from("/s")),
+            ..well()
+        };
+        let mend = "Add(\"saslcertd_socket = \\\"/s\\\"\")".to_owned();
+        assert_eq!(bad(&daemon, &server()), [("socket", mend)]);
+    }
+
+    #[test]
+    fn hosts_that_are_not_ready_are_named() {
+        let cases = [
+            (json!([]), "systemctl restart prosody"),
+            (
+                json!([{"host": "a.lit", "attached": false, "ready": true}]),
+                "systemctl restart prosody",
+            ),
+            (
+                json!([{"host": "a.lit", "attached": true, "ready": false, "errors": [{"message": "m"}]}]),
+                "systemctl reload prosody",
+            ),
+            (
+                json!([{"host": "a.lit", "attached": true, "ready": true, "options": {"x": 1}}]),
+                "systemctl reload prosody",
+            ),
+        ];
+        for (hosts, mend) in cases {
+            let mut status = status();
+            status["hosts"] = hosts;
+            let daemon = Daemon {
+                answer: Answer::Status(status),
+                ..well()
+            };
+            assert_eq!(bad(&daemon, &server()), [("hosts", mend.to_owned())]);
+        }
+        let mut status = status();
+        status["connections"] = json!([]);
+        let daemon = Daemon {
+            answer: Answer::Status(status),
+            ..well()
+        };
+        assert_eq!(
+            bad(&daemon, &server()),
+            [("hosts", "systemctl restart prosody".to_owned())]
+        );
+    }
+
+    #[test]
+    fn a_prosody_that_does_not_run_is_named_and_its_hosts_are_not_judged() {
+        let stopped = Server {
+            is_running: false,
+            ..server()
+        };
+        assert_eq!(
+            bad(&well(), &stopped),
+            [("running", "systemctl start prosody".to_owned())]
+        );
+    }
+
+    #[test]
+    fn damage_of_the_store_is_named() {
+        let mut status = status();
+        status["store"]["corrupt_reads"] = json!(2);
+        let daemon = Daemon {
+            answer: Answer::Status(status),
+            ..well()
+        };
+        assert_eq!(bad(&daemon, &server()).first().unwrap().0, "store");
+    }
+}

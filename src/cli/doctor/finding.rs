@@ -1,0 +1,226 @@
+//! What doctor says: one line for each check, and below a problem what mends it.
+
+use std::fmt::{self, Display, Formatter};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+/// How bad it is; the worst of all is the exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Level {
+    Ok,
+    /// Something else must be mended first, or it can't be seen from here.
+    NotChecked,
+    /// It works, and could work better or stop working.
+    Warning,
+    /// Somebody can't log in, or soon can't.
+    Problem,
+}
+
+/// What one check found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Finding {
+    pub(super) check: &'static str,
+    pub(super) level: Level,
+    pub(super) message: String,
+    pub(super) mend: Option<Mend>,
+}
+
+/// What mends a problem, to be taken as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Mend {
+    /// A command for root's shell.
+    Run(String),
+    /// A change of Prosody's configuration.
+    Edit(Edit),
+    /// A line for the configuration of what stands before Prosody.
+    #[cfg_attr(not(feature = "client"), allow(dead_code))]
+    Proxy(String),
+}
+
+/// A change of Prosody's configuration, and the command that makes it count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Edit {
+    pub(super) file: PathBuf,
+    /// The `VirtualHost`; none for the global section.
+    pub(super) host: Option<String>,
+    /// Within the table of this option; none for a line of its own.
+    pub(super) within: Option<String>,
+    #[serde(flatten)]
+    pub(super) change: Change,
+    pub(super) then: String,
+}
+
+/// What happens to the line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Change {
+    /// Add this line; one that sets the same option goes.
+    Add(String),
+    /// Remove the line that sets this option, or this entry of a list.
+    Remove(String),
+}
+
+impl Finding {
+    pub(super) fn ok(check: &'static str, message: impl Into<String>) -> Self {
+        Self::new(check, Level::Ok, message, None)
+    }
+
+    /// `why`: what has to be mended first, or what is missing.
+    pub(super) fn not_checked(check: &'static str, why: impl Display) -> Self {
+        Self::new(
+            check,
+            Level::NotChecked,
+            format!("not checked: {why}"),
+            None,
+        )
+    }
+
+    pub(super) fn warning(check: &'static str, message: impl Into<String>, mend: Mend) -> Self {
+        Self::new(check, Level::Warning, message, Some(mend))
+    }
+
+    pub(super) fn problem(check: &'static str, message: impl Into<String>, mend: Mend) -> Self {
+        Self::new(check, Level::Problem, message, Some(mend))
+    }
+
+    pub(super) fn new(
+        check: &'static str,
+        level: Level,
+        message: impl Into<String>,
+        mend: Option<Mend>,
+    ) -> Self {
+        Self {
+            check,
+            level,
+            message: message.into(),
+            mend,
+        }
+    }
+}
+
+impl Display for Level {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Ok => "ok",
+            Self::NotChecked => "-",
+            Self::Warning => "warning",
+            Self::Problem => "PROBLEM",
+        })
+    }
+}
+
+impl Display for Finding {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        // Widths hold for strings only.
+        let level = self.level.to_string();
+        write!(out, "{level:<7}  {:<8}  {}", self.check, self.message)?;
+        match &self.mend {
+            None => Ok(()),
+            Some(Mend::Run(command)) => write!(out, "\n{INDENT}mend it:  {command}"),
+            Some(Mend::Proxy(line)) => {
+                write!(
+                    out,
+                    "\n{INDENT}mend it:  in the proxy's configuration:  {line}"
+                )
+            }
+            Some(Mend::Edit(edit)) => {
+                write!(
+                    out,
+                    "\n{INDENT}mend it:  {edit}\n{INDENT}then:     {}",
+                    edit.then
+                )
+            }
+        }
+    }
+}
+
+impl Display for Edit {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        write!(out, "in {}, ", self.file.display())?;
+        match &self.host {
+            None => out.write_str("global section")?,
+            Some(host) => write!(out, "VirtualHost \"{host}\"")?,
+        }
+        if let Some(option) = &self.within {
+            write!(out, ", within {option}")?;
+        }
+        match &self.change {
+            Change::Add(line) => write!(out, ", add:  {line}"),
+            Change::Remove(what) => write!(out, ", remove:  {what}"),
+        }
+    }
+}
+
+/// A path as a word for the shell.
+pub(super) fn word(path: &Path) -> String {
+    let path = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@=%".contains(c);
+    if !path.is_empty() && path.chars().all(is_plain) {
+        path
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
+    }
+}
+
+/// Text that others wrote as one line that can't steer a terminal.
+pub(super) fn one_line(text: &str) -> String {
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control());
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    words.join(" ").chars().take(MAX_LINE).collect()
+}
+
+const INDENT: &str = "         ";
+const MAX_LINE: usize = 400;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_shows_the_line_that_mends_it() {
+        let finding = Finding::problem(
+            "enabled",
+            "mod_saslcertd is enabled on no host",
+            Mend::Edit(Edit {
+                file: PathBuf::from("/etc/prosody/prosody.cfg.lua"),
+                host: Some("a.lit".to_owned()),
+                within: Some("modules_enabled".to_owned()),
+                change: Change::Add("\"saslcertd\";".to_owned()),
+                then: "systemctl restart prosody".to_owned(),
+            }),
+        );
+        let shown = finding.to_string();
+        let expected = "PROBLEM  enabled   mod_saslcertd is enabled on no host\n         \
+            mend it:  in /etc/prosody/prosody.cfg.lua, VirtualHost \"a.lit\", within modules_enabled, add:  \
+            \"saslcertd\";\n         then:     systemctl restart prosody";
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn a_path_is_one_word_of_the_shell() {
+        for (path, expected) in [
+            ("/run/a.sock", "/run/a.sock"),
+            ("/a b", "'/a b'"),
+            ("/a'b", r"'/a'\''b'"),
+        ] {
+            assert_eq!(word(Path::new(path)), expected);
+        }
+    }
+
+    #[test]
+    fn what_others_say_stays_on_one_line() {
+        assert_eq!(one_line("a\n\u{1b}[2J  b\t"), "a [2J b");
+    }
+
+    #[test]
+    fn levels_are_ordered_by_how_bad_they_are() {
+        assert!(
+            Level::Ok < Level::NotChecked
+                && Level::NotChecked < Level::Warning
+                && Level::Warning < Level::Problem
+        );
+    }
+}

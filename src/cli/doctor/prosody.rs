@@ -1,0 +1,834 @@
+//! What Prosody's configuration says, as prosodyctl tells it, and what is wrong with that.
+//!
+//! Must not know: the daemon, sockets.
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::commands::Commands;
+use super::finding::{Change, Edit, Finding, Level, Mend, one_line, word};
+use crate::policy::host::{HostPolicy, Remark};
+
+/// What `prosodyctl mod_saslcertd facts` prints: see facts.lib.lua.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+// As the JSON has them.
+#[allow(clippy::struct_excessive_bools)]
+pub(super) struct Facts {
+    pub(super) version: String,
+    pub(super) config_file: PathBuf,
+    /// It keeps one: without, nobody can say that it doesn't run.
+    pub(super) pidfile: bool,
+    /// The running Prosody.
+    pub(super) pid: Option<i32>,
+    /// As whom Prosody runs; none: whoever starts it.
+    pub(super) user: Option<String>,
+    pub(super) socket: PathBuf,
+    pub(super) manage_tls: bool,
+    pub(super) setting_problems: Vec<SettingProblem>,
+    pub(super) global_options: Vec<String>,
+    pub(super) backend: String,
+    pub(super) nagle: bool,
+    /// There is such an option.
+    pub(super) network_settings: bool,
+    pub(super) net_proxy: bool,
+    pub(super) ports: Vec<Port>,
+    pub(super) hosts: Vec<Host>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct SettingProblem {
+    pub(super) option: String,
+    pub(super) message: String,
+}
+
+/// A port for clients.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Port {
+    pub(super) service: String,
+    /// `starttls` or `direct`.
+    pub(super) tls: String,
+    #[serde(rename = "port")]
+    pub(super) number: u16,
+    pub(super) interfaces: Vec<String>,
+    /// The option with the port's TLS settings; none for STARTTLS.
+    pub(super) ssl_option: Option<String>,
+    /// That option is set.
+    pub(super) ssl_set: bool,
+    /// That option, or `ssl`, says what `verify` is.
+    pub(super) sets_verify: bool,
+}
+
+/// A `VirtualHost`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+// As the JSON has them.
+#[allow(clippy::struct_excessive_bools)]
+pub(super) struct Host {
+    #[serde(rename = "host")]
+    pub(super) name: String,
+    pub(super) authentication: String,
+    /// Our module is enabled, globally or here.
+    pub(super) saslcertd: bool,
+    /// `mod_client_certs` is enabled, globally or here.
+    pub(super) client_certs: bool,
+    /// It is enabled here.
+    pub(super) client_certs_here: bool,
+    /// This host has a `modules_enabled` of its own.
+    pub(super) modules_here: bool,
+    /// Our options, as they are declared to the daemon.
+    pub(super) options: Map<String, Value>,
+    /// Those that have no effect here.
+    pub(super) misplaced: Vec<String>,
+    /// Those that are set here and not globally.
+    pub(super) own_options: Vec<String>,
+    /// EXTERNAL is among the mechanisms that Prosody shall not offer.
+    pub(super) external_disabled: bool,
+    /// This section says so.
+    pub(super) external_disabled_here: bool,
+    pub(super) starttls: StartTls,
+}
+
+/// What a host's STARTTLS does without our help.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct StartTls {
+    pub(super) asks: bool,
+    /// TLS is impossible, and why.
+    pub(super) error: Option<String>,
+    /// The section whose option counts; none for the global one.
+    pub(super) section: Option<String>,
+    /// The option to complete, if there is one.
+    pub(super) within: Option<String>,
+    /// The configuration says what `verify` is.
+    pub(super) sets_verify: bool,
+}
+
+/// What prosodyctl answered.
+#[derive(Debug, Clone)]
+pub(super) enum Answer {
+    Facts(Box<Facts>),
+    /// There is no prosodyctl.
+    NoProgram,
+    /// Prosody doesn't find our module.
+    NoModule {
+        about: About,
+        /// Where it lies on this machine all the same.
+        found: Option<PathBuf>,
+    },
+    /// Anything else, in its own words.
+    Failed {
+        said: String,
+    },
+}
+
+/// What `prosodyctl about` says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct About {
+    pub(super) version: String,
+    pub(super) config_dir: PathBuf,
+    /// The folders that `plugin_paths` names.
+    pub(super) plugin_paths: Vec<PathBuf>,
+}
+
+impl Answer {
+    pub(super) fn facts(&self) -> Option<&Facts> {
+        match self {
+            Self::Facts(facts) => Some(facts),
+            _ => None,
+        }
+    }
+}
+
+impl Facts {
+    /// The hosts that are meant to have EXTERNAL.
+    pub(super) fn enabled(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.iter().filter(|host| host.is_enabled())
+    }
+}
+
+impl Host {
+    fn is_enabled(&self) -> bool {
+        // Its accounts come and go with each session.
+        self.saslcertd && self.authentication != "anonymous"
+    }
+}
+
+/// How to call prosodyctl.
+#[derive(Debug, Clone)]
+pub(super) struct Prosodyctl {
+    pub(super) program: PathBuf,
+    pub(super) config: Option<PathBuf>,
+}
+
+impl Prosodyctl {
+    /// As typed.
+    pub(super) fn line(&self) -> String {
+        let program = word(&self.program);
+        match &self.config {
+            None => program,
+            Some(config) => format!("{program} --config {}", word(config)),
+        }
+    }
+
+    pub(super) fn ask(&self) -> Answer {
+        let said = match self.run(&["mod_saslcertd", "facts"]) {
+            Ok(said) => said,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Answer::NoProgram,
+            Err(error) => {
+                return Answer::Failed {
+                    said: error.to_string(),
+                };
+            }
+        };
+        // Warnings about the configuration may stand before it.
+        let facts = said.lines().rev().find(|line| line.starts_with('{'));
+        if let Some(facts) = facts.and_then(|line| serde_json::from_str(line).ok()) {
+            return Answer::Facts(Box::new(facts));
+        }
+        let is_missing = said.contains("Failed to load module 'saslcertd'")
+            && said.contains("mod_saslcertd.lua: No such file or directory");
+        if is_missing {
+            let about = self.run(&["about"]).unwrap_or_default();
+            return Answer::NoModule {
+                about: About::read(&about),
+                found: find_module(),
+            };
+        }
+        Answer::Failed { said }
+    }
+
+    /// What it prints, whatever its exit status.
+    fn run(&self, words: &[&str]) -> std::io::Result<String> {
+        let mut command = Command::new(&self.program);
+        if let Some(config) = &self.config {
+            command.arg("--config").arg(config);
+        }
+        let mut child = command
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let outputs = [
+            child
+                .stdout
+                .take()
+                .map(|pipe| Box::new(pipe) as Box<dyn Read + Send>),
+            child
+                .stderr
+                .take()
+                .map(|pipe| Box::new(pipe) as Box<dyn Read + Send>),
+        ];
+        let readers = outputs.map(|pipe| {
+            std::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                if let Some(pipe) = pipe {
+                    // What was read until an error is all there is.
+                    let _ = pipe.take(MAX_OUTPUT_BYTES).read_to_end(&mut bytes);
+                }
+                String::from_utf8_lossy(&bytes).into_owned()
+            })
+        });
+        let deadline = Instant::now() + PROSODYCTL_LIMIT;
+        while child.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(std::io::Error::new(
+                    ErrorKind::TimedOut,
+                    "prosodyctl does not end",
+                ));
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(readers
+            .map(|reader| reader.join().unwrap_or_default())
+            .join("\n"))
+    }
+}
+
+impl About {
+    fn read(text: &str) -> Self {
+        let after = |label: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(label));
+            line.map(str::trim).unwrap_or_default().to_owned()
+        };
+        let version = after("Prosody ");
+        let built_in = format!("{}/modules", after("Source directory:"));
+        let folders = text
+            .lines()
+            .skip_while(|line| !line.starts_with("Plugin directories:"))
+            .skip(1)
+            .take_while(|line| line.starts_with(' '));
+        let plugin_paths = folders
+            .map(|line| {
+                line.split(" - ")
+                    .next()
+                    .unwrap_or_default()
+                    .trim()
+                    .trim_end_matches('/')
+            })
+            // Those two are there without being named.
+            .filter(|path| {
+                !path.is_empty() && *path != built_in && !path.ends_with("/custom_plugins")
+            })
+            .map(PathBuf::from)
+            .collect();
+        Self {
+            version,
+            config_dir: PathBuf::from(after("Config directory:")),
+            plugin_paths,
+        }
+    }
+}
+
+/// Where our module lies: installed, or beside this program in its source folder.
+fn find_module() -> Option<PathBuf> {
+    let mut folders: Vec<PathBuf> = INSTALLED.iter().map(PathBuf::from).collect();
+    if let Ok(program) = std::env::current_exe() {
+        for above in program.ancestors().skip(1) {
+            folders.push(above.join("lib/prosody/modules"));
+            folders.push(above.join("prosody-glue"));
+        }
+    }
+    folders
+        .into_iter()
+        .find(|folder| folder.join("mod_saslcertd/mod_saslcertd.lua").is_file())
+}
+
+/// Judges the configuration: is Prosody there, is our module found, enabled, alone, and are its options good.
+pub(super) fn findings(
+    answer: &Answer,
+    config: Option<&Path>,
+    commands: &Commands,
+) -> Vec<Finding> {
+    let skip = |why: &str| {
+        let rest = ["enabled", "rival", "options"];
+        rest.map(|check| Finding::not_checked(check, why))
+    };
+    match answer {
+        Answer::Facts(facts) => {
+            let (version, file) = (one_line(&facts.version), facts.config_file.display());
+            let mut all = vec![
+                Finding::ok(
+                    "prosody",
+                    format!("Prosody {version}, configured in {file}"),
+                ),
+                Finding::ok("module", "Prosody finds mod_saslcertd"),
+                enabled(facts, commands),
+                rival(facts, commands),
+            ];
+            all.extend(disabled(facts, commands));
+            all.extend(options(facts, commands));
+            all
+        }
+        Answer::NoProgram => {
+            let mut all = vec![
+                Finding::problem(
+                    "prosody",
+                    format!(
+                        "there is no {}: Prosody isn't installed, or elsewhere",
+                        commands.prosodyctl
+                    ),
+                    Mend::Run(format!("{} doctor --prosodyctl PATH", commands.saslcertd)),
+                ),
+                Finding::not_checked("module", "only prosodyctl knows"),
+            ];
+            all.extend(skip("only prosodyctl knows"));
+            all
+        }
+        Answer::NoModule { about, found } => {
+            let file =
+                config.map_or_else(|| about.config_dir.join("prosody.cfg.lua"), Path::to_owned);
+            let shown = format!(
+                "Prosody {}, configured in {}",
+                one_line(&about.version),
+                file.display()
+            );
+            let mut all = vec![
+                Finding::ok("prosody", shown),
+                module_missing(about, found.as_deref(), file, commands),
+            ];
+            all.extend(skip("Prosody doesn't find mod_saslcertd"));
+            all
+        }
+        Answer::Failed { said } => {
+            let mut all = vec![
+                Finding::problem(
+                    "prosody",
+                    format!(
+                        "prosodyctl can't tell about its configuration: {}",
+                        one_line(said)
+                    ),
+                    Mend::Run(format!("{} check config", commands.prosodyctl)),
+                ),
+                Finding::not_checked("module", "prosodyctl failed"),
+            ];
+            all.extend(skip("prosodyctl failed"));
+            all
+        }
+    }
+}
+
+fn module_missing(
+    about: &About,
+    found: Option<&Path>,
+    file: PathBuf,
+    commands: &Commands,
+) -> Finding {
+    let Some(folder) = found else {
+        let usual = Path::new("/usr/local/lib/prosody/modules");
+        let folder = word(about.plugin_paths.first().map_or(usual, PathBuf::as_path));
+        return Finding::problem(
+            "module",
+            "Prosody doesn't find mod_saslcertd: it isn't installed (the command is for saslcertd's source folder)",
+            Mend::Run(format!(
+                "mkdir -p {folder} && cp -r prosody-glue/mod_* {folder}/"
+            )),
+        );
+    };
+    if about.plugin_paths.iter().any(|path| path == folder) {
+        return Finding::problem(
+            "module",
+            format!(
+                "Prosody's user may not read {}/mod_saslcertd",
+                folder.display()
+            ),
+            Mend::Run(format!(
+                "chmod -R go+rX {}",
+                word(&folder.join("mod_saslcertd"))
+            )),
+        );
+    }
+    let mut paths = about.plugin_paths.clone();
+    paths.push(folder.to_owned());
+    let quoted = paths.iter().map(|path| format!("\"{}\"", path.display()));
+    let paths = quoted.collect::<Vec<_>>().join(", ");
+    Finding::problem(
+        "module",
+        "Prosody doesn't find mod_saslcertd: its folder isn't in plugin_paths",
+        Mend::Edit(Edit {
+            file,
+            host: None,
+            within: None,
+            change: Change::Add(format!("plugin_paths = {{ {paths} }}")),
+            then: commands.restart_prosody(),
+        }),
+    )
+}
+
+fn enabled(facts: &Facts, commands: &Commands) -> Finding {
+    let names: Vec<&str> = facts.enabled().map(|host| host.name.as_str()).collect();
+    if names.is_empty() {
+        return Finding::problem(
+            "enabled",
+            "mod_saslcertd is enabled for no host",
+            Mend::Edit(Edit {
+                file: facts.config_file.clone(),
+                host: None,
+                within: Some("modules_enabled".to_owned()),
+                change: Change::Add("\"saslcertd\";".to_owned()),
+                then: commands.restart_prosody(),
+            }),
+        );
+    }
+    let without: Vec<&str> = facts
+        .hosts
+        .iter()
+        .filter(|host| !host.is_enabled())
+        .map(|host| host.name.as_str())
+        .collect();
+    let mut message = format!("mod_saslcertd is enabled for {}", listed(&names));
+    if !without.is_empty() {
+        message.push_str("; not for ");
+        message.push_str(&listed(&without));
+    }
+    Finding::ok("enabled", message)
+}
+
+fn rival(facts: &Facts, commands: &Commands) -> Finding {
+    let Some(host) = facts.enabled().find(|host| host.client_certs) else {
+        return Finding::ok("rival", "mod_client_certs isn't enabled beside it");
+    };
+    Finding::problem(
+        "rival",
+        format!(
+            "mod_client_certs is enabled for {}, too: mod_saslcertd withdraws there",
+            host.name
+        ),
+        Mend::Edit(Edit {
+            file: facts.config_file.clone(),
+            host: host.client_certs_here.then(|| host.name.clone()),
+            within: Some("modules_enabled".to_owned()),
+            change: Change::Remove("\"client_certs\"".to_owned()),
+            then: commands.restart_prosody(),
+        }),
+    )
+}
+
+fn disabled(facts: &Facts, commands: &Commands) -> Option<Finding> {
+    let host = facts.enabled().find(|host| host.external_disabled)?;
+    Some(Finding::problem(
+        "rival",
+        format!(
+            "disable_sasl_mechanisms forbids EXTERNAL for {}",
+            one_line(&host.name)
+        ),
+        Mend::Edit(Edit {
+            file: facts.config_file.clone(),
+            host: host.external_disabled_here.then(|| host.name.clone()),
+            within: Some("disable_sasl_mechanisms".to_owned()),
+            change: Change::Remove("\"EXTERNAL\"".to_owned()),
+            then: commands.restart_prosody(),
+        }),
+    ))
+}
+
+/// An option that is wrong in the same way for some hosts.
+struct Wrong<'a> {
+    level: Level,
+    remark: Remark,
+    hosts: Vec<&'a str>,
+}
+
+/// One finding for each option that is wrong, whatever the number of hosts it is wrong for.
+fn options(facts: &Facts, commands: &Commands) -> Vec<Finding> {
+    let edit = |host: Option<&str>, change: Change| {
+        Mend::Edit(Edit {
+            file: facts.config_file.clone(),
+            host: host.map(str::to_owned),
+            within: None,
+            change,
+            then: commands.reload_prosody(),
+        })
+    };
+    let mut all = Vec::new();
+    for problem in &facts.setting_problems {
+        let mend = edit(None, Change::Remove(problem.option.clone()));
+        all.push(Finding::problem(
+            "options",
+            one_line(&problem.message),
+            mend,
+        ));
+    }
+    // By section and text.
+    let mut wrong: BTreeMap<(Option<&str>, String), Wrong<'_>> = BTreeMap::new();
+    for host in facts.enabled() {
+        let declared = HostPolicy::from_options(&host.options);
+        let errors = declared
+            .errors
+            .into_iter()
+            .map(|remark| (Level::Problem, remark));
+        let warnings = declared
+            .warnings
+            .into_iter()
+            .map(|remark| (Level::Warning, remark));
+        for (level, remark) in errors.chain(warnings) {
+            let here = host
+                .own_options
+                .contains(&remark.option)
+                .then_some(host.name.as_str());
+            let key = (here, remark.message.clone());
+            let hosts = Vec::new();
+            let known = wrong.entry(key).or_insert(Wrong {
+                level,
+                remark,
+                hosts,
+            });
+            known.hosts.push(&host.name);
+        }
+        for option in &host.misplaced {
+            let message = format!(
+                "{option} in VirtualHost \"{}\" has no effect: it belongs into the global section",
+                host.name
+            );
+            let mend = edit(Some(&host.name), Change::Remove(option.clone()));
+            all.push(Finding::problem("options", message, mend));
+        }
+    }
+    for (
+        (section, _),
+        Wrong {
+            level,
+            remark,
+            hosts,
+        },
+    ) in wrong
+    {
+        let change = match mended(&remark.option) {
+            Some(line) if level == Level::Problem => Change::Add(line.to_owned()),
+            _ => Change::Remove(remark.option.clone()),
+        };
+        let what = match level {
+            Level::Problem => format!("; no EXTERNAL for {}", listed(&hosts)),
+            _ => String::new(),
+        };
+        let message = format!("{}{what}", one_line(&remark.message));
+        all.push(Finding::new(
+            "options",
+            level,
+            message,
+            Some(edit(section, change)),
+        ));
+    }
+    if all.is_empty() {
+        let count = facts.global_options.len()
+            + facts
+                .enabled()
+                .map(|host| host.own_options.len())
+                .sum::<usize>();
+        all.push(Finding::ok(
+            "options",
+            format!("{count} saslcertd_* options are set, each to something that it may be"),
+        ));
+    }
+    all
+}
+
+/// The line in the place of a wrong one, where the default would let in more than its author may have meant.
+fn mended(option: &str) -> Option<&'static str> {
+    match option {
+        "saslcertd_manage_with" => Some("saslcertd_manage_with = \"password\""),
+        "saslcertd_trust" => Some("saslcertd_trust = \"enrolled\""),
+        _ => None,
+    }
+}
+
+/// Some names, and how many more.
+pub(super) fn listed(names: &[&str]) -> String {
+    let shown: Vec<String> = names
+        .iter()
+        .take(MAX_NAMES)
+        .map(|name| one_line(name))
+        .collect();
+    match names.len().saturating_sub(MAX_NAMES) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+const INSTALLED: [&str; 2] = ["/usr/local/lib/prosody/modules", "/usr/lib/prosody/modules"];
+const MAX_OUTPUT_BYTES: u64 = 16 << 20;
+const PROSODYCTL_LIMIT: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(10);
+const MAX_NAMES: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use serde_json::json;
+
+    use super::super::commands::usual;
+    use super::*;
+
+    fn facts(hosts: &Value) -> Facts {
+        serde_json::from_value(json!({
+            "version": "13.0.1",
+            "config_file": "/etc/prosody/prosody.cfg.lua",
+            "global_options": ["saslcertd_trust"],
+            "hosts": hosts,
+        }))
+        .unwrap()
+    }
+
+    fn found(facts: Facts) -> Vec<Finding> {
+        findings(&Answer::Facts(Box::new(facts)), None, &usual())
+    }
+
+    fn edit(finding: &Finding) -> &Edit {
+        match finding.mend.as_ref().unwrap() {
+            Mend::Edit(edit) => edit,
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_good_configuration_has_no_problem() {
+        let found = found(facts(
+            &json!([{"host": "a.lit", "saslcertd": true}, {"host": "b.lit"}]),
+        ));
+        assert!(
+            found.iter().all(|finding| finding.level == Level::Ok),
+            "{found:?}"
+        );
+        assert_eq!(
+            found[2].message,
+            "mod_saslcertd is enabled for a.lit; not for b.lit"
+        );
+    }
+
+    #[test]
+    fn each_mistake_is_named_with_the_line_that_mends_it() {
+        let good = json!({"host": "a.lit", "saslcertd": true});
+        let with = |more: &Value| {
+            let mut host = good.as_object().unwrap().clone();
+            host.extend(more.as_object().unwrap().clone());
+            json!([host])
+        };
+        let add = |line: &str| Change::Add(line.to_owned());
+        let remove = |what: &str| Change::Remove(what.to_owned());
+        let cases = [
+            (
+                json!([{"host": "a.lit"}]),
+                "enabled",
+                None,
+                add("\"saslcertd\";"),
+            ),
+            (
+                json!([{"host": "a.lit", "saslcertd": true, "authentication": "anonymous"}]),
+                "enabled",
+                None,
+                add("\"saslcertd\";"),
+            ),
+            (
+                with(&json!({"client_certs": true})),
+                "rival",
+                None,
+                remove("\"client_certs\""),
+            ),
+            (
+                with(&json!({"client_certs": true, "client_certs_here": true})),
+                "rival",
+                Some("a.lit"),
+                remove("\"client_certs\""),
+            ),
+            (
+                with(&json!({"options": {"saslcertd_trust": "all"}})),
+                "options",
+                None,
+                add("saslcertd_trust = \"enrolled\""),
+            ),
+            (
+                with(
+                    &json!({"options": {"saslcertd_max_certs": 0}, "own_options": ["saslcertd_max_certs"]}),
+                ),
+                "options",
+                Some("a.lit"),
+                remove("saslcertd_max_certs"),
+            ),
+            (
+                with(&json!({"options": {"saslcertd_ca_file": "/nowhere"}})),
+                "options",
+                None,
+                remove("saslcertd_ca_file"),
+            ),
+            (
+                with(&json!({"misplaced": ["saslcertd_socket"]})),
+                "options",
+                Some("a.lit"),
+                remove("saslcertd_socket"),
+            ),
+        ];
+        for (hosts, check, section, change) in cases {
+            let found = found(facts(&hosts));
+            let bad: Vec<&Finding> = found
+                .iter()
+                .filter(|finding| finding.level == Level::Problem)
+                .collect();
+            assert_eq!(bad.len(), 1, "{found:?}");
+            assert_eq!(bad[0].check, check);
+            assert_eq!(
+                (edit(bad[0]).host.as_deref(), &edit(bad[0]).change),
+                (section, &change)
+            );
+        }
+    }
+
+    #[test]
+    fn an_option_that_is_wrong_everywhere_is_named_once() {
+        let host = |name: &str| json!({"host": name, "saslcertd": true, "options": {"saslcertd_ca_file": "/ca"}});
+        let found = found(facts(&json!([host("a.lit"), host("b.lit")])));
+        let bad: Vec<&Finding> = found
+            .iter()
+            .filter(|finding| finding.level == Level::Problem)
+            .collect();
+        assert_eq!(bad.len(), 1);
+        assert!(
+            bad[0].message.ends_with("no EXTERNAL for a.lit, b.lit"),
+            "{}",
+            bad[0].message
+        );
+    }
+
+    #[test]
+    fn an_unknown_option_is_a_warning() {
+        let found = found(facts(
+            &json!([{"host": "a.lit", "saslcertd": true, "options": {"saslcertd_max_cert": 3}}]),
+        ));
+        let last = found.last().unwrap();
+        assert_eq!((last.level, last.check), (Level::Warning, "options"));
+        assert_eq!(
+            edit(last).change,
+            Change::Remove("saslcertd_max_cert".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_module_that_is_not_found_is_named_with_its_path() {
+        let text = "Prosody 0.12.3\n\n# Prosody directories\nData directory:     /var/lib/prosody\n\
+                    Config directory:   /etc/prosody\nSource directory:   /usr/lib/prosody\nPlugin directories:\n  \
+                    /var/lib/prosody/custom_plugins - not a directory!\n  /usr/local/lib/other/ \n  \
+                    /usr/lib/prosody/modules/\n  \n\n# Operating system\n";
+        let about = About::read(text);
+        let expected = About {
+            version: "0.12.3".to_owned(),
+            config_dir: PathBuf::from("/etc/prosody"),
+            plugin_paths: vec![PathBuf::from("/usr/local/lib/other")],
+        };
+        assert_eq!(about, expected);
+        let missing = |found| Answer::NoModule {
+            about: about.clone(),
+            found,
+        };
+        let found = findings(&missing(Some(PathBuf::from("/glue"))), None, &usual());
+        assert_eq!(
+            edit(&found[1]).change,
+            Change::Add("plugin_paths = { \"/usr/local/lib/other\", \"/glue\" }".to_owned())
+        );
+        assert_eq!(
+            edit(&found[1]).file,
+            Path::new("/etc/prosody/prosody.cfg.lua")
+        );
+        assert!(
+            found[2..]
+                .iter()
+                .all(|finding| finding.level == Level::NotChecked)
+        );
+        let found = findings(
+            &missing(Some(PathBuf::from("/usr/local/lib/other"))),
+            None,
+            &usual(),
+        );
+        assert!(matches!(&found[1].mend, Some(Mend::Run(command)) if command.starts_with("chmod")));
+        let found = findings(&missing(None), None, &usual());
+        assert!(matches!(&found[1].mend, Some(Mend::Run(command)) if command.contains("cp -r")));
+    }
+
+    #[test]
+    fn without_prosodyctl_nothing_of_prosody_is_judged() {
+        for answer in [
+            Answer::NoProgram,
+            Answer::Failed {
+                said: "bad\nconfig".to_owned(),
+            },
+        ] {
+            let found = findings(&answer, None, &usual());
+            assert_eq!(found[0].level, Level::Problem);
+            assert!(
+                found[1..]
+                    .iter()
+                    .all(|finding| finding.level == Level::NotChecked)
+            );
+        }
+    }
+}

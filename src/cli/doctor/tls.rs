@@ -1,0 +1,530 @@
+//! TLS as clients see it: do Prosody's ports ask for a certificate, and does what clients reach from outside do so, too?
+//!
+//! By handshakes that show no certificate and log nobody in. What answers isn't verified: the question is whether it
+//! asks, not whether to trust it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use super::super::steps::chain;
+use super::commands::Commands;
+use super::finding::{Change, Edit, Finding, Mend, one_line};
+use super::prosody::{Facts, Host, Port, listed};
+use crate::client::connect;
+use crate::client::deadline::Deadlines;
+use crate::client::resolve::{Candidate, Route, Security, resolve};
+use crate::client::tls::{Trust, handshake};
+
+/// What a handshake told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Handshake {
+    /// It came about.
+    Done {
+        /// A certificate was asked for.
+        asks: bool,
+        /// The server's own certificate.
+        server: Vec<u8>,
+    },
+    /// Nobody listens there, or nobody lets us through.
+    Unreachable(String),
+    /// Somebody listens, and there is no TLS.
+    Failed(String),
+}
+
+/// A host's handshakes.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub(super) host: String,
+    /// On this machine, by port; the port is an index into [`Facts::ports`].
+    pub(super) local: Vec<(usize, SocketAddr, Handshake)>,
+    /// Where clients connect to: the place, and what it does; or why there is none to be found.
+    pub(super) public: Result<(String, Handshake), String>,
+}
+
+/// Does the handshakes of each host with each port of this machine, and with what its clients reach.
+pub(super) async fn look(facts: &Facts, route: &Route) -> Vec<Seen> {
+    let mut all = Vec::new();
+    for host in facts.enabled().take(MAX_HOSTS) {
+        let mut local = Vec::new();
+        for (index, port) in facts.ports.iter().enumerate().take(MAX_PORTS) {
+            let address = SocketAddr::new(interface(&port.interfaces), port.number);
+            local.push((
+                index,
+                address,
+                shake(&host.name, address, port.security()).await,
+            ));
+        }
+        let public = look_from_outside(&host.name, route).await;
+        all.push(Seen {
+            host: host.name.clone(),
+            local,
+            public,
+        });
+    }
+    all
+}
+
+async fn look_from_outside(host: &str, route: &Route) -> Result<(String, Handshake), String> {
+    let deadlines = Deadlines::starting_now(SHORT, SHORT);
+    let candidates = resolve(host, route, &deadlines)
+        .await
+        .map_err(|error| chain(&error))?;
+    let mut last = "no address".to_owned();
+    for Candidate {
+        address, security, ..
+    } in candidates.iter().take(MAX_ADDRESSES)
+    {
+        match shake(host, *address, *security).await {
+            Handshake::Unreachable(why) => last = format!("{address}: {why}"),
+            reached => return Ok((format!("{address} ({security})"), reached)),
+        }
+    }
+    Err(last)
+}
+
+async fn shake(host: &str, address: SocketAddr, security: Security) -> Handshake {
+    let deadlines = Deadlines::starting_now(SHORT, SHORT);
+    let tcp = match deadlines.limit(TcpStream::connect(address)).await {
+        Ok(Ok(tcp)) => tcp,
+        Ok(Err(error)) => return Handshake::Unreachable(error.to_string()),
+        Err(overdue) => return Handshake::Unreachable(overdue.to_string()),
+    };
+    let ready = match security {
+        Security::DirectTls => Ok(tcp),
+        Security::StartTls => connect::start_tls(tcp, host, &deadlines).await,
+    };
+    let secured = match ready {
+        Ok(io) => handshake(io, host, security, &Trust::Anybody, None, &deadlines).await,
+        Err(error) => return Handshake::Failed(chain(&error)),
+    };
+    match secured {
+        Ok((tls, facts)) => {
+            let server = tls.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            Handshake::Done {
+                asks: facts.certificate_request.is_some(),
+                server: server.map(|der| der.to_vec()).unwrap_or_default(),
+            }
+        }
+        Err(error) => Handshake::Failed(chain(&error)),
+    }
+}
+
+/// An address of this machine on which a port with these interfaces answers.
+fn interface(interfaces: &[String]) -> IpAddr {
+    let address = |name: &String| match name.as_str() {
+        "*" | "0.0.0.0" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        "::" => Some(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+        name => name.parse().ok(),
+    };
+    let mut all: Vec<IpAddr> = interfaces.iter().filter_map(address).collect();
+    all.sort_by_key(IpAddr::is_ipv6);
+    all.first()
+        .copied()
+        .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+impl Port {
+    fn security(&self) -> Security {
+        if self.tls == "direct" {
+            Security::DirectTls
+        } else {
+            Security::StartTls
+        }
+    }
+}
+
+/// Judges what was seen.
+pub(super) fn findings(
+    facts: &Facts,
+    seen: &[Seen],
+    is_running: bool,
+    commands: &Commands,
+) -> Vec<Finding> {
+    if facts.enabled().next().is_none() {
+        return not_checked("mod_saslcertd is enabled for no host");
+    }
+    if !is_running {
+        return not_checked("Prosody isn't running");
+    }
+    let mut all = Vec::new();
+    for (index, port) in facts.ports.iter().enumerate().take(MAX_PORTS) {
+        all.extend(port_findings(facts, index, port, seen, commands));
+    }
+    if facts.ports.is_empty() {
+        all.push(Finding::not_checked(
+            "tls",
+            "no port for clients is configured",
+        ));
+    }
+    all.extend(seen.iter().map(proxy));
+    if facts.net_proxy {
+        let hint =
+            "mod_net_proxy is enabled: the proxy before Prosody must hand TLS through unopened";
+        all.push(Finding::ok("proxy", hint));
+    }
+    all
+}
+
+/// What is said when there is nothing to be seen.
+pub(super) fn not_checked(why: &str) -> Vec<Finding> {
+    vec![
+        Finding::not_checked("tls", why),
+        Finding::not_checked("proxy", why),
+    ]
+}
+
+fn port_findings(
+    facts: &Facts,
+    index: usize,
+    port: &Port,
+    seen: &[Seen],
+    commands: &Commands,
+) -> Vec<Finding> {
+    let mut asked = Vec::new();
+    // What mends it is mostly the same for all hosts.
+    let mut silent: Vec<(Mend, &str, Vec<&str>)> = Vec::new();
+    let mut all = Vec::new();
+    let mut shown = String::new();
+    for host in facts.enabled() {
+        let Some(seen) = seen.iter().find(|seen| seen.host == host.name) else {
+            continue;
+        };
+        let Some((_, address, found)) = seen.local.iter().find(|(of, _, _)| *of == index) else {
+            continue;
+        };
+        shown = format!("{address} ({}, {})", port.security(), port.service);
+        match found {
+            Handshake::Done { asks: true, .. } => asked.push(host.name.as_str()),
+            Handshake::Done { asks: false, .. } => {
+                let (mend, why) = not_asked(facts, host, port, commands);
+                match silent.iter_mut().find(|(known, _, _)| *known == mend) {
+                    Some((_, _, hosts)) => hosts.push(&host.name),
+                    None => silent.push((mend, why, vec![&host.name])),
+                }
+            }
+            Handshake::Unreachable(why) => {
+                // For whatever host: nobody is there.
+                let message = format!("nobody answers at {shown}: {}", one_line(why));
+                let restart = Mend::Run(commands.restart_prosody());
+                return vec![Finding::problem("tls", message, restart)];
+            }
+            Handshake::Failed(why) => {
+                let cause = one_line(host.starttls.error.as_deref().unwrap_or(why));
+                let message = format!("no TLS at {shown} for {}: {cause}", host.name);
+                let mend = format!("{} check certs", commands.prosodyctl);
+                all.push(Finding::problem("tls", message, Mend::Run(mend)));
+            }
+        }
+    }
+    if !asked.is_empty() {
+        let message = format!("{shown} asks for a certificate: {}", listed(&asked));
+        all.insert(0, Finding::ok("tls", message));
+    }
+    all.extend(silent.into_iter().map(|(mend, why, hosts)| {
+        let hosts = listed(&hosts);
+        let message = format!(
+            "{shown} asks no client for a certificate, so there is no EXTERNAL for {hosts}: {why}"
+        );
+        Finding::problem("tls", message, mend)
+    }));
+    all
+}
+
+/// What makes the port ask, and why it doesn't.
+fn not_asked(facts: &Facts, host: &Host, port: &Port, commands: &Commands) -> (Mend, &'static str) {
+    // On these mod_saslcertd asks by itself, unless the configuration says otherwise.
+    let is_managed = facts.manage_tls && port.service != "multiplex_ssl";
+    let sets_verify = match port.ssl_option {
+        Some(_) => port.sets_verify,
+        None => host.starttls.sets_verify,
+    };
+    if is_managed && !sets_verify {
+        let why = "Prosody runs without mod_saslcertd, or with an older configuration";
+        return (Mend::Run(commands.restart_prosody()), why);
+    }
+    let (section, option, is_set) = match &port.ssl_option {
+        Some(option) => (None, option.as_str(), port.ssl_set),
+        None => (
+            host.starttls.section.clone(),
+            host.starttls.within.as_deref().unwrap_or("c2s_ssl"),
+            host.starttls.within.is_some(),
+        ),
+    };
+    let (within, line) = if is_set {
+        (Some(option.to_owned()), format!("{ASK};"))
+    } else {
+        (None, format!("{option} = {{ {ASK} }}"))
+    };
+    let why = match (facts.manage_tls, sets_verify) {
+        (_, true) => "the configuration's own \"verify\" says so, which has to go",
+        (false, false) => "saslcertd_manage_tls is false, and nothing else asks",
+        (true, false) => "mod_saslcertd leaves the TLS of mod_net_multiplex alone",
+    };
+    let edit = Edit {
+        file: facts.config_file.clone(),
+        host: section,
+        within,
+        change: Change::Add(line),
+        // The contexts of open ports stay as they are in a reload.
+        then: commands.restart_prosody(),
+    };
+    (Mend::Edit(edit), why)
+}
+
+/// Is it Prosody that ends the TLS of clients?
+fn proxy(seen: &Seen) -> Finding {
+    let host = one_line(&seen.host);
+    let (place, public) = match &seen.public {
+        Ok(public) => public,
+        Err(why) => {
+            let why = format!(
+                "where the clients of {host} connect can't be reached from here ({})",
+                one_line(why)
+            );
+            return Finding::not_checked("proxy", why);
+        }
+    };
+    let ours: Vec<&Vec<u8>> = seen
+        .local
+        .iter()
+        .filter_map(|(_, _, found)| match found {
+            Handshake::Done { asks: true, server } => Some(server),
+            _ => None,
+        })
+        .collect();
+    if ours.is_empty() {
+        return Finding::not_checked(
+            "proxy",
+            format!("none of Prosody's own ports asks for a certificate for {host}"),
+        );
+    }
+    let what = match public {
+        Handshake::Done { asks: true, server } if ours.contains(&server) => {
+            return Finding::ok(
+                "proxy",
+                format!("{place}, where clients of {host} connect, is Prosody's own TLS"),
+            );
+        }
+        Handshake::Done { asks: true, .. } => "shows another server certificate than Prosody",
+        Handshake::Done { asks: false, .. } => {
+            "asks for no client certificate, and Prosody's own port does"
+        }
+        Handshake::Unreachable(why) | Handshake::Failed(why) => {
+            let why = format!(
+                "no TLS at {place}, where clients of {host} connect: {}",
+                one_line(why)
+            );
+            return Finding::not_checked("proxy", why);
+        }
+    };
+    Finding::problem(
+        "proxy",
+        format!(
+            "{place}, where clients of {host} connect, {what}: something before Prosody ends TLS, and EXTERNAL can't work \
+             there. Let it hand the connection through (HAProxy: the line below and no \"ssl\" in bind; nginx: a stream \
+             server without \"ssl\")"
+        ),
+        Mend::Proxy("mode tcp".to_owned()),
+    )
+}
+
+const ASK: &str = "verify = { \"peer\", \"client_once\" }, verifyext = { \"lsec_continue\", \"lsec_ignore_purpose\" }";
+const SHORT: Duration = Duration::from_secs(3);
+const MAX_HOSTS: usize = 16;
+const MAX_PORTS: usize = 8;
+const MAX_ADDRESSES: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use serde_json::{Value, json};
+
+    use super::super::commands::usual;
+    use super::super::finding::Level;
+    use super::*;
+
+    fn facts(more: &Value) -> Facts {
+        let mut all = json!({
+            "manage_tls": true,
+            "hosts": [{"host": "a.lit", "saslcertd": true}],
+            "ports": [{"service": "c2s", "tls": "starttls", "port": 5222, "interfaces": ["*"]}],
+        });
+        all.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        serde_json::from_value(all).unwrap()
+    }
+
+    fn done(asks: bool, server: u8) -> Handshake {
+        Handshake::Done {
+            asks,
+            server: vec![server],
+        }
+    }
+
+    fn seen(local: Handshake, public: Result<Handshake, &str>) -> Vec<Seen> {
+        vec![Seen {
+            host: "a.lit".to_owned(),
+            local: vec![(0, "127.0.0.1:5222".parse().unwrap(), local)],
+            public: public
+                .map(|found| ("192.0.2.1:5222".to_owned(), found))
+                .map_err(str::to_owned),
+        }]
+    }
+
+    #[test]
+    fn a_port_that_asks_is_well() {
+        let found = findings(
+            &facts(&json!({})),
+            &seen(done(true, 1), Ok(done(true, 1))),
+            true,
+            &usual(),
+        );
+        let levels: Vec<Level> = found.iter().map(|finding| finding.level).collect();
+        assert_eq!(levels, [Level::Ok, Level::Ok]);
+    }
+
+    #[test]
+    fn a_port_that_does_not_ask_is_named_with_the_line_that_makes_it() {
+        let direct = |service: &str, option: &str, more: &Value| {
+            let mut port =
+                json!({"service": service, "tls": "direct", "port": 5223, "ssl_option": option});
+            port.as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            json!([port])
+        };
+        let host =
+            |starttls: &Value| json!([{"host": "a.lit", "saslcertd": true, "starttls": starttls}]);
+        let whole = |option: &str| (None, None, format!("{option} = {{ {ASK} }}"));
+        let within = |host: Option<&'static str>, option| (host, Some(option), format!("{ASK};"));
+        let none = json!({});
+        let cases = [
+            (json!({"manage_tls": false}), whole("c2s_ssl")),
+            (
+                json!({"manage_tls": false, "hosts": host(&json!({"within": "c2s_ssl"}))}),
+                within(None, "c2s_ssl"),
+            ),
+            (
+                json!({"hosts": host(&json!({"within": "ssl", "section": "a.lit", "sets_verify": true}))}),
+                within(Some("a.lit"), "ssl"),
+            ),
+            (
+                json!({"manage_tls": false, "ports": direct("c2s_direct_tls", "c2s_direct_tls_ssl", &none)}),
+                whole("c2s_direct_tls_ssl"),
+            ),
+            (
+                json!({"ports": direct("c2s_direct_tls", "c2s_direct_tls_ssl", &json!({"ssl_set": true, "sets_verify": true}))}),
+                within(None, "c2s_direct_tls_ssl"),
+            ),
+            (
+                json!({"ports": direct("multiplex_ssl", "ssl_ssl", &none)}),
+                whole("ssl_ssl"),
+            ),
+        ];
+        for (more, expected) in cases {
+            let found = findings(
+                &facts(&more),
+                &seen(done(false, 1), Err("behind NAT")),
+                true,
+                &usual(),
+            );
+            assert_eq!(found[0].level, Level::Problem, "{more}");
+            let Some(Mend::Edit(edit)) = &found[0].mend else {
+                unreachable!("{more}")
+            };
+            let Change::Add(line) = &edit.change else {
+                unreachable!()
+            };
+            assert_eq!(
+                (edit.host.as_deref(), edit.within.as_deref(), line.clone()),
+                expected,
+                "{more}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_port_that_should_be_asking_by_itself_needs_a_restart() {
+        let found = findings(
+            &facts(&json!({})),
+            &seen(done(false, 1), Err("")),
+            true,
+            &usual(),
+        );
+        assert_eq!(
+            found[0].mend,
+            Some(Mend::Run("systemctl restart prosody".to_owned()))
+        );
+    }
+
+    #[test]
+    fn what_ends_tls_before_prosody_is_named() {
+        let cases = [
+            (done(true, 1), Ok(done(true, 1)), Level::Ok),
+            (done(true, 1), Ok(done(false, 1)), Level::Problem),
+            (done(true, 1), Ok(done(true, 2)), Level::Problem),
+            (
+                done(true, 1),
+                Ok(Handshake::Failed("odd".to_owned())),
+                Level::NotChecked,
+            ),
+            (done(true, 1), Err("no address"), Level::NotChecked),
+            (done(false, 1), Ok(done(false, 1)), Level::NotChecked),
+        ];
+        for (local, public, expected) in cases {
+            assert_eq!(
+                proxy(&seen(local.clone(), public.clone())[0]).level,
+                expected,
+                "{local:?} {public:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_dead_port_is_named_once() {
+        let dead = Handshake::Unreachable("Connection refused".to_owned());
+        let mut all = seen(dead.clone(), Err(""));
+        all.push(Seen {
+            host: "b.lit".to_owned(),
+            ..all[0].clone()
+        });
+        let hosts =
+            json!([{"host": "a.lit", "saslcertd": true}, {"host": "b.lit", "saslcertd": true}]);
+        let found = findings(&facts(&json!({"hosts": hosts})), &all, true, &usual());
+        assert_eq!(
+            found
+                .iter()
+                .filter(|finding| finding.level == Level::Problem)
+                .count(),
+            1
+        );
+    }
+
+    #[test]
+    fn a_stopped_prosody_is_not_looked_at() {
+        let found = findings(&facts(&json!({})), &[], false, &usual());
+        assert!(
+            found
+                .iter()
+                .all(|finding| finding.level == Level::NotChecked)
+        );
+    }
+
+    #[test]
+    fn a_port_is_looked_at_where_it_listens() {
+        let cases = [
+            (vec!["*", "::"], "127.0.0.1"),
+            (vec!["::"], "::1"),
+            (vec!["::1", "10.0.0.1"], "10.0.0.1"),
+            (vec!["eth0"], "127.0.0.1"),
+        ];
+        for (interfaces, expected) in cases {
+            let names: Vec<String> = interfaces.iter().map(ToString::to_string).collect();
+            assert_eq!(interface(&names), expected.parse::<IpAddr>().unwrap());
+        }
+    }
+}

@@ -1,0 +1,600 @@
+"""`saslcertd doctor`: it finds nothing wrong with what is well, names what is broken, and the line that it prints mends it."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rig import COMMUNITY_MODULES, GLUE, USUAL_MODULES, Config, Host, Identity, Service, clean_environment, free_ports, lua_list, wait_until
+from scene import DOMAIN, Scene
+
+OK, WARNING, PROBLEM = 0, 1, 2
+
+#: What mod_saslcertd says while the daemon is away, or its options are wrong.
+AWAY = r"is away"
+#: What the one says, and the other, when both modules for certificates are enabled.
+RIVAL = (r"mod_client_certs is enabled too", r"\terror\tNo Client Certificate", r"Error initializing module 'client_certs'", r"stack traceback:")
+
+DAEMON = Identity("daemon", "nogroup")
+PROSODY = Identity("www-data", "nogroup")
+
+
+class Report:
+    """What doctor found."""
+
+    def __init__(self, done: subprocess.CompletedProcess[str]):
+        assert done.stderr == "", done.stderr
+        self.status = done.returncode
+        report = json.loads(done.stdout)
+        self.worst: str = report["worst"]
+        self.findings: list[dict[str, Any]] = report["findings"]
+
+    def of(self, check: str) -> list[dict[str, Any]]:
+        return [finding for finding in self.findings if finding["check"] == check]
+
+    def bad(self) -> list[dict[str, Any]]:
+        return [finding for finding in self.findings if finding["level"] in ("warning", "problem")]
+
+    def first_problem(self) -> dict[str, Any]:
+        return next(finding for finding in self.findings if finding["level"] == "problem")
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{one['level']} {one['check']}: {one['message']} -> {one['mend']}" for one in self.findings)
+
+
+def words_of(scene: Scene, *more: str) -> list[str]:
+    prosody, daemon = scene.prosody, scene.daemon
+    launcher = prosody.unpacked / "usr/bin/prosodyctl"
+    words = ["doctor", "--prosodyctl", str(launcher), "--prosody-config", str(prosody.config_file), "--data-dir", str(daemon.data)]
+    # Nobody looks names up in tests.
+    server = [] if "--server" in more else ["--server", f"127.0.0.1:{prosody.starttls_port}"]
+    return [*words, *server, *more]
+
+
+def doctor(scene: Scene, *more: str) -> Report:
+    report = Report(scene.daemon.command("--json", *words_of(scene, *more), timeout=120))
+    assert report.status == {"ok": OK, "warning": WARNING, "problem": PROBLEM}[report.worst]
+    return report
+
+
+def assert_well(scene: Scene) -> None:
+    report = doctor(scene)
+    assert report.bad() == [] and report.status == OK, report
+    # Nothing was left out, either.
+    assert [one for one in report.findings if one["level"] != "ok"] == [], report
+
+
+class Configuration:
+    """Changes to the configuration that the rig writes, which outlast its restarts."""
+
+    def __init__(self, scene: Scene):
+        self.prosody = scene.prosody
+        self.changes: list[Callable[[str], str]] = []
+        write = self.prosody.write_config
+
+        def write_changed() -> None:
+            write()
+            text = self.prosody.config_file.read_text()
+            for change in self.changes:
+                text = change(text)
+            self.prosody.config_file.write_text(text)
+
+        self.prosody.write_config = write_changed
+
+    def change(self, change: Callable[[str], str]) -> None:
+        def checked(text: str) -> str:
+            changed = change(text)
+            assert changed != text, "nothing was changed"
+            return changed
+
+        self.changes.append(checked)
+
+    def apply(self, edit: dict[str, Any]) -> None:
+        """Does what doctor printed."""
+        assert edit["file"] == str(self.prosody.config_file)
+
+        def changed(text: str) -> str:
+            parts = re.split(r"(?m)^(?=VirtualHost )", text)
+            number = 0
+            if edit["host"] is not None:
+                [number] = [n for n, part in enumerate(parts) if part.startswith(f'VirtualHost "{edit["host"]}"')]
+            parts[number] = changed_section(parts[number], edit)
+            return "".join(parts)
+
+        self.change(changed)
+
+
+def changed_section(section: str, edit: dict[str, Any]) -> str:
+    within, line, what = edit["within"], edit.get("add"), edit.get("remove")
+    if within is not None and line is not None:
+        return re.sub(rf"(?m)^(\s*{within}\s*=\s*\{{)", lambda found: f"{found[1]} {line} ", section, count=1)
+    if within is not None:
+        table = re.search(rf"(?ms)^\s*{within}\s*=\s*\{{.*?\}}", section)
+        assert table, f"{within} is not in this section"
+        return section[: table.start()] + re.sub(rf"{re.escape(what)}\s*[,;]?", "", table[0]) + section[table.end() :]
+    option = (line or what).split(" =")[0]
+    without = re.sub(rf"(?m)^\s*{option}\s*=.*\n", "", section)
+    return without + f"\n{line}\n" if line else without
+
+
+def restart_prosody(scene: Scene, attached: bool = True) -> None:
+    scene.prosody.stop()
+    scene.prosody.start()
+    if attached:
+        scene.rig.wait_attached()
+
+
+def follow(scene: Scene, configuration: Configuration, mend: dict[str, Any]) -> None:
+    """Changes the configuration as told, and then restarts or reloads Prosody as told."""
+    edit = mend["edit"]
+    configuration.apply(edit)
+    launcher = scene.prosody.unpacked / "usr/bin/prosodyctl"
+    assert re.fullmatch(rf"{re.escape(str(launcher))} --config {re.escape(edit['file'])} (restart|reload)", edit["then"])
+    if edit["then"].endswith("restart"):
+        restart_prosody(scene)
+    else:
+        scene.prosody.write_config()
+        scene.prosody.reload_config()
+        scene.rig.wait_attached()
+
+
+def run(mend: dict[str, Any]) -> None:
+    done = subprocess.run(["sh", "-ec", mend["run"]], capture_output=True, text=True, timeout=60, env=clean_environment(), check=False)
+    assert done.returncode == 0, (mend, done.stdout, done.stderr)
+
+
+@contextmanager
+def started(scene: Scene, line: str) -> Iterator[None]:
+    """The daemon, started by a line that doctor printed."""
+    service = Service("saslcertd, as told", scene.daemon.output)
+    service.spawn(["setpriv", "--pdeathsig", "KILL", "sh", "-c", f"exec {line}"])
+    try:
+        scene.rig.wait_attached()
+        yield
+    finally:
+        service.stop()
+
+
+@pytest.fixture
+def own(own_scene) -> Callable[..., tuple[Scene, Configuration]]:
+    def make(config: Config | None = None, **identities: Identity) -> tuple[Scene, Configuration]:
+        scene = own_scene(config, **identities)
+        return scene, Configuration(scene)
+
+    return make
+
+
+# --- all is well ---------------------------------------------------------------------------------
+
+
+def test_where_all_is_well_nothing_is_found(own_scene):
+    scene = own_scene(Config(hosts=[Host(DOMAIN), Host("denmark.lit")]))
+    assert_well(scene)
+    said = scene.daemon.command(*words_of(scene))
+    assert said.returncode == OK and "no problem was found" in said.stdout
+    assert f"Prosody {scene.prosody.version}" in said.stdout
+    for port in (scene.prosody.starttls_port, scene.prosody.direct_tls_port):
+        assert re.search(rf"(?m)^ok .*:{port} .* asks for a certificate: denmark.lit, {DOMAIN}$", said.stdout), said.stdout
+
+
+def test_under_users_of_their_own_nothing_is_found_either(own_scene):
+    assert_well(own_scene(prosody_identity=PROSODY, daemon_identity=DAEMON))
+
+
+def test_the_configuration_that_prosody_ships_gets_a_warning_about_its_packets(own):
+    scene, configuration = own(Config(as_shipped=True))
+    configuration.change(lambda text: text.replace("network_settings = { nagle = false }\n", ""))
+    restart_prosody(scene)
+    report = doctor(scene)
+    [warning] = report.bad()
+    assert (warning["check"], report.status) == ("nagle", WARNING)
+    follow(scene, configuration, warning["mend"])
+    assert_well(scene)
+
+
+# --- broken set-ups ------------------------------------------------------------------------------
+
+
+def test_a_module_that_is_not_enabled(own):
+    scene, configuration = own(Config(saslcertd=False, hosts=[Host(DOMAIN)]))
+    problem = doctor(scene).first_problem()
+    assert problem["check"] == "enabled"
+    follow(scene, configuration, problem["mend"])
+    assert_well(scene)
+
+
+def test_a_module_that_is_not_found(own):
+    scene, configuration = own(Config(saslcertd=False, hosts=[Host(DOMAIN)]))
+    configuration.change(lambda text: re.sub(r"(?m)^plugin_paths = .*\n", "", text))
+    restart_prosody(scene, attached=False)
+    report = doctor(scene)
+    problem = report.first_problem()
+    assert problem["check"] == "module"
+    assert problem["mend"]["edit"]["add"] == f"plugin_paths = {lua_list([GLUE])}"
+    assert [one["level"] for one in report.of("enabled")] == ["not-checked"]
+    configuration.apply(problem["mend"]["edit"])
+    restart_prosody(scene, attached=False)
+    assert doctor(scene).first_problem()["check"] == "enabled"
+
+
+@pytest.mark.provokes(AWAY)
+def test_a_daemon_that_is_stopped(own):
+    scene, _ = own()
+    scene.daemon.stop()
+    report = doctor(scene)
+    problem = report.first_problem()
+    assert problem["check"] == "daemon" and report.of("store")[0]["level"] == "ok", report
+    assert [one["level"] for one in report.of("hosts")] == ["not-checked"]
+    with started(scene, problem["mend"]["run"]):
+        assert_well(scene)
+
+
+@pytest.mark.provokes(AWAY)
+def test_a_daemon_of_its_own_user_that_is_stopped(own):
+    scene, _ = own(prosody_identity=PROSODY, daemon_identity=DAEMON)
+    scene.daemon.stop()
+    line = doctor(scene).first_problem()["mend"]["run"]
+    assert line.startswith("setpriv --reuid daemon --regid nogroup --clear-groups ") and line.endswith("--server-user www-data")
+    # The rig's folders belong to it, and its own copy of the program is what it may run.
+    with started(scene, line):
+        assert_well(scene)
+
+
+@pytest.mark.provokes(AWAY, "a question took too long")
+def test_a_daemon_that_hangs(own):
+    scene, _ = own()
+    scene.daemon.freeze()
+    try:
+        problem = doctor(scene).first_problem()
+        assert problem["check"] == "daemon" and "does not answer" in problem["message"]
+        assert f"kill -CONT {scene.daemon.pid};" in problem["mend"]["run"]
+    finally:
+        scene.daemon.thaw()
+
+
+@pytest.mark.provokes(AWAY)
+def test_a_store_that_was_never_initialised(own):
+    scene, _ = own()
+    scene.daemon.stop()
+    scene.daemon.data = scene.daemon.data.parent / "another store"
+    problem = doctor(scene).first_problem()
+    assert problem["check"] == "store"
+    run(problem["mend"])
+    problem = doctor(scene).first_problem()
+    assert problem["check"] == "daemon"
+    with started(scene, problem["mend"]["run"]):
+        assert_well(scene)
+
+
+@pytest.mark.provokes(AWAY)
+def test_a_folder_that_is_missing_after_a_reboot(own):
+    scene, _ = own()
+    scene.daemon.stop()
+    scene.daemon.run.rmdir()
+    problem = doctor(scene).first_problem()
+    assert problem["check"] == "folder"
+    run(problem["mend"])
+    problem = doctor(scene).first_problem()
+    assert problem["check"] == "daemon"
+    with started(scene, problem["mend"]["run"]):
+        assert_well(scene)
+
+
+@pytest.mark.provokes(AWAY)
+@pytest.mark.parametrize(
+    "damage",
+    [["chmod", "600", "{socket}"], ["chgrp", "daemon", "{socket}"], ["chmod", "700", "{folder}"], ["chgrp", "daemon", "{folder}"]],
+    ids=["socket's mode", "socket's group", "folder's mode", "folder's group"],
+)
+def test_a_socket_that_prosody_may_not_open(own, damage: list[str]):
+    scene, _ = own(prosody_identity=PROSODY, daemon_identity=DAEMON)
+    subprocess.run([word.format(socket=scene.daemon.socket, folder=scene.daemon.run) for word in damage], check=True)
+    # While it is connected that is only a warning.
+    [warning] = doctor(scene).bad()
+    assert (warning["check"], warning["level"]) == ("socket", "warning")
+    restart_prosody(scene, attached=False)
+    problem = doctor(scene).first_problem()
+    assert problem["check"] == "socket"
+    run(problem["mend"])
+    # It tries again by itself.
+    scene.rig.wait_attached()
+    assert_well(scene)
+
+
+@pytest.mark.provokes(AWAY, r"WARN refused: neither")
+def test_a_daemon_that_does_not_know_prosodys_user(own):
+    scene, _ = own(prosody_identity=PROSODY, daemon_identity=DAEMON)
+    scene.daemon.stop()
+    scene.daemon.server_user = Identity("games")
+    scene.daemon.start()
+    subprocess.run(["chgrp", "nogroup", str(scene.daemon.socket)], check=True)
+    problem = doctor(scene).first_problem()
+    assert problem["check"] == "role" and "--server-user games" in problem["message"]
+    *stop, line = problem["mend"]["run"].split("; ")
+    assert stop[0] == f"kill {scene.daemon.pid}"
+    scene.daemon.stop()
+    with started(scene, line):
+        assert_well(scene)
+
+
+@pytest.mark.provokes(AWAY)
+def test_a_prosody_that_looks_elsewhere(own):
+    scene, configuration = own()
+    configuration.change(lambda text: re.sub(r"(?m)^saslcertd_socket = .*$", 'saslcertd_socket = "/run/nowhere.sock"', text))
+    restart_prosody(scene, attached=False)
+    problem = doctor(scene).first_problem()
+    assert problem["check"] in ("socket", "folder"), problem
+    [problem] = [one for one in doctor(scene).bad() if one["check"] == "socket"]
+    follow(scene, configuration, problem["mend"])
+    assert_well(scene)
+
+
+@pytest.mark.provokes(r"saslcertd_max_certs = ")
+def test_a_bad_option(own):
+    scene, configuration = own(Config(hosts=[Host(DOMAIN), Host("denmark.lit", 'saslcertd_max_certs = "many"', declared=False)]))
+    problem = doctor(scene).first_problem()
+    assert problem["check"] == "options" and 'saslcertd_max_certs = "many"' in problem["message"] and "denmark.lit" in problem["message"]
+    follow(scene, configuration, problem["mend"])
+    scene.rig.wait_attached("denmark.lit")
+    assert_well(scene)
+
+
+@pytest.mark.provokes(r"saslcertd_ca_file = ")
+def test_a_file_of_authorities_that_is_missing(own):
+    """This version knows no authorities at all, and says so of each such option."""
+    scene, configuration = own(Config(hosts=[Host(DOMAIN, declared=False)], extra='saslcertd_ca_file = "/nowhere/ca.pem"'))
+    problem = doctor(scene).first_problem()
+    assert problem["check"] == "options" and "/nowhere/ca.pem" in problem["message"]
+    follow(scene, configuration, problem["mend"])
+    scene.rig.wait_attached(DOMAIN)
+    assert_well(scene)
+
+
+@pytest.mark.provokes(r"saslcertd_timeout = ")
+def test_a_bad_option_of_the_whole_server(own):
+    scene, configuration = own(Config(extra='saslcertd_timeout = "a fortnight"'))
+    problem = doctor(scene).first_problem()
+    assert problem["check"] == "options" and "a fortnight" in problem["message"]
+    follow(scene, configuration, problem["mend"])
+    assert_well(scene)
+
+
+def test_external_among_the_mechanisms_that_prosody_shall_not_offer(own):
+    scene, configuration = own(Config(extra='disable_sasl_mechanisms = { "DIGEST-MD5", "EXTERNAL" }'))
+    [problem] = doctor(scene).bad()
+    assert "disable_sasl_mechanisms forbids EXTERNAL" in problem["message"]
+    follow(scene, configuration, problem["mend"])
+    assert_well(scene)
+
+
+def test_an_option_with_a_typing_error_is_a_warning(own):
+    scene, configuration = own(Config(extra="saslcertd_max_cert = 3"))
+    [warning] = doctor(scene).bad()
+    assert (warning["check"], warning["level"]) == ("options", "warning") and "is saslcertd_max_certs meant?" in warning["message"]
+    follow(scene, configuration, warning["mend"])
+    assert_well(scene)
+
+
+@pytest.mark.provokes(*RIVAL)
+@pytest.mark.parametrize("everywhere", [True, False], ids=["globally", "on the host"])
+def test_the_older_module_beside_it(own, everywhere: bool):
+    modules = [*USUAL_MODULES, *(["client_certs"] if everywhere else [])]
+    here = "" if everywhere else f'modules_enabled = {{ "client_certs" }}\nplugin_paths = {lua_list([GLUE, COMMUNITY_MODULES])}'
+    host = Host(DOMAIN, here.splitlines()[0] if here else "")
+    config = Config(hosts=[host], modules=modules, extra=here.partition("\n")[2])
+    scene, configuration = own(config)
+    problem = doctor(scene).first_problem()
+    assert problem["check"] == "rival"
+    follow(scene, configuration, problem["mend"])
+    assert_well(scene)
+
+
+@pytest.mark.parametrize("direct", [False, True], ids=["starttls", "direct-tls"])
+def test_nobody_asks_for_certificates(own, direct: bool):
+    asks = '= { verify = { "peer", "client_once" }, verifyext = { "lsec_continue", "lsec_ignore_purpose" } }'
+    there = f"c2s_{'' if direct else 'direct_tls_'}ssl {asks}"
+    scene, configuration = own(Config(extra=f"saslcertd_manage_tls = false\n{there}"))
+    [problem] = [one for one in doctor(scene).bad() if one["check"] == "tls"]
+    port = scene.prosody.direct_tls_port if direct else scene.prosody.starttls_port
+    assert f":{port} " in problem["message"] and "saslcertd_manage_tls is false" in problem["message"]
+    follow(scene, configuration, problem["mend"])
+    assert_well(scene)
+
+
+def test_a_host_whose_own_settings_ask_nobody(own):
+    scene, configuration = own(Config(hosts=[Host(DOMAIN), Host("denmark.lit", 'c2s_ssl = { verify = "none" }')]))
+    report = doctor(scene)
+    [problem] = [one for one in report.bad() if one["check"] == "tls"]
+    assert "denmark.lit" in problem["message"] and problem["mend"]["edit"]["within"] == "c2s_ssl"
+    # In the place of the other verify.
+    configuration.change(lambda text: text.replace('verify = "none"', ""))
+    follow(scene, configuration, problem["mend"])
+    assert_well(scene)
+
+
+def test_the_port_of_mod_net_multiplex(own):
+    [port] = free_ports(1)
+    config = Config(modules=[*USUAL_MODULES, "net_multiplex"], extra=f"ssl_ports = {{ {port} }}\nssl_interfaces = {{ \"127.0.0.1\" }}")
+    scene, configuration = own(config)
+    report = doctor(scene)
+    [problem] = [one for one in report.bad() if one["check"] == "tls"]
+    assert f":{port} " in problem["message"] and "net_multiplex" in problem["message"]
+    follow(scene, configuration, problem["mend"])
+    assert_well(scene)
+
+
+@pytest.mark.provokes(AWAY)
+def test_a_prosody_that_does_not_run(own):
+    scene, _ = own()
+    scene.prosody.stop()
+    try:
+        report = doctor(scene)
+        problem = report.first_problem()
+        assert problem["check"] == "running"
+        launcher = scene.prosody.unpacked / "usr/bin/prosodyctl"
+        assert problem["mend"]["run"] == f"{launcher} --config {scene.prosody.config_file} start"
+        assert {one["level"] for one in report.of("tls") + report.of("hosts")} == {"not-checked"}
+    finally:
+        scene.prosody.start()
+        scene.rig.wait_attached()
+
+
+def test_a_prosody_that_was_not_restarted(own):
+    scene, configuration = own(Config(saslcertd=False, hosts=[Host(DOMAIN)]))
+    port, direct = scene.prosody.starttls_port, scene.prosody.direct_tls_port
+    configuration.apply(doctor(scene).first_problem()["mend"]["edit"])
+    scene.prosody.write_config()
+    assert (port, direct) == (scene.prosody.starttls_port, scene.prosody.direct_tls_port)
+    report = doctor(scene)
+    problem = report.first_problem()
+    assert problem["check"] == "hosts" and problem["mend"]["run"].endswith(" restart")
+    restart_prosody(scene)
+    assert_well(scene)
+
+
+def test_without_prosodyctl(own_scene, tmp_path: Path):
+    scene = own_scene()
+    done = scene.daemon.command("--json", "doctor", "--prosodyctl", str(tmp_path / "prosodyctl"))
+    report = Report(done)
+    problem = report.first_problem()
+    assert problem["check"] == "prosody" and "--prosodyctl" in problem["mend"]["run"]
+    # What needs no prosodyctl is looked at all the same.
+    assert [one["level"] for one in report.of("daemon")] == ["ok"]
+
+
+# --- the machine ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def small_disk(at: Path, size: str) -> Iterator[None]:
+    at.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "none", str(at)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(at)], check=True)
+
+
+@pytest.mark.provokes(AWAY)
+def test_a_disk_that_is_nearly_full(own, tmp_path: Path):
+    scene, _ = own()
+    disk = tmp_path / "small disk"
+    with small_disk(disk, "256m"):
+        scene.daemon.stop()
+        scene.daemon.data = disk / "store"
+        scene.daemon.init()
+        scene.daemon.start()
+        scene.rig.wait_attached()
+        try:
+            assert_well(scene)
+            filler = disk / "forgotten.log"
+            for size, level, status in [(150, "warning", WARNING), (210, "problem", PROBLEM)]:
+                filler.write_bytes(bytes(size << 20))
+                report = doctor(scene)
+                [found] = report.bad()
+                assert (found["check"], found["level"], report.status) == ("disk", level, status)
+            # The command names what can go.
+            listed = subprocess.run(["sh", "-c", found["mend"]["run"]], capture_output=True, text=True, check=True).stdout
+            assert str(filler) in listed.splitlines()[-2], listed
+            filler.unlink()
+            wait_until("the daemon has seen the room", lambda: not scene.daemon.ask("status")["store"]["disk_nearly_full"])
+            assert_well(scene)
+        finally:
+            scene.daemon.stop()
+
+
+def test_a_clock_that_stands_in_the_past(own):
+    scene, _ = own()
+    subprocess.run(["touch", "-d", "tomorrow", str(scene.prosody.config_file)], check=True)
+    [problem] = doctor(scene).bad()
+    assert problem["check"] == "clock" and problem["mend"] == {"run": "timedatectl set-ntp true"}
+    # What the right time would do.
+    subprocess.run(["touch", str(scene.prosody.config_file)], check=True)
+    assert_well(scene)
+
+
+# --- a proxy -------------------------------------------------------------------------------------
+
+
+class Proxy:
+    """Ends TLS for clients, with direct TLS, as HAProxy and nginx do when they are told to."""
+
+    def __init__(self, certificate: Path, key: Path, asks: bool):
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(certificate, key)
+        if asks:
+            self.context.verify_mode = ssl.CERT_OPTIONAL
+            self.context.load_verify_locations(certificate)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.settimeout(10)
+                try:
+                    with self.context.wrap_socket(connection, server_side=True) as secured:
+                        secured.recv(1)
+                except OSError:
+                    pass
+
+    def close(self) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.thread.join(20)
+
+
+@pytest.mark.parametrize("asks", [False, True], ids=["asks nobody", "asks with its own certificate"])
+def test_something_before_prosody_ends_tls(own_scene, tmp_path: Path, asks: bool):
+    scene = own_scene()
+    prosody = scene.prosody
+    certificate, key = tmp_path / "proxy.crt", tmp_path / "proxy.key"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={DOMAIN}", "-keyout", str(key), "-out", str(certificate)],
+        check=True,
+        capture_output=True,
+    )
+    # A proxy that doesn't ask has Prosody's own certificate.
+    own = prosody.folder / "certs" / f"{DOMAIN}"
+    proxy = Proxy(certificate, key, True) if asks else Proxy(own.with_name(f"{DOMAIN}.crt"), own.with_name(f"{DOMAIN}.key"), False)
+    try:
+        report = doctor(scene, "--server", f"127.0.0.1:{proxy.port}", "--direct-tls")
+        [problem] = report.bad()
+        assert problem["check"] == "proxy" and "EXTERNAL can't work" in problem["message"]
+    finally:
+        proxy.close()
+    # Behind one that hands it through, as told, clients reach Prosody's own TLS.
+    assert_well(scene)
+
+
+def test_who_is_not_reached_from_here_is_not_a_problem(own_scene):
+    scene = own_scene()
+    [port] = free_ports(1)
+    report = doctor(scene, "--server", f"127.0.0.1:{port}")
+    assert report.status == OK and [one["level"] for one in report.of("proxy")] == ["not-checked"]
+
+
+def test_the_proxys_module_gets_a_hint(own_scene, tmp_path: Path):
+    module = tmp_path / "mod_net_proxy"
+    module.mkdir()
+    (module / "mod_net_proxy.lua").write_text("module:set_global();\n")
+    config = Config(modules=[*USUAL_MODULES, "net_proxy"], extra=f"plugin_paths = {lua_list([GLUE, tmp_path])}")
+    report = doctor(own_scene(config))
+    assert report.status == OK
+    assert any("mod_net_proxy" in one["message"] for one in report.of("proxy"))
