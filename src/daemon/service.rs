@@ -251,7 +251,7 @@ impl Service {
             "account.set_password" => {
                 self.derivation(Purpose::Change, answer, move |service, answer| {
                     answer.send(service.set_password(answer, params, peer, now));
-                })
+                });
             }
             "account.delete" => self.task(answer, move |service, answer| {
                 answer.send(service.delete(answer, params, peer, now));

@@ -158,7 +158,7 @@ pub(super) fn looks(value: &[u8]) -> Result<BTreeMap<Looks, u64>, RecordError> {
             is_uuid: row.is_uuid,
         });
         // What no verifier looks like would be no decoy either.
-        look.filter(|look| look.is_possible())
+        look.filter(Look::is_possible)
     };
     let looks = rows
         .into_iter()

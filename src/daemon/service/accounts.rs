@@ -116,12 +116,11 @@ impl Service {
             .filter(|_| is_right)
             .is_some_and(|verifier| account::admits(now_known.as_ref(), verifier).is_ok());
         let admitted = now_known.filter(|_| admitted);
-        answer.send(match &admitted {
-            Some(known) => Ok(admission(known, delay)),
-            None => {
-                let denial = Denial::PasswordWrong;
-                Err(Refusal::Password { denial, delay })
-            }
+        answer.send(if let Some(known) = &admitted {
+            Ok(admission(known, delay))
+        } else {
+            let denial = Denial::PasswordWrong;
+            Err(Refusal::Password { denial, delay })
         });
         drop(guard);
         Ok(admitted.is_some())
