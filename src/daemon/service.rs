@@ -199,6 +199,9 @@ impl Service {
             ("certificate.revoke", _) => self.task(answer, move |service, answer| {
                 service.revoke(answer, params, peer, now);
             }),
+            ("certificate.expiring", _) => self.task(answer, move |service, answer| {
+                answer.send(service.expiring(params, now));
+            }),
             ("certificate.unrevoke", Role::Admin) => self.task(answer, move |service, answer| {
                 answer.send(service.unrevoke(params, peer));
             }),

@@ -367,6 +367,12 @@ pub fn is_expired(held: &Enrolment, now: UnixSeconds) -> bool {
     now > held.not_after
 }
 
+/// Will its certificate, which has not expired yet, have expired in so many days?
+#[must_use]
+pub fn expires_within(held: &Enrolment, days: u16, now: UnixSeconds) -> bool {
+    !is_expired(held, now) && is_expired(held, now.plus(i64::from(days) * SECONDS_PER_DAY))
+}
+
 fn in_scope<'a>(enrolments: &'a [Enrolment], scope: &Scope) -> Vec<&'a Enrolment> {
     let visible = |held: &&Enrolment| is_in_scope(&held.incarnation, scope);
     enrolments.iter().filter(visible).collect()
@@ -901,6 +907,20 @@ mod tests {
                 goes,
                 "{not_after:?} {present}"
             );
+        }
+    }
+
+    #[test]
+    fn what_expires_soon_has_not_expired_yet() {
+        let mut held = enrolled(&other_cert(), "h@a.lit");
+        for (left, soon) in [
+            (-1, false),
+            (0, true),
+            (30 * SECONDS_PER_DAY - 1, true),
+            (30 * SECONDS_PER_DAY, false),
+        ] {
+            held.not_after = NOW.plus(left);
+            assert_eq!(expires_within(&held, 30, NOW), soon, "{left}");
         }
     }
 

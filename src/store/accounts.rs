@@ -18,11 +18,9 @@ impl Store {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Account>, StoreError> {
-        let prefix = record::certificate_key_of(host, b"", b"");
-        // `host NUL NUL` less its last NUL: what every account of the host begins with.
-        let prefix = prefix.get(..prefix.len() - 1).unwrap_or_default();
-        let behind = after.map(|after| [prefix, after.as_bytes(), b"\0"].concat());
-        let rows = self.tables.rows_behind(Table::Passwords, prefix, behind);
+        let prefix = record::host_prefix(host);
+        let behind = after.map(|after| [&prefix, after.as_bytes(), b"\0"].concat());
+        let rows = self.tables.rows_behind(Table::Passwords, &prefix, behind);
         let mut found = Vec::new();
         for row in rows {
             let (key, value) = row?;

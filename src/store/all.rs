@@ -1,6 +1,6 @@
-//! The whole store, an account at a time: for backups.
+//! The whole store, an account at a time: for backups; and all certificates of a host: for figures.
 
-use crate::identity::BareJid;
+use crate::identity::{BareJid, Enrolment, Host};
 
 use super::committer::Table;
 use super::{Store, StoreError, record};
@@ -41,6 +41,37 @@ impl Store {
             key.push(1);
             behind = Some(key);
         }
+    }
+}
+
+impl Store {
+    /// How many certificates of `host` are meant by `is_meant`, those of accounts that were replaced aside. Looks at
+    /// `limit` records at most. Blocks. What is damaged is passed over, and counted as such.
+    pub fn count_present(
+        &self,
+        host: &Host,
+        limit: usize,
+        is_meant: impl Fn(&Enrolment) -> bool,
+    ) -> Result<u64, StoreError> {
+        let prefix = record::host_prefix(host);
+        let mut count = 0;
+        for row in self.tables.scan(Table::Certificates, &prefix).take(limit) {
+            let held = row.and_then(|(key, value)| self.tables.enrolment(&key, &value));
+            let held = match held {
+                Ok(held) if is_meant(&held) => held,
+                Ok(_) | Err(StoreError::Corrupt { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            let present = match self.view(&held.account).incarnation() {
+                Ok(present) => present,
+                Err(StoreError::Corrupt { .. }) => None,
+                Err(error) => return Err(error),
+            };
+            if present.is_none_or(|(present, _)| present == held.incarnation) {
+                count += 1;
+            }
+        }
+        Ok(count)
     }
 }
 

@@ -373,6 +373,11 @@ pub(super) fn certificate_key_of(host: &Host, user: &[u8], rest: &[u8]) -> Vec<u
     [host.as_str().as_bytes(), b"\0", user, b"\0", rest].concat()
 }
 
+/// `host NUL`: what all keys of the host's accounts begin with.
+pub(super) fn host_prefix(host: &Host) -> Vec<u8> {
+    [host.as_str().as_bytes(), b"\0"].concat()
+}
+
 /// `host NUL user NUL hash incarnation`: a mark of one account of the name never replaces that of another.
 fn mark_key(account: &BareJid, hash: &[u8; 32], incarnation: &Incarnation) -> Vec<u8> {
     let mut key = account_key(account, hash);

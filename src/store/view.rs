@@ -43,11 +43,18 @@ impl View<'_> {
             let (key, value) = row?;
             list.enrolments.push(self.tables.enrolment(&key, &value)?);
         }
-        if let Some(value) = self.tables.read(Table::Accounts, &prefix)? {
-            let mark: record::Mark = self.tables.decoded(Table::Accounts, &value)?;
-            list.incarnation = Some((mark.incarnation, mark.at));
-        }
+        list.incarnation = self.incarnation()?;
         Ok(list)
+    }
+
+    /// Which account of the name has enrolled a certificate last, and since when that is known.
+    pub fn incarnation(&self) -> Result<Option<(Incarnation, UnixSeconds)>, StoreError> {
+        let key = record::account_key(self.account, &[]);
+        let Some(value) = self.tables.read(Table::Accounts, &key)? else {
+            return Ok(None);
+        };
+        let mark: record::Mark = self.tables.decoded(Table::Accounts, &value)?;
+        Ok(Some((mark.incarnation, mark.at)))
     }
 
     /// For which accounts of the name the key is revoked.

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
 use serde_json::{Value, json};
 
+use crate::passwords;
 use crate::support::{
-    Daemon, HAMLET, Made, append, by_certificate, by_password, list, login, named, with,
+    Daemon, HAMLET, HOST, Made, append, by_certificate, by_password, hello, list, login, named,
+    with,
 };
 
 #[test]
@@ -248,6 +250,120 @@ fn what_some_clients_cannot_use_is_accepted_with_a_warning() {
         ];
     });
     assert_eq!(server.append("full", &full)["warnings"], json!([]));
+}
+
+/// An administrator in the server's own shell.
+fn by_admin() -> Value {
+    json!({"secure": true, "by": "admin", "jid": null, "address": null})
+}
+
+#[test]
+fn an_administrator_of_the_server_sees_and_revokes_what_every_account_of_the_name_has() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({"saslcertd_manage_with": "password"}));
+    server.append("phone", &Made::of(HAMLET));
+    let later = Made::of(HAMLET);
+    server.ask(
+        "certificate.append",
+        with(append("laptop", &later), "incarnation", json!("two")),
+    );
+    for _ in 0..2 {
+        server.question("account.notify");
+    }
+    let all = json!({"account": HAMLET, "session": by_admin()});
+    let listed = server.ask("certificate.list", all);
+    let names: Vec<&Value> = listed["certificates"].as_array().unwrap().iter().collect();
+    let names: Vec<&Value> = names.iter().map(|row| &row["name"]).collect();
+    assert_eq!(names, ["phone", "laptop"]);
+    for name in ["phone", "laptop"] {
+        let wish = json!({"account": HAMLET, "session": by_admin(), "name": name});
+        assert_eq!(server.ask("certificate.revoke", wish)["name"], name);
+        let told = server.question("account.notify");
+        let text = told["text"].as_str().unwrap();
+        assert!(
+            text.contains("revoked by an administrator of the server."),
+            "{text}"
+        );
+    }
+    assert!(
+        daemon
+            .log()
+            .contains("by=\"an administrator of the server\""),
+        "{}",
+        daemon.log()
+    );
+    let nobody = json!({"account": HAMLET, "session": by_admin(), "name": "phone"});
+    let refused = server.refused("certificate.revoke", nobody);
+    assert_eq!(refused["data"]["denial"], "name-unknown");
+}
+
+#[test]
+fn an_administrator_of_the_server_may_revoke_for_an_account_that_is_disabled_or_gone() {
+    let daemon = Daemon::start();
+    let mut rome = passwords::server(&daemon, json!({}));
+    rome.ask(
+        "account.create",
+        passwords::create(passwords::BRUTUS, "et tu?"),
+    );
+    let cert = Made::of(passwords::BRUTUS);
+    let wish = with(append("phone", &cert), "account", json!(passwords::BRUTUS));
+    rome.ask("certificate.append", wish);
+    rome.ask("account.disable", json!({"account": passwords::BRUTUS}));
+    let wish = json!({"account": passwords::BRUTUS, "session": by_admin()});
+    let listed = rome.ask("certificate.list", wish.clone());
+    assert_eq!(listed["certificates"][0]["name"], "phone");
+    let by_himself = with(wish.clone(), "session", by_password());
+    let refused = rome.refused("certificate.list", by_himself);
+    assert_eq!(refused["data"]["denial"], "account-disabled");
+    rome.ask("certificate.revoke", with(wish, "name", json!("phone")));
+    let nobody = json!({"account": "nobody@rome.lit", "session": by_admin()});
+    let listed = rome.ask("certificate.list", nobody);
+    assert_eq!(listed["certificates"], json!([]));
+}
+
+#[test]
+fn what_expires_soon_is_counted_by_host() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let mut neighbour = daemon.peer();
+    neighbour.ask("session.hello", hello("shakespeare.lit.example", json!({})));
+    let until = |days: i64| {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        Made::with(key, |params| {
+            params.subject_alt_names = vec![SanType::OtherName((
+                vec![1, 3, 6, 1, 5, 5, 7, 8, 5],
+                HAMLET.into(),
+            ))];
+            params.not_after = time::OffsetDateTime::now_utc() + time::Duration::days(days);
+        })
+    };
+    let mut count = |host: &str, days: u16| {
+        let wish = json!({"host": host, "days": days});
+        server.ask("certificate.expiring", wish)["count"].clone()
+    };
+    assert_eq!(count(HOST, 30), 0);
+    let mut asker = daemon.peer();
+    asker.ask(
+        "session.hello",
+        json!({"protocol": 1, "software": "test", "hosts": []}),
+    );
+    for (name, days) in [("soon", 3), ("later", 20), ("next year", 300)] {
+        asker.append(name, &until(days));
+    }
+    assert_eq!(count(HOST, 30), 2);
+    assert_eq!(count(HOST, 10), 1);
+    assert_eq!(count(HOST, 0), 0);
+    assert_eq!(count(HOST, 365), 3);
+    assert_eq!(count("shakespeare.lit.example", 365), 0);
+    // A later account of the name: nobody waits for those of the earlier one.
+    let another = with(append("soon", &until(3)), "incarnation", json!("two"));
+    asker.ask("certificate.append", another);
+    assert_eq!(count(HOST, 30), 1);
+    let refused = server.refused(
+        "certificate.expiring",
+        json!({"host": "denmark.lit", "days": 30}),
+    );
+    assert_eq!(refused["code"], -32002);
 }
 
 #[test]

@@ -201,6 +201,8 @@ pub enum SessionBy {
     Password,
     /// EXTERNAL.
     Certificate,
+    /// By nothing: an administrator of the server asks, in its shell or with `prosodyctl`.
+    Admin,
 }
 
 /// `certificate.list`.
@@ -268,6 +270,15 @@ pub struct Unrevoke {
     pub account: BareJid,
     /// Which key; none for all of them.
     pub key_id: Option<KeyId>,
+}
+
+/// `certificate.expiring`.
+#[derive(Debug, Deserialize)]
+pub struct Expiring {
+    /// On which host.
+    pub host: Host,
+    /// Within how many days.
+    pub days: u16,
 }
 
 /// `account.exists`, `account.delete`, `account.enable`, `account.disable`.

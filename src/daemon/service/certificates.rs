@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::super::connection::{Peer, Role};
 use super::super::protocol::{
-    Accounts, Append, Certificate, Fault, List, MAX_CERTIFICATE_BASE64_BYTES, Named, PAGE_BYTES,
-    Refusal, Revoke, Session, SessionBy, Unrevoke, base64_of, fields,
+    Accounts, Append, Certificate, Expiring, Fault, List, MAX_CERTIFICATE_BASE64_BYTES, Named,
+    PAGE_BYTES, Refusal, Revoke, Session, SessionBy, Unrevoke, base64_of, fields,
 };
 use super::{Answer, Answered, Service, closing, storage};
 use crate::identity::certificate::Finding;
@@ -324,6 +324,19 @@ impl Service {
         Ok(json!({"was_revoked": was_revoked}))
     }
 
+    /// How many certificates of a host expire soon.
+    pub(super) fn expiring(&self, params: Value, now: UnixSeconds) -> Answered {
+        let Expiring { host, days } = fields(params)?;
+        self.policy(&host)?;
+        let count = self
+            .store
+            .count_present(&host, MAX_COUNTED_ROWS, |held| {
+                manage::expires_within(held, days, now)
+            })
+            .map_err(|error| storage(&error))?;
+        Ok(json!({ "count": count }))
+    }
+
     /// Which account of the name a session means: where accounts live here, the one that there is.
     fn incarnation_of(
         &self,
@@ -332,7 +345,8 @@ impl Service {
         session: Option<&Session>,
     ) -> Result<Option<Incarnation>, Refusal> {
         let (lives, _) = self.host(account.host())?;
-        if lives == Accounts::Prosody || session.is_none() {
+        let is_admins = session.is_none_or(|session| session.by == SessionBy::Admin);
+        if lives == Accounts::Prosody || is_admins {
             return Ok(told);
         }
         match self.known(account)? {
@@ -397,9 +411,14 @@ fn asker(
         };
         return Ok((admin, Scope::Every));
     };
-    let by = match (session.by, session.fingerprint) {
-        (SessionBy::Password, _) => LoggedInBy::Password,
-        (SessionBy::Certificate, Some(fingerprint)) => LoggedInBy::Certificate { fingerprint },
+    let (by, scope) = match (session.by, session.fingerprint) {
+        (SessionBy::Password, _) => (LoggedInBy::Password, Scope::Of(incarnation)),
+        // Nothing is weakened by it: a server may claim any session, of anybody, anyway.
+        (SessionBy::Admin, _) => (LoggedInBy::Admin, Scope::Every),
+        (SessionBy::Certificate, Some(fingerprint)) => (
+            LoggedInBy::Certificate { fingerprint },
+            Scope::Of(incarnation),
+        ),
         (SessionBy::Certificate, None) => {
             return Err(Fault::WrongParams {
                 problem: "missing field `session.fingerprint`".to_owned(),
@@ -411,7 +430,7 @@ fn asker(
         by,
         jid: session.jid,
     };
-    Ok((asker, Scope::Of(incarnation)))
+    Ok((asker, scope))
 }
 
 pub(super) fn certificate_in(base64: &str) -> Result<ClientCert, Denial> {
@@ -498,15 +517,19 @@ fn described(session: Option<&Session>, peer: Peer) -> String {
     let Some(session) = session else {
         return format!("the server's administrator (user {})", peer.uid);
     };
-    let jid = session.jid.as_ref();
-    let jid = jid.map_or("a session".to_owned(), ToString::to_string);
     let by = match session.by {
         SessionBy::Password => "with a password",
         SessionBy::Certificate => "with a certificate",
+        SessionBy::Admin => return "an administrator of the server".to_owned(),
     };
+    let jid = session.jid.as_ref();
+    let jid = jid.map_or("a session".to_owned(), ToString::to_string);
     let from = session.address.as_deref().map(|address| {
         let address: String = address.chars().take(64).collect();
         format!(", from {address}")
     });
     format!("{jid} (logged in {by}{})", from.unwrap_or_default())
 }
+
+/// What a count of a host's certificates may look at. A host of that many does not need an exact one.
+const MAX_COUNTED_ROWS: usize = 500_000;
