@@ -23,6 +23,7 @@ local configmanager = require "core.configmanager";
 local certmanager = require "core.certmanager";
 local modulemanager = require "core.modulemanager";
 local sessionmanager = require "core.sessionmanager";
+local statsmanager = require "core.statsmanager";
 local storagemanager = require "core.storagemanager";
 local usermanager = require "core.usermanager";
 
@@ -36,12 +37,18 @@ local certificates_lib = module:require "certificates";
 local new_adhoc = module:require "adhoc".new;
 local new_sessions = module:require "sessions".new;
 local new_tls = module:require "tls".new;
+local new_shell = module:require "shell".new;
+local console = module:require "console";
+local new_prosodyctl = module:require "prosodyctl".new;
+local new_metrics = module:require "metrics".new;
 
 local protocol_version = 1;
 -- Well below the limit of a question.
 local max_hello_bytes = 96 * 1024;
 local default_socket = "/run/saslcertd/saslcertd.sock";
 local default_timeout = 2;
+-- How often certificates that are about to expire are counted.
+local count_interval = 60 * 60;
 local xmlns = certificates_lib.xmlns;
 
 local have_unix, unix = pcall(require, "socket.unix");
@@ -58,8 +65,12 @@ api.accounts = api.accounts or {};
 api.waiting = api.waiting or {};
 local hosts = {};
 local settings = {};
-local client, sessions, tls, asked;
+local client, sessions, tls, asked, metrics, remove_from_shell;
 local closed = false;
+-- As saslcert:status() tells it.
+local connection = { connected = false };
+-- An admin who gave prosodyctl a command of ours reads what went wrong in its answer, and not in a log.
+local commanded = false;
 
 local function log(...)
 	return module:log(...);
@@ -151,6 +162,7 @@ local function report_options(result)
 		if host then
 			if type(answer.scram) == "table" then host.scram = answer.scram; end
 			local errors, warnings = messages_of(answer.errors), messages_of(answer.warnings);
+			host.ready, host.errors = answer.ready == true, errors;
 			local error_text = errors[1] and table.concat(errors, "; ") or nil;
 			if answer.ready ~= true then
 				error_text = ("Nobody can log in%s on %s: %s"):format(host.in_daemon() and "" or " with a certificate", answer.host,
@@ -202,7 +214,8 @@ local software = "Prosody " .. tostring(prosody.version);
 -- may not be asked by a stranger.
 local function ask_blocking(method, params, seconds, attach)
 	if closed then return nil, { reason = "away" }; end
-	return once.ask({
+	local asked_at = now();
+	local result, failure = once.ask({
 		open = function () return open(seconds); end;
 		encode = json.encode;
 		decode = decode;
@@ -215,12 +228,29 @@ local function ask_blocking(method, params, seconds, attach)
 		hosts = array({ { host = attach, accounts = "daemon" } });
 		sessions = false;
 	});
+	if metrics then metrics.ended(method, now() - asked_at, result, failure); end
+	return result, failure;
 end
 
 local function each_account_host(call)
 	for name, accounts in pairs(api.accounts) do
 		if hosts[name] then call(accounts); end
 	end
+end
+
+local function count_expiring()
+	-- The daemon looks at all certificates for it.
+	if not metrics or not statsmanager.get_metric_registry() then return; end
+	local names = {};
+	for name, host in pairs(hosts) do
+		if host.ready then names[#names + 1] = name; end
+	end
+	metrics.count_expiring(names);
+end
+
+local function note_connection(is_connected, why)
+	connection.connected, connection.since, connection.why = is_connected, now(), why;
+	if metrics then metrics.connected(is_connected); end
 end
 
 read_settings();
@@ -253,20 +283,23 @@ client = client_lib.new({
 	end;
 	greeted = function (result)
 		log_problem(module, "hello", "error", nil);
+		connection.software = result.software;
 		module:set_status("info", ("Connected to %s"):format(tostring(result.software)));
 		report_options(result);
 		-- Nobody told what changed while there was no connection.
 		each_account_host(function (accounts) accounts.expire(); end);
 		sessions.report_all();
 		api.check();
+		count_expiring();
 	end;
 	refused = function (failure)
 		log_problem(module, "hello", "error", ("The daemon refuses session.hello: %s"):format(failure.message or failure.reason));
 	end;
 	away = function (why)
+		note_connection(false, why);
 		each_account_host(function (accounts) accounts.expire(); end);
 		if not in_server then
-			module:log("error", "saslcertd at %s can't be asked: %s", settings.socket, why or "no reason given");
+			module:log(commanded and "debug" or "error", "saslcertd at %s can't be asked: %s", settings.socket, why or "no reason given");
 			return;
 		end
 		local without_password = {};
@@ -280,12 +313,28 @@ client = client_lib.new({
 		module:set_status("warn", ("saslcertd is away: %s"):format(why or "no reason given"));
 	end;
 	back = function ()
+		note_connection(true);
 		-- What prosodyctl logs stands on the screen.
 		module:log(in_server and "info" or "debug", "Connected to saslcertd at %s", settings.socket);
 		module:set_status("info", "Connected");
 	end;
 	missed = function () sessions.report_all(); end;
 });
+
+-- What prosodyctl counts, nobody sees.
+if in_server then
+	metrics = new_metrics({
+		metric = function (...) return module:metric(...); end;
+		request = function (...) return client.request(...); end;
+		now = now;
+	});
+	-- Under its name: the client's own questions go through it, too.
+	client.request = metrics.measured(client.request);
+	module:add_timer(count_interval, function ()
+		count_expiring();
+		return count_interval;
+	end);
+end
 
 sessions = new_sessions({
 	notify = client.notify;
@@ -352,6 +401,63 @@ local sasl = sasl_lib.new({
 	hosts = hosts;
 });
 
+local function state_of_server()
+	local list = {};
+	for name, host in pairs(hosts) do
+		list[#list + 1] = {
+			name = name;
+			ready = host.ready;
+			errors = host.errors;
+			in_daemon = host.in_daemon();
+			scram = host.scram;
+			withdrawn = host.withdrawn();
+		};
+	end
+	return {
+		socket = settings.socket;
+		connected = client.connected();
+		since = connection.since;
+		why = connection.why;
+		software = connection.software;
+		hosts = list;
+		sessions = sessions.count();
+	};
+end
+
+local prosodyctl = new_prosodyctl({
+	ask = ask;
+	hello = function (wanted)
+		return { protocol = protocol_version, software = software, hosts = array(wanted), sessions = false };
+	end;
+	module_name = module.name;
+	configmanager = configmanager;
+	modulemanager = modulemanager;
+	user_exists = function (...) return require "util.prosodyctl".user_exists(...); end;
+	make_host = function (name)
+		prosody.hosts[name] = prosody.hosts[name] or require "util.startup".make_host(name); -- luacheck: ignore 122
+	end;
+	messages_of = messages_of;
+	socket = function () return settings.socket; end;
+	why = function () return connection.why; end;
+});
+
+local shell = new_shell({
+	certificates = certificates;
+	ask = ask;
+	close_revoked = function (...)
+		if in_server then return sessions.close_revoked(...); end
+	end;
+	split_jid = jid.prepped_split;
+	serves = in_server and function (name) return hosts[name] ~= nil; end or prosodyctl.serves;
+	exists = in_server and function (username, name) return usermanager.user_exists(username, name) and true or false; end
+		or prosodyctl.exists;
+	state = in_server and state_of_server or prosodyctl.state;
+	why = function () return connection.why; end;
+	timeout = function () return settings.timeout; end;
+	null = json.null;
+	valid_text = encodings.utf8.valid;
+});
+
 tls = new_tls({
 	create_context = certmanager.create_context;
 	rawget_option = configmanager.rawget;
@@ -393,7 +499,34 @@ function api.password_is_of(account, password_changed) sessions.password_is_of(a
 -- The hashes that may be offered; nil if that isn't known yet.
 function api.scram(name) return hosts[name] and hosts[name].scram; end
 
+-- prosodyctl mod_saslcertd …: each gets all the words and returns prosodyctl's exit status, or nil if there are too few or many.
+local commands = {};
+for _, command in ipairs(console.commands) do
+	commands[command.name] = function (arg)
+		commanded = true;
+		return console.run(shell, command, arg);
+	end;
+end
+
+local usage = [[
+Client certificates of users, and saslcertd:
+
+  prosodyctl mod_saslcertd list JID
+  prosodyctl mod_saslcertd revoke JID NAME
+  prosodyctl mod_saslcertd status
+]];
+
+function module.command(arg)
+	local command = commands[arg[1]];
+	local status = command and command(arg);
+	if status then return status; end
+	io.stderr:write(usage);
+	return 1;
+end
+
 if in_server then
+	remove_from_shell = console.add_to_shell(module, shell);
+
 	api.offered, api.selectable, api.process = sasl.offered, sasl.selectable, sasl.process;
 
 	-- Prosody closes the bound sessions of such an account only.
@@ -418,7 +551,10 @@ if in_server then
 		declare_soon();
 	end);
 
-	module:hook("host-deactivated", function (name) hosts[name] = nil; end);
+	module:hook("host-deactivated", function (name)
+		if hosts[name] then metrics.forget_host(name); end
+		hosts[name] = nil;
+	end);
 
 	module:add_timer(0, adopt_hosts);
 end
@@ -440,6 +576,8 @@ end
 function module.unload()
 	closed = true;
 	client.close();
+	if metrics then metrics.connected(false); end
+	if remove_from_shell then remove_from_shell(); end
 	if api.ask == ask then
 		api.offered, api.selectable, api.process = nil, nil, nil;
 		api.ask, api.ask_blocking = nil, nil;

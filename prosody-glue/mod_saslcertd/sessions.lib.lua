@@ -65,6 +65,13 @@ local function new(with)
 		end);
 	end
 
+	-- How many live sessions logged in with a certificate.
+	function sessions.count()
+		local count = 0;
+		each_tagged(function () count = count + 1; end);
+		return count;
+	end
+
 	local function close_all(list, reason)
 		for _, session in ipairs(list) do
 			-- A login that still waits for its delay, over BOSH say, finds that it has come to nothing.

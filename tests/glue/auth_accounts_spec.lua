@@ -230,7 +230,8 @@ describe("a password", function ()
 		world.accounts = library.new("rome.lit", {
 			ask = function () return nil, { reason = "away" }; end; can_wait = function () return true; end;
 			timeout = function () return 2; end; now = os.time; valid_text = function () return true; end; known = world.known;
-			caller = function () return "server"; end; check = function () end; password_is_of = function () end; log = function (_, ...) lines[#lines + 1] = string.format(...); end;
+			caller = function () return "server"; end; check = function () end; password_is_of = function () end;
+			log = function (_, ...) lines[#lines + 1] = string.format(...); end;
 		});
 		world.accounts.create_user("brutus", "dagger");
 		world.accounts.set_password("brutus", "dagger");

@@ -75,6 +75,16 @@ describe("closing the sessions of a key", function ()
 	end);
 end);
 
+describe("the number of live sessions", function ()
+	it("is that of those with a certificate, in whatever state", function ()
+		local world = new_world();
+		assert.equal(0, world.sessions.count());
+		for i, kind in ipairs({ "bound", "hibernating", "unbound" }) do world.add("hamlet", "r" .. i, "k", kind); end
+		world.add("ophelia", "a", nil, "bound");
+		assert.equal(3, world.sessions.count());
+	end);
+end);
+
 describe("closing all sessions of an account", function ()
 	local function close(world) return world.sessions.close("hamlet@shakespeare.lit", nil, "reset", "Password changed"); end
 

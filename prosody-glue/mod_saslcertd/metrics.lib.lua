@@ -1,0 +1,91 @@
+-- What Prosody's statistics show of the daemon: questions and how they ended, refusals by reason, how long answers took, whether
+-- there is a connection, and certificates that are about to expire.
+--
+-- It must not make a label of anything that a stranger has sent.
+
+local buckets = { 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10 };
+local max_denials, max_denial_bytes = 64, 40;
+local expiring_days = 30;
+local expiring_timeout = 10;
+
+-- ok: yes; refused: no; fault: could not be decided; away: not asked, or not answered in time.
+local function result_of(result, failure)
+	if result then return "ok"; end
+	if failure.code == -32000 then return "refused"; end
+	if failure.code or failure.reason == "too-long" or failure.reason == "not-text" then return "fault"; end
+	return "away";
+end
+
+-- with: metric(kind, name, unit, description, labels, options); request(method, params, options, callback) (see client.lib.lua); now()
+local function new(with)
+	local metrics = {};
+	local questions = with.metric("counter", "questions", "", "Questions to saslcertd by how they ended", { "method", "result" });
+	local denials = with.metric("counter", "denials", "", "Questions that saslcertd refused, by its reason", { "denial" });
+	local latency = with.metric("histogram", "latency", "seconds", "How long saslcertd took to answer", { "method" }, { buckets = buckets });
+	local connected = with.metric("gauge", "connected", "", "Whether saslcertd can be asked", {});
+	local expiring = with.metric("gauge", "certificates_expiring", "",
+		("Certificates that expire within %d days"):format(expiring_days), { "host" });
+	local known, known_count = {}, 0;
+
+	local function label_of(denial)
+		if type(denial) ~= "string" or #denial > max_denial_bytes or not denial:find("^[a-z%-]+$") then return "other"; end
+		if not known[denial] then
+			if known_count >= max_denials then return "other"; end
+			known[denial], known_count = true, known_count + 1;
+		end
+		return denial;
+	end
+
+	-- A question came to its end after so many seconds.
+	function metrics.ended(method, seconds, result, failure)
+		local how = result_of(result, failure);
+		questions:with_labels(method, how):add(1);
+		if how == "refused" then denials:with_labels(label_of(failure.denial)):add(1); end
+		-- The clock may be set back meanwhile.
+		if result or failure.code then latency:with_labels(method):sample(math.max(seconds, 0)); end
+	end
+
+	-- The same request, measured.
+	function metrics.measured(request)
+		return function (method, params, options, callback)
+			local asked_at = with.now();
+			return request(method, params, options, function (result, failure)
+				metrics.ended(method, with.now() - asked_at, result, failure);
+				return callback(result, failure);
+			end);
+		end;
+	end
+
+	function metrics.connected(is_connected)
+		connected:with_labels():set(is_connected and 1 or 0);
+	end
+
+	local round = 0;
+
+	-- Asks how many certificates of each host are about to expire, one host after the other.
+	function metrics.count_expiring(hosts)
+		round = round + 1;
+		local this_round = round;
+		local function count(i)
+			local host = hosts[i];
+			if not host or this_round ~= round then return; end
+			local params, options = { host = host, days = expiring_days }, { timeout = expiring_timeout, again = true };
+			with.request("certificate.expiring", params, options, function (result, failure)
+				if result and type(result.count) == "number" then expiring:with_labels(host):set(result.count); end
+				-- A host may be gone or not ready; whatever else is wrong is wrong for all.
+				if result or failure.code == -32002 then count(i + 1); end
+			end);
+		end
+		count(1);
+	end
+
+	-- A host is not served any more.
+	function metrics.forget_host(host)
+		expiring:with_labels(host):set(0);
+	end
+
+	metrics.connected(false);
+	return metrics;
+end
+
+return { new = new };

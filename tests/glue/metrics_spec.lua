@@ -1,0 +1,129 @@
+local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
+local new_metrics = load_library("metrics").new;
+
+local function new_world()
+	local world = { values = {}, time = 100, requests = {} };
+	local values = world.values;
+	world.metrics = new_metrics({
+		metric = function (kind, name, _, _, label_keys)
+			assert.is_table(label_keys);
+			return {
+				with_labels = function (_, ...)
+					assert.equal(#label_keys, select("#", ...));
+					local key = table.concat({ name, ... }, " ");
+					local function add(_, value)
+						assert.equal("counter", kind);
+						values[key] = (values[key] or 0) + value;
+					end
+					local function set(_, value)
+						assert.equal("gauge", kind);
+						values[key] = value;
+					end
+					local function sample(_, value)
+						assert.equal("histogram", kind);
+						values[key] = values[key] or {};
+						table.insert(values[key], value);
+					end
+					return { add = add, set = set, sample = sample };
+				end;
+			};
+		end;
+		request = function (method, params, _, callback)
+			world.requests[#world.requests + 1] = { method, params.host, params.days };
+			world.callback = callback;
+		end;
+		now = function () return world.time; end;
+	});
+	return world;
+end
+
+describe("a measured question", function ()
+	local function measured(result, failure)
+		local world = new_world();
+		local request = world.metrics.measured(function (method, params, options, callback)
+			assert.same({ "external.login", { 1 }, { 2 } }, { method, params, options });
+			world.time = world.time + 0.5;
+			callback(result, failure);
+			return "returned";
+		end);
+		local got;
+		assert.equal("returned", request("external.login", { 1 }, { 2 }, function (...) got = { ... }; end));
+		assert.same({ result, failure }, got);
+		world.values.connected = nil;
+		return world.values;
+	end
+
+	it("is counted by how it ended; only what was answered took time", function ()
+		assert.same({ ["questions external.login ok"] = 1, ["latency external.login"] = { 0.5 } }, measured({}));
+		assert.same({
+			["questions external.login refused"] = 1, ["denials cert-expired"] = 1, ["latency external.login"] = { 0.5 };
+		}, measured(nil, { code = -32000, denial = "cert-expired" }));
+		assert.same({ ["questions external.login fault"] = 1, ["latency external.login"] = { 0.5 } }, measured(nil, { code = -32001 }));
+		assert.same({ ["questions external.login fault"] = 1 }, measured(nil, { reason = "too-long" }));
+		for _, reason in ipairs({ "away", "lost", "timeout", "busy" }) do
+			assert.same({ ["questions external.login away"] = 1 }, measured(nil, { reason = reason }));
+		end
+	end);
+
+	it("never took less than no time", function ()
+		local world = new_world();
+		world.metrics.ended("x", -3, {});
+		assert.same({ 0 }, world.values["latency x"]);
+	end);
+end);
+
+describe("a reason", function ()
+	it("is a label only if it looks like one, and there are not too many", function ()
+		local world = new_world();
+		local function refuse(denial) world.metrics.ended("x", 0, nil, { code = -32000, denial = denial }); end
+		for _, denial in ipairs({ "", "Upper", 'quo"te', "a b", ("a"):rep(41), "a1", 7, "a\n" }) do refuse(denial); end
+		world.metrics.ended("x", 0, nil, { code = -32000 });
+		assert.equal(9, world.values["denials other"]);
+		for i = 1, 100 do refuse("r" .. ("a"):rep(i % 10) .. ("b"):rep(i // 10)); end
+		refuse("ra");
+		local labels = 0;
+		for name in pairs(world.values) do
+			if name:find("^denials ") then labels = labels + 1; end
+		end
+		assert.equal(65, labels);
+		assert.equal(2, world.values["denials ra"]);
+	end);
+end);
+
+describe("the connection", function ()
+	it("is there or not, at first not", function ()
+		local world = new_world();
+		assert.equal(0, world.values.connected);
+		world.metrics.connected(true);
+		assert.equal(1, world.values.connected);
+	end);
+end);
+
+describe("certificates that are about to expire", function ()
+	it("are counted for one host after the other", function ()
+		local world = new_world();
+		world.metrics.count_expiring({ "a.lit", "b.lit", "c.lit" });
+		assert.same({ { "certificate.expiring", "a.lit", 30 } }, world.requests);
+		world.callback({ count = 3 });
+		world.callback(nil, { code = -32002 });
+		world.callback({ count = 0 });
+		assert.equal(3, #world.requests);
+		assert.equal(3, world.values["certificates_expiring a.lit"]);
+		assert.is_nil(world.values["certificates_expiring b.lit"]);
+		assert.equal(0, world.values["certificates_expiring c.lit"]);
+		world.metrics.forget_host("a.lit");
+		assert.equal(0, world.values["certificates_expiring a.lit"]);
+	end);
+
+	it("are not asked for any further when the daemon is away or another round has begun", function ()
+		local world = new_world();
+		world.metrics.count_expiring({ "a.lit", "b.lit" });
+		world.callback(nil, { reason = "away" });
+		assert.equal(1, #world.requests);
+		world.metrics.count_expiring({ "a.lit", "b.lit" });
+		local earlier = world.callback;
+		world.metrics.count_expiring({ "a.lit", "b.lit" });
+		earlier({ count = 1 });
+		assert.equal(3, #world.requests);
+	end);
+end);
