@@ -508,12 +508,20 @@ for _, command in ipairs(console.commands) do
 	end;
 end
 
+-- For saslcertd doctor.
+function commands.facts(arg)
+	if arg[2] then return nil; end
+	print(json.encode(module:require("facts").of_prosody(settings, options, array)));
+	return 0;
+end
+
 local usage = [[
 Client certificates of users, and saslcertd:
 
   prosodyctl mod_saslcertd list JID
   prosodyctl mod_saslcertd revoke JID NAME
   prosodyctl mod_saslcertd status
+  prosodyctl mod_saslcertd facts     (for saslcertd doctor)
 ]];
 
 function module.command(arg)
@@ -557,20 +565,6 @@ if in_server then
 	end);
 
 	module:add_timer(0, adopt_hosts);
-end
-
--- prosodyctl mod_saslcertd WORD …
-local commands = {};
-
-function commands.facts()
-	print(json.encode(module:require("facts").of_prosody(settings, options, array)));
-	return 0;
-end
-
-function module.command(arg)
-	local command = commands[arg[1]];
-	if command then return command(arg); end
-	return "Usage: prosodyctl mod_saslcertd facts";
 end
 
 function module.unload()
