@@ -11,6 +11,10 @@
 //! nothing. Every request gets one answer, in its order. What cannot be read is answered with no, an empty
 //! request like any other, and costs nothing but itself.
 //!
+//! A line has no way to hold a newline, and not every server keeps them out of passwords: what is behind one would be a
+//! request of whoever chose the password. Servers that speak in lines write one and wait for its answer, so a
+//! `setpass` is carried out only where it was written like that; the other commands change nothing.
+//!
 //! Must not know: who decides.
 //!
 //! Source: ejabberd's developer guide, "External Authentication"; Prosody's `mod_auth_external_insecure`.
@@ -77,7 +81,7 @@ pub enum Request {
 /// A password as it was sent, wiped when it is dropped.
 pub type Password = Zeroizing<String>;
 
-/// Why a request is not understood. The server's fault, or that of who guesses; the text holds nothing of the request.
+/// Why a request is not put to whoever decides. The server's fault, or that of who guesses; the text holds nothing of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// A line of more than [`MAX_LINE_BYTES`].
@@ -95,12 +99,24 @@ pub enum RequestError {
     /// User and host are not an account's address.
     #[error("not an account's address: {0}")]
     Account(JidError),
+    /// A line that sets a password, with others before or behind it that were not waited for.
+    #[error("several requests at once, or a line break in a password")]
+    NotAlone,
+}
+
+/// Where requests come from.
+pub trait Input: Read {
+    /// Is there more to read right now, without waiting?
+    ///
+    /// Errors: of whom it asks.
+    fn has_more(&mut self) -> io::Result<bool>;
 }
 
 impl Request {
     /// Reads one request, without its length or newline.
     ///
-    /// Errors: [`RequestError`], the first that applies, never [`RequestError::TooLong`].
+    /// Errors: [`RequestError`], the first that applies, never [`RequestError::TooLong`] or
+    /// [`RequestError::NotAlone`].
     pub fn parse(protocol: Protocol, frame: &[u8]) -> Result<Self, RequestError> {
         let text = std::str::from_utf8(frame).map_err(|_| RequestError::NotUtf8)?;
         let (command, fields) = text.split_once(':').ok_or(RequestError::Command)?;
@@ -150,17 +166,18 @@ impl Request {
 
 /// Answers each request on `input` with what `decide` says of it, until the input ends or nobody reads `output`.
 ///
-/// `decide` also hears of requests that are not understood; these are answered with no whatever it says. A request that
+/// `decide` also hears of requests that are refused already; these are answered with no whatever it says. A request that
 /// the input's end cuts off gets no answer: half a password is none.
 ///
 /// Errors: of `input` and `output`.
 pub fn serve(
     protocol: Protocol,
-    mut input: impl Read,
+    mut input: impl Input,
     mut output: impl Write,
     mut decide: impl FnMut(Result<&Request, RequestError>) -> bool,
 ) -> io::Result<()> {
     let mut frames = Frames::new(protocol);
+    let mut turn = Turn::first();
     let mut chunk = Zeroizing::new(vec![0; CHUNK_BYTES]);
     loop {
         let length = match input.read(&mut chunk) {
@@ -170,9 +187,19 @@ pub fn serve(
             Err(error) => return Err(error),
         };
         let read = chunk.get_mut(..length).unwrap_or_default();
-        let fed = frames.feed(read, |frame| {
-            let request = frame.and_then(|frame| Request::parse(protocol, frame));
+        turn.bytes = turn.bytes.saturating_add(length);
+        let fed = frames.feed(read, |frame, is_last| {
+            let mut request = frame.and_then(|frame| Request::parse(protocol, frame));
+            if protocol == Protocol::Prosody
+                && matches!(request, Ok(Request::SetPassword { .. }))
+                && !turn.is_alone(is_last, &mut input)?
+            {
+                request = Err(RequestError::NotAlone);
+            }
             let is_yes = decide(request.as_ref().map_err(|error| *error)) && request.is_ok();
+            if protocol == Protocol::Prosody {
+                turn.end(is_last, &mut input)?;
+            }
             output.write_all(answer(protocol, is_yes))?;
             output.flush()
         });
@@ -192,6 +219,42 @@ pub fn answer(protocol: Protocol, is_yes: bool) -> &'static [u8] {
         (Protocol::Prosody, false) => b"0\n",
         (Protocol::Ejabberd, true) => &[0, 2, 0, 1],
         (Protocol::Ejabberd, false) => &[0, 2, 0, 0],
+    }
+}
+
+/// Whether the server waits for its answers.
+struct Turn {
+    /// The line began only after the line before it was answered.
+    is_begun_in_turn: bool,
+    /// What was read since there was nothing to read.
+    bytes: usize,
+}
+
+impl Turn {
+    fn first() -> Self {
+        Self {
+            is_begun_in_turn: true,
+            bytes: 0,
+        }
+    }
+
+    /// Is the line all that the server wrote? `is_last`: nothing behind it was read yet.
+    fn is_alone(&self, is_last: bool, input: &mut impl Input) -> io::Result<bool> {
+        Ok(self.is_begun_in_turn && is_last && !input.has_more()?)
+    }
+
+    /// To be called right before an answer is written: whoever waits for it has not written anything more.
+    ///
+    /// One read does not show that: it ends where there is no more room, and a terminal may give one line to each.
+    fn end(&mut self, is_last: bool, input: &mut impl Input) -> io::Result<()> {
+        if !is_last || input.has_more()? {
+            self.is_begun_in_turn = false;
+        } else {
+            // The rest of a long write may only be on its way.
+            self.is_begun_in_turn = self.bytes < LONG_WRITE_BYTES;
+            self.bytes = 0;
+        }
+        Ok(())
     }
 }
 
@@ -219,13 +282,13 @@ impl Frames {
     }
 
     /// Takes the next bytes of the stream and hands each request that they complete to `take`: its bytes, or
-    /// [`RequestError::TooLong`] in place of a line that was skipped.
+    /// [`RequestError::TooLong`] in place of a line that was skipped; and whether `bytes` end with it.
     ///
     /// Errors: the first of `take`; the rest of `bytes` is lost.
     pub fn feed<E>(
         &mut self,
         mut bytes: &[u8],
-        mut take: impl FnMut(Result<&[u8], RequestError>) -> Result<(), E>,
+        mut take: impl FnMut(Result<&[u8], RequestError>, bool) -> Result<(), E>,
     ) -> Result<(), E> {
         while !bytes.is_empty() {
             let (part, is_complete) = match self.protocol {
@@ -237,9 +300,9 @@ impl Frames {
             }
             let frame = self.unfinished.get(part..).unwrap_or_default();
             let taken = if std::mem::take(&mut self.is_skipping) {
-                take(Err(RequestError::TooLong))
+                take(Err(RequestError::TooLong), bytes.is_empty())
             } else {
-                take(Ok(frame))
+                take(Ok(frame), bytes.is_empty())
             };
             self.forget();
             taken?;
@@ -315,12 +378,16 @@ fn account(user: &str, host: &str) -> Result<BareJid, RequestError> {
 pub const MAX_LINE_BYTES: usize = 8 * 1024;
 /// What stands before a request of ejabberd's.
 const LENGTH_BYTES: usize = 2;
+/// A write that is shorter arrives whole: 4096 bytes in a pipe, half of that in a terminal.
+const LONG_WRITE_BYTES: usize = 2048;
 /// Read at a time.
 const CHUNK_BYTES: usize = 8 * 1024;
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+    use std::collections::VecDeque;
 
     use proptest::prelude::*;
 
@@ -357,13 +424,67 @@ mod tests {
         let mut all = Vec::new();
         let mut frames = Frames::new(protocol);
         for piece in stream.chunks(size) {
-            let fed: Result<(), ()> = frames.feed(piece, |frame| {
+            let fed: Result<(), ()> = frames.feed(piece, |frame, _| {
                 all.push(frame.map(<[u8]>::to_vec));
                 Ok(())
             });
             fed.unwrap();
         }
         all
+    }
+
+    impl Input for &[u8] {
+        fn has_more(&mut self) -> io::Result<bool> {
+            Ok(!self.is_empty())
+        }
+    }
+
+    /// What a server writes.
+    struct Written<'a>(VecDeque<Part<'a>>);
+
+    #[derive(Clone, Copy)]
+    enum Part<'a> {
+        /// Already there.
+        Behind(&'a str),
+        /// Only when what was before it is answered.
+        Late(&'a str),
+    }
+    use Part::{Behind, Late};
+
+    impl Read for Written<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let Some(Behind(text) | Late(text)) = self.0.pop_front() else {
+                return Ok(0);
+            };
+            let (now, later) = text.split_at(text.len().min(buffer.len()));
+            if !later.is_empty() {
+                self.0.push_front(Behind(later));
+            }
+            buffer[..now.len()].copy_from_slice(now.as_bytes());
+            Ok(now.len())
+        }
+    }
+
+    impl Input for Written<'_> {
+        fn has_more(&mut self) -> io::Result<bool> {
+            Ok(matches!(self.0.front(), Some(Behind(_))))
+        }
+    }
+
+    /// The answers to lines that are written in `parts`, where whoever is asked says yes to all, and how many were
+    /// refused because they did not stand alone.
+    fn answered(parts: &[Part<'_>]) -> (String, usize) {
+        let (input, mut output) = (Written(parts.iter().copied().collect()), Vec::new());
+        let mut refused = 0;
+        serve(Prosody, input, &mut output, |request| {
+            refused += usize::from(matches!(request, Err(RequestError::NotAlone)));
+            true
+        })
+        .unwrap();
+        (
+            String::from_utf8(output).unwrap().replace('\n', ""),
+            refused,
+        )
     }
 
     /// The answers to a stream, where whoever is asked says yes to `auth` with the password "right".
@@ -502,6 +623,61 @@ mod tests {
         );
         let yes_or_no = [1, 0, 0, 0, 1, 0].map(|bit| [0, 2, 0, bit]).concat();
         assert_eq!(served(Ejabberd, &written(Ejabberd, &requests)), yes_or_no);
+    }
+
+    #[test]
+    fn a_line_sets_a_password_only_if_it_was_written_alone() {
+        let set = |user: &str| format!("setpass:{user}:rome.lit:x\n");
+        let (first, second) = (set("brutus"), set("cinna"));
+        let both = format!("{first}{second}");
+        // Ends where a read does, or a piece of a long write.
+        let long = format!("auth:brutus:rome.lit:{}\n", "x".repeat(CHUNK_BYTES - 22));
+        assert_eq!(long.len(), CHUNK_BYTES);
+        let long_and_second = format!("{long}{second}");
+        let auth = "auth:brutus:rome.lit:x\n";
+        let (auth_and_set, set_and_auth) = (format!("{auth}{first}"), format!("{first}{auth}"));
+        let logins = auth.repeat(3);
+        for (what, parts, answers, refused) in [
+            ("alone", vec![Behind(&first)], "1", 0),
+            (
+                "in pieces",
+                vec![Behind(&first[..9]), Behind(&first[9..])],
+                "1",
+                0,
+            ),
+            ("two in one read", vec![Behind(&both)], "00", 2),
+            (
+                "two in a read each",
+                vec![Behind(&first), Behind(&second)],
+                "00",
+                2,
+            ),
+            ("behind a login", vec![Behind(&auth_and_set)], "10", 1),
+            ("before a login", vec![Behind(&set_and_auth)], "01", 1),
+            ("before a part", vec![Behind(&first), Behind("a")], "0", 1),
+            (
+                "behind a full read",
+                vec![Behind(&long_and_second)],
+                "10",
+                1,
+            ),
+            (
+                "two answers awaited",
+                vec![Behind(auth), Late(&first), Late(auth)],
+                "111",
+                0,
+            ),
+            (
+                "late in a long write",
+                vec![Behind(&long), Late(&second)],
+                "10",
+                1,
+            ),
+            ("in turn again", vec![Behind(&both), Late(&first)], "001", 2),
+            ("logins at once", vec![Behind(&logins)], "111", 0),
+        ] {
+            assert_eq!(answered(&parts), (answers.to_owned(), refused), "{what}");
+        }
     }
 
     #[test]

@@ -5,13 +5,15 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::termios::{LocalFlags, SetArg, cfmakeraw, tcgetattr, tcsetattr};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -55,12 +57,47 @@ pub(super) fn run(args: &ExtauthArgs, global: &Global) -> anyhow::Result<ExitCod
     if let Err(error) = bridge.connected().map(drop) {
         bridge.say(Trouble::Lost, &anyhow::Error::from(error).to_string());
     }
-    // Not Rust's own reader, whose buffer is never wiped.
-    let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let input = Input::open()?;
     extauth::serve(protocol, input, io::stdout().lock(), |request| {
         bridge.decide(request)
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Standard input. Not Rust's own reader, whose buffer is never wiped.
+struct Input(File);
+
+impl Input {
+    fn open() -> io::Result<Self> {
+        let file = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+        if file.is_terminal() {
+            let mut settings = tcgetattr(&file)?;
+            // A server's, like that of Prosody's module: with an echo it would read its own requests. It would edit
+            // them, and a password that holds its "erase the line" would choose who gets it.
+            if !settings.local_flags.contains(LocalFlags::ECHO) {
+                let output_flags = settings.output_flags;
+                cfmakeraw(&mut settings);
+                settings.output_flags = output_flags;
+                tcsetattr(&file, SetArg::TCSANOW, &settings)?;
+            }
+        }
+        Ok(Self(file))
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl extauth::Input for Input {
+    fn has_more(&mut self) -> io::Result<bool> {
+        let mut asked = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        poll(&mut asked, PollTimeout::ZERO)?;
+        let [found] = asked.map(|one| one.revents().unwrap_or(PollFlags::empty()));
+        Ok(found.contains(PollFlags::POLLIN))
+    }
 }
 
 /// The daemon, as the server's script sees it.
@@ -83,6 +120,8 @@ enum Trouble {
     OtherHost,
     /// The server wrote what is no request.
     NoRequest,
+    /// The server did not write the change of a password alone.
+    NotAlone,
 }
 
 /// The fields of a question about an account. Not JSON yet: its copies would not be wiped.
@@ -102,6 +141,13 @@ impl Bridge<'_> {
     fn decide(&mut self, request: Result<&Request, RequestError>) -> bool {
         let request = match request {
             Ok(request) => request,
+            Err(error @ RequestError::NotAlone) => {
+                self.say(
+                    Trouble::NotAlone,
+                    &format!("the server wrote {error}: no password was set"),
+                );
+                return false;
+            }
             Err(error) => {
                 self.say(
                     Trouble::NoRequest,

@@ -5,7 +5,9 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::pty::openpty;
 use nix::sys::signal::Signal;
+use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use serde_json::{Value, json};
 
 use crate::support::{Daemon, PATIENCE, Peer};
@@ -409,6 +411,107 @@ fn prosody_changes_passwords_and_neither_makes_nor_removes_accounts() {
     assert!(!script.ask("removeuser:brutus:rome.lit"));
     assert!(!script.ask("removeuser3:brutus:rome.lit:not:Caesar"));
     assert!(exists(&mut peer, "brutus") && !exists(&mut peer, "cinna"));
+}
+
+#[test]
+fn a_line_break_in_a_password_sets_nobodys() {
+    let daemon = Daemon::start();
+    let mut peer = owner(&daemon);
+    for name in ["mallory", "victim"] {
+        create(&mut peer, name, "old");
+    }
+    let victims = format!("setpass:victim:{ROME}:owned\n");
+    let keeps = |peer: &mut Peer| verifies(peer, "victim", "old");
+    let mut script = Script::start(&daemon, Prosody, &[ROME]);
+
+    script.write(format!("setpass:mallory:{ROME}:m2\n{victims}").as_bytes());
+    assert!(!script.answer() && !script.answer());
+    assert!(keeps(&mut peer) && verifies(&mut peer, "mallory", "old"));
+    script.write(format!("auth:mallory:{ROME}:old\n{victims}").as_bytes());
+    assert!(script.answer() && !script.answer());
+    // At the end of a read, and behind what fills the pipe.
+    for length in [8192, 65_536, 1_000_000] {
+        let first = format!("setpass:mallory:{ROME}:");
+        let filling = "x".repeat(length - first.len() - 1);
+        script.write(format!("{first}{filling}\n{victims}").as_bytes());
+        assert!(!script.answer() && !script.answer(), "{length}");
+    }
+    assert!(keeps(&mut peer));
+    let said = script.said();
+    assert_eq!(
+        said.matches("several requests at once, or a line break")
+            .count(),
+        1,
+        "{said}"
+    );
+    assert!(
+        !said.contains("victim") && !said.contains("owned"),
+        "{said}"
+    );
+
+    // Logins in any number, and the change of a password that is waited for.
+    script.write(
+        format!("auth:mallory:{ROME}:old\nauth:mallory:{ROME}:m2\nisuser:victim:{ROME}\n")
+            .as_bytes(),
+    );
+    assert_eq!(
+        [script.answer(), script.answer(), script.answer()],
+        [true, false, true]
+    );
+    assert!(script.ask(format!("setpass:mallory:{ROME}:m2")));
+    assert!(script.ask(format!("setpass:mallory:{ROME}:m3")));
+    assert!(verifies(&mut peer, "mallory", "m3"));
+    assert_eq!(script.end().0, b"");
+}
+
+#[test]
+fn a_terminal_neither_edits_lines_nor_hides_what_is_behind_them() {
+    let daemon = Daemon::start();
+    let mut peer = owner(&daemon);
+    for name in ["mallory", "victim"] {
+        create(&mut peer, name, "old");
+    }
+    // As Prosody's module starts it: no echo, all else as it comes.
+    let pty = openpty(None, None).unwrap();
+    let mut settings = tcgetattr(&pty.slave).unwrap();
+    settings.local_flags.remove(LocalFlags::ECHO);
+    tcsetattr(&pty.slave, SetArg::TCSANOW, &settings).unwrap();
+    let mut child = extauth(&daemon, Prosody)
+        .stdin(pty.slave.try_clone().unwrap())
+        .stdout(pty.slave)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut server = std::fs::File::from(pty.master);
+    let mut ask = |text: &str, answers: usize| {
+        server.write_all(format!("{text}\n").as_bytes()).unwrap();
+        let mut read = vec![0; 3 * answers];
+        server.read_exact(&mut read).unwrap();
+        String::from_utf8(read).unwrap().replace("\r\n", "")
+    };
+
+    assert_eq!(ask("isuser:victim:rome.lit", 1), "1");
+    assert_eq!(ask("setpass:mallory:rome.lit:m2", 1), "1");
+    let victims = "setpass:victim:rome.lit:owned";
+    // Ctrl-U, Ctrl-C, Ctrl-D, a carriage return.
+    for byte in ["\x15", "\x03", "\x04", "\r"] {
+        assert_eq!(
+            ask(&format!("setpass:mallory:rome.lit:{byte}{victims}"), 1),
+            "0",
+            "{byte:?}"
+        );
+    }
+    assert_eq!(
+        ask(&format!("setpass:mallory:rome.lit:m3\n{victims}"), 2),
+        "00"
+    );
+    assert_eq!(
+        ask(&format!("auth:mallory:rome.lit:m2\n{victims}"), 2),
+        "10"
+    );
+    assert!(verifies(&mut peer, "victim", "old") && verifies(&mut peer, "mallory", "m2"));
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

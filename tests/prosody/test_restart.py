@@ -17,7 +17,7 @@ import pytest
 
 from conftest import observed
 from raw import Refused
-from rig import Daemon, Rig, tail, wait_until
+from rig import Config, Daemon, Rig, tail, wait_until
 from scene import Scene
 
 #: Starts the service that is to find a socket at descriptor 3, again and again; writes down in a folder whom it started,
@@ -70,7 +70,8 @@ class ActivatedDaemon(Daemon):
 
 @pytest.fixture
 def activated_scene(version: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
-    with Rig(version) as rig:
+    # The daemon of the tests starts slowly on a busy machine; what counts is that its start loses nothing.
+    with Rig(version, Config(extra="saslcertd_timeout = 20\n")) as rig:
         rig.daemon = rig.prosody.daemon = ActivatedDaemon(rig.daemon)
         rig.start()
         with observed(rig, tmp_path, request) as scene:
