@@ -1,5 +1,6 @@
 //! docs/protocol.md says what is so: every example in it is tried.
 
+use clap::CommandFactory;
 use serde_json::{Value, json};
 
 use crate::passwords;
@@ -111,4 +112,49 @@ fn every_question_of_the_page_is_answered_as_the_page_says() {
         tried += 1;
     }
     assert!(tried >= 10, "only {tried} examples were tried");
+}
+
+#[test]
+fn every_option_and_every_flag_stands_on_its_page() {
+    let page = include_str!("../../docs/options.md");
+    // Those of the global section are the module's own.
+    let module = include_str!("../../prosody-glue/mod_saslcertd/options.lib.lua");
+    let global = [
+        "saslcertd_socket",
+        "saslcertd_timeout",
+        "saslcertd_manage_tls",
+    ];
+    for option in global {
+        assert!(module.contains(option), "{option} is not the module's");
+    }
+    for option in global.iter().chain(&saslcertd::policy::host::OPTIONS) {
+        assert!(page.contains(&format!("`{option}`")), "{option} is missing");
+    }
+    // And none stands there that is none.
+    for word in page.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+        let is_known = |known: &[&str]| known.contains(&word);
+        assert!(
+            !word.starts_with("saslcertd_")
+                || is_known(&global)
+                || is_known(&saslcertd::policy::host::OPTIONS),
+            "{word} is no option"
+        );
+    }
+    let mut flags = 0;
+    let mut commands = vec![saslcertd::cli::Cli::command()];
+    while let Some(command) = commands.pop() {
+        for argument in command.get_arguments() {
+            let Some(flag) = argument.get_long() else {
+                continue;
+            };
+            flags += 1;
+            assert!(
+                page.contains(&format!("`--{flag}")),
+                "--{flag} of {} is missing",
+                command.get_name()
+            );
+        }
+        commands.extend(command.get_subcommands().cloned());
+    }
+    assert!(flags > 30, "{flags} flags");
 }

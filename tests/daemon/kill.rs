@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
+use crate::passwords;
 use crate::support::{Daemon, HAMLET, Made, append, list, login, with};
 
 #[test]
@@ -109,4 +110,76 @@ fn half_written_snapshots_do_not_keep_the_store_from_opening() {
     daemon.serve();
     assert!(!left.exists());
     daemon.server(json!({})).login(&cert);
+}
+
+#[test]
+fn no_acknowledged_change_of_an_account_is_lost_in_10_kills() {
+    let mut daemon = Daemon::start();
+    // What was acknowledged last of each account; the change that a kill cut off may have been made or not.
+    let mut enabled: HashMap<String, bool> = HashMap::new();
+    let mut deleted = 0;
+    for round in 0..10 {
+        let mut rome = passwords::server(&daemon, json!({}));
+        let mut sent = HashMap::new();
+        for number in 0..16 {
+            let account = format!("r{round}n{number}@rome.lit");
+            let id = rome.send("account.create", passwords::create(&account, "et tu?"));
+            sent.insert(id, (account, "create"));
+        }
+        let old: Vec<String> = enabled.keys().take(4).cloned().collect();
+        for (number, account) in old.into_iter().enumerate() {
+            let change = if number % 3 == 0 { "delete" } else { "disable" };
+            let id = rome.send(&format!("account.{change}"), json!({"account": account}));
+            sent.insert(id, (account, change));
+        }
+        let mut note = |line: &Value| {
+            let change = line["id"].as_u64().and_then(|id| sent.remove(&id));
+            let Some((account, change)) = change.filter(|_| line.get("result").is_some()) else {
+                return;
+            };
+            match change {
+                "create" => drop(enabled.insert(account, true)),
+                "disable" => drop(enabled.insert(account, false)),
+                _ => {
+                    enabled.remove(&account);
+                    deleted += 1;
+                }
+            }
+        };
+        for _ in 0..8 + round {
+            note(&rome.line().unwrap());
+        }
+        daemon.kill();
+        for line in rome.rest().lines() {
+            if let Ok(line) = serde_json::from_str(line) {
+                note(&line);
+            }
+        }
+        // Whose change was cut off is not known any more.
+        for (account, _) in sent.into_values() {
+            enabled.remove(&account);
+        }
+        daemon.serve();
+    }
+    let mut rome = passwords::server(&daemon, json!({}));
+    assert!(
+        enabled.len() > 20 && deleted > 0,
+        "{} {deleted}",
+        enabled.len()
+    );
+    for (account, is_enabled) in enabled {
+        let known = rome.ask("account.exists", json!({"account": account}));
+        assert_eq!(
+            (&known["exists"], &known["enabled"]),
+            (&json!(true), &json!(is_enabled)),
+            "{account}"
+        );
+        let params = json!({"account": account, "password": "et tu?", "address": null});
+        let id = rome.send("account.verify", params);
+        assert_eq!(
+            rome.answer(id).get("result").is_some(),
+            is_enabled,
+            "{account}"
+        );
+    }
 }
