@@ -266,9 +266,20 @@ impl Service {
                 answer.send(service.enable(answer, params, peer, false));
             }),
             "account.import" if peer.role == Role::Admin => {
-                self.derivation(Purpose::Change, answer, move |service, answer| {
+                let work = move |service: &Self, answer: &Answer, params| {
                     answer.send(service.import_account(params, now));
-                });
+                };
+                // Without a password nothing is derived; but Prosody may have to be waited for, and not in a turn of others.
+                if params
+                    .pointer("/login/password")
+                    .is_some_and(Value::is_string)
+                {
+                    self.derivation(Purpose::Change, answer, move |service, answer| {
+                        work(service, answer, params);
+                    });
+                } else {
+                    self.task(answer, move |service, answer| work(service, answer, params));
+                }
             }
             "account.list" => self.task(answer, move |service, answer| {
                 answer.send(service.list_accounts(params, peer));

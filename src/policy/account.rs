@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use crate::identity::account::Looks;
 use crate::identity::password::{Look, keyed};
-use crate::identity::{Account, BareJid, ScramHash, ScramVerifier};
+use crate::identity::{Account, BareJid, Incarnation, ScramHash, ScramVerifier, UnixSeconds};
 
 use super::denial::Denial;
 use super::host::HostPolicy;
@@ -34,13 +34,57 @@ pub enum Creation {
     Password,
 }
 
-/// May `caller` create the account, of which `existing` is known?
-pub fn create(existing: Option<&Account>, caller: Caller) -> Result<Creation, Denial> {
+/// May `caller` create the account, of which `existing` is known? Without a password only who does not exist.
+pub fn create(
+    existing: Option<&Account>,
+    caller: Caller,
+    has_password: bool,
+) -> Result<Creation, Denial> {
     match (existing, caller) {
         (None, _) => Ok(Creation::New),
-        (Some(_), Caller::Prosodyctl | Caller::Reset) => Ok(Creation::Password),
-        (Some(_), Caller::Server) => Err(Denial::AccountExists),
+        (Some(_), Caller::Prosodyctl | Caller::Reset) if has_password => Ok(Creation::Password),
+        (Some(_), _) => Err(Denial::AccountExists),
     }
+}
+
+/// What setting a password comes to; `was_reserved`: somebody has begun to create the account.
+pub fn set_password(existing: Option<&Account>, was_reserved: bool) -> Result<Creation, Denial> {
+    match existing {
+        Some(_) => Ok(Creation::Password),
+        None if was_reserved => Ok(Creation::New),
+        None => Err(Denial::AccountMissing),
+    }
+}
+
+/// What has happened to an account since a session of it logged in, as far as it ends the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is gone.
+    Deleted,
+    /// It is disabled.
+    Disabled,
+    /// It has another password, or is another account of the name.
+    Password,
+}
+
+/// Has the account of a live session changed so that the session must end?
+///
+/// Shape: `incarnation` and `password_changed` are what the login was told; `None` where that does not matter.
+#[must_use]
+pub fn changed_since(
+    account: Option<&Account>,
+    incarnation: Option<&Incarnation>,
+    password_changed: Option<UnixSeconds>,
+) -> Option<Change> {
+    let Some(account) = account else {
+        return Some(Change::Deleted);
+    };
+    if !account.enabled {
+        return Some(Change::Disabled);
+    }
+    let is_other = incarnation.is_some_and(|of| *of != account.incarnation)
+        || password_changed.is_some_and(|at| at != account.password_changed);
+    is_other.then_some(Change::Password)
 }
 
 /// May the client log in whose password was found right by means of `verifier`?
@@ -196,7 +240,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use super::*;
-    use crate::identity::{Incarnation, Secret, UnixSeconds};
+    use crate::identity::Secret;
 
     fn account(enabled: bool, verifiers: Vec<ScramVerifier>) -> Account {
         Account {
@@ -248,7 +292,46 @@ mod tests {
             (Some(&existing), Caller::Prosodyctl, Ok(Creation::Password)),
             (Some(&existing), Caller::Reset, Ok(Creation::Password)),
         ] {
-            assert_eq!(create(existing, caller), expected, "{caller:?}");
+            assert_eq!(create(existing, caller, true), expected, "{caller:?}");
+            // Without a password nobody is overwritten, whoever asks.
+            let expected = match existing {
+                None => Ok(Creation::New),
+                Some(_) => Err(Denial::AccountExists),
+            };
+            assert_eq!(create(existing, caller, false), expected, "{caller:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_set_for_who_exists_or_is_being_created() {
+        let existing = account(true, vec![]);
+        for (existing, was_reserved, expected) in [
+            (Some(&existing), false, Ok(Creation::Password)),
+            (Some(&existing), true, Ok(Creation::Password)),
+            (None, true, Ok(Creation::New)),
+            (None, false, Err(Denial::AccountMissing)),
+        ] {
+            assert_eq!(set_password(existing, was_reserved), expected);
+        }
+    }
+
+    #[test]
+    fn a_session_ends_with_the_account_that_it_logged_in_to() {
+        let (one, two) = (
+            Incarnation::parse("one").unwrap(),
+            Incarnation::parse("two").unwrap(),
+        );
+        let (enabled, disabled) = (account(true, vec![]), account(false, vec![]));
+        let (now, before) = (Some(UnixSeconds(0)), Some(UnixSeconds(-1)));
+        for (known, incarnation, password, expected) in [
+            (Some(&enabled), Some(&one), now, None),
+            (Some(&enabled), None, None, None),
+            (Some(&enabled), Some(&two), now, Some(Change::Password)),
+            (Some(&enabled), Some(&one), before, Some(Change::Password)),
+            (Some(&disabled), Some(&one), now, Some(Change::Disabled)),
+            (None, Some(&one), now, Some(Change::Deleted)),
+        ] {
+            assert_eq!(changed_since(known, incarnation, password), expected);
         }
     }
 

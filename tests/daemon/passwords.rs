@@ -641,10 +641,19 @@ fn a_flood_of_passwords_is_refused_as_a_fault_and_certificates_go_on() {
         "certificate.append",
         json!({"account": BRUTUS, "session": session, "name": "phone", "certificate": cert.base64(), "may_manage": true}),
     );
-    // One derivation takes a second and more.
-    let mut other = server(&daemon, json!({"saslcertd_scram_iterations": 10_000_000}));
+    // To try a password of this account takes a second and more.
+    let key = BASE64.encode([1; 32]);
+    let slow = json!([{
+        "hash": "SHA-256", "salt": "c2FsdA==", "iterations": 10_000_000, "stored_key": key, "server_key": key,
+    }]);
+    let login = json!({"enabled": true, "created": 1, "password_changed": 1, "password": null, "scram": slow});
+    rome.ask(
+        "account.import",
+        json!({"account": "cato@rome.lit", "incarnation": null, "login": login, "certificates": [], "apply": true}),
+    );
+    let mut other = server(&daemon, json!({}));
     for _ in 0..200 {
-        other.send("account.verify", verify("nobody@rome.lit", "x"));
+        other.send("account.verify", verify("cato@rome.lit", "x"));
     }
     let login = json!({"host": ROME, "chain": [cert.base64()], "authzid": null, "address": null, "accounts": []});
     rome.ask("external.login", login.clone());

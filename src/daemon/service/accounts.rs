@@ -18,7 +18,7 @@ use super::{Answer, Answered, Service, ask, storage};
 use crate::identity::{
     Account, BareJid, Disabled, Host, Incarnation, ScramHash, ScramVerifier, Secret, UnixSeconds,
 };
-use crate::policy::account::{Caller, Creation, NEW_SALT_BYTES};
+use crate::policy::account::{Caller, Change, Creation, NEW_SALT_BYTES};
 use crate::policy::{Denial, HostPolicy, account};
 use crate::store::{Edit, StoreError, View};
 
@@ -262,22 +262,23 @@ impl Service {
                 continue;
             }
             let change = match self.store.view(&account).account() {
-                Ok(None) => Some("deleted"),
-                Ok(Some(known)) if !known.enabled => Some("disabled"),
-                Ok(Some(known)) => {
-                    let is_other = session
-                        .incarnation
-                        .is_some_and(|of| of != known.incarnation);
-                    let is_old = |at| at != known.password_changed;
-                    (is_other || session.password_changed.is_some_and(is_old)).then_some("password")
-                }
+                Ok(known) => account::changed_since(
+                    known.as_ref(),
+                    session.incarnation.as_ref(),
+                    session.password_changed,
+                ),
                 // Rather one too many: it may log in again.
                 Err(error @ StoreError::Corrupt { .. }) => {
                     let _ = storage(&error);
-                    Some("password")
+                    Some(Change::Password)
                 }
                 Err(error) => return Err(storage(&error)),
             };
+            let change = change.map(|change| match change {
+                Change::Deleted => "deleted",
+                Change::Disabled => "disabled",
+                Change::Password => "password",
+            });
             if let Some(change) = change {
                 changes.push(json!({"account": account, "change": change}));
             }
@@ -319,10 +320,8 @@ impl Service {
         let is_reserved = self.is_reserved(&account, now);
         let known = self.known(&account)?;
         let denied = |denial: Denial| refused("account.create", &account, denial);
-        let creation = account::create(known.as_ref(), caller).map_err(denied)?;
-        if creation == Creation::Password && question.password.is_none() {
-            return Err(denied(Denial::AccountExists));
-        }
+        let has_password = question.password.is_some();
+        account::create(known.as_ref(), caller, has_password).map_err(denied)?;
         if is_reserved && caller == Caller::Server {
             return Err(denied(Denial::AccountExists));
         }
@@ -331,7 +330,7 @@ impl Service {
             return Ok(json!({"created": true, "password_changed": null}));
         };
         self.put_password(answer, &account, &password.0, &policy, now, move |known| {
-            account::create(known, caller)
+            account::create(known, caller, has_password)
         })
         .map(|(creation, at)| json!({"created": creation == Creation::New, "password_changed": at}))
     }
@@ -348,18 +347,9 @@ impl Service {
         let policy = self.passwords_of(account.host(), peer)?;
         self.require_room()?;
         let was_reserved = self.take_reservation(&account, now);
-        self.put_password(
-            answer,
-            &account,
-            &password.0,
-            &policy,
-            now,
-            move |known| match known {
-                Some(_) => Ok(Creation::Password),
-                None if was_reserved => Ok(Creation::New),
-                None => Err(Denial::AccountMissing),
-            },
-        )
+        self.put_password(answer, &account, &password.0, &policy, now, move |known| {
+            account::set_password(known, was_reserved)
+        })
         .map(|(_, at)| json!({"password_changed": at}))
     }
 

@@ -70,7 +70,7 @@ struct Brought {
 }
 
 impl Service {
-    /// Runs in its turn of the derivations.
+    /// Runs in its turn of the derivations, if it brings a password.
     pub(super) fn import_account(&self, params: Value, now: UnixSeconds) -> Answered {
         let question: ImportAccount = fields(params)?;
         let (lives, policy) = self.host(question.account.host())?;
