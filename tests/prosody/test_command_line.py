@@ -8,6 +8,7 @@ import pytest
 
 from certs import ClientCertificate
 from rig import clean_environment
+from rome import ROME
 from scene import Account, Scene
 
 LOGGED_IN, REFUSED, COULD_NOT_FIND_OUT = 0, 1, 2
@@ -117,3 +118,14 @@ def test_a_command_without_a_daemon_says_where_it_looked(scene: Scene, tmp_path:
     done = saslcertd(scene, *command, "--socket", str(nowhere))
     assert done.returncode != 0
     assert str(nowhere) in done.stderr
+
+
+def test_an_account_whose_password_lives_in_the_daemon(in_rome: Scene, direct_tls: bool):
+    account = in_rome.account(host=ROME)
+    certificate, key = enroll(in_rome, account, "phone", in_rome.folder / "device", direct_tls)
+    assert login(in_rome, account.jid, certificate, key, direct_tls)[0] == LOGGED_IN
+    words = ["enroll", account.jid, "--name", "other", "--out", str(in_rome.folder), "--password-file", "-", *way_to(in_rome, direct_tls)]
+    assert saslcertd(in_rome, *words, stdin="a wrong password\n").returncode == REFUSED
+    for change, status in [("disable", REFUSED), ("enable", LOGGED_IN), ("delete", REFUSED)]:
+        in_rome.daemon.ask(f"account.{change}", {"account": account.jid})
+        assert login(in_rome, account.jid, certificate, key, direct_tls)[0] == status, change
