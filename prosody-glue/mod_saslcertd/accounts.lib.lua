@@ -78,12 +78,15 @@ local function new(host, with)
 		return facts;
 	end
 
-	-- Does one of the candidates exist, is it enabled, and still the account that is meant?
+	-- Does one of the candidates exist, is it enabled, and still the account that is meant? One without an incarnation means
+	-- whichever account has the name. facts: of the candidates, in any order.
 	function accounts.any_usable(candidates, facts)
-		local meant = {};
-		for _, candidate in ipairs(candidates) do meant[candidate.username] = candidate.incarnation; end
-		for _, fact in ipairs(facts) do
-			if fact.exists and fact.enabled and fact.incarnation and fact.incarnation == meant[fact.username] then
+		local known = {};
+		for _, fact in ipairs(facts) do known[fact.username] = fact; end
+		for _, candidate in ipairs(candidates) do
+			local fact = known[candidate.username];
+			if fact and fact.exists and fact.enabled
+				and (candidate.incarnation == nil or candidate.incarnation == fact.incarnation) then
 				return true;
 			end
 		end

@@ -163,6 +163,7 @@ local function report_options(result)
 			if type(answer.scram) == "table" then host.scram = answer.scram; end
 			local errors, warnings = messages_of(answer.errors), messages_of(answer.warnings);
 			host.ready, host.errors = answer.ready == true, errors;
+			host.set_lists(answer.lists ~= false);
 			local error_text = errors[1] and table.concat(errors, "; ") or nil;
 			if answer.ready ~= true then
 				error_text = ("Nobody can log in%s on %s: %s"):format(host.in_daemon() and "" or " with a certificate", answer.host,
@@ -585,7 +586,8 @@ function module.add_host(host_module)
 	if not in_server then
 		-- prosodyctl loads what it needs to change accounts, and nothing else.
 		local in_daemon = host_module:get_option_string("authentication") == "saslcertd";
-		hosts[name] = { name = name, module = host_module, in_daemon = function () return in_daemon; end, unload = function () end };
+		hosts[name] = { name = name, module = host_module, in_daemon = function () return in_daemon; end,
+			set_lists = function () end, unload = function () end };
 		return;
 	end
 	if host_module:get_option_string("authentication") == "anonymous" then
@@ -597,6 +599,8 @@ function module.add_host(host_module)
 	-- One that fails to load (as Debian's does) leaves its handlers behind all the same.
 	local rival_enabled = modulemanager.get_modules_for_host(name):contains(rival);
 	local withdrawn, feature = nil, false;
+	-- Do users have lists of certificates here? The daemon says so.
+	local lists = true;
 	local unwrap;
 
 	local host = {
@@ -625,8 +629,12 @@ function module.add_host(host_module)
 	-- Prosody knows one command of a name. While the rival is there it is the rival's, and must be left alone; afterwards
 	-- there is none.
 	local command_item;
-	local function provide_command()
+	local function remove_command()
 		if command_item then host_module:remove_item("adhoc-provider", command_item); end
+		command_item = nil;
+	end
+	local function provide_command()
+		remove_command();
 		-- By way of its module: by this name, require would find our own library.
 		local loaded, mod_adhoc = pcall(host_module.depends, host_module, "adhoc");
 		if not loaded then
@@ -641,8 +649,8 @@ function module.add_host(host_module)
 	local function look_for_rival()
 		local before = withdrawn;
 		withdrawn = rival_enabled or modulemanager.is_loaded(name, rival) or false;
-		set_feature(not withdrawn);
-		if not withdrawn and before ~= withdrawn then provide_command(); end
+		set_feature(lists and not withdrawn);
+		if lists and not withdrawn and before ~= withdrawn then provide_command(); end
 		if withdrawn and not before then
 			host_module:log("error", "mod_%s is enabled too, and takes every login by certificate. mod_saslcertd withdraws on this host: "
 				.. "remove \"%s\" from modules_enabled and restart Prosody", rival, rival);
@@ -650,6 +658,17 @@ function module.add_host(host_module)
 		elseif before and not withdrawn then
 			host_module:log("info", "mod_%s is gone, mod_saslcertd is back", rival);
 			host_module:set_status("core", "Loaded", true);
+		end
+	end
+
+	function host.set_lists(wanted)
+		if wanted == lists then return; end
+		lists = wanted;
+		set_feature(lists and not withdrawn);
+		if not lists then
+			remove_command();
+		elseif not withdrawn then
+			provide_command();
 		end
 	end
 
@@ -702,7 +721,7 @@ function module.add_host(host_module)
 	iq("set", "revoke", certificates.revoke);
 
 	host_module:hook("account-disco-info", function (event)
-		if not host.withdrawn() then event.reply:tag("feature", { var = xmlns }):up(); end
+		if lists and not host.withdrawn() then event.reply:tag("feature", { var = xmlns }):up(); end
 	end);
 
 	declare_soon();

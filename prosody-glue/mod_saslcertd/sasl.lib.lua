@@ -163,6 +163,7 @@ local function new(with)
 			password_changed = result.password_changed;
 			name = result.name;
 			resource = result.resource;
+			path = result.path;
 		};
 		-- Of an account that lives in the daemon, the daemon has just said so.
 		if not host.in_daemon() then
@@ -175,7 +176,8 @@ local function new(with)
 			end
 		end
 		handler.resource = result.resource;
-		session.log("info", "Logged in as %s by the certificate %q (%s)", username, result.name or "", result.fingerprint);
+		session.log("info", "Logged in as %s by the certificate %s (%s)", username,
+			result.name and ("%q"):format(result.name) or "of an authority", result.fingerprint);
 		return "success";
 	end
 

@@ -35,6 +35,7 @@ local function new(with)
 			fingerprint = tag.fingerprint;
 			key_id = tag.key_id;
 			incarnation = tag.incarnation or with.null;
+			path = tag.path or with.null;
 			resource = session.resource or with.null;
 			address = session.ip or with.null;
 		};

@@ -1,5 +1,6 @@
 //! Answering: the protocol, one method for each question, and the socket.
 
+mod authorities;
 pub mod connection;
 mod derivations;
 mod guesses;

@@ -225,6 +225,9 @@ pub enum Fault {
         /// Why not.
         problem: &'static str,
     },
+    /// The admin's: a file of the host's authorities or revocation lists can't be used.
+    #[error("the authorities could not be asked")]
+    AuthoritiesUnreadable,
     /// The asker's: `session.hello` comes first.
     #[error("session.hello comes first")]
     NoHello,
@@ -260,6 +263,7 @@ impl Fault {
             | Self::DiskFull
             | Self::Storage
             | Self::ServerAway { .. }
+            | Self::AuthoritiesUnreadable
             | Self::AnswerTooLong => -32001,
             Self::HostUndeclared | Self::HostNotReady | Self::AccountsInProsody => -32002,
             Self::NoHello | Self::OtherVersion => -32003,
@@ -268,9 +272,10 @@ impl Fault {
 
     fn stanza(&self) -> (&'static str, &'static str) {
         match self {
-            Self::Overload | Self::Deadline | Self::ServerAway { .. } => {
-                ("wait", "remote-server-timeout")
-            }
+            Self::Overload
+            | Self::Deadline
+            | Self::ServerAway { .. }
+            | Self::AuthoritiesUnreadable => ("wait", "remote-server-timeout"),
             Self::DiskFull => ("wait", "resource-constraint"),
             Self::HostUndeclared | Self::HostNotReady | Self::AccountsInProsody => {
                 ("cancel", "service-unavailable")

@@ -95,7 +95,8 @@ pub async fn serve(options: Options, place: Place) -> Result<(), ServeError> {
     let mut beside = JoinSet::new();
     beside.spawn(upkeep(Arc::clone(&service), options.data_dir.clone()));
     beside.spawn(manager::feed_watchdog(Arc::clone(&service)));
-    beside.spawn(answer_hangups(hangup));
+    beside.spawn(watch_authorities(Arc::clone(&service)));
+    beside.spawn(answer_hangups(hangup, Arc::clone(&service)));
     tracing::info!(
         socket = %socket.display(),
         is_handed_over,
@@ -149,10 +150,28 @@ fn watch_for(kind: SignalKind) -> Result<Signal, ServeError> {
     signal(kind).map_err(ServeError::Signals)
 }
 
-/// SIGHUP means "read your files again"; left alone, it would end us.
-async fn answer_hangups(mut hangup: Signal) {
+/// SIGHUP means "read your files again".
+async fn answer_hangups(mut hangup: Signal, service: Arc<Service>) {
     while hangup.recv().await.is_some() {
-        tracing::info!("SIGHUP: there are no files to read again");
+        tracing::info!("SIGHUP: the files of authorities and revocation lists are read again");
+        read_authorities(&service, true).await;
+    }
+}
+
+/// They are read again by themselves when they change, too.
+async fn watch_authorities(service: Arc<Service>) {
+    let mut clock = tokio::time::interval(READ_AUTHORITIES_EVERY);
+    loop {
+        clock.tick().await;
+        read_authorities(&service, false).await;
+    }
+}
+
+async fn read_authorities(service: &Arc<Service>, anew: bool) {
+    let service = Arc::clone(service);
+    let done = tokio::task::spawn_blocking(move || service.read_authorities(anew));
+    if let Err(error) = done.await {
+        tracing::error!(%error, "the files of authorities were not read");
     }
 }
 
@@ -421,6 +440,7 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 const CLOSE_AT_LEAST: Duration = Duration::from_millis(500);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+const READ_AUTHORITIES_EVERY: Duration = Duration::from_secs(2);
 const LAST_USES_EVERY_TURNS: u64 = 6;
 /// Six hours.
 const SWEEP_EVERY_TURNS: u64 = 4320;

@@ -7,6 +7,7 @@
 //! Must not know: sockets, the clock.
 
 mod accounts;
+mod authorities;
 mod backup;
 mod certificates;
 mod external;
@@ -29,6 +30,7 @@ use crate::identity::{
 };
 use crate::store::{Store, StoreError};
 
+use super::authorities::AuthorityFiles;
 use super::connection::{Connection, Role};
 use super::derivations::{Derivations, Purpose};
 use super::guesses::{Guesses, Place};
@@ -43,6 +45,9 @@ pub struct Service {
     hosts: RwLock<HashMap<Host, DeclaredHost>>,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
     sessions: Sessions,
+    authorities: AuthorityFiles,
+    /// Whose turn it is to read the files of authorities.
+    reading: Mutex<()>,
     revocations: RwLock<()>,
     last_uses: Mutex<HashMap<(BareJid, CertificateName), (Fingerprint, LastUse)>>,
     tasks: Arc<Semaphore>,
@@ -60,7 +65,7 @@ type Expected = HashMap<(u64, String), mpsc::Sender<Result<Value, String>>>;
 type Answered<T = Value> = Result<T, Refusal>;
 
 impl Service {
-    /// A service that knows the hosts that the store remembers.
+    /// A service that knows the hosts that the store remembers, and their authorities.
     ///
     /// Errors: the store.
     pub fn new(store: Store) -> Result<Self, StoreError> {
@@ -72,11 +77,13 @@ impl Service {
                 Err(error) => tracing::error!(%host, %error, "the host's options are not readable"),
             }
         }
-        Ok(Self {
+        let service = Self {
             store,
             hosts: RwLock::new(hosts),
             connections: Mutex::default(),
             sessions: Sessions::default(),
+            authorities: AuthorityFiles::default(),
+            reading: Mutex::default(),
             revocations: RwLock::new(()),
             last_uses: Mutex::default(),
             tasks: Arc::new(Semaphore::new(MAX_TASKS as usize)),
@@ -86,7 +93,9 @@ impl Service {
             reservations: Mutex::default(),
             expected: Mutex::default(),
             scram_told: Mutex::default(),
-        })
+        };
+        service.read_authorities(false);
+        Ok(service)
     }
 
     /// A connection was accepted.
@@ -181,7 +190,7 @@ impl Service {
                 Ok(hello) => self.hello(answer, hello),
                 Err(fault) => answer.send(Err(fault.into())),
             },
-            ("external.offer", _) => answer.send(self.offer(params, now)),
+            ("external.offer", _) => self.offer(answer, params, now),
             ("external.login", _) => self.login(answer, params, now),
             ("session.opened", _) => {
                 let answered = self.opened(&answer.connection, params);

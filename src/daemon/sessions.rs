@@ -1,12 +1,12 @@
 //! Which live sessions logged in with a certificate, as each connection reports its own.
 //!
-//! For people to look at (`<users/>`, `cert list`) and for `status`; nothing is decided from it. It is gone
-//! with the connection, and reported anew by the next hello.
+//! For people to look at (`<users/>`, `cert list`), for `status`, and to close those that an authority no longer vouches
+//! for. It is gone with the connection, and reported anew by the next hello.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
-use crate::identity::{BareJid, Fingerprint};
+use crate::identity::{BareJid, CertificationPath, Fingerprint, KeyId};
 
 use super::protocol::{ClosedSession, OpenedSession};
 
@@ -16,8 +16,14 @@ pub struct Sessions(Mutex<HashMap<u64, OfConnection>>);
 
 #[derive(Debug, Default)]
 struct OfConnection {
-    resources: HashMap<BareJid, BTreeMap<String, Fingerprint>>,
+    resources: HashMap<BareJid, BTreeMap<String, Live>>,
     count: usize,
+}
+
+#[derive(Debug)]
+struct Live {
+    fingerprint: Fingerprint,
+    vouched: Option<Box<(KeyId, CertificationPath)>>,
 }
 
 impl Sessions {
@@ -32,7 +38,11 @@ impl Sessions {
             return;
         }
         let resources = own.resources.entry(session.account).or_default();
-        if resources.insert(resource, session.fingerprint).is_none() {
+        let live = Live {
+            fingerprint: session.fingerprint,
+            vouched: session.path.map(|path| Box::new((session.key_id, path))),
+        };
+        if resources.insert(resource, live).is_none() {
             own.count += 1;
         }
     }
@@ -67,9 +77,31 @@ impl Sessions {
         let of_account = all.values().filter_map(|own| own.resources.get(account));
         let mut found: Vec<String> = of_account
             .flatten()
-            .filter(|(_, with)| *with == fingerprint)
+            .filter(|(_, live)| live.fingerprint == *fingerprint)
             .map(|(resource, _)| resource.clone())
             .collect();
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    /// The accounts and keys of those that an authority vouched for, by a path that does not `hold` any more; each once.
+    pub fn no_longer(
+        &self,
+        mut hold: impl FnMut(&BareJid, &CertificationPath) -> bool,
+    ) -> Vec<(BareJid, KeyId)> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = Vec::new();
+        for (account, resources) in all.values().flat_map(|own| &own.resources) {
+            for (key_id, path) in resources
+                .values()
+                .filter_map(|live| live.vouched.as_deref())
+            {
+                if !hold(account, path) {
+                    found.push((account.clone(), *key_id));
+                }
+            }
+        }
         found.sort();
         found.dedup();
         found
@@ -103,6 +135,7 @@ mod tests {
             key_id: KeyId::from_bytes([with; 32]),
             incarnation: None,
             resource: Some(resource.to_owned()),
+            path: None,
         };
         let listed = |with| sessions.resources(&account, &Fingerprint::from_bytes([with; 32]));
         sessions.opened(1, opened("b", 1));

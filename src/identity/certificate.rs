@@ -1,10 +1,7 @@
 //! Client certificates: `examine` lists everything that is wrong with one, and a [`ClientCert`] exists only
-//! where nothing is. The only user of x509-parser.
+//! where nothing is. With authority.rs the only user of x509-parser.
 //!
 //! Must not know: who is enrolled, which host is asked, what time it is.
-
-use std::fmt;
-use std::str::FromStr;
 
 use der::asn1::{AnyRef, UintRef};
 use der::{Decode, Reader, SliceReader, Tagged};
@@ -14,6 +11,7 @@ use x509_parser::prelude::{
     FromDer, GeneralName, ParsedExtension, SubjectPublicKeyInfo, X509Certificate,
 };
 
+use super::hash::hash_as_hex;
 use super::jid::Jid;
 
 /// Seconds since the epoch, UTC.
@@ -218,7 +216,7 @@ fn read(der: &[u8], findings: &mut Vec<Finding>) -> Option<ClientCert> {
 /// One DER value without anything after it, every length minimal and definite, at most [`MAX_DEPTH`] deep.
 ///
 /// x509-parser is more lenient, and a certificate with two readings has two fingerprints.
-fn is_strict_der(bytes: &[u8]) -> bool {
+pub(super) fn is_strict_der(bytes: &[u8]) -> bool {
     fn is_sequence_of_values(bytes: &[u8], depth: usize) -> bool {
         if bytes.is_empty() {
             return true;
@@ -396,71 +394,6 @@ const P384: &str = "1.3.132.0.34";
 const P521: &str = "1.3.132.0.35";
 const ED25519: &str = "1.3.101.112";
 const ED448: &str = "1.3.101.113";
-
-/// Not 64 lower-case hex digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not 64 lower-case hex digits")]
-pub struct HashError;
-
-macro_rules! hash_as_hex {
-    ($name:ident) => {
-        impl $name {
-            /// The 32 bytes.
-            #[must_use]
-            pub fn as_bytes(&self) -> &[u8; 32] {
-                &self.0
-            }
-
-            /// The hash with these 32 bytes.
-            #[must_use]
-            pub fn from_bytes(bytes: [u8; 32]) -> Self {
-                Self(bytes)
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self, f)
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = HashError;
-
-            fn from_str(text: &str) -> Result<Self, HashError> {
-                let mut bytes = [0; 32];
-                let is_hex = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
-                if text.len() != 64 || !text.as_bytes().iter().all(is_hex) {
-                    return Err(HashError);
-                }
-                for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-                    let digits = std::str::from_utf8(digits).map_err(|_| HashError)?;
-                    *byte = u8::from_str_radix(digits, 16).map_err(|_| HashError)?;
-                }
-                Ok(Self(bytes))
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = HashError;
-            fn try_from(text: String) -> Result<Self, HashError> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(hash: $name) -> Self {
-                hash.to_string()
-            }
-        }
-    };
-}
 
 hash_as_hex!(Fingerprint);
 hash_as_hex!(KeyId);

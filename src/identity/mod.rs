@@ -1,15 +1,19 @@
 //! Who: types that exist only if they are valid. No IO, no clock.
 
 pub mod account;
+pub mod authority;
 pub mod certificate;
 pub mod enrolment;
+mod hash;
 pub mod jid;
 pub mod password;
 
 pub use account::Account;
+pub use authority::{Authority, AuthorityId, CertificationPath, IssuedId, RevocationList};
 pub use certificate::{ClientCert, Fingerprint, KeyId, UnixSeconds};
 pub use enrolment::{
     AccountList, AddedBy, CertificateName, Disabled, Enrolment, Incarnation, LastUse,
 };
+pub use hash::HashError;
 pub use jid::{BareJid, Host, Jid};
 pub use password::{ScramHash, ScramVerifier, Secret};

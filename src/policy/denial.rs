@@ -29,6 +29,18 @@ pub enum Denial {
     CertificateDisabled,
     /// The key was revoked for this account.
     KeyRevoked,
+    /// No path from the certificate to an authority of `saslcertd_ca_file`.
+    ChainUntrusted,
+    /// Outside of its validity: the certificate, or one that the path to the authority goes through.
+    ChainExpired,
+    /// An authority has revoked it, or one that the path goes through.
+    ChainRevoked,
+    /// There is no revocation list of an authority on the path in `saslcertd_crl_file`.
+    CrlMissing,
+    /// A revocation list is older than it promised, and `saslcertd_crl_expired = "refuse"`.
+    CrlExpired,
+    /// Nobody has a list here: `saslcertd_trust = "ca"`.
+    NoList,
     /// No address in the certificate, and the host requires one.
     AddressMissing,
     /// Addresses, but none of them this account's (or on this host).
@@ -94,6 +106,7 @@ impl Denial {
     /// Source: conditions by design for XEP-0178 (invalid-authzid), XEP-0257 (item-not-found), RFC 6120 6.5
     /// and 8.3.
     #[must_use]
+    #[allow(clippy::too_many_lines)] // A table.
     pub fn words(&self) -> Words {
         let (code, (sasl, sasl_text), (stanza_type, stanza), stanza_text) = match self {
             Self::CertificateMissing => (
@@ -151,6 +164,42 @@ impl Denial {
                 REFUSED,
                 NOT_ACCEPTABLE,
                 "The certificate's key was revoked for this account; make a new key",
+            ),
+            Self::ChainUntrusted => (
+                "chain-untrusted",
+                REFUSED,
+                NOT_ACCEPTABLE,
+                "The certificate was not issued by an authority that this server trusts",
+            ),
+            Self::ChainExpired => (
+                "chain-expired",
+                REFUSED,
+                NOT_ACCEPTABLE,
+                "The certificate, or that of an authority above it, is outside of its validity",
+            ),
+            Self::ChainRevoked => (
+                "chain-revoked",
+                REFUSED,
+                NOT_ACCEPTABLE,
+                "The certificate was revoked by the authority that issued it",
+            ),
+            Self::CrlMissing => (
+                "crl-missing",
+                REFUSED,
+                NOT_ACCEPTABLE,
+                "This server has no revocation list of the authority that issued the certificate",
+            ),
+            Self::CrlExpired => (
+                "crl-expired",
+                REFUSED,
+                NOT_ACCEPTABLE,
+                "This server's revocation list of the authority that issued the certificate is too old",
+            ),
+            Self::NoList => (
+                "no-list",
+                REFUSED,
+                ("cancel", "not-allowed"),
+                "On this server only an authority's certificates count; there is no list to change",
             ),
             Self::AddressMissing => (
                 "address-missing",
@@ -320,7 +369,7 @@ const NOT_FOUND: (&str, &str) = ("cancel", "item-not-found");
 const FORBIDDEN: (&str, &str) = ("auth", "forbidden");
 
 /// One of each, in the order of the documentation's table.
-pub const EVERY_DENIAL: [Denial; 29] = [
+pub const EVERY_DENIAL: [Denial; 35] = [
     Denial::CertificateMissing,
     Denial::CertificateUnacceptable {
         finding: Finding::NotDer,
@@ -332,6 +381,12 @@ pub const EVERY_DENIAL: [Denial; 29] = [
     Denial::CertificateUnknown,
     Denial::CertificateDisabled,
     Denial::KeyRevoked,
+    Denial::ChainUntrusted,
+    Denial::ChainExpired,
+    Denial::ChainRevoked,
+    Denial::CrlMissing,
+    Denial::CrlExpired,
+    Denial::NoList,
     Denial::AddressMissing,
     Denial::AddressForeign,
     Denial::AuthzidMalformed,
@@ -364,6 +419,11 @@ mod tests {
         for denial in [
             Denial::CertificateDisabled,
             Denial::KeyRevoked,
+            Denial::ChainUntrusted,
+            Denial::ChainExpired,
+            Denial::ChainRevoked,
+            Denial::CrlMissing,
+            Denial::CrlExpired,
             Denial::AccountMissing,
             Denial::AddressForeign,
             Denial::AddressMissing,

@@ -2,6 +2,8 @@
 //!
 //! Must not know: accounts, certificates.
 
+use std::path::PathBuf;
+
 use serde_json::{Map, Value};
 
 use crate::identity::password::{MAX_ITERATIONS, MIN_ITERATIONS};
@@ -9,6 +11,8 @@ use crate::identity::password::{MAX_ITERATIONS, MIN_ITERATIONS};
 /// The parameters of the rules for one host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostPolicy {
+    /// `saslcertd_trust`, with the files that belong to it.
+    pub trust: Trust,
     /// `saslcertd_require_address`: refuse certificates without any xmppAddr.
     pub require_address: bool,
     /// `saslcertd_manage_with`: which sessions may add and remove certificates.
@@ -25,6 +29,58 @@ pub struct HostPolicy {
     pub guess_delay_max_seconds: f64,
 }
 
+/// `saslcertd_trust`: what makes a certificate count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// The account's own user has enrolled it.
+    Enrolled,
+    /// An authority has issued it. There are no lists.
+    Ca(CaFiles),
+    /// Both.
+    EnrolledAndCa(CaFiles),
+    /// Either.
+    EnrolledOrCa(CaFiles),
+}
+
+/// Where a host's authorities are written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaFiles {
+    /// `saslcertd_ca_file`: an absolute path.
+    pub authorities: PathBuf,
+    /// `saslcertd_crl_file`: an absolute path.
+    pub lists: Option<PathBuf>,
+    /// `saslcertd_crl_expired = "accept"`.
+    pub accept_expired_lists: bool,
+}
+
+impl Trust {
+    /// The files of the authorities, if they have a say.
+    #[must_use]
+    pub fn ca(&self) -> Option<&CaFiles> {
+        match self {
+            Self::Enrolled => None,
+            Self::Ca(files) | Self::EnrolledAndCa(files) | Self::EnrolledOrCa(files) => Some(files),
+        }
+    }
+
+    /// Do users have lists of certificates?
+    #[must_use]
+    pub fn has_lists(&self) -> bool {
+        !matches!(self, Self::Ca(_))
+    }
+
+    /// As the option is written.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Enrolled => "enrolled",
+            Self::Ca(_) => "ca",
+            Self::EnrolledAndCa(_) => "enrolled_and_ca",
+            Self::EnrolledOrCa(_) => "enrolled_or_ca",
+        }
+    }
+}
+
 /// Which sessions may add and remove certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ManageWith {
@@ -37,6 +93,7 @@ pub enum ManageWith {
 impl Default for HostPolicy {
     fn default() -> Self {
         Self {
+            trust: Trust::Enrolled,
             require_address: true,
             manage_with: ManageWith::Any,
             max_certs: 20,
@@ -79,6 +136,7 @@ impl HostPolicy {
         for (name, value) in options {
             reader.read(name, value);
         }
+        reader.read_trust(options);
         reader.declared
     }
 }
@@ -92,13 +150,6 @@ impl Reader {
     fn read(&mut self, name: &str, value: &Value) {
         let policy = &mut self.declared.policy;
         match name {
-            "saslcertd_trust" => match value.as_str() {
-                Some("enrolled") => {}
-                Some("ca" | "enrolled_and_ca" | "enrolled_or_ca") => {
-                    self.error(name, value, "this version knows only \"enrolled\"");
-                }
-                _ => self.error(name, value, "must be \"enrolled\""),
-            },
             "saslcertd_require_address" => match value.as_bool() {
                 Some(required) => policy.require_address = required,
                 None => self.error(name, value, "must be true or false"),
@@ -122,14 +173,8 @@ impl Reader {
                     None => self.error(name, value, "must be a whole number of days from 1"),
                 }
             }
-            // Ignoring these would let in what the admin wants kept out.
-            "saslcertd_ca_file" | "saslcertd_crl_file" | "saslcertd_crl_expired" => {
-                self.error(
-                    name,
-                    value,
-                    "this version knows no certificate authorities; remove it",
-                );
-            }
+            // They make sense only together.
+            TRUST | CA_FILE | CRL_FILE | CRL_EXPIRED => {}
             "saslcertd_scram_iterations" => {
                 let count = whole(value).and_then(|n| u32::try_from(n).ok());
                 match count.filter(|n| (MIN_ITERATIONS..=MAX_ITERATIONS).contains(n)) {
@@ -158,6 +203,68 @@ impl Reader {
         }
     }
 
+    fn read_trust(&mut self, options: &Map<String, Value>) {
+        let text = |name| options.get(name).map(|value| (value, value.as_str()));
+        let kind = match text(TRUST) {
+            None => return self.require_no_files(options),
+            // It may be the exception among hosts that trust authorities.
+            Some((_, Some("enrolled"))) => return,
+            Some((_, Some(kind @ ("ca" | "enrolled_and_ca" | "enrolled_or_ca")))) => kind,
+            Some((value, _)) => {
+                let choices =
+                    "must be \"enrolled\", \"ca\", \"enrolled_and_ca\" or \"enrolled_or_ca\"";
+                return self.error(TRUST, value, choices);
+            }
+        };
+        let mut paths = [None, None];
+        for (path, name) in paths.iter_mut().zip([CA_FILE, CRL_FILE]) {
+            match text(name) {
+                None => {}
+                Some((_, Some(text))) if is_path(text) => *path = Some(PathBuf::from(text)),
+                Some((value, _)) => self.error(name, value, "must be the path of a file"),
+            }
+        }
+        let accept_expired_lists = match text(CRL_EXPIRED) {
+            None | Some((_, Some("accept"))) => true,
+            Some((_, Some("refuse"))) => false,
+            Some((value, _)) => {
+                return self.error(CRL_EXPIRED, value, "must be \"accept\" or \"refuse\"");
+            }
+        };
+        let [authorities, lists] = paths;
+        let Some(authorities) = authorities else {
+            if !options.contains_key(CA_FILE) {
+                let problem = "needs saslcertd_ca_file beside it, the file of the authorities";
+                self.error(TRUST, &Value::from(kind), problem);
+            }
+            return;
+        };
+        if lists.is_none() && options.contains_key(CRL_EXPIRED) {
+            self.warn(CRL_EXPIRED, "has no effect without saslcertd_crl_file");
+        }
+        let files = CaFiles {
+            authorities,
+            lists,
+            accept_expired_lists,
+        };
+        self.declared.policy.trust = match kind {
+            "ca" => Trust::Ca(files),
+            "enrolled_and_ca" => Trust::EnrolledAndCa(files),
+            _ => Trust::EnrolledOrCa(files),
+        };
+    }
+
+    /// Whoever sets these wants somebody kept out who would come in without them.
+    fn require_no_files(&mut self, options: &Map<String, Value>) {
+        for name in [CA_FILE, CRL_FILE, CRL_EXPIRED] {
+            if let Some(value) = options.get(name) {
+                let problem = "needs saslcertd_trust = \"ca\", \"enrolled_and_ca\" or \"enrolled_or_ca\" \
+                               beside it; else remove it";
+                self.error(name, value, problem);
+            }
+        }
+    }
+
     fn error(&mut self, name: &str, value: &Value, problem: &str) {
         let shown: String = value.to_string().chars().take(80).collect();
         self.declared.errors.push(Remark {
@@ -172,6 +279,11 @@ impl Reader {
             message: format!("{name} {problem}"),
         });
     }
+}
+
+/// Absolute, and short enough for the kernel. Prosody's module resolves relative ones.
+fn is_path(text: &str) -> bool {
+    text.starts_with('/') && text.len() < 4096 && !text.contains('\0')
 }
 
 /// Lua has one number type on some versions, so 20 may arrive as 20.0.
@@ -210,6 +322,11 @@ fn unknown(name: &str) -> String {
 fn shared_prefix(a: &str, b: &str) -> usize {
     a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count()
 }
+
+const TRUST: &str = "saslcertd_trust";
+const CA_FILE: &str = "saslcertd_ca_file";
+const CRL_FILE: &str = "saslcertd_crl_file";
+const CRL_EXPIRED: &str = "saslcertd_crl_expired";
 
 /// Every option that a host may set.
 pub const OPTIONS: [&str; 12] = [
@@ -255,6 +372,7 @@ mod tests {
         assert_eq!(
             declared.policy,
             HostPolicy {
+                trust: Trust::Enrolled,
                 require_address: false,
                 manage_with: ManageWith::Password,
                 max_certs: 5,
@@ -271,6 +389,9 @@ mod tests {
         for (name, value) in [
             ("saslcertd_trust", json!("everyone")),
             ("saslcertd_trust", json!("ca")),
+            ("saslcertd_trust", json!(true)),
+            ("saslcertd_crl_file", json!("/crl.pem")),
+            ("saslcertd_crl_expired", json!("accept")),
             ("saslcertd_require_address", json!("yes")),
             ("saslcertd_manage_with", json!(["any"])),
             ("saslcertd_max_certs", json!(0)),
@@ -293,6 +414,72 @@ mod tests {
         }
         let both = declared(&json!({"saslcertd_trust": 1, "saslcertd_max_certs": "x"}));
         assert_eq!(both.errors.len(), 2);
+    }
+
+    #[test]
+    fn trust_comes_with_its_files() {
+        let files = |lists: Option<&str>, accept_expired_lists| CaFiles {
+            authorities: PathBuf::from("/ca.pem"),
+            lists: lists.map(PathBuf::from),
+            accept_expired_lists,
+        };
+        for (options, expected) in [
+            (json!({}), Trust::Enrolled),
+            (
+                json!({"saslcertd_trust": "enrolled", "saslcertd_ca_file": "/ca.pem"}),
+                Trust::Enrolled,
+            ),
+            (
+                json!({"saslcertd_trust": "ca", "saslcertd_ca_file": "/ca.pem"}),
+                Trust::Ca(files(None, true)),
+            ),
+            (
+                json!({
+                    "saslcertd_trust": "enrolled_and_ca", "saslcertd_ca_file": "/ca.pem",
+                    "saslcertd_crl_file": "/crl.pem", "saslcertd_crl_expired": "refuse"
+                }),
+                Trust::EnrolledAndCa(files(Some("/crl.pem"), false)),
+            ),
+            (
+                json!({
+                    "saslcertd_trust": "enrolled_or_ca", "saslcertd_ca_file": "/ca.pem",
+                    "saslcertd_crl_file": "/crl.pem", "saslcertd_crl_expired": "accept"
+                }),
+                Trust::EnrolledOrCa(files(Some("/crl.pem"), true)),
+            ),
+        ] {
+            let declared = declared(&options);
+            assert_eq!(declared.errors, [], "{options}");
+            assert_eq!(declared.policy.trust, expected);
+        }
+    }
+
+    #[test]
+    fn files_without_trust_and_trust_without_files_are_refused() {
+        for (options, named) in [
+            (json!({"saslcertd_ca_file": "/ca.pem"}), "saslcertd_ca_file"),
+            (json!({"saslcertd_trust": "ca"}), "saslcertd_trust"),
+            (
+                json!({"saslcertd_trust": "ca", "saslcertd_ca_file": "ca.pem"}),
+                "saslcertd_ca_file",
+            ),
+            (
+                json!({"saslcertd_trust": "ca", "saslcertd_ca_file": ["/ca.pem"]}),
+                "saslcertd_ca_file",
+            ),
+            (
+                json!({"saslcertd_trust": "ca", "saslcertd_ca_file": "/a", "saslcertd_crl_file": 1}),
+                "saslcertd_crl_file",
+            ),
+            (
+                json!({"saslcertd_trust": "ca", "saslcertd_ca_file": "/a", "saslcertd_crl_expired": "never"}),
+                "saslcertd_crl_expired",
+            ),
+        ] {
+            let declared = declared(&options);
+            let names: Vec<&str> = declared.errors.iter().map(|e| e.option.as_str()).collect();
+            assert_eq!(names, [named], "{options}");
+        }
     }
 
     #[test]

@@ -8,8 +8,9 @@ use crate::identity::{
 };
 
 use super::denial::Denial;
-use super::host::{HostPolicy, ManageWith};
+use super::host::{HostPolicy, ManageWith, Trust};
 use super::login::{names, require_acceptable, require_validity};
+use crate::identity::authority::is_self_issued;
 
 /// The session that asks, as far as the rules go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,11 +99,15 @@ pub fn append(
     let scope = Scope::Of(Some(wish.incarnation.clone()));
     let own = in_scope(&list.enrolments, &scope);
     require_management(wish.asker, &own, policy)?;
+    if !policy.trust.has_lists() {
+        return Err(Denial::NoList);
+    }
     let name = CertificateName::parse(wish.name).map_err(|_| Denial::NameInvalid)?;
     require_acceptable(wish.cert, policy)?;
     require_validity(wish.cert, now)?;
     require_lifetime(wish.cert, policy)?;
     require_address(wish.cert, wish.account, policy)?;
+    require_issued(wish.cert, policy)?;
     if marks.revoked_for.contains(wish.incarnation) {
         return Err(Denial::KeyRevoked);
     }
@@ -182,8 +187,10 @@ pub fn list<'a>(
     asker: &Asker,
     scope: &Scope,
     list: &'a AccountList,
+    policy: &HostPolicy,
 ) -> Result<Vec<&'a Enrolment>, Denial> {
     require_secure(asker)?;
+    require_list(asker, policy)?;
     let mut own = in_scope(&list.enrolments, scope);
     own.sort_by_key(|held| held.order);
     Ok(own)
@@ -393,6 +400,24 @@ fn named<'a>(own: &[&'a Enrolment], name: &str) -> Vec<&'a Enrolment> {
     named
 }
 
+/// Where an authority has to vouch, too, one that nobody else has issued can never log in. Of others only the login shows
+/// it, with the certificates that the client presents beside it.
+fn require_issued(cert: &ClientCert, policy: &HostPolicy) -> Result<(), Denial> {
+    if matches!(policy.trust, Trust::EnrolledAndCa(_)) && is_self_issued(cert) {
+        return Err(Denial::ChainUntrusted);
+    }
+    Ok(())
+}
+
+/// Where there are no lists, only an administrator sees what an earlier configuration has left.
+fn require_list(asker: &Asker, policy: &HostPolicy) -> Result<(), Denial> {
+    if policy.trust.has_lists() || asker.by == LoggedInBy::Admin {
+        Ok(())
+    } else {
+        Err(Denial::NoList)
+    }
+}
+
 fn require_secure(asker: &Asker) -> Result<(), Denial> {
     if asker.secure {
         Ok(())
@@ -409,6 +434,7 @@ fn require_management(
     policy: &HostPolicy,
 ) -> Result<(), Denial> {
     require_secure(asker)?;
+    require_list(asker, policy)?;
     let may_manage = match (&asker.by, policy.manage_with) {
         (LoggedInBy::Admin | LoggedInBy::Password, _) => true,
         (LoggedInBy::Certificate { .. }, ManageWith::Password) => false,
@@ -701,7 +727,10 @@ mod tests {
         .unwrap();
         assert_eq!(appended.leaving, [before]);
         let scope = Scope::Of(Some(incarnation("one")));
-        assert_eq!(super::list(&PASSWORD, &scope, &list), Ok(vec![]));
+        assert_eq!(
+            super::list(&PASSWORD, &scope, &list, &HostPolicy::default()),
+            Ok(vec![])
+        );
         let denied = disable(&PASSWORD, &scope, "phone", &list, &HostPolicy::default());
         assert_eq!(denied, Err(Denial::NameUnknown));
     }
@@ -763,7 +792,7 @@ mod tests {
             let got = revoke(asker, &scope, which, &list, &[], policy);
             assert_eq!(got.is_ok(), allowed, "{asker:?} {policy:?}");
             assert_eq!(
-                super::list(asker, &scope, &list).map(|all| all.len()),
+                super::list(asker, &scope, &list, policy).map(|all| all.len()),
                 Ok(1)
             );
         }
@@ -926,10 +955,11 @@ mod tests {
 
     #[test]
     fn an_account_without_incarnation_has_no_certificates() {
+        let policy = HostPolicy::default();
         let list = holding(&[enrolled(&other_cert(), "h@a.lit")]);
-        let got = super::list(&PASSWORD, &Scope::Of(None), &list);
+        let got = super::list(&PASSWORD, &Scope::Of(None), &list, &policy);
         assert_eq!(got, Ok(vec![]));
-        let got = super::list(&PASSWORD, &Scope::Every, &list);
+        let got = super::list(&PASSWORD, &Scope::Every, &list, &policy);
         assert_eq!(got.map(|all| all.len()), Ok(1));
     }
 }

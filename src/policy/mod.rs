@@ -1,6 +1,7 @@
 //! May they: the rules, as pure functions of facts and `now`. No IO, no clock, no logging.
 
 pub mod account;
+pub mod chain;
 pub mod denial;
 pub mod host;
 pub mod login;

@@ -11,6 +11,7 @@
 
 mod account;
 mod activation;
+mod authorities;
 mod backup;
 mod certificates;
 mod documentation;

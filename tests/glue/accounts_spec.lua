@@ -82,9 +82,17 @@ describe("an offer", function ()
 	it("needs an account that exists, is enabled, and still is the one that is meant", function ()
 		assert.is_true(offered({ username = "hamlet", exists = true, enabled = true, incarnation = "a" }, "a"));
 		assert.is_false(offered({ username = "hamlet", exists = true, enabled = true, incarnation = "b" }, "a"));
-		assert.is_false(offered({ username = "hamlet", exists = true, enabled = true }, nil));
+		assert.is_false(offered({ username = "hamlet", exists = true, enabled = true }, "a"));
 		assert.is_false(offered({ username = "hamlet", exists = true, enabled = false, incarnation = "a" }, "a"));
 		assert.is_false(offered({ username = "hamlet", exists = false, enabled = false, incarnation = "a" }, "a"));
 		assert.is_false(offered({ username = "yorick", exists = true, enabled = true, incarnation = "a" }, "a"));
+	end);
+
+	it("may mean whichever account has the name", function ()
+		assert.is_true(offered({ username = "hamlet", exists = true, enabled = true }, nil));
+		assert.is_true(offered({ username = "hamlet", exists = true, enabled = true, incarnation = "a" }, nil));
+		assert.is_false(offered({ username = "hamlet", exists = true, enabled = false }, nil));
+		assert.is_false(offered({ username = "hamlet", exists = false, enabled = false }, nil));
+		assert.is_false(offered({ username = "yorick", exists = true, enabled = true }, nil));
 	end);
 end);

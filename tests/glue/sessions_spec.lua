@@ -139,8 +139,8 @@ describe("the report of all live sessions", function ()
 		local reported = world.requested[1].params.sessions;
 		table.sort(reported, function (a, b) return a.account < b.account; end);
 		assert.same({
-			{ account = "hamlet@shakespeare.lit", fingerprint = "fk", key_id = "k", incarnation = "one", resource = "a", address = "null" },
-			{ account = "ophelia@shakespeare.lit", fingerprint = "fm", key_id = "m", incarnation = "one", resource = "null", address = "null" },
+			{ account = "hamlet@shakespeare.lit", fingerprint = "fk", key_id = "k", incarnation = "one", path = "null", resource = "a", address = "null" },
+			{ account = "ophelia@shakespeare.lit", fingerprint = "fm", key_id = "m", incarnation = "one", path = "null", resource = "null", address = "null" },
 		}, reported);
 		world.requested[1].callback({ close = { { account = "ophelia@shakespeare.lit", key_id = "m" } } });
 		assert.same({ unbound }, world.closed);

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{MAX_CERTIFICATE_BASE64_BYTES, MAX_CHAIN, MAX_CHAIN_BASE64_BYTES};
 use crate::identity::{
-    BareJid, Fingerprint, Host, Incarnation, Jid, KeyId, ScramHash, UnixSeconds,
+    BareJid, CertificationPath, Fingerprint, Host, Incarnation, Jid, KeyId, ScramHash, UnixSeconds,
 };
 
 /// DER, as base64 that may be folded.
@@ -130,6 +130,12 @@ impl Chain {
     #[must_use]
     pub fn leaf(&self) -> &[u8] {
         self.0.first().map_or(&[], Vec::as_slice)
+    }
+
+    /// What it presented beside it, to show who issued it.
+    #[must_use]
+    pub fn intermediates(&self) -> Vec<&[u8]> {
+        self.0.iter().skip(1).map(Vec::as_slice).collect()
     }
 }
 
@@ -518,6 +524,8 @@ pub struct OpenedSession {
     pub incarnation: Option<Incarnation>,
     /// Its resource; none before it is bound.
     pub resource: Option<String>,
+    /// By which path an authority vouched for it; none if it needed no authority.
+    pub path: Option<CertificationPath>,
 }
 
 /// `session.closed`.

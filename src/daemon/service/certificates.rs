@@ -24,7 +24,7 @@ use crate::store::{Edit, StoreError, View};
 impl Service {
     pub(super) fn list(&self, params: Value, peer: Peer, now: UnixSeconds) -> Answered {
         let question: List = fields(params)?;
-        self.policy(question.account.host())?;
+        let policy = self.policy(question.account.host())?;
         let by = described(question.session.as_ref(), peer);
         let account = &question.account;
         let incarnation =
@@ -33,7 +33,7 @@ impl Service {
         let view = self.store.view(account);
         let list = view.list().map_err(|error| storage(&error))?;
         let disabled = view.disabled().map_err(|error| storage(&error))?;
-        let own = manage::list(&asker, &scope, &list).map_err(|denial| {
+        let own = manage::list(&asker, &scope, &list, &policy).map_err(|denial| {
             tracing::info!(
                 account = %question.account, reason = denial.words().code, by, "certificate.list: no"
             );

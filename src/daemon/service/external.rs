@@ -4,21 +4,42 @@ use std::sync::{Arc, PoisonError, RwLockReadGuard, TryLockError};
 
 use serde_json::{Value, json};
 
-use super::super::protocol::{Accounts, Login, Offer, Refusal, fields};
+use super::super::authorities::Problem;
+use super::super::protocol::{Accounts, Chain, Fault, Login, Offer, Refusal, fields};
 use super::{Answer, Answered, Service, storage};
 use crate::identity::{
-    BareJid, ClientCert, Enrolment, Host, Incarnation, Jid, LastUse, UnixSeconds,
+    BareJid, CertificateName, CertificationPath, ClientCert, Enrolment, Fingerprint, Host,
+    Incarnation, Jid, KeyId, LastUse, UnixSeconds,
 };
-use crate::policy::login::{AccountFact, CertificateFacts};
-use crate::policy::{Denial, login};
+use crate::policy::chain::Untrusted;
+use crate::policy::host::Trust;
+use crate::policy::login::{AccountFact, Admitted, CertificateFacts};
+use crate::policy::{Denial, HostPolicy, login};
 use crate::store::{StoreError, Use};
 
 impl Service {
-    pub(super) fn offer(&self, params: Value, now: UnixSeconds) -> Answered {
-        let question: Offer = fields(params)?;
+    pub(super) fn offer(self: &Arc<Self>, answer: Answer, params: Value, now: UnixSeconds) {
+        match fields::<Offer>(params) {
+            Err(fault) => answer.send(Err(fault.into())),
+            Ok(question) if self.asks_authorities(&question.host) => {
+                self.task(answer, move |service, answer| {
+                    answer.send(service.decided_offer(&question, now));
+                });
+            }
+            Ok(question) => answer.send(self.decided_offer(&question, now)),
+        }
+    }
+
+    /// Signatures are checked where that holds nobody else up.
+    fn asks_authorities(&self, host: &Host) -> bool {
+        self.policy(host)
+            .is_ok_and(|policy| policy.trust.ca().is_some())
+    }
+
+    fn decided_offer(&self, question: &Offer, now: UnixSeconds) -> Answered {
         let (lives, policy) = self.host(&question.host)?;
-        let known = self.known_of(lives, &question.host, question.chain.leaf())?;
-        let decided = self.with_facts(&question.host, question.chain.leaf(), |facts| {
+        let known = self.known_of(lives, &question.host, &policy, question.chain.leaf())?;
+        let decided = self.with_facts(&question.host, &question.chain, &policy, now, |facts, _| {
             let mut candidates = login::offer(facts, &policy, now)?;
             if let Some(known) = &known {
                 login::retain_usable(&mut candidates, known);
@@ -29,9 +50,7 @@ impl Service {
             let accounts: Vec<Value> = candidates
                 .iter()
                 .take(MAX_CANDIDATES)
-                .map(|held| {
-                    json!({"username": held.account.username(), "incarnation": held.incarnation})
-                })
+                .map(|one| json!({"username": one.account.username(), "incarnation": one.incarnation()}))
                 .collect();
             Ok((facts.cert.fingerprint, accounts))
         })?;
@@ -54,6 +73,11 @@ impl Service {
             Ok(question) => question,
             Err(fault) => return answer.send(Err(fault.into())),
         };
+        if self.asks_authorities(&question.host) {
+            return self.task(answer, move |service, answer| {
+                service.decide_login_in_turn(answer, &question, now);
+            });
+        }
         match self.revocations.try_read() {
             Ok(guard) => self.decide_login(&answer, &question, now, guard),
             Err(TryLockError::Poisoned(guard)) => {
@@ -61,11 +85,15 @@ impl Service {
             }
             // A revocation is being written: wait for it where waiting holds nobody else up.
             Err(TryLockError::WouldBlock) => self.task(answer, move |service, answer| {
-                let lock = &service.revocations;
-                let guard = lock.read().unwrap_or_else(PoisonError::into_inner);
-                service.decide_login(answer, &question, now, guard);
+                service.decide_login_in_turn(answer, &question, now);
             }),
         }
+    }
+
+    fn decide_login_in_turn(&self, answer: &Answer, question: &Login, now: UnixSeconds) {
+        let lock = &self.revocations;
+        let guard = lock.read().unwrap_or_else(PoisonError::into_inner);
+        self.decide_login(answer, question, now, guard);
     }
 
     /// Decides and queues the answer while no revocation can come between.
@@ -98,40 +126,61 @@ impl Service {
                 })
                 .collect()
         };
-        let known = self.known_of(lives, host, question.chain.leaf())?;
+        let known = self.known_of(lives, host, &policy, question.chain.leaf())?;
         let accounts: Vec<AccountFact> = known.unwrap_or_else(told);
         let authzid = question.authzid.as_deref();
         let address = question.address.as_deref();
         let leaf = question.chain.leaf();
-        let decided = self.with_facts(host, leaf, |facts| {
+        let decided = self.with_facts(host, &question.chain, &policy, now, |facts, path| {
             let login = login::login(facts, authzid, &accounts, &policy, now)?;
             login::require_announced(authzid, question.stream_from.as_deref())?;
-            Ok((login.enrolment.clone(), login.resource))
+            Ok(Yes {
+                fingerprint: facts.cert.fingerprint,
+                key_id: facts.cert.key_id,
+                // Of one that the user's list lets in by itself, no authority need vouch later on.
+                path: match (&policy.trust, login.by) {
+                    (Trust::EnrolledOrCa(_), Admitted::Enrolment(_)) => None,
+                    _ => path.cloned(),
+                },
+                held: match login.by {
+                    Admitted::Enrolment(held) => Some(held.clone()),
+                    Admitted::Authority => None,
+                },
+                account: login.account,
+                resource: login.resource,
+            })
         })?;
         match decided {
-            Ok((held, resource)) => {
+            Ok(yes) => {
                 let password_changed = match lives {
                     Accounts::Prosody => None,
-                    Accounts::Daemon => self.known(&held.account)?.map(|of| of.password_changed),
+                    Accounts::Daemon => self.known(&yes.account)?.map(|of| of.password_changed),
                 };
+                let held = yes.held.as_ref();
+                let name = held.map(|held| &held.name);
+                let now_there = accounts.iter().find(|fact| fact.account == yes.account);
                 tracing::info!(
-                    account = %held.account,
-                    fingerprint = %held.fingerprint,
-                    name = held.name.as_str(),
+                    account = %yes.account,
+                    fingerprint = %yes.fingerprint,
+                    name = name.map(CertificateName::as_str),
+                    is_vouched_for = yes.path.is_some(),
                     address,
                     "external.login: yes"
                 );
                 let result = json!({
-                    "username": held.account.username(),
-                    "resource": resource,
-                    "name": held.name,
-                    "fingerprint": held.fingerprint,
-                    "key_id": held.key_id,
-                    "incarnation": held.incarnation,
-                    "may_manage": held.may_manage,
+                    "username": yes.account.username(),
+                    "resource": yes.resource,
+                    "name": name,
+                    "fingerprint": yes.fingerprint,
+                    "key_id": yes.key_id,
+                    "incarnation": now_there.and_then(|fact| fact.incarnation.as_ref()),
+                    "may_manage": held.is_some_and(|held| held.may_manage),
                     "password_changed": password_changed,
+                    "path": yes.path,
                 });
-                self.used(held, question.address.clone(), now);
+                if let Some(held) = yes.held {
+                    self.used(held, question.address.clone(), now);
+                }
                 Ok(result)
             }
             Err(denial) => {
@@ -148,6 +197,7 @@ impl Service {
         &self,
         lives: Accounts,
         host: &Host,
+        policy: &HostPolicy,
         der: &[u8],
     ) -> Result<Option<Vec<AccountFact>>, Refusal> {
         if lives == Accounts::Prosody {
@@ -158,8 +208,15 @@ impl Service {
         };
         let held = self.store.enrolments_of(&cert.fingerprint, host);
         let held = held.map_err(|error| storage(&error))?;
+        let mut accounts: Vec<BareJid> = held.into_iter().map(|held| held.account).collect();
+        if policy.trust.ca().is_some() {
+            let named = cert.addresses.iter().filter_map(Jid::account);
+            accounts.extend(named.filter(|account| account.host() == host));
+        }
+        accounts.sort();
+        accounts.dedup();
         let mut facts = Vec::new();
-        for account in held.into_iter().map(|held| held.account) {
+        for account in accounts {
             if let Some(known) = self.known(&account)? {
                 facts.push(AccountFact {
                     account,
@@ -172,27 +229,60 @@ impl Service {
         Ok(Some(facts))
     }
 
-    /// Fetches what is known of the certificate in `der` and lets `decide` decide.
+    /// Fetches what is known of the certificate at the head of `chain` and lets `decide` decide; it hears by which path an
+    /// authority vouches for it, too.
     ///
     /// Errors: the outer ones are faults; the inner ones are its own, or that of an unacceptable certificate.
     fn with_facts<T>(
         &self,
         host: &Host,
-        der: &[u8],
-        decide: impl FnOnce(&CertificateFacts<'_>) -> Result<T, Denial>,
+        chain: &Chain,
+        policy: &HostPolicy,
+        now: UnixSeconds,
+        decide: impl FnOnce(&CertificateFacts<'_>, Option<&CertificationPath>) -> Result<T, Denial>,
     ) -> Result<Result<T, Denial>, Refusal> {
-        let cert = match ClientCert::from_der(der) {
+        let cert = match ClientCert::from_der(chain.leaf()) {
             Ok(cert) => cert,
             Err(finding) => return Ok(Err(Denial::CertificateUnacceptable { finding })),
         };
         let facts = self.fetch(host, &cert).map_err(|error| storage(&error))?;
-        Ok(decide(&CertificateFacts {
-            host,
-            cert: &cert,
-            enrolments: &facts.enrolments,
-            revoked_for: &facts.revoked_for,
-            disabled_for: &facts.disabled_for,
-        }))
+        let asked = policy.trust.ca().map(|files| {
+            self.authorities
+                .path(files, chain.leaf(), &chain.intermediates(), now)
+        });
+        let unasked = |problem: &Problem| {
+            // A stranger hears no path.
+            tracing::error!(%host, fingerprint = %cert.fingerprint, %problem, "the authorities could not be asked");
+            Fault::AuthoritiesUnreadable
+        };
+        let (by_authority, path) = match &asked {
+            None => (None, None),
+            Some(Ok(Ok(path))) => (Some(Ok(())), Some(path)),
+            Some(Ok(Err(untrusted))) => (Some(Err(untrusted.denial)), None),
+            // It may do without.
+            Some(Err(_)) if matches!(policy.trust, Trust::EnrolledOrCa(_)) => (None, None),
+            Some(Err(problem)) => return Err(unasked(problem).into()),
+        };
+        let decided = decide(
+            &CertificateFacts {
+                host,
+                cert: &cert,
+                enrolments: &facts.enrolments,
+                revoked_for: &facts.revoked_for,
+                disabled_for: &facts.disabled_for,
+                by_authority,
+            },
+            path,
+        );
+        match (&decided, &asked) {
+            (Err(_), Some(Err(problem))) => return Err(unasked(problem).into()),
+            (Err(denial), Some(Ok(Err(Untrusted { cause, .. })))) => {
+                let reason = denial.words().code;
+                tracing::info!(%host, fingerprint = %cert.fingerprint, reason, cause, "no authority vouches for it");
+            }
+            _ => {}
+        }
+        Ok(decided)
     }
 
     fn fetch(&self, host: &Host, cert: &ClientCert) -> Result<Fetched, StoreError> {
@@ -263,6 +353,18 @@ impl Service {
             }
         }
     }
+}
+
+/// Somebody may log in.
+struct Yes {
+    account: BareJid,
+    resource: Option<String>,
+    fingerprint: Fingerprint,
+    key_id: KeyId,
+    /// The record that admits it; none if an authority alone does.
+    held: Option<Enrolment>,
+    /// How an authority vouches for it, if it had to.
+    path: Option<CertificationPath>,
 }
 
 struct Fetched {

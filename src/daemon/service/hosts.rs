@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::super::authorities::Problem;
 use super::super::connection::Introduction;
 use super::super::protocol::{Accounts, Fault, Hello, HelloHost, PROTOCOL_VERSION};
 use super::{Answer, Service, storage};
@@ -42,6 +43,7 @@ impl Service {
             served.extend(Host::parse(&result.host));
             results.push(result);
         }
+        self.add_problems_of_authorities(&mut results);
         let software: String = hello
             .software
             .chars()
@@ -131,6 +133,33 @@ impl Service {
         result
     }
 
+    /// Reads the files that the hosts name, if they are new or have changed, and says what is wrong with them.
+    fn add_problems_of_authorities(&self, results: &mut [HelloResult]) {
+        let policy_of = |result: &HelloResult| {
+            let host = Host::parse(&result.host).ok()?;
+            let policy = self.policy(&host).ok()?;
+            policy.trust.ca().is_some().then_some(policy)
+        };
+        let asked: Vec<_> = results.iter().map(policy_of).collect();
+        if asked.iter().all(Option::is_none) {
+            return;
+        }
+        // What the hello is answered with depends on it.
+        tokio::task::block_in_place(|| self.read_authorities(false));
+        for (result, policy) in results.iter_mut().zip(asked) {
+            let problems = policy.map(|policy| self.problems_of(&policy));
+            let remark = |problem: Problem| {
+                json!({
+                    "option": problem.option,
+                    "message": format!("{problem}. Until it is mended, no authority's certificate is accepted"),
+                })
+            };
+            result
+                .warnings
+                .extend(problems.into_iter().flatten().map(remark));
+        }
+    }
+
     /// Where the accounts of `host` live, and by which rules.
     pub(super) fn host(&self, host: &Host) -> Result<(Accounts, HostPolicy), Fault> {
         let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
@@ -179,6 +208,8 @@ struct HelloResult {
     /// As the asker calls it where it is not a domain; else prepared.
     host: String,
     ready: bool,
+    /// Do users have lists of certificates?
+    lists: bool,
     errors: Vec<Value>,
     warnings: Vec<Value>,
     /// For hosts whose accounts live here.
@@ -191,6 +222,7 @@ impl HelloResult {
         Self {
             host: host.to_string(),
             ready: known.declared.errors.is_empty(),
+            lists: known.declared.policy.trust.has_lists(),
             errors: remarks(&known.declared.errors),
             warnings: remarks(&known.declared.warnings),
             scram: None,
@@ -213,6 +245,7 @@ impl HelloResult {
         Self {
             host,
             ready: false,
+            lists: true,
             errors: vec![json!({"option": null, "message": problem})],
             warnings: Vec::new(),
             scram: None,

@@ -31,7 +31,7 @@ impl Service {
                 }
                 (Err(error), _) => return Err(storage(&error)),
             };
-            if is_revoked {
+            if is_revoked || !self.still_vouched(&session.account, session.path.as_ref()) {
                 close.push(json!({"account": session.account, "key_id": session.key_id}));
             }
             self.sessions.opened(connection.id, session);

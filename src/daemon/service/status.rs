@@ -44,6 +44,8 @@ impl Service {
                     "attached": connections.iter().any(|connection| connection.serves(host)),
                     "passwords": self.passwords(host),
                     "options": known.options,
+                    "trust": known.declared.policy.trust.name(),
+                    "authorities": known.declared.policy.trust.ca().map(|files| self.authorities.described(files)),
                     "errors": remarks(&known.declared.errors),
                 })
             };

@@ -1,0 +1,329 @@
+//! The files of authorities and revocation lists that hosts name: read when a host first names them, when they change, and
+//! on SIGHUP. What is not readable is remembered as that, and never stands for its last state.
+//!
+//! Must not know: what follows for a login.
+
+use std::collections::HashMap;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use serde_json::{Value, json};
+
+use crate::identity::{CertificationPath, UnixSeconds};
+use crate::policy::chain::{self, Authorities, PemError, Revocation, RevocationLists, Untrusted};
+use crate::policy::host::CaFiles;
+
+/// What the files of all hosts hold.
+#[derive(Debug, Default)]
+pub(super) struct AuthorityFiles {
+    authorities: RwLock<Files<Authorities>>,
+    lists: RwLock<Files<RevocationLists>>,
+}
+
+type Files<T> = HashMap<PathBuf, Known<T>>;
+
+#[derive(Debug)]
+struct Known<T> {
+    /// Which state of the file it is.
+    stamp: Stamp,
+    content: Result<Arc<T>, FileError>,
+}
+
+/// `None`: there is no file, or it can't be looked at.
+type Stamp = Option<State>;
+/// Device, inode, size, and when it was written and changed: another one means another content.
+type State = (u64, u64, u64, (i64, i64), (i64, i64));
+
+/// Why a file could not be taken. Never quotes its content.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum FileError {
+    /// It can't be opened or read.
+    #[error("{0}")]
+    Unreadable(String),
+    /// A folder, a device, a pipe.
+    #[error("is not a regular file")]
+    NotRegular,
+    /// More than [`MAX_FILE_BYTES`].
+    #[error("is larger than 16 MiB")]
+    TooLarge,
+    /// It holds something else.
+    #[error(transparent)]
+    Content(#[from] PemError),
+}
+
+/// Which file could not be taken, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    /// The option that names it.
+    pub option: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// Why.
+    pub error: FileError,
+}
+
+impl AuthorityFiles {
+    /// Reads what `wanted` names and is not known yet, or has changed; `anew`: everything. Forgets what nobody names. Blocks.
+    ///
+    /// Returns what is to be known of it: `swap` makes it so. Nothing is changed before.
+    #[must_use]
+    pub(super) fn look(&self, wanted: &[CaFiles], anew: bool) -> Option<Looked> {
+        let mut changed = false;
+        let authorities = look(
+            &self.authorities,
+            wanted.iter().map(|files| &files.authorities),
+            anew,
+            Authorities::from_pem,
+            &mut changed,
+        );
+        let lists = look(
+            &self.lists,
+            wanted.iter().filter_map(|files| files.lists.as_ref()),
+            anew,
+            RevocationLists::from_pem,
+            &mut changed,
+        );
+        changed.then_some(Looked { authorities, lists })
+    }
+
+    /// What was looked at counts from here on.
+    pub(super) fn swap(&self, looked: Looked) {
+        *self
+            .authorities
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = looked.authorities;
+        *self.lists.write().unwrap_or_else(PoisonError::into_inner) = looked.lists;
+    }
+
+    fn of(
+        &self,
+        files: &CaFiles,
+    ) -> Result<(Arc<Authorities>, Option<Arc<RevocationLists>>), Problem> {
+        let authorities = content(&self.authorities, CA_FILE, &files.authorities)?;
+        let lists = files.lists.as_ref();
+        let lists = lists.map(|path| content(&self.lists, CRL_FILE, path));
+        Ok((authorities, lists.transpose()?))
+    }
+
+    /// Does an authority of `files` vouch for the chain?
+    ///
+    /// Errors: the outer one is that of a file, so that nobody could be asked.
+    pub(super) fn path(
+        &self,
+        files: &CaFiles,
+        leaf: &[u8],
+        intermediates: &[&[u8]],
+        now: UnixSeconds,
+    ) -> Result<Result<CertificationPath, Untrusted>, Problem> {
+        let (authorities, lists) = self.of(files)?;
+        let revocation = lists.as_deref().map(|lists| Revocation {
+            lists,
+            accept_expired: files.accept_expired_lists,
+        });
+        Ok(chain::path(
+            leaf,
+            intermediates,
+            &authorities,
+            revocation,
+            now,
+        ))
+    }
+
+    /// Does the path still hold? True where it can't be looked up: "could not ask" closes no session.
+    #[must_use]
+    pub(super) fn still_vouch(&self, files: &CaFiles, path: &CertificationPath) -> bool {
+        self.of(files).map_or(true, |(authorities, lists)| {
+            authorities.still_vouch(path, lists.as_deref())
+        })
+    }
+
+    /// What is wrong with the files.
+    #[must_use]
+    pub(super) fn problems(&self, files: &CaFiles) -> Vec<Problem> {
+        let lists = files.lists.as_ref();
+        [
+            content(&self.authorities, CA_FILE, &files.authorities).err(),
+            lists.and_then(|path| content(&self.lists, CRL_FILE, path).err()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// What `status` says of them.
+    #[must_use]
+    pub(super) fn described(&self, files: &CaFiles) -> Value {
+        let problem = |error: &Problem| error.error.to_string();
+        let authorities = content(&self.authorities, CA_FILE, &files.authorities);
+        let lists = files
+            .lists
+            .as_ref()
+            .map(|path| (path, content(&self.lists, CRL_FILE, path)));
+        let without = match (&authorities, &lists) {
+            (Ok(authorities), Some((_, Ok(lists)))) => authorities
+                .without_list(lists)
+                .map(|authority| authority.subject.clone())
+                .collect(),
+            _ => Vec::new(),
+        };
+        let of_authority = |authority: &crate::identity::Authority| {
+            json!({
+                "subject": authority.subject,
+                "not_before": authority.not_before,
+                "not_after": authority.not_after,
+            })
+        };
+        let of_list = |list: &chain::ListedBy| {
+            json!({
+                "issuer": list.issuer,
+                "next_update": list.next_update,
+                "revoked": list.revoked,
+            })
+        };
+        json!({
+            "ca_file": {
+                "path": files.authorities,
+                "problem": authorities.as_ref().err().map(problem),
+                "authorities": authorities.ok().map(|known| {
+                    known.about().iter().map(of_authority).collect::<Vec<_>>()
+                }),
+            },
+            "crl_file": lists.map(|(path, lists)| json!({
+                "path": path,
+                "problem": lists.as_ref().err().map(problem),
+                "lists": lists.ok().map(|known| {
+                    known.about().iter().map(of_list).collect::<Vec<_>>()
+                }),
+                "without_list": without,
+            })),
+        })
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} = \"{}\": {}",
+            self.option,
+            self.path.display(),
+            self.error
+        )
+    }
+}
+
+/// What files hold now, and do not count for yet.
+#[derive(Debug)]
+pub(super) struct Looked {
+    authorities: Files<Authorities>,
+    lists: Files<RevocationLists>,
+}
+
+fn content<T>(
+    known: &RwLock<Files<T>>,
+    option: &'static str,
+    path: &Path,
+) -> Result<Arc<T>, Problem> {
+    let known = known.read().unwrap_or_else(PoisonError::into_inner);
+    let content = known.get(path).map(|known| known.content.clone());
+    let unread = || Err(FileError::Unreadable("was not read yet".to_owned()));
+    content.unwrap_or_else(unread).map_err(|error| Problem {
+        option,
+        path: path.to_owned(),
+        error,
+    })
+}
+
+fn look<'a, T>(
+    known: &RwLock<Files<T>>,
+    wanted: impl Iterator<Item = &'a PathBuf>,
+    anew: bool,
+    parse: fn(&[u8]) -> Result<T, PemError>,
+    changed: &mut bool,
+) -> Files<T> {
+    let known = known.read().unwrap_or_else(PoisonError::into_inner);
+    let mut looked = HashMap::new();
+    for path in wanted {
+        if looked.contains_key(path) {
+            continue;
+        }
+        let stamp = std::fs::metadata(path).ok().as_ref().map(stamp);
+        let before = known
+            .get(path)
+            .filter(|known| !anew && known.stamp == stamp);
+        let entry = if let Some(known) = before {
+            Known {
+                stamp: known.stamp,
+                content: known.content.clone(),
+            }
+        } else {
+            *changed = true;
+            let read = read(path, parse);
+            let (stamp, content) = match read {
+                Ok((stamp, content)) => {
+                    (Some(stamp), content.map(Arc::new).map_err(FileError::from))
+                }
+                Err(error) => (stamp, Err(error)),
+            };
+            match &content {
+                Ok(_) => tracing::info!(path = %path.display(), "read"),
+                Err(error) => tracing::error!(path = %path.display(), %error, "cannot be used"),
+            }
+            Known { stamp, content }
+        };
+        looked.insert(path.clone(), entry);
+    }
+    *changed |= looked.len() != known.len();
+    looked
+}
+
+/// The file as it is when it is opened: neither a pipe nor a device makes anybody wait.
+fn read<T>(
+    path: &Path,
+    parse: fn(&[u8]) -> Result<T, PemError>,
+) -> Result<(State, Result<T, PemError>), FileError> {
+    let unreadable = |error: io::Error| FileError::Unreadable(words(&error));
+    let file: File = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits())
+        .open(path)
+        .map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(FileError::NotRegular);
+    }
+    if metadata.len() > MAX_FILE_BYTES {
+        return Err(FileError::TooLarge);
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(FileError::TooLarge);
+    }
+    Ok((stamp(&metadata), parse(&bytes)))
+}
+
+/// Without the number that Rust puts behind it.
+fn words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "saslcertd's user may not read it".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+fn stamp(of: &Metadata) -> State {
+    let changed = (of.ctime(), of.ctime_nsec());
+    let written = (of.mtime(), of.mtime_nsec());
+    (of.dev(), of.ino(), of.size(), written, changed)
+}
+
+/// Largest file that is read.
+const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+const CA_FILE: &str = "saslcertd_ca_file";
+const CRL_FILE: &str = "saslcertd_crl_file";

@@ -1,0 +1,77 @@
+//! What the hosts' authorities say: reading their files again, and closing the sessions that none vouches for any more.
+
+use std::sync::PoisonError;
+
+use serde_json::json;
+
+use super::{Service, ask, closing};
+use crate::identity::{BareJid, CertificationPath};
+use crate::policy::HostPolicy;
+use crate::policy::host::CaFiles;
+
+impl Service {
+    /// Reads the files of authorities and revocation lists that have changed; `anew`: all of them. Closes the sessions
+    /// whose path no longer holds. Blocks.
+    ///
+    /// As with a revocation, no yes by what they said before comes behind it.
+    pub fn read_authorities(&self, anew: bool) {
+        let turn = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted: Vec<CaFiles> = {
+            let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+            let policies = hosts.values().map(|known| &known.declared.policy);
+            policies
+                .filter_map(|policy| policy.trust.ca().cloned())
+                .collect()
+        };
+        let Some(looked) = self.authorities.look(&wanted, anew) else {
+            return;
+        };
+        let guard = self
+            .revocations
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.authorities.swap(looked);
+        let doomed = self
+            .sessions
+            .no_longer(|account, path| self.still_vouched(account, Some(path)));
+        let all = self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for (account, key_id) in doomed {
+            tracing::info!(%account, %key_id, "no authority vouches for it any more: its sessions are closed");
+            let session = closing(json!({"account": account, "key_id": key_id}));
+            for connection in all.values().filter(|one| one.keeps_sessions()) {
+                ask(connection, "sessions.close", &session);
+            }
+        }
+        drop((all, guard, turn));
+    }
+
+    /// Is a session that an authority vouched for still one that it would vouch for? True for those that needed none.
+    pub(super) fn still_vouched(
+        &self,
+        account: &BareJid,
+        path: Option<&CertificationPath>,
+    ) -> bool {
+        let Some(path) = path else {
+            return true;
+        };
+        let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+        let policy = hosts
+            .get(account.host())
+            .map(|known| &known.declared.policy);
+        policy
+            .and_then(|policy| policy.trust.ca())
+            .is_none_or(|files| self.authorities.still_vouch(files, path))
+    }
+
+    /// What is wrong with the files of a host's authorities, for its admin.
+    pub(super) fn problems_of(
+        &self,
+        policy: &HostPolicy,
+    ) -> Vec<super::super::authorities::Problem> {
+        let files = policy.trust.ca();
+        files.map_or_else(Vec::new, |files| self.authorities.problems(files))
+    }
+}

@@ -1,0 +1,411 @@
+//! Certificates of authorities: `saslcertd_trust` other than "enrolled", and the files that belong to it.
+
+use std::path::PathBuf;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use nix::sys::signal::Signal;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, RevokedCertParams, SanType,
+    SerialNumber,
+};
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, HAMLET, HOST, Made, ONE, Peer, append, hello, login, named, with};
+
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+    der: Vec<u8>,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2096, 1, 1);
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let cert = params.self_signed(&key).unwrap();
+        Self {
+            pem: cert.pem(),
+            der: cert.der().to_vec(),
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    /// A certificate of `jid`.
+    fn issued(&self, jid: &str, serial: u64) -> Made {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let mut params = CertificateParams::default();
+        params.serial_number = Some(SerialNumber::from(serial));
+        params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2096, 1, 1);
+        params.subject_alt_names = vec![SanType::OtherName((
+            vec![1, 3, 6, 1, 5, 5, 7, 8, 5],
+            jid.into(),
+        ))];
+        let der = params.signed_by(&key, &self.issuer).unwrap().der().to_vec();
+        Made { der, key }
+    }
+
+    fn list(&self, serials: &[u64]) -> String {
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: rcgen::date_time_ymd(2026, 2, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2026, 2, 1),
+            next_update: rcgen::date_time_ymd(2096, 1, 1),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).unwrap().pem().unwrap()
+    }
+}
+
+/// The files of one host.
+struct Files {
+    authorities: PathBuf,
+    lists: PathBuf,
+}
+
+impl Files {
+    fn of(daemon: &Daemon) -> Self {
+        Self {
+            authorities: daemon.folder.path().join("ca.pem"),
+            lists: daemon.folder.path().join("crl.pem"),
+        }
+    }
+
+    fn options(&self, trust: &str) -> Value {
+        json!({"saslcertd_trust": trust, "saslcertd_ca_file": self.authorities})
+    }
+
+    fn options_with_list(&self, trust: &str) -> Value {
+        with(self.options(trust), "saslcertd_crl_file", json!(self.lists))
+    }
+
+    /// As a careful admin does it.
+    fn replace(path: &PathBuf, text: &str) {
+        let new = path.with_extension("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, path).unwrap();
+    }
+}
+
+fn denial(server: &mut Peer, cert: &Made) -> String {
+    server.login_refused(cert)["data"]["denial"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+#[test]
+fn an_authoritys_certificate_logs_in_without_being_enrolled() {
+    let daemon = Daemon::start();
+    let files = Files::of(&daemon);
+    let (ours, other) = (Authority::new("Denmark"), Authority::new("Norway"));
+    std::fs::write(&files.authorities, &ours.pem).unwrap();
+    let (cert, foreign) = (ours.issued(HAMLET, 7), other.issued(HAMLET, 7));
+    let mut server = daemon.server(files.options("ca"));
+    let offered = server.ask(
+        "external.offer",
+        json!({"host": HOST, "chain": [cert.base64()]}),
+    );
+    let candidate = json!({"username": "hamlet", "incarnation": null});
+    assert_eq!(offered, json!({"offer": true, "candidates": [candidate]}));
+    let answer = server.login(&cert);
+    assert_eq!(
+        (&answer["username"], &answer["name"]),
+        (&json!("hamlet"), &Value::Null)
+    );
+    assert_eq!(
+        (&answer["incarnation"], &answer["may_manage"]),
+        (&json!(ONE), &json!(false))
+    );
+    assert!(answer["path"]["authority"].is_string());
+    // Shown or not, what a stranger brings along makes no authority.
+    let with_root = json!([foreign.base64(), BASE64.encode(&other.der)]);
+    let refused = server.refused("external.login", with(login(&foreign), "chain", with_root));
+    assert_eq!(refused["data"]["denial"], "chain-untrusted");
+    assert_eq!(refused["data"]["sasl"], "not-authorized");
+    let refused = server.refused("certificate.append", append("phone", &cert));
+    assert_eq!(refused["data"]["stanza"]["condition"], "not-allowed");
+    for question in [
+        "certificate.list",
+        "certificate.disable",
+        "certificate.revoke",
+    ] {
+        let refused = server.refused(question, named("phone"));
+        assert_eq!(refused["data"]["denial"], "no-list", "{question}");
+    }
+    assert!(daemon.log().contains("UnknownIssuer"), "{}", daemon.log());
+}
+
+#[test]
+fn the_hello_says_whether_there_are_lists() {
+    let daemon = Daemon::start();
+    let files = Files::of(&daemon);
+    std::fs::write(&files.authorities, Authority::new("Denmark").pem).unwrap();
+    for (trust, lists) in [
+        ("enrolled", true),
+        ("ca", false),
+        ("enrolled_and_ca", true),
+        ("enrolled_or_ca", true),
+    ] {
+        let answer = daemon
+            .peer()
+            .ask("session.hello", hello(HOST, files.options(trust)));
+        assert_eq!(answer["hosts"][0]["lists"], lists, "{trust}");
+        assert_eq!(answer["hosts"][0]["warnings"], json!([]), "{trust}");
+    }
+}
+
+#[test]
+fn both_or_either_may_be_asked_for() {
+    let daemon = Daemon::start();
+    let files = Files::of(&daemon);
+    let ours = Authority::new("Denmark");
+    std::fs::write(&files.authorities, &ours.pem).unwrap();
+    let (cert, own) = (ours.issued(HAMLET, 7), Made::of(HAMLET));
+    let mut server = daemon.server(files.options("enrolled_and_ca"));
+    assert_eq!(denial(&mut server, &cert), "cert-unknown");
+    let refused = server.refused("certificate.append", append("phone", &own));
+    assert_eq!(refused["data"]["denial"], "chain-untrusted");
+    server.append("card", &cert);
+    let answer = server.login(&cert);
+    assert_eq!(answer["name"], "card");
+    assert!(answer["path"].is_object(), "{answer}");
+
+    let mut server = daemon.server(files.options("enrolled_or_ca"));
+    let (listed, unlisted) = (server.login(&cert), ours.issued(HAMLET, 8));
+    assert_eq!(
+        (&listed["name"], &listed["path"]),
+        (&json!("card"), &Value::Null)
+    );
+    server.append("phone", &own);
+    assert_eq!(server.login(&own)["name"], "phone");
+    assert_eq!(server.login(&unlisted)["name"], Value::Null);
+    // What the user has taken out stays out, whoever vouches for it.
+    server.ask("certificate.disable", named("card"));
+    assert_eq!(denial(&mut server, &cert), "cert-disabled");
+    server.append("card", &unlisted);
+    server.ask("certificate.revoke", named("card"));
+    assert_eq!(denial(&mut server, &unlisted), "key-revoked");
+}
+
+#[test]
+fn a_session_that_only_an_authority_admits_manages_nothing() {
+    let daemon = Daemon::start();
+    let files = Files::of(&daemon);
+    let ours = Authority::new("Denmark");
+    std::fs::write(&files.authorities, &ours.pem).unwrap();
+    let mut server = daemon.server(files.options("enrolled_or_ca"));
+    let cert = ours.issued(HAMLET, 7);
+    let session = crate::support::by_certificate(&server.login(&cert));
+    let wish = with(append("phone", &Made::of(HAMLET)), "session", session);
+    let refused = server.refused("certificate.append", wish);
+    assert_eq!(refused["data"]["denial"], "management-forbidden");
+}
+
+#[test]
+fn who_is_put_on_a_list_is_out_at_once() {
+    let daemon = Daemon::start();
+    let files = Files::of(&daemon);
+    let ours = Authority::new("Denmark");
+    std::fs::write(&files.authorities, &ours.pem).unwrap();
+    std::fs::write(&files.lists, ours.list(&[])).unwrap();
+    let (stolen, kept) = (ours.issued(HAMLET, 7), ours.issued(HAMLET, 8));
+    let mut server = daemon.server(files.options_with_list("ca"));
+    for (cert, resource) in [(&stolen, "phone"), (&kept, "desk")] {
+        let mut session = server.login(cert);
+        session["account"] = json!(HAMLET);
+        session["resource"] = json!(resource);
+        let answer = server.ask("session.opened", json!({"sessions": [session]}));
+        assert_eq!(answer["close"], json!([]));
+    }
+    let before = server.login(&stolen);
+    Files::replace(&files.lists, &ours.list(&[7]));
+    // Without being told to.
+    let closing = server.question("sessions.close");
+    assert_eq!(
+        (&closing["account"], &closing["key_id"]),
+        (&json!(HAMLET), &before["key_id"])
+    );
+    assert_eq!(denial(&mut server, &stolen), "chain-revoked");
+    server.login(&kept);
+    assert!(server.asked.is_empty(), "{:?}", server.asked);
+    // Neither does it come back over a connection that has missed it.
+    let mut again = daemon.server(files.options_with_list("ca"));
+    let session = json!({
+        "account": HAMLET, "resource": "phone", "fingerprint": before["fingerprint"], "key_id": before["key_id"],
+        "incarnation": ONE, "path": before["path"],
+    });
+    let answer = again.ask("session.opened", json!({"sessions": [session]}));
+    assert_eq!(
+        answer["close"],
+        json!([{"account": HAMLET, "key_id": before["key_id"]}])
+    );
+}
+
+#[test]
+fn an_authority_that_is_removed_takes_its_sessions_along() {
+    let daemon = Daemon::start();
+    let files = Files::of(&daemon);
+    let (ours, other) = (Authority::new("Denmark"), Authority::new("Norway"));
+    std::fs::write(&files.authorities, ours.pem.clone() + &other.pem).unwrap();
+    let mut server = daemon.server(files.options("ca"));
+    let cert = other.issued(HAMLET, 7);
+    let mut session = server.login(&cert);
+    session["account"] = json!(HAMLET);
+    session["resource"] = json!("phone");
+    server.ask("session.opened", json!({"sessions": [session]}));
+    Files::replace(&files.authorities, &ours.pem);
+    daemon.signal(Signal::SIGHUP);
+    assert_eq!(server.question("sessions.close")["account"], HAMLET);
+    assert_eq!(denial(&mut server, &cert), "chain-untrusted");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_no_answer_and_no_yes() {
+    let mut daemon = Daemon::start();
+    let files = Files::of(&daemon);
+    let ours = Authority::new("Denmark");
+    let (cert, own) = (ours.issued(HAMLET, 7), Made::of(HAMLET));
+    let hello_of = |daemon: &Daemon, trust| {
+        let mut peer = daemon.peer();
+        let answer = peer.ask("session.hello", hello(HOST, files.options_with_list(trust)));
+        (peer, answer["hosts"][0].clone())
+    };
+    let unasked = |server: &mut Peer, cert: &Made| {
+        let refused = server.login_refused(cert);
+        assert_eq!(
+            (&refused["code"], &refused["data"]["sasl"]),
+            (&json!(-32001), &json!("temporary-auth-failure"))
+        );
+        // A stranger may read it.
+        assert!(!refused.to_string().contains("pem"), "{refused}");
+    };
+    let (mut server, host) = hello_of(&daemon, "ca");
+    assert_eq!(host["ready"], true);
+    let warnings = host["warnings"].as_array().unwrap();
+    let options: Vec<&Value> = warnings.iter().map(|warning| &warning["option"]).collect();
+    assert_eq!(options, ["saslcertd_ca_file", "saslcertd_crl_file"]);
+    assert!(
+        warnings[0]["message"]
+            .as_str()
+            .unwrap()
+            .contains("no such file"),
+        "{warnings:?}"
+    );
+    unasked(&mut server, &cert);
+    let offer = json!({"host": HOST, "chain": [cert.base64()]});
+    assert_eq!(server.refused("external.offer", offer)["code"], -32001);
+    // What users have enrolled needs no authority, where either suffices.
+    let (mut server, _) = hello_of(&daemon, "enrolled_or_ca");
+    server.append("phone", &own);
+    server.login(&own);
+    unasked(&mut server, &cert);
+    std::fs::write(&files.authorities, &ours.pem).unwrap();
+    unasked(&mut server, &cert);
+    std::fs::write(&files.lists, ours.list(&[])).unwrap();
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for("a login", |_| server.answer_to_login(&cert));
+    for (file, content, problem) in [
+        (
+            &files.authorities,
+            "-----BEGIN CERTIFICATE-----\nsecret",
+            "not readable as PEM",
+        ),
+        (&files.authorities, "secret", "holds no PEM section"),
+        (
+            &files.lists,
+            &ours.pem,
+            "holds no PEM section \\\"BEGIN X509 CRL\\\"",
+        ),
+    ] {
+        let before = std::fs::read_to_string(file).unwrap();
+        Files::replace(file, content);
+        daemon.signal(Signal::SIGHUP);
+        daemon.wait_for("a refusal", |_| !server.answer_to_login(&cert));
+        unasked(&mut server, &cert);
+        let status = daemon.peer().ask("status", json!({})).to_string();
+        assert!(status.contains(problem), "{status}");
+        assert!(!daemon.log().contains("secret"));
+        Files::replace(file, &before);
+        daemon.signal(Signal::SIGHUP);
+        daemon.wait_for("a login", |_| server.answer_to_login(&cert));
+    }
+    // A restart reads them before it answers.
+    assert!(daemon.stop().success());
+    daemon.serve();
+    daemon.server(files.options_with_list("ca")).login(&cert);
+}
+
+#[test]
+fn neither_pipes_nor_folders_nor_endless_files_are_read() {
+    let daemon = Daemon::start();
+    let files = Files::of(&daemon);
+    let path = files.authorities.clone();
+    let made: [(&str, &dyn Fn()); 3] = [
+        ("not a regular file", &|| {
+            nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        }),
+        ("not a regular file", &|| {
+            std::fs::create_dir(&path).unwrap();
+        }),
+        ("larger than 16 MiB", &|| {
+            std::fs::File::create(&path)
+                .unwrap()
+                .set_len(16 * 1024 * 1024 + 1)
+                .unwrap();
+        }),
+    ];
+    for (problem, make) in made {
+        make();
+        let answer = daemon
+            .peer()
+            .ask("session.hello", hello(HOST, files.options("ca")));
+        let warnings = answer["hosts"][0]["warnings"].to_string();
+        assert!(warnings.contains(problem), "{warnings}");
+        if path.is_dir() {
+            std::fs::remove_dir(&path).unwrap();
+        } else {
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
+}
+
+#[test]
+fn status_shows_what_the_files_hold() {
+    let daemon = Daemon::start();
+    let files = Files::of(&daemon);
+    let (ours, other) = (Authority::new("Denmark"), Authority::new("Norway"));
+    std::fs::write(&files.authorities, ours.pem.clone() + &other.pem).unwrap();
+    std::fs::write(&files.lists, ours.list(&[3, 4])).unwrap();
+    daemon.server(files.options_with_list("enrolled_or_ca"));
+    let status = daemon.peer().ask("status", json!({}));
+    let host = &status["hosts"][0];
+    assert_eq!(host["trust"], "enrolled_or_ca");
+    let held = &host["authorities"];
+    assert_eq!(held["ca_file"]["problem"], Value::Null);
+    assert_eq!(held["ca_file"]["authorities"][1]["subject"], "CN=Norway");
+    assert_eq!(held["crl_file"]["lists"][0]["revoked"], 2);
+    assert_eq!(held["crl_file"]["without_list"], json!(["CN=Norway"]));
+}
+
+impl Peer {
+    /// Is this certificate let in?
+    fn answer_to_login(&mut self, cert: &Made) -> bool {
+        let id = self.send("external.login", login(cert));
+        self.answer(id).get("result").is_some()
+    }
+}
