@@ -4,6 +4,7 @@
 //! was gathered. What explains most comes first.
 
 mod access;
+mod authorities;
 mod commands;
 mod daemon;
 mod finding;
@@ -125,6 +126,14 @@ fn examine(args: &DoctorArgs, global: &Global) -> anyhow::Result<Vec<Finding>> {
         &commands,
     ));
     found.extend(daemon::findings(&daemon, &server, facts, &commands));
+    let files = gather_files(&daemon);
+    found.extend(authorities::findings(
+        daemon.status(),
+        &files,
+        facts,
+        machine.now,
+        &commands,
+    ));
     found.extend(look_at_tls(args, facts, &server, &commands)?);
     found.extend(machine::findings(&machine, facts, &commands));
     Ok(found)
@@ -353,6 +362,22 @@ fn gather_server(facts: Option<&Facts>, daemon: &Daemon) -> Server {
         is_running,
         who,
         user,
+    }
+}
+
+/// The files of authorities that the daemon names, as they look from here.
+fn gather_files(daemon: &Daemon) -> authorities::Files {
+    let looked = authorities::paths(daemon.status()).into_iter().map(|path| {
+        let is_file = fs::metadata(&path).is_ok_and(|found| found.is_file());
+        authorities::Looked {
+            node: node(&path).filter(|_| is_file),
+            folders: folders_above(&path),
+            path,
+        }
+    });
+    authorities::Files {
+        looked: looked.collect(),
+        reader: daemon.process.as_ref().and_then(|one| of_process(one.pid)),
     }
 }
 

@@ -157,6 +157,7 @@ impl AuthorityFiles {
     #[must_use]
     pub(super) fn described(&self, files: &CaFiles) -> Value {
         let problem = |error: &Problem| error.error.to_string();
+        let is_unreadable = |error: &Problem| matches!(error.error, FileError::Unreadable(_));
         let authorities = content(&self.authorities, CA_FILE, &files.authorities);
         let lists = files
             .lists
@@ -187,6 +188,7 @@ impl AuthorityFiles {
             "ca_file": {
                 "path": files.authorities,
                 "problem": authorities.as_ref().err().map(problem),
+                "unreadable": authorities.as_ref().is_err_and(is_unreadable),
                 "authorities": authorities.ok().map(|known| {
                     known.about().iter().map(of_authority).collect::<Vec<_>>()
                 }),
@@ -194,6 +196,7 @@ impl AuthorityFiles {
             "crl_file": lists.map(|(path, lists)| json!({
                 "path": path,
                 "problem": lists.as_ref().err().map(problem),
+                "unreadable": lists.as_ref().is_err_and(is_unreadable),
                 "lists": lists.ok().map(|known| {
                     known.about().iter().map(of_list).collect::<Vec<_>>()
                 }),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import socket
 import ssl
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import certs
 from rig import COMMUNITY_MODULES, GLUE, USUAL_MODULES, Config, Host, Identity, Service, clean_environment, free_ports, lua_list, wait_until
 from scene import DOMAIN, Scene
 
@@ -598,3 +600,64 @@ def test_the_proxys_module_gets_a_hint(own_scene, tmp_path: Path):
     report = doctor(own_scene(config))
     assert report.status == OK
     assert any("mod_net_proxy" in one["message"] for one in report.of("proxy"))
+
+
+# --- authorities ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def company(tmp_path: Path) -> Path:
+    """The file of an authority, which the daemon's user may not read."""
+    folder = tmp_path / "company"
+    folder.mkdir(mode=0o700)
+    authority = certs.make(folder, [], common_name="Denmark Root", is_ca=True)
+    shutil.copy(authority.cert_file, folder / "authorities.pem")
+    return folder / "authorities.pem"
+
+
+def of_authority(report: Report) -> dict[str, Any]:
+    [finding] = report.of("authorities")
+    return finding
+
+
+@pytest.mark.provokes(r"saslcertd_ca_file = ", "cannot be used")
+def test_a_file_of_authorities_that_is_not_there(own, company: Path, tmp_path: Path):
+    missing = tmp_path / "nowhere" / "ca.pem"
+    scene, _ = own(Config(extra=f'saslcertd_trust = "ca"\nsaslcertd_ca_file = "{missing}"'))
+    report = doctor(scene)
+    problem = report.first_problem()
+    assert problem["check"] == "authorities" and str(missing) in problem["message"] and "no such file" in problem["message"]
+    # What it names is the admin's own.
+    assert problem["mend"] == {"run": f"install -D -m 644 authorities.pem {missing}"}
+    subprocess.run(["sh", "-ec", problem["mend"]["run"]], cwd=company.parent, check=True)
+    wait_until("the file is read", lambda: of_authority(doctor(scene))["level"] == "ok")
+    assert_well(scene)
+    # What stands in it counts, too.
+    missing.write_text("nothing")
+    wait_until("the file is read again", lambda: of_authority(doctor(scene))["level"] == "problem")
+    assert "holds no PEM section" in of_authority(doctor(scene))["message"]
+
+
+@pytest.mark.provokes(r"saslcertd_ca_file = ", "cannot be used")
+def test_a_file_of_authorities_that_the_daemon_may_not_read(own, company: Path):
+    for folder in company.parents:
+        if folder.stat().st_mode & 0o001 == 0:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    company.chmod(0o600)
+    scene, _ = own(
+        Config(extra=f'saslcertd_trust = "enrolled_or_ca"\nsaslcertd_ca_file = "{company}"'), prosody_identity=PROSODY, daemon_identity=DAEMON
+    )
+    problem = doctor(scene).first_problem()
+    assert problem["check"] == "authorities" and "may not read it" in problem["message"]
+    assert problem["mend"] == {"run": f"chmod a+r {company}"}
+    run(problem["mend"])
+    wait_until("the file is read", lambda: of_authority(doctor(scene))["level"] == "ok")
+    assert_well(scene)
+    # A folder is closed for a reason: a copy is what is proposed.
+    company.parent.chmod(0o700)
+    scene.daemon.stop()
+    scene.daemon.start()
+    scene.rig.wait_attached()
+    edit = doctor(scene).first_problem()["mend"]["edit"]
+    assert edit["add"] == 'saslcertd_ca_file = "/etc/saslcertd/authorities.pem"'
+    assert edit["then"].startswith(f"install -D -m 644 {company} /etc/saslcertd/authorities.pem && ")

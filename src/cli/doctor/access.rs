@@ -1,4 +1,4 @@
-//! Whether a user may open a socket: the modes, owners and groups on the way to it.
+//! Whether a user may open a socket or read a file: the modes, owners and groups on the way to it.
 //!
 //! Pure. Access control lists are not seen.
 
@@ -37,10 +37,10 @@ pub(super) enum Class {
     Other,
 }
 
-/// What keeps `who` from connecting to `socket`, if anything does.
+/// What keeps `who` from the file or socket at the end of the way, if anything does.
 ///
-/// Shape: `folders` from the root down; the socket's own folder is the last.
-pub(super) fn obstacle(folders: &[Node], socket: &Node, who: &Who) -> Option<Obstacle> {
+/// Shape: `folders` from the root down; the file's own folder is the last. `want`: one bit of a mode.
+pub(super) fn obstacle(folders: &[Node], file: &Node, who: &Who, want: u32) -> Option<Obstacle> {
     // Root passes everywhere.
     if who.uid == 0 {
         return None;
@@ -53,8 +53,7 @@ pub(super) fn obstacle(folders: &[Node], socket: &Node, who: &Who) -> Option<Obs
         })
     };
     let on_the_way = folders.iter().find_map(|folder| closed(folder, TRAVERSE));
-    // To connect is to write.
-    on_the_way.or_else(|| closed(socket, WRITE))
+    on_the_way.or_else(|| closed(file, want))
 }
 
 fn class_of(node: &Node, who: &Who) -> (Class, u32) {
@@ -68,7 +67,9 @@ fn class_of(node: &Node, who: &Who) -> (Class, u32) {
 }
 
 const TRAVERSE: u32 = 1;
-const WRITE: u32 = 2;
+/// To connect to a socket is to write.
+pub(super) const CONNECT: u32 = 2;
+pub(super) const READ: u32 = 4;
 
 #[cfg(test)]
 mod tests {
@@ -136,7 +137,7 @@ mod tests {
             gids: vec![PROSODY],
         };
         for (folder, socket, expected) in cases {
-            let found = obstacle(&[root.clone(), folder.clone()], &socket, &who);
+            let found = obstacle(&[root.clone(), folder.clone()], &socket, &who, CONNECT);
             assert_eq!(
                 found.map(|obstacle| obstacle.class),
                 expected,
@@ -152,7 +153,7 @@ mod tests {
             uid: PROSODY,
             gids: vec![PROSODY, DAEMON],
         };
-        assert_eq!(obstacle(&[folder], &socket, &who), None);
+        assert_eq!(obstacle(&[folder], &socket, &who, CONNECT), None);
     }
 
     #[test]
@@ -162,7 +163,12 @@ mod tests {
             uid: PROSODY,
             gids: vec![PROSODY],
         };
-        let found = obstacle(&[home.clone(), folder], &node(0o660, DAEMON, DAEMON), &who);
+        let found = obstacle(
+            &[home.clone(), folder],
+            &node(0o660, DAEMON, DAEMON),
+            &who,
+            CONNECT,
+        );
         assert_eq!(found.map(|obstacle| obstacle.node), Some(home));
     }
 
@@ -176,7 +182,8 @@ mod tests {
             obstacle(
                 &[node(0o700, DAEMON, DAEMON)],
                 &node(0o600, DAEMON, DAEMON),
-                &who
+                &who,
+                CONNECT
             ),
             None
         );

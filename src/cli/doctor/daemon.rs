@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::access::{Class, Node, Obstacle, Who, obstacle};
+use super::access::{CONNECT, Class, Node, Obstacle, Who, obstacle};
 use super::commands::Commands;
 use super::finding::{Change, Edit, Finding, Level, Mend, one_line, word};
 use super::prosody::{Facts, listed};
@@ -230,7 +230,7 @@ fn socket(daemon: &Daemon, server: &Server, facts: Option<&Facts>, commands: &Co
         );
     };
     let user = one_line(&server.user);
-    let Some(obstacle) = obstacle(&daemon.folders, node, who) else {
+    let Some(obstacle) = obstacle(&daemon.folders, node, who, CONNECT) else {
         return Finding::ok(
             "socket",
             format!(

@@ -1,0 +1,484 @@
+//! The files of authorities and revocation lists: what the daemon, as its own user, has read of them.
+//!
+//! Judges what was gathered; it must not look for anything itself.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::access::{Node, READ, Who, obstacle};
+use super::commands::Commands;
+use super::finding::{Change, Edit, Finding, Mend, one_line, word};
+use super::prosody::{Facts, listed};
+
+/// What is to be seen of the files from here, and who has to read them.
+#[derive(Debug, Clone)]
+pub(super) struct Files {
+    pub(super) looked: Vec<Looked>,
+    /// The daemon.
+    pub(super) reader: Option<Who>,
+}
+
+/// One of them.
+#[derive(Debug, Clone)]
+pub(super) struct Looked {
+    pub(super) path: PathBuf,
+    /// None if there is no regular file.
+    pub(super) node: Option<Node>,
+    /// From the root down; up to the first that is missing.
+    pub(super) folders: Vec<Node>,
+}
+
+/// As `status` describes the files of a host.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+struct Held {
+    ca_file: CaFile,
+    crl_file: Option<CrlFile>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+struct CaFile {
+    path: PathBuf,
+    problem: Option<String>,
+    unreadable: bool,
+    authorities: Option<Vec<Authority>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+struct CrlFile {
+    path: PathBuf,
+    problem: Option<String>,
+    unreadable: bool,
+    lists: Option<Vec<List>>,
+    without_list: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+struct Authority {
+    subject: String,
+    not_before: i64,
+    not_after: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+struct List {
+    issuer: String,
+    next_update: Option<i64>,
+}
+
+/// The files that the daemon reads.
+pub(super) fn paths(status: Option<&Value>) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    for (_, held, _) in held(status) {
+        paths.push(held.ca_file.path);
+        paths.extend(held.crl_file.map(|file| file.path));
+    }
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
+/// Hosts, what is held for them, and whether lists that are too old refuse.
+fn held(status: Option<&Value>) -> Vec<(String, Held, bool)> {
+    let hosts = status.and_then(|status| status.get("hosts")?.as_array());
+    let of_host = |host: &Value| {
+        let name = host.get("host")?.as_str()?.to_owned();
+        let held = Held::deserialize(host.get("authorities")?).ok()?;
+        let expired = host.pointer("/options/saslcertd_crl_expired");
+        Some((
+            name,
+            held,
+            expired.and_then(Value::as_str) == Some("refuse"),
+        ))
+    };
+    hosts.into_iter().flatten().filter_map(of_host).collect()
+}
+
+/// Nothing where no host asks an authority.
+pub(super) fn findings(
+    status: Option<&Value>,
+    files: &Files,
+    facts: Option<&Facts>,
+    now: SystemTime,
+    commands: &Commands,
+) -> Vec<Finding> {
+    let Some(facts) = facts else {
+        return Vec::new();
+    };
+    let is_asked =
+        |host: &super::prosody::Host| host.options.keys().any(|option| option == CA_FILE);
+    if !facts.enabled().any(is_asked) {
+        return Vec::new();
+    }
+    if status.is_none() {
+        return vec![Finding::not_checked(CHECK, "the daemon doesn't answer")];
+    }
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let judge = Judge {
+        files,
+        facts,
+        now: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        commands,
+    };
+    let mut groups: BTreeMap<(Held, bool), Vec<String>> = BTreeMap::new();
+    for (host, held, refuses_old) in held(status) {
+        if facts.enabled().any(|enabled| enabled.name == host) {
+            groups.entry((held, refuses_old)).or_default().push(host);
+        }
+    }
+    if groups.is_empty() {
+        return vec![Finding::not_checked(
+            CHECK,
+            "no host that asks authorities was declared, see above",
+        )];
+    }
+    let judged = groups.iter();
+    judged
+        .flat_map(|((held, refuses_old), hosts)| judge.findings(hosts, held, *refuses_old))
+        .collect()
+}
+
+struct Judge<'a> {
+    files: &'a Files,
+    facts: &'a Facts,
+    now: i64,
+    commands: &'a Commands,
+}
+
+impl Judge<'_> {
+    fn findings(&self, hosts: &[String], held: &Held, refuses_old: bool) -> Vec<Finding> {
+        let names: Vec<&str> = hosts.iter().map(String::as_str).collect();
+        let names = listed(&names);
+        let mut all = Vec::new();
+        let Held { ca_file, crl_file } = held;
+        if let Some(problem) = &ca_file.problem {
+            all.push(self.unusable(hosts, CA_FILE, &ca_file.path, problem, ca_file.unreadable));
+        }
+        let authorities = ca_file.authorities.as_deref().unwrap_or_default();
+        for authority in authorities {
+            let is_renewed = authorities.iter().any(|other| {
+                other.subject == authority.subject && other.not_after > authority.not_after
+            });
+            if !is_renewed {
+                all.extend(self.age_of(authority, &ca_file.path));
+            }
+        }
+        if let Some(crl_file) = crl_file {
+            if let Some(problem) = &crl_file.problem {
+                let unreadable = crl_file.unreadable;
+                all.push(self.unusable(hosts, CRL_FILE, &crl_file.path, problem, unreadable));
+            }
+            let path = crl_file.path.display();
+            for subject in &crl_file.without_list {
+                let message = format!(
+                    "{names}: {path} holds no revocation list of {}: what it issued is refused",
+                    one_line(subject)
+                );
+                let mend = format!("cat {NEW_LISTS} >> {}", word(&crl_file.path));
+                all.push(Finding::problem(CHECK, message, Mend::Run(mend)));
+            }
+            for list in crl_file.lists.iter().flatten() {
+                all.extend(self.age_of_list(list, &crl_file.path, refuses_old));
+            }
+        }
+        if all.is_empty() {
+            let count = authorities.len();
+            let lists = crl_file.as_ref().map_or(String::new(), |file| {
+                let count = file.lists.as_ref().map_or(0, Vec::len);
+                format!("; {}: revocation lists: {count}", file.path.display())
+            });
+            let message = format!(
+                "{names}: {}: authorities: {count}{lists}",
+                ca_file.path.display()
+            );
+            all.push(Finding::ok(CHECK, message));
+        }
+        all
+    }
+
+    fn age_of(&self, authority: &Authority, path: &Path) -> Option<Finding> {
+        let subject = one_line(&authority.subject);
+        let shown = path.display();
+        let mend = Mend::Run(install(NEW_AUTHORITIES, path));
+        if self.now > authority.not_after {
+            let message = format!("{subject} of {shown} has expired: what it issued is refused");
+            return Some(Finding::problem(CHECK, message, mend));
+        }
+        if self.now < authority.not_before {
+            let message =
+                format!("{subject} of {shown} is not valid yet: what it issued is refused");
+            return Some(Finding::problem(CHECK, message, mend));
+        }
+        let days = (authority.not_after - self.now) / SECONDS_PER_DAY;
+        (days < SOON_DAYS).then(|| {
+            let message = format!("{subject} of {shown} expires in {days} days");
+            Finding::warning(CHECK, message, mend)
+        })
+    }
+
+    fn age_of_list(&self, list: &List, path: &Path, refuses_old: bool) -> Option<Finding> {
+        list.next_update.filter(|until| self.now > *until)?;
+        let message = format!(
+            "the revocation list of {} in {} is older than it promised",
+            one_line(&list.issuer),
+            path.display()
+        );
+        let mend = Mend::Run(install(NEW_LISTS, path));
+        Some(if refuses_old {
+            Finding::problem(CHECK, message + ": what it issued is refused", mend)
+        } else {
+            Finding::warning(
+                CHECK,
+                message + ", and still counts (saslcertd_crl_expired)",
+                mend,
+            )
+        })
+    }
+
+    /// `unreadable`: it isn't about what stands in the file.
+    fn unusable(
+        &self,
+        hosts: &[String],
+        option: &str,
+        path: &Path,
+        problem: &str,
+        unreadable: bool,
+    ) -> Finding {
+        let names: Vec<&str> = hosts.iter().map(String::as_str).collect();
+        let message = format!(
+            "{}: {option} = \"{}\": {}; no authority's certificate is accepted",
+            listed(&names),
+            path.display(),
+            one_line(problem)
+        );
+        let new = if option == CA_FILE {
+            NEW_AUTHORITIES
+        } else {
+            NEW_LISTS
+        };
+        let looked = self.files.looked.iter().find(|looked| looked.path == path);
+        let file = looked.and_then(|looked| Some((looked, looked.node.as_ref()?)));
+        let (Some((looked, node)), true) = (file, unreadable) else {
+            return Finding::problem(CHECK, message, Mend::Run(install(new, path)));
+        };
+        let reader = self.files.reader.as_ref();
+        let closed = reader.and_then(|who| obstacle(&looked.folders, node, who, READ));
+        // Both are public.
+        if closed.is_some_and(|closed| closed.node.path == *path) {
+            let open = Mend::Run(format!("chmod a+r {}", word(path)));
+            return Finding::problem(CHECK, message, open);
+        }
+        // Folders that are closed to it, or that its unit hides from it, are so for a reason.
+        let copy = Path::new(FOLDER).join(path.file_name().unwrap_or_default());
+        let host = hosts.iter().find(|name| self.sets_itself(name, option));
+        let edit = Edit {
+            file: self.facts.config_file.clone(),
+            host: host.cloned(),
+            within: None,
+            change: Change::Add(format!("{option} = \"{}\"", copy.display())),
+            then: format!(
+                "install -D -m 644 {} {} && {}",
+                word(path),
+                word(&copy),
+                self.commands.reload_prosody()
+            ),
+        };
+        Finding::problem(CHECK, message, Mend::Edit(edit))
+    }
+
+    fn sets_itself(&self, host: &str, option: &str) -> bool {
+        let known = self.facts.hosts.iter().find(|known| known.name == host);
+        known.is_some_and(|known| known.own_options.iter().any(|own| own == option))
+    }
+}
+
+fn install(new: &str, path: &Path) -> String {
+    format!("install -D -m 644 {new} {}", word(path))
+}
+
+const CHECK: &str = "authorities";
+const CA_FILE: &str = "saslcertd_ca_file";
+const CRL_FILE: &str = "saslcertd_crl_file";
+/// Files of the admin's, from wherever they come.
+const NEW_AUTHORITIES: &str = "authorities.pem";
+const NEW_LISTS: &str = "lists.pem";
+/// Where the daemon may read.
+const FOLDER: &str = "/etc/saslcertd";
+const SOON_DAYS: i64 = 30;
+const SECONDS_PER_DAY: i64 = 86_400;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::super::commands::usual;
+    use super::super::finding::Level;
+    use super::*;
+
+    const DAEMON: u32 = 111;
+    const NOW: i64 = 1_795_219_200;
+
+    fn authority(days: i64) -> Value {
+        json!({"subject": "CN=Denmark", "not_before": NOW - 86_400, "not_after": NOW + days * 86_400})
+    }
+
+    fn ca_file(authorities: &Value) -> Value {
+        json!({"path": "/etc/saslcertd/ca.pem", "problem": null, "unreadable": false, "authorities": authorities})
+    }
+
+    fn crl_file(days: i64, without: &Value) -> Value {
+        json!({
+            "path": "/etc/saslcertd/crl.pem", "problem": null, "unreadable": false, "without_list": without,
+            "lists": [{"issuer": "CN=Denmark", "next_update": NOW + days * 86_400, "revoked": 1}],
+        })
+    }
+
+    fn node(path: &str, mode: u32) -> Node {
+        let (uid, gid) = (0, 0);
+        Node {
+            path: PathBuf::from(path),
+            mode,
+            uid,
+            gid,
+        }
+    }
+
+    fn found(
+        ca_file: &Value,
+        crl_file: &Value,
+        options: &Value,
+        looked: &[Looked],
+    ) -> Vec<(Level, Mend)> {
+        let mut options = options.clone();
+        options["saslcertd_ca_file"] = ca_file["path"].clone();
+        let status = json!({"hosts": [{
+            "host": "a.lit", "options": options, "authorities": {"ca_file": ca_file, "crl_file": crl_file},
+        }]});
+        let facts: Facts = serde_json::from_value(json!({
+            "config_file": "/etc/prosody/prosody.cfg.lua",
+            "hosts": [{"host": "a.lit", "saslcertd": true, "options": options, "own_options": ["saslcertd_ca_file"]}],
+        }))
+        .unwrap();
+        let files = Files {
+            looked: looked.to_vec(),
+            reader: Some(Who {
+                uid: DAEMON,
+                gids: vec![DAEMON],
+            }),
+        };
+        let now = UNIX_EPOCH + Duration::from_secs(u64::try_from(NOW).unwrap());
+        let found = findings(Some(&status), &files, Some(&facts), now, &usual());
+        let bad = found
+            .into_iter()
+            .filter(|finding| finding.level != Level::Ok);
+        bad.map(|finding| (finding.level, finding.mend.unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn what_runs_out_is_told_and_what_has_run_out_is_a_problem() {
+        let none = Value::Null;
+        let fine = ca_file(&json!([authority(400)]));
+        let new = Mend::Run("install -D -m 644 authorities.pem /etc/saslcertd/ca.pem".to_owned());
+        let newer = Mend::Run("install -D -m 644 lists.pem /etc/saslcertd/crl.pem".to_owned());
+        let more = Mend::Run("cat lists.pem >> /etc/saslcertd/crl.pem".to_owned());
+        let refuse = json!({"saslcertd_crl_expired": "refuse"});
+        let every = json!([]);
+        for (ca, crl, options, expected) in [
+            (fine.clone(), none.clone(), json!({}), vec![]),
+            (fine.clone(), crl_file(1, &every), refuse.clone(), vec![]),
+            (
+                ca_file(&json!([authority(29)])),
+                none.clone(),
+                json!({}),
+                vec![(Level::Warning, new.clone())],
+            ),
+            (
+                ca_file(&json!([authority(-1)])),
+                none.clone(),
+                json!({}),
+                vec![(Level::Problem, new.clone())],
+            ),
+            (
+                ca_file(&json!([authority(-1), authority(400)])),
+                none.clone(),
+                json!({}),
+                vec![],
+            ),
+            (
+                fine.clone(),
+                crl_file(-1, &every),
+                json!({}),
+                vec![(Level::Warning, newer.clone())],
+            ),
+            (
+                fine.clone(),
+                crl_file(-1, &every),
+                refuse,
+                vec![(Level::Problem, newer)],
+            ),
+            (
+                fine,
+                crl_file(1, &json!(["CN=Norway"])),
+                json!({}),
+                vec![(Level::Problem, more)],
+            ),
+        ] {
+            assert_eq!(found(&ca, &crl, &options, &[]), expected, "{ca} {crl}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_the_daemon_may_not_read_is_opened_or_copied() {
+        let path = "/etc/prosody/certs/ca.pem";
+        let hidden = json!({"path": path, "problem": "saslcertd's user may not read it", "unreadable": true, "authorities": null});
+        let looked = |folder: u32, file: Option<u32>| Looked {
+            path: PathBuf::from(path),
+            folders: vec![node("/", 0o755), node("/etc/prosody", folder)],
+            node: file.map(|mode| node(path, mode)),
+        };
+        let run = |command: &str| Mend::Run(command.to_owned());
+        let copied = Mend::Edit(Edit {
+            file: PathBuf::from("/etc/prosody/prosody.cfg.lua"),
+            host: Some("a.lit".to_owned()),
+            within: None,
+            change: Change::Add("saslcertd_ca_file = \"/etc/saslcertd/ca.pem\"".to_owned()),
+            then: "install -D -m 644 /etc/prosody/certs/ca.pem /etc/saslcertd/ca.pem && systemctl reload prosody".to_owned(),
+        });
+        let put = run("install -D -m 644 authorities.pem /etc/prosody/certs/ca.pem");
+        for (looked, expected) in [
+            (
+                looked(0o755, Some(0o640)),
+                run("chmod a+r /etc/prosody/certs/ca.pem"),
+            ),
+            (looked(0o750, Some(0o644)), copied.clone()),
+            // Hidden by the unit, or by an access control list.
+            (looked(0o755, Some(0o644)), copied),
+            (looked(0o755, None), put),
+        ] {
+            let got = found(&hidden, &Value::Null, &json!({}), &[looked]);
+            assert_eq!(got, [(Level::Problem, expected)]);
+        }
+        let broken = json!({"path": path, "problem": "holds no PEM section", "unreadable": false, "authorities": null});
+        let got = found(
+            &broken,
+            &Value::Null,
+            &json!({}),
+            &[looked(0o755, Some(0o644))],
+        );
+        assert_eq!(
+            got,
+            [(
+                Level::Problem,
+                run("install -D -m 644 authorities.pem /etc/prosody/certs/ca.pem")
+            )]
+        );
+    }
+}
