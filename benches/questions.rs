@@ -17,7 +17,10 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
+};
 use saslcertd::identity::{ScramHash, ScramVerifier, Secret};
 use serde_json::{Value, json};
 
@@ -81,6 +84,7 @@ fn main() {
         }
         println!("{:<16} {depth:>6} {limit:>10.0}         100 %", "echo");
     }
+    authorities(&socket, folder.path(), &login);
     passwords(&socket, &login);
     let appends = appends(&socket, 64, 2_000);
     println!(
@@ -88,6 +92,64 @@ fn main() {
     );
     daemon.kill().unwrap();
     daemon.wait().unwrap();
+}
+
+/// What it costs to find the way to an authority, over one between, with revocation lists of both: three signatures of
+/// certificates and two of lists.
+fn authorities(socket: &Path, folder: &Path, enrolled: &Value) {
+    let authority = |name: &str| {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let mut params = dated();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        (params, key)
+    };
+    let (root_params, root_key) = authority("Denmark Root");
+    let root = root_params.self_signed(&root_key).unwrap();
+    let issuer = Issuer::new(root_params, root_key);
+    let (params, key) = authority("Elsinore");
+    let between = params.signed_by(&key, &issuer).unwrap();
+    let department = Issuer::new(params, key);
+    let mut params = dated();
+    let address = (vec![1, 3, 6, 1, 5, 5, 7, 8, 5], "hamlet@denmark.lit".into());
+    params.subject_alt_names = vec![SanType::OtherName(address)];
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    let leaf = params.signed_by(&key, &department).unwrap();
+    let list = |issuer: &Issuer<'_, KeyPair>| {
+        let params = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2026, 1, 1),
+            next_update: rcgen::date_time_ymd(2096, 1, 1),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(issuer).unwrap().pem().unwrap()
+    };
+    let (ca_file, crl_file) = (folder.join("ca.pem"), folder.join("crl.pem"));
+    std::fs::write(&ca_file, root.pem()).unwrap();
+    std::fs::write(&crl_file, list(&issuer) + &list(&department)).unwrap();
+    let mut login = enrolled.clone();
+    login["host"] = json!("denmark.lit");
+    login["chain"] = json!([BASE64.encode(leaf.der()), BASE64.encode(between.der())]);
+    for (what, lists) in [("one between", false), ("with revocation lists", true)] {
+        let mut options = json!({"saslcertd_trust": "ca", "saslcertd_ca_file": ca_file});
+        if lists {
+            options["saslcertd_crl_file"] = json!(crl_file);
+        }
+        let hosts = json!([{"host": "denmark.lit", "options": options}]);
+        let hello = json!({"protocol": 1, "software": "bench", "hosts": hosts});
+        ask(socket, "session.hello", &hello);
+        for depth in [1, 16] {
+            let plain = rate(socket, "external.login", enrolled, depth, 5_000);
+            let vouched = rate(socket, "external.login", &login, depth, 5_000);
+            println!(
+                "external.login by an authority, {what}, depth {depth}: {vouched:.0} a second, {:.0} % of an enrolled one",
+                100.0 * vouched / plain
+            );
+        }
+    }
 }
 
 /// PLAIN against the bare derivation on one core, and what a flood of it does to logins with a certificate.
@@ -239,11 +301,16 @@ fn certificate() -> String {
     certificate_of("hamlet@shakespeare.lit")
 }
 
-fn certificate_of(jid: &str) -> String {
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+fn dated() -> CertificateParams {
     let mut params = CertificateParams::default();
     params.not_before = rcgen::date_time_ymd(2026, 1, 1);
     params.not_after = rcgen::date_time_ymd(2096, 1, 1);
+    params
+}
+
+fn certificate_of(jid: &str) -> String {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    let mut params = dated();
     let address = (vec![1, 3, 6, 1, 5, 5, 7, 8, 5], jid.into());
     params.subject_alt_names = vec![SanType::OtherName(address)];
     BASE64.encode(params.self_signed(&key).unwrap().der())

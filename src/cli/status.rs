@@ -110,6 +110,24 @@ fn for_people(status: &Value) -> String {
         for error in rows(host, "/errors") {
             let _ = writeln!(out, "  {}", text(error, "/message"));
         }
+        for (file, held, what) in [
+            ("/authorities/ca_file", "/authorities", "authorities"),
+            ("/authorities/crl_file", "/lists", "revocation lists"),
+        ] {
+            let Some(file) = host.pointer(file).filter(|file| !file.is_null()) else {
+                continue;
+            };
+            let path = text(file, "/path");
+            let _ = match file.pointer("/problem") {
+                Some(Value::String(problem)) => {
+                    writeln!(
+                        out,
+                        "  PROBLEM: {path}: {problem}; no authority's certificate is accepted"
+                    )
+                }
+                _ => writeln!(out, "  {path}: {what}: {}", rows(file, held).count()),
+            };
+        }
     }
     out
 }

@@ -386,7 +386,7 @@ fn neither_pipes_nor_folders_nor_endless_files_are_read() {
 
 #[test]
 fn status_shows_what_the_files_hold() {
-    let daemon = Daemon::start();
+    let mut daemon = Daemon::start();
     let files = Files::of(&daemon);
     let (ours, other) = (Authority::new("Denmark"), Authority::new("Norway"));
     std::fs::write(&files.authorities, ours.pem.clone() + &other.pem).unwrap();
@@ -400,6 +400,24 @@ fn status_shows_what_the_files_hold() {
     assert_eq!(held["ca_file"]["authorities"][1]["subject"], "CN=Norway");
     assert_eq!(held["crl_file"]["lists"][0]["revoked"], 2);
     assert_eq!(held["crl_file"]["without_list"], json!(["CN=Norway"]));
+    assert_eq!(status["healthy"], true);
+    let said = daemon.command("status").output().unwrap();
+    let text = String::from_utf8(said.stdout).unwrap();
+    assert!(
+        said.status.success() && text.contains("ca.pem: authorities: 2\n"),
+        "{text}"
+    );
+    assert!(text.contains("crl.pem: revocation lists: 1\n"), "{text}");
+    std::fs::remove_file(&files.lists).unwrap();
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for("a problem", |daemon| {
+        !daemon.command("status").output().unwrap().status.success()
+    });
+    let text = String::from_utf8(daemon.command("status").output().unwrap().stdout).unwrap();
+    assert!(
+        text.contains("PROBLEM") && text.contains("crl.pem: there is no such file"),
+        "{text}"
+    );
 }
 
 impl Peer {

@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 
 use serde_json::json;
 
+use super::super::authorities::Problem;
 use super::{Service, ask, closing};
 use crate::identity::{BareJid, CertificationPath};
 use crate::policy::HostPolicy;
@@ -66,11 +67,16 @@ impl Service {
             .is_none_or(|files| self.authorities.still_vouch(files, path))
     }
 
+    /// Is there a host whose authorities can't be asked?
+    pub(super) fn are_authorities_unreadable(&self) -> bool {
+        let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+        hosts
+            .values()
+            .any(|known| !self.problems_of(&known.declared.policy).is_empty())
+    }
+
     /// What is wrong with the files of a host's authorities, for its admin.
-    pub(super) fn problems_of(
-        &self,
-        policy: &HostPolicy,
-    ) -> Vec<super::super::authorities::Problem> {
+    pub(super) fn problems_of(&self, policy: &HostPolicy) -> Vec<Problem> {
         let files = policy.trust.ca();
         files.map_or_else(Vec::new, |files| self.authorities.problems(files))
     }

@@ -67,8 +67,9 @@ impl Service {
             .collect();
         rows.sort_by_key(|row| row.get("id").and_then(Value::as_u64));
         let is_disk_nearly_full = self.is_disk_nearly_full();
+        let is_unasked = self.are_authorities_unreadable();
         Ok(json!({
-            "healthy": figures.corrupt_reads == 0 && !is_disk_nearly_full,
+            "healthy": figures.corrupt_reads == 0 && !is_disk_nearly_full && !is_unasked,
             "version": env!("CARGO_PKG_VERSION"),
             "protocol": PROTOCOL_VERSION,
             "uptime_seconds": uptime.as_secs(),
