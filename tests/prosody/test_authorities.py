@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
+import subprocess
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +19,7 @@ import certs
 import rome
 from certs import ClientCertificate
 from raw import Refused, Stream
-from rig import Config, Host
+from rig import REPOSITORY, Config, Host
 from scene import DOMAIN, Account, Scene, eventually
 
 #: XEP-0257's feature.
@@ -245,3 +248,29 @@ async def test_a_host_may_change_its_mind_while_prosody_runs(own_scene: Callable
                 return (CERTIFICATES in await stream.features_of(DOMAIN)) is announced and is_command is announced
 
             await eventually("what is announced has changed", is_so)
+
+
+async def test_the_documentations_own_authority(own_scene: Callable[..., Scene], tmp_path: Path):
+    """docs/operations.md, line by line."""
+    page = (REPOSITORY / "docs" / "operations.md").read_text()
+    section = page[page.index("\n## Authorities\n") :]
+    section = section[: section.index("\n## ", 1)].replace("/etc/saslcertd", str(tmp_path / "etc"))
+    blocks = [textwrap.dedent(block) for block in re.findall(r"(?m)(?:^    .*\n|^\n(?=    ))+", section)]
+    options, ca_cnf, made, hamlet_cnf, issued, revoked = (block.strip() + "\n" for block in blocks)
+
+    def run(commands: str) -> None:
+        done = subprocess.run(["sh", "-ec", commands], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (commands, done.stderr)
+
+    (tmp_path / "ca.cnf").write_text(ca_cnf)
+    (tmp_path / "hamlet.cnf").write_text(hamlet_cnf)
+    run(made)
+    run(issued)
+    scene = own_scene(trusting(options))
+    account = scene.account("hamlet")
+    der = x509.load_pem_x509_certificate((tmp_path / "hamlet.crt").read_bytes()).public_bytes(serialization.Encoding.DER)
+    card = ClientCertificate(tmp_path / "hamlet.crt", tmp_path / "hamlet.key", der)
+    async with await scene.certificate_session(account, card) as stream:
+        run(revoked)
+        assert (await stream.wait_closed()).condition == "not-authorized"
+    assert f"{tmp_path / 'etc' / 'lists.pem'}: revocation lists: 1" in scene.daemon.command("status").stdout
