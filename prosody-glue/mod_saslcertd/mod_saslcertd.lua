@@ -402,7 +402,15 @@ local sasl = sasl_lib.new({
 	hosts = hosts;
 });
 
+-- Whether the daemon answers now: a connection says only that it did. Adds nothing to what was declared.
+local function answers()
+	local question = { protocol = protocol_version, software = software, hosts = array({}), continued = true };
+	local result, failure = ask("session.hello", question, { timeout = settings.timeout, again = true });
+	return result ~= nil or failure.code ~= nil;
+end
+
 local function state_of_server()
+	local silent = client.connected() and not answers();
 	local list = {};
 	for name, host in pairs(hosts) do
 		list[#list + 1] = {
@@ -417,6 +425,7 @@ local function state_of_server()
 	return {
 		socket = settings.socket;
 		connected = client.connected();
+		silent = silent;
 		since = connection.since;
 		why = connection.why;
 		software = connection.software;

@@ -46,9 +46,11 @@ local function new(with)
 		return ("saslcertd can't be asked%s"):format(why and ": " .. clean(why) or "");
 	end
 
-	local function text_of(failure)
+	local function text_of(failure, is_change)
 		if failure.code then return clean(failure.message or "saslcertd could not decide it"); end
-		if failure.reason == "lost" or failure.reason == "timeout" then return "saslcertd did not answer; it may have been done or not"; end
+		if failure.reason == "lost" or failure.reason == "timeout" then
+			return "saslcertd did not answer" .. (is_change and "; it may have been done or not" or "");
+		end
 		if failure.reason == "too-long" or failure.reason == "not-text" then return "That is too long, or not UTF-8 text"; end
 		return away(with.why());
 	end
@@ -58,7 +60,8 @@ local function new(with)
 		local username, host, resource;
 		if type(jid) == "string" then username, host, resource = with.split_jid(jid); end
 		if not username or not host or resource then
-			return nil, type(jid) == "string" and ("%s is not an account (user@host)"):format(clean(jid)) or "Whose? An account (user@host) is needed";
+			local is_named = type(jid) == "string" and jid:find("%S");
+			return nil, is_named and ("%s is not an account (user@host)"):format(clean(jid)) or "Whose? An account (user@host) is needed";
 		end
 		if not with.serves(host) then return nil, ("%s is no host with saslcertd here"):format(clean(host)); end
 		return username .. "@" .. host, username, host;
@@ -119,7 +122,7 @@ local function new(with)
 		details.name = name;
 		local result, failure = with.ask("certificate.revoke", details, { timeout = math.max(with.timeout(), change_timeout) });
 		if not result then
-			if failure.denial ~= "name-unknown" then return false, text_of(failure); end
+			if failure.denial ~= "name-unknown" then return false, text_of(failure, true); end
 			return false, missing(account, username, host) or ("%s has no certificate with the name %s"):format(clean(account), quoted(name));
 		end
 		local closed = type(result.key_id) == "string" and with.close_revoked(account, result.key_id) or nil;
@@ -134,8 +137,8 @@ local function new(with)
 
 	-- How things stand: false when somebody can't log in with a certificate because of that.
 	--
-	-- state(): socket; connected; since (when that began, if known); why (it is away); software; sessions (live ones that logged in
-	-- with a certificate, if known); hosts: name, ready (nil if not known), errors, in_daemon, scram, withdrawn
+	-- state(): socket; connected; silent (and yet it does not answer); since (when that began, if known); why (it is away); software;
+	-- sessions (live ones that logged in with a certificate, if known); hosts: name, ready (nil if not known), errors, in_daemon, scram, withdrawn
 	function shell.status()
 		local state = with.state();
 		local since = state.since and " since " .. date("%Y-%m-%d %H:%M:%S UTC", math.floor(state.since)) or "";
@@ -169,6 +172,7 @@ local function new(with)
 			lines[#lines + 1] = plural(state.sessions, "session", "sessions") .. " logged in with a certificate";
 		end
 		if not state.connected then return false, away(state.why), lines; end
+		if state.silent then return false, away("it does not answer"), lines; end
 		if unready[1] then return false, "Not ready: " .. table.concat(unready, ", "), lines; end
 		return true, "All is well", lines;
 	end

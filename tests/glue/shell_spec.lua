@@ -61,6 +61,7 @@ describe("an account that is no account", function ()
 		["shakespeare.lit"] = "is not an account";
 		["hamlet@shakespeare.lit/castle"] = "is not an account";
 		["hamlet@rome.lit"] = "rome.lit is no host with saslcertd here";
+		[" "] = "Whose?";
 		[false] = "user@host";
 	}) do
 		it("is refused: " .. tostring(jid), function ()
@@ -120,7 +121,7 @@ describe("the list of certificates", function ()
 	it("says why it can't be had", function ()
 		for text, failure in pairs({
 			["saslcertd can't be asked: connection refused"] = { reason = "away" };
-			["saslcertd did not answer; it may have been done or not"] = { reason = "timeout" };
+			["saslcertd did not answer"] = { reason = "timeout" };
 			["the host was not declared"] = { code = -32002, message = "the host was not declared" };
 		}) do
 			local world = new_world();
@@ -150,6 +151,12 @@ describe("a revocation", function ()
 		assert.is_nil(world.asked[1][3].again);
 		world.closed_count = nil;
 		assert.truthy(select(2, world.shell.revoke("hamlet@shakespeare.lit", "phone")):find("; its sessions are closed", 1, true));
+	end);
+
+	it("that was not answered may have been done", function ()
+		local world = new_world();
+		world.failure = { reason = "lost" };
+		assert.same({ false, "saslcertd did not answer; it may have been done or not" }, { world.shell.revoke("hamlet@shakespeare.lit", "phone") });
 	end);
 
 	it("of an unknown name says which part is unknown", function ()
@@ -183,6 +190,15 @@ describe("the status", function ()
 		world.state = { socket = "/run/s.sock", connected = false, since = 60, why = "gone", hosts = {} };
 		assert.same({ false, "saslcertd can't be asked: gone", { "Not connected since 1970-01-01 00:01:00 UTC to saslcertd at /run/s.sock" } },
 			{ world.shell.status() });
+	end);
+
+	it("is an error while the daemon does not answer on its connection", function ()
+		local world = new_world();
+		world.state.silent = true;
+		local ok, text, lines = world.shell.status();
+		assert.is_false(ok);
+		assert.equal("saslcertd can't be asked: it does not answer", text);
+		assert.equal("Connected since 1970-01-01 00:00:00 UTC to saslcertd 1 at /run/s.sock", lines[1]);
 	end);
 
 	it("is an error while a host is not ready or withdrawn", function ()

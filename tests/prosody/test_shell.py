@@ -158,6 +158,18 @@ async def test_prosodys_own_user_is_enough(own_scene, ask: Ask):
         assert (await stream.wait_closed(5)).condition == "not-authorized"
 
 
+async def test_any_name_can_be_typed(scene: Scene):
+    account = scene.account()
+    names = ["my phone", 'a"b\\c', "it's", "ünï 🙂", "--help", "]]", "%s", "$(id)", "status", "{a};b"]
+    for name in names:
+        await scene.enrol(account, name)
+    for number, name in enumerate(names):
+        said = answer((by_words, by_prosodyctl)[number % 2](scene, "revoke", account.jid, name))
+        escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+        assert f'Revoked "{escaped}" of {account.jid}' in said
+    assert scene.records(account) == []
+
+
 def test_prosodyctl_without_a_command_says_which_there_are(scene: Scene):
     for words in [], ["lst"], ["list"], ["list", "a@b", "c"], ["revoke", "a@b"], ["--help"]:
         text = refusal(by_prosodyctl(scene, *words))
@@ -214,6 +226,23 @@ async def test_the_status_tells_whether_the_daemon_is_there(own_scene):
     wait_until("the status is good again", lambda: by_words(scene, "status").returncode == 0)
     assert '"phone"' in answer(by_words(scene, "list", account.jid))
     assert re.search(r"\[info\] Connected to saslcertd", module_info(scene))
+
+
+async def test_a_daemon_that_hangs_is_not_well(own_scene):
+    scene = own_scene(Config(extra="saslcertd_timeout = 0.5"))
+    account = scene.account()
+    await scene.enrol(account, "phone")
+    scene.daemon.freeze()
+    try:
+        said = by_words(scene, "status")
+        assert said.stdout.startswith("Connected since "), said.stdout
+        assert "saslcertd can't be asked: it does not answer" in refusal(said)
+        assert "it does not answer" in refusal(by_prosodyctl(scene, "status"))
+        assert refusal(by_prosodyctl(scene, "list", account.jid)) == "saslcertd did not answer\n"
+    finally:
+        scene.daemon.thaw()
+    wait_until("the status is good again", lambda: by_words(scene, "status").returncode == 0)
+    assert scene.daemon.has_host(DOMAIN), "asking how it is has withdrawn the hosts"
 
 
 @pytest.mark.provokes("Nobody can log in with a certificate on denmark.lit")
