@@ -158,3 +158,10 @@ fn every_option_and_every_flag_stands_on_its_page() {
     }
     assert!(flags > 30, "{flags} flags");
 }
+
+#[test]
+fn the_package_is_of_this_version() {
+    let latest = include_str!("../../systemd/deb/changelog").lines().next();
+    let version = concat!("saslcertd (", env!("CARGO_PKG_VERSION"), "-");
+    assert!(latest.unwrap().starts_with(version), "{latest:?}");
+}
