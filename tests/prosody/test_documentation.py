@@ -1,10 +1,12 @@
-"""docs/conformance.md says what is so: every rule stands in it, with tests that exist."""
+"""The pages say what is so: docs/conformance.md has every rule, with tests that exist, and README shows what the demo prints."""
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
-from rig import REPOSITORY
+from rig import REPOSITORY, clean_environment, saslcertd_binary
 
 PAGE = REPOSITORY / "docs" / "conformance.md"
 HERE = Path(__file__).parent
@@ -68,3 +70,37 @@ def test_every_test_with_a_number_stands_in_its_row():
             if numbered and f"`{file.name}::{name}`" not in found[f"{numbered[1]}-{numbered[2]}"][3]:
                 missing.append(f"{numbered[1]}-{numbered[2]}: `{file.name}::{name}`")
     assert not missing, "not in docs/conformance.md:\n" + "\n".join(missing)
+
+
+#: What is another one each time.
+CHANGING = re.compile(r"\d{4}-\d\d-\d\dT[\d:]+Z|(?<=@shakespeare\.lit/)[\w-]+|\d+\.\d(?= seconds)")
+#: README leaves lines out where a line says so, and parts of a line.
+LEFT_OUT = "…"
+
+
+def pattern_of(shown: list[str]) -> str:
+    """A regular expression for a text that has these lines, and may have more where they say so."""
+    parts = []
+    for line in shown:
+        if line.strip() == LEFT_OUT:
+            parts.append(r"(?:.*\n)+?")
+        else:
+            parts.append(".*".join(re.escape(part) for part in CHANGING.sub("?", line).split(LEFT_OUT)) + r"\n")
+    return "".join(parts)
+
+
+def test_the_readme_shows_what_the_demo_prints():
+    block = (REPOSITORY / "README.md").read_text().partition("`make demo` prints this")[2].partition("\n\n")[2].partition("\n\n")[0]
+    shown = [line.removeprefix("    ") for line in block.splitlines()]
+    assert shown[0].startswith("3. ") and shown[-1].startswith("All went as it should"), shown
+    environment = {**clean_environment(), "SASLCERTD_BINARY": str(saslcertd_binary())}
+    done = subprocess.run(
+        [sys.executable, "-B", str(HERE / "demo.py")],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, env=environment, check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = "".join(line + "\n" for line in CHANGING.sub("?", done.stdout).splitlines() if line)
+    # Line by line, so that it is said which one isn't so.
+    for count in range(1, len(shown) + 1):
+        found = re.search("^" + pattern_of(shown[:count]), printed, re.MULTILINE)
+        assert found, f"the demo does not print: {shown[count - 1]!r}\n{printed}"
