@@ -60,9 +60,6 @@ deb: ## make a Debian package, in target/debian/
 	rm -rf target/deb
 	$(MAKE) install DESTDIR=target/deb PREFIX=/usr
 	rm target/deb/usr/share/doc/saslcertd/LICENSE
-# The name that Debian wants; it is compressed, too.
-	mv target/deb/usr/share/doc/saslcertd/CHANGELOG.md target/deb/usr/share/doc/saslcertd/changelog
-	sed -i 's|(CHANGELOG.md)|(changelog.gz)|' target/deb/usr/share/doc/saslcertd/README.md
 	$(CARGO) deb --no-build
 	if command -v lintian >/dev/null; then lintian --allow-root target/debian/*.deb; fi
 
