@@ -240,3 +240,35 @@ fn many_accounts_are_exported_whole_while_they_change() {
         exports.join().unwrap();
     });
 }
+
+#[test]
+fn what_a_damaged_store_still_has_and_an_older_backup_make_a_whole_one() {
+    let (mut daemon, phone) = full();
+    let (backup, _) = exported(&daemon);
+    let password = json!({"account": BRUTUS, "password": "new"});
+    passwords::server(&daemon, json!({})).ask("account.set_password", password);
+    assert!(daemon.stop().success());
+    {
+        let engine = sled::open(daemon.data_dir().join("sled")).unwrap();
+        let records = engine.open_tree("certs").unwrap();
+        let key = b"shakespeare.lit\0hamlet\0tablet";
+        records.insert(key, b"\x09damaged").unwrap();
+        engine.flush().unwrap();
+    }
+    daemon.serve();
+    let readable = daemon.folder.path().join("readable");
+    let left_out = run(&daemon, "export", &[readable.to_str().unwrap()]);
+    assert_eq!(left_out.status.code(), Some(1));
+    refused(&left_out, "not in the backup: hamlet@shakespeare.lit");
+
+    let whole = Daemon::start();
+    for file in [&readable, &backup] {
+        let words = [file.to_str().unwrap(), "--keep-existing"];
+        fine(&run(&whole, "import", &words));
+    }
+    let mut rome = passwords::server(&whole, json!({}));
+    let verify = json!({"account": BRUTUS, "password": "new", "address": null});
+    rome.ask("account.verify", verify);
+    let mut server = whole.server(json!({"saslcertd_max_certs": 7}));
+    server.ask("external.login", login(&phone));
+}

@@ -1,6 +1,7 @@
 //! docs/protocol.md says what is so: every example in it is tried.
 
-use clap::CommandFactory;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use serde_json::{Value, json};
 
 use crate::passwords;
@@ -164,4 +165,83 @@ fn the_package_is_of_this_version() {
     let latest = include_str!("../../systemd/deb/changelog").lines().next();
     let version = concat!("saslcertd (", env!("CARGO_PKG_VERSION"), "-");
     assert!(latest.unwrap().starts_with(version), "{latest:?}");
+}
+
+/// What stands as code in a page: its indented lines, and what is between backticks.
+fn code(page: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    for line in page.lines() {
+        if line.starts_with("    ") {
+            found.push(line);
+        } else {
+            found.extend(line.split('`').skip(1).step_by(2));
+        }
+    }
+    found
+}
+
+/// The words of the first call of `saslcertd` in a line of shell.
+fn call(line: &str) -> Option<Vec<String>> {
+    let line = line.trim().trim_start_matches("$ ");
+    let commands = saslcertd::cli::Cli::command();
+    // In the middle of a line it may be a user or a group, too.
+    let (at, _) = line.match_indices("saslcertd ").find(|(at, name)| {
+        let next = line[at + name.len()..].split(' ').next();
+        *at == 0
+            || commands
+                .get_subcommands()
+                .any(|known| Some(known.get_name()) == next)
+    })?;
+    let mut words = vec![String::new()];
+    let (mut is_quoted, mut depth) = (false, 0);
+    for letter in line[at..].chars() {
+        match letter {
+            '(' => depth += 1,
+            ')' if depth > 0 => depth -= 1,
+            _ if depth > 0 => {}
+            '"' => is_quoted = !is_quoted,
+            ' ' if !is_quoted => words.push(String::new()),
+            '#' | '|' | '>' | '<' | ')' | ';' | '&' if !is_quoted => break,
+            _ => words.last_mut().unwrap().push(letter),
+        }
+    }
+    // The number of an output that is redirected is no word.
+    words.retain(|word| !word.is_empty() && word != "2");
+    for word in &mut words {
+        *word = word
+            .replace("KEY_ID", &"0".repeat(64))
+            .replace("COMMAND", "serve");
+    }
+    Some(words)
+}
+
+#[test]
+fn every_command_of_the_pages_can_be_typed() {
+    let pages = [
+        include_str!("../../README.md"),
+        include_str!("../../docs/operations.md"),
+        include_str!("../../docs/options.md"),
+        include_str!("../../docs/security.md"),
+    ];
+    let lines = pages.into_iter().flat_map(code);
+    // Names of packages and units; and what was shortened.
+    let lines = lines.filter(|line| !line.contains("apt ") && !line.contains("systemctl "));
+    let lines = lines.filter(|line| !line.contains('…'));
+    let mut tried = 0;
+    for line in lines {
+        let Some(words) = call(line) else { continue };
+        let is_alone = !line.starts_with(' ');
+        match saslcertd::cli::Cli::try_parse_from(&words) {
+            Ok(_) => tried += 1,
+            Err(error) => match error.kind() {
+                ErrorKind::DisplayHelp => {}
+                // In a sentence a command is named without its arguments.
+                ErrorKind::MissingRequiredArgument
+                | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+                    if is_alone => {}
+                _ => panic!("{line}\n{words:?}\n{error}"),
+            },
+        }
+    }
+    assert!(tried > 50, "{tried} commands");
 }

@@ -356,8 +356,8 @@ async def test_statistics_outlive_a_reload_of_the_module(own_scene):
 
 async def test_the_page_shows_commands_and_metrics_that_there_are(own_scene):
     page = (REPOSITORY / "docs" / "operations.md").read_text()
-    section = page.partition("## In Prosody: shell and metrics\n")[2].partition("\n## ")[0]
-    commands = [line.split("`")[1::2] for line in section.splitlines() if line.startswith("| ") and "prosodyctl" in line and "`" in line]
+    shell, monitoring = (page.partition(f"\n## {title}\n")[2].partition("\n## ")[0] for title in ("Prosody's shell", "Monitoring"))
+    commands = [line.split("`")[1::2] for line in shell.splitlines() if line.startswith("| ") and "prosodyctl" in line and "`" in line]
     assert len(commands) == 3
     config, port = measured()
     scene = own_scene(config)
@@ -368,6 +368,10 @@ async def test_the_page_shows_commands_and_metrics_that_there_are(own_scene):
                 await scene.enrol(hamlet, "phone")
             answer(scene.prosody.converse(*command))
     refusal(by_words(scene, "revoke", hamlet.jid, "tablet"))
-    names = {name for name, _ in metrics_at(port).samples}
-    for name in re.findall(r"prosody_mod_saslcertd__(\w+)", section):
-        assert name in names or f"{name}_count" in names, name
+    metrics = metrics_at(port)
+    names = {name for name, _ in metrics.samples}
+    shown = re.findall(r"prosody_mod_saslcertd__(\w+)(?:\{([^}]*)\})?", monitoring)
+    assert {"connected", "questions_total", "denials_total", "latency_seconds_bucket", "certificates_expiring"} <= {name for name, _ in shown}
+    for name, labels in shown:
+        assert name in names or f"{name}_count" in names or f"{name}_total" in names, name
+        assert set(re.findall(r"(\w+)(?==|,|$)", re.sub('"[^"]*"', "", labels))) <= metrics.labels(), labels
