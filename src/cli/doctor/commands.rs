@@ -139,7 +139,7 @@ impl Commands {
 
 pub(super) const DEFAULT_SOCKET: &str = "/run/saslcertd/saslcertd.sock";
 
-/// The commands of an installation as in the README.
+/// The commands of an installation by hand, as docs/operations.md has it.
 #[cfg(test)]
 pub(super) fn usual() -> Commands {
     Commands {
@@ -160,8 +160,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_daemon_is_started_as_the_readme_says() {
+    fn the_daemon_is_started_as_the_page_says() {
         let expected = "setpriv --reuid saslcertd --regid prosody --clear-groups saslcertd serve";
+        assert!(include_str!("../../../docs/operations.md").contains(expected));
         assert_eq!(usual().start_daemon(), expected);
         let unit = Commands {
             saslcertd_unit: true,

@@ -465,7 +465,7 @@ mod tests {
         })
     }
 
-    /// An installation as in the README.
+    /// An installation by hand, as docs/operations.md has it.
     fn well() -> Daemon {
         Daemon {
             socket: PathBuf::from("/run/saslcertd/saslcertd.sock"),
