@@ -90,7 +90,8 @@ pub(super) fn run(command: &CertCommand, global: &Global) -> anyhow::Result<Exit
         }
         CertCommand::Disable(which) => {
             let result = named("certificate.disable", which)?;
-            let said = format!("disabled \"{}\" of {}\n", text(&result, "name"), which.jid);
+            let name = upright(&text(&result, "name"));
+            let said = format!("disabled \"{name}\" of {}\n", which.jid);
             (result, said)
         }
         CertCommand::Revoke { jid, name, key } => {
@@ -99,7 +100,7 @@ pub(super) fn run(command: &CertCommand, global: &Global) -> anyhow::Result<Exit
             let said = format!(
                 "revoked \"{}\" of {jid}: its key can no longer log in, its sessions are closed\n\
                  to lift it: saslcertd cert unrevoke {jid} {}\n",
-                text(&result, "name"),
+                upright(&text(&result, "name")),
                 text(&result, "key_id"),
             );
             (result, said)
@@ -169,7 +170,7 @@ fn row(certificate: &Value) -> String {
     format!(
         "{name}\n  for      {addresses}\n  valid    to {until}{expired}\n  added    {added} by {by} ({how})\n  \
          used     {used}\n  online   {online}\n  manages  {manages}\n  sha-256  {fingerprint}\n  key      {key}\n",
-        name = text("/name"),
+        name = upright(text("/name")),
         addresses = list("/addresses"),
         until = date("/not_after").unwrap_or_default(),
         expired = if is("/expired") { " (EXPIRED)" } else { "" },
@@ -185,6 +186,13 @@ fn row(certificate: &Value) -> String {
     )
 }
 
+/// A name that its owner chose, without what turns the direction of writing: it must not pass for another one. Control
+/// characters are in none.
+fn upright(name: &str) -> String {
+    let turns = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    name.replace(turns, "?")
+}
+
 fn pem(base64: &str) -> String {
     let mut out = "-----BEGIN CERTIFICATE-----\n".to_owned();
     let mut rest = base64;
@@ -195,4 +203,16 @@ fn pem(base64: &str) -> String {
         rest = more;
     }
     out + "-----END CERTIFICATE-----\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_does_not_turn_the_writing_round() {
+        let named = |name: &str| row(&json!({"name": name}));
+        assert!(named("pho\u{202e}ne\u{2066}\u{200f}\u{61c}").starts_with("pho?ne???\n"));
+        assert!(named("ünï 📱 אב").starts_with("ünï 📱 אב\n"));
+    }
 }
