@@ -185,6 +185,7 @@ fn port_findings(
     let mut asked = Vec::new();
     // What mends it is mostly the same for all hosts.
     let mut silent: Vec<(Mend, &str, Vec<&str>)> = Vec::new();
+    let mut failed: Vec<(&str, String)> = Vec::new();
     let mut all = Vec::new();
     let mut shown = String::new();
     for host in facts.enabled() {
@@ -213,11 +214,19 @@ fn port_findings(
             Handshake::Failed(why) => {
                 let cause = one_line(host.starttls.error.as_deref().unwrap_or(why));
                 let message = format!("no TLS at {shown} for {}: {cause}", host.name);
-                let mend = format!("{} check certs", commands.prosodyctl);
-                all.push(Finding::problem("tls", message, Mend::Run(mend)));
+                failed.push((host.name.as_str(), message));
             }
         }
     }
+    let has_tls = !asked.is_empty() || !silent.is_empty();
+    all.extend(failed.into_iter().map(|(host, message)| {
+        // Debian's package brings this host and no certificate for it: beside a domain, nobody means to use it.
+        if has_tls && host == "localhost" {
+            return Finding::not_checked("tls", format!("{message}; clients come for the others"));
+        }
+        let mend = format!("{} check certs", commands.prosodyctl);
+        Finding::problem("tls", message, Mend::Run(mend))
+    }));
     if !asked.is_empty() {
         let message = format!("{shown} asks for a certificate: {}", listed(&asked));
         all.insert(0, Finding::ok("tls", message));
@@ -502,6 +511,35 @@ mod tests {
                 .count(),
             1
         );
+    }
+
+    #[test]
+    fn a_host_without_tls_is_a_problem_unless_it_is_the_one_that_comes_with_prosody() {
+        let cases = [
+            ("b.lit", done(true, 1), Level::Problem),
+            ("localhost", done(true, 1), Level::NotChecked),
+            ("localhost", done(false, 1), Level::NotChecked),
+            (
+                "localhost",
+                Handshake::Failed("odd".to_owned()),
+                Level::Problem,
+            ),
+        ];
+        for (name, other, expected) in cases {
+            let mut all = seen(other.clone(), Err(""));
+            all.extend(seen(
+                Handshake::Failed("no certificate".to_owned()),
+                Err(""),
+            ));
+            name.clone_into(&mut all[1].host);
+            let hosts =
+                json!([{"host": "a.lit", "saslcertd": true}, {"host": name, "saslcertd": true}]);
+            let found = findings(&facts(&json!({"hosts": hosts})), &all, true, &usual());
+            let of_host = found
+                .iter()
+                .find(|one| one.message.contains("no certificate"));
+            assert_eq!(of_host.unwrap().level, expected, "{name} {other:?}");
+        }
     }
 
     #[test]
