@@ -28,23 +28,31 @@ pub(super) struct Commands {
 
 impl Commands {
     pub(super) fn restart_prosody(&self) -> String {
-        self.prosody("restart")
+        if self.prosody_unit {
+            return "systemctl restart prosody".to_owned();
+        }
+        // COMPAT: `restart --force` of Prosody 13.0 stops at its own warning.
+        let (stop, start) = (self.prosodyctl("stop"), self.prosodyctl("start"));
+        format!("{stop}; {start}")
     }
 
     pub(super) fn reload_prosody(&self) -> String {
-        self.prosody("reload")
+        if self.prosody_unit {
+            return "systemctl reload prosody".to_owned();
+        }
+        self.prosodyctl("reload")
     }
 
     pub(super) fn start_prosody(&self) -> String {
-        self.prosody("start")
+        if self.prosody_unit {
+            return "systemctl start prosody".to_owned();
+        }
+        self.prosodyctl("start")
     }
 
-    fn prosody(&self, verb: &str) -> String {
-        if self.prosody_unit {
-            format!("systemctl {verb} prosody")
-        } else {
-            format!("{} {verb}", self.prosodyctl)
-        }
+    /// With force, since Debian's Prosody 13.0 refuses where it sees systemd installed, running or not.
+    fn prosodyctl(&self, verb: &str) -> String {
+        format!("{} {verb} --force", self.prosodyctl)
     }
 
     pub(super) fn start_daemon(&self) -> String {
@@ -186,6 +194,29 @@ mod tests {
             "saslcertd serve --data-dir /d --socket /s --server-user xmpp"
         );
         assert_eq!(commands.init(), "saslcertd init --data-dir /d");
-        assert_eq!(commands.restart_prosody(), "prosodyctl restart");
+    }
+
+    #[test]
+    fn prosody_is_started_anew_by_systemd_or_in_spite_of_prosodyctls_warning() {
+        let told = |commands: Commands| {
+            [
+                commands.start_prosody(),
+                commands.reload_prosody(),
+                commands.restart_prosody(),
+            ]
+        };
+        let unit = ["start", "reload", "restart"].map(|verb| format!("systemctl {verb} prosody"));
+        assert_eq!(told(usual()), unit);
+        let by_hand = Commands {
+            prosodyctl: "prosodyctl --config /c".to_owned(),
+            prosody_unit: false,
+            ..usual()
+        };
+        let expected = [
+            "prosodyctl --config /c start --force",
+            "prosodyctl --config /c reload --force",
+            "prosodyctl --config /c stop --force; prosodyctl --config /c start --force",
+        ];
+        assert_eq!(told(by_hand), expected);
     }
 }
