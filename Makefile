@@ -10,7 +10,7 @@ TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 PYTHON := target/venv/bin/python
 # Tests and demo use the debug build: it is made faster, and is fast enough.
 export SASLCERTD_BINARY := $(TARGET_DIR)/debug/saslcertd
-# Other arguments for the Prosody tests: make test-prosody PYTEST='-k revoked -x'
+# Other arguments for these tests: make test-prosody PYTEST='-k revoked -x', make test-install PYTEST=--reuse
 PYTEST ?=
 export KEEP
 
@@ -22,7 +22,7 @@ PROSODY_MODULES ?= $(PREFIX)/lib/prosody/modules
 ZSH_COMPLETIONS ?= $(PREFIX)/share/zsh/$(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
 
 .PHONY: help test demo audit build release install deb fetch-test fetch-demo \
-	lint lint-rust lint-lua lint-units test-rust test-lua test-prosody
+	lint lint-rust lint-lua lint-units test-rust test-lua test-prosody fetch-install test-install
 
 help: ## say what can be made
 	@echo "saslcertd: client certificates and passwords for Prosody"; echo
@@ -91,3 +91,9 @@ test-lua: ## specs of the pure parts of Prosody's module
 
 test-prosody: build ## tests against both Prosodys (after fetch-test)
 	cd tests/prosody && $(abspath $(PYTHON)) -B -m pytest -p no:cacheprovider $(PYTEST) </dev/null
+
+test-install: fetch-install deb ## the package in a clean Debian, broken and mended (as root; not part of test)
+	cd tests/install && $(abspath $(PYTHON)) -B -m pytest -p no:cacheprovider $(PYTEST) </dev/null
+
+fetch-install:
+	@tests/prosody/fetch.sh install

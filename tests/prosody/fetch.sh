@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Gets what `make test` and `make demo` lack, and nothing when they lack nothing.
+# Gets what `make test`, `make demo` and `make test-install` lack, and nothing when they lack nothing.
 #
 #   fetch.sh demo    what the demo needs: a C linker for Rust, python3, openssl, one Prosody
 #   fetch.sh test    that, both Prosodys, the community modules, an ejabberd, the Lua tools, systemd's tools,
 #                    libstrophe (a client library), and a Python environment for the tests
+#   fetch.sh install mmdebstrap, a clean Debian made by it (target/install/base.tar), and that Python environment
 #
 # Servers and their modules are never installed: their packages are unpacked into target/prosody/ and
 # target/ejabberd/, and only libraries go to the system. No service is started. Libraries need root; the rest
@@ -33,8 +34,10 @@ choose_prosodys() {
 	demo:12) echo "0.12:bookworm" ;;
 	demo:13) echo "13.0:trixie" ;;
 	test:12) echo "0.12:bookworm 13.0:bookworm-backports" ;;
+	install:12) ;;
+	install:13) die "'make test-install' needs Debian 12: the package is made here and installed there" ;;
 	test:13) die "'make test' needs Debian 12, whose packages are the two Prosodys under test; on Debian 13 only 'make demo' works" ;;
-	*) die "supported are Debian 12 ('make test', 'make demo') and Debian 13 ('make demo')" ;;
+	*) die "supported are Debian 12 ('make test', 'make test-install', 'make demo') and Debian 13 ('make demo')" ;;
 	esac
 }
 
@@ -213,6 +216,39 @@ unpack_ejabberd() {
 	rm -rf "$work"
 }
 
+# --- a clean Debian ------------------------------------------------------------------------------
+
+# What apt is told about proxies here, as lines for the one in there.
+proxies() {
+	apt-config dump | grep -iE '^Acquire::[^ ]*proxy ".+";$' || true
+}
+
+make_base() {
+	local release=$1 final=$target/install/base.tar work mirror line options
+	[ ! -s "$final" ] || return 0
+	[ -r $keyring ] || die "$keyring is missing: apt-get install debian-archive-keyring"
+	work=$(mktemp -d "$target/prosody/.0-base.XXXXXX")
+	leftovers+=("$work")
+	mkdir -p "$target/install"
+	# Lists and packages that are there already are not asked for again.
+	options=(--variant=minbase --skip=cleanup/apt/lists "--aptopt=APT::Keep-Downloaded-Packages \"true\";")
+	while read -r line; do options+=("--aptopt=$line"); done < <(proxies)
+	while read -r mirror; do
+		say "making a clean Debian $release in target/install/base.tar, from $mirror"
+		for line in "$release" "$release-backports"; do
+			printf 'deb [signed-by=%s] %s %s main\n' $keyring "$mirror" "$line"
+		done >"$work/sources.list"
+		case "$mirror" in https:*) options+=(--include=ca-certificates) ;; esac
+		if mmdebstrap --quiet "${options[@]}" "$release" "$work/base.tar" "$work/sources.list" </dev/null >"$work/log" 2>&1; then
+			mv "$work/base.tar" "$final"
+			rm -rf "$work"
+			return 0
+		fi
+	done < <(mirrors)
+	[ -s "$work/log" ] && cat "$work/log" >&2
+	die "mmdebstrap could not make a Debian $release; is there a Debian mirror in this machine's apt sources?"
+}
+
 # Whether the dependency line $1 is met already: a simulation needs neither root nor fresh lists.
 satisfied() {
 	local plan
@@ -238,8 +274,8 @@ make_venv() {
 # -------------------------------------------------------------------------------------------------
 
 case "$what" in
-test | demo) ;;
-*) die "usage: fetch.sh test|demo" ;;
+test | demo | install) ;;
+*) die "usage: fetch.sh test|demo|install" ;;
 esac
 prosodys=$(choose_prosodys)
 mkdir -p "$target/prosody"
@@ -252,13 +288,22 @@ trap 'rm -rf "${leftovers[@]}"' EXIT
 
 command -v cargo >/dev/null || die "Rust is missing: cargo must be in the PATH"
 tools=(ca-certificates openssl python3)
-[ "$what" = demo ] || tools+=(libstrophe-dev lua-busted lua-check lua-dbi-sqlite3 lua5.4 python3-venv systemd)
+case "$what" in
+test) tools+=(libstrophe-dev lua-busted lua-check lua-dbi-sqlite3 lua5.4 python3-venv systemd) ;;
+install) tools+=(mmdebstrap python3-venv) ;;
+esac
 install_tools "${tools[@]}"
 for prosody in $prosodys; do
 	unpack_prosody "$prosody"
 done
-if [ "$what" = test ]; then
+case "$what" in
+test)
 	unpack_modules bookworm
 	unpack_ejabberd bookworm
 	make_venv
-fi
+	;;
+install)
+	make_base bookworm
+	make_venv
+	;;
+esac

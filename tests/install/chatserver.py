@@ -1,0 +1,163 @@
+"""What an admin does on a Machine where the package was installed, and what a user does with it.
+
+The admin's words stand here once; what is expected of them stands in the tests.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from machine import Machine
+from mending import Report, edited
+from rig import make_server_certificates, tail, wait_until
+
+DOMAIN, USERNAME, PASSWORD = "shakespeare.lit", "hamlet", "to be, or not"
+JID = f"{USERNAME}@{DOMAIN}"
+CONFIG = "/etc/prosody/prosody.cfg.lua"
+SOCKET = "/run/saslcertd/saslcertd.sock"
+STORE = "/var/lib/saslcertd"
+PORT = 5222
+#: Nobody can look names up inside.
+SERVER = f"127.0.0.1:{PORT}"
+CA_FILE = "/root/ca.pem"
+
+#: As Debian ships it, and with our module.
+ENABLED = ("modules_enabled = {\n", 'modules_enabled = {\n\t\t"saslcertd";\n')
+
+
+@dataclass
+class ChatServer:
+    """Prosody and saslcertd on a Machine. `folder` is for logs, outside."""
+
+    machine: Machine
+    folder: Path
+
+    # The admin.
+
+    def set_up_prosody(self) -> None:
+        """A domain with a certificate, and an account: what a Prosody has before anybody thinks of saslcertd."""
+        certificates = self.folder / "server"
+        certificates.mkdir()
+        make_server_certificates(certificates, certificates / "ca.pem", [DOMAIN])
+        inside = self.machine.file("/root/certificates")
+        inside.mkdir()
+        for name in (f"{DOMAIN}.crt", f"{DOMAIN}.key"):
+            (inside / name).write_bytes((certificates / "certs" / name).read_bytes())
+        self.machine.file(CA_FILE).write_bytes((certificates / "ca.pem").read_bytes())
+        self.machine.file("/etc/hosts").write_text(f"127.0.0.1 localhost\n127.0.0.1 {DOMAIN}\n")
+        # A host named localhost remains, in a file of its own.
+        self.change('VirtualHost "localhost"\n', f'VirtualHost "{DOMAIN}"\n')
+        self.machine.run("prosodyctl --root cert import /root/certificates")
+        self.machine.run(f'prosodyctl register {USERNAME} {DOMAIN} "{PASSWORD}"')
+        # What its unit does, and nobody else without systemd.
+        self.machine.run("install -d -m 755 -o prosody -g prosody /run/prosody")
+
+    def change(self, old: str, new: str) -> None:
+        """Changes Prosody's configuration in one place."""
+        config = self.machine.file(CONFIG)
+        text = config.read_text()
+        assert text.count(old) == 1, f"{old!r} is there {text.count(old)} times"
+        config.write_text(text.replace(old, new))
+
+    def enable(self) -> None:
+        """The line that the whole installation takes."""
+        self.change(*ENABLED)
+
+    def set_globally(self, *lines: str) -> None:
+        host = f'VirtualHost "{DOMAIN}"\n'
+        self.change(host, "".join(f"{line}\n" for line in lines) + host)
+
+    def start_prosody(self) -> None:
+        self.machine.start("exec setpriv --reuid prosody --regid prosody --init-groups prosody -F", self.folder / "prosody.output")
+        wait_until("Prosody listens", self._listens, diagnosis=lambda: tail(self.folder / "prosody.output"))
+
+    def restart_prosody(self) -> None:
+        # Prosody 13.0 wants to be forced where systemd is installed, and its `restart` can't be.
+        self.machine.run("prosodyctl stop --force && prosodyctl start --force")
+        wait_until("Prosody listens", self._listens)
+
+    def _listens(self) -> bool:
+        # As the kernel writes them: the port, and that it is being listened on.
+        port, listening = f":{PORT:04X}", "0A"
+        tables = [self.machine.file(f"/proc/1/net/{name}") for name in ("tcp", "tcp6")]
+        lines = [line.split() for table in tables for line in table.read_text().splitlines()[1:]]
+        return any(words[1].endswith(port) and words[3] == listening for words in lines)
+
+    def start_daemon(self, line: str | None = None) -> None:
+        """As the documentation says, or with another line for root's shell. Returns when it answers."""
+        self.machine.start(line or documented_start(self.machine), self.folder / "saslcertd.output")
+        wait_until("saslcertd answers", lambda: self.status() is not None, diagnosis=lambda: tail(self.folder / "saslcertd.output"))
+
+    def stop_daemon(self) -> None:
+        self.machine.end("saslcertd")
+
+    def status(self) -> dict[str, Any] | None:
+        done = self.machine.attempt("saslcertd --json status")
+        try:
+            return json.loads(done.stdout)
+        except json.JSONDecodeError:
+            return None
+
+    def is_ready(self) -> bool:
+        """Prosody has declared its host to the daemon, which accepts it, and clients get in."""
+        status = self.status()
+        hosts = status["hosts"] if status else []
+        return self._listens() and any(one["host"] == DOMAIN and one["attached"] and one["ready"] for one in hosts)
+
+    def wait_ready(self) -> None:
+        logs = (self.machine.file("/var/log/prosody/prosody.log"), self.folder / "saslcertd.output")
+        wait_until("Prosody has declared its host", self.is_ready, diagnosis=lambda: "".join(map(tail, logs)))
+
+    # Doctor, and doing what it says.
+
+    def doctor(self) -> Report:
+        return Report(self.machine.attempt(f"saslcertd --json doctor --server {SERVER}"))
+
+    def follow(self, mend: dict[str, Any]) -> None:
+        """Does what doctor printed, and nothing else. A daemon that it starts goes on in the background."""
+        if "edit" in mend:
+            config = self.machine.file(mend["edit"]["file"])
+            before = config.read_text()
+            after = edited(before, mend["edit"])
+            assert after != before, f"there is nothing to change: {mend}"
+            config.write_text(after)
+            self.machine.run(mend["edit"]["then"])
+        elif re.search(r"\bsaslcertd serve\b", mend["run"]):
+            self.start_daemon(mend["run"])
+        else:
+            self.machine.run(mend["run"])
+
+    def assert_well(self) -> None:
+        # The host that Debian brings has no certificate.
+        self.doctor().assert_well(besides="localhost")
+
+    # A user.
+
+    def try_to_enroll(self, name: str) -> subprocess.CompletedProcess[str]:
+        line = f"saslcertd enroll {JID} --name {name} --out /root/{name} --password-file - --server {SERVER} --ca-file {CA_FILE}"
+        return self.machine.attempt(line, PASSWORD + "\n")
+
+    def enroll(self, name: str) -> None:
+        done = self.try_to_enroll(name)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def login(self, name: str) -> subprocess.CompletedProcess[str]:
+        stem = f"/root/{name}/{JID}.{name}"
+        return self.machine.attempt(f"saslcertd --json login {JID} --cert {stem}.crt --key {stem}.key --server {SERVER} --ca-file {CA_FILE}")
+
+    def assert_logs_in(self, name: str) -> None:
+        done = self.login(name)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def documented_start(machine: Machine) -> str:
+    """The script for supervisors in the installed docs/operations.md, "Without systemd"."""
+    text = machine.file("/usr/share/doc/saslcertd/docs/operations.md").read_text()
+    section = text.partition("\n## Without systemd\n")[2].partition("\n## ")[0]
+    [script] = re.findall(r"(?m)^    #!/bin/sh\n(?:^    .*\n)+", section)
+    return re.sub(r"(?m)^    ", "", script)

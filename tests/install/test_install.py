@@ -1,0 +1,141 @@
+"""From a clean Debian to a login with a certificate, as the README says; upgrades; and what a removal leaves."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from chatserver import JID, STORE, ChatServer
+from conftest import Installed
+from machine import Machine
+from mending import WARNING
+from rig import REPOSITORY
+
+
+def test_a_clean_debian_becomes_a_server_with_certificates(installed: Installed, server: ChatServer):
+    machine = server.machine
+    assert f"created a store in {STORE}" in installed.said
+    # Prosody alone, as it was before; then the one line.
+    server.start_prosody()
+    server.start_daemon()
+    assert server.doctor().first_problem()["check"] == "enabled"
+    server.enable()
+    server.restart_prosody()
+    server.wait_ready()
+    # Debian's own settings make logins slow: that is all.
+    report = server.doctor()
+    assert [one["check"] for one in report.bad()] == ["nagle"] and report.status == WARNING, repr(report)
+    server.follow(report.bad()[0]["mend"])
+    server.wait_ready()
+    server.assert_well()
+    [daemon] = machine.processes("saslcertd")
+    assert machine.run(f"stat -c %U /proc/{daemon} /proc/$(cat /run/prosody/prosody.pid)").split() == ["saslcertd", "prosody"]
+
+    server.enroll("phone")
+    server.assert_logs_in("phone")
+    assert "phone" in machine.run(f"saslcertd cert list {JID}")
+    machine.run(f"saslcertd cert revoke {JID} phone")
+    refused = server.login("phone")
+    assert refused.returncode == 1, refused.stdout
+    server.assert_well()
+
+
+def test_nothing_is_started_and_nobody_but_the_daemon_sees_the_store(machine: Machine):
+    assert machine.processes("saslcertd") == [] and machine.processes("lua5.4") == []
+    assert machine.run(f"stat -c '%U %G %a' {STORE}").split() == ["saslcertd", "saslcertd", "700"]
+    assert "/usr/sbin/nologin" in machine.run("getent passwd saslcertd")
+    assert machine.run("dpkg --verify saslcertd") == ""
+
+
+def test_manual_completions_and_documents_are_there(machine: Machine):
+    commands = re.findall(r"(?m)^  ([a-z-]+) ", machine.run("saslcertd --help").partition("Commands:")[2].partition("Options:")[0])
+    assert {"serve", "doctor", "enroll"} <= set(commands)
+    pages = [f"/usr/share/man/man1/saslcertd{'' if name == '' else f'-{name}'}.1.gz" for name in ["", *commands] if name != "help"]
+    machine.run("gzip -t " + " ".join(pages))
+    for path in ("bash-completion/completions/saslcertd", "fish/vendor_completions.d/saslcertd.fish", "zsh/vendor-completions/_saslcertd"):
+        assert "doctor" in machine.file(f"/usr/share/{path}").read_text()
+    for path in ("README.md", "CHANGELOG.md", "copyright", *(str(page.relative_to(REPOSITORY)) for page in (REPOSITORY / "docs").rglob("*.md"))):
+        assert machine.file(f"/usr/share/doc/saslcertd/{path}").stat().st_size > 0
+
+
+def test_make_install_brings_the_same_files(installed: Installed, machine: Machine, tmp_path: Path):
+    words = ["make", "--no-print-directory", "install", f"DESTDIR={tmp_path}", "PREFIX=/opt/prefix"]
+    subprocess.run(words, cwd=REPOSITORY, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    prefix = tmp_path / "opt/prefix"
+    made = {str(path.relative_to(prefix)) for path in prefix.rglob("*") if path.is_file()}
+    assert {str(path) for path in tmp_path.rglob("*") if path.is_file()} == {str(prefix / path) for path in made}
+    listed = machine.run("dpkg -L saslcertd").splitlines()
+    packaged = {path.removeprefix("/usr/") for path in listed if machine.file(path).is_file()}
+    # Where Debian has another custom.
+    customs = [("man1/", r"\.gz$", ""), ("share/doc/saslcertd/copyright", "copyright", "LICENSE"), ("zsh/", "vendor-completions", "site-functions")]
+    for where, theirs, ours in customs:
+        packaged = {re.sub(theirs, ours, path) if where in path else path for path in packaged}
+    assert made == packaged
+
+
+# --- upgrades ------------------------------------------------------------------------------------
+
+
+def version(machine: Machine) -> str:
+    return machine.run("dpkg-query -W -f '${Version}' saslcertd")
+
+
+def install(machine: Machine, package: Path) -> str:
+    shutil.copy(package, machine.file("/root"))
+    return machine.run(f"cd /root && apt install -y --allow-downgrades ./{package.name}")
+
+
+def test_an_upgrade_and_a_downgrade_keep_everything(running: ChatServer, package: Path, repacked: Callable[[str], Path]):
+    machine = running.machine
+    before = version(machine)
+    for newer, wanted in [(repacked("9.0.0-1"), "9.0.0-1"), (package, before)]:
+        [pid] = machine.processes("saslcertd")
+        said = install(machine, newer)
+        assert version(machine) == wanted and "created a store" not in said
+        # Nobody restarts it here; until somebody does, the old one serves.
+        assert machine.processes("saslcertd") == [pid]
+        running.assert_logs_in("phone")
+        running.stop_daemon()
+        running.start_daemon()
+        running.restart_prosody()
+        running.wait_ready()
+        running.assert_logs_in("phone")
+
+
+def test_a_store_that_is_missing_is_not_made_anew_by_an_upgrade(running: ChatServer, repacked: Callable[[str], Path]):
+    machine = running.machine
+    running.stop_daemon()
+    machine.run(f"mv {STORE} /root/store")
+    install(machine, repacked("9.0.0-1"))
+    assert machine.run(f"find {STORE} -mindepth 1") == ""
+    refused = machine.attempt("setpriv --reuid saslcertd --regid saslcertd --groups prosody saslcertd serve")
+    assert refused.returncode != 0 and STORE in refused.stderr, refused
+    problem = running.doctor().first_problem()
+    assert problem["check"] == "store" and STORE in problem["message"]
+    # It was only mounted late.
+    machine.run(f"rm -r {STORE} && mv /root/store {STORE}")
+    running.start_daemon()
+    running.wait_ready()
+    running.assert_logs_in("phone")
+
+
+# --- removal -------------------------------------------------------------------------------------
+
+
+def test_what_is_removed_and_purged_leaves_its_data_and_can_come_back(running: ChatServer, package: Path):
+    machine = running.machine
+    running.stop_daemon()
+    machine.run("apt remove -y saslcertd")
+    assert machine.attempt("command -v saslcertd").returncode != 0
+    said = machine.run("apt purge -y saslcertd")
+    assert f"its data are kept in {STORE}" in said and f"rm -r {STORE}" in said
+    assert machine.run(f"stat -c '%U %a' {STORE}").split() == ["saslcertd", "700"]
+    said = install(machine, package)
+    assert "created a store" not in said, said
+    running.start_daemon()
+    running.restart_prosody()
+    running.wait_ready()
+    running.assert_logs_in("phone")
