@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from chatserver import DOMAIN, ENABLED, SOCKET, STORE, ChatServer
-from mending import PROBLEM, WARNING
+from chatserver import DOMAIN, ENABLED, JID, SOCKET, STORE, ChatServer
+from mending import PROBLEM
 from rig import wait_until
 
 #: What the daemon's own group is worth nothing for.
@@ -17,9 +17,6 @@ WITHOUT_PROSODYS_GROUP = "exec setpriv --reuid saslcertd --regid saslcertd --cle
 @pytest.fixture
 def well(running: ChatServer) -> ChatServer:
     """A server of which doctor finds nothing to say, and on which a phone logs in."""
-    [warning] = running.doctor().bad()
-    running.follow(warning["mend"])
-    running.wait_ready()
     running.assert_well()
     running.assert_logs_in("phone")
     return running
@@ -112,9 +109,42 @@ def test_mod_client_certs_beside_it(well: ChatServer):
     assert_mended(well)
 
 
+@pytest.mark.provokes(r"cannot be used")
 def test_a_file_of_authorities_that_is_missing(well: ChatServer):
-    """This version knows no authorities at all, and says so of each such option."""
-    path = "/etc/prosody/authorities.pem"
+    """A card of the company's is as good as what users have enrolled, but the company is in a file that nobody has put there."""
+    path = "/etc/saslcertd/authorities.pem"
+    well.set_globally('saslcertd_trust = "enrolled_or_ca"', f'saslcertd_ca_file = "{path}"')
+    well.machine.run("prosodyctl reload --force")
+    wait_until("the daemon has heard of it", lambda: well.doctor().status == PROBLEM)
+    problem = problem_of(well, "authorities", path, "no such file")
+    # What users have enrolled needs no authority.
+    well.assert_logs_in("phone")
+    make_card(well)
+    assert well.login("card").returncode != 0
+    # It names the admin's own file, which lies where they are.
+    assert problem["mend"]["run"] == f"install -D -m 644 authorities.pem {path}"
+    well.machine.run(f"cd /root && {problem['mend']['run']}")
+    wait_until("the daemon has read it", lambda: well.doctor().bad() == [])
+    assert_mended(well)
+    well.assert_logs_in("card")
+
+
+def make_card(server: ChatServer) -> None:
+    """An authority in /root/authorities.pem, and what it gives its people."""
+    new = "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+    names = f"otherName:1.3.6.1.5.5.7.8.5;UTF8:{JID}"
+    server.machine.run(
+        f"""cd /root && mkdir card
+        {new} -x509 -days 9 -subj /CN=Denmark -addext keyUsage=critical,keyCertSign -keyout ca.key -out authorities.pem
+        {new} -subj /CN={JID} -keyout card/{JID}.card.key -out card.csr
+        printf 'basicConstraints = CA:FALSE\nextendedKeyUsage = clientAuth\nsubjectAltName = {names}\n' >card.cnf
+        openssl x509 -req -in card.csr -CA authorities.pem -CAkey ca.key -CAcreateserial -days 2 -extfile card.cnf -out card/{JID}.card.crt"""
+    )
+
+
+def test_an_option_of_authorities_without_trust(well: ChatServer):
+    """Whoever sets it wants somebody kept out: nobody gets in by it."""
+    path = "/etc/saslcertd/authorities.pem"
     well.set_globally(f'saslcertd_ca_file = "{path}"')
     reload_and_be_refused(well)
     well.follow(problem_of(well, "options", path, DOMAIN)["mend"])

@@ -10,7 +10,7 @@ use serde::Serialize;
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Level {
     Ok,
-    /// Something else must be mended first, or it can't be seen from here.
+    /// Something else must be mended first, or it can't be seen from here. Counts as little as `Ok`.
     NotChecked,
     /// It works, and could work better or stop working.
     Warning,
@@ -24,6 +24,7 @@ pub(super) struct Finding {
     pub(super) check: &'static str,
     pub(super) level: Level,
     pub(super) message: String,
+    /// With `Ok`, what would make it better.
     pub(super) mend: Option<Mend>,
 }
 
@@ -66,6 +67,11 @@ pub(super) enum Change {
 impl Finding {
     pub(super) fn ok(check: &'static str, message: impl Into<String>) -> Self {
         Self::new(check, Level::Ok, message, None)
+    }
+
+    /// Well, and `how` it would be better.
+    pub(super) fn better(check: &'static str, message: impl Into<String>, how: Mend) -> Self {
+        Self::new(check, Level::Ok, message, Some(how))
     }
 
     /// `why`: what has to be mended first, or what is missing.
@@ -117,22 +123,18 @@ impl Display for Finding {
         // Widths hold for strings only.
         let level = self.level.to_string();
         write!(out, "{level:<7}  {:<8}  {}", self.check, self.message)?;
-        match &self.mend {
-            None => Ok(()),
-            Some(Mend::Run(command)) => write!(out, "\n{INDENT}mend it:  {command}"),
-            Some(Mend::Proxy(line)) => {
-                write!(
-                    out,
-                    "\n{INDENT}mend it:  in the proxy's configuration:  {line}"
-                )
-            }
-            Some(Mend::Edit(edit)) => {
-                write!(
-                    out,
-                    "\n{INDENT}mend it:  {edit}\n{INDENT}then:     {}",
-                    edit.then
-                )
-            }
+        let Some(mend) = &self.mend else {
+            return Ok(());
+        };
+        let label = match self.level {
+            Level::Ok => "better:",
+            _ => "mend it:",
+        };
+        write!(out, "\n{INDENT}{label:<8}  ")?;
+        match mend {
+            Mend::Run(command) => out.write_str(command),
+            Mend::Proxy(line) => write!(out, "in the proxy's configuration:  {line}"),
+            Mend::Edit(edit) => write!(out, "{edit}\n{INDENT}then:     {}", edit.then),
         }
     }
 }
@@ -197,6 +199,13 @@ mod tests {
             mend it:  in /etc/prosody/prosody.cfg.lua, VirtualHost \"a.lit\", within modules_enabled, add:  \
             \"saslcertd\";\n         then:     systemctl restart prosody";
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn what_could_be_better_is_well_all_the_same() {
+        let how = Mend::Run("faster".to_owned());
+        let shown = Finding::better("nagle", "slow", how).to_string();
+        assert_eq!(shown, "ok       nagle     slow\n         better:   faster");
     }
 
     #[test]
