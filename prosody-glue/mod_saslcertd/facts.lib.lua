@@ -156,7 +156,7 @@ local function collect(with)
 		config_file = with.config_file;
 		data_path = with.data_path;
 		plugin_paths = array(with.plugin_paths);
-		pidfile = get("pidfile") ~= nil;
+		pidfile = type(get("pidfile")) == "string" and get("pidfile") or nil;
 		-- nil: it doesn't run, or keeps no pidfile.
 		pid = with.pid;
 		-- nil: whoever starts it.

@@ -112,7 +112,7 @@ fn examine(args: &DoctorArgs, global: &Global) -> anyhow::Result<Vec<Finding>> {
     let data_dir = data_dir(&daemon, &args.data_dir);
     daemon.store = look_at_store(&data_dir);
     let server = gather_server(facts, &daemon);
-    let commands = gather_commands(&prosodyctl, &daemon, &server, data_dir);
+    let commands = gather_commands(&prosodyctl, facts, &daemon, &server, data_dir);
     let machine = gather_machine(&commands.data_dir, &daemon, facts);
 
     let mut found = Vec::new();
@@ -352,7 +352,7 @@ fn gather_server(facts: Option<&Facts>, daemon: &Daemon) -> Server {
     let connected = connected_server(daemon);
     let is_running = process.is_some()
         || connected.is_some()
-        || facts.is_some_and(|facts| !facts.pidfile && is_port_open(facts));
+        || facts.is_some_and(|facts| facts.pidfile.is_none() && is_port_open(facts));
     let who = process.or(connected).or_else(|| of_user(&configured));
     let user = match &who {
         Some(who) => name_of_user(who.uid),
@@ -448,10 +448,12 @@ fn name_of_group(gid: u32) -> String {
 
 fn gather_commands(
     prosodyctl: &Prosodyctl,
+    facts: Option<&Facts>,
     daemon: &Daemon,
     server: &Server,
     data_dir: PathBuf,
 ) -> Commands {
+    let run_folder = facts.and_then(|facts| facts.pidfile.as_deref()?.parent());
     let uid = match &daemon.process {
         Some(process) => Some(process.uid),
         None => match fs::metadata(&data_dir) {
@@ -467,6 +469,9 @@ fn gather_commands(
         prosodyctl: prosodyctl.line(),
         saslcertd: own_name(),
         prosody_unit: has_unit("prosody"),
+        missing_run_folder: run_folder
+            .filter(|folder| folder.is_absolute() && !folder.exists())
+            .map(Path::to_owned),
         saslcertd_unit: has_unit("saslcertd"),
         socket: daemon.socket.clone(),
         data_dir,

@@ -62,7 +62,7 @@ def test_a_daemon_that_is_stopped(well: ChatServer):
 def test_a_machine_that_was_started_again(well: ChatServer):
     """What is in /run is gone, and nothing runs."""
     well.stop_daemon()
-    well.machine.run("prosodyctl stop --force && rm -r /run/saslcertd")
+    well.machine.run("prosodyctl stop --force && rm -r /run/saslcertd /run/prosody")
     well.follow(problem_of(well, "folder", "/run is empty after a reboot")["mend"])
     well.follow(problem_of(well, "daemon", "isn't running")["mend"])
     well.follow(problem_of(well, "running", "Prosody isn't running")["mend"])

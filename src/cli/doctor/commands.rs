@@ -14,6 +14,8 @@ pub(super) struct Commands {
     pub(super) saslcertd: String,
     /// systemd runs Prosody.
     pub(super) prosody_unit: bool,
+    /// Where Prosody's pidfile belongs, if there is no such folder: /run is empty after a reboot.
+    pub(super) missing_run_folder: Option<PathBuf>,
     /// systemd runs the daemon.
     pub(super) saslcertd_unit: bool,
     pub(super) socket: PathBuf,
@@ -47,7 +49,16 @@ impl Commands {
         if self.prosody_unit {
             return "systemctl start prosody".to_owned();
         }
-        self.prosodyctl("start")
+        let start = self.prosodyctl("start");
+        match &self.missing_run_folder {
+            None => start,
+            Some(folder) => format!(
+                "install -d -m 755 -o {} -g {} {} && {start}",
+                self.server_user,
+                self.server_group,
+                word(folder)
+            ),
+        }
     }
 
     /// With force, since Debian's Prosody 13.0 refuses where it sees systemd installed, running or not.
@@ -154,6 +165,7 @@ pub(super) fn usual() -> Commands {
         prosodyctl: "prosodyctl".to_owned(),
         saslcertd: "saslcertd".to_owned(),
         prosody_unit: true,
+        missing_run_folder: None,
         saslcertd_unit: false,
         socket: PathBuf::from(DEFAULT_SOCKET),
         data_dir: PathBuf::from(DEFAULT_DATA_DIR),

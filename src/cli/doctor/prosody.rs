@@ -23,8 +23,8 @@ use crate::policy::host::{HostPolicy, Remark};
 pub(super) struct Facts {
     pub(super) version: String,
     pub(super) config_file: PathBuf,
-    /// It keeps one: without, nobody can say that it doesn't run.
-    pub(super) pidfile: bool,
+    /// Without one nobody can say that it doesn't run.
+    pub(super) pidfile: Option<PathBuf>,
     /// The running Prosody.
     pub(super) pid: Option<i32>,
     /// As whom Prosody runs; none: whoever starts it.
