@@ -10,7 +10,8 @@ local expiring_timeout = 10;
 
 -- ok: yes; refused: no; fault: could not be decided; away: not asked, or not answered in time.
 local function result_of(result, failure)
-	if result then return "ok"; end
+	-- That EXTERNAL isn't offered is no error, but a no all the same.
+	if result then return type(result) == "table" and result.offer == false and "refused" or "ok"; end
 	if failure.code == -32000 then return "refused"; end
 	if failure.code or failure.reason == "too-long" or failure.reason == "not-text" then return "fault"; end
 	return "away";
@@ -40,7 +41,7 @@ local function new(with)
 	function metrics.ended(method, seconds, result, failure)
 		local how = result_of(result, failure);
 		questions:with_labels(method, how):add(1);
-		if how == "refused" then denials:with_labels(label_of(failure.denial)):add(1); end
+		if how == "refused" then denials:with_labels(label_of((result or failure).denial)):add(1); end
 		-- The clock may be set back meanwhile.
 		if result or failure.code then latency:with_labels(method):sample(math.max(seconds, 0)); end
 	end

@@ -11,7 +11,7 @@ fn an_enrolled_certificate_is_offered_and_logs_in() {
     let daemon = Daemon::start();
     let mut server = daemon.server(json!({}));
     let cert = Made::of(HAMLET);
-    let none = json!({"offer": false, "candidates": []});
+    let none = json!({"offer": false, "candidates": [], "denial": "cert-unknown"});
     assert_eq!(server.ask("external.offer", offer(&cert)), none);
     let refused = server.login_refused(&cert);
     assert_eq!(refused["data"]["denial"], "cert-unknown");

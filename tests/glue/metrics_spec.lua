@@ -58,6 +58,9 @@ describe("a measured question", function ()
 		assert.same({
 			["questions external.login refused"] = 1, ["denials cert-expired"] = 1, ["latency external.login"] = { 0.5 };
 		}, measured(nil, { code = -32000, denial = "cert-expired" }));
+		assert.same({
+			["questions external.login refused"] = 1, ["denials key-revoked"] = 1, ["latency external.login"] = { 0.5 };
+		}, measured({ offer = false, candidates = {}, denial = "key-revoked" }));
 		assert.same({ ["questions external.login fault"] = 1, ["latency external.login"] = { 0.5 } }, measured(nil, { code = -32001 }));
 		assert.same({ ["questions external.login fault"] = 1 }, measured(nil, { reason = "too-long" }));
 		for _, reason in ipairs({ "away", "lost", "timeout", "busy" }) do

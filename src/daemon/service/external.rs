@@ -62,8 +62,9 @@ impl Service {
             }
             Err(denial) => {
                 let fingerprint = fingerprint_of(question.chain.leaf());
-                tracing::info!(%host, fingerprint, reason = denial.words().code, "external.offer: no");
-                json!({"offer": false, "candidates": []})
+                let reason = denial.words().code;
+                tracing::info!(%host, fingerprint, reason, "external.offer: no");
+                json!({"offer": false, "candidates": [], "denial": reason})
             }
         })
     }
