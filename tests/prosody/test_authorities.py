@@ -186,7 +186,11 @@ async def test_a_file_that_is_missing_says_so_and_is_read_when_it_is_there(own_s
     scene = own_scene(trusting('saslcertd_trust = "ca"\nsaslcertd_ca_file = "authorities.pem"'))
     account = scene.account()
     card = authorities.issue(account)
-    assert "there is no such file" in scene.prosody.log.read_text()
+
+    async def is_said() -> bool:
+        return "there is no such file" in scene.prosody.read_log()
+
+    await eventually("Prosody has said what is wrong with the file", is_said)
     async with await scene.open(certificate=card) as stream:
         assert "EXTERNAL" not in stream.mechanisms
         with pytest.raises(Refused, match="^temporary-auth-failure"):
