@@ -32,6 +32,7 @@ local client_lib = module:require "client";
 local once = module:require "once";
 local asked_lib = module:require "asked";
 local new_accounts = module:require "accounts".new;
+local new_host = module:require "host".new;
 local sasl_lib = module:require "sasl";
 local certificates_lib = module:require "certificates";
 local new_adhoc = module:require "adhoc".new;
@@ -604,17 +605,9 @@ function module.add_host(host_module)
 		return;
 	end
 
-	local rival = "client_certs";
-	-- One that fails to load (as Debian's does) leaves its handlers behind all the same.
-	local rival_enabled = modulemanager.get_modules_for_host(name):contains(rival);
-	local withdrawn, feature = nil, false;
-	-- Do users have lists of certificates here? The daemon says so.
-	local lists = true;
-	local unwrap;
-
-	local host = {
-		name = name;
-		module = host_module;
+	local host = new_host(host_module, {
+		usermanager = usermanager;
+		modulemanager = modulemanager;
 		accounts = new_accounts(name, {
 			usermanager = usermanager;
 			nodeprep = encodings.stringprep.nodeprep;
@@ -622,100 +615,26 @@ function module.add_host(host_module)
 			store = host_module:open_store("saslcertd", "keyval");
 			log = function (...) return host_module:log(...); end;
 		});
-		in_daemon = function ()
-			local provider = usermanager.get_provider(name);
-			return provider ~= nil and provider.name == "saslcertd";
+		wrap = function (provider, hostname, withdrawn)
+			return sasl_lib.wrap_provider(provider, hostname, api, withdrawn);
 		end;
-		withdrawn = function () return withdrawn or closed; end;
-	};
-
-	local function set_feature(wanted)
-		if wanted == feature then return; end
-		feature = wanted;
-		if wanted then host_module:add_feature(xmlns); else host_module:remove_item("feature", xmlns); end
-	end
-
-	-- Prosody knows one command of a name. While the rival is there it is the rival's, and must be left alone; afterwards
-	-- there is none.
-	local command_item;
-	local function remove_command()
-		if command_item then host_module:remove_item("adhoc-provider", command_item); end
-		command_item = nil;
-	end
-	local function provide_command()
-		remove_command();
-		-- By way of its module: by this name, require would find our own library.
-		local loaded, mod_adhoc = pcall(host_module.depends, host_module, "adhoc");
-		if not loaded then
-			-- Whoever disabled it wants no commands, but may well want certificates.
-			host_module:log("info", "No ad-hoc commands for certificates: %s", mod_adhoc);
-			return;
-		end
-		command_item = adhoc.command(host, mod_adhoc.module:require("adhoc").new);
-		host_module:provides("adhoc", command_item);
-	end
-
-	local function look_for_rival()
-		local before = withdrawn;
-		withdrawn = rival_enabled or modulemanager.is_loaded(name, rival) or false;
-		set_feature(lists and not withdrawn);
-		if lists and not withdrawn and before ~= withdrawn then provide_command(); end
-		if withdrawn and not before then
-			host_module:log("error", "mod_%s is enabled too, and takes every login by certificate. mod_saslcertd withdraws on this host: "
-				.. "remove \"%s\" from modules_enabled and restart Prosody", rival, rival);
-			host_module:set_status("error", "Withdrawn because of mod_" .. rival);
-		elseif before and not withdrawn then
-			host_module:log("info", "mod_%s is gone, mod_saslcertd is back", rival);
-			host_module:set_status("core", "Loaded", true);
-		end
-	end
-
-	function host.set_lists(wanted)
-		if wanted == lists then return; end
-		lists = wanted;
-		set_feature(lists and not withdrawn);
-		if not lists then
-			remove_command();
-		elseif not withdrawn then
-			provide_command();
-		end
-	end
-
-	local function wrap()
-		if unwrap then unwrap(); end
-		unwrap = sasl_lib.wrap_provider(usermanager.get_provider(name), name, api, host.withdrawn);
-	end
-
-	function host.unload()
-		if unwrap then unwrap(); end
-		unwrap = nil;
-		if hosts[name] == host then hosts[name] = nil; end
-	end
+		command = adhoc.command;
+		xmlns = xmlns;
+		closed = function () return closed; end;
+		-- Which kind it is, is part of the hello.
+		provider_changed = declare_soon;
+	});
+	hosts[name] = host;
 
 	function host_module.unload()
 		host.unload();
-	end
-
-	hosts[name] = host;
-	look_for_rival();
-	for _, event in ipairs({ "module-loaded", "module-unloaded", "module-reloaded" }) do
-		host_module:hook(event, function (payload)
-			if payload.module == rival then look_for_rival(); end
-		end);
-	end
-
-	wrap();
-	-- After usermanager, which takes or drops the provider at 0. Which kind it is, is part of the hello.
-	for _, event in ipairs({ "item-added/auth-provider", "item-removed/auth-provider" }) do
-		host_module:hook(event, function ()
-			wrap();
-			declare_soon();
-		end, -100);
+		if hosts[name] == host then hosts[name] = nil; end
 	end
 
 	tls.add_host(host_module);
 	sessions.add_host(host_module);
 	sasl.add_host(host_module);
+	adhoc.add_host(host, host_module);
 
 	local function iq(kind, element, handle)
 		host_module:hook(("iq-%s/self/%s:%s"):format(kind, xmlns, element), function (event)
@@ -723,15 +642,10 @@ function module.add_host(host_module)
 			return handle(host, event.origin, event.stanza);
 		end);
 	end
-	adhoc.add_host(host, host_module);
 	iq("get", "items", certificates.list);
 	iq("set", "append", certificates.append);
 	iq("set", "disable", certificates.disable);
 	iq("set", "revoke", certificates.revoke);
-
-	host_module:hook("account-disco-info", function (event)
-		if lists and not host.withdrawn() then event.reply:tag("feature", { var = xmlns }):up(); end
-	end);
 
 	declare_soon();
 end
