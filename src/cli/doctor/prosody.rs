@@ -456,14 +456,16 @@ fn enabled(facts: &Facts, commands: &Commands) -> Finding {
 }
 
 fn rival(facts: &Facts, commands: &Commands) -> Finding {
-    let Some(host) = facts.enabled().find(|host| host.client_certs) else {
+    let both: Vec<&Host> = facts.enabled().filter(|host| host.client_certs).collect();
+    let Some(host) = both.first() else {
         return Finding::ok("rival", "mod_client_certs isn't enabled beside it");
     };
+    let names: Vec<&str> = both.iter().map(|host| host.name.as_str()).collect();
     Finding::problem(
         "rival",
         format!(
             "mod_client_certs is enabled for {}, too: mod_saslcertd withdraws there",
-            host.name
+            listed(&names)
         ),
         Mend::Edit(Edit {
             file: facts.config_file.clone(),
