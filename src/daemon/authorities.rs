@@ -135,9 +135,12 @@ impl AuthorityFiles {
     /// Does the path still hold? True where it can't be looked up: "could not ask" closes no session.
     #[must_use]
     pub(super) fn still_vouch(&self, files: &CaFiles, path: &CertificationPath) -> bool {
-        self.of(files).map_or(true, |(authorities, lists)| {
-            authorities.still_vouch(path, lists.as_deref())
-        })
+        // Each for itself: a file that can't be read hides nothing that the other says.
+        let authorities = content(&self.authorities, CA_FILE, &files.authorities);
+        let lists = files.lists.as_ref();
+        let lists = lists.and_then(|list| content(&self.lists, CRL_FILE, list).ok());
+        authorities.map_or(true, |known| known.still_trust(path))
+            && !lists.is_some_and(|known| known.revoke(path))
     }
 
     /// What is wrong with the files.
@@ -257,13 +260,15 @@ fn look<'a, T>(
         let before = known
             .get(path)
             .filter(|known| !anew && known.stamp == stamp);
-        let entry = if let Some(known) = before {
+        // What hindered the reading may have gone without a trace on the file.
+        let read_before =
+            before.filter(|known| !matches!(known.content, Err(FileError::Unreadable(_))));
+        let entry = if let Some(known) = read_before {
             Known {
                 stamp: known.stamp,
                 content: known.content.clone(),
             }
         } else {
-            *changed = true;
             let read = read(path, parse);
             let (stamp, content) = match read {
                 Ok((stamp, content)) => {
@@ -271,6 +276,15 @@ fn look<'a, T>(
                 }
                 Err(error) => (stamp, Err(error)),
             };
+            let same = |before: &Known<T>| match (&before.content, &content) {
+                (Err(before), Err(now)) => before == now,
+                _ => false,
+            };
+            if before.is_some_and(same) {
+                looked.insert(path.clone(), Known { stamp, content });
+                continue;
+            }
+            *changed = true;
             match &content {
                 Ok(_) => tracing::info!(path = %path.display(), "read"),
                 Err(error) => tracing::error!(path = %path.display(), %error, "cannot be used"),

@@ -299,11 +299,10 @@ impl Service {
 
     fn notification(&self, connection: &Arc<Connection>, method: &str, params: Value) {
         let done = match method {
-            "session.opened" => self.opened(connection, params).map(|revoked| {
+            "session.opened" => self.bound(connection, params).map(|revoked| {
                 // Belt and braces: a session whose login lost its race is closed as soon as it is heard of.
-                let close = revoked.get("close").and_then(Value::as_array);
-                for session in close.into_iter().flatten() {
-                    ask(connection, "sessions.close", &closing(session.clone()));
+                for session in revoked {
+                    ask(connection, "sessions.close", &closing(session));
                 }
             }),
             "session.closed" => fields::<Closed>(params)

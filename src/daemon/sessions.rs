@@ -1,7 +1,7 @@
 //! Which live sessions logged in with a certificate, as each connection reports its own.
 //!
 //! For people to look at (`<users/>`, `cert list`), for `status`, and to close those that an authority no longer vouches
-//! for. It is gone with the connection, and reported anew by the next hello.
+//! for, the ones without a resource too. It is gone with the connection, and reported anew by the next hello.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -18,6 +18,8 @@ pub struct Sessions(Mutex<HashMap<u64, OfConnection>>);
 struct OfConnection {
     resources: HashMap<BareJid, BTreeMap<String, Live>>,
     count: usize,
+    /// Logins that an authority vouched for and that may not be bound yet: how many of each, rather one too many.
+    unbound: HashMap<(BareJid, KeyId, CertificationPath), usize>,
 }
 
 #[derive(Debug)]
@@ -27,9 +29,28 @@ struct Live {
 }
 
 impl Sessions {
-    /// A session was bound to its resource. Beyond [`MAX_SESSIONS`] it is not listed.
-    pub fn opened(&self, connection: u64, session: OpenedSession) {
-        let Some(resource) = session.resource else {
+    /// Somebody logged in by an authority's word, and is to be bound to a resource.
+    pub fn logged_in(
+        &self,
+        connection: u64,
+        account: &BareJid,
+        key_id: KeyId,
+        path: &CertificationPath,
+    ) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = all.entry(connection).or_default();
+        if own.unbound.len() < MAX_SESSIONS {
+            let login = (account.clone(), key_id, path.clone());
+            *own.unbound.entry(login).or_default() += 1;
+        }
+    }
+
+    /// There is such a session. Beyond [`MAX_SESSIONS`] it is not listed.
+    pub fn opened(&self, connection: u64, session: &OpenedSession) {
+        let Some(resource) = &session.resource else {
+            if let Some(path) = &session.path {
+                self.logged_in(connection, &session.account, session.key_id, path);
+            }
             return;
         };
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -37,13 +58,32 @@ impl Sessions {
         if own.count >= MAX_SESSIONS {
             return;
         }
-        let resources = own.resources.entry(session.account).or_default();
+        let resources = own.resources.entry(session.account.clone()).or_default();
+        let path = session.path.clone();
         let live = Live {
             fingerprint: session.fingerprint,
-            vouched: session.path.map(|path| Box::new((session.key_id, path))),
+            vouched: path.map(|path| Box::new((session.key_id, path))),
         };
-        if resources.insert(resource, live).is_none() {
+        if resources.insert(resource.clone(), live).is_none() {
             own.count += 1;
+        }
+    }
+
+    /// A session that was opened is what became of one of the logins.
+    pub fn bound(&self, connection: u64, session: &OpenedSession) {
+        let (Some(path), Some(_)) = (&session.path, &session.resource) else {
+            return;
+        };
+        let login = (session.account.clone(), session.key_id, path.clone());
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(own) = all.get_mut(&connection) else {
+            return;
+        };
+        if let Some(count) = own.unbound.get_mut(&login) {
+            *count -= 1;
+            if *count == 0 {
+                own.unbound.remove(&login);
+            }
         }
     }
 
@@ -92,6 +132,11 @@ impl Sessions {
     ) -> Vec<(BareJid, KeyId)> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut found = Vec::new();
+        for (account, key_id, path) in all.values().flat_map(|own| own.unbound.keys()) {
+            if !hold(account, path) {
+                found.push((account.clone(), *key_id));
+            }
+        }
         for (account, resources) in all.values().flat_map(|own| &own.resources) {
             for (key_id, path) in resources
                 .values()
@@ -138,10 +183,10 @@ mod tests {
             path: None,
         };
         let listed = |with| sessions.resources(&account, &Fingerprint::from_bytes([with; 32]));
-        sessions.opened(1, opened("b", 1));
-        sessions.opened(1, opened("a", 1));
-        sessions.opened(1, opened("a", 1));
-        sessions.opened(2, opened("c", 2));
+        sessions.opened(1, &opened("b", 1));
+        sessions.opened(1, &opened("a", 1));
+        sessions.opened(1, &opened("a", 1));
+        sessions.opened(2, &opened("c", 2));
         assert_eq!(
             (listed(1), listed(2)),
             (vec!["a".into(), "b".into()], vec!["c".into()])

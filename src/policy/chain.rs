@@ -61,6 +61,9 @@ pub enum PemError {
         /// What makes PEM of it.
         command: &'static str,
     },
+    /// A section begins on the line that ends the one before, so that readers pass it over.
+    #[error("a section of it begins on the line where the one before ends; a newline is missing")]
+    Glued,
     /// Not PEM: a section without an end, say.
     #[error("is not readable as PEM, at its section {number}")]
     NotPem {
@@ -140,13 +143,10 @@ impl Authorities {
             .filter(move |authority| !listed.contains(&authority.subject_id))
     }
 
-    /// Does a path that was found earlier still end at one of them, with nothing on it revoked since?
+    /// Does a path that was found earlier still end at one of them?
     #[must_use]
-    pub fn still_vouch(&self, path: &CertificationPath, lists: Option<&RevocationLists>) -> bool {
-        let is_known = self.about.iter().any(|known| known.id == path.authority);
-        let is_listed =
-            |lists: &RevocationLists| path.issued.iter().any(|id| lists.revoked.contains(id));
-        is_known && !lists.is_some_and(is_listed)
+    pub fn still_trust(&self, path: &CertificationPath) -> bool {
+        self.about.iter().any(|known| known.id == path.authority)
     }
 }
 
@@ -196,6 +196,12 @@ impl RevocationLists {
     #[must_use]
     pub fn about(&self) -> &[ListedBy] {
         &self.about
+    }
+
+    /// Is anything revoked on a path that was found earlier?
+    #[must_use]
+    pub fn revoke(&self, path: &CertificationPath) -> bool {
+        path.issued.iter().any(|id| self.revoked.contains(id))
     }
 
     fn options<'a>(
@@ -351,6 +357,10 @@ fn each_section(
     mut take: impl FnMut(usize, &[u8]) -> Result<(), PemError>,
 ) -> Result<(), PemError> {
     const SEQUENCE: u8 = 0x30;
+    const GLUED: &[u8] = b"----------BEGIN ";
+    if pem.windows(GLUED.len()).any(|part| part == GLUED) {
+        return Err(PemError::Glued);
+    }
     let mut taken = 0;
     let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(pem);
     for (before, section) in sections.enumerate() {

@@ -69,6 +69,12 @@ impl Trust {
         !matches!(self, Self::Ca(_))
     }
 
+    /// Must a certificate be in its user's list?
+    #[must_use]
+    pub fn wants_record(&self) -> bool {
+        matches!(self, Self::Enrolled | Self::EnrolledAndCa(_))
+    }
+
     /// As the option is written.
     #[must_use]
     pub fn name(&self) -> &'static str {

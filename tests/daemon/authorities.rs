@@ -391,7 +391,7 @@ fn status_shows_what_the_files_hold() {
     let (ours, other) = (Authority::new("Denmark"), Authority::new("Norway"));
     std::fs::write(&files.authorities, ours.pem.clone() + &other.pem).unwrap();
     std::fs::write(&files.lists, ours.list(&[3, 4])).unwrap();
-    daemon.server(files.options_with_list("enrolled_or_ca"));
+    let _server = daemon.server(files.options_with_list("enrolled_or_ca"));
     let status = daemon.peer().ask("status", json!({}));
     let host = &status["hosts"][0];
     assert_eq!(host["trust"], "enrolled_or_ca");
@@ -418,6 +418,169 @@ fn status_shows_what_the_files_hold() {
         text.contains("PROBLEM") && text.contains("crl.pem: there is no such file"),
         "{text}"
     );
+}
+
+#[test]
+fn a_login_that_is_not_bound_yet_is_closed_too() {
+    let daemon = Daemon::start();
+    let files = Files::of(&daemon);
+    let ours = Authority::new("Denmark");
+    std::fs::write(&files.authorities, &ours.pem).unwrap();
+    std::fs::write(&files.lists, ours.list(&[])).unwrap();
+    let stolen = ours.issued(HAMLET, 7);
+    let mut server = daemon.server(files.options_with_list("ca"));
+    let (bound, unbound) = (server.login(&stolen), server.login(&stolen));
+    assert_eq!(bound["key_id"], unbound["key_id"]);
+    // One of the two goes on, and ends.
+    server.notify(
+        "session.opened",
+        json!({"sessions": [session(&bound, Some("phone"))]}),
+    );
+    server.notify(
+        "session.closed",
+        json!({"sessions": [{"account": HAMLET, "resource": "phone"}]}),
+    );
+    Files::replace(&files.lists, &ours.list(&[7]));
+    daemon.signal(Signal::SIGHUP);
+    assert_eq!(server.question("sessions.close")["key_id"], bound["key_id"]);
+    // Nor is one overlooked that a new connection reports.
+    Files::replace(&files.lists, &ours.list(&[]));
+    daemon.signal(Signal::SIGHUP);
+    let mut again = daemon.server(files.options_with_list("ca"));
+    let mut daemon = daemon;
+    daemon.wait_for("a login", |_| {
+        again.answer_to_login(&ours.issued(HAMLET, 8))
+    });
+    let answer = again.ask(
+        "session.opened",
+        json!({"sessions": [session(&unbound, None)]}),
+    );
+    assert_eq!(answer["close"], json!([]));
+    Files::replace(&files.lists, &ours.list(&[7]));
+    daemon.signal(Signal::SIGHUP);
+    assert_eq!(again.question("sessions.close")["key_id"], bound["key_id"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_hides_nothing_that_the_other_says() {
+    let daemon = Daemon::start();
+    let files = Files::of(&daemon);
+    let (ours, other) = (Authority::new("Denmark"), Authority::new("Norway"));
+    for (authorities, lists) in [
+        // The list names it; the authorities can't be read.
+        ("broken".to_owned(), ours.list(&[7])),
+        // Its authority is gone; the lists can't be read.
+        (other.pem, "broken".to_owned()),
+    ] {
+        Files::replace(&files.authorities, &ours.pem);
+        Files::replace(&files.lists, &ours.list(&[]));
+        daemon.signal(Signal::SIGHUP);
+        let mut server = daemon.server(files.options_with_list("ca"));
+        let login = server.login(&ours.issued(HAMLET, 7));
+        let one = json!({"sessions": [session(&login, Some("phone"))]});
+        assert_eq!(server.ask("session.opened", one)["close"], json!([]));
+        Files::replace(&files.authorities, &authorities);
+        Files::replace(&files.lists, &lists);
+        daemon.signal(Signal::SIGHUP);
+        assert_eq!(server.question("sessions.close")["key_id"], login["key_id"]);
+    }
+}
+
+#[test]
+fn where_authorities_have_no_say_any_more_their_sessions_end() {
+    let daemon = Daemon::start();
+    let files = Files::of(&daemon);
+    let ours = Authority::new("Denmark");
+    std::fs::write(&files.authorities, &ours.pem).unwrap();
+    let (vouched, listed) = (ours.issued(HAMLET, 7), ours.issued(HAMLET, 8));
+    let mut server = daemon.server(files.options("enrolled_and_ca"));
+    server.append("card", &listed);
+    let both = server.login(&listed);
+    let alone = daemon.server(files.options("ca")).login(&vouched);
+    let sessions =
+        json!({"sessions": [session(&both, Some("card")), session(&alone, Some("other"))]});
+    let out = json!([{"account": HAMLET, "key_id": alone["key_id"]}]);
+    for (options, expected) in [
+        (files.options("enrolled_or_ca"), json!([])),
+        (json!({"saslcertd_trust": "enrolled"}), out.clone()),
+        (json!({}), out.clone()),
+        (files.options("enrolled_and_ca"), out),
+        // What can't be asked closes nothing.
+        (json!({"saslcertd_trust": "ca"}), json!([])),
+    ] {
+        let mut server = daemon.peer();
+        server.ask("session.hello", hello(HOST, options.clone()));
+        let answer = server.ask("session.opened", sessions.clone());
+        assert_eq!(answer["close"], expected, "{options}");
+    }
+    // Who takes a certificate out of the list keeps its sessions.
+    let mut server = daemon.server(files.options("enrolled_and_ca"));
+    server.ask("certificate.disable", named("card"));
+    let answer = server.ask(
+        "session.opened",
+        json!({"sessions": [session(&both, Some("card"))]}),
+    );
+    assert_eq!(answer["close"], json!([]));
+}
+
+#[test]
+fn what_could_not_be_read_for_a_moment_is_read_again() {
+    let mut daemon = Daemon::start();
+    let files = Files::of(&daemon);
+    let ours = Authority::new("Denmark");
+    std::fs::write(&files.authorities, &ours.pem).unwrap();
+    let cert = ours.issued(HAMLET, 7);
+    let mut server = daemon.server(files.options("ca"));
+    server.login(&cert);
+    // Not one file more.
+    let usual = daemon.limit_files("3");
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for("a refusal", |_| !server.answer_to_login(&cert));
+    daemon.limit_files(&usual);
+    daemon.wait_for("a login", |_| server.answer_to_login(&cert));
+    let said = daemon.log().matches("cannot be used").count();
+    assert_eq!(said, 1, "{}", daemon.log());
+}
+
+#[test]
+fn the_files_of_a_host_that_nobody_serves_are_nobodys_problem() {
+    let daemon = Daemon::start();
+    let files = Files::of(&daemon);
+    let server = daemon.server(files.options("ca"));
+    let mut admin = daemon.peer();
+    assert_eq!(admin.ask("status", json!({}))["healthy"], false);
+    drop(server);
+    let mut daemon = daemon;
+    daemon.wait_for("health", |_| {
+        admin.ask("status", json!({}))["healthy"] == true
+    });
+}
+
+/// What a server reports of a session that this login opened.
+fn session(login: &Value, resource: Option<&str>) -> Value {
+    json!({
+        "account": HAMLET, "resource": resource, "fingerprint": login["fingerprint"], "key_id": login["key_id"],
+        "incarnation": ONE, "path": login["path"],
+    })
+}
+
+impl Daemon {
+    /// Lets the daemon open files up to this number; returns what the limit was.
+    fn limit_files(&self, limit: &str) -> String {
+        let prlimit = |flags: &[&str]| {
+            let pid = self.pid().to_string();
+            let said = std::process::Command::new("prlimit")
+                .args(["--pid", &pid])
+                .args(flags)
+                .output();
+            let said = said.unwrap();
+            assert!(said.status.success(), "{said:?}");
+            String::from_utf8(said.stdout).unwrap().trim().to_owned()
+        };
+        let before = prlimit(&["--nofile", "--raw", "--noheadings", "--output=SOFT"]);
+        prlimit(&[&format!("--nofile={limit}:")]);
+        before
+    }
 }
 
 impl Peer {

@@ -254,6 +254,21 @@ async def test_a_host_may_change_its_mind_while_prosody_runs(own_scene: Callable
             await eventually("what is announced has changed", is_so)
 
 
+async def test_where_a_list_is_wanted_again_the_sessions_of_an_authority_end(own_scene: Callable[..., Scene], authorities: Authorities):
+    scene = own_scene(trusting(authorities.options("enrolled_or_ca")))
+    account = scene.account()
+    phone = await scene.enrol(account)
+    async with (
+        await scene.certificate_session(account, authorities.issue(account), "card") as card,
+        await scene.certificate_session(account, phone, "phone") as listed,
+    ):
+        scene.prosody.config.hosts[0] = Host(DOMAIN, "")
+        scene.prosody.write_config()
+        scene.prosody.reload_config()
+        assert (await card.wait_closed()).condition == "not-authorized"
+        await listed.ping()
+
+
 async def test_the_documentations_own_authority(own_scene: Callable[..., Scene], tmp_path: Path):
     """docs/operations.md, line by line."""
     page = (REPOSITORY / "docs" / "operations.md").read_text()

@@ -67,14 +67,6 @@ impl Service {
             .is_none_or(|files| self.authorities.still_vouch(files, path))
     }
 
-    /// Is there a host whose authorities can't be asked?
-    pub(super) fn are_authorities_unreadable(&self) -> bool {
-        let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
-        hosts
-            .values()
-            .any(|known| !self.problems_of(&known.declared.policy).is_empty())
-    }
-
     /// What is wrong with the files of a host's authorities, for its admin.
     pub(super) fn problems_of(&self, policy: &HostPolicy) -> Vec<Problem> {
         let files = policy.trust.ca();

@@ -105,12 +105,12 @@ impl Service {
         now: UnixSeconds,
         guard: RwLockReadGuard<'_, ()>,
     ) {
-        let decided = self.decided_login(question, now);
+        let decided = self.decided_login(answer.connection.id, question, now);
         answer.send(decided);
         drop(guard);
     }
 
-    fn decided_login(&self, question: &Login, now: UnixSeconds) -> Answered {
+    fn decided_login(&self, connection: u64, question: &Login, now: UnixSeconds) -> Answered {
         let host = &question.host;
         let (lives, policy) = self.host(host)?;
         let told = || {
@@ -179,6 +179,10 @@ impl Service {
                     "password_changed": password_changed,
                     "path": yes.path,
                 });
+                if let Some(path) = &yes.path {
+                    let sessions = &self.sessions;
+                    sessions.logged_in(connection, &yes.account, yes.key_id, path);
+                }
                 if let Some(held) = yes.held {
                     self.used(held, question.address.clone(), now);
                 }

@@ -34,6 +34,13 @@ impl Service {
             .unwrap_or_else(PoisonError::into_inner);
         let connections: Vec<Arc<Connection>> = all.values().cloned().collect();
         drop(all);
+        let is_served = |host: &Host| connections.iter().any(|one| one.serves(host));
+        // Those of a host that was given up are nobody's problem.
+        let is_unasked = {
+            let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+            let mut served = hosts.iter().filter(|(host, _)| is_served(host));
+            served.any(|(_, known)| !self.problems_of(&known.declared.policy).is_empty())
+        };
         let mut hosts: Vec<Value> = {
             let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
             let status = |(host, known): (&Host, &DeclaredHost)| {
@@ -41,7 +48,7 @@ impl Service {
                     "host": host,
                     "accounts": known.accounts,
                     "ready": known.declared.errors.is_empty(),
-                    "attached": connections.iter().any(|connection| connection.serves(host)),
+                    "attached": is_served(host),
                     "passwords": self.passwords(host),
                     "options": known.options,
                     "trust": known.declared.policy.trust.name(),
@@ -67,7 +74,6 @@ impl Service {
             .collect();
         rows.sort_by_key(|row| row.get("id").and_then(Value::as_u64));
         let is_disk_nearly_full = self.is_disk_nearly_full();
-        let is_unasked = self.are_authorities_unreadable();
         Ok(json!({
             "healthy": figures.corrupt_reads == 0 && !is_disk_nearly_full && !is_unasked,
             "version": env!("CARGO_PKG_VERSION"),
