@@ -5,6 +5,7 @@ A root is made once for each Prosody and never changed afterwards: each test see
 
 from __future__ import annotations
 
+import filecmp
 import shutil
 import signal
 import subprocess
@@ -27,7 +28,7 @@ PROSODYS = {"0.12": "", "13.0": "bookworm-backports"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--reuse", action="store_true", help="take the roots that the last run with --reuse has left, if there are any")
+    parser.addoption("--reuse", action="store_true", help="take the roots that the last run with --reuse has left, if they hold this package")
 
 
 def pytest_configure() -> None:
@@ -55,7 +56,7 @@ class Installed:
 def installed(request: pytest.FixtureRequest, package: Path) -> Iterator[Installed]:
     folder, said = FOLDER / f"root-{request.param}", FOLDER / f"root-{request.param}.said"
     reuse = request.config.getoption("--reuse")
-    if not (reuse and said.exists()):
+    if not (reuse and said.exists() and filecmp.cmp(package, folder / "root" / package.name, shallow=False)):
         remove(folder, said)
         try:
             said.write_text(install(folder, package, PROSODYS[request.param]))

@@ -109,7 +109,7 @@ def test_mod_client_certs_beside_it(well: ChatServer):
     assert_mended(well)
 
 
-@pytest.mark.provokes(r"cannot be used")
+@pytest.mark.provokes(r"cannot be used", r"could not be asked")
 def test_a_file_of_authorities_that_is_missing(well: ChatServer):
     """A card of the company's is as good as what users have enrolled, but the company is in a file that nobody has put there."""
     path = "/etc/saslcertd/authorities.pem"
@@ -124,7 +124,7 @@ def test_a_file_of_authorities_that_is_missing(well: ChatServer):
     # It names the admin's own file, which lies where they are.
     assert problem["mend"]["run"] == f"install -D -m 644 authorities.pem {path}"
     well.machine.run(f"cd /root && {problem['mend']['run']}")
-    wait_until("the daemon has read it", lambda: well.doctor().bad() == [])
+    wait_until("the daemon has read it", lambda: well.doctor().bad() == [], diagnosis=lambda: f": {well.doctor()}")
     assert_mended(well)
     well.assert_logs_in("card")
 
@@ -135,7 +135,7 @@ def make_card(server: ChatServer) -> None:
     names = f"otherName:1.3.6.1.5.5.7.8.5;UTF8:{JID}"
     server.machine.run(
         f"""cd /root && mkdir card
-        {new} -x509 -days 9 -subj /CN=Denmark -addext keyUsage=critical,keyCertSign -keyout ca.key -out authorities.pem
+        {new} -x509 -days 90 -subj /CN=Denmark -addext keyUsage=critical,keyCertSign -keyout ca.key -out authorities.pem
         {new} -subj /CN={JID} -keyout card/{JID}.card.key -out card.csr
         printf 'basicConstraints = CA:FALSE\nextendedKeyUsage = clientAuth\nsubjectAltName = {names}\n' >card.cnf
         openssl x509 -req -in card.csr -CA authorities.pem -CAkey ca.key -CAcreateserial -days 2 -extfile card.cnf -out card/{JID}.card.crt"""
