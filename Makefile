@@ -22,7 +22,7 @@ PROSODY_MODULES ?= $(PREFIX)/lib/prosody/modules
 ZSH_COMPLETIONS ?= $(PREFIX)/share/zsh/$(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
 
 .PHONY: help test demo audit build release install deb fetch-test fetch-demo \
-	lint lint-rust lint-lua lint-units test-rust test-lua test-prosody fetch-install test-install
+	fetch-deny lint lint-rust lint-deps lint-lua lint-units test-rust test-lua test-prosody fetch-install test-install
 
 help: ## say what can be made
 	@echo "saslcertd: client certificates and passwords for Prosody"; echo
@@ -34,9 +34,12 @@ test: fetch-test lint test-rust test-lua test-prosody ## get what is missing, th
 demo: fetch-demo build ## see a device log in with its key, and be locked out (KEEP=1 leaves it running)
 	@/usr/bin/python3 -B tests/prosody/demo.py </dev/null
 
-audit: ## check licences, sources and known advisories of the dependencies
-	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
-	$(CARGO) deny check
+audit: fetch-deny ## what lint-deps checks, and known advisories (from github.com)
+	$(CARGO) deny --locked check
+
+fetch-deny:
+# Built as fast as may be: it runs for two seconds.
+	@command -v cargo-deny >/dev/null || $(CARGO) install --locked --debug cargo-deny@0.20.2
 
 fetch-test: ## get what the tests need (as root), without running them
 	@tests/prosody/fetch.sh test
@@ -63,7 +66,7 @@ deb: ## make a Debian package, in target/debian/
 	$(CARGO) deb --no-build
 	if command -v lintian >/dev/null; then lintian --allow-root target/debian/*.deb; fi
 
-lint: lint-rust lint-lua lint-units ## formatting, clippy, documentation, luacheck, systemd's units
+lint: lint-rust lint-deps lint-lua lint-units ## formatting, clippy, documentation, dependencies, luacheck, systemd's units
 
 lint-rust:
 	$(CARGO) fmt --check
@@ -72,6 +75,10 @@ lint-rust:
 	$(CARGO) clippy --locked --no-default-features -- -D warnings
 # For those who work on it: private items too, so links to them are fine.
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc --locked --no-deps --document-private-items --quiet
+
+# Their advisories have to be fetched, and come when they come: that is `make audit`.
+lint-deps: fetch-deny ## licences and sources of the dependencies
+	$(CARGO) deny --locked check bans licenses sources
 
 lint-lua:
 	luacheck prosody-glue
