@@ -15,6 +15,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use crate::identity::UnixSeconds;
 use crate::store::{Store, StoreError};
@@ -94,6 +95,7 @@ pub async fn serve(options: Options, place: Place) -> Result<(), ServeError> {
     let listening = place.listen(roles.socket_group)?;
     let mut beside = JoinSet::new();
     beside.spawn(upkeep(Arc::clone(&service), options.data_dir.clone()));
+    beside.spawn(give_notices(Arc::clone(&service)));
     beside.spawn(manager::feed_watchdog(Arc::clone(&service)));
     beside.spawn(watch_authorities(Arc::clone(&service)));
     beside.spawn(answer_hangups(hangup, Arc::clone(&service)));
@@ -407,6 +409,20 @@ async fn upkeep(service: Arc<Service>, data_dir: PathBuf) {
     }
 }
 
+/// Apart from the upkeep: servers are asked, which may take its time.
+async fn give_notices(service: Arc<Service>) {
+    let mut clock = tokio::time::interval(LOOK_FOR_NOTICES_EVERY);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        clock.tick().await;
+        let service = Arc::clone(&service);
+        let done = tokio::task::spawn_blocking(move || service.give_notices(now()));
+        if let Err(error) = done.await {
+            tracing::error!(%error, "accounts did not hear of what expires");
+        }
+    }
+}
+
 /// The free space that a store of this size keeps for revocations: below it, nothing is added.
 pub(crate) fn reserve_bytes(store_bytes: u64) -> u64 {
     (store_bytes / 10).max(FREE_BYTES)
@@ -440,6 +456,7 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 const CLOSE_AT_LEAST: Duration = Duration::from_millis(500);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+const LOOK_FOR_NOTICES_EVERY: Duration = Duration::from_secs(2);
 const READ_AUTHORITIES_EVERY: Duration = Duration::from_secs(2);
 const LAST_USES_EVERY_TURNS: u64 = 6;
 /// Six hours.

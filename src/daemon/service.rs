@@ -14,6 +14,7 @@ mod external;
 mod hosts;
 mod live;
 mod moving_in;
+mod notices;
 mod status;
 
 use std::collections::HashMap;
@@ -57,6 +58,8 @@ pub struct Service {
     reservations: Mutex<Reservations>,
     /// Answers that somebody here waits for, by connection and id.
     expected: Mutex<Expected>,
+    /// When it was last looked who is to hear that something expires.
+    noticed: Mutex<HashMap<Host, UnixSeconds>>,
     /// The SCRAM hashes of each host as its servers know them.
     scram_told: Mutex<HashMap<Host, Vec<ScramHash>>>,
 }
@@ -92,6 +95,7 @@ impl Service {
             guesses: Guesses::default(),
             reservations: Mutex::default(),
             expected: Mutex::default(),
+            noticed: Mutex::default(),
             scram_told: Mutex::default(),
         };
         service.read_authorities(false);

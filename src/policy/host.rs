@@ -23,6 +23,8 @@ pub struct HostPolicy {
     pub min_rsa_bits: usize,
     /// `saslcertd_max_validity_days`: refuse longer-lived certificates at enrolment.
     pub max_validity_days: Option<i64>,
+    /// `saslcertd_expiry_notice_days`: so many days before a certificate expires its user is told.
+    pub expiry_notice_days: Vec<u16>,
     /// `saslcertd_scram_iterations`: of the verifiers that are made from now on.
     pub scram_iterations: u32,
     /// `saslcertd_guess_delay_max`, in seconds: 0 for no delays.
@@ -105,6 +107,7 @@ impl Default for HostPolicy {
             max_certs: 20,
             min_rsa_bits: 2048,
             max_validity_days: None,
+            expiry_notice_days: vec![30, 7, 1],
             scram_iterations: 10_000,
             guess_delay_max_seconds: 15.0,
         }
@@ -181,6 +184,14 @@ impl Reader {
             }
             // They make sense only together.
             TRUST | CA_FILE | CRL_FILE | CRL_EXPIRED => {}
+            "saslcertd_expiry_notice_days" => match days(value) {
+                Some(days) => policy.expiry_notice_days = days,
+                None => self.error(
+                    name,
+                    value,
+                    "must be a list of at most 10 numbers of days from 1 to 3650, such as { 30, 7, 1 }",
+                ),
+            },
             "saslcertd_scram_iterations" => {
                 let count = whole(value).and_then(|n| u32::try_from(n).ok());
                 match count.filter(|n| (MIN_ITERATIONS..=MAX_ITERATIONS).contains(n)) {
@@ -195,9 +206,6 @@ impl Reader {
                     Some(seconds) => policy.guess_delay_max_seconds = seconds,
                     None => self.error(name, value, "must be a number of seconds from 0 to 60"),
                 }
-            }
-            "saslcertd_expiry_notice_days" => {
-                self.warn(name, "has no effect in this version");
             }
             "saslcertd_socket" | "saslcertd_timeout" | "saslcertd_manage_tls" => {
                 self.warn(
@@ -302,6 +310,14 @@ fn whole(value: &Value) -> Option<i64> {
         .or_else(|| value.as_f64().and_then(from_float))
 }
 
+/// The numbers of days in a list.
+fn days(value: &Value) -> Option<Vec<u16>> {
+    let list = value.as_array().filter(|list| list.len() <= 10)?;
+    let days = list.iter().map(|value| u16::try_from(whole(value)?).ok());
+    let days = days.map(|days| days.filter(|days| (1..=3650).contains(days)));
+    days.collect()
+}
+
 /// A number, or what Prosody 13 takes for a period: `"15s"`, `"15 seconds"`.
 fn seconds(value: &Value) -> Option<f64> {
     let text = match value {
@@ -370,6 +386,7 @@ mod tests {
             "saslcertd_max_certs": 5.0,
             "saslcertd_min_rsa_bits": 3072,
             "saslcertd_max_validity_days": 400,
+            "saslcertd_expiry_notice_days": [14, 2.0],
             "saslcertd_scram_iterations": 20000,
             "saslcertd_guess_delay_max": "5 seconds",
         }));
@@ -384,6 +401,7 @@ mod tests {
                 max_certs: 5,
                 min_rsa_bits: 3072,
                 max_validity_days: Some(400),
+                expiry_notice_days: vec![14, 2],
                 scram_iterations: 20_000,
                 guess_delay_max_seconds: 5.0,
             }
@@ -404,6 +422,11 @@ mod tests {
             ("saslcertd_max_certs", json!(2.5)),
             ("saslcertd_min_rsa_bits", json!(1024)),
             ("saslcertd_max_validity_days", json!(-1)),
+            ("saslcertd_expiry_notice_days", json!(30)),
+            ("saslcertd_expiry_notice_days", json!([30, 0])),
+            ("saslcertd_expiry_notice_days", json!([3651])),
+            ("saslcertd_expiry_notice_days", json!([7, "1"])),
+            ("saslcertd_expiry_notice_days", json!(vec![1; 11])),
             ("saslcertd_ca_file", json!("ca.pem")),
             ("saslcertd_scram_iterations", json!(4095)),
             ("saslcertd_scram_iterations", json!(4096.5)),

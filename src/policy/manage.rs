@@ -380,6 +380,18 @@ pub fn expires_within(held: &Enrolment, days: u16, now: UnixSeconds) -> bool {
     !is_expired(held, now) && is_expired(held, now.plus(i64::from(days) * SECONDS_PER_DAY))
 }
 
+/// Since when its user is to know that the certificate expires: the last moment so many days before that has come.
+///
+/// `None` before the first one and when it has expired; a moment before the certificate was added doesn't count, its user has
+/// just seen what it is.
+#[must_use]
+pub fn notice_since(held: &Enrolment, days: &[u16], now: UnixSeconds) -> Option<UnixSeconds> {
+    let before = |days: &u16| held.not_after.plus(-i64::from(*days) * SECONDS_PER_DAY);
+    let has_come = |moment: &UnixSeconds| held.added_at < *moment && *moment <= now;
+    let moments = days.iter().map(before).filter(has_come);
+    moments.max().filter(|_| !is_expired(held, now))
+}
+
 fn in_scope<'a>(enrolments: &'a [Enrolment], scope: &Scope) -> Vec<&'a Enrolment> {
     let visible = |held: &&Enrolment| is_in_scope(&held.incarnation, scope);
     enrolments.iter().filter(visible).collect()
@@ -951,6 +963,28 @@ mod tests {
             held.not_after = NOW.plus(left);
             assert_eq!(expires_within(&held, 30, NOW), soon, "{left}");
         }
+    }
+
+    #[test]
+    fn notice_is_given_at_each_of_the_days_before_it_expires() {
+        let mut held = enrolled(&other_cert(), "h@a.lit");
+        held.not_after = NOW.plus(100 * SECONDS_PER_DAY);
+        let at = |days: i64| held.not_after.plus(-days * SECONDS_PER_DAY);
+        let since = |now| notice_since(&held, &[7, 30, 1], now);
+        assert_eq!(since(at(30).plus(-1)), None);
+        assert_eq!(since(at(30)), Some(at(30)));
+        assert_eq!(since(at(7).plus(-1)), Some(at(30)));
+        assert_eq!(since(at(7)), Some(at(7)));
+        assert_eq!(since(held.not_after), Some(at(1)));
+        assert_eq!(since(held.not_after.plus(1)), None);
+        assert_eq!(notice_since(&held, &[], at(1)), None);
+        // Added when it had 20 days left.
+        let late = Enrolment {
+            added_at: at(20),
+            ..held.clone()
+        };
+        assert_eq!(notice_since(&late, &[7, 30, 1], at(10)), None);
+        assert_eq!(notice_since(&late, &[7, 30, 1], at(5)), Some(at(7)));
     }
 
     #[test]

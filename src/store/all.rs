@@ -1,4 +1,4 @@
-//! The whole store, an account at a time: for backups; and all certificates of a host: for figures.
+//! The whole store, an account at a time: for backups; and all certificates of a host: for figures, and for notices.
 
 use crate::identity::{BareJid, Enrolment, Host};
 
@@ -45,16 +45,16 @@ impl Store {
 }
 
 impl Store {
-    /// How many certificates of `host` are meant by `is_meant`, those of accounts that were replaced aside. Looks at
-    /// `limit` records at most. Blocks. What is damaged is passed over, and counted as such.
-    pub fn count_present(
+    /// Hands out the certificates of `host` that are meant by `is_meant`, those of accounts that were replaced aside. Looks
+    /// at `limit` records at most. Blocks. What is damaged is passed over, and counted as such.
+    pub fn each_present(
         &self,
         host: &Host,
         limit: usize,
         is_meant: impl Fn(&Enrolment) -> bool,
-    ) -> Result<u64, StoreError> {
+        mut take: impl FnMut(Enrolment),
+    ) -> Result<(), StoreError> {
         let prefix = record::host_prefix(host);
-        let mut count = 0;
         for row in self.tables.scan(Table::Certificates, &prefix).take(limit) {
             let held = row.and_then(|(key, value)| self.tables.enrolment(&key, &value));
             let held = match held {
@@ -68,10 +68,10 @@ impl Store {
                 Err(error) => return Err(error),
             };
             if present.is_none_or(|(present, _)| present == held.incarnation) {
-                count += 1;
+                take(held);
             }
         }
-        Ok(count)
+        Ok(())
     }
 }
 

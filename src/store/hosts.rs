@@ -1,6 +1,6 @@
 //! What is remembered of hosts.
 
-use crate::identity::Host;
+use crate::identity::{Host, UnixSeconds};
 
 use super::committer::{Planned, Row, Table};
 use super::record::{self, HostRecord};
@@ -34,4 +34,33 @@ impl Store {
         }
         Ok(hosts)
     }
+
+    /// Up to when the accounts of `host` have heard of what expires.
+    pub fn noticed_until(&self, host: &Host) -> Result<Option<UnixSeconds>, StoreError> {
+        let value = self.tables.read(Table::Meta, &noticed_key(host))?;
+        value
+            .map(|value| self.tables.decoded(Table::Meta, &value))
+            .transpose()
+    }
+
+    /// Remembers up to when they have. Blocks until it is on the disk.
+    pub fn set_noticed_until(&self, host: &Host, until: UnixSeconds) -> Result<(), StoreError> {
+        let key = noticed_key(host);
+        self.committer.commit(Some(key.clone()), move |_| {
+            Ok(Planned {
+                rows: vec![Row {
+                    table: Table::Meta,
+                    key,
+                    value: Some(record::encode(&until)),
+                }],
+                outcome: (),
+            })
+        })
+    }
 }
+
+fn noticed_key(host: &Host) -> Vec<u8> {
+    [NOTICED_ROW, host.as_str().as_bytes()].concat()
+}
+
+const NOTICED_ROW: &[u8] = b"noticed ";

@@ -50,6 +50,10 @@ impl Versioned for HostRecord {
     const VERSION: u8 = 1;
 }
 
+impl Versioned for UnixSeconds {
+    const VERSION: u8 = 1;
+}
+
 /// Something happened to an account of this incarnation at this time.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Mark {

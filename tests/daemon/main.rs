@@ -21,6 +21,7 @@ mod framing;
 mod hello;
 mod kill;
 mod lifecycle;
+mod notices;
 mod passwords;
 mod sessions;
 mod support;

@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use time::OffsetDateTime;
 
 /// The longest that anything may take before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -139,6 +140,12 @@ impl Daemon {
         self.ended()
     }
 
+    /// Stopped, and started again.
+    pub fn restart(&mut self) {
+        assert!(self.stop().success());
+        self.serve();
+    }
+
     pub fn kill(&mut self) {
         self.signal(Signal::SIGKILL);
         self.ended();
@@ -254,11 +261,16 @@ impl Peer {
         answer["error"].clone()
     }
 
-    /// The next question of the daemon's with that method.
+    /// What the next question of the daemon's with that method is about.
     pub fn question(&mut self, method: &str) -> Value {
+        self.whole_question(method)["params"].clone()
+    }
+
+    /// That question, with its id.
+    pub fn whole_question(&mut self, method: &str) -> Value {
         loop {
             if let Some(at) = self.asked.iter().position(|line| line["method"] == method) {
-                return self.asked.remove(at)["params"].clone();
+                return self.asked.remove(at);
             }
             let line = self.line().expect("the connection ended");
             self.asked.push(line);
@@ -298,12 +310,18 @@ impl Made {
         Self::with_key(jid, KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap())
     }
 
+    /// A certificate of `jid`, valid from 2026 to that moment.
+    pub fn valid_until(jid: &str, not_after: OffsetDateTime) -> Self {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        Self::with(key, |params| {
+            params.subject_alt_names = vec![address(jid)];
+            params.not_after = not_after;
+        })
+    }
+
     pub fn with_key(jid: &str, key: KeyPair) -> Self {
         Self::with(key, |params| {
-            params.subject_alt_names = vec![SanType::OtherName((
-                vec![1, 3, 6, 1, 5, 5, 7, 8, 5],
-                jid.into(),
-            ))];
+            params.subject_alt_names = vec![address(jid)];
         })
     }
 
@@ -319,6 +337,11 @@ impl Made {
     pub fn base64(&self) -> String {
         BASE64.encode(&self.der)
     }
+}
+
+/// An xmppAddr.
+fn address(jid: &str) -> SanType {
+    SanType::OtherName((vec![1, 3, 6, 1, 5, 5, 7, 8, 5], jid.into()))
 }
 
 /// A session of Hamlet's that logged in with his password.

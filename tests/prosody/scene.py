@@ -184,7 +184,12 @@ class Bystander:
 async def expiry_of(certificate: ClientCertificate) -> None:
     """Returns when the clock says that `certificate` has expired."""
     # Its last second counts.
-    while time.time() < certificate.not_after + 1:
+    await moment(certificate.not_after + 1)
+
+
+async def moment(when: float) -> None:
+    """Returns when the clock says `when`, in seconds since the epoch."""
+    while time.time() < when:
         await asyncio.sleep(0.02)
 
 

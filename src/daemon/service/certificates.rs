@@ -328,11 +328,11 @@ impl Service {
     pub(super) fn expiring(&self, params: Value, now: UnixSeconds) -> Answered {
         let Expiring { host, days } = fields(params)?;
         self.policy(&host)?;
-        let count = self
-            .store
-            .count_present(&host, MAX_COUNTED_ROWS, |held| {
-                manage::expires_within(held, days, now)
-            })
+        let mut count: u64 = 0;
+        let soon = |held: &Enrolment| manage::expires_within(held, days, now);
+        let store = &self.store;
+        store
+            .each_present(&host, MAX_LISTED_ROWS, soon, |_| count += 1)
             .map_err(|error| storage(&error))?;
         Ok(json!({ "count": count }))
     }
@@ -531,5 +531,5 @@ fn described(session: Option<&Session>, peer: Peer) -> String {
     format!("{jid} (logged in {by}{})", from.unwrap_or_default())
 }
 
-/// What a count of a host's certificates may look at. A host of that many does not need an exact one.
-const MAX_COUNTED_ROWS: usize = 500_000;
+/// How many of a host's certificates are looked at for a count. A host of that many does not need an exact one.
+const MAX_LISTED_ROWS: usize = 500_000;
