@@ -124,7 +124,7 @@ pub(super) fn run(command: &CertCommand, global: &Global) -> anyhow::Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-fn account(jid: &str) -> anyhow::Result<BareJid> {
+pub(super) fn account(jid: &str) -> anyhow::Result<BareJid> {
     BareJid::parse(jid).with_context(|| format!("{jid} is not an account (user@host)"))
 }
 
@@ -188,7 +188,7 @@ fn row(certificate: &Value) -> String {
 
 /// A name that its owner chose, without what turns the direction of writing: it must not pass for another one. Control
 /// characters are in none.
-fn upright(name: &str) -> String {
+pub(super) fn upright(name: &str) -> String {
     let turns = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     name.replace(turns, "?")
 }

@@ -9,6 +9,7 @@ mod cert;
 mod doctor;
 #[cfg(feature = "client")]
 mod enroll;
+mod explain;
 mod extauth;
 mod hosts;
 mod import_prosody;
@@ -70,6 +71,8 @@ enum Command {
     /// Look at, disable and revoke the certificates of an account.
     #[command(subcommand)]
     Cert(cert::CertCommand),
+    /// Say why somebody can log in with a certificate, or why not: each rule, its verdict and why.
+    Explain(explain::ExplainArgs),
     /// Look at, make, change and delete accounts whose passwords the daemon keeps.
     #[command(subcommand)]
     Account(account::AccountCommand),
@@ -98,6 +101,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status => status::run(&global),
         Command::Doctor(args) => doctor::run(&args, &global),
         Command::Cert(command) => cert::run(&command, &global),
+        Command::Explain(args) => Ok(explain::run(&args, &global)),
         Command::Account(command) => account::run(&command, &global),
         Command::Export(args) => backup::export(&args, &global),
         Command::Import(args) => backup::import(&args, &global),

@@ -10,6 +10,7 @@ mod accounts;
 mod authorities;
 mod backup;
 mod certificates;
+mod explain;
 mod external;
 mod hosts;
 mod live;
@@ -227,6 +228,9 @@ impl Service {
             }),
             ("import", Role::Admin) => self.task(answer, move |service, answer| {
                 answer.send(service.import(params));
+            }),
+            ("explain", Role::Admin) => self.task(answer, move |service, answer| {
+                answer.send(service.explain(params, now));
             }),
             ("status", Role::Admin) => self.task(answer, move |service, answer| {
                 answer.send(service.status(uptime));

@@ -189,6 +189,15 @@ pub fn retain_usable(candidates: &mut Vec<Candidate<'_>>, accounts: &[AccountFac
     });
 }
 
+/// Whose a certificate without addresses is follows from the lists alone: of accounts that are gone they say nothing.
+pub(super) fn retain_existing(candidates: &mut Vec<Candidate<'_>>, accounts: &[AccountFact]) {
+    candidates.retain(|candidate| {
+        accounts
+            .iter()
+            .any(|fact| fact.exists && candidate.is_of(fact))
+    });
+}
+
 /// Decides a SASL EXTERNAL login.
 ///
 /// With an authzid, it must be one of the certificate's addresses. Without, the certificate must
@@ -210,12 +219,7 @@ pub fn login<'a>(
     let mut candidates = offer(facts, policy, now)?;
     let authzid = parse_authzid(authzid)?;
     if facts.cert.addresses.is_empty() {
-        // Whose it is follows from the lists alone: of accounts that are gone they say nothing.
-        candidates.retain(|candidate| {
-            accounts
-                .iter()
-                .any(|fact| fact.exists && candidate.is_of(fact))
-        });
+        retain_existing(&mut candidates, accounts);
         if candidates.is_empty() {
             return Err(Denial::CertificateUnknown);
         }
@@ -295,7 +299,7 @@ fn why_not_enrolled(facts: &CertificateFacts<'_>, policy: &HostPolicy) -> Denial
     }
 }
 
-fn parse_authzid(authzid: Option<&[u8]>) -> Result<Option<Jid>, Denial> {
+pub(super) fn parse_authzid(authzid: Option<&[u8]>) -> Result<Option<Jid>, Denial> {
     let bytes = match authzid {
         None | Some([]) => return Ok(None),
         Some(bytes) => bytes,
@@ -325,7 +329,7 @@ pub fn require_announced(authzid: Option<&[u8]>, stream_from: Option<&str>) -> R
 }
 
 /// Which account is meant, and which resource its session is bound to.
-fn identity(
+pub(super) fn identity(
     facts: &CertificateFacts<'_>,
     authzid: Option<&Jid>,
     candidates: &[Candidate<'_>],

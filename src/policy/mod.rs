@@ -3,6 +3,7 @@
 pub mod account;
 pub mod chain;
 pub mod denial;
+pub mod explain;
 pub mod host;
 pub mod login;
 pub mod manage;

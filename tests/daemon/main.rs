@@ -15,6 +15,7 @@ mod authorities;
 mod backup;
 mod certificates;
 mod documentation;
+mod explain;
 mod extauth;
 mod external;
 mod framing;

@@ -65,8 +65,12 @@ def test_enroll_login_revoke_and_the_next_login_is_refused(scene: Scene, direct_
     assert report["tls"]["certificate_requested"] is True
 
     assert "my phone" in scene.daemon.command("cert", "list", account.jid).stdout
+    explained = scene.daemon.command("explain", account.jid, str(certificate))
+    assert (explained.returncode, f"{account.jid} can log in with it" in explained.stdout) == (0, True), explained
     revoked = scene.daemon.command("cert", "revoke", account.jid, "my phone")
     assert revoked.returncode == 0, revoked.stderr
+    explained = scene.daemon.command("explain", account.jid, str(certificate))
+    assert (explained.returncode, "its key was revoked" in explained.stdout) == (1, True), explained
     status, report = login(scene, account.jid, certificate, key, direct_tls)
     assert (status, report["outcome"]) == (REFUSED, "refused"), report
 

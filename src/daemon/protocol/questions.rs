@@ -287,6 +287,17 @@ pub struct Expiring {
     pub days: u16,
 }
 
+/// `explain`.
+#[derive(Debug, Deserialize)]
+pub struct Explain {
+    /// Who is to log in.
+    pub account: BareJid,
+    /// With which certificate.
+    pub chain: Chain,
+    /// Asking for which identity.
+    pub authzid: Option<String>,
+}
+
 /// `account.exists`, `account.delete`, `account.enable`, `account.disable`.
 #[derive(Debug, Deserialize)]
 pub struct OfAccount {

@@ -251,10 +251,7 @@ impl Service {
             Err(finding) => return Ok(Err(Denial::CertificateUnacceptable { finding })),
         };
         let facts = self.fetch(host, &cert).map_err(|error| storage(&error))?;
-        let asked = policy.trust.ca().map(|files| {
-            self.authorities
-                .path(files, chain.leaf(), &chain.intermediates(), now)
-        });
+        let asked = self.ask_authorities(policy, chain, now);
         let unasked = |problem: &Problem| {
             // A stranger hears no path.
             tracing::error!(%host, fingerprint = %cert.fingerprint, %problem, "the authorities could not be asked");
@@ -290,7 +287,22 @@ impl Service {
         Ok(decided)
     }
 
-    fn fetch(&self, host: &Host, cert: &ClientCert) -> Result<Fetched, StoreError> {
+    /// Does an authority vouch for it? None where none has a say; else the outer error is that of a file.
+    #[allow(clippy::type_complexity)] // Each of its layers is another answer.
+    pub(super) fn ask_authorities(
+        &self,
+        policy: &HostPolicy,
+        chain: &Chain,
+        now: UnixSeconds,
+    ) -> Option<Result<Result<CertificationPath, Untrusted>, Problem>> {
+        let files = policy.trust.ca()?;
+        let path = self
+            .authorities
+            .path(files, chain.leaf(), &chain.intermediates(), now);
+        Some(path)
+    }
+
+    pub(super) fn fetch(&self, host: &Host, cert: &ClientCert) -> Result<Fetched, StoreError> {
         let mut enrolments = self.store.enrolments_of(&cert.fingerprint, host)?;
         enrolments.retain(|held| held.holds(cert));
         let named = cert.addresses.iter().filter_map(Jid::account);
@@ -372,11 +384,13 @@ struct Yes {
     path: Option<CertificationPath>,
 }
 
-struct Fetched {
-    enrolments: Vec<Enrolment>,
-    revoked_for: Vec<(BareJid, Incarnation)>,
-    disabled_for: Vec<BareJid>,
+/// What the store knows of a certificate.
+pub(super) struct Fetched {
+    pub(super) enrolments: Vec<Enrolment>,
+    pub(super) revoked_for: Vec<(BareJid, Incarnation)>,
+    pub(super) disabled_for: Vec<BareJid>,
 }
+
 fn fingerprint_of(der: &[u8]) -> Option<String> {
     let cert = ClientCert::from_der(der).ok()?;
     Some(cert.fingerprint.to_string())

@@ -1,0 +1,96 @@
+//! `explain`: why somebody can log in with a certificate, or why not.
+
+use serde_json::{Value, json};
+
+use super::super::protocol::{Accounts, Explain, Refusal, fields};
+use super::{Answered, Service, storage};
+use crate::identity::{BareJid, ClientCert, Jid, UnixSeconds};
+use crate::policy::Denial;
+use crate::policy::explain::{Asked, Explanation, Rule, Verdict, explain};
+use crate::policy::login::{AccountFact, CertificateFacts};
+
+impl Service {
+    /// Blocks.
+    pub(super) fn explain(&self, params: Value, now: UnixSeconds) -> Answered {
+        let Explain {
+            account,
+            chain,
+            authzid,
+        } = fields(params)?;
+        let host = account.host();
+        let (lives, policy) = self.host(host)?;
+        let cert = match ClientCert::from_der(chain.leaf()) {
+            Ok(cert) => cert,
+            Err(finding) => {
+                let denial = Denial::CertificateUnacceptable { finding };
+                return Ok(json!(Explanation {
+                    verdict: Verdict::No,
+                    rules: vec![Rule::unacceptable(denial)],
+                }));
+            }
+        };
+        let fetched = self.fetch(host, &cert).map_err(|error| storage(&error))?;
+        let asked = self.ask_authorities(&policy, &chain, now);
+        let (by_authority, about_authority) = match asked {
+            None => (None, None),
+            Some(Ok(Ok(_))) => (Some(Ok(())), None),
+            Some(Ok(Err(untrusted))) => (Some(Err(untrusted.denial)), Some(untrusted.cause)),
+            Some(Err(problem)) => (None, Some(problem.to_string())),
+        };
+        let mut meant: Vec<BareJid> = cert.addresses.iter().filter_map(Jid::account).collect();
+        meant.retain(|account| account.host() == host);
+        meant.extend(fetched.enrolments.iter().map(|held| held.account.clone()));
+        meant.push(account.clone());
+        meant.sort();
+        meant.dedup();
+        let accounts = meant
+            .into_iter()
+            .map(|account| self.fact_of(lives, account));
+        let accounts: Vec<AccountFact> = accounts.collect::<Result<_, _>>()?;
+        let explanation = explain(
+            &CertificateFacts {
+                host,
+                cert: &cert,
+                enrolments: &fetched.enrolments,
+                revoked_for: &fetched.revoked_for,
+                disabled_for: &fetched.disabled_for,
+                by_authority,
+            },
+            &Asked {
+                account: &account,
+                accounts: &accounts,
+                are_known: lives == Accounts::Daemon,
+                authzid: authzid.as_deref().map(str::as_bytes),
+                about_authority: about_authority.as_deref(),
+            },
+            &policy,
+            now,
+        );
+        Ok(json!(explanation))
+    }
+
+    /// What is known here of an account. Of one that lives in Prosody: that it is the one which has enrolled last.
+    fn fact_of(&self, lives: Accounts, account: BareJid) -> Result<AccountFact, Refusal> {
+        Ok(match lives {
+            Accounts::Daemon => {
+                let known = self.known(&account)?;
+                AccountFact {
+                    account,
+                    exists: known.is_some(),
+                    enabled: known.as_ref().is_some_and(|known| known.enabled),
+                    incarnation: known.map(|known| known.incarnation),
+                }
+            }
+            Accounts::Prosody => {
+                let present = self.store.view(&account).incarnation();
+                let present = present.map_err(|error| storage(&error))?;
+                AccountFact {
+                    account,
+                    exists: true,
+                    enabled: true,
+                    incarnation: present.map(|(incarnation, _)| incarnation),
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,475 @@
+//! Each rule of a login by itself, its verdict, and why: for an admin whose user can't log in.
+//!
+//! It decides nothing: the verdict on all of them is what [`login`](super::login::login) says.
+
+use serde::Serialize;
+
+use super::denial::Denial;
+use super::host::{HostPolicy, Trust};
+use super::login::{self, AccountFact, CertificateFacts};
+use crate::identity::certificate::Key;
+use crate::identity::{BareJid, Enrolment, UnixSeconds};
+
+/// What a rule says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It lets the login through.
+    Yes,
+    /// It refuses the login.
+    No,
+    /// It would refuse, but another one may stand for it: `saslcertd_trust = "enrolled_or_ca"`.
+    Unneeded,
+    /// It could not be asked.
+    Unknown,
+}
+
+/// A rule, and what it says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rule {
+    /// `"certificate"`, `"key"`, `"validity"`, `"address"`, `"list"`, `"authority"`, `"revocation"`, `"account"` or
+    /// `"identity"`.
+    pub rule: &'static str,
+    /// What it says.
+    pub verdict: Verdict,
+    /// Why, for people.
+    pub why: String,
+}
+
+impl Rule {
+    /// The certificate itself is unacceptable, so that no other rule has anything to look at.
+    #[must_use]
+    pub fn unacceptable(denial: Denial) -> Self {
+        no("certificate", text(denial))
+    }
+}
+
+/// All rules, and what a login is answered with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// Never [`Verdict::Unneeded`].
+    pub verdict: Verdict,
+    /// In the order in which somebody would ask.
+    pub rules: Vec<Rule>,
+}
+
+/// What is asked about a certificate, beside its facts.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Who is to log in.
+    pub account: &'a BareJid,
+    /// That account and all others that the certificate may belong to.
+    pub accounts: &'a [AccountFact],
+    /// Is it known here whether they exist and are enabled? Else Prosody knows, and `accounts` says that they are.
+    pub are_known: bool,
+    /// What the client is to ask for.
+    pub authzid: Option<&'a [u8]>,
+    /// What the authorities say in their own words, or why they could not be asked: [`CertificateFacts::by_authority`]
+    /// tells which of them.
+    pub about_authority: Option<&'a str>,
+}
+
+impl Asked<'_> {
+    fn fact(&self) -> Option<&AccountFact> {
+        self.accounts
+            .iter()
+            .find(|fact| fact.account == *self.account)
+    }
+}
+
+/// Why `asked.account` can log in with a certificate, or why not.
+///
+/// Units: `now` is seconds since the epoch.
+#[must_use]
+pub fn explain(
+    facts: &CertificateFacts<'_>,
+    asked: &Asked<'_>,
+    policy: &HostPolicy,
+    now: UnixSeconds,
+) -> Explanation {
+    let mut rules = vec![
+        yes("certificate", format!("SHA-256 {}", facts.cert.fingerprint)),
+        key(facts, policy),
+        validity(facts, now),
+        address(facts, asked, policy),
+    ];
+    let listed = policy.trust.has_lists() && list(facts, asked).verdict == Verdict::Yes;
+    let mut list = policy.trust.has_lists().then(|| list(facts, asked));
+    let mut authority = policy.trust.ca().map(|_| authority(facts, asked));
+    if let (Trust::EnrolledOrCa(_), Some(list), Some(authority)) =
+        (&policy.trust, &mut list, &mut authority)
+    {
+        // Whom it doesn't name an authority can't vouch for.
+        let is_named = !facts.cert.addresses.is_empty();
+        match (list.verdict, authority.verdict) {
+            (Verdict::Yes, Verdict::No | Verdict::Unknown) => authority.verdict = Verdict::Unneeded,
+            (Verdict::No, Verdict::Yes | Verdict::Unknown) if is_named => {
+                list.verdict = Verdict::Unneeded;
+            }
+            _ => {}
+        }
+    }
+    rules.extend(list);
+    rules.extend(authority);
+    rules.push(revocation(facts, asked, listed));
+    rules.push(account(asked));
+    rules.extend(identity(facts, asked, policy, now));
+    let is_refused = rules.iter().any(|rule| rule.verdict == Verdict::No);
+    let verdict = match login::login(facts, asked.authzid, asked.accounts, policy, now) {
+        Ok(login) if login.account == *asked.account => Verdict::Yes,
+        Err(_) if !is_refused && policy.trust.ca().is_some() && facts.by_authority.is_none() => {
+            Verdict::Unknown
+        }
+        Ok(_) | Err(_) => Verdict::No,
+    };
+    Explanation { verdict, rules }
+}
+
+fn key(facts: &CertificateFacts<'_>, policy: &HostPolicy) -> Rule {
+    let what = match facts.cert.key {
+        Key::Rsa { bits } => format!("RSA with {bits} bits"),
+        Key::Curve => "an elliptic curve".to_owned(),
+    };
+    match login::require_acceptable(facts.cert, policy) {
+        Ok(()) => yes("key", what),
+        Err(_) => no(
+            "key",
+            format!("{what}; this host wants {}", policy.min_rsa_bits),
+        ),
+    }
+}
+
+fn validity(facts: &CertificateFacts<'_>, now: UnixSeconds) -> Rule {
+    match login::require_validity(facts.cert, now) {
+        Ok(()) => yes("validity", "it is valid now".to_owned()),
+        Err(denial) => no("validity", text(denial)),
+    }
+}
+
+fn address(facts: &CertificateFacts<'_>, asked: &Asked<'_>, policy: &HostPolicy) -> Rule {
+    let addresses = &facts.cert.addresses;
+    if addresses.is_empty() {
+        return match (policy.require_address, &policy.trust) {
+            (false, Trust::Enrolled | Trust::EnrolledAndCa(_) | Trust::EnrolledOrCa(_)) => yes(
+                "address",
+                "it names nobody, and this host does without".to_owned(),
+            ),
+            _ => no("address", text(Denial::AddressMissing)),
+        };
+    }
+    let all: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    let all = format!("it names {}", all.join(", "));
+    if login::names(facts.cert, asked.account) {
+        yes("address", all)
+    } else {
+        no("address", all)
+    }
+}
+
+fn list(facts: &CertificateFacts<'_>, asked: &Asked<'_>) -> Rule {
+    let meant = asked.fact().and_then(|fact| fact.incarnation.as_ref());
+    let is_own = |held: &&Enrolment| held.account == *asked.account;
+    let mut own = facts.enrolments.iter().filter(is_own);
+    let any = own.clone().next();
+    match own.find(|held| meant == Some(&held.incarnation)) {
+        Some(held) => yes(
+            "list",
+            format!("it is in the account's list, as \"{}\"", held.name),
+        ),
+        None if any.is_some() => no(
+            "list",
+            "it is in the list of an earlier account of this name, which this one doesn't inherit"
+                .to_owned(),
+        ),
+        None => no("list", "it is not in the account's list".to_owned()),
+    }
+}
+
+fn authority(facts: &CertificateFacts<'_>, asked: &Asked<'_>) -> Rule {
+    let words = asked.about_authority.unwrap_or_default();
+    match facts.by_authority {
+        Some(Ok(())) => yes(
+            "authority",
+            "an authority of this host vouches for it".to_owned(),
+        ),
+        Some(Err(denial)) => no("authority", format!("{} ({words})", text(denial))),
+        None => Rule {
+            rule: "authority",
+            verdict: Verdict::Unknown,
+            why: words.to_owned(),
+        },
+    }
+}
+
+fn revocation(facts: &CertificateFacts<'_>, asked: &Asked<'_>, is_listed: bool) -> Rule {
+    let account = asked.account;
+    // For whom a list speaks only that account's own revocations count; else those of whoever has had the name.
+    let own = asked.fact().and_then(|fact| fact.incarnation.as_ref());
+    let counts = |by| !is_listed || own == Some(by);
+    let mut revoked = facts.revoked_for.iter();
+    if revoked.any(|(of, by)| of == account && counts(by)) {
+        let lift = format!(
+            "its key was revoked; to lift that: saslcertd cert unrevoke {account} {}",
+            facts.cert.key_id
+        );
+        return no("revocation", lift);
+    }
+    if facts.disabled_for.contains(account) && !is_listed {
+        return no(
+            "revocation",
+            "it was taken out of the account's list".to_owned(),
+        );
+    }
+    yes("revocation", "the account has not revoked it".to_owned())
+}
+
+fn account(asked: &Asked<'_>) -> Rule {
+    let account = asked.account;
+    match asked.fact() {
+        _ if !asked.are_known => Rule {
+            rule: "account",
+            verdict: Verdict::Unknown,
+            why: format!("Prosody knows whether {account} exists and is enabled"),
+        },
+        Some(fact) if fact.exists && fact.enabled => {
+            yes("account", format!("{account} exists and is enabled"))
+        }
+        Some(fact) if fact.exists => no("account", text(Denial::AccountDisabled)),
+        _ => no("account", text(Denial::AccountMissing)),
+    }
+}
+
+/// None where nobody can be meant.
+fn identity(
+    facts: &CertificateFacts<'_>,
+    asked: &Asked<'_>,
+    policy: &HostPolicy,
+    now: UnixSeconds,
+) -> Option<Rule> {
+    let mut candidates = login::offer(facts, policy, now).unwrap_or_default();
+    if facts.cert.addresses.is_empty() {
+        login::retain_existing(&mut candidates, asked.accounts);
+        if candidates.is_empty() {
+            return None;
+        }
+    }
+    let identity = login::parse_authzid(asked.authzid)
+        .and_then(|authzid| login::identity(facts, authzid.as_ref(), &candidates));
+    Some(match identity {
+        Ok((account, resource)) => {
+            let resource = resource.map(|resource| format!(", bound to the resource {resource}"));
+            let why = format!("it stands for {account}{}", resource.unwrap_or_default());
+            if account == *asked.account {
+                yes("identity", why)
+            } else {
+                no("identity", why)
+            }
+        }
+        Err(denial) => no("identity", text(denial)),
+    })
+}
+
+fn yes(rule: &'static str, why: String) -> Rule {
+    Rule {
+        rule,
+        verdict: Verdict::Yes,
+        why,
+    }
+}
+
+fn no(rule: &'static str, why: String) -> Rule {
+    Rule {
+        rule,
+        verdict: Verdict::No,
+        why,
+    }
+}
+
+fn text(denial: Denial) -> String {
+    denial.words().stanza_text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+    use super::*;
+    use crate::identity::Incarnation;
+    use crate::policy::fixtures::{NOW, account, cert_naming, enrolled, host, incarnation};
+    use crate::policy::host::CaFiles;
+
+    const H: &str = "h@a.lit";
+    const G: &str = "g@a.lit";
+
+    fn trusts() -> [Trust; 4] {
+        let files = CaFiles {
+            authorities: "/ca.pem".into(),
+            lists: None,
+            accept_expired_lists: true,
+        };
+        [
+            Trust::Enrolled,
+            Trust::Ca(files.clone()),
+            Trust::EnrolledAndCa(files.clone()),
+            Trust::EnrolledOrCa(files),
+        ]
+    }
+
+    fn fact(jid: &str, exists: bool, enabled: bool, of: Option<&str>) -> AccountFact {
+        AccountFact {
+            account: account(jid),
+            exists,
+            enabled,
+            incarnation: of.map(incarnation),
+        }
+    }
+
+    fn policies() -> Vec<HostPolicy> {
+        let of = |trust: Trust| {
+            [true, false].map(|require_address| HostPolicy {
+                trust: trust.clone(),
+                require_address,
+                ..HostPolicy::default()
+            })
+        };
+        trusts().into_iter().flat_map(of).collect()
+    }
+
+    /// What can be so of `h@a.lit`, once each.
+    fn each_case(
+        mut look: impl FnMut(&CertificateFacts<'_>, &Asked<'_>, &HostPolicy, UnixSeconds),
+    ) {
+        let host = host("a.lit");
+        let policies = policies();
+        let accounts = [
+            fact(H, true, true, Some("one")),
+            fact(H, true, false, Some("one")),
+            fact(H, true, true, None),
+            fact(H, false, false, None),
+        ]
+        .map(|of_h| [of_h, fact(G, true, true, Some("one"))]);
+        let revocations: [Vec<(BareJid, Incarnation)>; 3] = [
+            vec![],
+            vec![(account(H), incarnation("one"))],
+            vec![(account(H), incarnation("zero"))],
+        ];
+        let disabled = [vec![], vec![account(H)]];
+        for addresses in [&[][..], &[H], &[H, G], &[G], &["h@b.lit"], &["h@a.lit/x"]] {
+            let cert = cert_naming(addresses);
+            let before = Enrolment {
+                incarnation: incarnation("zero"),
+                ..enrolled(&cert, H)
+            };
+            for enrolments in [
+                vec![],
+                vec![enrolled(&cert, H)],
+                vec![before],
+                vec![enrolled(&cert, G)],
+                vec![enrolled(&cert, H), enrolled(&cert, G)],
+            ] {
+                for bits in 0..3 * 3 * 2 * 4 * 3 * 2_usize {
+                    let mut bits = bits;
+                    let mut of = |count: usize| {
+                        let one = bits % count;
+                        bits /= count;
+                        one
+                    };
+                    let facts = CertificateFacts {
+                        host: &host,
+                        cert: &cert,
+                        enrolments: &enrolments,
+                        by_authority: [None, Some(Ok(())), Some(Err(Denial::ChainUntrusted))]
+                            [of(3)],
+                        revoked_for: &revocations[of(3)],
+                        disabled_for: &disabled[of(2)],
+                    };
+                    let asked = Asked {
+                        account: &account(H),
+                        accounts: &accounts[of(4)],
+                        are_known: true,
+                        authzid: [None, Some(H.as_bytes()), Some(G.as_bytes())][of(3)],
+                        about_authority: None,
+                    };
+                    let now = [NOW, cert.not_after.plus(1)][of(2)];
+                    for policy in &policies {
+                        look(&facts, &asked, policy, now);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_refused_has_a_rule_that_refuses_and_what_is_let_in_has_none() {
+        let mut counts = [0; 3];
+        each_case(|facts, asked, policy, now| {
+            let decided = login::login(facts, asked.authzid, asked.accounts, policy, now);
+            let is_in = decided.is_ok_and(|login| login.account == *asked.account);
+            let explained = explain(facts, asked, policy, now);
+            let case = || format!("{facts:?}\n{asked:?}\n{policy:?}\n{explained:?}");
+            let says = |verdict| explained.rules.iter().any(|rule| rule.verdict == verdict);
+            assert_eq!(explained.verdict == Verdict::Yes, is_in, "{}", case());
+            assert_eq!(
+                explained.verdict == Verdict::No,
+                says(Verdict::No),
+                "{}",
+                case()
+            );
+            match explained.verdict {
+                Verdict::Yes => counts[0] += 1,
+                Verdict::No => counts[1] += 1,
+                Verdict::Unknown => {
+                    assert!(says(Verdict::Unknown), "{}", case());
+                    counts[2] += 1;
+                }
+                Verdict::Unneeded => panic!("{}", case()),
+            }
+        });
+        assert!(counts.iter().all(|count| *count > 100), "{counts:?}");
+    }
+
+    #[test]
+    fn a_rule_says_what_to_do() {
+        let cert = cert_naming(&[H]);
+        let host = host("a.lit");
+        let list = [enrolled(&cert, H)];
+        let revoked = [(account(H), incarnation("one"))];
+        let facts = CertificateFacts {
+            host: &host,
+            cert: &cert,
+            enrolments: &list,
+            revoked_for: &revoked,
+            disabled_for: &[],
+            by_authority: None,
+        };
+        let asked = Asked {
+            account: &account(H),
+            accounts: &[fact(H, true, true, Some("one"))],
+            are_known: false,
+            authzid: None,
+            about_authority: None,
+        };
+        let explained = explain(&facts, &asked, &HostPolicy::default(), NOW);
+        let said: Vec<String> = explained
+            .rules
+            .iter()
+            .map(|rule| format!("{:?} {}: {}", rule.verdict, rule.rule, rule.why))
+            .collect();
+        assert_eq!(
+            said,
+            [
+                format!("Yes certificate: SHA-256 {}", cert.fingerprint),
+                "Yes key: an elliptic curve".to_owned(),
+                "Yes validity: it is valid now".to_owned(),
+                "Yes address: it names h@a.lit".to_owned(),
+                "Yes list: it is in the account's list, as \"phone\"".to_owned(),
+                format!(
+                    "No revocation: its key was revoked; to lift that: saslcertd cert unrevoke h@a.lit {}",
+                    cert.key_id
+                ),
+                "Unknown account: Prosody knows whether h@a.lit exists and is enabled".to_owned(),
+                "Yes identity: it stands for h@a.lit".to_owned(),
+            ]
+        );
+    }
+}

@@ -1,0 +1,123 @@
+//! `explain`: what the command says about a real certificate, and that it says what a login says.
+
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, HAMLET, Made, named};
+
+fn explain(daemon: &Daemon, cert: &[u8], arguments: &[&str]) -> Output {
+    let file = daemon.folder.path().join("cert");
+    std::fs::write(&file, cert).unwrap();
+    let mut command = daemon.command("explain");
+    command.arg(HAMLET).arg(file).args(arguments);
+    command.output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The rules that say no.
+fn refusing(output: &Output) -> Vec<String> {
+    let lines = text(output);
+    let refusing = lines.lines().filter_map(|line| line.strip_prefix("no "));
+    let rule = |line: &str| line.split_whitespace().next().unwrap().to_owned();
+    refusing.map(rule).collect()
+}
+
+#[test]
+fn it_says_why_before_and_after_each_change() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let cert = Made::of(HAMLET);
+    let pem = format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        cert.base64()
+    );
+    let said = explain(&daemon, pem.as_bytes(), &[]);
+    assert_eq!(
+        (said.status.code(), refusing(&said)),
+        (Some(1), vec!["list".into()])
+    );
+    assert!(text(&said).ends_with(&format!("{HAMLET} can't log in with it\n")));
+    server.append("phone", &cert);
+    // As DER, too.
+    for file in [pem.as_bytes(), &cert.der] {
+        let said = explain(&daemon, file, &[]);
+        assert_eq!((said.status.code(), refusing(&said)), (Some(0), vec![]));
+        assert!(text(&said).contains("as \"phone\""), "{said:?}");
+    }
+    let other = explain(&daemon, &cert.der, &["--authzid", "yorick@shakespeare.lit"]);
+    assert_eq!(
+        (other.status.code(), refusing(&other)),
+        (Some(1), vec!["identity".into()])
+    );
+    let key_id = server.login(&cert)["key_id"].clone();
+    server.ask("certificate.revoke", named("phone"));
+    server.login_refused(&cert);
+    let said = explain(&daemon, &cert.der, &[]);
+    assert_eq!(refusing(&said), ["list", "revocation"]);
+    let lift = format!(
+        "saslcertd cert unrevoke {HAMLET} {}",
+        key_id.as_str().unwrap()
+    );
+    assert!(text(&said).contains(&lift), "{said:?}");
+}
+
+#[test]
+fn what_cannot_be_asked_is_not_no() {
+    let daemon = Daemon::start();
+    let cert = Made::of(HAMLET);
+    let undeclared = explain(&daemon, &cert.der, &[]);
+    assert_eq!(undeclared.status.code(), Some(2), "{undeclared:?}");
+    let _server =
+        daemon.server(json!({"saslcertd_trust": "ca", "saslcertd_ca_file": "/nowhere/ca.pem"}));
+    let said = explain(&daemon, &cert.der, &["--json"]);
+    assert_eq!(said.status.code(), Some(2), "{said:?}");
+    let said: Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert_eq!(said["verdict"], "unknown");
+    let rules = said["rules"].as_array().unwrap();
+    let authority = rules
+        .iter()
+        .find(|rule| rule["rule"] == "authority")
+        .unwrap();
+    assert_eq!(authority["verdict"], "unknown");
+    assert!(
+        authority["why"]
+            .as_str()
+            .unwrap()
+            .contains("/nowhere/ca.pem")
+    );
+}
+
+#[test]
+fn a_file_that_is_no_certificate_is_named() {
+    let daemon = Daemon::start();
+    let _server = daemon.server(json!({}));
+    for (file, code, words) in [
+        (
+            &b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"[..],
+            2,
+            "is not readable as PEM",
+        ),
+        (
+            b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+            2,
+            "no certificate in",
+        ),
+        (&vec![0; 70_000], 2, "larger than 64 KiB"),
+        (b"certificate", 1, "no       certificate"),
+    ] {
+        let said = explain(&daemon, file, &[]);
+        let all = text(&said) + &String::from_utf8_lossy(&said.stderr);
+        assert!(
+            said.status.code() == Some(code) && all.contains(words),
+            "{said:?}"
+        );
+    }
+    let mut command = daemon.command("explain");
+    let missing = command.args([HAMLET, "/nowhere/file"]).output().unwrap();
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("can't read /nowhere/file"));
+}
