@@ -1,5 +1,6 @@
 //! `saslcertd cert`: an admin's view of any account's certificates.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -10,6 +11,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::Global;
 use super::ask::ask;
+use super::certificate_file::certificates_in;
 use crate::identity::{BareJid, KeyId};
 
 /// `saslcertd cert`.
@@ -22,6 +24,19 @@ pub(super) enum CertCommand {
     },
     /// Show one certificate, with its PEM.
     Show(Named),
+    /// Add a certificate for somebody else. Its owner is told; the same rules count as for their own uploads.
+    Add {
+        /// For whom.
+        jid: String,
+        /// Its name in the list.
+        name: String,
+        /// The certificate: a file, PEM or DER.
+        #[arg(value_name = "CERT")]
+        cert: PathBuf,
+        /// Sessions that log in with it may not add or remove certificates.
+        #[arg(long)]
+        no_manage: bool,
+    },
     /// Take a certificate out of the list; its live sessions stay.
     Disable(Named),
     /// Revoke a certificate and its key, and close the sessions that use it. One that was disabled can still be
@@ -88,6 +103,32 @@ pub(super) fn run(command: &CertCommand, global: &Global) -> anyhow::Result<Exit
             let said = format!("{}{}", row(&found), pem(&text(&found, "certificate")));
             (found, said)
         }
+        CertCommand::Add {
+            jid,
+            name,
+            cert,
+            no_manage,
+        } => {
+            let account = account(jid)?;
+            let mut found = certificates_in(cert)?;
+            let certificate = found.pop().unwrap_or_default();
+            anyhow::ensure!(
+                found.is_empty(),
+                "there are several certificates in {}",
+                cert.display()
+            );
+            let params = json!({
+                "account": account, "session": null, "incarnation": null,
+                "name": name, "certificate": certificate, "may_manage": !no_manage,
+            });
+            let result = ask(&global.socket, "certificate.append", &params)?;
+            let name = upright(&text(&result, "name"));
+            let warnings = result.get("warnings").and_then(Value::as_array);
+            let warnings = warnings.into_iter().flatten().filter_map(Value::as_str);
+            let said: Vec<&str> = warnings.collect();
+            let said = format!("added \"{name}\" for {account}\n{}", lines(&said));
+            (result, said)
+        }
         CertCommand::Disable(which) => {
             let result = named("certificate.disable", which)?;
             let name = upright(&text(&result, "name"));
@@ -126,6 +167,10 @@ pub(super) fn run(command: &CertCommand, global: &Global) -> anyhow::Result<Exit
 
 pub(super) fn account(jid: &str) -> anyhow::Result<BareJid> {
     BareJid::parse(jid).with_context(|| format!("{jid} is not an account (user@host)"))
+}
+
+fn lines(texts: &[&str]) -> String {
+    texts.iter().flat_map(|text| [text, "\n"]).collect()
 }
 
 fn all(global: &Global, account: &BareJid) -> anyhow::Result<Vec<Value>> {
@@ -168,15 +213,17 @@ fn row(certificate: &Value) -> String {
         format!("last used {at} from {}", text("/last_use/address"))
     });
     format!(
-        "{name}\n  for      {addresses}\n  valid    to {until}{expired}\n  added    {added} by {by} ({how})\n  \
+        "{name}\n  for      {addresses}\n  valid    to {until}{expired}\n  added    {added} by {by}\n  \
          used     {used}\n  online   {online}\n  manages  {manages}\n  sha-256  {fingerprint}\n  key      {key}\n",
         name = upright(text("/name")),
         addresses = list("/addresses"),
         until = date("/not_after").unwrap_or_default(),
         expired = if is("/expired") { " (EXPIRED)" } else { "" },
         added = date("/added/at").unwrap_or_default(),
-        by = text("/added/jid"),
-        how = text("/added/by"),
+        by = match text("/added/by") {
+            "admin" => "an administrator".to_owned(),
+            how => format!("{} ({how})", text("/added/jid")),
+        },
         online = Some(list("/resources"))
             .filter(|all| !all.is_empty())
             .unwrap_or("no".to_owned()),

@@ -6,6 +6,7 @@ mod advice;
 mod ask;
 mod backup;
 mod cert;
+mod certificate_file;
 mod doctor;
 #[cfg(feature = "client")]
 mod enroll;
@@ -68,7 +69,7 @@ enum Command {
     Status,
     /// Say what is wrong with this installation, and the line that mends it.
     Doctor(doctor::DoctorArgs),
-    /// Look at, disable and revoke the certificates of an account.
+    /// Look at, add, disable and revoke the certificates of an account.
     #[command(subcommand)]
     Cert(cert::CertCommand),
     /// Say why somebody can log in with a certificate, or why not: each rule, its verdict and why.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
 use serde_json::{Value, json};
 
-use crate::passwords;
+use crate::passwords::{self, BRUTUS};
 use crate::support::{
     Daemon, HAMLET, HOST, Made, append, by_certificate, by_password, hello, list, login, named,
     with,
@@ -36,6 +36,49 @@ fn a_list_shows_everything_in_the_order_of_addition() {
     assert_eq!(rows[0]["last_use"], Value::Null);
     assert_eq!(rows[1]["last_use"]["address"], "192.0.2.7");
     assert_eq!(listed["next"], Value::Null);
+}
+
+#[test]
+fn an_admin_adds_for_the_account_that_has_the_name() {
+    let daemon = Daemon::start();
+    let mut rome = passwords::server(&daemon, json!({}));
+    let cert = Made::of(BRUTUS);
+    let file = daemon.folder.path().join("brutus.der");
+    std::fs::write(&file, &cert.der).unwrap();
+    let add = || {
+        let mut command = daemon.command("cert");
+        command.args(["add", BRUTUS, "phone"]).arg(&file);
+        let done = command.output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        (done.status.code(), said)
+    };
+    let (status, said) = add();
+    assert!(
+        status == Some(1) && said.contains("does not exist"),
+        "{said}"
+    );
+    rome.ask("account.create", passwords::create(BRUTUS, "et tu?"));
+    rome.ask("account.disable", json!({"account": BRUTUS}));
+    let (status, said) = add();
+    assert!(status == Some(1) && said.contains("is disabled"), "{said}");
+    rome.ask("account.enable", json!({"account": BRUTUS}));
+    assert_eq!(add(), (Some(0), String::new()));
+    let listed = daemon
+        .peer()
+        .ask("certificate.list", json!({"account": BRUTUS}));
+    assert_eq!(listed["certificates"][0]["added"]["by"], "admin");
+    assert_eq!(listed["certificates"][0]["certificate"], cert.base64());
+    // Several certificates in a file: which of them is meant would be a guess.
+    let pem = format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        cert.base64()
+    );
+    std::fs::write(&file, pem.repeat(2)).unwrap();
+    let (status, said) = add();
+    assert!(
+        status == Some(1) && said.contains("several certificates"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from certs import ClientCertificate
+from raw import CLIENT, Refused
 from rig import clean_environment
 from rome import ROME
 from scene import Account, Scene
@@ -81,6 +82,30 @@ async def test_an_admin_who_revokes_ends_the_session(scene: Scene):
     async with await scene.certificate_session(account, phone) as stream:
         assert scene.daemon.command("cert", "revoke", account.jid, "phone").returncode == 0
         assert (await stream.wait_closed(5)).condition == "not-authorized"
+
+
+async def test_an_admin_adds_a_certificate_for_somebody(scene: Scene):
+    """For an account that has never had any, and whose owner hears of it."""
+    account = scene.account()
+    phone = scene.certificate(account)
+    async with await scene.password_session(account) as desk:
+        await desk.send("<presence/>")
+        added = scene.daemon.command("cert", "add", account.jid, "phone", str(phone.cert_file), "--no-manage")
+        assert (added.returncode, added.stderr) == (0, ""), added
+        body = (await desk.message()).findtext(f"{{{CLIENT}}}body", "")
+        assert body.startswith('The certificate "phone" ') and "was added to your account by the server's administrator" in body
+    async with await scene.certificate_session(account, phone) as stream:
+        with pytest.raises(Refused, match="^forbidden"):
+            await stream.append("tablet", scene.certificate(account).base64)
+    assert scene.records(account)[0]["added"]["by"] == "admin"
+    # The rules are those of their own uploads, and there must be somebody.
+    for jid, name, certificate, words in [
+        (account.jid, "phone", scene.certificate(account), "There is already a certificate of this name"),
+        (account.jid, "tablet", scene.certificate("yorick@" + account.host), "names other XMPP addresses"),
+        ("nobody@" + account.host, "phone", scene.certificate("nobody@" + account.host), "The account does not exist"),
+    ]:
+        refused = scene.daemon.command("cert", "add", jid, name, str(certificate.cert_file))
+        assert refused.returncode == 1 and words in refused.stderr, refused
 
 
 def test_a_certificate_that_nobody_enrolled_is_refused_by_login(scene: Scene, direct_tls: bool):

@@ -229,10 +229,10 @@ pub struct List {
 pub struct Append {
     /// To whose list.
     pub account: BareJid,
-    /// Which account of that name; needed for accounts in Prosody.
+    /// Which account of that name; needed for accounts in Prosody, but for an admin.
     pub incarnation: Option<Incarnation>,
-    /// The asking session.
-    pub session: Session,
+    /// The asking session; none for an admin.
+    pub session: Option<Session>,
     /// Under which name.
     pub name: String,
     /// Base64.

@@ -9,10 +9,11 @@ use super::super::protocol::{
     Accounts, Append, Certificate, Expiring, Fault, List, MAX_CERTIFICATE_BASE64_BYTES, Named,
     PAGE_BYTES, Refusal, Revoke, Session, SessionBy, Unrevoke, base64_of, fields,
 };
+use super::moving_in::Unmarked;
 use super::{Answer, Answered, Service, closing, storage};
 use crate::identity::certificate::Finding;
 use crate::identity::{
-    AccountList, BareJid, CertificateName, ClientCert, Disabled, Enrolment, Fingerprint,
+    AccountList, AddedBy, BareJid, CertificateName, ClientCert, Disabled, Enrolment, Fingerprint,
     Incarnation, KeyId, UnixSeconds,
 };
 use crate::policy::manage::{
@@ -88,7 +89,11 @@ impl Service {
             "incarnation": held.incarnation,
             "added": {
                 "at": held.added_at,
-                "by": if held.added_by.certificate.is_some() { "certificate" } else { "password" },
+                "by": match &held.added_by {
+                    AddedBy { certificate: Some(_), .. } => "certificate",
+                    AddedBy { jid: Some(_), .. } => "password",
+                    AddedBy { .. } => "admin",
+                },
                 "fingerprint": held.added_by.certificate,
                 "jid": held.added_by.jid,
             },
@@ -101,14 +106,17 @@ impl Service {
         let question: Append = fields(params)?;
         let (lives, policy) = self.host(question.account.host())?;
         self.require_room()?;
-        let by = described(Some(&question.session), peer);
-        let session = Some(question.session);
-        let incarnation =
-            self.incarnation_of(&question.account, question.incarnation, session.as_ref())?;
-        let incarnation = incarnation.ok_or_else(|| Fault::WrongParams {
-            problem: "missing field `incarnation`".to_owned(),
-        })?;
-        let (asker, _) = asker(session, None, peer)?;
+        let by = described(question.session.as_ref(), peer);
+        let told = question.incarnation;
+        let (asker, scope) = asker(question.session.clone(), told.clone(), peer)?;
+        let incarnation = match scope {
+            Scope::Every => self.present_incarnation(lives, &question.account)?,
+            Scope::Of(_) => self
+                .incarnation_of(&question.account, told, question.session.as_ref())?
+                .ok_or_else(|| Fault::WrongParams {
+                    problem: "missing field `incarnation`".to_owned(),
+                })?,
+        };
         let account = question.account.clone();
         let decided = certificate_in(&question.certificate).map(|cert| {
             let warnings = manage::warnings(&cert);
@@ -337,6 +345,26 @@ impl Service {
         Ok(json!({ "count": count }))
     }
 
+    /// The account that has the name now: whom an administrator means who adds something.
+    fn present_incarnation(
+        &self,
+        lives: Accounts,
+        account: &BareJid,
+    ) -> Result<Incarnation, Refusal> {
+        let missing = Refusal::Management(Denial::AccountMissing);
+        match lives {
+            Accounts::Daemon => match self.known(account)? {
+                Some(known) if known.enabled => Ok(known.incarnation),
+                Some(_) => Err(Refusal::Management(Denial::AccountDisabled)),
+                None => Err(missing),
+            },
+            Accounts::Prosody => {
+                let made = self.incarnation_in_prosody(account, Unmarked::Mark)?;
+                made.ok_or(missing)
+            }
+        }
+    }
+
     /// Which account of the name a session means: where accounts live here, the one that there is.
     fn incarnation_of(
         &self,
@@ -349,11 +377,7 @@ impl Service {
         if lives == Accounts::Prosody || is_admins {
             return Ok(told);
         }
-        match self.known(account)? {
-            Some(known) if known.enabled => Ok(Some(known.incarnation)),
-            Some(_) => Err(Refusal::Management(Denial::AccountDisabled)),
-            None => Err(Refusal::Management(Denial::AccountMissing)),
-        }
+        self.present_incarnation(lives, account).map(Some)
     }
 
     /// Removes what expired long ago, and what belongs to accounts that were replaced long ago. Blocks.

@@ -98,7 +98,12 @@ impl Service {
         let told = match (&brought, lives, known) {
             // Only Prosody knows whether it exists, and which one of its name it is.
             (None, Accounts::Prosody, None) if !question.certificates.is_empty() => {
-                self.incarnation_in_prosody(&account, question.apply, &fresh)?
+                let unmarked = if question.apply {
+                    Unmarked::Mark
+                } else {
+                    Unmarked::Pretend(&fresh)
+                };
+                self.incarnation_in_prosody(&account, unmarked)?
             }
             _ => question.incarnation,
         };
@@ -132,22 +137,21 @@ impl Service {
         Ok(result)
     }
 
-    /// Which account of the name lives in Prosody; `None` if there is none, `fresh` if it has no incarnation and is
-    /// not to get one.
-    fn incarnation_in_prosody(
+    /// Which account of the name lives in Prosody; `None` if there is none.
+    pub(super) fn incarnation_in_prosody(
         &self,
         account: &BareJid,
-        make: bool,
-        fresh: &Incarnation,
+        unmarked: Unmarked<'_>,
     ) -> Result<Option<Incarnation>, Fault> {
+        let make = matches!(unmarked, Unmarked::Mark);
         let params = json!({"account": account, "make": make});
         let answered = self.ask_server(account.host(), "account.incarnation", &params)?;
         if answered.get("exists").and_then(Value::as_bool) != Some(true) {
             return Ok(None);
         }
-        match answered.get("incarnation") {
-            None | Some(Value::Null) if !make => Ok(Some(fresh.clone())),
-            id => {
+        match (answered.get("incarnation"), unmarked) {
+            (None | Some(Value::Null), Unmarked::Pretend(fresh)) => Ok(Some(fresh.clone())),
+            (id, _) => {
                 let id = id.and_then(Value::as_str);
                 let id = id.and_then(|id| Incarnation::parse(id).ok());
                 let problem = "it answers with no incarnation";
@@ -155,6 +159,15 @@ impl Service {
             }
         }
     }
+}
+
+/// What becomes of an account in Prosody that has no incarnation yet.
+#[derive(Clone, Copy)]
+pub(super) enum Unmarked<'a> {
+    /// Prosody gives it one.
+    Mark,
+    /// Nothing is changed; this is taken for it.
+    Pretend(&'a Incarnation),
 }
 
 /// One account that is brought, in the writer thread.
