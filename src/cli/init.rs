@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use serde_json::json;
 
@@ -22,6 +23,7 @@ pub(super) struct InitArgs {
 
 pub(super) fn run(args: &InitArgs, json: bool) -> anyhow::Result<ExitCode> {
     let folder = args.data_dir.display();
+    keep_from_others();
     become_owner(&args.data_dir)
         .with_context(|| format!("cannot act for the owner of {folder}"))?;
     let created = Store::create(&args.data_dir)
@@ -39,6 +41,11 @@ pub(super) fn run(args: &InitArgs, json: bool) -> anyhow::Result<ExitCode> {
         println!("{said}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What this process makes from here on is for its user alone, whatever mode the folder has that it is made in.
+pub(super) fn keep_from_others() {
+    umask(Mode::S_IRWXG | Mode::S_IRWXO);
 }
 
 /// Root makes the store as the user whose folder it is. Files of root's would keep the daemon out, and nothing of root's

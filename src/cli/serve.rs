@@ -54,6 +54,7 @@ pub(super) fn run(args: ServeArgs, socket: &Path) -> anyhow::Result<ExitCode> {
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
     };
+    super::init::keep_from_others();
     // First: it changes the environment, which no thread may see.
     let place = Place::from_environment(socket)?;
     // A reader of the log that hangs must not hang the daemon: what it does not take in time is dropped.

@@ -45,6 +45,25 @@ fn root_makes_a_store_as_the_owner_of_its_folder() {
 }
 
 #[test]
+fn nobody_else_reads_a_store_in_a_folder_that_everybody_may_read() {
+    let mut daemon = Daemon::prepared();
+    fs::remove_dir_all(daemon.data_dir()).unwrap();
+    fs::create_dir(daemon.data_dir()).unwrap();
+    fs::set_permissions(daemon.data_dir(), fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(daemon.command("init").status().unwrap().success());
+    daemon.serve();
+    let mut server = daemon.server(json!({}));
+    server.append("phone", &Made::of(HAMLET));
+    for folder in ["", "sled"] {
+        for entry in fs::read_dir(daemon.data_dir().join(folder)).unwrap() {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().mode() & 0o777;
+            assert_eq!(mode & 0o077, 0, "{}: {mode:o}", entry.path().display());
+        }
+    }
+}
+
+#[test]
 fn only_init_makes_a_store() {
     let daemon = Daemon::prepared();
     fs::remove_dir_all(daemon.data_dir()).unwrap();
