@@ -56,7 +56,7 @@ release: ## build what is installed
 install: ## install from source: PREFIX=/usr/local DESTDIR= (as root, without DESTDIR: and set it up)
 # Root may have no cargo; then `make release` was somebody else's.
 	if command -v $(CARGO) >/dev/null; then $(MAKE) release; fi
-	systemd/install $(TARGET_DIR)/release "$(DESTDIR)" "$(PREFIX)" "$(PROSODY_MODULES)" "$(ZSH_COMPLETIONS)"
+	systemd/install "$(TARGET_DIR)/release" "$(DESTDIR)" "$(PREFIX)" "$(PROSODY_MODULES)" "$(ZSH_COMPLETIONS)"
 
 deb: ## make a Debian package, in target/debian/
 	command -v cargo-deb >/dev/null || $(CARGO) install --locked cargo-deb

@@ -78,6 +78,21 @@ def test_make_install_brings_the_same_files(installed: Installed, machine: Machi
     assert made == packaged
 
 
+def test_make_install_that_came_before_prosody_makes_its_store_the_next_time(installed: Installed):
+    with Machine(installed.folder, binds=[(REPOSITORY, "/root/source")]) as machine:
+        machine.run(f"apt purge -y saslcertd && rm -r {STORE} && deluser saslcertd && groupmod -n later prosody")
+        # What make calls; there is no make inside.
+        where = "'' /usr/local /usr/local/lib/prosody/modules /usr/local/share/zsh/site-functions"
+        line = f"/root/source/systemd/install /root/source/target/release {where}"
+        refused = machine.attempt(line)
+        assert refused.returncode == 1 and "install Prosody first" in refused.stderr, refused
+        machine.run("groupmod -n prosody later")
+        assert f"created a store in {STORE}" in machine.run(line)
+        # From here on it would be an empty one in the place of one that is lost.
+        machine.run(f"rm -r {STORE}")
+        assert "created a store" not in machine.run(line)
+
+
 # --- upgrades ------------------------------------------------------------------------------------
 
 
