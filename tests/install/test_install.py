@@ -126,7 +126,8 @@ def test_a_store_that_is_missing_is_not_made_anew_by_an_upgrade(running: ChatSer
     machine = running.machine
     running.stop_daemon()
     machine.run(f"mv {STORE} /root/store")
-    install(machine, repacked("9.0.0-1"))
+    said = install(machine, repacked("9.0.0-1"))
+    assert f"there is no store in {STORE}" in said and "/usr/lib/saslcertd/setup --init" in said
     assert machine.run(f"find {STORE} -mindepth 1") == ""
     refused = machine.attempt("setpriv --reuid saslcertd --regid saslcertd --groups prosody saslcertd serve")
     assert refused.returncode != 0 and STORE in refused.stderr, refused
