@@ -115,49 +115,195 @@ fn every_question_of_the_page_is_answered_as_the_page_says() {
     assert!(tried >= 10, "only {tried} examples were tried");
 }
 
-#[test]
-fn every_option_and_every_flag_stands_on_its_page() {
-    let page = include_str!("../../docs/options.md");
-    // Those of the global section are the module's own.
+const OPTIONS_PAGE: &str = include_str!("../../docs/options.md");
+
+/// The cells of each row of a page's tables.
+fn rows(page: &str) -> Vec<Vec<&str>> {
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| "));
+    rows.map(|row| {
+        row.trim_end_matches('|')
+            .split(" | ")
+            .map(str::trim)
+            .collect()
+    })
+    .collect()
+}
+
+/// Those that are the module's own: it reads them from the global section.
+fn global_options() -> Vec<&'static str> {
     let module = include_str!("../../prosody-glue/mod_saslcertd/options.lib.lua");
-    let global = [
-        "saslcertd_socket",
-        "saslcertd_timeout",
-        "saslcertd_manage_tls",
-    ];
-    for option in global {
-        assert!(module.contains(option), "{option} is not the module's");
-    }
-    for option in global.iter().chain(&saslcertd::policy::host::OPTIONS) {
-        assert!(page.contains(&format!("`{option}`")), "{option} is missing");
-    }
-    // And none stands there that is none.
-    for word in page.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
-        let is_known = |known: &[&str]| known.contains(&word);
+    let (_, table) = module.split_once("local global_only = {").unwrap();
+    let names = table.split('}').next().unwrap().split(',');
+    names
+        .map(|pair| pair.split('=').next().unwrap().trim())
+        .collect()
+}
+
+#[test]
+fn every_option_stands_on_its_page_and_none_that_is_none() {
+    let mut known = global_options();
+    known.extend(saslcertd::policy::host::OPTIONS);
+    assert!(known.len() > 12, "{known:?}");
+    for option in &known {
         assert!(
-            !word.starts_with("saslcertd_")
-                || is_known(&global)
-                || is_known(&saslcertd::policy::host::OPTIONS),
+            OPTIONS_PAGE.contains(&format!("`{option}`")),
+            "{option} is missing"
+        );
+    }
+    for word in OPTIONS_PAGE.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+        assert!(
+            !word.starts_with("saslcertd_") || known.contains(&word),
             "{word} is no option"
         );
     }
+}
+
+#[test]
+fn every_default_on_the_page_of_options_is_true() {
+    use saslcertd::policy::host::{HostPolicy, OPTIONS};
+    let module = include_str!("../../prosody-glue/mod_saslcertd/mod_saslcertd.lua");
+    let mut tried = 0;
+    for row in rows(OPTIONS_PAGE) {
+        let [name, default, ..] = row[..] else {
+            continue;
+        };
+        let (name, default) = (name.trim_matches('`'), default.trim_matches('`'));
+        if let Some(short) = name
+            .strip_prefix("saslcertd_")
+            .filter(|_| global_options().contains(&name))
+        {
+            let is_so = |value: &str| {
+                module.contains(&format!("setting(\"{short}\", options.{short}, {value})"))
+            };
+            let named = format!("default_{short}");
+            let constant = module.contains(&format!("local {named} = {default};"));
+            assert!(
+                is_so(default) || (is_so(&named) && constant),
+                "{name} = {default}"
+            );
+            tried += 1;
+        } else if OPTIONS.contains(&name) && default != "–" {
+            // It says something only about a file that has no default.
+            let needs_file = name == "saslcertd_crl_expired";
+            let mut options = json!({ name: serde_json::from_str::<Value>(default).unwrap() });
+            if needs_file {
+                options["saslcertd_trust"] = json!("ca");
+                options["saslcertd_ca_file"] = json!("/authorities.pem");
+            }
+            let mut without = options.clone();
+            without.as_object_mut().unwrap().remove(name);
+            let [said, unsaid] = [options, without]
+                .map(|options| HostPolicy::from_options(options.as_object().unwrap()));
+            assert_eq!(said.errors, [], "{name}");
+            assert_eq!(said.policy, unsaid.policy, "{name} = {default}");
+            tried += 1;
+        }
+    }
+    assert!(tried >= 10, "{tried} defaults");
+}
+
+/// Each command with the words that it is called by, and its own flags.
+fn commands() -> Vec<(String, clap::Command)> {
+    let mut found = vec![(String::new(), saslcertd::cli::Cli::command())];
+    let mut at = 0;
+    while let Some((name, command)) = found.get(at).cloned() {
+        let below = command.get_subcommands();
+        found.extend(below.map(|command| {
+            let name = format!("{name} {}", command.get_name());
+            (name.trim().to_owned(), command.clone())
+        }));
+        at += 1;
+    }
+    found
+}
+
+#[test]
+fn every_flag_stands_in_the_rows_of_its_command_with_its_default() {
+    let (_, page) = OPTIONS_PAGE.split_once("## Flags").unwrap();
+    let (page, _) = page.split_once("## Exit statuses").unwrap();
     let mut flags = 0;
-    let mut commands = vec![saslcertd::cli::Cli::command()];
-    while let Some(command) = commands.pop() {
+    for (name, command) in commands() {
+        let mut on_page: Vec<String> = Vec::new();
+        for row in rows(page) {
+            // That of `serve` has a flag in each row.
+            let is_of_it = match name.as_str() {
+                "serve" => row[0].starts_with("`--"),
+                _ => row[0].split(", ").any(|cell| cell == format!("`{name}`")),
+            };
+            let words = row.join(" ");
+            let words = words.split(|c: char| c != '-' && !c.is_ascii_alphabetic());
+            on_page.extend(
+                words
+                    .filter(|word| is_of_it && word.starts_with("--"))
+                    .map(str::to_owned),
+            );
+        }
+        if name.is_empty() {
+            let (above, _) = page.split_once("\n|").unwrap();
+            on_page = ["--socket", "--json"].map(str::to_owned).to_vec();
+            assert!(on_page.iter().all(|flag| above.contains(flag.as_str())));
+        }
+        let mut real = Vec::new();
         for argument in command.get_arguments() {
             let Some(flag) = argument.get_long() else {
                 continue;
             };
-            flags += 1;
-            assert!(
-                page.contains(&format!("`--{flag}")),
-                "--{flag} of {} is missing",
-                command.get_name()
-            );
+            real.push(format!("--{flag}"));
+            let [default] = argument.get_default_values() else {
+                continue;
+            };
+            let row = rows(page)
+                .into_iter()
+                .find(|row| row[0].starts_with(&format!("`--{flag} ")));
+            if name == "serve" {
+                assert_eq!(row.unwrap()[1].trim_matches('`'), default, "--{flag}");
+            }
         }
-        commands.extend(command.get_subcommands().cloned());
+        flags += real.len();
+        on_page.sort_unstable();
+        real.sort_unstable();
+        assert_eq!(
+            on_page, real,
+            "flags of {name:?} on the page, and real ones"
+        );
     }
     assert!(flags > 30, "{flags} flags");
+}
+
+#[test]
+#[cfg(feature = "manual")]
+fn manual_and_completions_have_every_flag() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = std::process::Command::new(env!("CARGO_BIN_EXE_saslcertd-manual"));
+    assert!(run.arg(folder.path()).status().unwrap().success());
+    let text = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    let completions = [
+        text("bash/saslcertd.bash"),
+        text("zsh/_saslcertd"),
+        text("fish/saslcertd.fish"),
+    ];
+    for (name, command) in commands() {
+        let page = format!("man1/saslcertd {name}").trim().replace(' ', "-");
+        let page = text(&format!("{page}.1")).replace("\\-", "-");
+        // Of all commands.
+        for word in ["--socket", "--json", "SASLCERTD_SOCKET"] {
+            assert!(
+                page.contains(word),
+                "{word} is not in the manual of {name:?}"
+            );
+        }
+        for flag in command.get_arguments().filter_map(clap::Arg::get_long) {
+            assert!(
+                page.contains(&format!("--{flag}")),
+                "--{flag} is not in the manual of {name:?}"
+            );
+            for text in &completions {
+                let is_there =
+                    text.contains(&format!("--{flag}")) || text.contains(&format!("-l {flag} "));
+                assert!(is_there, "--{flag} of {name:?}");
+            }
+        }
+    }
 }
 
 #[test]
