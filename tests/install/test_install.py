@@ -148,6 +148,7 @@ def test_what_is_removed_and_purged_leaves_its_data_and_can_come_back(running: C
     running.stop_daemon()
     machine.run("apt remove -y saslcertd")
     assert machine.attempt("command -v saslcertd").returncode != 0
+    assert not machine.file("/run/saslcertd").exists()
     said = machine.run("apt purge -y saslcertd")
     assert f"its data are kept in {STORE}" in said and f"rm -r {STORE}" in said
     assert machine.run(f"stat -c '%U %a' {STORE}").split() == ["saslcertd", "700"]
