@@ -241,12 +241,33 @@ fn require_closed_folder(socket: &Path) -> Result<(), ListenError> {
     } else if found.uid() != 0 && found.uid() != own {
         format!("chown {own} {shown}")
     } else {
-        return Ok(());
+        return require_closed_above(folder);
     };
     Err(ListenError::OpenFolder {
         folder: shown,
         mend,
     })
 }
+
+/// Whoever may rename what lies in a folder above could put another folder there.
+fn require_closed_above(folder: &Path) -> Result<(), ListenError> {
+    let folder = fs::canonicalize(folder).map_err(file_error("look at", folder))?;
+    for above in folder.ancestors().skip(1) {
+        let mode = fs::metadata(above)
+            .map_err(file_error("look at", above))?
+            .mode();
+        if mode & OTHERS_WRITE != 0 && mode & STICKY == 0 {
+            let shown = above.display().to_string();
+            return Err(ListenError::OpenFolder {
+                mend: format!("chmod o-w {shown}"),
+                folder: shown,
+            });
+        }
+    }
+    Ok(())
+}
+
+const OTHERS_WRITE: u32 = 0o002;
+const STICKY: u32 = 0o1000;
 
 const SOCKET_MODE: u32 = 0o660;

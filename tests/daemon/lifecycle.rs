@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 
 use serde_json::json;
 
@@ -239,8 +240,19 @@ fn a_full_queue_is_a_live_socket() {
 fn a_folder_that_others_may_write_to_is_refused_with_the_line_that_mends_it() {
     let daemon = Daemon::prepared();
     let run = daemon.folder.path().join("run");
-    fs::set_permissions(&run, fs::Permissions::from_mode(0o777)).unwrap();
+    let set_mode = |folder: &Path, mode| {
+        fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set_mode(&run, 0o777);
     assert!(refusal(&daemon).contains("chmod go-w"));
+    set_mode(&run, 0o700);
+    // Whoever may write above it may put another folder there.
+    set_mode(daemon.folder.path(), 0o777);
+    let mend = format!("chmod o-w {}", daemon.folder.path().display());
+    assert!(refusal(&daemon).contains(&mend));
+    set_mode(daemon.folder.path(), 0o1777);
+    let mut daemon = daemon;
+    daemon.serve();
 }
 
 #[test]
