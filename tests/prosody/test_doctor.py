@@ -360,10 +360,15 @@ def test_the_older_module_beside_it(own, everywhere: bool):
     assert_well(scene)
 
 
+#: What asks clients for certificates where saslcertd_manage_tls is false; and what does so half.
+ASKS = '= { verify = { "peer", "client_once" }, verifyext = { "lsec_continue", "lsec_ignore_purpose" } }'
+ASKS_ONLY = '= { verify = { "peer", "client_once" } }'
+MANAGED = f"c2s_ssl {ASKS}\nc2s_direct_tls_ssl {ASKS}"
+
+
 @pytest.mark.parametrize("direct", [False, True], ids=["starttls", "direct-tls"])
 def test_nobody_asks_for_certificates(own, direct: bool):
-    asks = '= { verify = { "peer", "client_once" }, verifyext = { "lsec_continue", "lsec_ignore_purpose" } }'
-    there = f"c2s_{'' if direct else 'direct_tls_'}ssl {asks}"
+    there = f"c2s_{'' if direct else 'direct_tls_'}ssl {ASKS}"
     scene, configuration = own(Config(extra=f"saslcertd_manage_tls = false\n{there}"))
     [problem] = [one for one in doctor(scene).bad() if one["check"] == "tls"]
     port = scene.prosody.direct_tls_port if direct else scene.prosody.starttls_port
@@ -381,6 +386,18 @@ def test_a_host_whose_own_settings_ask_nobody(own):
     configuration.change(lambda text: text.replace('verify = "none"', ""))
     follow(scene, configuration, problem["mend"])
     assert_well(scene)
+
+
+@pytest.mark.parametrize("option", ["c2s_ssl", "c2s_direct_tls_ssl"])
+def test_a_port_that_asks_and_takes_only_what_an_authority_has_made(own, option: str):
+    scene, configuration = own(Config(extra=f"saslcertd_manage_tls = false\n{MANAGED.replace(f'{option} {ASKS}', f'{option} {ASKS_ONLY}')}"))
+    bad = [one for one in doctor(scene).bad() if one["check"] == "tls"]
+    # Prosody 0.12 takes any by itself.
+    assert len(bad) == (0 if scene.prosody.version.startswith("0.12") else 1), bad
+    for problem in bad:
+        assert "verifyext" in problem["message"] and problem["mend"]["edit"]["within"] == option
+        follow(scene, configuration, problem["mend"])
+        assert_well(scene)
 
 
 def test_the_port_of_mod_net_multiplex(own):

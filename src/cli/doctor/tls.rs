@@ -1,21 +1,26 @@
 //! TLS as clients see it: do Prosody's ports ask for a certificate, and does what clients reach from outside do so, too?
 //!
-//! By handshakes that show no certificate and log nobody in. What answers isn't verified: the question is whether it
-//! asks, not whether to trust it.
+//! By handshakes that log nobody in: one without a certificate, and on Prosody's own ports one with a certificate that is made
+//! up for it. What answers isn't verified: the question is whether it asks, not whether to trust it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use serde_json::Value;
+use time::OffsetDateTime;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use xmpp_parsers::jid::BareJid;
 
 use super::super::steps::chain;
 use super::commands::Commands;
 use super::finding::{Change, Edit, Finding, Mend, one_line};
 use super::prosody::{Facts, Host, Port, listed};
+use crate::client::certificate::{Identity, make};
 use crate::client::connect;
 use crate::client::deadline::Deadlines;
 use crate::client::resolve::{Candidate, Route, Security, resolve};
-use crate::client::tls::{Trust, handshake};
+use crate::client::tls::{TlsError, Trust, cause, handshake};
 
 /// What a handshake told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +29,8 @@ pub(super) enum Handshake {
     Done {
         /// A certificate was asked for.
         asks: bool,
+        /// And a self-signed one is refused, before anybody can ask the daemon.
+        refuses: bool,
         /// The server's own certificate.
         server: Vec<u8>,
     },
@@ -46,15 +53,25 @@ pub(super) struct Seen {
 /// Does the handshakes of each host with each port of this machine, and with what its clients reach.
 pub(super) async fn look(facts: &Facts, route: &Route) -> Vec<Seen> {
     let mut all = Vec::new();
+    let identity = of_nobody();
     for host in facts.enabled().take(MAX_HOSTS) {
         let mut local = Vec::new();
         for (index, port) in facts.ports.iter().enumerate().take(MAX_PORTS) {
             let address = SocketAddr::new(interface(&port.interfaces), port.number);
-            local.push((
-                index,
-                address,
-                shake(&host.name, address, port.security()).await,
-            ));
+            let security = port.security();
+            let mut found = shake(&host.name, address, security).await;
+            if let (
+                Handshake::Done {
+                    asks: true,
+                    refuses,
+                    ..
+                },
+                Some(identity),
+            ) = (&mut found, &identity)
+            {
+                *refuses = is_refused(&host.name, address, security, identity).await;
+            }
+            local.push((index, address, found));
         }
         let public = look_from_outside(&host.name, route).await;
         all.push(Seen {
@@ -86,28 +103,76 @@ async fn look_from_outside(host: &str, route: &Route) -> Result<(String, Handsha
 
 async fn shake(host: &str, address: SocketAddr, security: Security) -> Handshake {
     let deadlines = Deadlines::starting_now(SHORT, SHORT);
-    let tcp = match deadlines.limit(TcpStream::connect(address)).await {
-        Ok(Ok(tcp)) => tcp,
-        Ok(Err(error)) => return Handshake::Unreachable(error.to_string()),
-        Err(overdue) => return Handshake::Unreachable(overdue.to_string()),
+    let io = match ready(host, address, security, &deadlines).await {
+        Ok(io) => io,
+        Err(failed) => return failed,
     };
-    let ready = match security {
-        Security::DirectTls => Ok(tcp),
-        Security::StartTls => connect::start_tls(tcp, host, &deadlines).await,
-    };
-    let secured = match ready {
-        Ok(io) => handshake(io, host, security, &Trust::Anybody, None, &deadlines).await,
-        Err(error) => return Handshake::Failed(chain(&error)),
-    };
-    match secured {
+    match handshake(io, host, security, &Trust::Anybody, None, &deadlines).await {
         Ok((tls, facts)) => {
             let server = tls.get_ref().1.peer_certificates().and_then(<[_]>::first);
             Handshake::Done {
                 asks: facts.certificate_request.is_some(),
+                refuses: false,
                 server: server.map(|der| der.to_vec()).unwrap_or_default(),
             }
         }
         Err(error) => Handshake::Failed(chain(&error)),
+    }
+}
+
+/// A connection on which the handshake may begin.
+async fn ready(
+    host: &str,
+    address: SocketAddr,
+    security: Security,
+    deadlines: &Deadlines,
+) -> Result<TcpStream, Handshake> {
+    let tcp = match deadlines.limit(TcpStream::connect(address)).await {
+        Ok(Ok(tcp)) => tcp,
+        Ok(Err(error)) => return Err(Handshake::Unreachable(error.to_string())),
+        Err(overdue) => return Err(Handshake::Unreachable(overdue.to_string())),
+    };
+    match security {
+        Security::DirectTls => Ok(tcp),
+        Security::StartTls => {
+            let started = connect::start_tls(tcp, host, deadlines).await;
+            started.map_err(|error| Handshake::Failed(chain(&error)))
+        }
+    }
+}
+
+/// A certificate as users make them for themselves.
+fn of_nobody() -> Option<Identity> {
+    let nobody = BareJid::new("doctor@saslcertd.invalid").ok()?;
+    let fresh = make(&nobody, OffsetDateTime::now_utc()).ok()?;
+    Some(fresh.identity)
+}
+
+/// Does TLS end at this certificate? False for whatever else may happen.
+async fn is_refused(
+    host: &str,
+    address: SocketAddr,
+    security: Security,
+    identity: &Identity,
+) -> bool {
+    let deadlines = Deadlines::starting_now(SHORT, SHORT);
+    let Ok(io) = ready(host, address, security, &deadlines).await else {
+        return false;
+    };
+    let is_alert =
+        |error: &std::io::Error| matches!(cause(error), Some(rustls::Error::AlertReceived(_)));
+    let shown = Some(identity);
+    match handshake(io, host, security, &Trust::Anybody, shown, &deadlines).await {
+        Err(TlsError::Handshake { source }) => is_alert(&source),
+        Err(_) => false,
+        // In TLS 1.3 the client is done before the server has looked. Nothing is said, so that nobody asks the daemon.
+        Ok((mut tls, _)) => {
+            let bye = async {
+                tls.shutdown().await?;
+                tls.read(&mut [0]).await
+            };
+            matches!(deadlines.limit(bye).await, Ok(Err(error)) if is_alert(&error))
+        }
     }
 }
 
@@ -184,7 +249,7 @@ fn port_findings(
 ) -> Vec<Finding> {
     let mut asked = Vec::new();
     // What mends it is mostly the same for all hosts.
-    let mut silent: Vec<(Mend, &str, Vec<&str>)> = Vec::new();
+    let mut silent: Vec<(Mend, String, Vec<&str>)> = Vec::new();
     let mut failed: Vec<(&str, String)> = Vec::new();
     let mut all = Vec::new();
     let mut shown = String::new();
@@ -197,12 +262,21 @@ fn port_findings(
         };
         shown = format!("{address} ({}, {})", port.security(), port.service);
         match found {
-            Handshake::Done { asks: true, .. } => asked.push(host.name.as_str()),
-            Handshake::Done { asks: false, .. } => {
-                let (mend, why) = not_asked(facts, host, port, commands);
+            Handshake::Done {
+                asks: true,
+                refuses,
+                ..
+            } if !refuses || !host.takes_self_signed() => asked.push(host.name.as_str()),
+            Handshake::Done { asks, .. } => {
+                let (mend, message) = if *asks {
+                    (refused(facts, host, port, commands), REFUSES.to_owned())
+                } else {
+                    let (mend, why) = not_asked(facts, host, port, commands);
+                    (mend, format!("{SILENT}: {why}"))
+                };
                 match silent.iter_mut().find(|(known, _, _)| *known == mend) {
                     Some((_, _, hosts)) => hosts.push(&host.name),
-                    None => silent.push((mend, why, vec![&host.name])),
+                    None => silent.push((mend, message, vec![&host.name])),
                 }
             }
             Handshake::Unreachable(why) => {
@@ -231,14 +305,19 @@ fn port_findings(
         let message = format!("{shown} asks for a certificate: {}", listed(&asked));
         all.insert(0, Finding::ok("tls", message));
     }
-    all.extend(silent.into_iter().map(|(mend, why, hosts)| {
-        let hosts = listed(&hosts);
-        let message = format!(
-            "{shown} asks no client for a certificate, so there is no EXTERNAL for {hosts}: {why}"
-        );
+    all.extend(silent.into_iter().map(|(mend, what, hosts)| {
+        let message = format!("{shown}, {}: {what}", listed(&hosts));
         Finding::problem("tls", message, mend)
     }));
     all
+}
+
+impl Host {
+    /// May users make their own certificates, which TLS must let through then?
+    fn takes_self_signed(&self) -> bool {
+        let trust = self.options.get("saslcertd_trust").and_then(Value::as_str);
+        !matches!(trust, Some("ca" | "enrolled_and_ca"))
+    }
 }
 
 /// What makes the port ask, and why it doesn't.
@@ -253,6 +332,21 @@ fn not_asked(facts: &Facts, host: &Host, port: &Port, commands: &Commands) -> (M
         let why = "Prosody runs without mod_saslcertd, or with an older configuration";
         return (Mend::Run(commands.restart_prosody()), why);
     }
+    let why = match (facts.manage_tls, sets_verify) {
+        (_, true) => "the configuration's own \"verify\" says so, which has to go",
+        (false, false) => "saslcertd_manage_tls is false, and nothing else asks",
+        (true, false) => "mod_saslcertd leaves the TLS of mod_net_multiplex alone",
+    };
+    (asking(facts, host, port, ASK, commands), why)
+}
+
+/// What makes the port take any certificate.
+fn refused(facts: &Facts, host: &Host, port: &Port, commands: &Commands) -> Mend {
+    asking(facts, host, port, TAKE, commands)
+}
+
+/// The change that makes the port ask: `missing`, where something is set already.
+fn asking(facts: &Facts, host: &Host, port: &Port, missing: &str, commands: &Commands) -> Mend {
     let (section, option, is_set) = match &port.ssl_option {
         Some(option) => (None, option.as_str(), port.ssl_set),
         None => (
@@ -262,24 +356,18 @@ fn not_asked(facts: &Facts, host: &Host, port: &Port, commands: &Commands) -> (M
         ),
     };
     let (within, line) = if is_set {
-        (Some(option.to_owned()), format!("{ASK};"))
+        (Some(option.to_owned()), format!("{missing};"))
     } else {
         (None, format!("{option} = {{ {ASK} }}"))
     };
-    let why = match (facts.manage_tls, sets_verify) {
-        (_, true) => "the configuration's own \"verify\" says so, which has to go",
-        (false, false) => "saslcertd_manage_tls is false, and nothing else asks",
-        (true, false) => "mod_saslcertd leaves the TLS of mod_net_multiplex alone",
-    };
-    let edit = Edit {
+    Mend::Edit(Edit {
         file: facts.config_file.clone(),
         host: section,
         within,
         change: Change::Add(line),
         // The contexts of open ports stay as they are in a reload.
         then: commands.restart_prosody(),
-    };
-    (Mend::Edit(edit), why)
+    })
 }
 
 /// Is it Prosody that ends the TLS of clients?
@@ -299,7 +387,9 @@ fn proxy(seen: &Seen) -> Finding {
         .local
         .iter()
         .filter_map(|(_, _, found)| match found {
-            Handshake::Done { asks: true, server } => Some(server),
+            Handshake::Done {
+                asks: true, server, ..
+            } => Some(server),
             _ => None,
         })
         .collect();
@@ -310,7 +400,9 @@ fn proxy(seen: &Seen) -> Finding {
         );
     }
     let what = match public {
-        Handshake::Done { asks: true, server } if ours.contains(&server) => {
+        Handshake::Done {
+            asks: true, server, ..
+        } if ours.contains(&server) => {
             return Finding::ok(
                 "proxy",
                 format!("{place}, where clients of {host} connect, is Prosody's own TLS"),
@@ -340,6 +432,10 @@ fn proxy(seen: &Seen) -> Finding {
 }
 
 const ASK: &str = "verify = { \"peer\", \"client_once\" }, verifyext = { \"lsec_continue\", \"lsec_ignore_purpose\" }";
+const TAKE: &str = "verifyext = { \"lsec_continue\", \"lsec_ignore_purpose\" }";
+const SILENT: &str = "asks no client for a certificate, so there is no EXTERNAL";
+const REFUSES: &str = "asks for a certificate and ends TLS at one that its user has made, before saslcertd is asked: \
+                       \"verifyext\" is missing";
 const SHORT: Duration = Duration::from_secs(3);
 const MAX_HOSTS: usize = 16;
 const MAX_PORTS: usize = 8;
@@ -349,7 +445,7 @@ const MAX_ADDRESSES: usize = 2;
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::super::commands::usual;
     use super::super::finding::Level;
@@ -370,6 +466,7 @@ mod tests {
     fn done(asks: bool, server: u8) -> Handshake {
         Handshake::Done {
             asks,
+            refuses: false,
             server: vec![server],
         }
     }
@@ -453,6 +550,31 @@ mod tests {
                 expected,
                 "{more}"
             );
+        }
+    }
+
+    #[test]
+    fn a_port_that_refuses_what_users_make_is_named_unless_an_authority_must_have_made_it() {
+        let refusing = Handshake::Done {
+            asks: true,
+            refuses: true,
+            server: vec![1],
+        };
+        let found = |trust: &str| {
+            let host = json!([{"host": "a.lit", "saslcertd": true, "options": {"saslcertd_trust": trust},
+                "starttls": {"within": "c2s_ssl", "sets_verify": true}}]);
+            let facts = facts(&json!({"manage_tls": false, "hosts": host}));
+            findings(&facts, &seen(refusing.clone(), Err("")), true, &usual()).remove(0)
+        };
+        for trust in ["ca", "enrolled_and_ca"] {
+            assert_eq!(found(trust).level, Level::Ok, "{trust}");
+        }
+        for trust in ["enrolled", "enrolled_or_ca"] {
+            let Some(Mend::Edit(edit)) = found(trust).mend else {
+                unreachable!("{trust}")
+            };
+            assert_eq!(edit.within.as_deref(), Some("c2s_ssl"));
+            assert_eq!(edit.change, Change::Add(format!("{TAKE};")));
         }
     }
 
