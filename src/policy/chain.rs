@@ -61,9 +61,12 @@ pub enum PemError {
         /// What makes PEM of it.
         command: &'static str,
     },
-    /// A section begins on the line that ends the one before, so that readers pass it over.
-    #[error("a section of it begins on the line where the one before ends; a newline is missing")]
-    Glued,
+    /// Something stands before a section on its first line (the end of the section before, a byte order mark), so that
+    /// readers pass it over.
+    #[error(
+        "a section of it does not begin at the start of a line; a newline is missing, or something stands before it"
+    )]
+    Hidden,
     /// Not PEM: a section without an end, say.
     #[error("is not readable as PEM, at its section {number}")]
     NotPem {
@@ -357,9 +360,11 @@ fn each_section(
     mut take: impl FnMut(usize, &[u8]) -> Result<(), PemError>,
 ) -> Result<(), PemError> {
     const SEQUENCE: u8 = 0x30;
-    const GLUED: &[u8] = b"----------BEGIN ";
-    if pem.windows(GLUED.len()).any(|part| part == GLUED) {
-        return Err(PemError::Glued);
+    const BEGIN: &[u8] = b"-----BEGIN ";
+    let mut lines = pem.split(|byte| matches!(byte, b'\n' | b'\r'));
+    let hides = |line: &[u8]| line.windows(BEGIN.len()).skip(1).any(|part| part == BEGIN);
+    if lines.any(hides) {
+        return Err(PemError::Hidden);
     }
     let mut taken = 0;
     let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(pem);
