@@ -154,7 +154,8 @@ impl Authorities {
 }
 
 impl RevocationLists {
-    /// The lists in a PEM file. Of several from one authority the newest counts.
+    /// The lists in a PEM file. Of several from one authority the newest counts; of equally old ones the last in the file, since
+    /// lists are appended.
     ///
     /// Errors: nothing of a file that holds anything else than whole lists is taken.
     pub fn from_pem(pem: &[u8]) -> Result<Self, PemError> {
@@ -168,6 +169,7 @@ impl RevocationLists {
             found.push((about, list.into()));
             Ok(())
         })?;
+        found.reverse();
         found.sort_by_key(|(about, _)| std::cmp::Reverse(about.this_update));
         let mut lists = Self {
             lists: Vec::new(),

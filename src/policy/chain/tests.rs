@@ -364,6 +364,14 @@ fn what_a_list_names_is_refused_and_what_has_no_list_too() {
             revoked,
         ),
         (
+            "revoked in the same second",
+            &direct,
+            &[],
+            all(&[empty(), root.list(1, &[20])]),
+            false,
+            revoked,
+        ),
+        (
             "forged",
             &direct,
             &[],
