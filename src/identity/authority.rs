@@ -5,7 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate, X509Name};
+use x509_parser::prelude::{
+    BasicConstraints, CertificateRevocationList, FromDer, X509Certificate, X509Name,
+};
 use x509_parser::time::ASN1Time;
 
 use super::certificate::{ClientCert, UnixSeconds, is_strict_der};
@@ -45,6 +47,8 @@ pub struct Authority {
     pub not_before: UnixSeconds,
     /// Last second of its validity.
     pub not_after: UnixSeconds,
+    /// How many other authorities may stand between it and a client's certificate; `None`: any number.
+    pub max_below: Option<u32>,
 }
 
 /// What one authority has revoked.
@@ -98,6 +102,7 @@ impl Authority {
             subject_id: subject_id(cert.subject()),
             not_before: seconds(cert.validity().not_before),
             not_after: seconds(cert.validity().not_after),
+            max_below: constraints_of(&cert).and_then(|of| of.path_len_constraint),
             der: der.to_vec(),
         })
     }
@@ -175,6 +180,11 @@ fn may_issue(cert: &X509Certificate<'_>) -> bool {
         Err(_) => false,
     };
     cert.is_ca() && may_sign
+}
+
+fn constraints_of<'a>(cert: &'a X509Certificate<'_>) -> Option<&'a BasicConstraints> {
+    let found = cert.basic_constraints().ok()??;
+    Some(found.value)
 }
 
 fn subject_id(name: &X509Name<'_>) -> [u8; 32] {

@@ -316,19 +316,26 @@ impl Authorities {
     }
 }
 
-/// What webpki does not look at: the validity of what the path ends at, and the key usage of what it goes through.
+/// What webpki does not look at: the validity of what the path ends at and how long it lets a path be, and the key usage of what
+/// the path goes through.
 fn require_sound(
     found: &VerifiedPath<'_>,
     authorities: &Authorities,
     time: UnixTime,
     now: UnixSeconds,
 ) -> Result<(), webpki::Error> {
-    let mut at_end = authorities.at(found.anchor());
-    if !at_end.any(|authority| authority.not_before <= now && now <= authority.not_after) {
+    let is_valid = |one: &&Authority| one.not_before <= now && now <= one.not_after;
+    let mut at_end = authorities.at(found.anchor()).filter(is_valid).peekable();
+    if at_end.peek().is_none() {
         return Err(webpki::Error::CertExpired {
             time,
             not_after: time,
         });
+    }
+    let below = found.intermediate_certificates().count();
+    let allows = |max: u32| usize::try_from(max).is_ok_and(|max| below <= max);
+    if !at_end.any(|one| one.max_below.is_none_or(allows)) {
+        return Err(webpki::Error::PathLenConstraintViolated);
     }
     let mut between = found.intermediate_certificates();
     if !between.all(|cert| is_authority(&cert.der())) {

@@ -221,6 +221,24 @@ fn a_path_leads_to_an_authority_or_there_is_none() {
 }
 
 #[test]
+fn an_anchor_says_itself_how_long_a_path_may_be() {
+    let root = Ca::root(|params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1)));
+    let between = root.below(2, |_| {});
+    let last = between.below(3, |_| {});
+    let trusted = trusting(&[&root]);
+    let one = between.leaf(20, |_| {});
+    let two = last.leaf(20, |_| {});
+    assert_eq!(denied(&one, &[&between.der], &trusted, None), None);
+    assert_eq!(
+        denied(&two, &[&last.der, &between.der], &trusted, None),
+        Some(Denial::ChainUntrusted)
+    );
+    // One that is trusted for itself needs nobody above it.
+    let both = trusting(&[&root, &between]);
+    assert_eq!(denied(&two, &[&last.der, &between.der], &both, None), None);
+}
+
+#[test]
 fn an_authority_counts_in_its_validity_only_whichever_of_its_certificates() {
     let old = Ca::root(|params| params.not_after = days(-1));
     let leaf = old.leaf(20, |_| {});
@@ -457,10 +475,7 @@ fn files_are_taken_whole_or_not_at_all() {
             Some(section(2, AuthorityError::NotAuthority)),
         ),
         // As `cat` makes it of files that lack the last newline: nothing may be lost unseen.
-        (
-            format!("{}{good}", good.trim_end()),
-            Some(PemError::Hidden),
-        ),
+        (format!("{}{good}", good.trim_end()), Some(PemError::Hidden)),
         // As other systems write files.
         (
             format!("{good}\u{feff}{}", pem(&[&leaf])),
