@@ -114,10 +114,25 @@ local function starttls(name, rawget_option, create_context)
 	};
 end
 
+-- In which of these files the sections of hosts begin, by host. Who writes it in another way than everybody is not found.
+--
+-- lines: of a file, an iterator; nil if it can't be read.
+local function files_of_hosts(files, lines, nameprep)
+	local found = {};
+	for _, file in ipairs(files) do
+		for line in lines(file) or function () end do
+			local name = line:match("^%s*VirtualHost%s*%(?%s*[\"']([^\"']+)[\"']");
+			name = name and nameprep(name);
+			if name and not found[name] then found[name] = file; end
+		end
+	end
+	return found;
+end
+
 -- The facts as a table for JSON.
 --
--- with: get and rawget_option (host, name), section (host), host_names (), modules_of (host: a util.set),
--- create_context, declared (host: its options as the daemon hears them, and the misplaced ones), settings,
+-- with: get and rawget_option (host, name), section (host), host_names (), files (by host, those that are known), modules_of (host: a
+-- util.set), create_context, declared (host: its options as the daemon hears them, and the misplaced ones), settings,
 -- setting_problems, as_array, default_interfaces, backend, version, config_file, data_path, plugin_paths, pid.
 local function collect(with)
 	local function get(name) return with.get("*", name); end
@@ -133,6 +148,7 @@ local function collect(with)
 			local options, misplaced = with.declared(name);
 			hosts[#hosts + 1] = {
 				host = name;
+				file = with.files[name];
 				authentication = authentication;
 				-- The provider of passwords brings the other module along.
 				saslcertd = modules:contains("saslcertd") or authentication == "saslcertd";
@@ -181,7 +197,8 @@ local function of_prosody(settings, options, as_array)
 	local certmanager = require "core.certmanager";
 	local configmanager = require "core.configmanager";
 	local modulemanager = require "core.modulemanager";
-	local valid_text = require "util.encodings".utf8.valid;
+	local encodings = require "util.encodings";
+	local valid_text = encodings.utf8.valid;
 	local socket = require "socket";
 
 	local config = configmanager.getconfig();
@@ -204,6 +221,11 @@ local function of_prosody(settings, options, as_array)
 	if get("use_ipv4") ~= false then default_interfaces[1] = "*"; end
 	if socket.tcp6 and get("use_ipv6") ~= false then default_interfaces[#default_interfaces + 1] = "::"; end
 
+	local function lines(file)
+		local opened = io.open(file);
+		return opened and opened:lines();
+	end
+
 	local plugin_paths = {};
 	for path in (prosody.paths.plugins or ""):gmatch("[^;]+") do plugin_paths[#plugin_paths + 1] = path; end
 
@@ -214,6 +236,7 @@ local function of_prosody(settings, options, as_array)
 		rawget_option = configmanager.rawget;
 		section = section;
 		host_names = function () return host_names; end;
+		files = files_of_hosts(configmanager.files(), lines, encodings.stringprep.nameprep);
 		modules_of = function (name) return (modulemanager.get_modules_for_host(name)); end;
 		create_context = certmanager.create_context;
 		declared = function (name)
@@ -234,4 +257,4 @@ local function of_prosody(settings, options, as_array)
 	});
 end
 
-return { of_prosody = of_prosody, collect = collect, ports = ports, starttls = starttls };
+return { of_prosody = of_prosody, collect = collect, ports = ports, starttls = starttls, files_of_hosts = files_of_hosts };

@@ -39,6 +39,7 @@ local function collected(config, more)
 		end;
 		create_context = create_context;
 		declared = function () return {}, {}; end;
+		files = {};
 		settings = { socket = "/s", manage_tls = true };
 		setting_problems = {};
 		as_array = as_array;
@@ -75,6 +76,22 @@ describe("the facts", function ()
 		assert.same({ true, false, false, false }, seen(hosts[2]));
 		assert.same({ false, false, false, false }, seen(hosts[3]));
 		assert.equal("internal_hashed", hosts[3].authentication);
+	end);
+
+	it("tell in which file a host's section begins", function ()
+		local texts = {
+			main = { "plugin_paths = {}", "VirtualHost \"a.lit\"", "-- VirtualHost \"c.lit\"", "Include \"more\"" };
+			more = { "  VirtualHost('B.lit')", "VirtualHost \"a.lit\"" };
+		};
+		local function lines(file)
+			local i = 0;
+			return texts[file] and function ()
+				i = i + 1;
+				return texts[file][i];
+			end;
+		end
+		assert.same({ ["a.lit"] = "main", ["b.lit"] = "more" }, facts.files_of_hosts({ "main", "unreadable", "more" }, lines, string.lower));
+		assert.equal("/more", collected({ ["b.lit"] = {} }, { files = { ["b.lit"] = "/more" } }).hosts[1].file);
 	end);
 
 	it("tell where EXTERNAL is forbidden", function ()

@@ -388,6 +388,26 @@ def test_a_host_whose_own_settings_ask_nobody(own):
     assert_well(scene)
 
 
+def test_a_host_in_a_file_of_its_own(own, tmp_path: Path):
+    scene, configuration = own(Config(hosts=[Host(DOMAIN), Host("denmark.lit", 'c2s_ssl = { verify = "none" }')]))
+    section = tmp_path / "denmark.cfg.lua"
+
+    def moved(text: str) -> str:
+        before, _, after = text.partition('VirtualHost "denmark.lit"')
+        section.write_text(f'VirtualHost "denmark.lit"{after}')
+        return f'{before}Include "{section}"\n'
+
+    configuration.change(moved)
+    restart_prosody(scene)
+    [problem] = [one for one in doctor(scene).bad() if one["check"] == "tls"]
+    assert problem["mend"]["edit"]["file"] == str(section)
+    # What is above all sections stays where it was.
+    configuration.change(lambda text: f"saslcertd_max_cert = 3\n{text}")
+    restart_prosody(scene)
+    [other] = [one for one in doctor(scene).bad() if one["check"] == "options"]
+    assert other["mend"]["edit"]["file"] == str(scene.prosody.config_file)
+
+
 @pytest.mark.parametrize("option", ["c2s_ssl", "c2s_direct_tls_ssl"])
 def test_a_port_that_asks_and_takes_only_what_an_authority_has_made(own, option: str):
     scene, configuration = own(Config(extra=f"saslcertd_manage_tls = false\n{MANAGED.replace(f'{option} {ASKS}', f'{option} {ASKS_ONLY}')}"))

@@ -275,7 +275,7 @@ impl Judge<'_> {
         let copy = Path::new(FOLDER).join(path.file_name().unwrap_or_default());
         let host = hosts.iter().find(|name| self.sets_itself(name, option));
         let edit = Edit {
-            file: self.facts.config_file.clone(),
+            file: self.facts.file_of(host.map(String::as_str)),
             host: host.cloned(),
             within: None,
             change: Change::Add(format!("{option} = \"{}\"", copy.display())),

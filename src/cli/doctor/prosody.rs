@@ -75,6 +75,8 @@ pub(super) struct Port {
 pub(super) struct Host {
     #[serde(rename = "host")]
     pub(super) name: String,
+    /// Where its section begins, if that is known.
+    pub(super) file: Option<PathBuf>,
     pub(super) authentication: String,
     /// Our module is enabled, globally or here.
     pub(super) saslcertd: bool,
@@ -149,6 +151,16 @@ impl Answer {
 }
 
 impl Facts {
+    /// The file with the section of a host, or with the global one.
+    pub(super) fn file_of(&self, host: Option<&str>) -> PathBuf {
+        let own = self
+            .hosts
+            .iter()
+            .find(|own| Some(own.name.as_str()) == host);
+        let file = own.and_then(|own| own.file.clone());
+        file.unwrap_or_else(|| self.config_file.clone())
+    }
+
     /// The hosts that are meant to have EXTERNAL.
     pub(super) fn enabled(&self) -> impl Iterator<Item = &Host> {
         self.hosts.iter().filter(|host| host.is_enabled())
@@ -461,6 +473,7 @@ fn rival(facts: &Facts, commands: &Commands) -> Finding {
         return Finding::ok("rival", "mod_client_certs isn't enabled beside it");
     };
     let names: Vec<&str> = both.iter().map(|host| host.name.as_str()).collect();
+    let section = host.client_certs_here.then_some(host.name.as_str());
     Finding::problem(
         "rival",
         format!(
@@ -468,8 +481,8 @@ fn rival(facts: &Facts, commands: &Commands) -> Finding {
             listed(&names)
         ),
         Mend::Edit(Edit {
-            file: facts.config_file.clone(),
-            host: host.client_certs_here.then(|| host.name.clone()),
+            file: facts.file_of(section),
+            host: section.map(str::to_owned),
             within: Some("modules_enabled".to_owned()),
             change: Change::Remove("\"client_certs\"".to_owned()),
             then: commands.restart_prosody(),
@@ -479,6 +492,7 @@ fn rival(facts: &Facts, commands: &Commands) -> Finding {
 
 fn disabled(facts: &Facts, commands: &Commands) -> Option<Finding> {
     let host = facts.enabled().find(|host| host.external_disabled)?;
+    let section = host.external_disabled_here.then_some(host.name.as_str());
     Some(Finding::problem(
         "rival",
         format!(
@@ -486,8 +500,8 @@ fn disabled(facts: &Facts, commands: &Commands) -> Option<Finding> {
             one_line(&host.name)
         ),
         Mend::Edit(Edit {
-            file: facts.config_file.clone(),
-            host: host.external_disabled_here.then(|| host.name.clone()),
+            file: facts.file_of(section),
+            host: section.map(str::to_owned),
             within: Some("disable_sasl_mechanisms".to_owned()),
             change: Change::Remove("\"EXTERNAL\"".to_owned()),
             then: commands.restart_prosody(),
@@ -506,7 +520,7 @@ struct Wrong<'a> {
 fn options(facts: &Facts, commands: &Commands) -> Vec<Finding> {
     let edit = |host: Option<&str>, change: Change| {
         Mend::Edit(Edit {
-            file: facts.config_file.clone(),
+            file: facts.file_of(host),
             host: host.map(str::to_owned),
             within: None,
             change,
@@ -743,6 +757,29 @@ mod tests {
                 (edit(bad[0]).host.as_deref(), &edit(bad[0]).change),
                 (section, &change)
             );
+        }
+    }
+
+    #[test]
+    fn a_line_of_a_host_is_for_the_file_with_its_section() {
+        let mut host = json!({"host": "a.lit", "saslcertd": true, "client_certs": true, "client_certs_here": true,
+            "external_disabled": true, "external_disabled_here": true,
+            "options": {"saslcertd_max_certs": 0}, "own_options": ["saslcertd_max_certs"]});
+        for (file, expected) in [
+            (None, "/etc/prosody/prosody.cfg.lua"),
+            (
+                Some("/etc/prosody/conf.d/a.cfg.lua"),
+                "/etc/prosody/conf.d/a.cfg.lua",
+            ),
+        ] {
+            host["file"] = json!(file);
+            let found = found(facts(&json!([host])));
+            let files: Vec<&Path> = found
+                .iter()
+                .filter(|finding| finding.level == Level::Problem)
+                .map(|finding| edit(finding).file.as_path())
+                .collect();
+            assert_eq!(files, [Path::new(expected); 3]);
         }
     }
 

@@ -361,7 +361,7 @@ fn asking(facts: &Facts, host: &Host, port: &Port, missing: &str, commands: &Com
         (None, format!("{option} = {{ {ASK} }}"))
     };
     Mend::Edit(Edit {
-        file: facts.config_file.clone(),
+        file: facts.file_of(section.as_deref()),
         host: section,
         within,
         change: Change::Add(line),
