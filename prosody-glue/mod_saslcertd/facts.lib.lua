@@ -155,6 +155,8 @@ local function collect(with)
 				client_certs = modules:contains("client_certs") or false;
 				client_certs_here = lists(rawget(section, "modules_enabled"), "client_certs");
 				modules_here = rawget(section, "modules_enabled") ~= nil;
+				modules_disabled_here = array(each(rawget(section, "modules_disabled")));
+				mod_tls = modules:contains("tls") or false;
 				options = options;
 				misplaced = array(misplaced);
 				own_options = own_options(section, array);
@@ -180,6 +182,7 @@ local function collect(with)
 		socket = with.settings.socket;
 		manage_tls = with.settings.manage_tls;
 		setting_problems = array(with.setting_problems);
+		modules_disabled = array(each(get("modules_disabled")));
 		global_options = own_options(with.section("*"), array);
 		backend = with.backend;
 		nagle = not (type(network) == "table" and network.nagle == false);

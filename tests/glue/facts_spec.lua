@@ -94,6 +94,17 @@ describe("the facts", function ()
 		assert.equal("/more", collected({ ["b.lit"] = {} }, { files = { ["b.lit"] = "/more" } }).hosts[1].file);
 	end);
 
+	it("tell which modules are disabled, and whether there is TLS", function ()
+		local found = collected({
+			["*"] = { modules_enabled = { "tls" }, modules_disabled = { "saslcertd" } };
+			["a.lit"] = { modules_disabled = "s2s" };
+		});
+		assert.same({ { "saslcertd" }, { "s2s" }, true },
+			{ found.modules_disabled, found.hosts[1].modules_disabled_here, found.hosts[1].mod_tls });
+		local host = collected({ ["a.lit"] = {} }).hosts[1];
+		assert.same({ {}, false }, { host.modules_disabled_here, host.mod_tls });
+	end);
+
 	it("tell where EXTERNAL is forbidden", function ()
 		local hosts = collected({
 			["*"] = { disable_sasl_mechanisms = { "EXTERNAL" } };

@@ -174,6 +174,16 @@ def test_a_module_that_is_not_enabled(own):
     assert_well(scene)
 
 
+def test_a_module_that_is_forbidden(own):
+    scene, configuration = own(Config(saslcertd=False))
+    configuration.change(lambda text: re.sub(r"modules_(en|dis)abled = \{", r'\g<0> "saslcertd";', text))
+    restart_prosody(scene, attached=False)
+    problem = doctor(scene).first_problem()
+    assert problem["check"] == "enabled"
+    follow(scene, configuration, problem["mend"])
+    assert_well(scene)
+
+
 def test_a_module_that_is_not_found(own):
     scene, configuration = own(Config(saslcertd=False, hosts=[Host(DOMAIN)]))
     configuration.change(lambda text: re.sub(r"(?m)^plugin_paths = .*\n", "", text))
@@ -384,6 +394,19 @@ def test_a_host_whose_own_settings_ask_nobody(own):
     assert "denmark.lit" in problem["message"] and problem["mend"]["edit"]["within"] == "c2s_ssl"
     # In the place of the other verify.
     configuration.change(lambda text: text.replace('verify = "none"', ""))
+    follow(scene, configuration, problem["mend"])
+    assert_well(scene)
+
+
+@pytest.mark.parametrize("forbidden", [False, True])
+def test_a_server_without_mod_tls(own, forbidden: bool):
+    modules = USUAL_MODULES if forbidden else [module for module in USUAL_MODULES if module != "tls"]
+    scene, configuration = own(Config(modules=modules))
+    if forbidden:
+        configuration.change(lambda text: text.replace("modules_disabled = {", 'modules_disabled = { "tls";', 1))
+        restart_prosody(scene)
+    [problem] = [one for one in doctor(scene).bad() if one["check"] == "tls"]
+    assert f":{scene.prosody.starttls_port} " in problem["message"] and "mod_tls" in problem["message"]
     follow(scene, configuration, problem["mend"])
     assert_well(scene)
 

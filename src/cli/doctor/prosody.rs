@@ -32,6 +32,8 @@ pub(super) struct Facts {
     pub(super) socket: PathBuf,
     pub(super) manage_tls: bool,
     pub(super) setting_problems: Vec<SettingProblem>,
+    /// Modules that the global section forbids.
+    pub(super) modules_disabled: Vec<String>,
     pub(super) global_options: Vec<String>,
     pub(super) backend: String,
     pub(super) nagle: bool,
@@ -86,6 +88,10 @@ pub(super) struct Host {
     pub(super) client_certs_here: bool,
     /// This host has a `modules_enabled` of its own.
     pub(super) modules_here: bool,
+    /// Modules that this section forbids.
+    pub(super) modules_disabled_here: Vec<String>,
+    /// `mod_tls` is enabled; none if an older module of ours doesn't tell.
+    pub(super) mod_tls: Option<bool>,
     /// Our options, as they are declared to the daemon.
     pub(super) options: Map<String, Value>,
     /// Those that have no effect here.
@@ -151,6 +157,27 @@ impl Answer {
 }
 
 impl Facts {
+    /// What enables a module for a host, where it is not: it is forbidden, or nowhere named.
+    pub(super) fn enabling(&self, module: &str, host: Option<&Host>, commands: &Commands) -> Edit {
+        let lists = |modules: &[String]| modules.iter().any(|name| name == module);
+        let section = host
+            .filter(|host| lists(&host.modules_disabled_here))
+            .map(|host| host.name.as_str());
+        let is_forbidden = section.is_some() || lists(&self.modules_disabled);
+        let (within, change) = if is_forbidden {
+            ("modules_disabled", Change::Remove(format!("\"{module}\"")))
+        } else {
+            ("modules_enabled", Change::Add(format!("\"{module}\";")))
+        };
+        Edit {
+            file: self.file_of(section),
+            host: section.map(str::to_owned),
+            within: Some(within.to_owned()),
+            change,
+            then: commands.restart_prosody(),
+        }
+    }
+
     /// The file with the section of a host, or with the global one.
     pub(super) fn file_of(&self, host: Option<&str>) -> PathBuf {
         let own = self
@@ -444,13 +471,7 @@ fn enabled(facts: &Facts, commands: &Commands) -> Finding {
         return Finding::problem(
             "enabled",
             "mod_saslcertd is enabled for no host",
-            Mend::Edit(Edit {
-                file: facts.config_file.clone(),
-                host: None,
-                within: Some("modules_enabled".to_owned()),
-                change: Change::Add("\"saslcertd\";".to_owned()),
-                then: commands.restart_prosody(),
-            }),
+            Mend::Edit(facts.enabling("saslcertd", facts.hosts.first(), commands)),
         );
     }
     let without: Vec<&str> = facts
@@ -757,6 +778,32 @@ mod tests {
                 (edit(bad[0]).host.as_deref(), &edit(bad[0]).change),
                 (section, &change)
             );
+        }
+    }
+
+    #[test]
+    fn a_module_that_is_forbidden_is_not_enabled_by_naming_it() {
+        let remove = || Change::Remove("\"saslcertd\"".to_owned());
+        let add = || Change::Add("\"saslcertd\";".to_owned());
+        for (everywhere, here, expected) in [
+            (json!([]), json!([]), (None, "modules_enabled", add())),
+            (
+                json!(["saslcertd"]),
+                json!([]),
+                (None, "modules_disabled", remove()),
+            ),
+            (
+                json!([]),
+                json!(["saslcertd"]),
+                (Some("a.lit"), "modules_disabled", remove()),
+            ),
+        ] {
+            let mut facts = facts(&json!([{"host": "a.lit", "modules_disabled_here": here}]));
+            facts.modules_disabled = serde_json::from_value(everywhere).unwrap();
+            let found = found(facts);
+            let edit = edit(&found[2]);
+            let got = (edit.host.as_deref(), edit.within.as_deref().unwrap());
+            assert_eq!((got.0, got.1, edit.change.clone()), expected);
         }
     }
 

@@ -250,7 +250,7 @@ fn port_findings(
     let mut asked = Vec::new();
     // What mends it is mostly the same for all hosts.
     let mut silent: Vec<(Mend, String, Vec<&str>)> = Vec::new();
-    let mut failed: Vec<(&str, String)> = Vec::new();
+    let mut failed: Vec<(&Host, String)> = Vec::new();
     let mut all = Vec::new();
     let mut shown = String::new();
     for host in facts.enabled() {
@@ -286,20 +286,28 @@ fn port_findings(
                 return vec![Finding::problem("tls", message, restart)];
             }
             Handshake::Failed(why) => {
-                let cause = one_line(host.starttls.error.as_deref().unwrap_or(why));
+                let cause = if host.lacks_mod_tls(port) {
+                    "mod_tls isn't enabled".to_owned()
+                } else {
+                    one_line(host.starttls.error.as_deref().unwrap_or(why))
+                };
                 let message = format!("no TLS at {shown} for {}: {cause}", host.name);
-                failed.push((host.name.as_str(), message));
+                failed.push((host, message));
             }
         }
     }
     let has_tls = !asked.is_empty() || !silent.is_empty();
     all.extend(failed.into_iter().map(|(host, message)| {
         // Debian's package brings this host and no certificate for it: beside a domain, nobody means to use it.
-        if has_tls && host == "localhost" {
+        if has_tls && host.name == "localhost" {
             return Finding::not_checked("tls", format!("{message}; clients come for the others"));
         }
-        let mend = format!("{} check certs", commands.prosodyctl);
-        Finding::problem("tls", message, Mend::Run(mend))
+        let mend = if host.lacks_mod_tls(port) {
+            Mend::Edit(facts.enabling("tls", Some(host), commands))
+        } else {
+            Mend::Run(format!("{} check certs", commands.prosodyctl))
+        };
+        Finding::problem("tls", message, mend)
     }));
     if !asked.is_empty() {
         let message = format!("{shown} asks for a certificate: {}", listed(&asked));
@@ -313,6 +321,10 @@ fn port_findings(
 }
 
 impl Host {
+    fn lacks_mod_tls(&self, port: &Port) -> bool {
+        self.mod_tls == Some(false) && port.security() == Security::StartTls
+    }
+
     /// May users make their own certificates, which TLS must let through then?
     fn takes_self_signed(&self) -> bool {
         let trust = self.options.get("saslcertd_trust").and_then(Value::as_str);
