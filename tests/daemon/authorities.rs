@@ -147,7 +147,10 @@ fn an_authoritys_certificate_logs_in_without_being_enrolled() {
         let refused = server.refused(question, named("phone"));
         assert_eq!(refused["data"]["denial"], "no-list", "{question}");
     }
-    assert!(daemon.log().contains("UnknownIssuer"), "{}", daemon.log());
+    let mut daemon = daemon;
+    daemon.wait_for("reason in the log", |daemon| {
+        daemon.log().contains("UnknownIssuer")
+    });
 }
 
 #[test]
@@ -483,6 +486,31 @@ fn a_file_that_cannot_be_read_hides_nothing_that_the_other_says() {
         Files::replace(&files.lists, &lists);
         daemon.signal(Signal::SIGHUP);
         assert_eq!(server.question("sessions.close")["key_id"], login["key_id"]);
+    }
+}
+
+#[test]
+fn what_cannot_be_asked_closes_no_session() {
+    let mut daemon = Daemon::start();
+    let files = Files::of(&daemon);
+    let ours = Authority::new("Denmark");
+    Files::replace(&files.authorities, &ours.pem);
+    Files::replace(&files.lists, &ours.list(&[]));
+    let cert = ours.issued(HAMLET, 7);
+    let mut server = daemon.server(files.options_with_list("ca"));
+    let login = server.login(&cert);
+    let one = json!({"sessions": [session(&login, Some("phone"))]});
+    for file in [&files.authorities, &files.lists] {
+        Files::replace(file, "broken");
+        daemon.signal(Signal::SIGHUP);
+        daemon.wait_for("a refusal", |_| !server.answer_to_login(&cert));
+        // Were it to be closed, that would stand before this answer.
+        let id = server.send("session.opened", one.clone());
+        let next: Value = server.line().unwrap();
+        assert_eq!(
+            (&next["id"], &next["result"]["close"]),
+            (&json!(id), &json!([]))
+        );
     }
 }
 

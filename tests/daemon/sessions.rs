@@ -132,9 +132,14 @@ fn a_revocation_for_an_earlier_account_of_the_name_lifts_nothing() {
         server.refused("external.login", question)["data"]["sasl"],
         "not-authorized"
     );
-    // And the session of the revoked key is closed when Prosody comes back.
-    let answer = server.ask("session.opened", opened(&login, json!("castle")));
-    assert_eq!(answer["close"].as_array().unwrap().len(), 1);
+    // And the session of the revoked key is closed when Prosody comes back; also if it can't say of which account it is.
+    for (incarnation, closed) in [("two", 1), ("three", 0), ("", 1)] {
+        let incarnation = Some(incarnation).filter(|id| !id.is_empty());
+        let of = crate::support::with(login.clone(), "incarnation", json!(incarnation));
+        let answer = server.ask("session.opened", opened(&of, json!("castle")));
+        let close = answer["close"].as_array().unwrap();
+        assert_eq!(close.len(), closed, "{incarnation:?}");
+    }
 }
 
 #[test]

@@ -600,6 +600,18 @@ fn a_short_rsa_key_is_refused() {
     for (bits, expected) in [(2047, Err(Denial::KeyTooShort)), (2048, Ok(()))] {
         cert.key = Key::Rsa { bits };
         assert_eq!(require_acceptable(&cert, &HostPolicy::default()), expected);
+        let facts = CertificateFacts {
+            host: &host("a.lit"),
+            cert: &cert,
+            enrolments: &[],
+            revoked_for: &[],
+            disabled_for: &[],
+            by_authority: Some(Ok(())),
+        };
+        let policy = ca(Trust::Ca);
+        let offered = offer(&facts, &policy, NOW).map(|_| ());
+        let admitted = login(&facts, None, &[fact("h@a.lit")], &policy, NOW).map(|_| ());
+        assert_eq!((offered, admitted), (expected, expected));
     }
 }
 
@@ -770,6 +782,7 @@ fn an_authority_says_who_by_the_addresses_alone() {
         };
         let got = login(&facts, None, &[fact("h@a.lit")], &waived, NOW);
         assert_eq!(got.err(), Some(expected), "{addresses:?}");
+        assert_eq!(offer(&facts, &waived, NOW).err(), Some(expected));
     }
 }
 
