@@ -16,6 +16,7 @@ mod tls;
 use std::ffi::CString;
 use std::fs;
 use std::io::ErrorKind;
+use std::net::TcpStream;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -386,7 +387,7 @@ fn is_port_open(facts: &Facts) -> bool {
     facts
         .ports
         .iter()
-        .any(|port| std::net::TcpStream::connect(("127.0.0.1", port.number)).is_ok())
+        .any(|port| TcpStream::connect_timeout(&port.address(), CONNECT_LIMIT).is_ok())
 }
 
 fn connected_server(daemon: &Daemon) -> Option<Who> {
@@ -564,6 +565,7 @@ const UNIT_FOLDERS: [&str; 4] = [
 ];
 /// The status of a large store takes milliseconds.
 const STATUS_LIMIT: Duration = Duration::from_secs(10);
+const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 const MAX_DEPTH: usize = 4;
 
 #[cfg(test)]
@@ -601,6 +603,19 @@ mod tests {
     fn a_user_brings_its_groups() {
         assert_eq!(of_user("root").unwrap().gids.first(), Some(&0));
         assert_eq!(of_user("nobody of that name"), None);
+    }
+
+    #[test]
+    fn a_port_is_open_where_it_listens() {
+        let address = "127.0.0.9";
+        let listener = std::net::TcpListener::bind((address, 0)).unwrap();
+        let number = listener.local_addr().unwrap().port();
+        let facts = |interface: &str| -> Facts {
+            let ports = json!([{"port": number, "interfaces": [interface]}]);
+            serde_json::from_value(json!({ "ports": ports })).unwrap()
+        };
+        assert!(is_port_open(&facts(address)));
+        assert!(!is_port_open(&facts("127.0.0.8")));
     }
 
     #[test]

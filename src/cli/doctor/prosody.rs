@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -191,6 +192,24 @@ impl Facts {
     /// The hosts that are meant to have EXTERNAL.
     pub(super) fn enabled(&self) -> impl Iterator<Item = &Host> {
         self.hosts.iter().filter(|host| host.is_enabled())
+    }
+}
+
+impl Port {
+    /// Where it answers on this machine.
+    pub(super) fn address(&self) -> SocketAddr {
+        let address = |name: &String| match name.as_str() {
+            "*" | "0.0.0.0" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            "::" => Some(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+            name => name.parse().ok(),
+        };
+        let mut all: Vec<IpAddr> = self.interfaces.iter().filter_map(address).collect();
+        all.sort_by_key(IpAddr::is_ipv6);
+        let first = all.first().copied();
+        SocketAddr::new(
+            first.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            self.number,
+        )
     }
 }
 
@@ -844,6 +863,26 @@ mod tests {
             "{}",
             bad[0].message
         );
+    }
+
+    #[test]
+    fn a_port_is_looked_at_where_it_listens() {
+        let cases = [
+            (vec!["*", "::"], "127.0.0.1"),
+            (vec!["::"], "::1"),
+            (vec!["::1", "10.0.0.1"], "10.0.0.1"),
+            (vec!["eth0"], "127.0.0.1"),
+        ];
+        for (interfaces, expected) in cases {
+            let names: Vec<String> = interfaces.iter().map(ToString::to_string).collect();
+            let port = Port {
+                interfaces: names,
+                number: 5222,
+                ..Port::default()
+            };
+            let expected = SocketAddr::new(expected.parse().unwrap(), 5222);
+            assert_eq!(port.address(), expected);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! By handshakes that log nobody in: one without a certificate, and on Prosody's own ports one with a certificate that is made
 //! up for it. What answers isn't verified: the question is whether it asks, not whether to trust it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -57,7 +57,7 @@ pub(super) async fn look(facts: &Facts, route: &Route) -> Vec<Seen> {
     for host in facts.enabled().take(MAX_HOSTS) {
         let mut local = Vec::new();
         for (index, port) in facts.ports.iter().enumerate().take(MAX_PORTS) {
-            let address = SocketAddr::new(interface(&port.interfaces), port.number);
+            let address = port.address();
             let security = port.security();
             let mut found = shake(&host.name, address, security).await;
             if let (
@@ -174,20 +174,6 @@ async fn is_refused(
             matches!(deadlines.limit(bye).await, Ok(Err(error)) if is_alert(&error))
         }
     }
-}
-
-/// An address of this machine on which a port with these interfaces answers.
-fn interface(interfaces: &[String]) -> IpAddr {
-    let address = |name: &String| match name.as_str() {
-        "*" | "0.0.0.0" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        "::" => Some(IpAddr::V6(Ipv6Addr::LOCALHOST)),
-        name => name.parse().ok(),
-    };
-    let mut all: Vec<IpAddr> = interfaces.iter().filter_map(address).collect();
-    all.sort_by_key(IpAddr::is_ipv6);
-    all.first()
-        .copied()
-        .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
 impl Port {
@@ -684,19 +670,5 @@ mod tests {
                 .iter()
                 .all(|finding| finding.level == Level::NotChecked)
         );
-    }
-
-    #[test]
-    fn a_port_is_looked_at_where_it_listens() {
-        let cases = [
-            (vec!["*", "::"], "127.0.0.1"),
-            (vec!["::"], "::1"),
-            (vec!["::1", "10.0.0.1"], "10.0.0.1"),
-            (vec!["eth0"], "127.0.0.1"),
-        ];
-        for (interfaces, expected) in cases {
-            let names: Vec<String> = interfaces.iter().map(ToString::to_string).collect();
-            assert_eq!(interface(&names), expected.parse::<IpAddr>().unwrap());
-        }
     }
 }
