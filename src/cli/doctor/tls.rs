@@ -203,6 +203,11 @@ pub(super) fn findings(
     for (index, port) in facts.ports.iter().enumerate().take(MAX_PORTS) {
         all.extend(port_findings(facts, index, port, seen, commands));
     }
+    let beyond = facts.enabled().count().saturating_sub(MAX_HOSTS);
+    if beyond > 0 {
+        let why = format!("{beyond} more hosts; so many handshakes take too long");
+        all.push(Finding::not_checked("tls", why));
+    }
     if facts.ports.is_empty() {
         all.push(Finding::not_checked(
             "tls",
@@ -422,7 +427,7 @@ fn proxy(seen: &Seen) -> Finding {
         "proxy",
         format!(
             "{place}, where clients of {host} connect, {what}: something before Prosody ends TLS, and EXTERNAL can't work \
-             there. Let it hand the connection through (HAProxy: the line below and no \"ssl\" in bind; nginx: a stream \
+             there (or the DNS leads to another server). Let it hand the connection through (HAProxy: the line below and no \"ssl\" in bind; nginx: a stream \
              server without \"ssl\")"
         ),
         Mend::Proxy("mode tcp".to_owned()),
@@ -610,6 +615,17 @@ mod tests {
                 expected,
                 "{local:?} {public:?}"
             );
+        }
+    }
+
+    #[test]
+    fn hosts_that_were_not_looked_at_are_said_to_be_so() {
+        for (count, expected) in [(MAX_HOSTS, false), (MAX_HOSTS + 1, true)] {
+            let host = |n: usize| json!({"host": format!("{n}.lit"), "saslcertd": true});
+            let hosts: Vec<Value> = (0..count).map(host).collect();
+            let found = findings(&facts(&json!({"hosts": hosts})), &[], true, &usual());
+            let said = found.iter().any(|one| one.message.contains("1 more hosts"));
+            assert_eq!(said, expected, "{found:?}");
         }
     }
 
