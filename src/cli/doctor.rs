@@ -15,7 +15,7 @@ mod tls;
 
 use std::ffi::CString;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
@@ -71,13 +71,16 @@ pub(super) fn run(args: &DoctorArgs, global: &Global) -> anyhow::Result<ExitCode
     let worst = worst
         .filter(|level| *level > Level::NotChecked)
         .unwrap_or(Level::Ok);
-    if global.json {
-        println!("{}", json!({"worst": worst, "findings": found}));
+    let text = if global.json {
+        format!("{}\n", json!({"worst": worst, "findings": found}))
     } else {
-        for finding in &found {
-            println!("{finding}");
-        }
-        println!("{}", summary(&found));
+        let lines = found.iter().map(|finding| format!("{finding}\n"));
+        lines.collect::<String>() + &summary(&found) + "\n"
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Who reads it may have read enough, like `grep -q`.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error.into()),
+        _ => {}
     }
     Ok(match worst {
         Level::Ok | Level::NotChecked => ExitCode::SUCCESS,

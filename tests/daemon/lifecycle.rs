@@ -369,3 +369,20 @@ fn what_expired_long_ago_is_swept_and_what_did_not_stays() {
     assert_eq!(swept_at(&mut daemon, end_of_2049 + 30 * 86_400), (2, 1));
     assert_eq!(swept_at(&mut daemon, end_of_2049 + 30 * 86_400 + 1), (1, 0));
 }
+
+#[test]
+fn doctor_may_be_read_by_who_has_read_enough() {
+    let daemon = Daemon::start();
+    for json in [false, true] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut doctor = daemon.command("doctor");
+        doctor.args(["--prosodyctl", "/nowhere/prosodyctl"]);
+        if json {
+            doctor.arg("--json");
+        }
+        let done = doctor.stdout(writer).output().unwrap();
+        let said = String::from_utf8(done.stderr).unwrap();
+        assert_eq!((done.status.code(), said.as_str()), (Some(2), ""));
+    }
+}
