@@ -202,4 +202,45 @@ mod tests {
         sessions.forget(1);
         assert_eq!(listed(1), Vec::<String>::new());
     }
+
+    #[test]
+    fn a_login_waits_for_its_session_and_then_for_nothing() {
+        use crate::identity::authority::{AuthorityId, IssuedId};
+
+        let sessions = Sessions::default();
+        let account = BareJid::parse("h@a.lit").unwrap();
+        let key_id = KeyId::from_bytes([1; 32]);
+        let path = CertificationPath {
+            issued: vec![IssuedId::from_bytes([2; 32])],
+            authority: AuthorityId::from_bytes([3; 32]),
+        };
+        let closed = || {
+            let session = ClosedSession {
+                account: account.clone(),
+                resource: "phone".to_owned(),
+            };
+            sessions.closed(1, &session);
+        };
+        let doomed = || sessions.no_longer(|_, _| false).len();
+        let session = OpenedSession {
+            account: account.clone(),
+            fingerprint: Fingerprint::from_bytes([1; 32]),
+            key_id,
+            incarnation: None,
+            resource: Some("phone".to_owned()),
+            path: Some(path.clone()),
+        };
+        for _ in 0..2 {
+            sessions.logged_in(1, &account, key_id, &path);
+        }
+        for left in [1, 0] {
+            sessions.opened(1, &session);
+            sessions.bound(1, &session);
+            closed();
+            assert_eq!(doomed(), left);
+        }
+        // A session that was resumed is told of again, and is nobody's login.
+        sessions.bound(1, &session);
+        assert_eq!(doomed(), 0);
+    }
 }
