@@ -241,7 +241,11 @@ async def test_a_host_may_change_its_mind_while_prosody_runs(own_scene: Callable
     scene = own_scene(trusting(authorities.options("ca")))
     account = scene.account()
     async with await scene.password_session(account) as stream:
-        assert CERTIFICATES not in await stream.features_of(DOMAIN)
+
+        async def has_no_lists() -> bool:
+            return CERTIFICATES not in await stream.features_of(DOMAIN)
+
+        await eventually("the daemon's answer is heard", has_no_lists)
         for options, announced in [("", True), (authorities.options("ca"), False), (authorities.options("enrolled_or_ca"), True)]:
             scene.prosody.config.hosts[0] = Host(DOMAIN, options)
             scene.prosody.write_config()
