@@ -16,6 +16,7 @@ use super::Global;
 use super::ask::{AskError, Asker};
 use super::hosts::declare_unknown;
 use super::password::new_password;
+use super::say::say;
 use crate::daemon::protocol::Fault;
 use crate::identity::{BareJid, Host};
 
@@ -109,11 +110,12 @@ pub(super) fn run(command: &AccountCommand, global: &Global) -> anyhow::Result<E
         }
         AccountCommand::Delete { which, .. } => delete(&mut daemon, &which.jid)?,
     };
-    if global.json {
-        println!("{result}");
+    let result = result.to_string();
+    say(if global.json {
+        &result
     } else {
-        print!("{said}");
-    }
+        said.trim_end()
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::Global;
 use super::ask::Asker;
+use super::say::say;
 
 /// `saslcertd export`.
 #[derive(Debug, Args)]
@@ -63,12 +64,10 @@ pub(super) fn export(args: &ExportArgs, global: &Global) -> anyhow::Result<ExitC
     file.finish()?;
     let shown = args.file.display();
     if global.json {
-        println!(
-            "{}",
-            json!({"file": args.file, "records": counted.records, "unreadable": counted.unreadable})
-        );
+        let result = json!({"file": shown.to_string(), "records": counted.records, "unreadable": counted.unreadable});
+        say(&result.to_string())?;
     } else {
-        println!("{shown}: {} records", counted.records);
+        say(&format!("{shown}: {} records", counted.records))?;
     }
     for problem in &counted.unreadable {
         eprintln!("saslcertd: not in the backup: {problem}");
@@ -192,24 +191,22 @@ pub(super) fn import(args: &ImportArgs, global: &Global) -> anyhow::Result<ExitC
     }
     let done = sent(&args.file, &mut asker, true)?;
     if global.json {
-        println!(
-            "{}",
-            json!({
-                "records": records,
-                "written": done.written,
-                "unchanged": done.unchanged,
-                "conflicts": done.conflicts,
-            })
-        );
+        let result = json!({
+            "records": records,
+            "written": done.written,
+            "unchanged": done.unchanged,
+            "conflicts": done.conflicts,
+        });
+        say(&result.to_string())?;
     } else {
-        println!(
+        say(&format!(
             "{shown}: {records} records: {} written, {} there already, {} left out",
             done.written,
             done.unchanged,
             done.conflicts.len()
-        );
+        ))?;
         for conflict in done.conflicts.iter().take(MAX_SHOWN) {
-            println!("  left out: {conflict}");
+            say(&format!("  left out: {conflict}"))?;
         }
     }
     Ok(ExitCode::SUCCESS)

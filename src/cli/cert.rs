@@ -12,6 +12,7 @@ use time::format_description::well_known::Rfc3339;
 use super::Global;
 use super::ask::ask;
 use super::certificate_file::certificates_in;
+use super::say::say;
 use crate::identity::{BareJid, KeyId};
 
 /// `saslcertd cert`.
@@ -157,11 +158,12 @@ pub(super) fn run(command: &CertCommand, global: &Global) -> anyhow::Result<Exit
             )
         }
     };
-    if global.json {
-        println!("{result}");
+    let result = result.to_string();
+    say(if global.json {
+        &result
     } else {
-        print!("{said}");
-    }
+        said.trim_end()
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

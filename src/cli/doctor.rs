@@ -15,7 +15,7 @@ mod tls;
 
 use std::ffi::CString;
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
@@ -30,6 +30,7 @@ use serde_json::{Value, json};
 
 use super::Global;
 use super::ask::ask;
+use super::say::say;
 use crate::store::Store;
 use access::{Node, Who};
 use commands::{Commands, DEFAULT_SOCKET};
@@ -71,16 +72,13 @@ pub(super) fn run(args: &DoctorArgs, global: &Global) -> anyhow::Result<ExitCode
     let worst = worst
         .filter(|level| *level > Level::NotChecked)
         .unwrap_or(Level::Ok);
-    let text = if global.json {
-        format!("{}\n", json!({"worst": worst, "findings": found}))
+    if global.json {
+        say(&json!({"worst": worst, "findings": found}).to_string())?;
     } else {
-        let lines = found.iter().map(|finding| format!("{finding}\n"));
-        lines.collect::<String>() + &summary(&found) + "\n"
-    };
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // Who reads it may have read enough, like `grep -q`.
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error.into()),
-        _ => {}
+        for finding in &found {
+            say(&finding.to_string())?;
+        }
+        say(&summary(&found))?;
     }
     Ok(match worst {
         Level::Ok | Level::NotChecked => ExitCode::SUCCESS,

@@ -20,6 +20,7 @@ use super::advice::Kind;
 use super::key_files::{file_stem, write_new};
 use super::login::{ServerArgs, account, deadlines, exit_code, runtime};
 use super::password::password;
+use super::say::say;
 use super::steps::{Done, Outcome, Steps, chain};
 use crate::client::certificate::{self, Fresh};
 use crate::client::certificates;
@@ -74,10 +75,7 @@ pub(super) fn run(args: &EnrollArgs, json: bool) -> anyhow::Result<ExitCode> {
     if json {
         report.bound = steps.bound;
         report.steps = steps.done;
-        println!(
-            "{}",
-            serde_json::to_string(&report).context("can't write the result")?
-        );
+        say(&serde_json::to_string(&report).context("can't write the result")?)?;
     }
     Ok(code)
 }

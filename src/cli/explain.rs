@@ -9,6 +9,7 @@ use super::Global;
 use super::ask::ask;
 use super::cert::{account, upright};
 use super::certificate_file::certificates_in;
+use super::say::say;
 
 /// `saslcertd explain`.
 #[derive(Debug, clap::Args)]
@@ -40,25 +41,22 @@ fn explain(args: &ExplainArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let explained = ask(&global.socket, "explain", &params)?;
     let verdict = word(&explained, "verdict").to_owned();
     if global.json {
-        println!("{explained}");
+        say(&explained.to_string())?;
     } else {
         let rules = explained.get("rules").and_then(Value::as_array);
         for rule in rules.into_iter().flatten() {
-            let why = upright(word(rule, "why"));
-            println!(
-                "{:8} {:11} {why}",
-                word(rule, "verdict"),
-                word(rule, "rule")
-            );
+            let (verdict, name) = (word(rule, "verdict"), word(rule, "rule"));
+            say(&format!(
+                "{verdict:8} {name:11} {}",
+                upright(word(rule, "why"))
+            ))?;
         }
-        println!(
-            "{account} {} with it",
-            match verdict.as_str() {
-                "yes" => "can log in",
-                "no" => "can't log in",
-                _ => "may or may not be able to log in",
-            }
-        );
+        let can = match verdict.as_str() {
+            "yes" => "can log in",
+            "no" => "can't log in",
+            _ => "may or may not be able to log in",
+        };
+        say(&format!("{account} {can} with it"))?;
     }
     Ok(match verdict.as_str() {
         "yes" => ExitCode::SUCCESS,

@@ -11,6 +11,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use serde_json::json;
 
+use super::say::say;
 use crate::store::{Created, Store};
 
 /// `saslcertd init`.
@@ -36,9 +37,9 @@ pub(super) fn run(args: &InitArgs, json: bool) -> anyhow::Result<ExitCode> {
         ),
     };
     if json {
-        println!("{}", json!({"data_dir": args.data_dir, "created": is_new}));
+        say(&json!({"data_dir": folder.to_string(), "created": is_new}).to_string())?;
     } else {
-        println!("{said}");
+        say(&said)?;
     }
     Ok(ExitCode::SUCCESS)
 }

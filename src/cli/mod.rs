@@ -20,6 +20,7 @@ mod key_files;
 #[cfg(feature = "client")]
 mod login;
 mod password;
+mod say;
 mod serve;
 mod status;
 #[cfg(feature = "client")]

@@ -6,13 +6,14 @@ use serde_json::{Value, json};
 
 use super::Global;
 use super::ask::ask;
+use super::say::say;
 
 pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
     let status = ask(&global.socket, "status", &json!({}))?;
     if global.json {
-        println!("{status}");
+        say(&status.to_string())?;
     } else {
-        print!("{}", for_people(&status));
+        say(for_people(&status).trim_end())?;
     }
     let is_healthy = status.get("healthy").and_then(Value::as_bool);
     Ok(if is_healthy == Some(true) {

@@ -8,10 +8,16 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::advice::{Asked, Kind, advice};
+use super::say::say;
 use crate::client::login::{LoginError, Progress, Step};
 use crate::client::resolve::Security;
 use crate::client::stream::Features;
 use crate::client::tls;
+
+/// How a login goes does not depend on whether somebody reads of it.
+fn print(line: &str) {
+    let _ = say(line);
+}
 
 /// What was done and how it went.
 pub(super) struct Steps {
@@ -144,7 +150,7 @@ impl Steps {
     /// A line for people.
     pub(super) fn say(&self, line: &str) {
         if !self.json {
-            println!("{}", printable(line));
+            print(&printable(line));
         }
     }
 
@@ -179,11 +185,8 @@ impl Steps {
         }
         let detail = printable(detail);
         if !self.json {
-            println!(
-                "{:<10}  {:<6}  {detail}",
-                self.current,
-                if ok { "ok" } else { "FAILED" }
-            );
+            let how = if ok { "ok" } else { "FAILED" };
+            print(&format!("{:<10}  {how:<6}  {detail}", self.current));
         }
         self.done.push(Done {
             step: self.current,

@@ -371,18 +371,36 @@ fn what_expired_long_ago_is_swept_and_what_did_not_stays() {
 }
 
 #[test]
-fn doctor_may_be_read_by_who_has_read_enough() {
+fn a_command_may_be_read_by_who_has_read_enough() {
     let daemon = Daemon::start();
-    for json in [false, true] {
-        let (reader, writer) = std::io::pipe().unwrap();
-        drop(reader);
-        let mut doctor = daemon.command("doctor");
-        doctor.args(["--prosodyctl", "/nowhere/prosodyctl"]);
-        if json {
-            doctor.arg("--json");
+    let _server = daemon.server(json!({}));
+    let doctor = ["doctor", "--prosodyctl", "/nowhere/prosodyctl"];
+    for (words, status) in [
+        (&doctor[..], 2),
+        (&["status"], 0),
+        (&["cert", "list", HAMLET], 0),
+        (
+            &["login", HAMLET, "--cert", "/nowhere", "--key", "/nowhere"],
+            2,
+        ),
+    ] {
+        for json in [&[][..], &["--json"]] {
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            let mut command = daemon.command(words[0]);
+            command.args(&words[1..]).args(json);
+            let done = command.stdout(writer).output().unwrap();
+            let said = String::from_utf8(done.stderr).unwrap();
+            assert_eq!((done.status.code(), said.as_str()), (Some(status), ""));
         }
-        let done = doctor.stdout(writer).output().unwrap();
-        let said = String::from_utf8(done.stderr).unwrap();
-        assert_eq!((done.status.code(), said.as_str()), (Some(2), ""));
     }
+    // A disk that is full is another thing.
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let mut status = daemon.command("status");
+    let done = status.stdout(full.unwrap()).output().unwrap();
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert!(
+        done.status.code() == Some(1) && said.contains("can't print"),
+        "{said}"
+    );
 }

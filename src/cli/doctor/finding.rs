@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// How bad it is; the worst of all is the exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -44,6 +44,7 @@ pub(super) enum Mend {
 /// A change of Prosody's configuration, and the command that makes it count.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Edit {
+    #[serde(serialize_with = "as_shown")]
     pub(super) file: PathBuf,
     /// The `VirtualHost`; none for the global section.
     pub(super) host: Option<String>,
@@ -165,6 +166,11 @@ pub(super) fn word(path: &Path) -> String {
     } else {
         format!("'{}'", path.replace('\'', r"'\''"))
     }
+}
+
+/// A path need not be UTF-8, and JSON is.
+fn as_shown<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }
 
 /// Text that others wrote as one line that can't steer a terminal.
