@@ -114,7 +114,8 @@ class Moving:
         config = self.scene.prosody.config
         config.hosts = [Host(DOMAIN, 'authentication = "saslcertd"')]
         config.saslcertd = True
-        config.extra = ""
+        # Busy machines derive slowly, and how fast is not what is tried.
+        config.extra = "saslcertd_timeout = 20"
         self.scene.prosody.start()
         self.scene.rig.wait_attached()
 
