@@ -185,7 +185,9 @@ fn every_default_on_the_page_of_options_is_true() {
         } else if OPTIONS.contains(&name) && default != "–" {
             // It says something only about a file that has no default.
             let needs_file = name == "saslcertd_crl_expired";
-            let mut options = json!({ name: serde_json::from_str::<Value>(default).unwrap() });
+            // A list in Lua.
+            let default = default.replace('{', "[").replace('}', "]");
+            let mut options = json!({ name: serde_json::from_str::<Value>(&default).unwrap() });
             if needs_file {
                 options["saslcertd_trust"] = json!("ca");
                 options["saslcertd_ca_file"] = json!("/authorities.pem");

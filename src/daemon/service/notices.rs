@@ -5,33 +5,29 @@ use std::sync::PoisonError;
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::super::protocol::Fault;
+use super::super::protocol::{Accounts, Fault, Refusal};
+use super::accounts::new_incarnation;
+use super::moving_in::Unmarked;
 use super::{Service, storage};
-use crate::identity::{Enrolment, Host, UnixSeconds};
+use crate::identity::{BareJid, CertificateName, Enrolment, Host, Incarnation, UnixSeconds};
 use crate::policy::manage;
 
 impl Service {
     /// Tells the accounts of each host which of their certificates expire soon, once for each of the days of
     /// `saslcertd_expiry_notice_days`. Looks once an hour, while a server of the host is connected. Blocks.
     pub fn give_notices(&self, now: UnixSeconds) {
-        for (host, days) in self.hosts_to_notice(now) {
-            let since = match self.store.noticed_until(&host) {
-                // The clock may have been wrong.
-                Ok(since) => since.unwrap_or_default().min(now),
-                Err(error) => {
-                    let _ = storage(&error);
-                    continue;
-                }
-            };
-            let until = self.notice_host(&host, &days, since, now);
-            if let Err(error) = self.store.set_noticed_until(&host, until) {
-                let _ = storage(&error);
+        for turn in self.hosts_to_notice(now) {
+            // What else goes wrong is logged where it does.
+            if let Err(Refusal::Fault(Fault::ServerAway { problem })) =
+                self.give_notices_of(&turn, now)
+            {
+                tracing::warn!(host = %turn.host, problem, "accounts will hear later of what expires");
             }
         }
     }
 
-    /// The hosts whose turn it is, and their days. From memory.
-    fn hosts_to_notice(&self, now: UnixSeconds) -> Vec<(Host, Vec<u16>)> {
+    /// The hosts whose turn it is. From memory.
+    fn hosts_to_notice(&self, now: UnixSeconds) -> Vec<Turn> {
         let all = self
             .connections
             .lock()
@@ -53,48 +49,96 @@ impl Service {
             // A clock that was set back is no reason to wait.
             if last.is_none_or(|last| now < *last || *last <= now.plus(-LOOK_EVERY_SECONDS)) {
                 looked_at.insert(host.clone(), now);
-                due.push((host.clone(), policy.expiry_notice_days.clone()));
+                due.push(Turn {
+                    host: host.clone(),
+                    lives: known.accounts,
+                    days: policy.expiry_notice_days.clone(),
+                });
             }
         }
+        due.sort_by(|one, other| one.host.cmp(&other.host));
         due
     }
 
-    /// Returns up to when the accounts of the host have heard of what expires.
-    fn notice_host(
-        &self,
-        host: &Host,
-        days: &[u16],
-        since: UnixSeconds,
-        now: UnixSeconds,
-    ) -> UnixSeconds {
+    fn give_notices_of(&self, turn: &Turn, now: UnixSeconds) -> Result<(), Refusal> {
+        let Turn { host, lives, days } = turn;
+        let told = self.store.noticed_until(host);
+        let told = told.map_err(|error| storage(&error))?;
         let moment = |held: &Enrolment| manage::notice_since(held, days, now);
-        let is_new = |held: &Enrolment| moment(held).is_some_and(|moment| since < moment);
-        let mut due: Vec<_> = Vec::new();
+        let is_new = |held: &Enrolment| moment(held) > told;
+        let mut due = Vec::new();
         let looked = self.store.each_present(host, usize::MAX, is_new, |held| {
-            due.push((moment(&held), held.account, held.name, held.not_after));
+            due.extend(moment(&held).map(|moment| Due {
+                moment,
+                account: held.account,
+                name: held.name,
+                incarnation: held.incarnation,
+                not_after: held.not_after,
+            }));
         });
-        if let Err(error) = looked {
-            let _ = storage(&error);
-            return since;
-        }
-        due.sort_unstable();
-        for (moment, account, name, not_after) in due {
-            let text = format!(
-                "The certificate \"{name}\" of your account expires {}. Then it can no longer be used to log in: add a new one \
-                 before that.",
-                in_words(not_after, now)
-            );
-            let params = json!({"account": account, "text": text});
-            // One after the other: many may expire together.
-            if let Err(Fault::ServerAway { problem }) =
-                self.ask_server(host, "account.notify", &params)
-            {
-                tracing::warn!(%host, problem, "accounts will hear later of what expires");
-                return moment.map_or(since, |moment| moment.plus(-1));
+        looked.map_err(|error| storage(&error))?;
+        due.sort_unstable_by(|one, other| one.order().cmp(&other.order()));
+        let mut due = due.iter().peekable();
+        while let Some(one) = due.next() {
+            if self.is_there(*lives, &one.account, &one.incarnation)? {
+                let text = format!(
+                    "The certificate \"{}\" of your account expires {}. Then it can no longer be used to log in: add a new \
+                     one before that.",
+                    one.name,
+                    in_words(one.not_after, now)
+                );
+                let params = json!({"account": one.account, "text": text});
+                // One after the other: many may expire together.
+                self.ask_server(host, "account.notify", &params)?;
+                tracing::info!(account = %one.account, name = one.name.as_str(), "told that it expires soon");
             }
-            tracing::info!(%account, name = name.as_str(), "told that it expires soon");
+            // Only what was told of moves the mark: a clock that is wrong for a while moves nothing.
+            if due.peek().is_none_or(|next| next.moment != one.moment) {
+                let marked = self.store.set_noticed_until(host, one.moment);
+                marked.map_err(|error| storage(&error))?;
+            }
         }
-        now
+        Ok(())
+    }
+
+    /// Does the account still exist, and is it that one of the name?
+    fn is_there(
+        &self,
+        lives: Accounts,
+        account: &BareJid,
+        incarnation: &Incarnation,
+    ) -> Result<bool, Refusal> {
+        let present = match lives {
+            Accounts::Daemon => self.known(account)?.map(|known| known.incarnation),
+            Accounts::Prosody => {
+                let fresh = new_incarnation().map_err(|error| storage(&error))?;
+                self.incarnation_in_prosody(account, Unmarked::Pretend(&fresh))?
+            }
+        };
+        Ok(present.as_ref() == Some(incarnation))
+    }
+}
+
+/// A host whose turn it is.
+struct Turn {
+    host: Host,
+    lives: Accounts,
+    days: Vec<u16>,
+}
+
+/// Somebody who is to be told.
+struct Due {
+    moment: UnixSeconds,
+    account: BareJid,
+    name: CertificateName,
+    incarnation: Incarnation,
+    not_after: UnixSeconds,
+}
+
+impl Due {
+    /// What is due for longer comes first.
+    fn order(&self) -> (UnixSeconds, &BareJid, &CertificateName) {
+        (self.moment, &self.account, &self.name)
     }
 }
 
