@@ -44,19 +44,24 @@ fn explain(args: &ExplainArgs, global: &Global) -> anyhow::Result<ExitCode> {
         say(&explained.to_string())?;
     } else {
         let rules = explained.get("rules").and_then(Value::as_array);
+        let mut is_account_unknown = false;
         for rule in rules.into_iter().flatten() {
             let (verdict, name) = (word(rule, "verdict"), word(rule, "rule"));
+            is_account_unknown |= (name, verdict) == ("account", "unknown");
             say(&format!(
                 "{verdict:8} {name:11} {}",
                 upright(word(rule, "why"))
             ))?;
         }
         let can = match verdict.as_str() {
-            "yes" => "can log in",
-            "no" => "can't log in",
-            _ => "may or may not be able to log in",
+            "yes" if is_account_unknown => {
+                "can log in with it, if Prosody has the account and it is enabled"
+            }
+            "yes" => "can log in with it",
+            "no" => "can't log in with it",
+            _ => "may or may not be able to log in with it",
         };
-        say(&format!("{account} {can} with it"))?;
+        say(&format!("{account} {can}"))?;
     }
     Ok(match verdict.as_str() {
         "yes" => ExitCode::SUCCESS,

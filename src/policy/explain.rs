@@ -60,8 +60,8 @@ pub struct Asked<'a> {
     pub account: &'a BareJid,
     /// That account and all others that the certificate may belong to.
     pub accounts: &'a [AccountFact],
-    /// Is it known here whether they exist and are enabled? Else Prosody knows, and `accounts` says that they are.
-    pub are_known: bool,
+    /// How much of that is known; of what is not, `accounts` says that all is well.
+    pub known: Known,
     /// What the client is to ask for.
     pub authzid: Option<&'a [u8]>,
     /// What the authorities say in their own words, or why they could not be asked: [`CertificateFacts::by_authority`]
@@ -75,6 +75,17 @@ impl Asked<'_> {
             .iter()
             .find(|fact| fact.account == *self.account)
     }
+}
+
+/// How much is known of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// All of it: it lives in the daemon.
+    All,
+    /// Whether it exists, and which one it is; whether it is enabled only Prosody knows.
+    Existence,
+    /// Nothing: it lives in Prosody, which could not be asked.
+    Nothing,
 }
 
 /// Why `asked.account` can log in with a certificate, or why not.
@@ -193,11 +204,7 @@ fn authority(facts: &CertificateFacts<'_>, asked: &Asked<'_>) -> Rule {
             "an authority of this host vouches for it".to_owned(),
         ),
         Some(Err(denial)) => no("authority", format!("{} ({words})", text(denial))),
-        None => Rule {
-            rule: "authority",
-            verdict: Verdict::Unknown,
-            why: words.to_owned(),
-        },
+        None => unknown("authority", words),
     }
 }
 
@@ -226,14 +233,16 @@ fn revocation(facts: &CertificateFacts<'_>, asked: &Asked<'_>, is_listed: bool) 
 fn account(asked: &Asked<'_>) -> Rule {
     let account = asked.account;
     match asked.fact() {
-        _ if !asked.are_known => Rule {
-            rule: "account",
-            verdict: Verdict::Unknown,
-            why: format!("Prosody knows whether {account} exists and is enabled"),
+        Some(fact) if fact.exists && fact.enabled => match asked.known {
+            Known::All => yes("account", format!("{account} exists and is enabled")),
+            Known::Existence => {
+                unknown("account", "it exists; Prosody knows whether it is enabled")
+            }
+            Known::Nothing => unknown(
+                "account",
+                "Prosody could not be asked whether it exists, is enabled, and has not been made anew",
+            ),
         },
-        Some(fact) if fact.exists && fact.enabled => {
-            yes("account", format!("{account} exists and is enabled"))
-        }
         Some(fact) if fact.exists => no("account", text(Denial::AccountDisabled)),
         _ => no("account", text(Denial::AccountMissing)),
     }
@@ -282,6 +291,14 @@ fn no(rule: &'static str, why: String) -> Rule {
         rule,
         verdict: Verdict::No,
         why,
+    }
+}
+
+fn unknown(rule: &'static str, why: &str) -> Rule {
+    Rule {
+        rule,
+        verdict: Verdict::Unknown,
+        why: why.to_owned(),
     }
 }
 
@@ -386,7 +403,7 @@ mod tests {
                     let asked = Asked {
                         account: &account(H),
                         accounts: &accounts[of(4)],
-                        are_known: true,
+                        known: Known::All,
                         authzid: [None, Some(H.as_bytes()), Some(G.as_bytes())][of(3)],
                         about_authority: None,
                     };
@@ -445,7 +462,7 @@ mod tests {
         let asked = Asked {
             account: &account(H),
             accounts: &[fact(H, true, true, Some("one"))],
-            are_known: false,
+            known: Known::Existence,
             authzid: None,
             about_authority: None,
         };
@@ -467,7 +484,7 @@ mod tests {
                     "No revocation: its key was revoked; to lift that: saslcertd cert unrevoke h@a.lit {}",
                     cert.key_id
                 ),
-                "Unknown account: Prosody knows whether h@a.lit exists and is enabled".to_owned(),
+                "Unknown account: it exists; Prosody knows whether it is enabled".to_owned(),
                 "Yes identity: it stands for h@a.lit".to_owned(),
             ]
         );

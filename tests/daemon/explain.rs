@@ -4,7 +4,9 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, HAMLET, Made, named};
+use rcgen::KeyPair;
+
+use crate::support::{Daemon, HAMLET, Made, ONE, named};
 
 fn explain(daemon: &Daemon, cert: &[u8], arguments: &[&str]) -> Output {
     let file = daemon.folder.path().join("cert");
@@ -29,7 +31,8 @@ fn refusing(output: &Output) -> Vec<String> {
 #[test]
 fn it_says_why_before_and_after_each_change() {
     let daemon = Daemon::start();
-    let mut server = daemon.server(json!({}));
+    // Nobody is connected while it is asked: of accounts in Prosody it says only what is known here.
+    drop(daemon.server(json!({})));
     let cert = Made::of(HAMLET);
     let pem = format!(
         "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
@@ -41,21 +44,27 @@ fn it_says_why_before_and_after_each_change() {
         (Some(1), vec!["list".into()])
     );
     assert!(text(&said).ends_with(&format!("{HAMLET} can't log in with it\n")));
-    server.append("phone", &cert);
+    daemon.server(json!({})).append("phone", &cert);
     // As DER, too.
     for file in [pem.as_bytes(), &cert.der] {
         let said = explain(&daemon, file, &[]);
         assert_eq!((said.status.code(), refusing(&said)), (Some(0), vec![]));
         assert!(text(&said).contains("as \"phone\""), "{said:?}");
+        assert!(
+            text(&said).contains("if Prosody has the account"),
+            "{said:?}"
+        );
     }
     let other = explain(&daemon, &cert.der, &["--authzid", "yorick@shakespeare.lit"]);
     assert_eq!(
         (other.status.code(), refusing(&other)),
         (Some(1), vec!["identity".into()])
     );
+    let mut server = daemon.server(json!({}));
     let key_id = server.login(&cert)["key_id"].clone();
     server.ask("certificate.revoke", named("phone"));
     server.login_refused(&cert);
+    drop(server);
     let said = explain(&daemon, &cert.der, &[]);
     assert_eq!(refusing(&said), ["list", "revocation"]);
     let lift = format!(
@@ -66,13 +75,56 @@ fn it_says_why_before_and_after_each_change() {
 }
 
 #[test]
+fn a_certificate_without_address_is_remembered_by_the_account_that_revoked_it() {
+    let daemon = Daemon::start();
+    let options = json!({"saslcertd_require_address": false});
+    let cert = Made::with(KeyPair::generate().unwrap(), |_| {});
+    let mut server = daemon.server(options);
+    server.append("phone", &cert);
+    server.ask("certificate.revoke", named("phone"));
+    drop(server);
+    let said = explain(&daemon, &cert.der, &[]);
+    assert_eq!(refusing(&said), ["list", "revocation"], "{said:?}");
+}
+
+#[test]
+fn prosody_says_whether_the_account_is_still_that_one() {
+    let daemon = Daemon::start();
+    let cert = Made::of(HAMLET);
+    daemon.server(json!({})).append("phone", &cert);
+    for (known, refused) in [
+        (json!({"exists": true, "incarnation": ONE}), vec![]),
+        (json!({"exists": true, "incarnation": "two"}), vec!["list"]),
+        (json!({"exists": true, "incarnation": null}), vec!["list"]),
+        (
+            json!({"exists": false, "incarnation": null}),
+            vec!["list", "account"],
+        ),
+    ] {
+        let mut server = daemon.server(json!({}));
+        let answers = std::thread::spawn(move || {
+            let question = server.whole_question("account.incarnation");
+            assert_eq!(
+                question["params"],
+                json!({"account": HAMLET, "make": false})
+            );
+            let answer = json!({"jsonrpc": "2.0", "id": question["id"], "result": known});
+            server.write(format!("{answer}\n").as_bytes());
+            server
+        });
+        let said = explain(&daemon, &cert.der, &[]);
+        drop(answers.join().unwrap());
+        assert_eq!(refusing(&said), refused, "{said:?}");
+    }
+}
+
+#[test]
 fn what_cannot_be_asked_is_not_no() {
     let daemon = Daemon::start();
     let cert = Made::of(HAMLET);
     let undeclared = explain(&daemon, &cert.der, &[]);
     assert_eq!(undeclared.status.code(), Some(2), "{undeclared:?}");
-    let _server =
-        daemon.server(json!({"saslcertd_trust": "ca", "saslcertd_ca_file": "/nowhere/ca.pem"}));
+    drop(daemon.server(json!({"saslcertd_trust": "ca", "saslcertd_ca_file": "/nowhere/ca.pem"})));
     let said = explain(&daemon, &cert.der, &["--json"]);
     assert_eq!(said.status.code(), Some(2), "{said:?}");
     let said: Value = serde_json::from_slice(&said.stdout).unwrap();
@@ -94,7 +146,7 @@ fn what_cannot_be_asked_is_not_no() {
 #[test]
 fn a_file_that_is_no_certificate_is_named() {
     let daemon = Daemon::start();
-    let _server = daemon.server(json!({}));
+    drop(daemon.server(json!({})));
     for (file, code, words) in [
         (
             &b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"[..],

@@ -110,8 +110,8 @@ impl Service {
         let told = question.incarnation;
         let (asker, scope) = asker(question.session.clone(), told.clone(), peer)?;
         let incarnation = match scope {
-            Scope::Every => self.present_incarnation(lives, &question.account)?,
-            Scope::Of(_) => self
+            Scope::Every if told.is_none() => self.present_incarnation(lives, &question.account)?,
+            _ => self
                 .incarnation_of(&question.account, told, question.session.as_ref())?
                 .ok_or_else(|| Fault::WrongParams {
                     problem: "missing field `incarnation`".to_owned(),

@@ -3,10 +3,12 @@
 use serde_json::{Value, json};
 
 use super::super::protocol::{Accounts, Explain, Refusal, fields};
+use super::accounts::new_incarnation;
+use super::moving_in::Unmarked;
 use super::{Answered, Service, storage};
 use crate::identity::{BareJid, ClientCert, Jid, UnixSeconds};
 use crate::policy::Denial;
-use crate::policy::explain::{Asked, Explanation, Rule, Verdict, explain};
+use crate::policy::explain::{Asked, Explanation, Known, Rule, Verdict, explain};
 use crate::policy::login::{AccountFact, CertificateFacts};
 
 impl Service {
@@ -29,7 +31,8 @@ impl Service {
                 }));
             }
         };
-        let fetched = self.fetch(host, &cert).map_err(|error| storage(&error))?;
+        let fetched = self.fetch(host, &cert, Some(&account));
+        let fetched = fetched.map_err(|error| storage(&error))?;
         let asked = self.ask_authorities(&policy, &chain, now);
         let (by_authority, about_authority) = match asked {
             None => (None, None),
@@ -46,7 +49,11 @@ impl Service {
         let accounts = meant
             .into_iter()
             .map(|account| self.fact_of(lives, account));
-        let accounts: Vec<AccountFact> = accounts.collect::<Result<_, _>>()?;
+        let mut accounts: Vec<AccountFact> = accounts.collect::<Result<_, _>>()?;
+        let known = match lives {
+            Accounts::Daemon => Known::All,
+            Accounts::Prosody => self.ask_existence(&account, &mut accounts)?,
+        };
         let explanation = explain(
             &CertificateFacts {
                 host,
@@ -59,7 +66,7 @@ impl Service {
             &Asked {
                 account: &account,
                 accounts: &accounts,
-                are_known: lives == Accounts::Daemon,
+                known,
                 authzid: authzid.as_deref().map(str::as_bytes),
                 about_authority: about_authority.as_deref(),
             },
@@ -67,6 +74,23 @@ impl Service {
             now,
         );
         Ok(json!(explanation))
+    }
+
+    /// Puts what Prosody says of the account among `accounts`, if it can be asked.
+    fn ask_existence(
+        &self,
+        account: &BareJid,
+        accounts: &mut [AccountFact],
+    ) -> Result<Known, Refusal> {
+        let fresh = new_incarnation().map_err(|error| storage(&error))?;
+        let Ok(present) = self.incarnation_in_prosody(account, Unmarked::Pretend(&fresh)) else {
+            return Ok(Known::Nothing);
+        };
+        for fact in accounts.iter_mut().filter(|fact| fact.account == *account) {
+            fact.exists = present.is_some();
+            fact.incarnation.clone_from(&present);
+        }
+        Ok(Known::Existence)
     }
 
     /// What is known here of an account. Of one that lives in Prosody: that it is the one which has enrolled last.

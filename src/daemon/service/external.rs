@@ -250,7 +250,9 @@ impl Service {
             Ok(cert) => cert,
             Err(finding) => return Ok(Err(Denial::CertificateUnacceptable { finding })),
         };
-        let facts = self.fetch(host, &cert).map_err(|error| storage(&error))?;
+        let facts = self
+            .fetch(host, &cert, None)
+            .map_err(|error| storage(&error))?;
         let asked = self.ask_authorities(policy, chain, now);
         let unasked = |problem: &Problem| {
             // A stranger hears no path.
@@ -302,13 +304,20 @@ impl Service {
         Some(path)
     }
 
-    pub(super) fn fetch(&self, host: &Host, cert: &ClientCert) -> Result<Fetched, StoreError> {
+    /// What the store knows of `cert`, for all accounts that it names or that have enrolled it; `also`: for that one, too.
+    pub(super) fn fetch(
+        &self,
+        host: &Host,
+        cert: &ClientCert,
+        also: Option<&BareJid>,
+    ) -> Result<Fetched, StoreError> {
         let mut enrolments = self.store.enrolments_of(&cert.fingerprint, host)?;
         enrolments.retain(|held| held.holds(cert));
         let named = cert.addresses.iter().filter_map(Jid::account);
         let mut accounts: Vec<BareJid> = named
             .filter(|account| account.host() == host)
             .chain(enrolments.iter().map(|held| held.account.clone()))
+            .chain(also.cloned())
             .collect();
         accounts.sort();
         accounts.dedup();
