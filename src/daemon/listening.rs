@@ -32,7 +32,7 @@ pub enum ListenError {
     },
     /// The admin's: whoever may write to the folder could put a false daemon in its place.
     #[error(
-        "the socket's folder {folder} can be written by others than root and saslcertd; mend it with: {mend}"
+        "the socket's place: {folder} can be written by others than root and saslcertd; mend it with: {mend}"
     )]
     OpenFolder {
         /// Which folder.
@@ -227,21 +227,39 @@ fn listen(path: &Path, group: Option<Gid>) -> Result<UnixListener, ListenError> 
     Ok(listener)
 }
 
-/// The daemon has no other proof of who it is than where its socket lies.
+/// The daemon has no other proof of who it is than where its socket lies: nobody else may write there, or put another folder
+/// in the place of one on the way.
 fn require_closed_folder(socket: &Path) -> Result<(), ListenError> {
     let folder = match socket.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let shown = folder.display().to_string();
-    let found = fs::metadata(folder).map_err(file_error("look at the socket's folder", folder))?;
+    let problem = file_error("look at the socket's folder", folder);
+    let as_given = std::path::absolute(folder);
+    let resolved = fs::canonicalize(folder);
+    let (as_given, resolved) = match (as_given, resolved) {
+        (Ok(as_given), Ok(resolved)) => (as_given, resolved),
+        (Err(error), _) | (_, Err(error)) => return Err(problem(error)),
+    };
+    require_closed(&resolved, false)?;
+    for above in as_given.ancestors().chain(resolved.ancestors()).skip(1) {
+        require_closed(above, true)?;
+    }
+    Ok(())
+}
+
+/// `sticky_will_do`: in a sticky folder nobody renames what belongs to others.
+fn require_closed(folder: &Path, sticky_will_do: bool) -> Result<(), ListenError> {
+    let found = fs::metadata(folder).map_err(file_error("look at", folder))?;
     let own = Uid::effective().as_raw();
-    let mend = if found.mode() & 0o022 != 0 {
+    let shown = folder.display().to_string();
+    let is_open = found.mode() & 0o022 != 0;
+    let mend = if is_open && !(sticky_will_do && found.mode() & STICKY != 0) {
         format!("chmod go-w {shown}")
     } else if found.uid() != 0 && found.uid() != own {
         format!("chown {own} {shown}")
     } else {
-        return require_closed_above(folder);
+        return Ok(());
     };
     Err(ListenError::OpenFolder {
         folder: shown,
@@ -249,25 +267,5 @@ fn require_closed_folder(socket: &Path) -> Result<(), ListenError> {
     })
 }
 
-/// Whoever may rename what lies in a folder above could put another folder there.
-fn require_closed_above(folder: &Path) -> Result<(), ListenError> {
-    let folder = fs::canonicalize(folder).map_err(file_error("look at", folder))?;
-    for above in folder.ancestors().skip(1) {
-        let mode = fs::metadata(above)
-            .map_err(file_error("look at", above))?
-            .mode();
-        if mode & OTHERS_WRITE != 0 && mode & STICKY == 0 {
-            let shown = above.display().to_string();
-            return Err(ListenError::OpenFolder {
-                mend: format!("chmod o-w {shown}"),
-                folder: shown,
-            });
-        }
-    }
-    Ok(())
-}
-
-const OTHERS_WRITE: u32 = 0o002;
 const STICKY: u32 = 0o1000;
-
 const SOCKET_MODE: u32 = 0o660;
