@@ -10,6 +10,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
+use crate::policy::chain::hides_section;
+
 /// The certificates in the file, leaf first, each as base64 of DER. Whether they are any good is for the daemon to say.
 pub(super) fn certificates_in(path: &Path) -> anyhow::Result<Vec<String>> {
     let shown = path.display();
@@ -26,6 +28,10 @@ pub(super) fn certificates_in(path: &Path) -> anyhow::Result<Vec<String>> {
     if !is_pem {
         return Ok(vec![BASE64.encode(bytes)]);
     }
+    ensure!(
+        !hides_section(&bytes),
+        "{shown} is not readable as PEM: something stands before -----BEGIN in its line"
+    );
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let Ok(found) = found else {
         bail!("{shown} is not readable as PEM");

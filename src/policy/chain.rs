@@ -67,7 +67,10 @@ pub enum PemError {
         "a section of it does not begin at the start of a line; a newline is missing, or something stands before it"
     )]
     Hidden,
-    /// Not PEM: a section without an end, say.
+    /// Another section begins before one of the wanted kind has ended, and readers forget what they had.
+    #[error("a section of it has no end")]
+    Unended,
+    /// Not PEM.
     #[error("is not readable as PEM, at its section {number}")]
     NotPem {
         /// Counted from 1.
@@ -369,12 +372,11 @@ fn each_section(
     mut take: impl FnMut(usize, &[u8]) -> Result<(), PemError>,
 ) -> Result<(), PemError> {
     const SEQUENCE: u8 = 0x30;
-    const BEGIN: &[u8] = b"-----BEGIN ";
-    let mut lines = pem.split(|byte| matches!(byte, b'\n' | b'\r'));
-    let hides = |line: &[u8]| line.windows(BEGIN.len()).skip(1).any(|part| part == BEGIN);
-    if lines.any(hides) {
+    if hides_section(pem) {
         return Err(PemError::Hidden);
     }
+    let begin = [BEGIN, wanted.as_bytes(), b"-----"].concat();
+    let there = lines(pem).filter(|line| line.starts_with(&begin)).count();
     let mut taken = 0;
     let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(pem);
     for (before, section) in sections.enumerate() {
@@ -386,11 +388,25 @@ fn each_section(
         }
     }
     match taken {
+        _ if taken != there => Err(PemError::Unended),
         0 if pem.first() == Some(&SEQUENCE) => Err(PemError::IsDer { command }),
         0 => Err(PemError::Empty { wanted }),
         _ => Ok(()),
     }
 }
+
+/// Does a section of the PEM file begin where readers don't see it, behind something else in its line?
+#[must_use]
+pub fn hides_section(pem: &[u8]) -> bool {
+    let hides = |line: &[u8]| line.windows(BEGIN.len()).skip(1).any(|part| part == BEGIN);
+    lines(pem).any(hides)
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| matches!(byte, b'\n' | b'\r'))
+}
+
+const BEGIN: &[u8] = b"-----BEGIN ";
 
 #[cfg(test)]
 mod tests;

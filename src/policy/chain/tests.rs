@@ -484,6 +484,14 @@ fn files_are_taken_whole_or_not_at_all() {
         (format!("{good}  {good}"), Some(PemError::Hidden)),
         (good.replace('\n', "\r\n"), None),
         (
+            format!(
+                "{good}{}{}",
+                good.replace("-----END CERTIFICATE-----\n", ""),
+                good.replace("CERTIFICATE", "TRUSTED CERTIFICATE")
+            ),
+            Some(PemError::Unended),
+        ),
+        (
             pem(&[b"\x30\x00"]),
             Some(section(1, AuthorityError::NotCertificate)),
         ),
