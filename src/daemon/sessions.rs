@@ -126,16 +126,21 @@ impl Sessions {
     }
 
     /// The accounts and keys of those that an authority vouched for, by a path that does not `hold` any more; each once.
+    /// What has not become a session by then won't: it is forgotten.
     pub fn no_longer(
         &self,
         mut hold: impl FnMut(&BareJid, &CertificationPath) -> bool,
     ) -> Vec<(BareJid, KeyId)> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut found = Vec::new();
-        for (account, key_id, path) in all.values().flat_map(|own| own.unbound.keys()) {
-            if !hold(account, path) {
-                found.push((account.clone(), *key_id));
-            }
+        for own in all.values_mut() {
+            own.unbound.retain(|(account, key_id, path), _| {
+                let holds = hold(account, path);
+                if !holds {
+                    found.push((account.clone(), *key_id));
+                }
+                holds
+            });
         }
         for (account, resources) in all.values().flat_map(|own| &own.resources) {
             for (key_id, path) in resources
@@ -230,14 +235,19 @@ mod tests {
             resource: Some("phone".to_owned()),
             path: Some(path.clone()),
         };
-        for _ in 0..2 {
-            sessions.logged_in(1, &account, key_id, &path);
-        }
-        for left in [1, 0] {
-            sessions.opened(1, &session);
-            sessions.bound(1, &session);
-            closed();
-            assert_eq!(doomed(), left);
+        // Of two logins, so many became sessions, which have ended.
+        for (bound, left) in [(0, 1), (1, 1), (2, 0)] {
+            for _ in 0..2 {
+                sessions.logged_in(1, &account, key_id, &path);
+            }
+            for _ in 0..bound {
+                sessions.opened(1, &session);
+                sessions.bound(1, &session);
+                closed();
+            }
+            assert_eq!(doomed(), left, "{bound}");
+            // Once is enough.
+            assert_eq!(doomed(), 0, "{bound}");
         }
         // A session that was resumed is told of again, and is nobody's login.
         sessions.bound(1, &session);
