@@ -507,8 +507,8 @@ def make_server_certificates(folder: Path, ca_file: Path, domains: list[str]) ->
 #: What a healthy Prosody never logs, at whatever level.
 TRACEBACK = re.compile(r"traceback|attempt to \w+ (a|an|local|global|field|upvalue|nil)\b|Top-level error|bad argument #\d", re.IGNORECASE)
 ERROR_LINE = re.compile(r"^\w{3} \d\d \d\d:\d\d:\d\d \S+\terror\t", re.MULTILINE)
-#: Prosody 0.12.3 itself, asked to stop at the moment when a client hangs up: mod_c2s closes a session that is none any more.
-HUNG_UP_AT_THE_STOP = re.compile(r"^.*\bmod_c2s\.lua:469: attempt to call a nil value \(method 'close'\)\n(?:\t.*\n)*", re.MULTILINE)
+#: Prosody itself (0.12.3, 13.0.1), asked to stop at the moment when a client hangs up: mod_c2s closes a session that is none any more.
+HUNG_UP_AT_THE_STOP = re.compile(r"^.*\bmod_c2s\.lua:(?:469|484): attempt to call a nil value \(method 'close'\)\n(?:\t.*\n)*", re.MULTILINE)
 PANIC = re.compile(r"panicked at|\bERROR\b|RUST_BACKTRACE")
 
 
