@@ -1,0 +1,500 @@
+//! The tables of the rules for an account's own list.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use super::*;
+use crate::policy::fixtures::{NOW, account, cert_naming, enrolled, incarnation, other_cert};
+
+const PASSWORD: Asker = Asker {
+    secure: true,
+    by: LoggedInBy::Password,
+    jid: None,
+};
+
+fn by_certificate(cert: &ClientCert) -> Asker {
+    Asker {
+        by: LoggedInBy::Certificate {
+            fingerprint: cert.fingerprint,
+        },
+        ..PASSWORD
+    }
+}
+
+fn try_append(
+    cert: &ClientCert,
+    name: &str,
+    asker: &Asker,
+    held: &AccountList,
+    policy: &HostPolicy,
+    now: UnixSeconds,
+) -> Result<Appended, Denial> {
+    let account = account("h@a.lit");
+    let incarnation = incarnation("one");
+    let wish = Appending {
+        account: &account,
+        incarnation: &incarnation,
+        asker,
+        name,
+        cert,
+        may_manage: true,
+    };
+    append(&wish, held, &Marks::default(), policy, now)
+}
+
+fn holding(enrolments: &[Enrolment]) -> AccountList {
+    AccountList {
+        enrolments: enrolments.to_vec(),
+        ..AccountList::default()
+    }
+}
+
+#[test]
+fn an_append_takes_what_the_rules_allow_and_nothing_else() {
+    let cert = cert_naming(&["h@a.lit"]);
+    let foreign = cert_naming(&["g@a.lit"]);
+    let nameless = cert_naming(&[]);
+    let held = holding(&[enrolled(&other_cert(), "h@a.lit")]);
+    let plain = Asker {
+        secure: false,
+        ..PASSWORD
+    };
+    let one = HostPolicy {
+        max_certs: 1,
+        ..HostPolicy::default()
+    };
+    let short = HostPolicy {
+        max_validity_days: Some(1),
+        ..HostPolicy::default()
+    };
+    let waived = HostPolicy {
+        require_address: false,
+        ..HostPolicy::default()
+    };
+    let usual = HostPolicy::default();
+    let empty = AccountList::default();
+    let same = holding(&[enrolled(&cert, "h@a.lit")]);
+    for (case, cert, name, asker, list, policy, now, expected) in [
+        (
+            "plain", &cert, " laptop ", &PASSWORD, &empty, &usual, NOW, None,
+        ),
+        (
+            "second", &cert, "laptop", &PASSWORD, &held, &usual, NOW, None,
+        ),
+        (
+            "insecure",
+            &cert,
+            "x",
+            &plain,
+            &empty,
+            &usual,
+            NOW,
+            Some(Denial::StreamNotSecure),
+        ),
+        (
+            "no name",
+            &cert,
+            " ",
+            &PASSWORD,
+            &empty,
+            &usual,
+            NOW,
+            Some(Denial::NameInvalid),
+        ),
+        (
+            "taken",
+            &cert,
+            "phone",
+            &PASSWORD,
+            &held,
+            &usual,
+            NOW,
+            Some(Denial::NameTaken),
+        ),
+        (
+            "same",
+            &cert,
+            "x",
+            &PASSWORD,
+            &same,
+            &usual,
+            NOW,
+            Some(Denial::AlreadyEnrolled),
+        ),
+        (
+            "full",
+            &cert,
+            "x",
+            &PASSWORD,
+            &held,
+            &one,
+            NOW,
+            Some(Denial::TooManyCertificates),
+        ),
+        (
+            "foreign",
+            &foreign,
+            "x",
+            &PASSWORD,
+            &empty,
+            &usual,
+            NOW,
+            Some(Denial::AddressForeign),
+        ),
+        (
+            "foreign, waived",
+            &foreign,
+            "x",
+            &PASSWORD,
+            &empty,
+            &waived,
+            NOW,
+            Some(Denial::AddressForeign),
+        ),
+        (
+            "nameless",
+            &nameless,
+            "x",
+            &PASSWORD,
+            &empty,
+            &usual,
+            NOW,
+            Some(Denial::AddressMissing),
+        ),
+        (
+            "nameless, waived",
+            &nameless,
+            "x",
+            &PASSWORD,
+            &empty,
+            &waived,
+            NOW,
+            None,
+        ),
+        (
+            "long-lived",
+            &cert,
+            "x",
+            &PASSWORD,
+            &empty,
+            &short,
+            NOW,
+            Some(Denial::ValidityTooLong),
+        ),
+        (
+            "expired",
+            &cert,
+            "x",
+            &PASSWORD,
+            &empty,
+            &usual,
+            cert.not_after.plus(1),
+            Some(Denial::CertificateExpired),
+        ),
+        (
+            "early",
+            &cert,
+            "x",
+            &PASSWORD,
+            &empty,
+            &usual,
+            cert.not_before.plus(-301),
+            Some(Denial::CertificateNotYetValid),
+        ),
+    ] {
+        let got = try_append(cert, name, asker, list, policy, now);
+        assert_eq!(got.err(), expected, "{case}");
+    }
+}
+
+#[test]
+fn an_appended_record_is_the_last_in_the_list() {
+    let held = holding(&[enrolled(&other_cert(), "h@a.lit")]);
+    let cert = cert_naming(&["h@a.lit"]);
+    let appended = try_append(
+        &cert,
+        " laptop ",
+        &PASSWORD,
+        &held,
+        &HostPolicy::default(),
+        NOW,
+    )
+    .unwrap();
+    assert_eq!(appended.enrolment.name.as_str(), "laptop");
+    assert!(appended.enrolment.order > held.enrolments[0].order);
+    assert_eq!(appended.leaving, []);
+}
+
+#[test]
+fn a_later_account_of_the_name_finds_its_names_free() {
+    let cert = cert_naming(&["h@a.lit"]);
+    let mut before = enrolled(&cert, "h@a.lit");
+    before.incarnation = incarnation("zero");
+    let list = holding(&[before.clone()]);
+    let appended = try_append(
+        &cert,
+        "phone",
+        &PASSWORD,
+        &list,
+        &HostPolicy::default(),
+        NOW,
+    )
+    .unwrap();
+    assert_eq!(appended.leaving, [before]);
+    let scope = Scope::Of(Some(incarnation("one")));
+    assert_eq!(
+        super::list(&PASSWORD, &scope, &list, &HostPolicy::default()),
+        Ok(vec![])
+    );
+    let denied = disable(&PASSWORD, &scope, "phone", &list, &HostPolicy::default());
+    assert_eq!(denied, Err(Denial::NameUnknown));
+}
+
+#[test]
+fn expired_records_do_not_count_but_hold_their_name_for_30_days() {
+    let cert = cert_naming(&["h@a.lit"]);
+    let mut expired = enrolled(&other_cert(), "h@a.lit");
+    expired.not_after = NOW.plus(-1);
+    let one = HostPolicy {
+        max_certs: 1,
+        ..HostPolicy::default()
+    };
+    let list = holding(&[expired.clone()]);
+    assert!(try_append(&cert, "x", &PASSWORD, &list, &one, NOW).is_ok());
+    let taken = try_append(&cert, "phone", &PASSWORD, &list, &one, NOW);
+    assert_eq!(taken.err(), Some(Denial::NameTaken));
+    expired.not_after = NOW.plus(-EXPIRED_STAYS_SECONDS - 1);
+    let list = holding(&[expired.clone()]);
+    let appended = try_append(&cert, "phone", &PASSWORD, &list, &one, NOW).unwrap();
+    assert_eq!(appended.leaving, [expired]);
+}
+
+#[test]
+fn who_may_manage_is_looked_up_in_the_list() {
+    let cert = cert_naming(&["h@a.lit"]);
+    let mut held = enrolled(&cert, "h@a.lit");
+    let by_it = by_certificate(&cert);
+    let by_unknown = by_certificate(&other_cert());
+    let admin = Asker {
+        by: LoggedInBy::Admin,
+        ..PASSWORD
+    };
+    let any = HostPolicy::default();
+    let passwords = HostPolicy {
+        manage_with: ManageWith::Password,
+        ..HostPolicy::default()
+    };
+    let scope = Scope::Of(Some(incarnation("one")));
+    for (asker, policy, may_manage, allowed) in [
+        (&PASSWORD, &any, true, true),
+        (&PASSWORD, &passwords, false, true),
+        (&admin, &passwords, false, true),
+        (&by_it, &any, true, true),
+        (&by_it, &any, false, false),
+        (&by_it, &passwords, true, false),
+        (&by_unknown, &any, true, false),
+    ] {
+        held.may_manage = may_manage;
+        let list = holding(&[held.clone()]);
+        let expected = if allowed {
+            Ok(vec![&list.enrolments[0]])
+        } else {
+            Err(Denial::ManagementForbidden)
+        };
+        let got = disable(asker, &scope, "phone", &list, policy);
+        assert_eq!(got, expected, "{asker:?} {policy:?}");
+        let which = Which::Named("phone");
+        let got = revoke(asker, &scope, which, &list, &[], policy);
+        assert_eq!(got.is_ok(), allowed, "{asker:?} {policy:?}");
+        assert_eq!(
+            super::list(asker, &scope, &list, policy).map(|all| all.len()),
+            Ok(1)
+        );
+    }
+}
+
+#[test]
+fn what_is_remembered_beside_the_list_can_refuse_an_append() {
+    let cert = cert_naming(&["h@a.lit"]);
+    let (account, incarnation) = (account("h@a.lit"), incarnation("one"));
+    let wish = Appending {
+        account: &account,
+        incarnation: &incarnation,
+        asker: &PASSWORD,
+        name: "x",
+        cert: &cert,
+        may_manage: true,
+    };
+    for (revoked_for, are_too_many, expected) in [
+        (vec![], false, None),
+        (vec!["one"], false, Some(Denial::KeyRevoked)),
+        (vec!["zero", "one"], false, Some(Denial::KeyRevoked)),
+        (vec!["zero"], false, None),
+        (vec![], true, Some(Denial::TooManyMarks)),
+    ] {
+        let revoked_for = revoked_for.into_iter();
+        let marks = Marks {
+            revoked_for: revoked_for
+                .map(crate::policy::fixtures::incarnation)
+                .collect(),
+            are_too_many,
+            is_anothers: false,
+        };
+        let list = AccountList::default();
+        let got = append(&wish, &list, &marks, &HostPolicy::default(), NOW);
+        assert_eq!(got.err(), expected, "{marks:?}");
+    }
+}
+
+#[test]
+fn a_revocation_takes_every_certificate_with_that_key() {
+    let first = enrolled(&cert_naming(&["h@a.lit"]), "h@a.lit");
+    let renewed = Enrolment {
+        name: CertificateName::parse("renewed").unwrap(),
+        fingerprint: other_cert().fingerprint,
+        ..first.clone()
+    };
+    let other = Enrolment {
+        name: CertificateName::parse("other").unwrap(),
+        ..enrolled(&other_cert(), "h@a.lit")
+    };
+    let (key, other_key) = (first.key_id, other.key_id);
+    let mark = |of: &Enrolment, name: &str| Disabled {
+        incarnation: of.incarnation.clone(),
+        name: CertificateName::parse(name).unwrap(),
+        fingerprint: of.fingerprint,
+        key_id: of.key_id,
+        not_after: of.not_after,
+    };
+    let marks = [mark(&other, "lost"), mark(&other, "phone")];
+    let list = holding(&[first, renewed, other]);
+    let scope = Scope::Of(Some(incarnation("one")));
+    for (which, key, removed, cleared) in [
+        (Which::Named("renewed"), key, vec!["renewed", "phone"], 0),
+        (Which::WithKey(key), key, vec!["phone", "renewed"], 0),
+        // Disabled before: its sessions may live on, and its key may stand in the list again.
+        (Which::Named("lost"), other_key, vec!["other"], 2),
+        (Which::WithKey(other_key), other_key, vec!["other"], 2),
+    ] {
+        let got = revoke(
+            &PASSWORD,
+            &scope,
+            which,
+            &list,
+            &marks,
+            &HostPolicy::default(),
+        )
+        .unwrap();
+        let names: Vec<&str> = got.removed.iter().map(|held| held.name.as_str()).collect();
+        assert_eq!(names, removed, "{which:?}");
+        assert_eq!(got.keys, [(key, incarnation("one"))], "{which:?}");
+        assert_eq!(got.cleared.len(), cleared, "{which:?}");
+    }
+    // Whatever had the name goes with it: a decoy in its place must not save the first.
+    let which = Which::Named("phone");
+    let both = revoke(
+        &PASSWORD,
+        &scope,
+        which,
+        &list,
+        &marks,
+        &HostPolicy::default(),
+    );
+    let both = both.unwrap();
+    assert_eq!(
+        both.keys,
+        [(key, incarnation("one")), (other_key, incarnation("one"))]
+    );
+    assert_eq!((both.removed.len(), both.cleared.len()), (3, 2));
+    let gone = disable(&PASSWORD, &scope, "phone", &list, &HostPolicy::default()).unwrap();
+    assert_eq!(gone, [&list.enrolments[0]]);
+    let later = Scope::Of(Some(incarnation("two")));
+    for (scope, which) in [
+        (&scope, Which::Named("nobody")),
+        (&scope, Which::Named("")),
+        (&scope, Which::Named("\u{0}")),
+        (&scope, Which::WithKey(KeyId::from_bytes([9; 32]))),
+        (&later, Which::Named("phone")),
+        (&later, Which::Named("lost")),
+        (&later, Which::WithKey(key)),
+    ] {
+        let got = revoke(
+            &PASSWORD,
+            scope,
+            which,
+            &list,
+            &marks,
+            &HostPolicy::default(),
+        );
+        assert_eq!(got.err(), Some(Denial::NameUnknown), "{which:?}");
+    }
+}
+
+#[test]
+fn what_is_long_expired_or_orphaned_goes_by_itself() {
+    let held = enrolled(&other_cert(), "h@a.lit");
+    let long_ago = NOW.plus(-EXPIRED_STAYS_SECONDS - 1);
+    for (not_after, present, since, goes) in [
+        (NOW, "one", long_ago, false),
+        (NOW.plus(-EXPIRED_STAYS_SECONDS), "one", long_ago, false),
+        (long_ago, "one", NOW, true),
+        (NOW, "two", NOW, false),
+        (NOW, "two", long_ago, true),
+    ] {
+        let mut list = holding(&[Enrolment {
+            not_after,
+            ..held.clone()
+        }]);
+        list.incarnation = Some((incarnation(present), since));
+        assert_eq!(
+            !stale(&list, NOW).is_empty(),
+            goes,
+            "{not_after:?} {present}"
+        );
+    }
+}
+
+#[test]
+fn what_expires_soon_has_not_expired_yet() {
+    let mut held = enrolled(&other_cert(), "h@a.lit");
+    for (left, soon) in [
+        (-1, false),
+        (0, true),
+        (30 * SECONDS_PER_DAY - 1, true),
+        (30 * SECONDS_PER_DAY, false),
+    ] {
+        held.not_after = NOW.plus(left);
+        assert_eq!(expires_within(&held, 30, NOW), soon, "{left}");
+    }
+}
+
+#[test]
+fn notice_is_given_at_each_of_the_days_before_it_expires() {
+    let mut held = enrolled(&other_cert(), "h@a.lit");
+    held.not_after = NOW.plus(100 * SECONDS_PER_DAY);
+    let at = |days: i64| held.not_after.plus(-days * SECONDS_PER_DAY);
+    let since = |now| notice_since(&held, &[7, 30, 1], now);
+    assert_eq!(since(at(30).plus(-1)), None);
+    assert_eq!(since(at(30)), Some(at(30)));
+    assert_eq!(since(at(7).plus(-1)), Some(at(30)));
+    assert_eq!(since(at(7)), Some(at(7)));
+    assert_eq!(since(held.not_after), Some(at(1)));
+    assert_eq!(since(held.not_after.plus(1)), None);
+    assert_eq!(notice_since(&held, &[], at(1)), None);
+    // Added when it had 20 days left.
+    let late = Enrolment {
+        added_at: at(20),
+        ..held.clone()
+    };
+    assert_eq!(notice_since(&late, &[7, 30, 1], at(10)), None);
+    assert_eq!(notice_since(&late, &[7, 30, 1], at(5)), Some(at(7)));
+}
+
+#[test]
+fn an_account_without_incarnation_has_no_certificates() {
+    let policy = HostPolicy::default();
+    let list = holding(&[enrolled(&other_cert(), "h@a.lit")]);
+    let got = super::list(&PASSWORD, &Scope::Of(None), &list, &policy);
+    assert_eq!(got, Ok(vec![]));
+    let got = super::list(&PASSWORD, &Scope::Every, &list, &policy);
+    assert_eq!(got.map(|all| all.len()), Ok(1));
+}
