@@ -276,18 +276,18 @@ fn look<'a, T>(
                 }
                 Err(error) => (stamp, Err(error)),
             };
-            let same = |before: &Known<T>| match (&before.content, &content) {
-                (Err(before), Err(now)) => before == now,
-                _ => false,
-            };
-            if before.is_some_and(same) {
-                looked.insert(path.clone(), Known { stamp, content });
-                continue;
-            }
-            *changed = true;
+            let error_before = before.and_then(|known| known.content.as_ref().err());
             match &content {
-                Ok(_) => tracing::info!(path = %path.display(), "read"),
-                Err(error) => tracing::error!(path = %path.display(), %error, "cannot be used"),
+                // Said before, and it stays so.
+                Err(error) if error_before == Some(error) => {}
+                Err(error) => {
+                    *changed = true;
+                    tracing::error!(path = %path.display(), %error, "cannot be used");
+                }
+                Ok(_) => {
+                    *changed = true;
+                    tracing::info!(path = %path.display(), "read");
+                }
             }
             Known { stamp, content }
         };
