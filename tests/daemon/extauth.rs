@@ -567,12 +567,12 @@ fn while_the_daemon_is_away_the_answer_is_no_with_one_word_and_then_all_is_well_
 
 #[test]
 fn a_daemon_that_does_not_answer_costs_a_server_less_than_five_seconds() {
-    let daemon = Daemon::start();
+    let mut daemon = Daemon::start();
     let mut peer = owner(&daemon);
     create(&mut peer, "brutus", "et tu?");
     let mut script = Script::start(&daemon, Prosody, &[ROME]);
     assert!(script.ask("isuser:brutus:rome.lit"));
-    daemon.signal(Signal::SIGSTOP);
+    daemon.freeze();
     let begun = Instant::now();
     assert!(!script.ask("auth:brutus:rome.lit:et tu?"));
     assert!(

@@ -130,6 +130,20 @@ impl Daemon {
         kill(Pid::from_raw(self.pid().try_into().unwrap()), signal).unwrap();
     }
 
+    /// Stops the daemon, and waits until none of its threads runs any more: the signal alone says nothing of when.
+    pub fn freeze(&mut self) {
+        self.signal(Signal::SIGSTOP);
+        let threads = format!("/proc/{}/task", self.pid());
+        self.wait_for("standstill", |_| {
+            let mut threads = std::fs::read_dir(&threads).unwrap();
+            threads.all(|thread| {
+                // proc(5): the state stands behind the name, which may hold parentheses.
+                std::fs::read_to_string(thread.unwrap().path().join("stat"))
+                    .is_ok_and(|stat| stat.rsplit_once(") ").unwrap().1.starts_with('T'))
+            })
+        });
+    }
+
     pub fn ended(&mut self) -> ExitStatus {
         self.child.take().unwrap().wait().unwrap()
     }

@@ -74,6 +74,21 @@ def wait_until(what: str, probe: Callable[[], T], timeout: float = PATIENCE, dia
         time.sleep(0.01)
 
 
+def freeze(pid: int) -> None:
+    """Stops a process, and waits until none of its threads runs any more: the signal alone says nothing of when."""
+
+    def stopped() -> bool:
+        # proc(5): the state stands behind the name, which may hold parentheses.
+        try:
+            states = [stat.read_text().rpartition(")")[2].split()[0] for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+        except (FileNotFoundError, ProcessLookupError):
+            return False  # a thread has just ended
+        return bool(states) and all(state == "T" for state in states)
+
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(f"the threads of process {pid} stand still", stopped)
+
+
 def free_ports(count: int) -> list[int]:
     """Loopback ports that nobody listens on, below those that the kernel gives to outgoing connections."""
     ports: list[int] = []
@@ -190,7 +205,7 @@ class Service:
         return status
 
     def freeze(self) -> None:
-        os.kill(self.pid, signal.SIGSTOP)
+        freeze(self.pid)
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)

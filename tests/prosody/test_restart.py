@@ -17,7 +17,7 @@ import pytest
 
 from conftest import observed
 from raw import Refused
-from rig import Config, Daemon, Rig, tail, wait_until
+from rig import Config, Daemon, Rig, freeze, tail, wait_until
 from scene import Scene
 
 #: Starts the service that is to find a socket at descriptor 3, again and again; writes down in a folder whom it started,
@@ -56,11 +56,14 @@ class ActivatedDaemon(Daemon):
         file = self.folder / "pid"
         return int(file.read_text()) if file.exists() else None
 
-    def send(self, how: signal.Signals) -> None:
-        """Sends a signal to the present daemon."""
+    def present_pid(self) -> int:
         pid = self.daemon_pid()
         assert pid is not None
-        os.kill(pid, how)
+        return pid
+
+    def send(self, how: signal.Signals) -> None:
+        """Sends a signal to the present daemon."""
+        os.kill(self.present_pid(), how)
 
     def ends(self) -> list[int]:
         """How each one ended: exit status, or 128 and the signal."""
@@ -130,7 +133,7 @@ async def test_a_login_that_waits_when_its_daemon_dies_is_answered_by_the_next(a
         for _ in range(3):
             async with await scene.open(certificate=phone, direct_tls=direct_tls) as stream:
                 assert "EXTERNAL" in stream.mechanisms
-                daemon.send(signal.SIGSTOP)
+                freeze(daemon.present_pid())
                 login = asyncio.create_task(stream.external())
                 # Prosody reads in turns: when it has answered what came later, the question is written.
                 for _ in range(3):
