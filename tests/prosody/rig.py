@@ -20,6 +20,7 @@ import os
 import pwd
 import random
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -269,11 +270,11 @@ class Daemon(Service):
         connection.connect(str(self.socket))
         return connection
 
-    def ask(self, method: str, params: dict[str, Any] | None = None) -> Any:
+    def ask(self, method: str, params: dict[str, Any] | None = None, software: str = "rig") -> Any:
         """One question over a connection of its own: the result, or a RigError with the daemon's error."""
         with self.connect() as connection, connection.makefile("rwb") as stream:
             answer: dict[str, Any] = {}
-            hello = {"protocol": 1, "software": "rig", "hosts": []}
+            hello = {"protocol": 1, "software": software, "hosts": []}
             for number, (name, arguments) in enumerate([("session.hello", hello), (method, params or {})]):
                 stream.write(json.dumps({"jsonrpc": "2.0", "id": number, "method": name, "params": arguments}).encode() + b"\n")
                 stream.flush()
@@ -286,6 +287,17 @@ class Daemon(Service):
             if "error" in answer:
                 raise RigError(f"{method}: {answer['error']}")
             return answer["result"]
+
+    def read_log(self, since: int = 0) -> str:
+        """What it has logged until now, from byte `since` on. A thread of its own writes it, and not at once."""
+        mark = f"reader of the log {secrets.token_hex(8)}"
+        self.ask("status", software=mark)
+
+        def up_to_the_mark() -> str | None:
+            before, found, _ = self.output.read_bytes()[since:].decode(errors="replace").partition(mark)
+            return before if found else None
+
+        return wait_until("the daemon's log", up_to_the_mark, diagnosis=lambda: tail(self.output))
 
     def has_host(self, host: str) -> bool:
         """Whether a Prosody that is connected now has declared `host`, and the daemon accepts its options."""

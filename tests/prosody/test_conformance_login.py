@@ -139,7 +139,7 @@ async def test_178_05_the_daemon_is_asked_once_per_connection(scene: Scene):
                     await stream.external("somebody@else.lit")
             await stream.scram(account.username, account.password)
             await stream.bind()
-        asked = [line for line in scene.daemon.output.read_text().splitlines() if "external.offer" in line and certificate.fingerprint in line]
+        asked = [line for line in scene.daemon.read_log().splitlines() if "external.offer" in line and certificate.fingerprint in line]
         assert len(asked) == 1, asked
 
 

@@ -409,7 +409,7 @@ async def test_257_12_logins_that_race_a_revocation_lose_or_are_closed(scene: Sc
 
 def decisions_of(scene: Scene, certificate: ClientCertificate, since: int) -> list[str]:
     found = []
-    for line in scene.daemon.output.read_bytes()[since:].decode().splitlines():
+    for line in scene.daemon.read_log(since).splitlines():
         if certificate.fingerprint not in line:
             continue
         if "external.login: yes" in line:

@@ -60,7 +60,7 @@ async def test_388_02_the_daemon_is_asked_once_for_both_lists(scene: Scene):
             await condition_of(stream.external("somebody@else.lit"))
             await condition_of(stream.external2("somebody@else.lit"))
             await stream.plain2(account.username, account.password)
-        asked = [line for line in scene.daemon.output.read_text().splitlines() if "external.offer" in line and certificate.fingerprint in line]
+        asked = [line for line in scene.daemon.read_log().splitlines() if "external.offer" in line and certificate.fingerprint in line]
         assert len(asked) == 1, asked
 
 
