@@ -566,6 +566,8 @@ fn what_could_not_be_read_for_a_moment_is_read_again() {
     daemon.wait_for("a refusal", |_| !server.answer_to_login(&cert));
     daemon.limit_files(&usual);
     daemon.wait_for("a login", |_| server.answer_to_login(&cert));
+    // It writes down the rest of its log as it stops.
+    daemon.stop();
     let said = daemon.log().matches("cannot be used").count();
     assert_eq!(said, 1, "{}", daemon.log());
 }

@@ -124,7 +124,7 @@ fn questions_in_flight_are_bounded_and_every_one_is_answered() {
 
 #[test]
 fn a_peer_that_does_not_read_is_cut_off_and_others_go_on() {
-    let daemon = Daemon::start();
+    let mut daemon = Daemon::start();
     let mut deaf = daemon.server(json!({}));
     let mut server = daemon.server(json!({}));
     let line =
@@ -135,7 +135,9 @@ fn a_peer_that_does_not_read_is_cut_off_and_others_go_on() {
         assert!(start.elapsed() < PATIENCE);
     }
     server.ask("status", json!({}));
-    assert!(daemon.log().contains("leaves its answers unread"));
+    daemon.wait_for("reason in the log", |daemon| {
+        daemon.log().contains("leaves its answers unread")
+    });
 }
 
 #[test]
