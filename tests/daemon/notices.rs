@@ -7,6 +7,7 @@ use crate::support::{Daemon, HAMLET, HOST, Made, ONE, Peer, append, hello};
 
 const OTHER: &str = "verona.lit";
 const ROMEO: &str = "romeo@verona.lit";
+const ANTONIO: &str = "antonio@shakespeare.lit";
 
 /// A daemon that knows certificates which were added a year ago, by the account, name and days that each has left.
 fn with_certificates(held: &[(&str, &str, i64)]) -> Daemon {
@@ -90,6 +91,8 @@ fn each_account_hears_once_what_expires() {
         (ROMEO, "watch", 0),
         // Made anew since; due before all others.
         ("ariel@shakespeare.lit", "phone", 29),
+        // And behind all others.
+        (ANTONIO, "phone", 0),
     ]);
     let mut server = serving(&daemon, &[HOST], json!({}));
     // What is due for longer comes first.
@@ -101,6 +104,8 @@ fn each_account_hears_once_what_expires() {
     };
     told("laptop", "(in 20 days)");
     told("phone", "(in 5 days)");
+    // Who comes behind is asked about when those before are marked as told.
+    while server.line().expect("the connection ended")["params"]["account"] != ANTONIO {}
     drop(server);
     // Hosts come in the order of their names: Hamlet would be first.
     daemon.restart();
