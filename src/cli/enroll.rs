@@ -25,6 +25,7 @@ use super::steps::{Done, Outcome, Steps, chain};
 use crate::client::certificate::{self, Fresh};
 use crate::client::certificates;
 use crate::client::login::{Plan, log_in};
+use crate::client::pkcs12::{self, Archive};
 use crate::client::resolve::Route;
 use crate::client::sasl::Credential;
 use crate::client::session::{RequestError, Session};
@@ -54,6 +55,21 @@ pub(super) struct EnrollArgs {
     /// Sessions that log in with this certificate can't add or remove certificates
     #[arg(long)]
     no_manage: bool,
+    /// Also make the file that phones import (PKCS#12), and print the password that it gets; 3des is for old Android
+    /// and macOS
+    #[arg(long, value_name = "ENCRYPTION", num_args = 0..=1, require_equals = true, default_missing_value = "aes")]
+    pkcs12: Option<Encryption>,
+}
+
+/// `--pkcs12`.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Encryption {
+    /// AES-256
+    #[value(name = "aes")]
+    Aes,
+    /// Triple DES
+    #[value(name = "3des")]
+    TripleDes,
 }
 
 /// Runs the command; prints everything itself.
@@ -93,6 +109,8 @@ struct Report<'a> {
     /// The files that exist now.
     key: Option<String>,
     certificate: Option<String>,
+    pkcs12: Option<String>,
+    pkcs12_password: Option<String>,
     fingerprint: Option<String>,
     not_after: Option<String>,
     /// Whether the server has the certificate; null if that isn't known.
@@ -104,6 +122,7 @@ struct Prepared {
     name: String,
     key_path: PathBuf,
     certificate_path: PathBuf,
+    pkcs12: Option<(PathBuf, pkcs12::Encryption)>,
     route: Route,
     trust: Trust,
     password: Credential,
@@ -118,12 +137,23 @@ fn prepare(args: &EnrollArgs) -> anyhow::Result<Prepared> {
     let stem = file_stem(&account.to_string(), &name);
     let key_path = args.out.join(format!("{stem}.key"));
     let certificate_path = args.out.join(format!("{stem}.crt"));
+    let pkcs12 = args.pkcs12.map(|encryption| {
+        let encryption = match encryption {
+            Encryption::Aes => pkcs12::Encryption::Aes,
+            Encryption::TripleDes => pkcs12::Encryption::TripleDes,
+        };
+        (args.out.join(format!("{stem}.p12")), encryption)
+    });
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(&args.out)
         .with_context(|| format!("can't make the folder {}", args.out.display()))?;
-    for path in [&key_path, &certificate_path] {
+    let pkcs12_path = pkcs12.as_ref().map(|(path, _)| path);
+    for path in [&key_path, &certificate_path]
+        .into_iter()
+        .chain(pkcs12_path)
+    {
         let free =
             fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         ensure!(
@@ -140,6 +170,7 @@ fn prepare(args: &EnrollArgs) -> anyhow::Result<Prepared> {
         name,
         key_path,
         certificate_path,
+        pkcs12,
         route,
         trust,
         password: Credential::Password(password),
@@ -189,8 +220,8 @@ async fn enroll(prepared: &Prepared, steps: &mut Steps, report: &mut Report<'_>)
     }
 
     steps.begin("key");
-    let fresh = match make_files(prepared) {
-        Ok(fresh) => fresh,
+    let (fresh, archive) = match make_files(prepared) {
+        Ok(made) => made,
         Err(error) => {
             steps.failed(&format!("{error:#}"));
             session.close().await;
@@ -204,6 +235,15 @@ async fn enroll(prepared: &Prepared, steps: &mut Steps, report: &mut Report<'_>)
         prepared.certificate_path.display(),
         fresh.not_after.date()
     ));
+    if let (Some((path, _)), Some(archive)) = (&prepared.pkcs12, archive) {
+        steps.say(&format!(
+            "For the phone: {}, its password is {}",
+            path.display(),
+            archive.password
+        ));
+        report.pkcs12 = Some(path.display().to_string());
+        report.pkcs12_password = Some(archive.password);
+    }
 
     if let Err(outcome) = Box::pin(upload(prepared, &fresh, session, steps, report)).await {
         return outcome;
@@ -326,6 +366,8 @@ impl<'a> Report<'a> {
             bound: None,
             key: None,
             certificate: None,
+            pkcs12: None,
+            pkcs12_password: None,
             fingerprint: None,
             not_after: None,
             uploaded: Some(false),
@@ -346,27 +388,48 @@ impl<'a> Report<'a> {
 }
 
 /// Makes the pair and writes it: the key first, so that no certificate exists without its key.
-fn make_files(prepared: &Prepared) -> anyhow::Result<Fresh> {
+fn make_files(prepared: &Prepared) -> anyhow::Result<(Fresh, Option<Archive>)> {
     let fresh = certificate::make(&prepared.account, OffsetDateTime::now_utc())?;
-    write_new(&prepared.key_path, fresh.key_pem.as_bytes(), 0o600)?;
-    if let Err(error) = write_new(
-        &prepared.certificate_path,
-        fresh.certificate_pem.as_bytes(),
-        0o644,
-    ) {
-        // We have just made it, and nobody has seen its certificate.
-        let _ = fs::remove_file(&prepared.key_path);
-        return Err(error);
+    let archive = match &prepared.pkcs12 {
+        Some((_, encryption)) => {
+            let made = pkcs12::archive(&fresh, &prepared.name, *encryption);
+            Some(made.context("can't make the PKCS#12 file")?)
+        }
+        None => None,
+    };
+    let mut files = vec![
+        (&prepared.key_path, fresh.key_pem.as_bytes(), 0o600),
+        (
+            &prepared.certificate_path,
+            fresh.certificate_pem.as_bytes(),
+            0o644,
+        ),
+    ];
+    if let (Some((path, _)), Some(archive)) = (&prepared.pkcs12, &archive) {
+        files.push((path, archive.content.as_slice(), 0o600));
     }
-    Ok(fresh)
+    for (i, (path, content, mode)) in files.iter().enumerate() {
+        if let Err(error) = write_new(path, content, *mode) {
+            // We have just made them, and nobody has seen the certificate.
+            for (path, ..) in files.iter().take(i) {
+                let _ = fs::remove_file(path);
+            }
+            return Err(error);
+        }
+    }
+    Ok((fresh, archive))
 }
 
-/// Removes the pair that the server refused: it opens nothing, and its files would be in the way of a second try.
+/// Removes the files of what the server refused: they open nothing, and would be in the way of a second try.
 fn remove_files(prepared: &Prepared, steps: &Steps, report: &mut Report<'_>) {
-    for (path, reported) in [
+    let mut files = vec![
         (&prepared.key_path, &mut report.key),
         (&prepared.certificate_path, &mut report.certificate),
-    ] {
+    ];
+    if let Some((path, _)) = &prepared.pkcs12 {
+        files.push((path, &mut report.pkcs12));
+    }
+    for (path, reported) in files {
         match fs::remove_file(path) {
             Ok(()) => {
                 *reported = None;
@@ -374,6 +437,9 @@ fn remove_files(prepared: &Prepared, steps: &Steps, report: &mut Report<'_>) {
             }
             Err(error) => steps.say(&format!("{} is still there: {error}", path.display())),
         }
+    }
+    if report.pkcs12.is_none() {
+        report.pkcs12_password = None;
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Fresh {
     pub certificate_pem: String,
     /// The key for a file, PKCS#8. The copy inside the crate `rcgen` is dropped unwiped.
     pub key_pem: Zeroizing<String>,
+    /// The same key in DER.
+    pub key_der: Zeroizing<Vec<u8>>,
     /// The last second of the certificate's validity.
     pub not_after: OffsetDateTime,
 }
@@ -130,6 +132,7 @@ pub fn make(account: &BareJid, now: OffsetDateTime) -> Result<Fresh, Certificate
         der: certificate.der().clone(),
         certificate_pem,
         key_pem,
+        key_der: Zeroizing::new(pair.serialize_der()),
         not_after: params.not_after,
     })
 }

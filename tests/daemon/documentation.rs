@@ -233,7 +233,7 @@ fn every_flag_stands_in_the_rows_of_its_command_with_its_default() {
                 _ => row[0].split(", ").any(|cell| cell == format!("`{name}`")),
             };
             let words = row.join(" ");
-            let words = words.split(|c: char| c != '-' && !c.is_ascii_alphabetic());
+            let words = words.split(|c: char| c != '-' && !c.is_ascii_alphanumeric());
             on_page.extend(
                 words
                     .filter(|word| is_of_it && word.starts_with("--"))

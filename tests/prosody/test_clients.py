@@ -6,6 +6,7 @@ source, is replayed. Each transcript is what the client said on the encrypted st
 
 import asyncio
 import base64
+import json
 import logging
 import re
 import subprocess
@@ -24,7 +25,7 @@ from certs import ClientCertificate
 from raw import BIND2, FAST, SMACKS
 from rig import PATIENCE, clean_environment, finish
 from scene import DOMAIN, Account, Scene
-from test_command_line import enroll
+from test_command_line import enroll, saslcertd, way_to
 
 # --- slixmpp -------------------------------------------------------------------------------------
 
@@ -97,12 +98,13 @@ def strophe_login(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 async def log_in_with_libstrophe(program: Path, scene: Scene, certificate: ClientCertificate, jid: str | None) -> tuple[str | None, list[str]]:
     """Who is logged in, or None; and what the library sent after STARTTLS, until it was bound."""
-    words = [
-        str(program), "127.0.0.1", str(scene.prosody.starttls_port), str(scene.prosody.ca_file),
-        str(certificate.cert_file), str(certificate.key_file), *([jid] if jid else []),
-    ]
+    return await run_strophe_login(program, scene, [str(certificate.cert_file), str(certificate.key_file), *([jid] if jid else [])])
+
+
+async def run_strophe_login(program: Path, scene: Scene, which: list[str], **environment: str) -> tuple[str | None, list[str]]:
+    words = [str(program), "127.0.0.1", str(scene.prosody.starttls_port), str(scene.prosody.ca_file), *which]
     process = await asyncio.create_subprocess_exec(
-        *words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment()
+        *words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment() | environment
     )
     try:
         bound, log = await asyncio.wait_for(process.communicate(), PATIENCE)
@@ -160,6 +162,24 @@ async def test_libstrophe_is_refused_as_somebody_else_or_with_an_unknown_certifi
     phone = await scene.enrol(account)
     assert (await log_in_with_libstrophe(strophe_login, scene, phone, other.jid))[0] is None
     assert (await log_in_with_libstrophe(strophe_login, scene, scene.certificate(account), account.jid))[0] is None
+
+
+@pytest.mark.parametrize("encryption", ["aes", "3des"])
+async def test_libstrophe_logs_in_with_the_pkcs12_file_that_enroll_makes(scene: Scene, strophe_login: Path, encryption: str):
+    account = scene.account()
+    device = scene.folder / "device"
+    words = ["enroll", account.jid, "--name", "Büro 📱", "--out", str(device), "--password-file", "-", f"--pkcs12={encryption}", "--json"]
+    # Not in this thread: here the scene lives.
+    done = await asyncio.to_thread(saslcertd, scene, *words, *way_to(scene, False), stdin=account.password + "\n")
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    file = Path(report["pkcs12"])
+    assert file.parent == device and file.stat().st_mode & 0o777 == 0o600
+    # With PKCS#12 the library does not look for an address in the certificate.
+    which = [str(file), "-", account.jid]
+    bound, _ = await run_strophe_login(strophe_login, scene, which, PKCS12_PASSWORD=report["pkcs12_password"])
+    assert bound and bound.startswith(f"{account.jid}/")
+    assert (await run_strophe_login(strophe_login, scene, which, PKCS12_PASSWORD="wrong"))[0] is None
 
 
 # --- Conversations -------------------------------------------------------------------------------

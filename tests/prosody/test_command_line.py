@@ -141,6 +141,28 @@ def test_enroll_with_a_wrong_password_is_refused_and_enrols_nothing(scene: Scene
     assert list(scene.folder.iterdir()) == [], "a key that nobody can use was left behind"
 
 
+def test_what_the_server_refuses_leaves_no_file(scene: Scene):
+    account = scene.account()
+    enroll(scene, account, "phone", scene.folder / "device")
+    words = ["enroll", account.jid, "--name", "phone", "--out", str(scene.folder / "other"), "--password-file", "-", "--pkcs12"]
+    done = saslcertd(scene, *words, *way_to(scene, False), stdin=account.password + "\n")
+    assert done.returncode == REFUSED, done.stdout + done.stderr
+    assert "use another --name" in done.stdout and done.stdout.count("it is of no use") == 3
+    assert list((scene.folder / "other").iterdir()) == []
+    assert [record["name"] for record in scene.records(account)] == ["phone"]
+
+
+def test_nothing_is_overwritten(scene: Scene):
+    account = scene.account()
+    file = scene.folder / f"{account.jid}.phone.p12"
+    file.write_text("mine")
+    words = ["enroll", account.jid, "--name", "phone", "--out", str(scene.folder), "--password-file", "-", "--pkcs12", *way_to(scene, False)]
+    done = saslcertd(scene, *words, stdin=account.password + "\n")
+    assert done.returncode == COULD_NOT_FIND_OUT and str(file) in done.stdout + done.stderr
+    assert list(scene.folder.iterdir()) == [file] and file.read_text() == "mine"
+    assert scene.records(account) == []
+
+
 @pytest.mark.parametrize("command", [["status"], ["cert", "list", "hamlet@shakespeare.lit"]], ids=lambda words: words[0])
 def test_a_command_without_a_daemon_says_where_it_looked(scene: Scene, tmp_path: Path, command: list[str]):
     nowhere = tmp_path / "nowhere.sock"
