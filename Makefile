@@ -12,6 +12,7 @@ PYTHON := target/venv/bin/python
 export SASLCERTD_BINARY := $(TARGET_DIR)/debug/saslcertd
 # Other arguments for these tests: make test-prosody PYTEST='-k revoked -x', make test-install PYTEST=--reuse
 PYTEST ?=
+FUZZ_SECONDS ?= 60
 export KEEP
 
 # make install and make deb.
@@ -22,7 +23,7 @@ PROSODY_MODULES ?= $(PREFIX)/lib/prosody/modules
 ZSH_COMPLETIONS ?= $(PREFIX)/share/zsh/$(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
 
 .PHONY: help test demo audit build release install deb fetch-test fetch-demo \
-	fetch-deny lint lint-rust lint-deps lint-lua lint-units test-rust test-lua test-prosody fetch-install test-install
+	fetch-deny lint lint-rust lint-deps lint-lua lint-units test-rust test-lua test-prosody fuzz fetch-install test-install
 
 help: ## say what can be made
 	@echo "saslcertd: client certificates and passwords for Prosody"; echo
@@ -98,6 +99,9 @@ test-lua: ## specs of the pure parts of Prosody's module
 
 test-prosody: build ## tests against both Prosodys (after fetch-test)
 	cd tests/prosody && $(abspath $(PYTHON)) -B -m pytest -p no:cacheprovider $(PYTEST) </dev/null
+
+fuzz: ## arbitrary bytes into each parser, for FUZZ_SECONDS each (with nightly Rust, a C++ compiler and cargo-fuzz)
+	fuzz/run $(FUZZ_SECONDS)
 
 test-install: fetch-install deb ## the package in a clean Debian, broken and mended (as root; not part of test)
 	cd tests/install && $(abspath $(PYTHON)) -B -m pytest -p no:cacheprovider $(PYTEST) </dev/null
