@@ -21,7 +21,7 @@ use super::key_files::{file_stem, write_new};
 use super::login::{ServerArgs, account, deadlines, exit_code, runtime};
 use super::password::password;
 use super::say::say;
-use super::steps::{Done, Outcome, Steps, chain};
+use super::steps::{Done, Outcome, Steps, chain, printable};
 use crate::client::certificate::{self, Fresh};
 use crate::client::certificates;
 use crate::client::login::{Plan, log_in};
@@ -44,7 +44,7 @@ pub(super) struct EnrollArgs {
     /// What the account's list of certificates shall call it, as "phone"
     #[arg(long)]
     name: String,
-    /// The folder for the key and the certificate; made if need be
+    /// The folder for the files; made if need be
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
     /// Take the password from the first line of this file; - is standard input (default: ask on the terminal)
@@ -55,8 +55,8 @@ pub(super) struct EnrollArgs {
     /// Sessions that log in with this certificate can't add or remove certificates
     #[arg(long)]
     no_manage: bool,
-    /// Also make the file that phones import (PKCS#12), and print the password that it gets; 3des is for old Android
-    /// and macOS
+    /// Also make the file that phones import (PKCS#12), and print the password that it gets: encrypted with AES-256,
+    /// or with =3des for old Android and macOS
     #[arg(long, value_name = "ENCRYPTION", num_args = 0..=1, require_equals = true, default_missing_value = "aes")]
     pkcs12: Option<Encryption>,
 }
@@ -92,6 +92,12 @@ pub(super) fn run(args: &EnrollArgs, json: bool) -> anyhow::Result<ExitCode> {
         report.bound = steps.bound;
         report.steps = steps.done;
         say(&serde_json::to_string(&report).context("can't write the result")?)?;
+    } else if let (Some(file), Some(password)) = (&report.pkcs12, &report.pkcs12_password) {
+        // Not one of the steps, which nobody need read: without it the file is of no use.
+        let file = printable(file);
+        say(&format!(
+            "\nFor the phone: {file}, which the password {password} opens."
+        ))?;
     }
     Ok(code)
 }
@@ -229,21 +235,16 @@ async fn enroll(prepared: &Prepared, steps: &mut Steps, report: &mut Report<'_>)
         }
     };
     report.made(prepared, &fresh);
+    if let (Some((path, _)), Some(archive)) = (&prepared.pkcs12, archive) {
+        report.pkcs12 = Some(path.display().to_string());
+        report.pkcs12_password = Some(archive.password);
+    }
     steps.ok(&format!(
         "{} and {}, valid until {}",
         prepared.key_path.display(),
         prepared.certificate_path.display(),
         fresh.not_after.date()
     ));
-    if let (Some((path, _)), Some(archive)) = (&prepared.pkcs12, archive) {
-        steps.say(&format!(
-            "For the phone: {}, its password is {}",
-            path.display(),
-            archive.password
-        ));
-        report.pkcs12 = Some(path.display().to_string());
-        report.pkcs12_password = Some(archive.password);
-    }
 
     if let Err(outcome) = Box::pin(upload(prepared, &fresh, session, steps, report)).await {
         return outcome;

@@ -10,7 +10,7 @@ use sha1::{Digest, Sha1};
 
 use super::certificate::Fresh;
 
-/// What encrypts the file. Nothing is read by all: old systems know only the old one, OpenSSL 3 and newer ones prefer the other.
+/// What encrypts the file. Old systems read only the old one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encryption {
     /// PBES2 with AES-256-CBC and HMAC-SHA-256 (RFC 8018).
@@ -46,7 +46,7 @@ pub enum Pkcs12Error {
     },
 }
 
-/// The pair as PKCS#12, called `name` inside. The copies of the key within the encoder are dropped unwiped.
+/// The pair as PKCS#12; the key in it is called `name`. The copies of the key within the encoder are dropped unwiped.
 pub fn archive(fresh: &Fresh, name: &str, encryption: Encryption) -> Result<Archive, Pkcs12Error> {
     let password = password().map_err(|source| Pkcs12Error::Random { source })?;
     let content = encode(fresh, &friendly(name), encryption, &password)
@@ -84,10 +84,10 @@ fn encode(
         .write()
 }
 
-/// `friendlyName` is a `BMPString` (RFC 2985 section 5.5.1), which ends at U+FFFF.
+/// `friendlyName` is a `BMPString` (RFC 2985 section 5.5.1), which ends before U+FFFF.
 fn friendly(name: &str) -> String {
     let in_plane = |letter| {
-        if letter > '\u{ffff}' {
+        if letter >= '\u{ffff}' {
             '\u{fffd}'
         } else {
             letter
@@ -109,7 +109,7 @@ fn password() -> Result<String, getrandom::Error> {
     Ok(password)
 }
 
-/// RFC 4648 section 6 in lower case, where no digit looks like a letter; each as likely as another.
+/// RFC 4648 section 6 in lower case, which leaves out 0, 1, 8 and 9; each as likely as another.
 fn letter(random: u8) -> char {
     char::from(match random % 32 {
         number @ 0..26 => b'a' + number,
@@ -179,7 +179,7 @@ mod tests {
                 "MAC: sha1",
             ),
         ] {
-            let archive = archive(&fresh, "B\u{fc}ro", encryption).unwrap();
+            let archive = archive(&fresh, "phone", encryption).unwrap();
             let (found, about) = openssl(&archive, &archive.password).unwrap();
             let lines = |pem: &str| pem.lines().map(str::to_owned).collect::<Vec<_>>();
             let all = lines(&found);
@@ -190,7 +190,7 @@ mod tests {
                     "{found}"
                 );
             }
-            assert!(found.contains("friendlyName: B"), "{found}");
+            assert!(found.contains("friendlyName: phone\n"), "{found}");
             assert!(about.contains(cipher) && about.contains(mac), "{about}");
             assert!(openssl(&archive, "").is_none());
         }
@@ -198,12 +198,16 @@ mod tests {
 
     #[test]
     fn a_name_beyond_the_basic_plane_keeps_its_other_letters() {
-        let archive = archive(&fresh(), "phone \u{1f4f1}", Encryption::Aes).unwrap();
+        let archive =
+            archive(&fresh(), "phone \u{1f4f1}\u{ffff}\u{fffe}", Encryption::Aes).unwrap();
         let read = |password| {
             KeyStore::from_pkcs12(&archive.content, password, Pkcs12ImportPolicy::Strict)
         };
         let store = read(archive.password.as_str()).unwrap();
-        assert_eq!(store.private_key_chain().unwrap().0, "phone \u{fffd}");
+        assert_eq!(
+            store.private_key_chain().unwrap().0,
+            "phone \u{fffd}\u{fffd}\u{fffe}"
+        );
         assert!(matches!(read("wrong"), Err(Error::MacError(_))));
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::certificate::{ClientCert, Fingerprint, KeyId, UnixSeconds};
 use super::jid::{BareJid, Jid};
 
-/// The name that a user gave a certificate: trimmed, 1 to 256 bytes, no control characters.
+/// The name that a user gave a certificate: trimmed, 1 to 256 bytes, no control characters, nothing that XML can't carry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct CertificateName(String);
@@ -22,7 +22,10 @@ impl CertificateName {
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let name = text.trim();
         let fits = (1..=MAX_NAME_BYTES).contains(&name.len());
-        if !fits || name.chars().any(char::is_control) {
+        // XML carries neither of the two (XML 1.0 section 2.2), so no user could take the certificate out again.
+        let is_bad =
+            |letter: char| letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}');
+        if !fits || name.chars().any(is_bad) {
             return Err(NameError);
         }
         Ok(Self(name.to_owned()))
@@ -192,6 +195,8 @@ mod tests {
             ("a\u{0}b", None),
             ("a\nb", None),
             ("a\u{85}b", None),
+            ("a\u{fffe}", None),
+            ("\u{ffff}b", None),
         ] {
             let got = CertificateName::parse(text).ok();
             assert_eq!(got.as_ref().map(CertificateName::as_str), expected);

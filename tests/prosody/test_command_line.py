@@ -1,6 +1,7 @@
 """What a user types: `saslcertd enroll` and `saslcertd login`, and what an admin does about it."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from certs import ClientCertificate
 from raw import CLIENT, Refused
-from rig import clean_environment
+from rig import clean_environment, finish
 from rome import ROME
 from scene import Account, Scene
 
@@ -148,8 +149,22 @@ def test_what_the_server_refuses_leaves_no_file(scene: Scene):
     done = saslcertd(scene, *words, *way_to(scene, False), stdin=account.password + "\n")
     assert done.returncode == REFUSED, done.stdout + done.stderr
     assert "use another --name" in done.stdout and done.stdout.count("it is of no use") == 3
+    assert "opens" not in done.stdout, "the password of a file that is gone"
     assert list((scene.folder / "other").iterdir()) == []
+    report = json.loads(saslcertd(scene, *words, *way_to(scene, False), "--json", stdin=account.password + "\n").stdout)
+    assert {report[what] for what in ("key", "certificate", "pkcs12", "pkcs12_password")} == {None} and report["uploaded"] is False
     assert [record["name"] for record in scene.records(account)] == ["phone"]
+
+
+def test_the_password_of_the_file_for_phones_is_what_is_said_last(scene: Scene):
+    account = scene.account()
+    words = ["enroll", account.jid, "--name", "phone", "--out", str(scene.folder / "device"), "--password-file", "-", "--pkcs12"]
+    done = saslcertd(scene, *words, *way_to(scene, False), stdin=account.password + "\n")
+    assert done.returncode == LOGGED_IN, done.stdout + done.stderr
+    [file] = (scene.folder / "device").glob("*.p12")
+    last = re.fullmatch(r"For the phone: (.*), which the password ([a-z2-7-]{23}) opens\.", done.stdout.splitlines()[-1])
+    assert last and last[1] == str(file)
+    finish(["openssl", "pkcs12", "-in", str(file), "-nokeys", "-passin", f"pass:{last[2]}"], "reading the file")
 
 
 def test_nothing_is_overwritten(scene: Scene):
