@@ -71,6 +71,7 @@ lint: lint-rust lint-deps lint-lua lint-units ## formatting, clippy, documentati
 
 lint-rust:
 	$(CARGO) fmt --check
+	rustfmt --check --edition 2024 fuzz/targets/*.rs
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 # The daemon alone, for machines that do not want the XMPP client.
 	$(CARGO) clippy --locked --no-default-features -- -D warnings
@@ -100,7 +101,7 @@ test-lua: ## specs of the pure parts of Prosody's module
 test-prosody: build ## tests against both Prosodys (after fetch-test)
 	cd tests/prosody && $(abspath $(PYTHON)) -B -m pytest -p no:cacheprovider $(PYTEST) </dev/null
 
-fuzz: ## arbitrary bytes into each parser, for FUZZ_SECONDS each (with nightly Rust, a C++ compiler and cargo-fuzz)
+fuzz: ## arbitrary bytes into five parsers, for FUZZ_SECONDS each (with nightly Rust, a C++ compiler and cargo-fuzz)
 	fuzz/run $(FUZZ_SECONDS)
 
 test-install: fetch-install deb ## the package in a clean Debian, broken and mended (as root; not part of test)

@@ -2,16 +2,25 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use saslcertd::daemon::protocol::{Line, Lines, parse};
+use saslcertd::daemon::protocol::{
+    Append, Hello, Import, ImportAccount, Incoming, Line, Lines, Login, Opened, fields, parse,
+};
 
 fuzz_target!(|input: (u8, &[u8])| {
     let (size, bytes) = input;
     let whole = cut(bytes, bytes.len().max(1));
     assert_eq!(cut(bytes, usize::from(size).max(1)), whole);
     for line in whole {
-        if let Line::Whole(line) = line {
-            let _ = parse(&line);
-        }
+        let Line::Whole(line) = line else { continue };
+        let Ok(Incoming::Question { params, .. }) = parse(&line) else {
+            continue;
+        };
+        let _ = fields::<Hello>(params.clone());
+        let _ = fields::<Login>(params.clone());
+        let _ = fields::<Append>(params.clone());
+        let _ = fields::<Import>(params.clone());
+        let _ = fields::<ImportAccount>(params.clone());
+        let _ = fields::<Opened>(params);
     }
 });
 
