@@ -41,6 +41,11 @@ fn try_append(
     append(&wish, held, &Marks::default(), policy, now)
 }
 
+/// What a session that logged in with its password adds.
+fn appended(cert: &ClientCert, name: &str, held: &AccountList) -> Appended {
+    try_append(cert, name, &PASSWORD, held, &HostPolicy::default(), NOW).unwrap()
+}
+
 fn holding(enrolments: &[Enrolment]) -> AccountList {
     AccountList {
         enrolments: enrolments.to_vec(),
@@ -210,15 +215,7 @@ fn an_append_takes_what_the_rules_allow_and_nothing_else() {
 fn an_appended_record_is_the_last_in_the_list() {
     let held = holding(&[enrolled(&other_cert(), "h@a.lit")]);
     let cert = cert_naming(&["h@a.lit"]);
-    let appended = try_append(
-        &cert,
-        " laptop ",
-        &PASSWORD,
-        &held,
-        &HostPolicy::default(),
-        NOW,
-    )
-    .unwrap();
+    let appended = appended(&cert, " laptop ", &held);
     assert_eq!(appended.enrolment.name.as_str(), "laptop");
     assert!(appended.enrolment.order > held.enrolments[0].order);
     assert_eq!(appended.leaving, []);
@@ -230,15 +227,7 @@ fn a_later_account_of_the_name_finds_its_names_free() {
     let mut before = enrolled(&cert, "h@a.lit");
     before.incarnation = incarnation("zero");
     let list = holding(&[before.clone()]);
-    let appended = try_append(
-        &cert,
-        "phone",
-        &PASSWORD,
-        &list,
-        &HostPolicy::default(),
-        NOW,
-    )
-    .unwrap();
+    let appended = appended(&cert, "phone", &list);
     assert_eq!(appended.leaving, [before]);
     let scope = Scope::Of(Some(incarnation("one")));
     assert_eq!(
