@@ -272,6 +272,7 @@ client = client_lib.new({
 		-- A server of many hosts says it in several lines.
 		local pieces = client_lib.pieces_of(list, max_hello_bytes, function (host) return #json.encode(host) + 1; end);
 		if not pieces[1] then pieces[1] = {}; end
+		log("debug", "Declaring %d hosts to saslcertd", #list);
 		for i, piece in ipairs(pieces) do
 			pieces[i] = {
 				protocol = protocol_version;
@@ -286,6 +287,7 @@ client = client_lib.new({
 	greeted = function (result)
 		log_problem(module, "hello", "error", nil);
 		connection.software = result.software;
+		log("debug", "Declared to %s", tostring(result.software));
 		module:set_status("info", ("Connected to %s"):format(tostring(result.software)));
 		report_options(result);
 		-- Nobody told what changed while there was no connection.
@@ -403,7 +405,8 @@ local sasl = sasl_lib.new({
 	hosts = hosts;
 });
 
--- Whether the daemon answers now: a connection says only that it did. Adds nothing to what was declared.
+-- Whether the daemon answers now: a connection says only that it did, and one that has just been made is waited for. Adds nothing to
+-- what was declared.
 local function answers()
 	local question = { protocol = protocol_version, software = software, hosts = array({}), continued = true };
 	local result, failure = ask("session.hello", question, { timeout = settings.timeout, again = true });
@@ -411,7 +414,7 @@ local function answers()
 end
 
 local function state_of_server()
-	local silent = client.connected() and not answers();
+	local silent = not answers();
 	local list = {};
 	for name, host in pairs(hosts) do
 		list[#list + 1] = {

@@ -498,6 +498,11 @@ saslcertd_socket = {lua_string(self.daemon.socket)}
             log.seek(start)
             return log.read()
 
+    def has_declared(self) -> bool:
+        """Whether the daemon has answered what our module declared last."""
+        said = re.findall(r"saslcertd\s+debug\s+(Declaring|Declared)\b", self.read_log())
+        return said[-1:] == ["Declared"]
+
     def log_position(self) -> int:
         return self.log.stat().st_size if self.log.exists() else 0
 
@@ -599,13 +604,14 @@ class Rig:
 
     def wait_attached(self, *hosts: str) -> None:
         """Returns when the daemon knows these hosts of Prosody (if none is named, all that it is to know), over a
-        connection that lives."""
+        connection that lives, and Prosody has its answer."""
         for host in hosts or [host.name for host in self.config.hosts if host.declared]:
             wait_until(
                 f"Prosody has declared {host} to the daemon",
                 lambda host=host: self.daemon.has_host(host),
                 diagnosis=lambda: tail(self.prosody.log) + tail(self.daemon.output),
             )
+        wait_until("Prosody has the daemon's answer", self.prosody.has_declared, diagnosis=lambda: tail(self.prosody.log))
 
     def log_positions(self) -> tuple[int, int]:
         daemon = self.daemon.output

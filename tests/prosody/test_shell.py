@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import datetime
 import re
 import subprocess
@@ -243,6 +244,21 @@ async def test_a_daemon_that_hangs_is_not_well(own_scene):
         scene.daemon.thaw()
     wait_until("the status is good again", lambda: by_words(scene, "status").returncode == 0)
     assert scene.daemon.has_host(DOMAIN), "asking how it is has withdrawn the hosts"
+
+
+def test_a_connection_that_has_just_been_made_is_waited_for(own_scene):
+    scene = own_scene(Config(extra="saslcertd_timeout = 10"))
+    scene.daemon.freeze()
+    with concurrent.futures.ThreadPoolExecutor() as executor:
+        try:
+            scene.prosody.reload_module("saslcertd")
+            since = scene.prosody.log_position()
+            asking = executor.submit(by_words, scene, "status")
+            wait_until("Prosody has read the command", lambda: "Firing admin/repl-input" in scene.prosody.read_log(since))
+        finally:
+            scene.daemon.thaw()
+        lines = answer(asking.result()).splitlines()
+    assert lines[0].startswith("Connected since ") and f"{DOMAIN}: ready; accounts in Prosody" in lines, lines
 
 
 @pytest.mark.provokes("Nobody can log in with a certificate on denmark.lit")
