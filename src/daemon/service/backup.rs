@@ -114,43 +114,20 @@ impl Service {
                 }));
             }
         }
-        let mut last = after;
         let mut bytes = 0;
-        loop {
-            let next = self.store.account_behind(last.as_ref());
-            let Some(account) = next.map_err(|error| storage(&error))? else {
-                last = None;
-                break;
-            };
-            for record in self.records_of(&account)? {
-                let record = value(&record);
-                bytes += record.to_string().len();
-                records.push(record);
-            }
-            last = Some(account);
-            if bytes > EXPORT_PAGE_BYTES {
-                break;
-            }
-        }
-        tracing::info!(records = records.len(), "export: yes");
-        Ok(json!({"records": records, "next": last}))
-    }
-
-    /// All records of an account, of one moment.
-    fn records_of(&self, account: &BareJid) -> Result<Vec<Record>, super::Refusal> {
-        // In the writer thread: nothing is changed between the first and the last.
-        let read = self.store.change(account, |view| {
-            Ok(Ok::<_, Denial>((Vec::new(), records(view)?)))
+        // The whole page at once: each time waits for the change that is being made.
+        let page = self.store.accounts_behind(after, move |view| {
+            let records: Vec<Value> = readable_records(view)?.iter().map(value).collect();
+            bytes += records
+                .iter()
+                .map(|one| one.to_string().len())
+                .sum::<usize>();
+            Ok((records, bytes <= EXPORT_PAGE_BYTES))
         });
-        match read {
-            Ok(Ok(records)) => Ok(records),
-            Ok(Err(denial)) => Err(super::Refusal::Management(denial)),
-            Err(error @ StoreError::Corrupt { .. }) => Ok(vec![Record::Unreadable {
-                account: account.clone(),
-                problem: error.to_string(),
-            }]),
-            Err(error) => Err(storage(&error)),
-        }
+        let (page, next) = page.map_err(|error| storage(&error))?;
+        records.extend(page.into_iter().flatten());
+        tracing::info!(records = records.len(), "export: yes");
+        Ok(json!({"records": records, "next": next}))
     }
 
     pub(super) fn import(&self, params: Value) -> Answered {
@@ -252,6 +229,17 @@ fn value(record: &Record) -> Value {
     // Proof: text keys and values that JSON has.
     #[allow(clippy::expect_used)]
     serde_json::to_value(record).expect("a record is JSON")
+}
+
+/// All records of an account, or the one that says why there are none.
+fn readable_records(view: &View<'_>) -> Result<Vec<Record>, StoreError> {
+    match records(view) {
+        Err(error @ StoreError::Corrupt { .. }) => Ok(vec![Record::Unreadable {
+            account: view.jid().clone(),
+            problem: error.to_string(),
+        }]),
+        read => read,
+    }
 }
 
 fn records(view: &View<'_>) -> Result<Vec<Record>, StoreError> {
