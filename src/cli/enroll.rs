@@ -17,7 +17,7 @@ use time::format_description::well_known::Rfc3339;
 use xmpp_parsers::jid::BareJid;
 
 use super::advice::Kind;
-use super::key_files::{file_stem, write_new};
+use super::key_files::{NewFile, file_stem, write_new};
 use super::login::{ServerArgs, account, deadlines, exit_code, runtime};
 use super::password::password;
 use super::say::say;
@@ -398,7 +398,7 @@ fn make_files(prepared: &Prepared) -> anyhow::Result<(Fresh, Option<Archive>)> {
         }
         None => None,
     };
-    let mut files = vec![
+    let mut files: Vec<NewFile<'_>> = vec![
         (&prepared.key_path, fresh.key_pem.as_bytes(), 0o600),
         (
             &prepared.certificate_path,
@@ -409,15 +409,7 @@ fn make_files(prepared: &Prepared) -> anyhow::Result<(Fresh, Option<Archive>)> {
     if let (Some((path, _)), Some(archive)) = (&prepared.pkcs12, &archive) {
         files.push((path, archive.content.as_slice(), 0o600));
     }
-    for (i, (path, content, mode)) in files.iter().enumerate() {
-        if let Err(error) = write_new(path, content, *mode) {
-            // We have just made them, and nobody has seen the certificate.
-            for (path, ..) in files.iter().take(i) {
-                let _ = fs::remove_file(path);
-            }
-            return Err(error);
-        }
-    }
+    write_new(&files)?;
     Ok((fresh, archive))
 }
 

@@ -31,8 +31,23 @@ pub(super) fn file_stem(account: &str, name: &str) -> String {
     }
 }
 
-/// Writes a file that mustn't exist before.
-pub(super) fn write_new(path: &Path, content: &[u8], mode: u32) -> anyhow::Result<()> {
+/// A file to write: where, what, and its mode.
+pub(super) type NewFile<'a> = (&'a Path, &'a [u8], u32);
+
+/// Writes files that mustn't exist before, in this order: all of them, or none.
+pub(super) fn write_new(files: &[NewFile<'_>]) -> anyhow::Result<()> {
+    for (i, &(path, content, mode)) in files.iter().enumerate() {
+        if let Err(error) = write_one(path, content, mode) {
+            for (path, ..) in files.iter().take(i) {
+                let _ = fs::remove_file(path);
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn write_one(path: &Path, content: &[u8], mode: u32) -> anyhow::Result<()> {
     let problem = || format!("can't write {}", path.display());
     let mut file = OpenOptions::new()
         .write(true)
@@ -95,12 +110,35 @@ mod tests {
     fn a_file_that_exists_is_never_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("hamlet.key");
-        write_new(&path, b"one", 0o600).unwrap();
-        assert!(write_new(&path, b"two", 0o600).is_err());
+        write_new(&[(&path, b"one", 0o600)]).unwrap();
+        assert!(write_new(&[(&path, b"two", 0o600)]).is_err());
         assert_eq!(fs::read(&path).unwrap(), b"one");
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
+    }
+
+    #[test]
+    fn where_one_can_not_be_written_none_is_left() {
+        for taken in ["key", "certificate", "p12"] {
+            let folder = tempfile::tempdir().unwrap();
+            let names = ["key", "certificate", "p12"].map(|name| folder.path().join(name));
+            fs::write(folder.path().join(taken), "older").unwrap();
+            let files = names
+                .each_ref()
+                .map(|path| (path.as_path(), b"new".as_slice(), 0o600));
+            let error = write_new(&files).unwrap_err();
+            assert!(
+                format!("{error:#}").contains(&format!("/{taken}: ")),
+                "{error:#}"
+            );
+            let left: Vec<_> = fs::read_dir(&folder)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name())
+                .collect();
+            assert_eq!(left, [taken]);
+            assert_eq!(fs::read(folder.path().join(taken)).unwrap(), b"older");
+        }
     }
 }
