@@ -275,6 +275,17 @@ impl Peer {
         answer["error"].clone()
     }
 
+    /// The next question of the daemon's, whatever its method.
+    pub fn any_question(&mut self) -> Value {
+        while self.asked.is_empty() {
+            let line = self.line().expect("the connection ended");
+            if line.get("method").is_some() {
+                self.asked.push(line);
+            }
+        }
+        self.asked.remove(0)
+    }
+
     /// What the next question of the daemon's with that method is about.
     pub fn question(&mut self, method: &str) -> Value {
         self.whole_question(method)["params"].clone()
