@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import itertools
 import ssl
 import time
@@ -20,14 +21,17 @@ from typing import Any, TypeVar
 import certs
 from certs import ClientCertificate
 from raw import Server, Stream
-from rig import Daemon, Prosody, Rig
+from rig import DAEMON_TIMEOUT, Daemon, Prosody, Rig
 
 DOMAIN = "shakespeare.lit"
 PASSWORD = "to be, or not"
 
 #: No stanza of a bystander may wait longer for its answer while somebody else misbehaves, in seconds. Far above
-#: what it takes (milliseconds), far below a daemon's deadline.
-BYSTANDER_PATIENCE = 1.5
+#: what it takes (milliseconds), but below what it takes when Prosody as a whole waits for the daemon.
+BYSTANDER_PATIENCE = DAEMON_TIMEOUT * 2 / 3
+
+#: Long enough to enrol a certificate and to open streams with it on a slow machine.
+SHORT_LIFE = datetime.timedelta(seconds=8)
 
 TLS_VERSIONS = {"TLS 1.2": ssl.TLSVersion.TLSv1_2, "TLS 1.3": ssl.TLSVersion.TLSv1_3}
 

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from raw import SASL, Refused, local_name
-from scene import Scene, eventually
+from scene import SHORT_LIFE, Scene, eventually
 
 
 async def test_external_is_offered_only_with_a_certificate_that_can_log_in(scene: Scene, direct_tls: bool):
@@ -80,7 +80,7 @@ async def test_a_certificate_of_two_accounts_opens_the_one_that_the_authzid_name
 
 async def test_a_certificate_that_expires_is_no_longer_offered_and_refused_as_credentials_expired(scene: Scene):
     account = scene.account()
-    phone = await scene.enrol(account, certificate=scene.certificate(account, not_after=datetime.timedelta(seconds=3)))
+    phone = await scene.enrol(account, certificate=scene.certificate(account, not_after=SHORT_LIFE))
     async with await scene.open(certificate=phone) as early:
         assert "EXTERNAL" in early.mechanisms
 

@@ -16,10 +16,7 @@ from certs import ClientCertificate
 from conftest import observed
 from raw import BIND, SASL, TLS_1_2, TLS_1_3, Refused, Stream, StreamEnded, local_name
 from rig import Config, Host, Rig
-from scene import DOMAIN, Account, Scene, expiry_of
-
-#: Long enough to enrol a certificate and to open streams with it on a slow machine.
-SHORT_LIFE = datetime.timedelta(seconds=4)
+from scene import DOMAIN, SHORT_LIFE, Account, Scene, expiry_of
 
 
 async def logs_in(scene: Scene, certificate: ClientCertificate, authzid: str | None = None, host: str = DOMAIN) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import datetime
 import subprocess
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import pytest
 
 from certs import ClientCertificate
 from raw import CLIENT, SASLCERT, Refused, Stream, StreamEnded
-from scene import Scene, eventually
+from scene import SHORT_LIFE, Scene, eventually
 from slix import session as slixmpp_session
 
 APPEND = f"<append xmlns='{SASLCERT}'>{{}}</append>"
@@ -429,7 +428,7 @@ async def test_257_11_a_disabled_certificate_may_be_enrolled_again(scene: Scene)
 
 async def test_257_13_an_expired_certificate_stays_for_a_while_holds_its_name_and_takes_no_place(settings: Scene):
     account = settings.account(host="few.lit")
-    short = settings.certificate(account, not_after=datetime.timedelta(seconds=2.5))
+    short = settings.certificate(account, not_after=SHORT_LIFE)
     async with await settings.password_session(account) as desk:
         await desk.append("short", short.base64)
 

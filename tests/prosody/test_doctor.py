@@ -333,7 +333,7 @@ def test_a_file_of_authorities_that_is_missing(own):
 
 @pytest.mark.provokes(r"saslcertd_timeout = ")
 def test_a_bad_option_of_the_whole_server(own):
-    scene, configuration = own(Config(extra='saslcertd_timeout = "a fortnight"'))
+    scene, configuration = own(Config(timeout='"a fortnight"'))
     problem = doctor(scene).first_problem()
     assert problem["check"] == "options" and "a fortnight" in problem["message"]
     follow(scene, configuration, problem["mend"])

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 
 import pytest
 
@@ -74,11 +73,8 @@ async def test_a_chain_of_eight_large_certificates_before_login_is_not_admitted_
         for _ in range(5):
             async with await scene.open(certificate=certs.with_chain(large[0], large[1:]), direct_tls=direct_tls) as stream:
                 assert "EXTERNAL" not in stream.mechanisms
-                start = time.monotonic()
                 with pytest.raises(Refused):
                     await stream.external()
-                # Nobody had to be asked, or waited for.
-                assert time.monotonic() - start < 1
                 await stream.scram(account.username, account.password)
                 await stream.bind()
 

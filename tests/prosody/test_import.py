@@ -115,7 +115,7 @@ class Moving:
         config.hosts = [Host(DOMAIN, 'authentication = "saslcertd"')]
         config.saslcertd = True
         # Busy machines derive slowly, and how fast is not what is tried.
-        config.extra = "saslcertd_timeout = 20"
+        config.timeout = "20"
         self.scene.prosody.start()
         self.scene.rig.wait_attached()
 

@@ -13,9 +13,6 @@ from rome import ROME, message, outcome
 from scene import DOMAIN, Account, Bystander, Scene, eventually
 from test_passwords import MECHANISMS, log_in
 
-#: What a login waits for the daemon at most, and some room for a busy machine, in seconds.
-LOGIN_DEADLINE, ROOM = 2.0, 2.0
-
 STOPS: dict[str, Callable[[Scene], object]] = {
     "stopped": lambda scene: scene.daemon.stop(),
     "killed": lambda scene: scene.daemon.kill(),
@@ -43,7 +40,7 @@ async def works_again(scene: Scene, account: Account, password: str | None = Non
 
 
 @pytest.mark.parametrize("stop", STOPS.values(), ids=STOPS.keys())
-async def test_a_login_that_can_not_be_decided_is_temporary_and_soon_over(own_scene, stop: Callable[[Scene], object]):
+async def test_a_login_that_can_not_be_decided_is_temporary_and_over_before_its_client_gives_up(own_scene, stop: Callable[[Scene], object]):
     scene = own_scene(rome.config())
     account, dane = scene.account(host=ROME), scene.account()
     async with await scene.password_session(account) as living, await scene.open(ROME) as early:
@@ -52,10 +49,8 @@ async def test_a_login_that_can_not_be_decided_is_temporary_and_soon_over(own_sc
             async with Bystander(scene, dane):
                 for mechanism in MECHANISMS:
                     for password in (account.password, "a wrong one"):
-                        start = time.monotonic()
                         condition, text = await outcome(log_in(scene, account, password, mechanism))
                         assert condition == "temporary-auth-failure" and text and "password" in text
-                        assert time.monotonic() - start < LOGIN_DEADLINE + ROOM
                 assert (await outcome(early.plain("nobody", "x")))[0] == "temporary-auth-failure"
                 assert (await outcome(early.scram("nobody", "x")))[0] == "temporary-auth-failure"
             await living.ping()
@@ -156,9 +151,7 @@ async def test_a_message_to_somebody_who_is_offline_is_kept(own_scene, stop: Cal
             assert await bridge.bounces_of(message(account.jid, "up, by a component", rome.BRIDGE)) == []
         stop(scene)
         expected += ["down, by a component", "down"]
-        start = time.monotonic()
         assert await bridge.bounces_of(message(account.jid, "down, by a component", rome.BRIDGE)) == []
-        assert time.monotonic() - start < 1 + ROOM
         await stream.send(message(account.jid, "down"))
         assert await rome.bounces_of(stream) == []
         bring_back(scene)
@@ -189,11 +182,10 @@ async def test_a_component_that_sends_much_does_not_stop_the_server_while_the_da
     async with rome.bridge(scene) as bridge, await scene.password_session(dane) as session:
         scene.daemon.freeze()
         try:
-            letters = [message(f"legionary{n}@{ROME}", "Ave", rome.BRIDGE) for n in range(50)]
-            start = time.monotonic()
+            # If each stopped the server for as long as one may, nobody would wait for the end of it.
+            letters = [message(f"legionary{n}@{ROME}", "Ave", rome.BRIDGE) for n in range(200)]
             assert await bridge.bounces_of(*letters) == []
             await session.ping()
-            assert time.monotonic() - start < 1 + ROOM
         finally:
             scene.daemon.thaw()
 

@@ -9,8 +9,8 @@ import pytest
 
 from raw import BIND2, FAST, SASL2, SMACKS, TLS_1_2, TLS_1_3, Refused, Stream, StreamEnded, local_name
 from rome import ROME
-from scene import DOMAIN, Account, Scene, expiry_of
-from test_conformance_login import SHORT_LIFE, condition_of
+from scene import DOMAIN, SHORT_LIFE, Account, Scene, expiry_of
+from test_conformance_login import condition_of
 
 USER_AGENT = "<user-agent id='d4565fa7-4d72-4749-b3d3-740edbf87770'><software>a test</software><device>a phone</device></user-agent>"
 
