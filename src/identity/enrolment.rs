@@ -12,9 +12,11 @@ use super::jid::{BareJid, Jid};
 #[serde(try_from = "String", into = "String")]
 pub struct CertificateName(String);
 
-/// Not 1 to 256 bytes, or with control characters.
+/// Not 1 to 256 bytes, or with control characters or what XML can't carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a certificate's name has 1 to 256 bytes and no control characters")]
+#[error(
+    "a certificate's name has 1 to 256 bytes, no control characters and nothing that XML can't carry"
+)]
 pub struct NameError;
 
 impl CertificateName {

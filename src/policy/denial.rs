@@ -262,7 +262,7 @@ impl Denial {
                 "name-invalid",
                 REFUSED,
                 BAD_REQUEST,
-                "A certificate's name has 1 to 256 bytes and no control characters",
+                "A certificate's name has 1 to 256 bytes, no control characters and nothing that XML can't carry",
             ),
             Self::NameTaken => (
                 "name-taken",

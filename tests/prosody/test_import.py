@@ -369,7 +369,7 @@ def test_the_report_for_people(moving: Moving):
     status, text = said("--apply", "--new-host")
     head = [
         f"hamlet@{DOMAIN}  taken (SCRAM-SHA-256)",
-        '    "\\u{1b}[31mred"  refused: A certificate\'s name has 1 to 256 bytes and no control characters',
+        '    "\\u{1b}[31mred"  refused: A certificate\'s name has 1 to 256 bytes, no control characters and nothing that XML can\'t carry',
         '    "phone"  taken',
         '    "stolen"  refused: The certificate names other XMPP addresses, not this account\'s',
         f"yorick@{DOMAIN}  taken (password, disabled)",
