@@ -7,16 +7,16 @@ use super::record::{self, HostRecord};
 use super::{Store, StoreError};
 
 impl Store {
-    /// Remembers how `host` was declared. Blocks until it is on the disk.
-    pub fn remember_host(&self, host: &Host, declared: HostRecord) -> Result<(), StoreError> {
-        let key = host.as_str().as_bytes().to_vec();
-        self.committer.commit(Some(key.clone()), move |_| {
+    /// Remembers how these hosts were declared. Blocks until it is on the disk.
+    pub fn remember_hosts(&self, declared: Vec<(Host, HostRecord)>) -> Result<(), StoreError> {
+        self.committer.commit(None, move |_| {
+            let row = |(host, record): &(Host, HostRecord)| Row {
+                table: Table::Hosts,
+                key: host.as_str().as_bytes().to_vec(),
+                value: Some(record::encode(record)),
+            };
             Ok(Planned {
-                rows: vec![Row {
-                    table: Table::Hosts,
-                    key,
-                    value: Some(record::encode(&declared)),
-                }],
+                rows: declared.iter().map(row).collect(),
                 outcome: (),
             })
         })

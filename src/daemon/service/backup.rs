@@ -217,7 +217,8 @@ impl Service {
         }
         if apply {
             let declared = DeclaredHost::new(accounts, options);
-            let written = self.store.remember_host(&host, declared.record());
+            let remembered = vec![(host.clone(), declared.record())];
+            let written = self.store.remember_hosts(remembered);
             written.map_err(|error| storage(&error))?;
             hosts.insert(host, declared);
         }

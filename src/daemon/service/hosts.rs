@@ -66,10 +66,7 @@ impl Service {
             return;
         }
         self.task(answer, move |service, answer| {
-            let written = changed
-                .into_iter()
-                .try_for_each(|(host, record)| service.store.remember_host(&host, record));
-            match written {
+            match service.store.remember_hosts(changed) {
                 Ok(()) => service.send_hello(answer, results),
                 Err(error) => answer.send(Err(storage(&error))),
             }
