@@ -301,7 +301,7 @@ fn an_account_may_be_made_before_its_host_is_moved() {
 
 #[test]
 fn a_deletion_says_how_many_certificates_went_and_that_no_server_was_told() {
-    let daemon = Daemon::start();
+    let mut daemon = Daemon::start();
     let mut peer = prosody(&daemon, "daemon");
     done(
         &daemon,
@@ -318,6 +318,9 @@ fn a_deletion_says_how_many_certificates_went_and_that_no_server_was_told() {
         peer.ask("certificate.append", with(params, "name", name.into()));
     }
     drop(peer);
+    daemon.wait_for("end of the connection", |daemon| {
+        daemon.peer().ask("status", json!({}))["hosts"][0]["attached"] == false
+    });
     let output = run(&daemon, &["delete", BRUTUS, "--yes"], "");
     let (said, warned) = (
         String::from_utf8(output.stdout).unwrap(),

@@ -142,8 +142,13 @@ fn a_peer_that_does_not_read_is_cut_off_and_others_go_on() {
 
 #[test]
 fn connections_are_bounded() {
-    let daemon = Daemon::start();
+    let mut daemon = Daemon::start();
     let mut first = daemon.peer();
+    // The one that found out that it listens may still be counted.
+    daemon.wait_for("end of its connection", |_| {
+        let status = first.ask("status", json!({}));
+        status["connections"].as_array().unwrap().len() == 1
+    });
     let mut peers: Vec<_> = (0..255).map(|_| daemon.peer()).collect();
     // Asked one after the other, so that all are accepted.
     for peer in &mut peers {

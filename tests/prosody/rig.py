@@ -42,8 +42,10 @@ COMMUNITY_MODULES = TARGET / "prosody" / "modules"
 #: Slow machines are not broken ones: how long anything that should happen may take, in seconds.
 PATIENCE = 20.0
 
-#: saslcertd_timeout in tests, in seconds: how long Prosody waits for the daemon at most.
-DAEMON_TIMEOUT = 6.0
+#: saslcertd_timeout in tests, in seconds: how long Prosody waits for the daemon at most. A client waits less.
+DAEMON_TIMEOUT = 24.0
+#: The same where the daemon hangs, and clients wait for what they hear then.
+HANGING_TIMEOUT = 6.0
 
 #: Prosody's own choice of modules for a new server, less those that talk to other servers or slow a client down.
 USUAL_MODULES = (
@@ -357,7 +359,7 @@ class Config:
     modules: list[str] = field(default_factory=lambda: list(USUAL_MODULES))
     extra: str = ""
     #: saslcertd_timeout, in Lua.
-    timeout: str = str(DAEMON_TIMEOUT)
+    timeout: float | str = DAEMON_TIMEOUT
     #: The configuration file that the Prosody package ships, and nothing changed in it but what must be.
     as_shipped: bool = False
 

@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape, quoteattr
 
 from raw import CLIENT, SASL, Refused, Stream, condition_of
-from rig import USUAL_MODULES, Config, Host, free_ports
+from rig import DAEMON_TIMEOUT, USUAL_MODULES, Config, Host, free_ports
 from scene import DOMAIN, Account, Scene
 
 ROME = "rome.lit"
@@ -28,7 +28,7 @@ MODULES = [*USUAL_MODULES, "offline", "invites", "invites_register"]
 COMPONENT = "jabber:component:accept"
 
 
-def config(options: str = "saslcertd_guess_delay_max = 0", *, enabled: bool = True) -> Config:
+def config(options: str = "saslcertd_guess_delay_max = 0", *, enabled: bool = True, timeout: float = DAEMON_TIMEOUT) -> Config:
     """`ROME` in the daemon with `options`, and `DOMAIN` with its accounts in Prosody. `enabled`: mod_saslcertd is in `modules_enabled`."""
     (port,) = free_ports(1)
     extra = (
@@ -37,7 +37,7 @@ def config(options: str = "saslcertd_guess_delay_max = 0", *, enabled: bool = Tr
     )
     bridge = f'Component "{BRIDGE}"\ncomponent_secret = "{BRIDGE_SECRET}"'
     hosts = [Host(DOMAIN, declared=enabled), Host(ROME, f'authentication = "saslcertd"\n{options}\n{bridge}')]
-    return Config(hosts=hosts, modules=MODULES, extra=extra, saslcertd=enabled)
+    return Config(hosts=hosts, modules=MODULES, extra=extra, saslcertd=enabled, timeout=timeout)
 
 
 async def outcome(attempt: Awaitable[object]) -> tuple[str, str | None]:

@@ -21,14 +21,11 @@ from typing import Any, TypeVar
 import certs
 from certs import ClientCertificate
 from raw import Server, Stream
-from rig import DAEMON_TIMEOUT, Daemon, Prosody, Rig
+from rig import Daemon, Prosody, Rig
 
 DOMAIN = "shakespeare.lit"
 PASSWORD = "to be, or not"
 
-#: No stanza of a bystander may wait longer for its answer while somebody else misbehaves, in seconds. Far above
-#: what it takes (milliseconds), but below what it takes when Prosody as a whole waits for the daemon.
-BYSTANDER_PATIENCE = DAEMON_TIMEOUT * 2 / 3
 
 #: Long enough to enrol a certificate and to open streams with it on a slow machine.
 SHORT_LIFE = datetime.timedelta(seconds=8)
@@ -133,11 +130,12 @@ class Bystander:
     """Somebody else, who goes on while something bad happens: an open session that pings, and new logins with a
     password, and with a certificate if there is one. Leaving the block raises what went wrong for them."""
 
-    def __init__(self, scene: Scene, account: Account, certificate: ClientCertificate | None = None, patience: float = BYSTANDER_PATIENCE):
+    def __init__(self, scene: Scene, account: Account, certificate: ClientCertificate | None = None):
         self.scene = scene
         self.account = account
         self.certificate = certificate
-        self.patience = patience
+        # Far above what a stanza takes (milliseconds), but below what it takes when Prosody as a whole waits for the daemon.
+        self.patience = float(scene.rig.config.timeout) * 2 / 3
         self.rounds = 0
         self.slowest: dict[str, float] = {}
 

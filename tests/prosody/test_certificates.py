@@ -6,7 +6,7 @@ import json
 import pytest
 
 from raw import SASL, Refused, local_name
-from scene import SHORT_LIFE, Scene, eventually
+from scene import SHORT_LIFE, Scene, expiry_of
 
 
 async def test_external_is_offered_only_with_a_certificate_that_can_log_in(scene: Scene, direct_tls: bool):
@@ -83,12 +83,9 @@ async def test_a_certificate_that_expires_is_no_longer_offered_and_refused_as_cr
     phone = await scene.enrol(account, certificate=scene.certificate(account, not_after=SHORT_LIFE))
     async with await scene.open(certificate=phone) as early:
         assert "EXTERNAL" in early.mechanisms
-
-        async def is_withdrawn() -> bool:
-            async with await scene.open(certificate=phone) as stream:
-                return "EXTERNAL" not in stream.mechanisms
-
-        await eventually("the certificate expires", is_withdrawn)
+        await expiry_of(phone)
+        async with await scene.open(certificate=phone) as stream:
+            assert "EXTERNAL" not in stream.mechanisms
         with pytest.raises(Refused, match="^credentials-expired"):
             await early.external()
 

@@ -16,7 +16,7 @@ async def test_an_account_hears_that_its_certificate_expires(own_scene: Callable
     scene = own_scene(Config(hosts=[Host(DOMAIN, "saslcertd_expiry_notice_days = { 14, 1 }")]))
     account = scene.account()
     # One day before it expires is soon.
-    phone = scene.certificate(account, not_after=datetime.timedelta(days=1, seconds=3))
+    phone = scene.certificate(account, not_after=datetime.timedelta(days=1, seconds=15))
     await scene.enrol(account, "phone", phone)
     scene.daemon.stop()
     await moment(phone.not_after - DAY)

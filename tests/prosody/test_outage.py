@@ -6,7 +6,7 @@ import pytest
 
 from certs import ClientCertificate
 from raw import Refused, StreamEnded
-from rig import Config
+from rig import HANGING_TIMEOUT, Config
 from scene import Account, Bystander, eventually
 
 
@@ -55,7 +55,7 @@ async def test_every_acknowledged_certificate_survives_kills_under_load(own_scen
 
 async def test_while_the_daemon_is_away_external_fails_at_once_as_temporary_and_passwords_work(own_scene, direct_tls: bool):
     # Who waited for it would wait longer than the client does.
-    scene = own_scene(Config(timeout="60"))
+    scene = own_scene(Config(timeout=60))
     account = scene.account()
     phone = await scene.enrol(account)
     async with await scene.open(certificate=phone, direct_tls=direct_tls) as early:
@@ -92,7 +92,7 @@ async def test_a_session_survives_a_restart_of_the_daemon_and_is_known_again(own
 
 
 async def test_a_frozen_daemon_delays_nobody_else_and_works_again_when_thawed(own_scene, direct_tls: bool):
-    scene = own_scene()
+    scene = own_scene(Config(timeout=HANGING_TIMEOUT))
     account, bystander = scene.account(), scene.account()
     phone = await scene.enrol(account)
     async with await scene.open(certificate=phone, direct_tls=direct_tls) as early, await scene.password_session(account) as desk:

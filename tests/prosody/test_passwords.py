@@ -308,9 +308,10 @@ async def test_the_eleventh_failure_waits_and_the_first_ten_do_not(own_scene, me
     scene = own_scene(rome.config("saslcertd_guess_delay_max = 2"))
     account = scene.account(host=ROME)
     free = [await timed(log_in(scene, account, "a guess", mechanism)) for _ in range(FREE_FAILURES)]
+    eleventh = await timed(log_in(scene, account, "a guess", mechanism))
+    assert eleventh >= FIRST_DELAY
     # On a busy machine some of them may take long for other reasons.
-    assert min(free) < FIRST_DELAY
-    assert await timed(log_in(scene, account, "a guess", mechanism)) >= FIRST_DELAY
+    assert min(free) < eleventh
 
 
 async def test_nobody_is_locked_out_however_many_passwords_were_wrong(own_scene):
@@ -342,7 +343,7 @@ async def test_certificates_and_open_sessions_are_never_delayed(own_scene):
 
 
 async def test_who_leaves_while_he_waits_leaves_no_trace(own_scene, version: str):
-    scene, account = await slowed_down(own_scene, "1.5")
+    scene, account = await slowed_down(own_scene, "20")
     at = scene.prosody.log_position()
     for password in ("a guess", account.password):
         stream = await scene.open(ROME)

@@ -74,7 +74,7 @@ class ActivatedDaemon(Daemon):
 @pytest.fixture
 def activated_scene(version: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
     # The daemon of the tests starts slowly on a busy machine; what counts is that its start loses nothing.
-    with Rig(version, Config(timeout="20")) as rig:
+    with Rig(version, Config(timeout=60)) as rig:
         rig.daemon = rig.prosody.daemon = ActivatedDaemon(rig.daemon)
         rig.start()
         with observed(rig, tmp_path, request) as scene:

@@ -344,7 +344,7 @@ def query(when: str, count: int, host: str) -> str:
 ROUNDS, LOGINS = 100, 24
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_257_12_logins_that_race_a_revocation_lose_or_are_closed(scene: Scene):
     account = scene.account()
     chance = random.Random(257)

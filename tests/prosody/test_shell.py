@@ -230,7 +230,7 @@ async def test_the_status_tells_whether_the_daemon_is_there(own_scene):
 
 
 async def test_a_daemon_that_hangs_is_not_well(own_scene):
-    scene = own_scene(Config(timeout="0.5"))
+    scene = own_scene(Config(timeout=0.5))
     account = scene.account()
     await scene.enrol(account, "phone")
     scene.daemon.freeze()
@@ -247,7 +247,7 @@ async def test_a_daemon_that_hangs_is_not_well(own_scene):
 
 
 def test_a_connection_that_has_just_been_made_is_waited_for(own_scene):
-    scene = own_scene(Config(timeout="10"))
+    scene = own_scene(Config(timeout=10))
     scene.daemon.freeze()
     with concurrent.futures.ThreadPoolExecutor() as executor:
         try:
