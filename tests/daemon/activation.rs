@@ -280,9 +280,13 @@ fn a_service_manager_that_does_not_listen_keeps_nobody_from_being_served() {
 #[test]
 fn a_service_manager_that_hangs_holds_nothing_up() {
     let daemon = Daemon::prepared();
-    // Its queue is full after some of them.
     let (running, ear) = heard(&daemon, &[("WATCHDOG_USEC", "3000")]);
     assert_eq!(next(&ear), "READY=1");
+    // However long its queue is.
+    let other = UnixDatagram::unbound().unwrap();
+    other.set_nonblocking(true).unwrap();
+    let notify = daemon.folder.path().join("notify");
+    while other.send_to(b"", &notify).is_ok() {}
     wait_for_log(&daemon, "cannot be told");
     daemon.peer().ask("status", json!({}));
     running.stop();
