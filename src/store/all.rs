@@ -1,4 +1,4 @@
-//! The whole store, an account at a time: for backups; and all certificates of a host: for figures, and for notices.
+//! The whole store, account by account: for backups; and all certificates of a host: for figures, and for notices.
 
 use crate::identity::{BareJid, Enrolment, Host};
 

@@ -360,7 +360,8 @@ class Config:
     extra: str = ""
     #: saslcertd_timeout, in Lua.
     timeout: float | str = DAEMON_TIMEOUT
-    #: The configuration file that the Prosody package ships, and nothing changed in it but what must be.
+    #: The configuration file that the Prosody package ships, and nothing changed in it but what must be, and `timeout`. With its
+    #: default too it is tried by `make test-install`.
     as_shipped: bool = False
 
 
