@@ -370,6 +370,10 @@ fn every_command_of_the_pages_can_be_typed() {
         include_str!("../../docs/operations.md"),
         include_str!("../../docs/options.md"),
         include_str!("../../docs/security.md"),
+        include_str!("../../docs/clients.md"),
+        include_str!("../../docs/faq.md"),
+        include_str!("../../docs/comparison.md"),
+        include_str!("../../docs/versions.md"),
     ];
     let lines = pages.into_iter().flat_map(code);
     // Names of packages and units; and what was shortened.
@@ -382,7 +386,7 @@ fn every_command_of_the_pages_can_be_typed() {
         match saslcertd::cli::Cli::try_parse_from(&words) {
             Ok(_) => tried += 1,
             Err(error) => match error.kind() {
-                ErrorKind::DisplayHelp => {}
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {}
                 // In a sentence a command is named without its arguments.
                 ErrorKind::MissingRequiredArgument
                 | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
@@ -392,4 +396,64 @@ fn every_command_of_the_pages_can_be_typed() {
         }
     }
     assert!(tried > 50, "{tried} commands");
+}
+
+/// The anchors of a page: its headings as a forge makes links of them.
+fn anchors(page: &str) -> Vec<String> {
+    let mut is_code = false;
+    let mut found = Vec::new();
+    for line in page.lines() {
+        is_code ^= line.starts_with("```");
+        let Some(heading) = line.strip_prefix('#').filter(|_| !is_code) else {
+            continue;
+        };
+        let heading = heading.trim_start_matches('#').trim().to_lowercase();
+        let is_kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+        found.push(
+            heading
+                .chars()
+                .filter(is_kept)
+                .collect::<String>()
+                .replace(' ', "-"),
+        );
+    }
+    found
+}
+
+#[test]
+fn every_link_between_the_pages_leads_somewhere() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = [
+        root.to_owned(),
+        root.join("docs"),
+        root.join("docs/decisions"),
+    ];
+    let files = folders.iter().flat_map(|folder| folder.read_dir().unwrap());
+    let files = files.map(|entry| entry.unwrap().path());
+    let pages: Vec<_> = files
+        .filter(|file| file.extension().is_some_and(|suffix| suffix == "md"))
+        .collect();
+    let mut tried = 0;
+    for page in &pages {
+        let text = std::fs::read_to_string(page).unwrap();
+        for link in text.split("](").skip(1) {
+            let link = link.split(')').next().unwrap();
+            if link.contains("://") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => page.clone(),
+                file => page.parent().unwrap().join(file),
+            };
+            assert!(target.exists(), "{}: {link}", page.display());
+            if !anchor.is_empty() {
+                let text = std::fs::read_to_string(&target).unwrap();
+                let is_there = anchors(&text).iter().any(|known| known == anchor);
+                assert!(is_there, "{}: {link}", page.display());
+            }
+            tried += 1;
+        }
+    }
+    assert!(tried > 50, "{tried} links");
 }
