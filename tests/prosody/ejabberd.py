@@ -30,6 +30,7 @@ class Ejabberd(Service):
         self.ports = (0, 0)
         if not (UNPACKED / "complete").exists():
             raise RigError("ejabberd is missing: run tests/prosody/fetch.sh test")
+        self.unpacked = identity.runnable(UNPACKED, self.folder)
         (self.folder / "spool").mkdir()
         make_server_certificates(self.folder, self.ca_file, [host])
         for path in [self.folder, *self.folder.glob("*"), *(self.folder / "certs").glob("*")]:
@@ -61,7 +62,7 @@ modules: {{mod_ping: {{}}, mod_register: {{ip_access: all}}, mod_roster: {{}}}}
         """Returns when it accepts connections on both ports."""
         starttls, direct_tls = free_ports(2)
         self.ports = starttls, direct_tls
-        erlang = UNPACKED / "usr/lib/erlang"
+        erlang = self.unpacked / "usr/lib/erlang"
         runtime = next(erlang.glob("erts-*")) / "bin"
         environment = {
             "ROOTDIR": erlang,
@@ -69,7 +70,7 @@ modules: {{mod_ping: {{}}, mod_register: {{ip_access: all}}, mod_roster: {{}}}}
             "EMU": "beam",
             "PROGNAME": "erl",
             "HOME": self.folder,
-            "ERL_LIBS": next((UNPACKED / "usr/lib").glob("*/ejabberd-*")).parent,
+            "ERL_LIBS": next((self.unpacked / "usr/lib").glob("*/ejabberd-*")).parent,
             "ERL_CRASH_DUMP": self.folder / "crash.dump",
             "EJABBERD_CONFIG_PATH": self._write_config(),
             "EJABBERD_LOG_PATH": self.folder / "ejabberd.log",

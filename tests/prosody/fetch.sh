@@ -289,7 +289,9 @@ trap 'rm -rf "${leftovers[@]}"' EXIT
 command -v cargo >/dev/null || die "Rust is missing: cargo must be in the PATH"
 tools=(ca-certificates openssl python3)
 case "$what" in
-test) tools+=(libstrophe-dev lua-busted lua-check lua-dbi-sqlite3 lua5.4 python3-venv systemd) ;;
+# Prosody's package only recommends lua-unbound; but without it prosodyctl prints a page of advice first.
+demo) tools+=(lua-unbound) ;;
+test) tools+=(libstrophe-dev lua-unbound lua-busted lua-check lua-dbi-sqlite3 lua5.4 python3-venv systemd) ;;
 install) tools+=(mmdebstrap python3-venv) ;;
 esac
 install_tools "${tools[@]}"

@@ -15,6 +15,7 @@ Needs only Python's standard library, because the demo runs on it, too. Must not
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import pwd
@@ -150,6 +151,18 @@ class Identity:
         if self.user is not None:
             shutil.chown(path, self.user, self.group or self.user)
 
+    def runnable(self, source: Path, folder: Path) -> Path:
+        """Where this user finds `source`, a file or a folder: in `folder`, where the user can go, if it is another than ours.
+        Nobody else may be let into the folders above our repository."""
+        if self.user is None:
+            return source
+        copy = folder / source.name
+        if source.is_dir():
+            shutil.copytree(source, copy, symlinks=True)
+        else:
+            shutil.copy(source, copy)
+        return copy
+
 
 def clean_environment() -> dict[str, str]:
     """Ours, without what would change the meaning of a command line."""
@@ -188,6 +201,15 @@ class Service:
                 env=clean_environment(),
                 **options,
             )
+
+    def programs(self) -> set[Path]:
+        """The programs and libraries that it and its children have loaded."""
+        loaded = set()
+        for maps in Path("/proc").glob("[0-9]*/maps"):
+            with contextlib.suppress(OSError):  # It may have ended.
+                if os.getsid(int(maps.parent.name)) == self.pid:
+                    loaded |= {Path(path) for path in re.findall(r" r-xp .* (/.*)$", maps.read_text(), re.MULTILINE)}
+        return loaded
 
     def require_running(self) -> None:
         if not self.is_running():
@@ -380,14 +402,12 @@ class Prosody(Service):
         self.config_file = self.folder / "prosody.cfg.lua"
         self.ca_file = self.folder / "ca.pem"
         self.starttls_port, self.direct_tls_port = 0, 0
-        self.unpacked = TARGET / "prosody" / version
-        self.glue = GLUE
-        if not (self.unpacked / "usr/bin/prosody").exists():
+        unpacked = TARGET / "prosody" / version
+        if not (unpacked / "usr/bin/prosody").exists():
             raise RigError(f"Prosody {version} is missing: run tests/prosody/fetch.sh test")
-        if identity.user is not None:
-            # That user may not be able to read our home.
-            self.unpacked = Path(shutil.copytree(self.unpacked, self.folder / "unpacked", symlinks=True))
-            self.glue = Path(shutil.copytree(self.glue, self.folder / "glue"))
+        self.unpacked = identity.runnable(unpacked, self.folder)
+        self.glue = identity.runnable(GLUE, self.folder)
+        self.community_modules = identity.runnable(COMMUNITY_MODULES, self.folder)
         (self.folder / "data").mkdir()
         make_server_certificates(self.folder, self.ca_file, [host.name for host in config.hosts])
         if identity.user is not None:
@@ -402,8 +422,8 @@ class Prosody(Service):
         if config.as_shipped:
             text = self._shipped_config()
         else:
-            wants_community = any((COMMUNITY_MODULES / f"mod_{module}").is_dir() for module in modules)
-            paths = [self.glue, COMMUNITY_MODULES] if wants_community else [self.glue]
+            wants_community = any((self.community_modules / f"mod_{module}").is_dir() for module in modules)
+            paths = [self.glue, self.community_modules] if wants_community else [self.glue]
             text = f"plugin_paths = {lua_list(paths)}\nmodules_enabled = {lua_list(modules)}\n"
         text += self._rig_config() + config.extra + "\n"
         for host in config.hosts:
@@ -589,9 +609,7 @@ class Rig:
         self.folder.chmod(0o755)
         atexit.register(self.close)
         try:
-            binary = saslcertd_binary()
-            if daemon_identity.user is not None:
-                binary = Path(shutil.copy(binary, self.folder / "saslcertd"))
+            binary = daemon_identity.runnable(saslcertd_binary(), self.folder)
             self.config = config or Config()
             self.daemon = Daemon(self.folder, prosody_identity, daemon_identity, binary)
             self.prosody = Prosody(version, self.folder, self.daemon, self.config, prosody_identity)

@@ -97,8 +97,7 @@ def shared_rome() -> Iterator[Rome]:
     folder.chmod(0o755)
     services: list[Daemon | Ejabberd] = []
     try:
-        # That user may not be able to read our home.
-        binary = Path(shutil.copy(saslcertd_binary(), folder / "saslcertd"))
+        binary = DAEMON.runnable(saslcertd_binary(), folder)
         daemon = Daemon(folder, SERVER, DAEMON, binary)
         services.append(daemon)
         daemon.init()
@@ -213,6 +212,12 @@ async def test_the_script_runs_as_a_server_and_tells_nobody_the_passwords(rome: 
     assert f"account.verify: yes account={username}@{ROME}" in said
     assert "a secret of" not in said
     assert "a secret of" not in rome.ejabberd.output.read_text()
+
+
+def test_what_another_user_runs_is_not_in_our_folder_which_may_be_closed_to_it(rome: Rome):
+    for service in (rome.daemon, rome.ejabberd):
+        inside = {path for path in service.programs() if path.is_relative_to(REPOSITORY)}
+        assert not inside and {path for path in service.programs() if path.is_relative_to(rome.folder)}, service.name
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import textwrap
 import pytest
 
 from raw import TLS_1_3
-from rig import Identity
+from rig import REPOSITORY, Identity
 from scene import Bystander, Scene
 
 # Accounts that every Debian has. The group is what lets Prosody reach the socket; it gives no right by itself.
@@ -68,6 +68,14 @@ async def test_the_server_role_may_not_administer(scene_of_three: Scene):
     assert '"result"' in say(scene_of_three, PROSODY, "session.hello")
     assert "-32601" in say(scene_of_three, PROSODY, "status") or "-32003" in say(scene_of_three, PROSODY, "status")
     assert '"result"' in say(scene_of_three, DAEMON, "session.hello")
+
+
+async def test_what_another_user_runs_is_not_in_our_folder_which_may_be_closed_to_it(scene_of_three: Scene):
+    prosody, daemon = scene_of_three.rig.prosody, scene_of_three.rig.daemon
+    for service in (prosody, daemon):
+        inside = {path for path in service.programs() if path.is_relative_to(REPOSITORY)}
+        assert not inside and {path for path in service.programs() if path.is_relative_to(scene_of_three.rig.folder)}, service.name
+    assert str(REPOSITORY) not in prosody.config_file.read_text()
 
 
 def test_the_machine_lets_us_change_users():
