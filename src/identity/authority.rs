@@ -10,8 +10,9 @@ use x509_parser::prelude::{
 };
 use x509_parser::time::ASN1Time;
 
-use super::certificate::{ClientCert, UnixSeconds, is_strict_der};
+use super::certificate::{ClientCert, UnixSeconds};
 use super::hash::hash_as_hex;
+use super::strict_der;
 
 /// A certificate as its issuer knows it: SHA-256 of the issuer's name and the serial number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -113,7 +114,7 @@ impl RevocationList {
     ///
     /// Source: RFC 5280 5.
     pub fn from_der(der: &[u8]) -> Result<Self, AuthorityError> {
-        if !is_strict_der(der) {
+        if strict_der::check(der).is_err() {
             return Err(AuthorityError::NotList);
         }
         let Ok(([], list)) = CertificateRevocationList::from_der(der) else {
@@ -164,7 +165,7 @@ pub fn is_self_issued(cert: &ClientCert) -> bool {
 }
 
 fn parsed(der: &[u8]) -> Option<X509Certificate<'_>> {
-    if !is_strict_der(der) {
+    if strict_der::check_certificate(der).is_err() {
         return None;
     }
     match X509Certificate::from_der(der) {

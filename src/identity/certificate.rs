@@ -13,6 +13,7 @@ use x509_parser::prelude::{
 
 use super::hash::hash_as_hex;
 use super::jid::Jid;
+use super::strict_der::{self, DerFault};
 
 /// Seconds since the epoch, UTC.
 #[derive(
@@ -84,9 +85,12 @@ pub enum Finding {
     /// Text where DER is wanted.
     #[error("this is PEM text; the DER certificate is wanted, as base64")]
     IsPem,
-    /// Not one strict DER value: wrong tags, lengths that are not minimal, or bytes after it.
-    #[error("not one certificate in strict DER encoding")]
-    NotDer,
+    /// Not one strict DER value, bytes after it included.
+    #[error("not one certificate in strict DER encoding: {fault}")]
+    NotDer {
+        /// What X.690 forbids.
+        fault: DerFault,
+    },
     /// DER, but not an X.509 certificate that can be understood.
     #[error("not a readable X.509 certificate")]
     NotCertificate,
@@ -171,8 +175,8 @@ fn read(der: &[u8], findings: &mut Vec<Finding>) -> Option<ClientCert> {
         findings.push(Finding::IsPem);
         return None;
     }
-    if !is_strict_der(der) {
-        findings.push(Finding::NotDer);
+    if let Err(fault) = strict_der::check_certificate(der) {
+        findings.push(Finding::NotDer { fault });
         return None;
     }
     let Ok(([], cert)) = X509Certificate::from_der(der) else {
@@ -213,32 +217,6 @@ fn read(der: &[u8], findings: &mut Vec<Finding>) -> Option<ClientCert> {
     })
 }
 
-/// One DER value without anything after it, every length minimal and definite, at most [`MAX_DEPTH`] deep.
-///
-/// x509-parser is more lenient, and a certificate with two readings has two fingerprints.
-pub(super) fn is_strict_der(bytes: &[u8]) -> bool {
-    fn is_sequence_of_values(bytes: &[u8], depth: usize) -> bool {
-        if bytes.is_empty() {
-            return true;
-        }
-        let Ok(mut reader) = SliceReader::new(bytes) else {
-            return false;
-        };
-        while !reader.is_finished() {
-            let Ok(value) = AnyRef::decode(&mut reader) else {
-                return false;
-            };
-            if value.tag().is_constructed()
-                && (depth == 0 || !is_sequence_of_values(value.value(), depth - 1))
-            {
-                return false;
-            }
-        }
-        true
-    }
-    AnyRef::from_der(bytes).is_ok() && is_sequence_of_values(bytes, MAX_DEPTH)
-}
-
 #[derive(Default)]
 struct Names {
     addresses: Vec<Jid>,
@@ -253,9 +231,14 @@ fn extensions(cert: &X509Certificate<'_>, findings: &mut Vec<Finding>) -> Names 
     }
     for extension in cert.extensions() {
         let parsed = extension.parsed_extension();
-        if matches!(parsed, ParsedExtension::ParseError { .. })
-            || (!parsed.unsupported() && !is_strict_der(extension.value))
-        {
+        if !parsed.unsupported() {
+            let oid = extension.oid.to_id_string();
+            if let Err(fault) = strict_der::check_extension(&oid, extension.value) {
+                findings.push(Finding::NotDer { fault });
+                continue;
+            }
+        }
+        if matches!(parsed, ParsedExtension::ParseError { .. }) {
             findings.push(Finding::MalformedExtension);
             continue;
         }
@@ -337,7 +320,7 @@ fn key(info: &SubjectPublicKeyInfo<'_>) -> Option<Key> {
         RSA => {
             let is_null =
                 parameters.is_some_and(|any| any.tag().0 == 5 && any.as_bytes().is_empty());
-            if !is_null || !is_strict_der(point) {
+            if !is_null || strict_der::check(point).is_err() {
                 return None;
             }
             rsa_modulus_bits(point).map(|bits| Key::Rsa { bits })
@@ -384,7 +367,6 @@ fn rsa_modulus_bits(key: &[u8]) -> Option<usize> {
 pub const MAX_DER_BYTES: usize = 16 * 1024;
 /// Most names in one certificate.
 pub const MAX_NAMES: usize = 64;
-const MAX_DEPTH: usize = 16;
 
 const XMPP_ADDR: &str = "1.3.6.1.5.5.7.8.5";
 const RSA: &str = "1.2.840.113549.1.1.1";
@@ -444,9 +426,247 @@ mod tests {
     }
 
     fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
-        let mut out = vec![tag, u8::try_from(content.len()).unwrap()];
+        let mut out = vec![tag];
+        match u8::try_from(content.len()) {
+            Ok(length @ 0..0x80) => out.push(length),
+            Ok(length) => out.extend([0x81, length]),
+            Err(_) => {
+                out.push(0x82);
+                out.extend(u16::try_from(content.len()).unwrap().to_be_bytes());
+            }
+        }
         out.extend_from_slice(content);
         out
+    }
+
+    /// The parts of a certificate that may be written in a way that DER forbids.
+    struct Parts {
+        version: Vec<u8>,
+        serial: Vec<u8>,
+        subject: Vec<u8>,
+        not_before: Vec<u8>,
+        unique_id: Vec<u8>,
+        extensions: Vec<Vec<u8>>,
+        signature: Vec<u8>,
+    }
+
+    impl Parts {
+        fn strict() -> Self {
+            Self {
+                version: tlv(0xa0, &[2, 1, 2]),
+                serial: vec![2, 1, 1],
+                subject: tlv(0x30, &[]),
+                not_before: tlv(0x17, b"260101000000Z"),
+                unique_id: vec![],
+                extensions: vec![extension(17, None, &tlv(0x30, &xmpp_addr("a@b")))],
+                signature: vec![3, 2, 0, 1],
+            }
+        }
+
+        fn der(&self) -> Vec<u8> {
+            let algorithm = tlv(0x30, &[6, 3, 0x2b, 0x65, 0x70]);
+            let key = tlv(3, &[&[0][..], &[7; 32]].concat());
+            let tbs = [
+                self.version.clone(),
+                self.serial.clone(),
+                algorithm.clone(),
+                tlv(0x30, &[]),
+                tlv(
+                    0x30,
+                    &[self.not_before.clone(), tlv(0x17, b"270101000000Z")].concat(),
+                ),
+                self.subject.clone(),
+                tlv(0x30, &[algorithm.clone(), key].concat()),
+                self.unique_id.clone(),
+                tlv(0xa3, &tlv(0x30, &self.extensions.concat())),
+            ];
+            let signature = self.signature.clone();
+            tlv(
+                0x30,
+                &[tlv(0x30, &tbs.concat()), algorithm, signature].concat(),
+            )
+        }
+    }
+
+    fn xmpp_addr(jid: &str) -> Vec<u8> {
+        let value = tlv(0xa0, &tlv(0x0c, jid.as_bytes()));
+        tlv(
+            0xa0,
+            &[&[6, 8, 0x2b, 6, 1, 5, 5, 7, 8, 5][..], &value].concat(),
+        )
+    }
+
+    fn extension(number: u8, critical: Option<u8>, value: &[u8]) -> Vec<u8> {
+        let critical = critical.map(|byte| vec![1, 1, byte]).unwrap_or_default();
+        tlv(
+            0x30,
+            &[vec![6, 3, 0x55, 0x1d, number], critical, tlv(4, value)].concat(),
+        )
+    }
+
+    /// A subject of one RDN with these values, each of them a common name.
+    fn subject(values: &[Vec<u8>]) -> Vec<u8> {
+        let named = values
+            .iter()
+            .map(|value| tlv(0x30, &[&[6, 3, 0x55, 4, 3][..], value].concat()));
+        tlv(0x30, &tlv(0x31, &named.collect::<Vec<_>>().concat()))
+    }
+
+    #[test]
+    fn strict_der_is_strict_in_both_directions() {
+        let mut cases: Vec<(&str, Parts, Option<DerFault>)> = vec![];
+        let mut case = |name, change: &dyn Fn(&mut Parts), fault| {
+            let mut parts = Parts::strict();
+            change(&mut parts);
+            cases.push((name, parts, fault));
+        };
+        case("as it should be", &|_| {}, None);
+        for (name, tag, text) in [
+            ("ObjectDescriptor", 0x07, &b"a"[..]),
+            ("UTF8String", 0x0c, "\u{e9}".as_bytes()),
+            ("TeletexString", 0x14, b"\xe9"),
+            ("GraphicString", 0x19, b"a"),
+            ("GeneralString", 0x1b, b"a"),
+            ("UniversalString", 0x1c, &[0, 0, 0, 0x61]),
+            ("BMPString", 0x1e, &[0, 0x61]),
+        ] {
+            case(name, &|p| p.subject = subject(&[tlv(tag, text)]), None);
+        }
+        for (name, serial, fault) in [
+            ("serial 0", &[2, 1, 0][..], None),
+            // RFC 5280 4.1.2.2 forbids authorities to make them, and asks who reads them to cope.
+            ("serial -1", &[2, 1, 0xff], None),
+            ("an empty serial", &[2, 0], Some(DerFault::Integer)),
+            (
+                "a serial in too many bytes",
+                &[2, 3, 0, 0, 1],
+                Some(DerFault::Integer),
+            ),
+            (
+                "a negative one in too many bytes",
+                &[2, 2, 0xff, 0xff],
+                Some(DerFault::Integer),
+            ),
+        ] {
+            case(name, &|p| p.serial = serial.to_vec(), fault);
+        }
+        for (name, time, fault) in [
+            ("GeneralizedTime", tlv(0x18, b"20260101000000Z"), None),
+            (
+                "no seconds",
+                tlv(0x17, b"2601010000Z"),
+                Some(DerFault::Time),
+            ),
+            (
+                "an offset",
+                tlv(0x17, b"260101000000+0100"),
+                Some(DerFault::Time),
+            ),
+            (
+                "an offset of nothing",
+                tlv(0x17, b"260101000000+0000"),
+                Some(DerFault::Time),
+            ),
+            (
+                "a fraction",
+                tlv(0x18, b"20260101000000.5Z"),
+                Some(DerFault::Time),
+            ),
+        ] {
+            case(name, &|p| p.not_before.clone_from(&time), fault);
+        }
+        let usage = |critical, value: &[u8]| {
+            let usage = extension(15, critical, value);
+            move |p: &mut Parts| p.extensions.push(usage.clone())
+        };
+        for (name, critical, value, fault) in [
+            ("key usage", Some(0xff), [3, 2, 7, 0x80], None),
+            (
+                "critical as 01",
+                Some(1),
+                [3, 2, 7, 0x80],
+                Some(DerFault::Boolean),
+            ),
+            (
+                "not critical, written down",
+                Some(0),
+                [3, 2, 7, 0x80],
+                Some(DerFault::Default),
+            ),
+            (
+                "bits that don't count",
+                None,
+                [3, 2, 7, 0xff],
+                Some(DerFault::BitString),
+            ),
+            (
+                "zeros that have names",
+                None,
+                [3, 2, 0, 0x80],
+                Some(DerFault::BitString),
+            ),
+        ] {
+            case(name, &usage(critical, &value), fault);
+        }
+        case(
+            "no authority, written down",
+            &|p| {
+                p.extensions.push(extension(19, None, &[0x30, 3, 1, 1, 0]));
+            },
+            Some(DerFault::Default),
+        );
+        case(
+            "version 1, written down",
+            &|p| p.version = tlv(0xa0, &[2, 1, 0]),
+            Some(DerFault::Default),
+        );
+        let (a, b) = (tlv(0x0c, b"a"), tlv(0x0c, b"b"));
+        case(
+            "two values in order",
+            &|p| p.subject = subject(&[a.clone(), b.clone()]),
+            None,
+        );
+        case(
+            "two values out of order",
+            &|p| p.subject = subject(&[b.clone(), a.clone()]),
+            Some(DerFault::SetOrder),
+        );
+        case("a unique id", &|p| p.unique_id = vec![0x82, 2, 0, 1], None);
+        case(
+            "a padded unique id",
+            &|p| p.unique_id = vec![0x82, 2, 1, 1],
+            Some(DerFault::BitString),
+        );
+        case(
+            "a padded signature",
+            &|p| p.signature = vec![3, 2, 1, 1],
+            Some(DerFault::BitString),
+        );
+        case(
+            "a signature in parts",
+            &|p| p.signature = tlv(0x23, &[3, 2, 0, 1]),
+            Some(DerFault::Tag),
+        );
+        for (name, parts, fault) in cases {
+            let expected = fault.map(|fault| Finding::NotDer { fault });
+            assert_eq!(ClientCert::from_der(&parts.der()).err(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_anyone_may_use_for_anything_is_a_clients() {
+        let any = ExtendedKeyUsagePurpose::Any;
+        for (usages, fault) in [
+            (vec![any.clone()], None),
+            (vec![ExtendedKeyUsagePurpose::ServerAuth, any], None),
+            (
+                vec![ExtendedKeyUsagePurpose::ServerAuth],
+                Some(Finding::NotForClients),
+            ),
+        ] {
+            let der = made(|p| p.extended_key_usages.clone_from(&usages));
+            assert_eq!(ClientCert::from_der(&der).err(), fault, "{usages:?}");
+        }
     }
 
     #[test]
@@ -567,7 +787,9 @@ mod tests {
             (
                 "not UTF-8",
                 made(raw_address(&explicit(&tlv(0x0c, &[0xff])))),
-                Some(Finding::MalformedAddress),
+                Some(Finding::NotDer {
+                    fault: DerFault::Text,
+                }),
             ),
             (
                 "too many names",
@@ -579,19 +801,31 @@ mod tests {
             (
                 "trailing",
                 [made(|_| {}), vec![0]].concat(),
-                Some(Finding::NotDer),
+                Some(Finding::NotDer {
+                    fault: DerFault::Trailing,
+                }),
             ),
             (
                 "chain",
                 [made(|_| {}), made(|_| {})].concat(),
-                Some(Finding::NotDer),
+                Some(Finding::NotDer {
+                    fault: DerFault::Trailing,
+                }),
             ),
             (
                 "truncated",
                 made(|_| {})[..100].to_vec(),
-                Some(Finding::NotDer),
+                Some(Finding::NotDer {
+                    fault: DerFault::Truncated,
+                }),
             ),
-            ("empty", vec![], Some(Finding::NotDer)),
+            (
+                "empty",
+                vec![],
+                Some(Finding::NotDer {
+                    fault: DerFault::Truncated,
+                }),
+            ),
             (
                 "PEM",
                 b"-----BEGIN CERTIFICATE-----".to_vec(),
@@ -618,7 +852,11 @@ mod tests {
         let der = made(|_| {});
         assert_eq!(der[..2], [0x30, 0x82]);
         let padded = [&[0x30, 0x83, 0x00][..], &der[2..]].concat();
-        assert_eq!(ClientCert::from_der(&padded).err(), Some(Finding::NotDer));
+        let fault = DerFault::Length;
+        assert_eq!(
+            ClientCert::from_der(&padded).err(),
+            Some(Finding::NotDer { fault })
+        );
     }
 
     proptest! {

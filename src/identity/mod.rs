@@ -7,6 +7,7 @@ pub mod enrolment;
 mod hash;
 pub mod jid;
 pub mod password;
+pub mod strict_der;
 
 pub use account::Account;
 pub use authority::{Authority, AuthorityId, CertificationPath, IssuedId, RevocationList};

@@ -372,7 +372,7 @@ const FORBIDDEN: (&str, &str) = ("auth", "forbidden");
 pub const EVERY_DENIAL: [Denial; 35] = [
     Denial::CertificateMissing,
     Denial::CertificateUnacceptable {
-        finding: Finding::NotDer,
+        finding: Finding::NotCertificate,
     },
     Denial::KeyTooShort,
     Denial::CertificateExpired,
