@@ -31,6 +31,7 @@ end
 --   ask(method, params, options)         waits; the result, or nil and the failure (see client.lib.lua)
 --   ask_blocking(method, params, seconds, attach)  the same, while the server stands still; attach: the host, for a change
 --   can_wait(), timeout(), now(), null, valid_text(string), known (see known.lib.lua)
+--   thread()                             what asks first and acts later is one of these
 --   caller(username)                     who creates this account: "server", "prosodyctl" or "reset"
 --   check()                              asks which live sessions have lost their account
 --   password_is_of(account, password_changed)  tells live sessions that they have seen the password change
@@ -41,6 +42,8 @@ local function new(host, with)
 	local known = with.known;
 	local not_before = 0;
 	local complained = false;
+	-- The name that a thread has reserved: it creates the account, or gives the name back.
+	local reserved = setmetatable({}, { __mode = "k" });
 
 	local function account_of(username) return username .. "@" .. host; end
 
@@ -91,9 +94,16 @@ local function new(host, with)
 			with.log("info", "%s of %s failed: %s", method, username, failure.denial or failure.message or failure.reason);
 			-- It may have been done: then nobody else tells us.
 			if failure.code == nil or failure.code == -32001 then with.check(); end
-			return nil, text_of(failure);
+			return nil, text_of(failure), failure;
 		end
 		return result;
+	end
+
+	-- The reservation of this name by this thread, which is used up by it.
+	local function take_reservation(username)
+		local own = reserved[with.thread()];
+		reserved[with.thread()] = nil;
+		return own and own.username == username and own.token or nil;
 	end
 
 	local function check_password(password)
@@ -159,22 +169,42 @@ local function new(host, with)
 		return true;
 	end
 
+	-- In the second step of a creation it's the new account's.
 	function accounts.set_password(username, password)
+		local token = take_reservation(username);
 		local ok, err = check_password(password);
-		if ok then ok, err = change(username, "account.set_password", { password = password }); end
+		if ok and token then
+			ok, err = change(username, "account.create", { password = password, reservation = token, caller = "server" });
+		elseif ok then
+			ok, err = change(username, "account.set_password", { password = password });
+		end
 		if not ok then return nil, err; end
 		with.password_is_of(account_of(username), ok.password_changed);
 		return true;
 	end
 
+	-- Keeps others from creating an account of this name, until this thread has. True; or nil, a text and the failure.
+	local function reserve(username)
+		reserved[with.thread()] = nil;
+		local result, err, failure = change(username, "account.create", { password = with.null, caller = "server" });
+		if not result then return nil, err, failure; end
+		reserved[with.thread()] = { username = username, token = result.reservation };
+		return true;
+	end
+	accounts.reserve = reserve;
+
 	-- Without a password only the name is reserved: Prosody 13 sets the password in another step.
 	function accounts.create_user(username, password)
-		local caller = with.caller(username);
-		if password ~= nil then
-			local ok, err = check_password(password);
-			if not ok then return nil, err; end
+		local own = reserved[with.thread()];
+		if password == nil then
+			if own and own.username == username then return true; end
+			return reserve(username);
 		end
-		local result, err = change(username, "account.create", { password = password == nil and with.null or password, caller = caller });
+		local caller = with.caller(username);
+		local token = take_reservation(username);
+		local ok, problem = check_password(password);
+		if not ok then return nil, problem; end
+		local result, err = change(username, "account.create", { password = password, reservation = token, caller = caller });
 		if not result then return nil, err; end
 		with.password_is_of(account_of(username), result.password_changed);
 		if caller == "reset" and result.created == false then with.reset(username); end
@@ -182,7 +212,7 @@ local function new(host, with)
 	end
 
 	function accounts.delete_user(username)
-		local ok, err = change(username, "account.delete", {});
+		local ok, err = change(username, "account.delete", { reservation = take_reservation(username) });
 		if not ok then return nil, err; end
 		return true;
 	end

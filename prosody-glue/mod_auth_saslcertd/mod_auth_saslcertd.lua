@@ -73,6 +73,7 @@ local accounts = module:require "accounts".new(host, {
 	null = json.null;
 	valid_text = encodings.utf8.valid;
 	known = known;
+	thread = coroutine.running;
 	caller = caller;
 	check = function () api.check(); end;
 	password_is_of = function (...) api.password_is_of(...); end;
@@ -94,23 +95,37 @@ local logins = module:require "logins".new(host, {
 	null = json.null;
 });
 
-local can_ask = accounts.can_ask;
-accounts.can_ask = nil;
+local can_ask, reserve = accounts.can_ask, accounts.reserve;
+accounts.can_ask, accounts.reserve = nil, nil;
 accounts.get_sasl_handler = logins.get_sasl_handler;
+
+-- True when the registration may go on; or nil and the failure. Of two who ask for the same name, one hears of it here: Prosody
+-- has no word for who comes too late after that.
+local function prepare(event, thread)
+	if event.allow_reset ~= event.username then
+		local reserved, _, failure = reserve(event.username);
+		return reserved, failure;
+	end
+	if not can_ask(event.username) then return nil, { reason = "away" }; end
+	resets[thread] = { username = event.username, at = now() };
+	return true;
+end
 
 -- After all who may allow a reset.
 module:hook("user-registering", function (event)
 	local thread = coroutine.running();
 	resets[thread] = nil;
 	if event.allowed == false then return; end
-	if not can_ask(event.username) then
-		-- Otherwise it would hear of a conflict.
-		event.allowed = false;
+	local prepared, failure = prepare(event, thread);
+	if prepared then return; end
+	event.allowed = false;
+	local stanza = failure.stanza;
+	if stanza and (failure.code == -32000 or failure.code == -32602) then
+		event.error_type, event.error_condition, event.reason = stanza.type, stanza.condition, failure.message;
+	else
 		event.error_type, event.error_condition = "wait", "internal-server-error";
 		event.reason = "Accounts can't be created at the moment";
-		return;
 	end
-	if event.allow_reset == event.username then resets[thread] = { username = event.username, at = now() }; end
 end, -1000);
 
 -- A token would let somebody in whom the daemon has disabled meanwhile (before mod_sasl2_fast, 75).

@@ -132,8 +132,30 @@ struct Fields<'a> {
     password: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     caller: Option<&'static str>,
+    /// Which account of the name is meant; any, if it is not named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incarnation: Option<&'a str>,
     /// The server's script never hears of the client's.
     address: (),
+}
+
+impl<'a> Fields<'a> {
+    fn of(account: &'a BareJid) -> Self {
+        Self {
+            account,
+            password: None,
+            caller: None,
+            incarnation: None,
+            address: (),
+        }
+    }
+
+    fn with(self, password: &'a Password) -> Self {
+        Self {
+            password: Some(password),
+            ..self
+        }
+    }
 }
 
 impl Bridge<'_> {
@@ -180,65 +202,64 @@ impl Bridge<'_> {
 
     fn answer(&mut self, request: &Request) -> Result<bool, AskError> {
         match request {
-            Request::Authenticate { account, password } => self.verify(account, password),
+            Request::Authenticate { account, password } => {
+                Ok(self.verify(account, password)?.is_some())
+            }
             Request::Exists { account } => self.exists(account),
             Request::SetPassword { account, password } => {
                 let method = "account.set_password";
-                self.change(method, account, Some(password), None)
+                self.change(method, Fields::of(account).with(password))
             }
             Request::Create { account, password } => {
-                self.change("account.create", account, Some(password), Some("server"))
+                let fields = Fields {
+                    caller: Some("server"),
+                    ..Fields::of(account).with(password)
+                };
+                self.change("account.create", fields)
             }
-            Request::Delete { account } => self.change("account.delete", account, None, None),
-            Request::DeleteWithPassword { account, password } => Ok(self
-                .verify(account, password)?
-                && self.change("account.delete", account, None, None)?),
+            Request::Delete { account } => self.change("account.delete", Fields::of(account)),
+            Request::DeleteWithPassword { account, password } => {
+                let Some(admitted) = self.verify(account, password)? else {
+                    return Ok(false);
+                };
+                // The account whose password it was, and not whichever has the name by now.
+                let incarnation = admitted.get("incarnation").and_then(Value::as_str);
+                let fields = Fields {
+                    incarnation,
+                    ..Fields::of(account)
+                };
+                Ok(incarnation.is_some() && self.change("account.delete", fields)?)
+            }
         }
     }
 
-    fn verify(&mut self, account: &BareJid, password: &Password) -> Result<bool, AskError> {
+    /// The daemon's yes; `None` where it is no without asking.
+    fn verify(
+        &mut self,
+        account: &BareJid,
+        password: &Password,
+    ) -> Result<Option<Value>, AskError> {
         // No account has a longer one, and it might not fit into a question.
         if password.len() > MAX_PASSWORD_BYTES {
-            return Ok(false);
+            return Ok(None);
         }
-        let fields = Fields {
-            account,
-            password: Some(password),
-            caller: None,
-            address: (),
-        };
-        self.ask("account.verify", fields).map(|_| true)
+        let fields = Fields::of(account).with(password);
+        self.ask("account.verify", fields).map(Some)
     }
 
     fn exists(&mut self, account: &BareJid) -> Result<bool, AskError> {
-        let fields = Fields {
-            account,
-            password: None,
-            caller: None,
-            address: (),
-        };
+        let fields = Fields::of(account);
         let answer = self.ask("account.exists", fields)?;
         Ok(answer.get("exists") == Some(&Value::Bool(true)))
     }
 
-    fn change(
-        &mut self,
-        method: &str,
-        account: &BareJid,
-        password: Option<&Password>,
-        caller: Option<&'static str>,
-    ) -> Result<bool, AskError> {
-        if password.is_some_and(|password| password.len() > MAX_PASSWORD_BYTES) {
+    fn change(&mut self, method: &str, fields: Fields<'_>) -> Result<bool, AskError> {
+        let password = fields.password.unwrap_or_default();
+        if password.len() > MAX_PASSWORD_BYTES {
             return Ok(false);
         }
         // A change is never repeated. So first something that is: it notices that the daemon was started anew.
-        self.exists(account)?;
-        let fields = Fields {
-            account,
-            password: password.map(|password| password.as_str()),
-            caller,
-            address: (),
-        };
+        self.exists(fields.account)?;
         self.ask_once(method, fields).map(|_| true)
     }
 

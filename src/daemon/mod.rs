@@ -7,6 +7,7 @@ mod guesses;
 pub mod listening;
 mod manager;
 pub mod protocol;
+mod reservations;
 pub mod server;
 pub mod service;
 pub mod sessions;

@@ -37,8 +37,8 @@ use super::connection::{Connection, Role};
 use super::derivations::{Derivations, Purpose};
 use super::guesses::{Guesses, Place};
 use super::protocol::{self, Closed, Fault, Id, Incoming, Line, Refusal, fields};
+use super::reservations::Reservations;
 use super::sessions::Sessions;
-use accounts::Reservations;
 use hosts::DeclaredHost;
 
 /// Everything that questions are answered from.
@@ -56,7 +56,7 @@ pub struct Service {
     is_disk_nearly_full: AtomicBool,
     derivations: Derivations,
     guesses: Guesses,
-    reservations: Mutex<Reservations>,
+    reservations: Reservations,
     /// Answers that somebody here waits for, by connection and id.
     expected: Mutex<Expected>,
     /// When it was last looked who is to hear that something expires.
@@ -94,7 +94,7 @@ impl Service {
             is_disk_nearly_full: AtomicBool::new(false),
             derivations: Derivations::default(),
             guesses: Guesses::default(),
-            reservations: Mutex::default(),
+            reservations: Reservations::default(),
             expected: Mutex::default(),
             noticed: Mutex::default(),
             scram_told: Mutex::default(),
@@ -274,7 +274,7 @@ impl Service {
                 });
             }
             "account.delete" => self.task(answer, move |service, answer| {
-                answer.send(service.delete(answer, params, peer, now));
+                answer.send(service.delete(answer, params, peer));
             }),
             "account.enable" => self.task(answer, move |service, answer| {
                 answer.send(service.enable(answer, params, peer, true));

@@ -35,24 +35,37 @@ pub enum Creation {
 }
 
 /// May `caller` create the account, of which `existing` is known? Without a password only who does not exist.
+///
+/// Shape: `is_anothers`: somebody else has reserved the name. For who exists it doesn't matter.
 pub fn create(
     existing: Option<&Account>,
     caller: Caller,
     has_password: bool,
+    is_anothers: bool,
 ) -> Result<Creation, Denial> {
     match (existing, caller) {
+        // An admin at the command line waits for nobody; whoever has reserved the name hears that it is taken.
+        (None, Caller::Prosodyctl) if has_password => Ok(Creation::New),
+        (None, _) if is_anothers => Err(Denial::AccountExists),
         (None, _) => Ok(Creation::New),
         (Some(_), Caller::Prosodyctl | Caller::Reset) if has_password => Ok(Creation::Password),
         (Some(_), _) => Err(Denial::AccountExists),
     }
 }
 
-/// What setting a password comes to; `was_reserved`: somebody has begun to create the account.
-pub fn set_password(existing: Option<&Account>, was_reserved: bool) -> Result<Creation, Denial> {
+/// May the password of the account be set, of which `existing` is known? It never makes one, whoever has reserved the name.
+pub fn set_password(existing: Option<&Account>) -> Result<Creation, Denial> {
     match existing {
         Some(_) => Ok(Creation::Password),
-        None if was_reserved => Ok(Creation::New),
         None => Err(Denial::AccountMissing),
+    }
+}
+
+/// Is the account that is to be deleted still the one that is meant? `None`: whichever has the name.
+pub fn is_meant(existing: Option<&Account>, meant: Option<&Incarnation>) -> Result<(), Denial> {
+    match existing {
+        Some(known) if meant.is_none_or(|meant| *meant == known.incarnation) => Ok(()),
+        _ => Err(Denial::AccountMissing),
     }
 }
 
@@ -284,34 +297,63 @@ mod tests {
     #[test]
     fn who_exists_is_not_created_again_but_for_prosodys_own_detours() {
         let existing = account(true, vec![]);
-        for (existing, caller, expected) in [
-            (None, Caller::Server, Ok(Creation::New)),
-            (None, Caller::Prosodyctl, Ok(Creation::New)),
-            (None, Caller::Reset, Ok(Creation::New)),
-            (Some(&existing), Caller::Server, Err(Denial::AccountExists)),
-            (Some(&existing), Caller::Prosodyctl, Ok(Creation::Password)),
-            (Some(&existing), Caller::Reset, Ok(Creation::Password)),
+        let taken = Err(Denial::AccountExists);
+        // By whom, and with which answer: free, reserved by somebody else.
+        for (existing, caller, free, anothers) in [
+            (None, Caller::Server, Ok(Creation::New), taken),
+            (
+                None,
+                Caller::Prosodyctl,
+                Ok(Creation::New),
+                Ok(Creation::New),
+            ),
+            (None, Caller::Reset, Ok(Creation::New), taken),
+            (Some(&existing), Caller::Server, taken, taken),
+            (
+                Some(&existing),
+                Caller::Prosodyctl,
+                Ok(Creation::Password),
+                Ok(Creation::Password),
+            ),
+            (
+                Some(&existing),
+                Caller::Reset,
+                Ok(Creation::Password),
+                Ok(Creation::Password),
+            ),
         ] {
-            assert_eq!(create(existing, caller, true), expected, "{caller:?}");
+            assert_eq!(create(existing, caller, true, false), free, "{caller:?}");
+            assert_eq!(create(existing, caller, true, true), anothers, "{caller:?}");
             // Without a password nobody is overwritten, whoever asks.
-            let expected = match existing {
+            let free = match existing {
                 None => Ok(Creation::New),
-                Some(_) => Err(Denial::AccountExists),
+                Some(_) => taken,
             };
-            assert_eq!(create(existing, caller, false), expected, "{caller:?}");
+            assert_eq!(create(existing, caller, false, false), free, "{caller:?}");
+            assert_eq!(create(existing, caller, false, true), taken, "{caller:?}");
         }
     }
 
     #[test]
-    fn a_password_is_set_for_who_exists_or_is_being_created() {
+    fn a_password_is_set_for_who_exists() {
         let existing = account(true, vec![]);
-        for (existing, was_reserved, expected) in [
-            (Some(&existing), false, Ok(Creation::Password)),
-            (Some(&existing), true, Ok(Creation::Password)),
-            (None, true, Ok(Creation::New)),
-            (None, false, Err(Denial::AccountMissing)),
+        assert_eq!(set_password(Some(&existing)), Ok(Creation::Password));
+        assert_eq!(set_password(None), Err(Denial::AccountMissing));
+    }
+
+    #[test]
+    fn only_the_account_that_is_meant_is_deleted() {
+        let existing = account(true, vec![]);
+        let (own, other) = (existing.incarnation.clone(), Incarnation::parse("else"));
+        let other = other.unwrap();
+        for (known, meant, is_meant_so) in [
+            (Some(&existing), None, true),
+            (Some(&existing), Some(&own), true),
+            (Some(&existing), Some(&other), false),
+            (None, None, false),
+            (None, Some(&own), false),
         ] {
-            assert_eq!(set_password(existing, was_reserved), expected);
+            assert_eq!(is_meant(known, meant).is_ok(), is_meant_so, "{meant:?}");
         }
     }
 

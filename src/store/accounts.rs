@@ -1,6 +1,6 @@
 //! Accounts whose passwords live here: lists of them, how they look, and the secret that hides who is none.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use crate::identity::{Account, Host};
 
@@ -56,20 +56,31 @@ impl Store {
         *self.secret.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the secret of another store, of which this one is a copy. Blocks until it is on the disk.
-    pub fn take_secret(&self, secret: [u8; 32]) -> Result<(), StoreError> {
-        self.committer.commit(Some(SECRET_ROW.to_vec()), move |_| {
+    /// Takes the secret of another store, of which this one is a copy, unless there are accounts here; was it taken? Blocks
+    /// until it is on the disk.
+    pub fn take_secret(&self, secret: [u8; 32]) -> Result<bool, StoreError> {
+        let censuses = Arc::clone(&self.censuses);
+        // With nothing else: an account that is made at the same moment is counted before or after it.
+        let is_taken = self.committer.commit(None, move |_| {
+            if censuses.is_anybody_here() {
+                return Ok(Planned {
+                    rows: Vec::new(),
+                    outcome: false,
+                });
+            }
             Ok(Planned {
                 rows: vec![Row {
                     table: Table::Meta,
                     key: SECRET_ROW.to_vec(),
                     value: Some(secret.to_vec()),
                 }],
-                outcome: (),
+                outcome: true,
             })
         })?;
-        *self.secret.write().unwrap_or_else(PoisonError::into_inner) = secret;
-        Ok(())
+        if is_taken {
+            *self.secret.write().unwrap_or_else(PoisonError::into_inner) = secret;
+        }
+        Ok(is_taken)
     }
 }
 

@@ -459,18 +459,30 @@ fn prosodys_detours_create_and_set_passwords() {
     assert_eq!(rome.ask("account.exists", of(BRUTUS))["exists"], false);
     let taken = other.refused("account.create", as_caller(json!("x"), "server"));
     assert_eq!(taken["data"]["denial"], "account-exists");
-    // A refused password gives the name back.
-    let set = |password: &str| json!({"account": BRUTUS, "password": password});
-    let refused = rome.refused("account.set_password", set("a\u{1}b"));
-    assert_eq!(refused["data"]["denial"], "password-unacceptable");
-    let refused = rome.refused("account.set_password", set("fine"));
+    // No account is made by setting a password, and none by who has not reserved the name.
+    let set = json!({"account": BRUTUS, "password": "mine"});
+    let refused = other.refused("account.set_password", set);
     assert_eq!(refused["data"]["denial"], "account-missing");
-    rome.ask("account.create", as_caller(Value::Null, "server"));
-    rome.ask("account.set_password", set("fine"));
+    let with_token = |reserved: &Value, password: &str| {
+        let wish = as_caller(json!(password), "server");
+        with(wish, "reservation", reserved["reservation"].clone())
+    };
+    let stranger = with(reserved.clone(), "reservation", json!("guessed"));
+    for wish in [as_caller(Value::Null, "server"), with_token(&stranger, "x")] {
+        let taken = other.refused("account.create", wish);
+        assert_eq!(taken["data"]["denial"], "account-exists");
+    }
+    // A refused password gives the name back.
+    let refused = rome.refused("account.create", with_token(&reserved, "a\u{1}b"));
+    assert_eq!(refused["data"]["denial"], "password-unacceptable");
+    let reserved = other.ask("account.create", as_caller(Value::Null, "server"));
+    other.ask("account.create", with_token(&reserved, "fine"));
+    let late = rome.refused("account.create", with_token(&reserved, "late"));
+    assert_eq!(late["data"]["denial"], "account-exists");
     rome.ask("account.enable", of(BRUTUS));
     assert!(admits(&mut rome, BRUTUS, "fine"));
     assert_eq!(
-        other.question("account.changed"),
+        rome.question("account.changed"),
         json!({"account": BRUTUS, "change": "created"})
     );
     // prosodyctl passwd of 0.12, and a reset by invitation, "create" who exists.
@@ -482,9 +494,73 @@ fn prosodys_detours_create_and_set_passwords() {
     }
     // A reservation that is taken back.
     let cinna = json!({"account": "cinna@rome.lit", "password": null, "caller": "server"});
-    rome.ask("account.create", cinna);
-    rome.ask("account.delete", of("cinna@rome.lit"));
+    let reserved = rome.ask("account.create", cinna);
+    let taken_back = with(
+        of("cinna@rome.lit"),
+        "reservation",
+        reserved["reservation"].clone(),
+    );
+    rome.ask("account.delete", taken_back.clone());
     other.ask("account.create", create("cinna@rome.lit", "poet"));
+    // Whoever takes a reservation back deletes no account that somebody else has made meanwhile.
+    rome.ask("account.delete", taken_back);
+    assert!(admits(&mut other, "cinna@rome.lit", "poet"));
+}
+
+#[test]
+fn of_two_who_create_one_account_at_the_same_moment_one_hears_of_a_conflict() {
+    let daemon = Daemon::start();
+    let mut peers = [server(&daemon, json!({})), server(&daemon, json!({}))];
+    let create_at_once = |peers: &mut [Peer; 2], wishes: [Value; 2]| -> [Value; 2] {
+        let [one, other] = wishes;
+        let ids = [
+            peers[0].send("account.create", one),
+            peers[1].send("account.create", other),
+        ];
+        [peers[0].answer(ids[0]), peers[1].answer(ids[1])]
+    };
+    let is_conflict = |answer: &Value| {
+        let denial = answer.pointer("/error/data/denial");
+        assert!(denial.is_none_or(|denial| denial == "account-exists"));
+        denial.is_some()
+    };
+    for number in 0..40 {
+        let account = format!("player{number}@rome.lit");
+        // As Prosody 0.12 and as Prosody 13 does it: at once, and after a reservation.
+        let with_password = |password: &str| create(&account, password);
+        let wishes = if number % 2 == 0 {
+            [with_password("one"), with_password("two")]
+        } else {
+            let reserve = json!({"account": account, "password": null, "caller": "server"});
+            let reserved = create_at_once(&mut peers, [reserve.clone(), reserve]);
+            assert_ne!(is_conflict(&reserved[0]), is_conflict(&reserved[1]));
+            let token = |answer: &Value| answer.pointer("/result/reservation").cloned();
+            [("one", &reserved[0]), ("two", &reserved[1])].map(|(password, answer)| {
+                let token = token(answer).unwrap_or_default();
+                with(with_password(password), "reservation", token)
+            })
+        };
+        let answers = create_at_once(&mut peers, wishes);
+        let refused: Vec<bool> = answers.iter().map(is_conflict).collect();
+        assert_ne!(refused[0], refused[1], "{answers:?}");
+        for (password, refused) in ["one", "two"].into_iter().zip(refused) {
+            assert_eq!(admits(&mut peers[0], &account, password), !refused);
+        }
+    }
+}
+
+#[test]
+fn an_account_is_deleted_only_if_it_is_the_one_that_is_meant() {
+    let daemon = Daemon::start();
+    let mut rome = server(&daemon, json!({}));
+    rome.ask("account.create", create(BRUTUS, "et tu?"));
+    let login = rome.ask("account.verify", verify(BRUTUS, "et tu?"));
+    let delete = with(of(BRUTUS), "incarnation", login["incarnation"].clone());
+    rome.ask("account.delete", delete.clone());
+    rome.ask("account.create", create(BRUTUS, "another"));
+    let refused = rome.refused("account.delete", delete);
+    assert_eq!(refused["data"]["denial"], "account-missing");
+    assert!(admits(&mut rome, BRUTUS, "another"));
 }
 
 #[test]

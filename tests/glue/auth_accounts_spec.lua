@@ -3,7 +3,7 @@ local library = load_library("accounts", "mod_auth_saslcertd");
 local new_known = load_library("known", "mod_auth_saslcertd").new;
 
 local function new_world()
-	local world = { time = 1000, asked = {}, blocked = {}, replies = {}, logged = {}, resets = {}, checks = 0, seen = {}, async = true, who = "server" };
+	local world = { time = 1000, asked = {}, blocked = {}, replies = {}, logged = {}, resets = {}, checks = 0, seen = {}, thread = {}, async = true, who = "server" };
 	world.null = "null";
 	world.known = new_known({ now = function () return world.time; end });
 	local function reply_to(list)
@@ -27,6 +27,7 @@ local function new_world()
 		null = world.null;
 		valid_text = function (text) return not text:find("\255", 1, true); end;
 		known = world.known;
+		thread = function () return world.thread; end;
 		caller = function () return world.who; end;
 		reset = function (username) world.resets[#world.resets + 1] = username; end;
 		check = function () world.checks = world.checks + 1; end;
@@ -169,11 +170,62 @@ describe("a new account", function ()
 		assert.same({}, world.resets);
 	end);
 
-	it("without a password is a reservation", function ()
+	local function reserving()
 		local world = new_world();
-		world.replies["account.create"] = { created = true };
+		world.replies["account.create"] = { created = true, reservation = "token" };
 		world.accounts.create_user("portia", nil);
-		assert.equal(world.null, world.asked[1].params.password);
+		assert.same({ account = "portia@rome.lit", password = world.null, caller = "server" }, world.asked[1].params);
+		return world;
+	end
+
+	local whole = { account = "portia@rome.lit", password = "x", reservation = "token", caller = "server" };
+
+	it("without a password is a reservation, which whoever made it uses once", function ()
+		for _, step in ipairs({ "create_user", "set_password" }) do
+			local world = reserving();
+			assert.is_true(world.accounts[step]("portia", "x"));
+			assert.same(whole, world.asked[2].params);
+			world.replies["account.set_password"] = {};
+			world.accounts.set_password("portia", "y");
+			assert.equal("account.set_password", world.asked[3].method);
+			assert.is_nil(world.asked[3].params.reservation);
+		end
+	end);
+
+	it("is reserved once, however often", function ()
+		local world = reserving();
+		assert.is_true(world.accounts.create_user("portia", nil));
+		assert.equal(1, #world.asked);
+	end);
+
+	it("isn't made by others than those who have reserved it", function ()
+		for _, other in ipairs({ { "brutus", "same" }, { "portia" } }) do
+			local world = reserving();
+			world.replies["account.set_password"] = {};
+			if not other[2] then world.thread = {}; end
+			world.accounts.set_password(other[1], "x");
+			assert.equal("account.set_password", world.asked[2].method);
+			world.accounts.create_user(other[1], "x");
+			assert.is_nil(world.asked[3].params.reservation);
+		end
+	end);
+
+	it("that was only reserved is given back, and nobody deleted", function ()
+		local world = reserving();
+		world.replies["account.delete"] = {};
+		assert.is_true(world.accounts.delete_user("portia"));
+		assert.same({ account = "portia@rome.lit", reservation = "token" }, world.asked[2].params);
+		world.accounts.delete_user("portia");
+		assert.same({ account = "portia@rome.lit" }, world.asked[3].params);
+	end);
+
+	it("that somebody else has reserved is refused, with what is wrong", function ()
+		local world = new_world();
+		world.replies["account.create"] = { code = -32000, denial = "account-exists", message = "There is such an account" };
+		local ok, text, failure = world.accounts.reserve("brutus");
+		assert.is_nil(ok);
+		assert.equal("There is such an account", text);
+		assert.equal("account-exists", failure.denial);
 	end);
 
 	it("that is a reset is told to those who must know", function ()
@@ -230,7 +282,7 @@ describe("a password", function ()
 		world.accounts = library.new("rome.lit", {
 			ask = function () return nil, { reason = "away" }; end; can_wait = function () return true; end;
 			timeout = function () return 2; end; now = os.time; valid_text = function () return true; end; known = world.known;
-			caller = function () return "server"; end; check = function () end; password_is_of = function () end;
+			thread = coroutine.running; caller = function () return "server"; end; check = function () end; password_is_of = function () end;
 			log = function (_, ...) lines[#lines + 1] = string.format(...); end;
 		});
 		world.accounts.create_user("brutus", "dagger");

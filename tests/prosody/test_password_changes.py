@@ -1,6 +1,7 @@
 """Who changes accounts that live in the daemon: prosodyctl, the admin shell, ad-hoc commands, invitations, the daemon's own
 command line. All of them have effect at once."""
 
+import asyncio
 import re
 import time
 from collections.abc import Callable
@@ -176,6 +177,28 @@ async def test_a_registration_takes_no_existing_account(in_rome: Scene):
             with pytest.raises(Refused, match="^conflict"):
                 await stream.register(name, "mine")
     assert await opens(in_rome, account, account.password)
+
+
+async def test_of_two_who_register_one_name_at_the_same_moment_one_hears_of_a_conflict(in_rome: Scene):
+    pairs = 25
+    streams = [await in_rome.open(ROME) for _ in range(2)]
+    try:
+        for _ in range(pairs):
+            name = new_name()
+            passwords = ("the first of two", "the second of two")
+            attempts = (outcome(stream.register(name, password)) for stream, password in zip(streams, passwords, strict=True))
+            heard = [condition for condition, _ in await asyncio.gather(*attempts)]
+            assert sorted(heard) == ["conflict", "success"], heard
+            verify = {"account": f"{name}@{ROME}", "address": None}
+            for condition, password in zip(heard, passwords, strict=True):
+                if condition == "success":
+                    in_rome.daemon.ask("account.verify", {**verify, "password": password})
+                else:
+                    with pytest.raises(Exception, match="password-wrong"):
+                        in_rome.daemon.ask("account.verify", {**verify, "password": password})
+    finally:
+        for stream in streams:
+            await stream.close()
 
 
 def invitation_to_reset(scene: Scene, account: Account) -> str:

@@ -298,7 +298,7 @@ pub struct Explain {
     pub authzid: Option<String>,
 }
 
-/// `account.exists`, `account.delete`, `account.enable`, `account.disable`.
+/// `account.exists`, `account.enable`, `account.disable`.
 #[derive(Debug, Deserialize)]
 pub struct OfAccount {
     /// Which.
@@ -380,6 +380,8 @@ pub struct Create {
     pub account: BareJid,
     /// `None` reserves the name.
     pub password: Option<Text>,
+    /// As the answer to that question named it: the name is reserved for whoever asks.
+    pub reservation: Option<String>,
     /// For whom.
     pub caller: CreateCaller,
 }
@@ -403,6 +405,17 @@ pub struct SetPassword {
     pub account: BareJid,
     /// The new one.
     pub password: Text,
+}
+
+/// `account.delete`.
+#[derive(Debug, Deserialize)]
+pub struct Delete {
+    /// Which.
+    pub account: BareJid,
+    /// Which account of that name; `None`: whichever has it.
+    pub incarnation: Option<Incarnation>,
+    /// No account, but a name that was reserved.
+    pub reservation: Option<String>,
 }
 
 /// `account.list`.

@@ -3,7 +3,6 @@
 //! **No yes after a change**: as for certificates, a password is answered with yes under the lock that disabling,
 //! deleting and setting a password take for writing.
 
-use std::collections::HashMap;
 use std::sync::{PoisonError, RwLockWriteGuard};
 
 use serde_json::{Value, json};
@@ -11,9 +10,10 @@ use serde_json::{Value, json};
 use super::super::connection::{Peer, Role};
 use super::super::guesses::{Outcome, Place};
 use super::super::protocol::{
-    Accounts, Check, Create, CreateCaller, Failed, Fault, ListAccounts, OfAccount, OfHost,
+    Accounts, Check, Create, CreateCaller, Delete, Failed, Fault, ListAccounts, OfAccount, OfHost,
     PAGE_BYTES, Refusal, Scram, SetPassword, Succeeded, Verify, base64_of, fields,
 };
+use super::super::reservations::NotReserved;
 use super::{Answer, Answered, Service, ask, storage};
 use crate::identity::{
     Account, BareJid, Disabled, Host, Incarnation, ScramHash, ScramVerifier, Secret, UnixSeconds,
@@ -21,9 +21,6 @@ use crate::identity::{
 use crate::policy::account::{Caller, Change, Creation, NEW_SALT_BYTES};
 use crate::policy::{Denial, HostPolicy, account};
 use crate::store::{Edit, StoreError, View};
-
-/// Names that Prosody has begun to create accounts of, and until when nobody else may.
-pub(super) type Reservations = HashMap<BareJid, UnixSeconds>;
 
 impl Service {
     pub(super) fn exists(&self, params: Value, peer: Peer) -> Answered {
@@ -317,22 +314,26 @@ impl Service {
             CreateCaller::Prosodyctl => Caller::Prosodyctl,
             CreateCaller::Reset => Caller::Reset,
         };
-        let is_reserved = self.is_reserved(&account, now);
+        let token = question.reservation.as_deref();
+        let is_anothers = self.reservations.is_anothers(&account, token, now);
         let known = self.known(&account)?;
         let denied = |denial: Denial| refused("account.create", &account, denial);
         let has_password = question.password.is_some();
-        account::create(known.as_ref(), caller, has_password).map_err(denied)?;
-        if is_reserved && caller == Caller::Server {
-            return Err(denied(Denial::AccountExists));
-        }
+        account::create(known.as_ref(), caller, has_password, is_anothers).map_err(denied)?;
         let Some(password) = question.password else {
-            self.reserve(account, now)?;
-            return Ok(json!({"created": true, "password_changed": null}));
+            let token = self.reserve(&account, now)?;
+            return Ok(json!({"created": true, "password_changed": null, "reservation": token}));
         };
-        self.put_password(answer, &account, &password.0, &policy, now, move |known| {
-            account::create(known, caller, has_password)
-        })
-        .map(|(creation, at)| json!({"created": creation == Creation::New, "password_changed": at}))
+        // Whoever is first to be written has the name, whatever was reserved.
+        let decide =
+            move |known: Option<&Account>| account::create(known, caller, has_password, false);
+        let put = self.put_password(answer, &account, &password.0, &policy, now, decide);
+        // Not before: until the account is there, the reservation stands for it.
+        if let Some(token) = token {
+            self.reservations.give_back(&account, token);
+        }
+        let (creation, at) = put?;
+        Ok(json!({"created": creation == Creation::New, "password_changed": at}))
     }
 
     /// Runs in its turn of the derivations.
@@ -346,11 +347,9 @@ impl Service {
         let SetPassword { account, password } = fields(params)?;
         let policy = self.passwords_of(account.host(), peer)?;
         self.require_room()?;
-        let was_reserved = self.take_reservation(&account, now);
-        self.put_password(answer, &account, &password.0, &policy, now, move |known| {
-            account::set_password(known, was_reserved)
-        })
-        .map(|(_, at)| json!({"password_changed": at}))
+        let decide = account::set_password;
+        self.put_password(answer, &account, &password.0, &policy, now, decide)
+            .map(|(_, at)| json!({"password_changed": at}))
     }
 
     /// Derives, and writes the account as `decide` says.
@@ -411,32 +410,33 @@ impl Service {
         Ok((creation, at))
     }
 
-    pub(super) fn delete(
-        &self,
-        answer: &Answer,
-        params: Value,
-        peer: Peer,
-        now: UnixSeconds,
-    ) -> Answered {
-        let OfAccount { account } = fields(params)?;
+    pub(super) fn delete(&self, answer: &Answer, params: Value, peer: Peer) -> Answered {
+        let Delete {
+            account,
+            incarnation,
+            reservation,
+        } = fields(params)?;
         self.passwords_of(account.host(), peer)?;
-        // Prosody 13 takes a reservation back by deleting the account that it thinks it has created.
-        let was_reserved = self.take_reservation(&account, now);
-        if self.known(&account)?.is_none() {
-            return if was_reserved {
-                Ok(json!({"certificates": 0, "servers": 0}))
-            } else {
-                Err(refused("account.delete", &account, Denial::AccountMissing))
-            };
+        // Prosody 13 takes a reservation back by deleting the account that it thinks it has created. That of the name
+        // may be another's by now.
+        if let Some(token) = reservation {
+            self.reservations.give_back(&account, &token);
+            return Ok(json!({"certificates": 0, "servers": 0}));
         }
+        let denied = |denial: Denial| refused("account.delete", &account, denial);
+        // What is refused anyway must not hold everybody's logins up.
+        let known = self.known(&account)?;
+        account::is_meant(known.as_ref(), incarnation.as_ref()).map_err(denied)?;
         let guard = self.no_answers();
-        let written = self.change_account(&account, |view| {
+        let written = self.change_account(&account, move |view| {
+            let known = view.account()?;
+            if let Err(denial) = account::is_meant(known.as_ref(), incarnation.as_ref()) {
+                return Ok(Err(denial));
+            }
             let certificates = view.list()?.enrolments.len();
-            Ok(Ok::<_, Denial>((removal(view)?, certificates)))
+            Ok(Ok((removal(view)?, certificates)))
         });
-        let certificates = written
-            .map_err(|error| storage(&error))?
-            .map_err(Refusal::Management)?;
+        let certificates = written.map_err(|error| storage(&error))?.map_err(denied)?;
         let servers = self.tell_changed(answer, &account, "deleted");
         drop(guard);
         tracing::info!(%account, certificates, uid = peer.uid, "account.delete: yes");
@@ -591,36 +591,18 @@ impl Service {
         told
     }
 
-    fn reserve(&self, account: BareJid, now: UnixSeconds) -> Result<(), Fault> {
-        let mut all = self
+    /// Reserves the name; the answer is what whoever creates its account names again.
+    fn reserve(&self, account: &BareJid, now: UnixSeconds) -> Result<String, Refusal> {
+        let token = new_token().map_err(|error| storage(&error))?;
+        let reserved = self
             .reservations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= MAX_RESERVATIONS {
-            all.retain(|_, until| *until >= now);
-        }
-        if all.len() >= MAX_RESERVATIONS {
-            return Err(Fault::Overload);
-        }
+            .reserve(account.clone(), token.clone(), now);
+        reserved.map_err(|problem| match problem {
+            NotReserved::Taken => refused("account.create", account, Denial::AccountExists),
+            NotReserved::TooMany => Fault::Overload.into(),
+        })?;
         tracing::info!(%account, "account.create: reserved");
-        all.insert(account, now.plus(RESERVED_SECONDS));
-        Ok(())
-    }
-
-    fn is_reserved(&self, account: &BareJid, now: UnixSeconds) -> bool {
-        let all = self
-            .reservations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        all.get(account).is_some_and(|until| *until >= now)
-    }
-
-    fn take_reservation(&self, account: &BareJid, now: UnixSeconds) -> bool {
-        let mut all = self
-            .reservations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        all.remove(account).is_some_and(|until| until >= now)
+        Ok(token)
     }
 }
 
@@ -664,14 +646,18 @@ pub(super) fn new_verifiers(
 
 /// Which account of a name a new one is.
 pub(super) fn new_incarnation() -> Result<Incarnation, StoreError> {
-    let mut noise = [0; 16];
-    getrandom::fill(&mut noise).map_err(StoreError::Random)?;
-    let text = noise
-        .iter()
-        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    let text = new_token()?;
     // Proof: 32 hex digits are an incarnation.
     #[allow(clippy::expect_used)]
     Ok(Incarnation::parse(&text).expect("hex digits are an incarnation"))
+}
+
+/// Sixteen random bytes, in hex.
+fn new_token() -> Result<String, StoreError> {
+    let mut noise = [0; 16];
+    getrandom::fill(&mut noise).map_err(StoreError::Random)?;
+    let hex = |text, byte: &u8| format!("{text}{byte:02x}");
+    Ok(noise.iter().fold(String::new(), hex))
 }
 
 fn refused(question: &'static str, account: &BareJid, denial: Denial) -> Refusal {
@@ -681,5 +667,3 @@ fn refused(question: &'static str, account: &BareJid, denial: Denial) -> Refusal
 
 /// Most accounts that are read for one page.
 const PAGE_ACCOUNTS: usize = 500;
-const RESERVED_SECONDS: i64 = 10;
-const MAX_RESERVATIONS: usize = 1000;

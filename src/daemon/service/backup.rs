@@ -188,16 +188,17 @@ impl Service {
         if secret == self.store.secret() {
             return Ok(Fate::Unchanged);
         }
-        if self.store.has_accounts() {
-            return Ok(Fate::Conflict(
-                "there are accounts here, and a secret of their own",
-            ));
-        }
-        if apply {
+        let is_taken = if apply {
             let taken = self.store.take_secret(secret);
-            taken.map_err(|error| storage(&error))?;
-        }
-        Ok(Fate::Written)
+            taken.map_err(|error| storage(&error))?
+        } else {
+            !self.store.has_accounts()
+        };
+        Ok(if is_taken {
+            Fate::Written
+        } else {
+            Fate::Conflict("there are accounts here, and a secret of their own")
+        })
     }
 
     fn take_host(

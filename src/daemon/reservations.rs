@@ -1,0 +1,140 @@
+//! Names whose accounts somebody has begun to create: until it is done, or a while has passed, nobody else may.
+//!
+//! A reservation belongs to whoever made it, who names it again when the account is created. It only keeps others from
+//! trying in vain: whether the name is free is decided where the account is written.
+//!
+//! Must not know: who may create an account, what stands in the store.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::identity::{BareJid, UnixSeconds};
+
+/// Every reservation that was made and not given back.
+#[derive(Debug, Default)]
+pub(super) struct Reservations(Mutex<HashMap<BareJid, Reservation>>);
+
+#[derive(Debug)]
+struct Reservation {
+    token: String,
+    made: UnixSeconds,
+}
+
+impl Reservation {
+    /// One that was made while the clock was ahead has passed, too: the clock was set back since.
+    fn holds(&self, now: UnixSeconds) -> bool {
+        self.made <= now && now <= self.made.plus(RESERVED_SECONDS)
+    }
+}
+
+/// Why a name was not reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotReserved {
+    /// Somebody else has reserved it.
+    Taken,
+    /// Too many are reserved.
+    TooMany,
+}
+
+impl Reservations {
+    /// Reserves the name for whoever has `token`.
+    pub(super) fn reserve(
+        &self,
+        account: BareJid,
+        token: String,
+        now: UnixSeconds,
+    ) -> Result<(), NotReserved> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all
+            .get(&account)
+            .is_some_and(|own| own.holds(now) && own.token != token)
+        {
+            return Err(NotReserved::Taken);
+        }
+        if all.len() >= MAX_RESERVATIONS {
+            all.retain(|_, own| own.holds(now));
+        }
+        if all.len() >= MAX_RESERVATIONS {
+            return Err(NotReserved::TooMany);
+        }
+        all.insert(account, Reservation { token, made: now });
+        Ok(())
+    }
+
+    /// Is the name reserved, and not for whoever has `token`?
+    #[must_use]
+    pub(super) fn is_anothers(
+        &self,
+        account: &BareJid,
+        token: Option<&str>,
+        now: UnixSeconds,
+    ) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(account)
+            .is_some_and(|own| own.holds(now) && Some(own.token.as_str()) != token)
+    }
+
+    /// The reservation with this token is not needed any more. Another's stays.
+    pub(super) fn give_back(&self, account: &BareJid, token: &str) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.get(account).is_some_and(|own| own.token == token) {
+            all.remove(account);
+        }
+    }
+}
+
+const RESERVED_SECONDS: i64 = 10;
+const MAX_RESERVATIONS: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const NOW: UnixSeconds = UnixSeconds(1_000_000);
+
+    fn brutus() -> BareJid {
+        BareJid::parse("brutus@rome.lit").unwrap()
+    }
+
+    #[test]
+    fn a_name_is_reserved_for_who_was_first_and_for_a_while() {
+        let all = Reservations::default();
+        let reserve = |token: &str, now| all.reserve(brutus(), token.to_owned(), now);
+        assert_eq!(reserve("one", NOW), Ok(()));
+        assert_eq!(reserve("one", NOW), Ok(()));
+        assert_eq!(reserve("two", NOW), Err(NotReserved::Taken));
+        for (token, now, expected) in [
+            (Some("one"), NOW, false),
+            (Some("two"), NOW, true),
+            (None, NOW, true),
+            (None, NOW.plus(10), true),
+            (None, NOW.plus(11), false),
+            // The clock was ahead when it was made.
+            (None, NOW.plus(-1), false),
+        ] {
+            let found = all.is_anothers(&brutus(), token, now);
+            assert_eq!(found, expected, "{token:?} {now:?}");
+        }
+        assert_eq!(reserve("two", NOW.plus(-3600)), Ok(()));
+        all.give_back(&brutus(), "one");
+        assert!(all.is_anothers(&brutus(), None, NOW.plus(-3600)));
+        all.give_back(&brutus(), "two");
+        assert!(!all.is_anothers(&brutus(), None, NOW.plus(-3600)));
+    }
+
+    #[test]
+    fn so_many_names_are_reserved_and_no_more() {
+        let all = Reservations::default();
+        let name = |number| BareJid::parse(&format!("{number}@rome.lit")).unwrap();
+        for number in 0..MAX_RESERVATIONS {
+            let made = all.reserve(name(number), "one".to_owned(), NOW);
+            assert_eq!(made, Ok(()));
+        }
+        let reserve = |now| all.reserve(brutus(), "one".to_owned(), now);
+        assert_eq!(reserve(NOW), Err(NotReserved::TooMany));
+        // And in a while, or when the clock is set back, there is room again.
+        assert_eq!(reserve(NOW.plus(-1)), Ok(()));
+    }
+}
