@@ -112,37 +112,46 @@ local function new(with)
 		return sessions.close(account, key_id, "not-authorized", "This client certificate has been revoked");
 	end
 
-	local report_number = 0;
+	-- Which round of each kind of question is the newest: an older one is given up.
+	local rounds = {};
+
+	-- Asks about all entries, in pieces, one after the other. heard(result) for each; when one of them could not be answered the
+	-- others are asked about all the same, and again(), a while later, begins anew.
+	local function ask_about(method, field, entries, options, heard, again)
+		local round = (rounds[method] or 0) + 1;
+		rounds[method] = round;
+		local pieces = with.pieces_of(entries, max_report_bytes, function (entry) return #with.encode(entry) + 1; end);
+		local failed = false;
+		local function ask(i)
+			if not pieces[i] then
+				if failed then with.after(5, function () if rounds[method] == round then again(); end end); end
+				return;
+			end
+			with.request(method, { [field] = with.array(pieces[i]) }, options, function (result, failure)
+				if rounds[method] ~= round then return; end
+				-- Without a connection there is nothing to do: its next one brings the next round.
+				if not result and (failure.reason == "away" or failure.reason == "lost") then return; end
+				if result then
+					heard(result);
+				elseif failure.reason ~= "too-long" then
+					failed = true;
+				end
+				ask(i + 1);
+			end);
+		end
+		ask(1);
+	end
 
 	-- Tells the daemon of all live sessions, as questions: the keys in the answers were revoked meanwhile.
 	function sessions.report_all()
-		report_number = report_number + 1;
-		local this_report = report_number;
 		local entries = {};
 		each_tagged(function (session) entries[#entries + 1] = entry_of(session); end);
-		local pieces = with.pieces_of(entries, max_report_bytes, function (entry) return #with.encode(entry) + 1; end);
-		local function report(i)
-			if not pieces[i] then return; end
-			with.request("session.opened", { sessions = with.array(pieces[i]) }, { timeout = 10 }, function (result, failure)
-				if this_report ~= report_number then return; end
-				if not result then
-					-- Without a connection there is nothing to do: its next one brings the next report.
-					if failure.reason == "away" or failure.reason == "lost" then return; end
-					with.after(5, function ()
-						if this_report == report_number then sessions.report_all(); end
-					end);
-					return;
-				end
-				for _, revoked in ipairs(type(result.close) == "table" and result.close or {}) do
-					sessions.close_revoked(revoked.account, revoked.key_id);
-				end
-				report(i + 1);
-			end);
-		end
-		report(1);
+		ask_about("session.opened", "sessions", entries, { timeout = 10 }, function (result)
+			for _, revoked in ipairs(type(result.close) == "table" and result.close or {}) do
+				sessions.close_revoked(revoked.account, revoked.key_id);
+			end
+		end, sessions.report_all);
 	end
-
-	local check_number = 0;
 
 	-- Asks about the accounts of all live sessions on hosts whose accounts live in the daemon; what was changed meanwhile is handed
 	-- to changed(account, change).
@@ -161,28 +170,11 @@ local function new(with)
 				password_changed = login.password_changed or with.null;
 			};
 		end);
-		local pieces = with.pieces_of(entries, max_report_bytes, function (entry) return #with.encode(entry) + 1; end);
-		check_number = check_number + 1;
-		local this_check = check_number;
-		local function check(i)
-			if not pieces[i] then return; end
-			with.request("account.check", { accounts = with.array(pieces[i]) }, { timeout = 10, again = true }, function (result, failure)
-				if this_check ~= check_number then return; end
-				if not result then
-					-- Without a connection there is nothing to do: the next one brings the next check.
-					if failure.reason == "away" or failure.reason == "lost" then return; end
-					with.after(5, function ()
-						if this_check == check_number then sessions.check_accounts(in_daemon, changed); end
-					end);
-					return;
-				end
-				for _, one in ipairs(type(result.changes) == "table" and result.changes or {}) do
-					changed(one.account, one.change);
-				end
-				check(i + 1);
-			end);
-		end
-		check(1);
+		ask_about("account.check", "accounts", entries, { timeout = 10, again = true }, function (result)
+			for _, one in ipairs(type(result.changes) == "table" and result.changes or {}) do
+				changed(one.account, one.change);
+			end
+		end, function () sessions.check_accounts(in_daemon, changed); end);
 	end
 
 	-- The account got another password, which those of its sessions that live on have seen.

@@ -2,6 +2,7 @@
 //!
 //! Must not know: what a question means, sockets.
 
+mod each;
 mod questions;
 
 use serde::Serialize;
@@ -9,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::policy::Denial;
+pub use each::{Bad, Each};
 pub use questions::*;
 
 /// The version that `session.hello` must ask for.

@@ -36,7 +36,7 @@ use super::authorities::AuthorityFiles;
 use super::connection::{Connection, Role};
 use super::derivations::{Derivations, Purpose};
 use super::guesses::{Guesses, Place};
-use super::protocol::{self, Closed, Fault, Id, Incoming, Line, Refusal, fields};
+use super::protocol::{self, Closed, Each, Fault, Id, Incoming, Line, Refusal, fields};
 use super::reservations::Reservations;
 use super::sessions::Sessions;
 use hosts::DeclaredHost;
@@ -262,7 +262,7 @@ impl Service {
                 service.succeeded(answer, params, peer, now);
             }),
             "account.check" => self.task(answer, move |service, answer| {
-                answer.send(service.check(params, peer));
+                answer.send(service.check(answer.connection.id, params, peer));
             }),
             "account.failed" => answer.send(self.failed(params, peer, now)),
             "account.create" => self.derivation(Purpose::Change, answer, move |service, answer| {
@@ -315,9 +315,10 @@ impl Service {
             }),
             "session.closed" => fields::<Closed>(params)
                 .map(|closed| {
-                    for session in &closed.sessions {
+                    for session in closed.sessions.good() {
                         self.sessions.closed(connection.id, session);
                     }
+                    unreadable(connection.id, "session.closed", &closed.sessions);
                 })
                 .map_err(Refusal::from),
             _ => Ok(()),
@@ -541,6 +542,19 @@ impl Answer {
 fn ask(connection: &Connection, method: &str, params: &Value) {
     let id = connection.question_id();
     connection.push(&protocol::question(&id, method, params));
+}
+
+/// Logs what of a list could not be read: the asker's fault, and nobody else's.
+fn unreadable<T>(connection: u64, question: &'static str, list: &Each<T>) {
+    if let Some(first) = list.bad().next() {
+        let (count, reason) = (list.bad().count(), &first.problem);
+        tracing::warn!(
+            connection,
+            count,
+            reason,
+            "{question}: elements that are unreadable"
+        );
+    }
 }
 
 /// The fields of `sessions.close` for the sessions of an account and key.

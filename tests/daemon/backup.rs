@@ -202,6 +202,25 @@ fn a_file_that_is_cut_off_newer_or_something_else_changes_nothing() {
 }
 
 #[test]
+fn a_record_that_is_not_known_here_costs_the_others_nothing() {
+    let daemon = Daemon::start();
+    let mut peer = daemon.peer();
+    let host =
+        json!({"type": "host", "host": "shakespeare.lit", "accounts": "prosody", "options": {}});
+    let records = json!([
+        {"type": "of a later version"},
+        {"type": "account", "account": "\u{1d2c}@rome.lit"},
+        null,
+        host,
+    ]);
+    let answer = peer.ask("import", json!({"records": records, "apply": true}));
+    assert_eq!(answer["written"], 1, "{answer}");
+    let conflicts = answer["conflicts"].as_array().unwrap().iter();
+    let conflicts: Vec<_> = conflicts.map(|one| one["record"].clone()).collect();
+    assert_eq!(conflicts, [0, 1, 2]);
+}
+
+#[test]
 fn many_accounts_are_exported_whole_while_they_change() {
     let daemon = Daemon::start();
     let mut rome = passwords::server(&daemon, json!({}));

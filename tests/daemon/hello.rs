@@ -101,6 +101,33 @@ fn a_name_that_is_no_host_costs_the_others_nothing() {
 }
 
 #[test]
+fn a_declaration_that_is_unreadable_costs_the_others_nothing() {
+    let daemon = Daemon::start();
+    let mut peer = daemon.peer();
+    let hosts = json!([
+        {"host": "a.lit", "accounts": "ldap", "options": {}},
+        {"host": "b.lit", "options": ["x"]},
+        7,
+        {"host": "c.lit", "options": {}},
+    ]);
+    let hello = json!({"protocol": 1, "software": "test", "hosts": hosts});
+    let answer = peer.ask("session.hello", hello);
+    let told = answer["hosts"].as_array().unwrap().iter();
+    let told: Vec<_> = told
+        .map(|one| (one["host"].as_str().unwrap(), one["ready"] == true))
+        .collect();
+    let expected = [
+        ("a.lit", false),
+        ("b.lit", false),
+        ("", false),
+        ("c.lit", true),
+    ];
+    assert_eq!(told, expected, "{answer}");
+    let why = answer["hosts"][0]["errors"][0]["message"].as_str().unwrap();
+    assert!(why.contains("accounts: "), "{why}");
+}
+
+#[test]
 fn a_hello_may_come_in_pieces() {
     let daemon = Daemon::start();
     let mut peer = daemon.peer();

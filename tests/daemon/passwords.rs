@@ -448,6 +448,30 @@ fn what_was_changed_while_a_server_was_away_is_told_when_it_asks() {
 }
 
 #[test]
+fn one_bad_name_shields_no_other_from_a_check() {
+    let daemon = Daemon::start();
+    let mut rome = server(&daemon, json!({}));
+    rome.ask("account.create", create(BRUTUS, "et tu?"));
+    rome.ask("account.disable", of(BRUTUS));
+    let entry =
+        |account: Value| json!({"account": account, "incarnation": null, "password_changed": null});
+    let accounts = json!([
+        entry(json!("\u{1d2c}@rome.lit")),
+        with(entry(json!("cato@rome.lit")), "incarnation", json!(7)),
+        entry(json!(["brutus@rome.lit"])),
+        null,
+        entry(json!(BRUTUS)),
+    ]);
+    let answer = rome.ask("account.check", json!({ "accounts": accounts }));
+    let expected = json!([
+        {"account": "\u{1d2c}@rome.lit", "change": "disabled"},
+        {"account": "cato@rome.lit", "change": "password"},
+        {"account": BRUTUS, "change": "disabled"},
+    ]);
+    assert_eq!(answer["changes"], expected);
+}
+
+#[test]
 fn prosodys_detours_create_and_set_passwords() {
     let daemon = Daemon::start();
     let mut rome = server(&daemon, json!({}));

@@ -5,7 +5,7 @@ use std::time::Instant;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, HAMLET, HOST, Made, PATIENCE, append, list, login, named};
+use crate::support::{Daemon, HAMLET, HOST, Made, PATIENCE, append, list, login, named, with};
 
 fn opened(login: &Value, resource: Value) -> Value {
     json!({"sessions": [{
@@ -43,6 +43,44 @@ fn live_resources_are_listed_with_their_certificate() {
     while resources(&mut other) != json!([]) {
         assert!(start.elapsed() < PATIENCE);
     }
+}
+
+#[test]
+fn one_bad_session_shields_no_other() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let cert = Made::of(HAMLET);
+    server.append("phone", &cert);
+    let login = server.login(&cert);
+    server.ask("certificate.revoke", named("phone"));
+    let revoked = opened(&login, json!("castle"))["sessions"][0].clone();
+    let unreadable = |field: &str, value: Value| with(revoked.clone(), field, value);
+    let sessions = json!([
+        null,
+        unreadable("account", json!("\u{1d2c}@shakespeare.lit")),
+        unreadable("key_id", json!(7)),
+        unreadable("path", json!("nowhere")),
+        revoked,
+    ]);
+    let close = json!([
+        {"account": HAMLET, "key_id": login["key_id"]},
+        {"account": "\u{1d2c}@shakespeare.lit", "key_id": login["key_id"]},
+        {"account": HAMLET, "key_id": login["key_id"]},
+    ]);
+    let asked = server.ask("session.opened", json!({ "sessions": sessions }));
+    assert_eq!(asked["close"], close);
+    // Told of, they are closed one by one.
+    server.notify("session.opened", json!({ "sessions": sessions }));
+    server.question("sessions.close");
+    for expected in close.as_array().unwrap() {
+        let doomed = server.question("sessions.close");
+        assert_eq!(doomed["account"], expected["account"]);
+    }
+    let closed = json!({"sessions": [null, {"account": "@", "resource": "x"}, {"account": HAMLET, "resource": "castle"}]});
+    server.append("tablet", &Made::of(HAMLET));
+    server.notify("session.closed", closed);
+    let status = server.ask("status", json!({}));
+    assert_eq!(status["connections"][0]["sessions"], 0, "{status}");
 }
 
 #[test]

@@ -167,6 +167,22 @@ describe("the report of all live sessions", function ()
 		assert.equal(2000, seen);
 	end);
 
+	it("goes on behind a piece that can't be asked about, and comes back to one that was not answered", function ()
+		for failure, timers in pairs({ ["too-long"] = 0, timeout = 1 }) do
+			local world = new_world();
+			for i = 1, 2000 do world.add("hamlet", "r" .. i, "k", "bound"); end
+			world.sessions.report_all();
+			table.remove(world.requested).callback(nil, { reason = failure });
+			local seen = 0;
+			while #world.requested > 0 do
+				seen = seen + 1;
+				table.remove(world.requested).callback({ close = {} });
+			end
+			assert.is_true(seen > 0);
+			assert.equal(timers, #world.timers);
+		end
+	end);
+
 	it("is made again when the daemon could not answer", function ()
 		local world = new_world();
 		world.add("hamlet", "a", "k", "bound");

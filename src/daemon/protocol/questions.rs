@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::{MAX_CERTIFICATE_BASE64_BYTES, MAX_CHAIN, MAX_CHAIN_BASE64_BYTES};
+use super::{Each, MAX_CERTIFICATE_BASE64_BYTES, MAX_CHAIN, MAX_CHAIN_BASE64_BYTES};
 use crate::identity::{
     BareJid, CertificationPath, Fingerprint, Host, Incarnation, Jid, KeyId, ScramHash, UnixSeconds,
 };
@@ -44,7 +44,7 @@ pub struct Hello {
     pub software: String,
     /// The hosts that it serves.
     #[serde(default)]
-    pub hosts: Vec<HelloHost>,
+    pub hosts: Each<HelloHost>,
     /// These hosts come beside those of the hello before, which did not fit into one line.
     #[serde(default)]
     pub continued: bool,
@@ -105,7 +105,7 @@ pub struct Login {
     pub address: Option<String>,
     /// What is known of the candidates.
     #[serde(default)]
-    pub accounts: Vec<LoginAccount>,
+    pub accounts: Each<LoginAccount>,
 }
 
 /// One candidate in a login.
@@ -316,7 +316,7 @@ pub struct OfHost {
 #[derive(Debug, Deserialize)]
 pub struct Check {
     /// Accounts with live sessions.
-    pub accounts: Vec<Checked>,
+    pub accounts: Each<Checked>,
 }
 
 /// An account as it was when a session of it logged in.
@@ -532,7 +532,7 @@ impl std::fmt::Debug for Text {
 #[derive(Debug, Deserialize)]
 pub struct Opened {
     /// Which.
-    pub sessions: Vec<OpenedSession>,
+    pub sessions: Each<OpenedSession>,
 }
 
 /// A live session that logged in with a certificate.
@@ -556,7 +556,7 @@ pub struct OpenedSession {
 #[derive(Debug, Deserialize)]
 pub struct Closed {
     /// Which.
-    pub sessions: Vec<ClosedSession>,
+    pub sessions: Each<ClosedSession>,
 }
 
 /// A session that has ended.

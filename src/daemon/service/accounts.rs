@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use super::super::connection::{Peer, Role};
 use super::super::guesses::{Outcome, Place};
 use super::super::protocol::{
-    Accounts, Check, Create, CreateCaller, Delete, Failed, Fault, ListAccounts, OfAccount, OfHost,
-    PAGE_BYTES, Refusal, Scram, SetPassword, Succeeded, Verify, base64_of, fields,
+    Accounts, Bad, Check, Create, CreateCaller, Delete, Failed, Fault, ListAccounts, OfAccount,
+    OfHost, PAGE_BYTES, Refusal, Scram, SetPassword, Succeeded, Verify, base64_of, fields,
 };
 use super::super::reservations::NotReserved;
-use super::{Answer, Answered, Service, ask, storage};
+use super::{Answer, Answered, Service, ask, storage, unreadable};
 use crate::identity::{
     Account, BareJid, Disabled, Host, Incarnation, ScramHash, ScramVerifier, Secret, UnixSeconds,
 };
@@ -249,10 +249,18 @@ impl Service {
     }
 
     /// Which accounts with live sessions were changed while their server did not hear of it.
-    pub(super) fn check(&self, params: Value, peer: Peer) -> Answered {
+    pub(super) fn check(&self, connection: u64, params: Value, peer: Peer) -> Answered {
         let Check { accounts } = fields(params)?;
+        unreadable(connection, "account.check", &accounts);
         let mut changes = Vec::new();
         for session in accounts {
+            let session = match session {
+                Ok(session) => session,
+                Err(bad) => {
+                    changes.extend(change_of_unreadable(&bad));
+                    continue;
+                }
+            };
             let account = session.account;
             // The sessions of other hosts must not wait until this one's options are mended.
             if self.passwords_of(account.host(), peer).is_err() {
@@ -604,6 +612,18 @@ impl Service {
         tracing::info!(%account, "account.create: reserved");
         Ok(token)
     }
+}
+
+/// What is answered for an entry of `account.check` that cannot be read: its sessions end, and nothing is deleted.
+fn change_of_unreadable(bad: &Bad) -> Option<Value> {
+    let account = bad.text("account")?;
+    let change = match BareJid::parse(account) {
+        // Rather one too many: it may log in again.
+        Ok(_) => "password",
+        // Nobody can log in as it.
+        Err(_) => "disabled",
+    };
+    Some(json!({"account": account, "change": change}))
 }
 
 /// A yes, with what tells later whether it still holds.

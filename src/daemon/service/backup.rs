@@ -2,6 +2,7 @@
 //!
 //! An import adds. It never writes over what differs, and never brings back what was revoked or disabled since.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
@@ -92,7 +93,7 @@ struct Verifier {
 enum Fate {
     Written,
     Unchanged,
-    Conflict(&'static str),
+    Conflict(Cow<'static, str>),
 }
 
 impl Service {
@@ -132,13 +133,21 @@ impl Service {
 
     pub(super) fn import(&self, params: Value) -> Answered {
         let Import { records, apply } = fields(params)?;
-        let records: Vec<Record> = fields(Value::Array(records))?;
         if apply {
             self.require_room()?;
         }
         let mut fates: Vec<(usize, Fate)> = Vec::new();
         let mut by_account: BTreeMap<BareJid, Vec<(usize, Record)>> = BTreeMap::new();
         for (at, record) in records.into_iter().enumerate() {
+            let record = match fields::<Record>(record) {
+                Ok(record) => record,
+                // One that this version cannot read: the others are not lost with it.
+                Err(fault) => {
+                    let problem = format!("the record is not one that is known here: {fault}");
+                    fates.push((at, Fate::Conflict(problem.into())));
+                    continue;
+                }
+            };
             match record {
                 Record::Secret { secret } => fates.push((at, self.take_secret(&secret, apply)?)),
                 Record::Host {
@@ -183,7 +192,7 @@ impl Service {
 
     fn take_secret(&self, secret: &[u8], apply: bool) -> Result<Fate, super::Refusal> {
         let Some(secret) = secret.first_chunk::<32>().copied() else {
-            return Ok(Fate::Conflict("a secret has 32 bytes"));
+            return Ok(Fate::Conflict("a secret has 32 bytes".into()));
         };
         if secret == self.store.secret() {
             return Ok(Fate::Unchanged);
@@ -197,7 +206,7 @@ impl Service {
         Ok(if is_taken {
             Fate::Written
         } else {
-            Fate::Conflict("there are accounts here, and a secret of their own")
+            Fate::Conflict("there are accounts here, and a secret of their own".into())
         })
     }
 
@@ -213,7 +222,11 @@ impl Service {
             Some(known) if known.accounts == accounts && known.options == options => {
                 return Ok(Fate::Unchanged);
             }
-            Some(_) => return Ok(Fate::Conflict("the host is declared with other options")),
+            Some(_) => {
+                return Ok(Fate::Conflict(
+                    "the host is declared with other options".into(),
+                ));
+            }
             None => {}
         }
         if apply {
@@ -356,7 +369,7 @@ fn written(
                     Fate::Written
                 }
                 Ok(None) => Fate::Unchanged,
-                Err(problem) => Fate::Conflict(problem),
+                Err(problem) => Fate::Conflict(problem.into()),
             };
             fates.push((at, fate));
         }

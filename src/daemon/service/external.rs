@@ -116,7 +116,7 @@ impl Service {
         let told = || {
             question
                 .accounts
-                .iter()
+                .good()
                 .filter_map(|known| {
                     Some(AccountFact {
                         account: BareJid::of(&known.username, host).ok()?,

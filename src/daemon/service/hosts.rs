@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::authorities::Problem;
 use super::super::connection::Introduction;
-use super::super::protocol::{Accounts, Fault, Hello, HelloHost, PROTOCOL_VERSION};
+use super::super::protocol::{Accounts, Bad, Fault, Hello, HelloHost, PROTOCOL_VERSION};
 use super::{Answer, Service, storage};
 use crate::identity::jid::JidError;
 use crate::identity::{Host, ScramHash};
@@ -39,7 +39,10 @@ impl Service {
         let mut changed = Vec::new();
         let mut results = Vec::new();
         for declared in hello.hosts {
-            let result = self.declare(declared, &mut changed);
+            let result = match declared {
+                Ok(declared) => self.declare(declared, &mut changed),
+                Err(bad) => HelloResult::unreadable(&bad),
+            };
             served.extend(Host::parse(&result.host));
             results.push(result);
         }
@@ -229,6 +232,14 @@ impl HelloResult {
     fn unknown(host: &Host) -> Self {
         let problem = "it was never declared; declare it with its options";
         Self::not_ready(host.to_string(), problem)
+    }
+
+    fn unreadable(bad: &Bad) -> Self {
+        let host = bad.text("host").unwrap_or_default().to_owned();
+        Self::not_ready(
+            host,
+            &format!("its declaration cannot be read: {}", bad.problem),
+        )
     }
 
     fn not_a_host(host: String, error: JidError) -> Self {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::connection::Connection;
 use super::super::protocol::{Fault, Opened, OpenedSession, Refusal, fields};
-use super::{Answered, Service, storage};
+use super::{Answered, Service, storage, unreadable};
 use crate::store::StoreError;
 
 impl Service {
@@ -22,7 +22,7 @@ impl Service {
     ) -> Result<Vec<Value>, Refusal> {
         let opened = fields(params)?;
         let close = self.noted(connection, &opened)?;
-        for session in &opened.sessions {
+        for session in opened.sessions.good() {
             self.sessions.bound(connection.id, session);
         }
         Ok(close)
@@ -33,7 +33,7 @@ impl Service {
             return Err(Fault::NoHello.into());
         }
         let mut close: Vec<Value> = Vec::new();
-        for session in &opened.sessions {
+        for session in opened.sessions.good() {
             // Before anything is looked up: what is revoked from here on finds the session.
             self.sessions.opened(connection.id, session);
             let is_over = match self.is_over(session) {
@@ -49,6 +49,13 @@ impl Service {
                 close.push(json!({"account": session.account, "key_id": session.key_id}));
             }
         }
+        // Nothing vouches for a session whose entry cannot be read, as far as it says which one it is.
+        for bad in opened.sessions.bad() {
+            if let (Some(account), Some(key_id)) = (bad.text("account"), bad.text("key_id")) {
+                close.push(json!({"account": account, "key_id": key_id}));
+            }
+        }
+        unreadable(connection.id, "session.opened", &opened.sessions);
         close.dedup();
         Ok(close)
     }

@@ -1,0 +1,100 @@
+//! Lists whose elements are judged one by one: a bad one shields none of the others.
+//!
+//! Must not know: what the elements mean.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::{Fault, fields};
+
+/// A list as it came.
+#[derive(Clone, Debug)]
+pub struct Each<T>(Vec<Result<T, Bad>>);
+
+/// An element that is not what it must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bad {
+    element: Value,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl Bad {
+    /// The text of one of its fields, if there is one.
+    #[must_use]
+    pub fn text(&self, field: &str) -> Option<&str> {
+        self.element.get(field).and_then(Value::as_str)
+    }
+}
+
+impl<T> Default for Each<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Each<T> {
+    /// The good ones.
+    pub fn good(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().filter_map(|one| one.as_ref().ok())
+    }
+
+    /// The bad ones.
+    pub fn bad(&self) -> impl Iterator<Item = &Bad> {
+        self.0.iter().filter_map(|one| one.as_ref().err())
+    }
+}
+
+impl<T> IntoIterator for Each<T> {
+    type Item = Result<T, Bad>;
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Each<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let elements = Vec::<Value>::deserialize(deserializer)?;
+        let read = |element: Value| match fields::<T>(element.clone()) {
+            Ok(read) => Ok(read),
+            Err(Fault::WrongParams { problem }) => Err(Bad { element, problem }),
+            Err(fault) => Err(Bad {
+                element,
+                problem: fault.to_string(),
+            }),
+        };
+        Ok(Self(elements.into_iter().map(read).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::identity::BareJid;
+    use serde_json::json;
+
+    #[derive(Debug, Deserialize)]
+    struct Named {
+        account: BareJid,
+    }
+
+    #[test]
+    fn a_bad_element_says_what_is_wrong_and_leaves_the_others_alone() {
+        let list = json!([{"account": "a@b.c"}, {"account": "@"}, 7, {"account": "d@e.f"}]);
+        let list: Each<Named> = fields(list).unwrap();
+        let good: Vec<String> = list.good().map(|one| one.account.to_string()).collect();
+        assert_eq!(good, ["a@b.c", "d@e.f"]);
+        let bad: Vec<&Bad> = list.bad().collect();
+        assert_eq!(bad.len(), 2);
+        assert_eq!(bad.first().unwrap().text("account"), Some("@"));
+        assert!(bad.first().unwrap().problem.starts_with("account: "));
+        assert_eq!(bad.last().unwrap().text("account"), None);
+        // What is no list is refused as a whole.
+        assert!(fields::<Each<Named>>(json!({"account": "a@b.c"})).is_err());
+    }
+}
