@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match cli::run(Cli::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("saslcertd: {error:#}");
+            cli::complain(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -16,7 +16,7 @@ use super::Global;
 use super::ask::{AskError, Asker};
 use super::hosts::declare_unknown;
 use super::password::new_password;
-use super::say::say;
+use super::say::{complain, say, say_json};
 use crate::daemon::protocol::Fault;
 use crate::identity::{BareJid, Host};
 
@@ -110,12 +110,11 @@ pub(super) fn run(command: &AccountCommand, global: &Global) -> anyhow::Result<E
         }
         AccountCommand::Delete { which, .. } => delete(&mut daemon, &which.jid)?,
     };
-    let result = result.to_string();
-    say(if global.json {
-        &result
+    if global.json {
+        say_json(&result.to_string())?;
     } else {
-        said.trim_end()
-    })?;
+        say(said.trim_end())?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -138,7 +137,7 @@ fn create(
     let password = new_password(password_file.as_deref(), jid)?;
     let result = ask(daemon, "account.create", jid, Some(&password))?;
     if lives_elsewhere {
-        warn(&format!(
+        complain(&format!(
             "accounts of {} live in Prosody until you set authentication = \"saslcertd\" there",
             jid.host()
         ));
@@ -154,7 +153,7 @@ fn delete(daemon: &mut Asker, jid: &BareJid) -> anyhow::Result<(Value, String)> 
         other => format!("{other} certificates"),
     };
     if number("servers") == 0 {
-        warn(&format!(
+        complain(&format!(
             "no server was told: what Prosody itself keeps of {jid} (roster, messages) remains"
         ));
     }
@@ -316,10 +315,6 @@ fn confirm_deletion(account: &BareJid) -> anyhow::Result<()> {
     io::stdin().read_line(&mut answer)?;
     ensure!(answer.trim() == "yes", "nothing was deleted");
     Ok(())
-}
-
-fn warn(text: &str) {
-    let _ = writeln!(io::stderr(), "saslcertd: {text}");
 }
 
 fn is(value: &Value, field: &str) -> bool {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::Global;
 use super::ask::Asker;
-use super::say::say;
+use super::say::{complain, say, say_json};
 
 /// `saslcertd export`.
 #[derive(Debug, Args)]
@@ -65,12 +65,12 @@ pub(super) fn export(args: &ExportArgs, global: &Global) -> anyhow::Result<ExitC
     let shown = args.file.display();
     if global.json {
         let result = json!({"file": shown.to_string(), "records": counted.records, "unreadable": counted.unreadable});
-        say(&result.to_string())?;
+        say_json(&result.to_string())?;
     } else {
         say(&format!("{shown}: {} records", counted.records))?;
     }
     for problem in &counted.unreadable {
-        eprintln!("saslcertd: not in the backup: {problem}");
+        complain(&format!("not in the backup: {problem}"));
     }
     Ok(if counted.unreadable.is_empty() {
         ExitCode::SUCCESS
@@ -181,7 +181,7 @@ pub(super) fn import(args: &ImportArgs, global: &Global) -> anyhow::Result<ExitC
     let before = sent(&args.file, &mut asker, false)?;
     if !before.conflicts.is_empty() && !args.keep_existing {
         for conflict in before.conflicts.iter().take(MAX_SHOWN) {
-            eprintln!("saslcertd: {shown}, {conflict}");
+            complain(&format!("{shown}, {conflict}"));
         }
         bail!(
             "{} of {records} records differ from what is there; nothing was changed. To import the others and leave \
@@ -197,7 +197,7 @@ pub(super) fn import(args: &ImportArgs, global: &Global) -> anyhow::Result<ExitC
             "unchanged": done.unchanged,
             "conflicts": done.conflicts,
         });
-        say(&result.to_string())?;
+        say_json(&result.to_string())?;
     } else {
         say(&format!(
             "{shown}: {records} records: {} written, {} there already, {} left out",

@@ -30,7 +30,7 @@ use serde_json::{Value, json};
 
 use super::Global;
 use super::ask::ask;
-use super::say::say;
+use super::say::{say, say_json};
 use crate::store::Store;
 use access::{Node, Who};
 use commands::{Commands, DEFAULT_SOCKET};
@@ -73,7 +73,7 @@ pub(super) fn run(args: &DoctorArgs, global: &Global) -> anyhow::Result<ExitCode
         .filter(|level| *level > Level::NotChecked)
         .unwrap_or(Level::Ok);
     if global.json {
-        say(&json!({"worst": worst, "findings": found}).to_string())?;
+        say_json(&json!({"worst": worst, "findings": found}).to_string())?;
     } else {
         for finding in &found {
             say(&finding.to_string())?;

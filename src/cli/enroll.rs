@@ -20,8 +20,8 @@ use super::advice::Kind;
 use super::key_files::{NewFile, file_stem, write_new};
 use super::login::{ServerArgs, account, deadlines, exit_code, runtime};
 use super::password::password;
-use super::say::say;
-use super::steps::{Done, Outcome, Steps, chain, printable};
+use super::say::{say, say_json};
+use super::steps::{Done, Outcome, Steps, chain};
 use crate::client::certificate::{self, Fresh};
 use crate::client::certificates;
 use crate::client::login::{Plan, log_in};
@@ -31,6 +31,7 @@ use crate::client::sasl::Credential;
 use crate::client::session::{RequestError, Session};
 use crate::client::tls::Trust;
 use crate::identity::CertificateName;
+use crate::identity::visible::visible;
 
 /// What `enroll` needs to know.
 #[derive(Debug, clap::Args)]
@@ -91,10 +92,10 @@ pub(super) fn run(args: &EnrollArgs, json: bool) -> anyhow::Result<ExitCode> {
     if json {
         report.bound = steps.bound;
         report.steps = steps.done;
-        say(&serde_json::to_string(&report).context("can't write the result")?)?;
+        say_json(&serde_json::to_string(&report).context("can't write the result")?)?;
     } else if let (Some(file), Some(password)) = (&report.pkcs12, &report.pkcs12_password) {
         // Not one of the steps, which nobody need read: without it the file is of no use.
-        let file = printable(file);
+        let file = visible(file);
         say(&format!(
             "\nFor the phone: {file}, which the password {password} opens."
         ))?;

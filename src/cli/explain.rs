@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use super::Global;
 use super::ask::ask;
-use super::cert::{account, upright};
+use super::cert::account;
 use super::certificate_file::certificates_in;
-use super::say::say;
+use super::say::{complain, say, say_json};
+use crate::identity::visible;
 
 /// `saslcertd explain`.
 #[derive(Debug, clap::Args)]
@@ -29,7 +30,7 @@ pub(super) struct ExplainArgs {
 
 pub(super) fn run(args: &ExplainArgs, global: &Global) -> ExitCode {
     explain(args, global).unwrap_or_else(|error| {
-        eprintln!("saslcertd: {error:#}");
+        complain(&format!("{error:#}"));
         ExitCode::from(2)
     })
 }
@@ -41,7 +42,7 @@ fn explain(args: &ExplainArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let explained = ask(&global.socket, "explain", &params)?;
     let verdict = word(&explained, "verdict").to_owned();
     if global.json {
-        say(&explained.to_string())?;
+        say_json(&explained.to_string())?;
     } else {
         let rules = explained.get("rules").and_then(Value::as_array);
         let mut is_account_unknown = false;
@@ -50,7 +51,7 @@ fn explain(args: &ExplainArgs, global: &Global) -> anyhow::Result<ExitCode> {
             is_account_unknown |= (name, verdict) == ("account", "unknown");
             say(&format!(
                 "{verdict:8} {name:11} {}",
-                upright(word(rule, "why"))
+                visible::line(word(rule, "why"))
             ))?;
         }
         let can = match verdict.as_str() {

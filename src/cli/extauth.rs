@@ -22,6 +22,7 @@ use super::ask::{AskError, Asker};
 use super::hosts::declare_unknown;
 use crate::extauth::{self, Password, Request, RequestError};
 use crate::identity::password::MAX_PASSWORD_BYTES;
+use crate::identity::visible::visible;
 use crate::identity::{BareJid, Host};
 
 /// `saslcertd extauth`.
@@ -313,7 +314,7 @@ impl Bridge<'_> {
 
 /// Says something to whoever reads standard error, if anybody does.
 fn report(text: &str) {
-    let _ = writeln!(io::stderr(), "saslcertd extauth: {text}");
+    let _ = writeln!(io::stderr(), "saslcertd extauth: {}", visible(text));
 }
 
 /// Prosody's module waits 5 s, and takes an answer that comes later for that to its next question.

@@ -11,7 +11,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use serde_json::json;
 
-use super::say::say;
+use super::say::{say, say_json};
 use crate::store::{Created, Store};
 
 /// `saslcertd init`.
@@ -37,7 +37,7 @@ pub(super) fn run(args: &InitArgs, json: bool) -> anyhow::Result<ExitCode> {
         ),
     };
     if json {
-        say(&json!({"data_dir": folder.to_string(), "created": is_new}).to_string())?;
+        say_json(&json!({"data_dir": folder.to_string(), "created": is_new}).to_string())?;
     } else {
         say(&said)?;
     }

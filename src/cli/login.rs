@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use xmpp_parsers::jid::{BareJid, Jid};
 
 use super::advice::Kind;
-use super::say::say;
+use super::say::say_json;
 use super::steps::{Outcome, Steps, Tls};
 use crate::client::certificate::{self, Identity};
 use crate::client::deadline::Deadlines;
@@ -79,7 +79,7 @@ pub(super) fn run(args: &LoginArgs, json: bool) -> anyhow::Result<ExitCode> {
     let code = exit_code(report.outcome);
     if json {
         report.take(steps);
-        say(&serde_json::to_string(&report).context("can't write the result")?)?;
+        say_json(&serde_json::to_string(&report).context("can't write the result")?)?;
     }
     Ok(code)
 }

@@ -26,6 +26,8 @@ mod status;
 #[cfg(feature = "client")]
 mod steps;
 
+pub use say::complain;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

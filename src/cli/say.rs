@@ -4,10 +4,26 @@ use std::io::{self, ErrorKind, Write};
 
 use anyhow::Context;
 
+use crate::identity::visible;
+
 /// Prints `text` and the end of a line. Who reads it may have read enough, like `head`: that changes no exit status.
 ///
 /// Errors: it could not be written, to a full disk say.
 pub(super) fn say(text: &str) -> anyhow::Result<()> {
+    print(&visible::lines(text))
+}
+
+/// Prints a JSON text, as [`say`] does.
+pub(super) fn say_json(text: &str) -> anyhow::Result<()> {
+    print(&visible::json(text))
+}
+
+/// Says what went wrong to whoever reads standard error, if anybody does.
+pub fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "saslcertd: {}", visible::lines(text));
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     let written = writeln!(out, "{text}").and_then(|()| out.flush());
     match written {

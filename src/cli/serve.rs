@@ -1,5 +1,6 @@
 //! `saslcertd serve`.
 
+use std::fmt::{self, Debug};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,10 +8,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use tracing::field::Field;
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
 use crate::daemon::listening::Place;
 use crate::daemon::server;
+use crate::identity::visible;
 
 /// `saslcertd serve`.
 #[derive(Debug, Args)]
@@ -60,6 +65,7 @@ pub(super) fn run(args: ServeArgs, socket: &Path) -> anyhow::Result<ExitCode> {
     // A reader of the log that hangs must not hang the daemon: what it does not take in time is dropped.
     let (writer, _flushed_at_the_end) = tracing_appender::non_blocking(std::io::stderr());
     tracing_subscriber::fmt()
+        .fmt_fields(debug_fn(write_field).delimited(" "))
         .with_writer(writer)
         .with_ansi(std::io::stderr().is_terminal())
         .with_max_level(level)
@@ -87,4 +93,15 @@ pub(super) fn run(args: ServeArgs, socket: &Path) -> anyhow::Result<ExitCode> {
     runtime.shutdown_timeout(Duration::from_secs(1));
     served?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A part of a line of the log. Whoever asks chooses many of the values: none of them ends the line, or steers the
+/// terminal that it is read in.
+fn write_field(out: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
+    let value = format!("{value:?}");
+    let value = visible::line(&value);
+    match field.name() {
+        "message" => out.write_str(&value),
+        name => write!(out, "{name}={value}"),
+    }
 }

@@ -6,12 +6,13 @@ use serde_json::{Value, json};
 
 use super::Global;
 use super::ask::ask;
-use super::say::say;
+use super::say::{say, say_json};
+use crate::identity::visible::visible;
 
 pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
     let status = ask(&global.socket, "status", &json!({}))?;
     if global.json {
-        say(&status.to_string())?;
+        say_json(&status.to_string())?;
     } else {
         say(for_people(&status).trim_end())?;
     }
@@ -27,7 +28,7 @@ fn for_people(status: &Value) -> String {
     use std::fmt::Write;
     let number = |path| status.pointer(path).and_then(Value::as_u64).unwrap_or(0);
     let text = |value: &Value, path| match value.pointer(path) {
-        Some(Value::String(text)) => text.clone(),
+        Some(Value::String(text)) => visible(text).into_owned(),
         Some(Value::Null) | None => "-".to_owned(),
         Some(other) => other.to_string(),
     };
@@ -121,6 +122,7 @@ fn for_people(status: &Value) -> String {
             let path = text(file, "/path");
             let _ = match file.pointer("/problem") {
                 Some(Value::String(problem)) => {
+                    let problem = visible(problem);
                     writeln!(
                         out,
                         "  PROBLEM: {path}: {problem}; no authority's certificate is accepted"

@@ -13,6 +13,7 @@ use crate::client::login::{LoginError, Progress, Step};
 use crate::client::resolve::Security;
 use crate::client::stream::Features;
 use crate::client::tls;
+use crate::identity::visible::visible;
 
 /// How a login goes does not depend on whether somebody reads of it.
 fn print(line: &str) {
@@ -150,7 +151,7 @@ impl Steps {
     /// A line for people.
     pub(super) fn say(&self, line: &str) {
         if !self.json {
-            print(&printable(line));
+            print(line);
         }
     }
 
@@ -183,7 +184,7 @@ impl Steps {
         if let Some(spinner) = self.spinner.take() {
             spinner.finish_and_clear();
         }
-        let detail = printable(detail);
+        let detail = visible(detail).into_owned();
         if !self.json {
             let how = if ok { "ok" } else { "FAILED" };
             print(&format!("{:<10}  {how:<6}  {detail}", self.current));
@@ -224,19 +225,6 @@ pub(super) fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// Makes text from a server safe for a terminal.
-pub(super) fn printable(text: &str) -> String {
-    text.chars()
-        .map(|letter| {
-            if letter.is_control() && letter != '\n' {
-                '\u{fffd}'
-            } else {
-                letter
-            }
-        })
-        .collect()
-}
-
 fn name(step: Step, credential: Kind) -> &'static str {
     match (step, credential) {
         (Step::Resolve, _) => "resolve",
@@ -266,17 +254,4 @@ fn tls_in_words(facts: &tls::Facts) -> String {
         }) => "the server asked for a client certificate and got none".to_owned(),
     };
     format!("{}, {}; {verified}; {asked}", facts.version, facts.cipher)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_servers_text_cannot_steer_the_terminal() {
-        assert_eq!(
-            printable("a\u{1b}[2J\u{9b}2J\tb"),
-            "a\u{fffd}[2J\u{fffd}2J\u{fffd}b"
-        );
-    }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use crate::identity::visible::visible;
 use crate::policy::Denial;
 pub use each::{Bad, Each};
 pub use questions::*;
@@ -391,7 +392,8 @@ pub fn fields<T: DeserializeOwned>(params: Value) -> Result<T, Fault> {
             path => format!("{path}: {}", error.inner()),
         };
         Fault::WrongParams {
-            problem: problem.chars().take(200).collect(),
+            // Types and names of variants are the asker's own words.
+            problem: visible(&problem.chars().take(200).collect::<String>()).into_owned(),
         }
     })
 }

@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
+use crate::identity::visible::visible;
 use crate::identity::{
     BareJid, CertificateName, Fingerprint, Host, LastUse, ScramHash, UnixSeconds,
 };
@@ -515,8 +516,8 @@ impl Answer {
     }
 
     fn send_unknown(&self, method: &str) {
-        let shown = method.chars().filter(|c| !c.is_control());
-        let method = shown.take(64).collect();
+        let shown: String = method.chars().take(64).collect();
+        let method = visible(&shown).into_owned();
         self.send(Err(Fault::UnknownMethod { method }.into()));
     }
 

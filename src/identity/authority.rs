@@ -13,6 +13,7 @@ use x509_parser::time::ASN1Time;
 use super::certificate::{ClientCert, UnixSeconds};
 use super::hash::hash_as_hex;
 use super::strict_der;
+use super::visible::visible;
 
 /// A certificate as its issuer knows it: SHA-256 of the issuer's name and the serial number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -196,11 +197,10 @@ fn seconds(time: ASN1Time) -> UnixSeconds {
     UnixSeconds(time.timestamp())
 }
 
-/// A name for people: no control characters, not long.
+/// A name for people: not long.
 fn printable(name: &X509Name<'_>) -> String {
-    let text = name.to_string();
-    let plain = text.chars().filter(|c| !c.is_control());
-    plain.take(MAX_SHOWN_CHARS).collect()
+    let text: String = name.to_string().chars().take(MAX_SHOWN_CHARS).collect();
+    visible(&text).into_owned()
 }
 
 const MAX_SHOWN_CHARS: usize = 200;

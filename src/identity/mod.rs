@@ -8,6 +8,7 @@ mod hash;
 pub mod jid;
 pub mod password;
 pub mod strict_der;
+pub mod visible;
 
 pub use account::Account;
 pub use authority::{Authority, AuthorityId, CertificationPath, IssuedId, RevocationList};

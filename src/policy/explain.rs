@@ -8,6 +8,7 @@ use super::denial::Denial;
 use super::host::{HostPolicy, Trust};
 use super::login::{self, AccountFact, CertificateFacts};
 use crate::identity::certificate::Key;
+use crate::identity::visible::visible;
 use crate::identity::{BareJid, Enrolment, UnixSeconds};
 
 /// What a rule says.
@@ -185,7 +186,10 @@ fn list(facts: &CertificateFacts<'_>, asked: &Asked<'_>) -> Rule {
     match own.find(|held| meant == Some(&held.incarnation)) {
         Some(held) => yes(
             "list",
-            format!("it is in the account's list, as \"{}\"", held.name),
+            format!(
+                "it is in the account's list, as \"{}\"",
+                visible(held.name.as_str())
+            ),
         ),
         None if any.is_some() => no(
             "list",

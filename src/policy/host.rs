@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 
 use crate::identity::password::{MAX_ITERATIONS, MIN_ITERATIONS};
+use crate::identity::visible;
 
 /// The parameters of the rules for one host.
 #[derive(Clone, Debug, PartialEq)]
@@ -281,16 +282,17 @@ impl Reader {
 
     fn error(&mut self, name: &str, value: &Value, problem: &str) {
         let shown: String = value.to_string().chars().take(80).collect();
+        let message = format!("{name} = {}: {problem}", visible::line(&shown));
         self.declared.errors.push(Remark {
             option: name.to_owned(),
-            message: format!("{name} = {shown}: {problem}"),
+            message,
         });
     }
 
     fn warn(&mut self, name: &str, problem: &str) {
         self.declared.warnings.push(Remark {
             option: name.to_owned(),
-            message: format!("{name} {problem}"),
+            message: format!("{} {problem}", visible::line(name)),
         });
     }
 }

@@ -26,3 +26,4 @@ mod notices;
 mod passwords;
 mod sessions;
 mod support;
+mod visible;

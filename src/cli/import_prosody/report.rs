@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use super::source::Problem;
+use crate::identity::visible::{self, visible};
 
 /// What became of an account or a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,7 +135,7 @@ impl Judgement {
     fn for_people(&self) -> String {
         let name = self.verdict.name();
         match &self.text {
-            Some(text) => format!("{name}: {}", printable(text)),
+            Some(text) => format!("{name}: {}", visible(text)),
             None => name.to_owned(),
         }
     }
@@ -203,7 +204,7 @@ impl<W: Write> Report<W> {
             self.certificates.judge(judgement);
         }
         if self.is_json {
-            writeln!(self.out, "{}", account.json())
+            writeln!(self.out, "{}", visible::json(&account.json().to_string()))
         } else {
             write!(self.out, "{}", account.for_people())
         }
@@ -222,9 +223,9 @@ impl<W: Write> Report<W> {
             let stands_for = problem.is_account.then_some("account");
             let line =
                 json!({"type": "problem", "place": place, "stands_for": stands_for, "text": text});
-            writeln!(self.out, "{line}")
+            writeln!(self.out, "{}", visible::json(&line.to_string()))
         } else {
-            let (place, text) = (printable(place), printable(text));
+            let (place, text) = (visible(place), visible(text));
             writeln!(self.out, "{place}  unclear: {text}")
         }
     }
@@ -279,7 +280,7 @@ impl Account {
     }
 
     fn for_people(&self) -> String {
-        let jid = printable(&self.jid);
+        let jid = visible(&self.jid);
         let mut lines = match &self.login {
             None => format!("{jid}  certificates only\n"),
             Some(login) => {
@@ -310,28 +311,11 @@ impl Account {
     }
 }
 
-/// `text` with what could move the cursor, or turn the line around, as escape sequences.
-fn printable(text: &str) -> String {
-    let is_harmful = |letter: char| {
-        letter.is_control()
-            || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let mut out = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if is_harmful(letter) {
-            out.extend(letter.escape_default());
-        } else {
-            out.push(letter);
-        }
-    }
-    out
-}
-
 fn shortened(name: &str) -> String {
     let mut letters = name.chars();
     let start: String = letters.by_ref().take(MAX_SHOWN_LETTERS).collect();
     let more = if letters.next().is_some() { "…" } else { "" };
-    printable(&start) + more
+    visible(&start).into_owned() + more
 }
 
 /// As long as a certificate's name may be.
@@ -413,8 +397,8 @@ hamlet@denmark.lit  taken (SCRAM-SHA-1)
     \"old\\u{1b}[2J\\u{202e}\"  refused: The certificate has expired
 ophelia@denmark.lit  unchanged (SCRAM-SHA-1, disabled)
 yorick@denmark.lit  refused: it has no password yet
-data/x\\n.dat  unclear: line 1: expected \"return\"
-data/x\\n.dat  unclear: line 1: expected \"return\"
+data/x\\u{a}.dat  unclear: line 1: expected \"return\"
+data/x\\u{a}.dat  unclear: line 1: expected \"return\"
 accounts: 4 found = 1 taken + 1 unchanged + 0 kept + 1 refused + 1 unclear
   refused: 1 no-password
 certificates: 2 found = 1 taken + 0 unchanged + 0 kept + 1 refused + 0 unclear

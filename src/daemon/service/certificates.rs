@@ -12,6 +12,7 @@ use super::super::protocol::{
 use super::moving_in::Unmarked;
 use super::{Answer, Answered, Service, closing, storage};
 use crate::identity::certificate::Finding;
+use crate::identity::visible::visible;
 use crate::identity::{
     AccountList, AddedBy, BareJid, CertificateName, ClientCert, Disabled, Enrolment, Fingerprint,
     Incarnation, KeyId, UnixSeconds,
@@ -162,7 +163,8 @@ impl Service {
             &format!(
                 "The certificate \"{}\" (SHA-256 {}) was added to your account by {by}. Whoever holds its \
                  key can log in as you. If that was not you: revoke it, and change your password.",
-                held.name, held.fingerprint,
+                visible(held.name.as_str()),
+                held.fingerprint,
             ),
         );
         Ok(json!({
@@ -221,7 +223,7 @@ impl Service {
             &format!(
                 "The certificate \"{}\" was removed from your account by {by}. It can no longer be used to \
                  log in; sessions that use it go on. If the device is lost, revoke it, too.",
-                held.name,
+                visible(held.name.as_str()),
             ),
         );
         Ok(json!({"name": held.name, "fingerprint": held.fingerprint}))
@@ -235,7 +237,7 @@ impl Service {
                 &format!(
                     "The certificate \"{}\" was revoked by {by}. Its key can never be used again for your \
                      account, and its sessions were closed.",
-                    revoked.name,
+                    visible(revoked.name.as_str()),
                 ),
             ),
         }
@@ -550,8 +552,9 @@ fn described(session: Option<&Session>, peer: Peer) -> String {
     let jid = jid.map_or("a session".to_owned(), ToString::to_string);
     let from = session.address.as_deref().map(|address| {
         let address: String = address.chars().take(64).collect();
-        format!(", from {address}")
+        format!(", from {}", visible(&address))
     });
+    let jid = visible(&jid);
     format!("{jid} (logged in {by}{})", from.unwrap_or_default())
 }
 

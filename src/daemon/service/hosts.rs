@@ -11,6 +11,7 @@ use super::super::connection::Introduction;
 use super::super::protocol::{Accounts, Bad, Fault, Hello, HelloHost, PROTOCOL_VERSION};
 use super::{Answer, Service, storage};
 use crate::identity::jid::JidError;
+use crate::identity::visible::visible;
 use crate::identity::{Host, ScramHash};
 use crate::policy::HostPolicy;
 use crate::policy::host::{Declared, Remark};
@@ -47,12 +48,8 @@ impl Service {
             results.push(result);
         }
         self.add_problems_of_authorities(&mut results);
-        let software: String = hello
-            .software
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(100)
-            .collect();
+        let software: String = hello.software.chars().take(100).collect();
+        let software = visible(&software).into_owned();
         tracing::info!(
             connection = connection.id,
             software,

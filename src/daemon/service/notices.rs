@@ -9,6 +9,7 @@ use super::super::protocol::{Accounts, Fault, Refusal};
 use super::accounts::new_incarnation;
 use super::moving_in::Unmarked;
 use super::{Service, storage};
+use crate::identity::visible::visible;
 use crate::identity::{BareJid, CertificateName, Enrolment, Host, Incarnation, UnixSeconds};
 use crate::policy::manage;
 
@@ -84,7 +85,7 @@ impl Service {
                 let text = format!(
                     "The certificate \"{}\" of your account expires {}. Then it can no longer be used to log in: add a new \
                      one before that.",
-                    one.name,
+                    visible(one.name.as_str()),
                     in_words(one.not_after, now)
                 );
                 let params = json!({"account": one.account, "text": text});
