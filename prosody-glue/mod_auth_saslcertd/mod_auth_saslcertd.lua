@@ -8,6 +8,7 @@ local encodings = require "util.encodings";
 local json = require "util.json";
 local new_sasl = require "util.sasl".new;
 local now = require "util.time".now;
+local st = require "util.stanza";
 local timer = require "util.timer";
 
 module:depends("saslcertd");
@@ -95,6 +96,14 @@ local logins = module:require "logins".new(host, {
 	null = json.null;
 });
 
+local admission = module:require "admission".new(host, {
+	ask = ask;
+	timeout = timeout;
+	nodeprep = encodings.stringprep.nodeprep;
+	st = st;
+	null = json.null;
+});
+
 local can_ask, reserve = accounts.can_ask, accounts.reserve;
 accounts.can_ask, accounts.reserve = nil, nil;
 accounts.get_sasl_handler = logins.get_sasl_handler;
@@ -130,8 +139,20 @@ end, -1000);
 
 -- A token would let somebody in whom the daemon has disabled meanwhile (before mod_sasl2_fast, 75).
 module:hook("sasl2/c2s/success", function (event)
-	event.session.fast_token_request = nil;
+	local session = event.session;
+	session.fast_token_request = nil;
+	if session.sasl_handler then session.sasl_handler.rotation_needed = nil; end
 end, 80);
+
+-- prosodyctl lets nobody in.
+if prosody.process_type ~= "prosodyctl" then
+	admission.add_host(module);
+	module:require "tokens".revoke_all({
+		store = module:open_store("fast_tokens", "keyval");
+		repeat_soon = function (work) module:add_timer(0, work); end;
+		log = function (...) return module:log(...); end;
+	});
+end
 
 -- COMPAT 13.0: rostermanager goes on to serve its copy of the roster, and the next account of this name would get it. After all
 -- who need it once more; what is stored is removed by others.

@@ -4,7 +4,9 @@
 -- It must not look at the connection's certificate: a password session may have presented one too, and a hibernating
 -- session has no connection any more. Only the tag counts.
 --
--- session.saslcert_account (mod_auth_saslcertd): whom a password that was right has logged in, or will when its delay is over.
+-- session.saslcert_account (mod_auth_saslcertd): whom a password that was right has logged in, or will when its delay is over, or
+-- for whom the daemon has said yes to whatever else has logged in.
+-- session.saslcert_mechanism: the SASL mechanism by which the session has logged in.
 
 local xmlns_sm = { "urn:xmpp:sm:2", "urn:xmpp:sm:3" };
 -- Well below the limit of a question.
@@ -197,6 +199,7 @@ local function new(with)
 	local function resumed(session, by)
 		local before, now = session.saslcert, by.saslcert;
 		session.saslcert = now;
+		session.saslcert_mechanism = by.saslcert_mechanism;
 		session.saslcert_account, session.saslcert_login = by.saslcert_account, by.saslcert_login;
 		if not session.resource then return; end
 		if now then
@@ -230,6 +233,14 @@ local function new(with)
 		module:hook("authentication-success", function (event)
 			event.session.saslcert_offer = nil;
 		end);
+
+		-- mod_saslauth and mod_sasl2 fire them before they drop the handler.
+		local function note_mechanism(event)
+			local handler = event.session.sasl_handler;
+			event.session.saslcert_mechanism = handler and handler.selected;
+		end
+		module:hook("authentication-success", note_mechanism, 100);
+		module:hook("sasl2/c2s/success", note_mechanism, 900);
 
 		-- A certificate with a full address binds its resource, whatever the client asks for.
 		module:hook("pre-resource-bind", function (event)
@@ -267,10 +278,10 @@ local function new(with)
 			module:hook_global("c2s-session-updated", function (event)
 				if event.session.host ~= module.host then return; end
 				resumed(event.session, event.from_session);
-				-- COMPAT 13.0: SASL2 resumes while mod_c2s has the connection paused, because the login waited for the daemon.
-				-- It wakes the connection of the new session, which by then belongs to the old one.
-				local conn = event.session.conn;
-				if event.from_session.saslcert and conn and conn.resume then conn:resume(); end
+				-- COMPAT 13.0: it is resumed while mod_c2s has the connection paused, because the login (in SASL2) or the resumption
+				-- itself waited for the daemon. It wakes the connection of the new session, which by then belongs to the old one.
+				local by, conn = event.from_session, event.session.conn;
+				if (by.saslcert or by.saslcert_account) and conn and conn.resume then conn:resume(); end
 			end);
 		else -- COMPAT 0.12
 			module:hook("smacks-hibernation-end", function (event)

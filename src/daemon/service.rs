@@ -7,6 +7,7 @@
 //! Must not know: sockets, the clock.
 
 mod accounts;
+mod admission;
 mod authorities;
 mod backup;
 mod certificates;
@@ -261,6 +262,9 @@ impl Service {
             // It may have to wait for a change that is being written.
             "account.succeeded" => self.task(answer, move |service, answer| {
                 service.succeeded(answer, params, peer, now);
+            }),
+            "account.admit" => self.task(answer, move |service, answer| {
+                service.admit(answer, params, peer);
             }),
             "account.check" => self.task(answer, move |service, answer| {
                 answer.send(service.check(answer.connection.id, params, peer));

@@ -117,6 +117,22 @@ pub fn admits(account: Option<&Account>, verifier: &ScramVerifier) -> Result<(),
     }
 }
 
+/// May a session of `account` begin that neither a password nor a certificate has logged in here? Something else did: a
+/// token, say, that somebody else vouches for.
+///
+/// `mechanism` is the SASL mechanism, if there was one. The tokens of `HT-*` (XEP-0484) are never given out where accounts
+/// live here: one that is presented all the same is older than the move.
+/// Errors: one and the same for every reason.
+pub fn begins<'a>(
+    account: Option<&'a Account>,
+    mechanism: Option<&str>,
+) -> Result<&'a Account, Denial> {
+    let is_left_over = mechanism.is_some_and(|name| name.starts_with("HT-"));
+    account
+        .filter(|account| account.enabled && !is_left_over)
+        .ok_or(Denial::SessionRefused)
+}
+
 /// The hashes for which `account` is to get a new verifier as soon as its password is at hand: those that it
 /// lacks, and those of fewer iterations than `policy` wants.
 #[must_use]
@@ -291,6 +307,29 @@ mod tests {
                 Err(Denial::PasswordWrong)
             };
             assert_eq!(admits(known.as_ref(), &right), expected, "{known:?}");
+        }
+    }
+
+    #[test]
+    fn a_session_begins_by_another_way_only_for_an_account_that_is_enabled_and_never_by_an_old_token()
+     {
+        let (enabled, disabled) = (account(true, vec![]), account(false, vec![]));
+        for (known, mechanism, admitted) in [
+            (Some(&enabled), None, true),
+            (Some(&enabled), Some("OAUTHBEARER"), true),
+            (Some(&enabled), Some("HT-SHA-256-NONE"), false),
+            (Some(&enabled), Some("HT-SHA-512-EXPR"), false),
+            (Some(&disabled), None, false),
+            (Some(&disabled), Some("OAUTHBEARER"), false),
+            (None, None, false),
+            (None, Some("OAUTHBEARER"), false),
+        ] {
+            let expected = known.filter(|_| admitted).ok_or(Denial::SessionRefused);
+            assert_eq!(
+                begins(known, mechanism),
+                expected,
+                "{known:?} {mechanism:?}"
+            );
         }
     }
 

@@ -77,6 +77,8 @@ pub enum Denial {
     NotBase64,
     /// A wrong password, an account that does not exist, or one that is disabled: nobody shall tell them apart.
     PasswordWrong,
+    /// A session that neither a password nor a certificate has logged in here, of an account that does not exist or is disabled.
+    SessionRefused,
     /// A new password that cannot be one.
     PasswordUnacceptable,
     /// The account exists already.
@@ -315,6 +317,12 @@ impl Denial {
                 ("auth", "not-authorized"),
                 "The password is wrong, or there is no such account",
             ),
+            Self::SessionRefused => (
+                "session-refused",
+                ("not-authorized", "This account can't log in here like that"),
+                ("auth", "not-authorized"),
+                "This account can't log in here like that",
+            ),
             Self::PasswordUnacceptable => (
                 "password-unacceptable",
                 REFUSED,
@@ -369,7 +377,7 @@ const NOT_FOUND: (&str, &str) = ("cancel", "item-not-found");
 const FORBIDDEN: (&str, &str) = ("auth", "forbidden");
 
 /// One of each, in the order of the documentation's table.
-pub const EVERY_DENIAL: [Denial; 35] = [
+pub const EVERY_DENIAL: [Denial; 36] = [
     Denial::CertificateMissing,
     Denial::CertificateUnacceptable {
         finding: Finding::NotCertificate,
@@ -405,6 +413,7 @@ pub const EVERY_DENIAL: [Denial; 35] = [
     Denial::NameUnknown,
     Denial::NotBase64,
     Denial::PasswordWrong,
+    Denial::SessionRefused,
     Denial::PasswordUnacceptable,
     Denial::AccountExists,
 ];

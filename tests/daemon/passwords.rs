@@ -101,6 +101,30 @@ fn an_account_is_created_logs_in_gets_another_password_and_is_deleted() {
 }
 
 #[test]
+fn a_session_that_something_else_has_logged_in_begins_for_an_enabled_account_only() {
+    let daemon = Daemon::start();
+    let mut rome = server(&daemon, json!({}));
+    let created = rome.ask("account.create", create(BRUTUS, "et tu?"));
+    rome.ask("account.create", create("cassius@rome.lit", "lean"));
+    rome.ask("account.disable", of("cassius@rome.lit"));
+    let admit = |account: &str, mechanism: Value| json!({"account": account, "mechanism": mechanism, "address": null});
+    for mechanism in [json!(null), json!("OAUTHBEARER")] {
+        let admitted = rome.ask("account.admit", admit(BRUTUS, mechanism));
+        assert_eq!(admitted["password_changed"], created["password_changed"]);
+        assert!(admitted["incarnation"].is_string(), "{admitted}");
+    }
+    for (account, mechanism) in [
+        (BRUTUS, json!("HT-SHA-256-NONE")),
+        ("cassius@rome.lit", json!(null)),
+        ("nobody@rome.lit", json!("OAUTHBEARER")),
+    ] {
+        let refused = rome.refused("account.admit", admit(account, mechanism));
+        assert_eq!(refused["data"]["denial"], "session-refused", "{account}");
+        assert_eq!(refused["data"]["sasl"], "not-authorized");
+    }
+}
+
+#[test]
 fn no_password_is_kept_and_none_is_logged() {
     let mut daemon = Daemon::start();
     let mut rome = server(&daemon, json!({}));

@@ -270,10 +270,10 @@ def token_of(success: ET.Element) -> str | None:
     return None if token is None else token.get("token")
 
 
-async def with_token(stream: Stream, account: Account, token: str) -> ET.Element:
+async def with_token(stream: Stream, account: Account, token: str, inline: str = "") -> ET.Element:
     proof = hmac.digest(token.encode(), b"Initiator", "sha256")
     initial = account.username.encode() + b"\0" + proof
-    return await stream.authenticate2("HT-SHA-256-NONE", initial, f"{USER_AGENT}<fast xmlns='{FAST}'/>")
+    return await stream.authenticate2("HT-SHA-256-NONE", initial, f"{USER_AGENT}<fast xmlns='{FAST}'/>{inline}")
 
 
 async def test_484_02_a_certificate_session_gets_no_token_that_would_outlive_it(scene: Scene):

@@ -364,6 +364,17 @@ pub struct Succeeded {
     pub address: Option<String>,
 }
 
+/// `account.admit`.
+#[derive(Debug, Deserialize)]
+pub struct Admit {
+    /// Whose session is to begin.
+    pub account: BareJid,
+    /// The SASL mechanism that has logged it in; none if there was none.
+    pub mechanism: Option<String>,
+    /// The client's address.
+    pub address: Option<String>,
+}
+
 /// `account.failed`.
 #[derive(Debug, Deserialize)]
 pub struct Failed {

@@ -533,7 +533,7 @@ impl Service {
     }
 
     /// The rules for passwords of `host`, if they are kept here. An admin may prepare a host before it is moved.
-    fn passwords_of(&self, host: &Host, peer: Peer) -> Result<HostPolicy, Fault> {
+    pub(super) fn passwords_of(&self, host: &Host, peer: Peer) -> Result<HostPolicy, Fault> {
         let (accounts, policy) = self.host(host)?;
         if accounts == Accounts::Prosody && peer.role != Role::Admin {
             return Err(Fault::AccountsInProsody);

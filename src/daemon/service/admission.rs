@@ -1,0 +1,44 @@
+//! `account.admit`: no session begins without the daemon's yes, whatever has logged the client in.
+//!
+//! Must not know: certificates and passwords, which are admitted where they are checked.
+
+use std::sync::PoisonError;
+
+use serde_json::{Value, json};
+
+use super::super::connection::Peer;
+use super::super::protocol::{Admit, Refusal, fields};
+use super::{Answer, Service};
+use crate::policy::account;
+
+impl Service {
+    /// May a session begin that neither a password nor a certificate has logged in?
+    pub(super) fn admit(&self, answer: &Answer, params: Value, peer: Peer) {
+        if let Err(refusal) = self.decided_admission(answer, params, peer) {
+            answer.send(Err(refusal));
+        }
+    }
+
+    fn decided_admission(&self, answer: &Answer, params: Value, peer: Peer) -> Result<(), Refusal> {
+        let question: Admit = fields(params)?;
+        let account = &question.account;
+        self.passwords_of(account.host(), peer)?;
+        let (mechanism, address) = (&question.mechanism, &question.address);
+        let guard = self
+            .revocations
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let known = self.known(account)?;
+        let admitted = account::begins(known.as_ref(), mechanism.as_deref());
+        let answered = admitted.map(|known| {
+            answer.send(Ok(json!({
+                "incarnation": known.incarnation,
+                "password_changed": known.password_changed,
+            })));
+        });
+        drop(guard);
+        let verdict = if answered.is_ok() { "yes" } else { "no" };
+        tracing::info!(%account, ?mechanism, ?address, "account.admit: {verdict}");
+        answered.map_err(Refusal::Login)
+    }
+}
