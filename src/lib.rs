@@ -18,4 +18,5 @@ pub mod daemon;
 pub mod extauth;
 pub mod identity;
 pub mod policy;
+mod shell;
 pub mod store;

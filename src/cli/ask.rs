@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use super::services::start_line;
 use crate::daemon::protocol::MAX_ANSWER_BYTES;
 
 /// The result of `method`, asked with `params` over a connection of its own.
@@ -95,11 +96,13 @@ impl Asker {
         let shown = socket.display();
         let stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
             ErrorKind::NotFound => anyhow!(
-                "saslcertd is not running: there is no socket {shown} (start it with: saslcertd serve; or name \
-                 its socket with --socket)"
+                "saslcertd is not running: there is no socket {shown} (as root, start it with: {}; or name its socket \
+                 with --socket)",
+                start_line(socket)
             ),
             ErrorKind::ConnectionRefused => anyhow!(
-                "saslcertd is not running: nobody answers at {shown} (start it with: saslcertd serve)"
+                "saslcertd is not running: nobody answers at {shown} (as root, start it with: {})",
+                start_line(socket)
             ),
             ErrorKind::PermissionDenied => {
                 anyhow!("{shown} may not be opened by this user; {}", who.to_open)

@@ -25,13 +25,17 @@ use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
 use nix::sys::statvfs::statvfs;
-use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
+use nix::unistd::{Gid, Uid, User, getgrouplist};
 use serde_json::{Value, json};
 
 use super::Global;
 use super::ask::ask;
+use super::owner;
 use super::say::{say, say_json};
-use crate::store::Store;
+use super::services::has_unit;
+use crate::daemon::listening::ListenError;
+use crate::daemon::socket_folder::{self, Remedy, Tenant};
+use crate::store::{Store, StoreError};
 use access::{Node, Who};
 use commands::{Commands, DEFAULT_SOCKET};
 use daemon::{Daemon, Process, Server};
@@ -112,9 +116,18 @@ fn examine(args: &DoctorArgs, global: &Global) -> anyhow::Result<Vec<Finding>> {
     let facts = answer.facts();
     let mut daemon = gather_daemon(&global.socket, facts, &args.data_dir);
     let data_dir = data_dir(&daemon, &args.data_dir);
-    daemon.store = look_at_store(&data_dir);
     let server = gather_server(facts, &daemon);
-    let commands = gather_commands(&prosodyctl, facts, &daemon, &server, data_dir);
+    let group = server
+        .who
+        .as_ref()
+        .and_then(|who| who.gids.first().copied());
+    let tenant = Tenant {
+        uid: whose(&daemon, &data_dir),
+        group,
+    };
+    daemon.store = look_at_store(&data_dir, tenant.uid);
+    daemon.place = look_at_place(&daemon, tenant);
+    let commands = gather_commands(&prosodyctl, facts, &daemon, &server, data_dir, tenant.uid);
     let machine = gather_machine(&commands.data_dir, &daemon, facts);
 
     let mut found = Vec::new();
@@ -206,6 +219,7 @@ fn gather_daemon(given: &Path, facts: Option<&Facts>, data_dir: &Path) -> Daemon
         folders: folders_above(&socket),
         node: node(&socket).filter(|_| is_socket(&socket)),
         store: daemon::Store::Hidden,
+        place: None,
         answers_elsewhere,
         socket,
     }
@@ -242,12 +256,80 @@ fn data_dir(daemon: &Daemon, given: &Path) -> PathBuf {
     told.map_or_else(|| given.to_owned(), PathBuf::from)
 }
 
-fn look_at_store(data_dir: &Path) -> daemon::Store {
-    match fs::read_dir(data_dir) {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => daemon::Store::Hidden,
-        _ if Store::is_in(data_dir) => daemon::Store::Initialised,
-        _ => daemon::Store::Empty,
+/// As whom the daemon serves, or would.
+fn whose(daemon: &Daemon, data_dir: &Path) -> u32 {
+    if let Some(process) = &daemon.process {
+        return process.uid;
     }
+    // By its unit; or where nothing says whose it is to be.
+    if let Some(user) = user("saslcertd")
+        && (has_unit("saslcertd") || !data_dir.exists())
+    {
+        return user.uid.as_raw();
+    }
+    owner::who_serves(data_dir, &daemon.socket).map_or(0, |owner| owner.uid)
+}
+
+fn look_at_store(data_dir: &Path, uid: u32) -> daemon::Store {
+    if matches!(fs::read_dir(data_dir), Err(error) if error.kind() == ErrorKind::PermissionDenied) {
+        return daemon::Store::Hidden;
+    }
+    let error = match Store::look(data_dir, uid) {
+        Ok(()) => return daemon::Store::Initialised,
+        Err(StoreError::Missing { .. }) => return daemon::Store::Empty,
+        Err(error) => error,
+    };
+    let mut message = causes(&error);
+    let remedy = match &error {
+        StoreError::ForeignFile { mend, .. } => {
+            message = without(&message, &format!("; mend it with: {mend}"));
+            Some(Remedy::Run(mend.clone()))
+        }
+        StoreError::File { source, .. } if source.kind() == ErrorKind::ReadOnlyFilesystem => {
+            message += " (a disk with errors becomes so: see dmesg)";
+            let mount_point = mount_point(data_dir);
+            let line = format!("mount -o remount,rw {}", finding::word(&mount_point));
+            Some(Remedy::Run(line))
+        }
+        _ => None,
+    };
+    daemon::Store::Closed(daemon::Told { message, remedy })
+}
+
+/// What the daemon itself says of the socket's place: where it does not serve, whether it could; where it does, whether it should.
+fn look_at_place(daemon: &Daemon, tenant: Tenant) -> Option<daemon::Told> {
+    let is_away = matches!(
+        daemon.answer,
+        daemon::Answer::Missing | daemon::Answer::Nobody
+    );
+    let looked = if daemon.answers_elsewhere.is_some() {
+        return None;
+    } else if is_away && !has_unit("saslcertd") {
+        socket_folder::check(&daemon.socket, tenant)
+    } else {
+        socket_folder::require_vouching(&daemon.socket, tenant)
+    };
+    let error = looked.err()?;
+    let remedy = error.remedy().cloned();
+    let mut message = causes(&error);
+    if let Some(remedy) = &remedy {
+        message = without(&message, &format!("; {remedy}"));
+    }
+    if matches!(error, ListenError::MissingFolder { .. }) && daemon.socket.starts_with("/run") {
+        message += " (/run is empty after a reboot)";
+    }
+    Some(daemon::Told { message, remedy })
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    let all = std::iter::successors(Some(error), |error| error.source());
+    let all: Vec<String> = all.map(ToString::to_string).collect();
+    all.join(": ")
+}
+
+/// What mends it is told by itself.
+fn without(message: &str, end: &str) -> String {
+    message.strip_suffix(end).unwrap_or(message).to_owned()
 }
 
 /// The folders above a file, from the root down, as far as they are there.
@@ -312,10 +394,18 @@ fn find_daemon(socket: &Path, data_dir: &Path) -> Option<Process> {
                 .or_else(|| name.parse().ok());
             (name, uid)
         });
+        let cgroup = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
+        let behind_serve = words.iter().skip_while(|word| *word != "serve").skip(1);
         Some(Process {
             pid,
             uid: fs::metadata(entry.path()).ok()?.uid(),
             server_users: server_users.collect(),
+            program: words.first()?.clone(),
+            flags: behind_serve
+                .filter(|word| !word.is_empty())
+                .cloned()
+                .collect(),
+            is_units: cgroup.contains("/saslcertd.service"),
         })
     })
 }
@@ -357,7 +447,7 @@ fn gather_server(facts: Option<&Facts>, daemon: &Daemon) -> Server {
         || facts.is_some_and(|facts| facts.pidfile.is_none() && is_port_open(facts));
     let who = process.or(connected).or_else(|| of_user(&configured));
     let user = match &who {
-        Some(who) => name_of_user(who.uid),
+        Some(who) => socket_folder::user(who.uid),
         None => configured,
     };
     Server {
@@ -438,31 +528,15 @@ fn of_user(name: &str) -> Option<Who> {
     })
 }
 
-fn name_of_user(uid: u32) -> String {
-    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
-    user.map_or_else(|| uid.to_string(), |user| user.name)
-}
-
-fn name_of_group(gid: u32) -> String {
-    let group = Group::from_gid(Gid::from_raw(gid)).ok().flatten();
-    group.map_or_else(|| gid.to_string(), |group| group.name)
-}
-
 fn gather_commands(
     prosodyctl: &Prosodyctl,
     facts: Option<&Facts>,
     daemon: &Daemon,
     server: &Server,
     data_dir: PathBuf,
+    owner: u32,
 ) -> Commands {
     let run_folder = facts.and_then(|facts| facts.pidfile.as_deref()?.parent());
-    let uid = match &daemon.process {
-        Some(process) => Some(process.uid),
-        None => match fs::metadata(&data_dir) {
-            Ok(found) => Some(found.uid()),
-            Err(_) => user("saslcertd").map(|user| user.uid.as_raw()),
-        },
-    };
     let group = server
         .who
         .as_ref()
@@ -477,9 +551,9 @@ fn gather_commands(
         saslcertd_unit: has_unit("saslcertd"),
         socket: daemon.socket.clone(),
         data_dir,
-        owner: uid.filter(|uid| *uid != 0).map(name_of_user),
+        owner: (owner != 0).then(|| socket_folder::user(owner)),
         server_user: server.user.clone(),
-        server_group: group.map_or_else(|| server.user.clone(), name_of_group),
+        server_group: group.map_or_else(|| server.user.clone(), socket_folder::group),
     }
 }
 
@@ -498,11 +572,6 @@ fn own_name() -> String {
     } else {
         word(&program)
     }
-}
-
-fn has_unit(name: &str) -> bool {
-    let has = |folder: &str| Path::new(folder).join(format!("{name}.service")).exists();
-    Path::new("/run/systemd/system").exists() && UNIT_FOLDERS.iter().any(|folder| has(folder))
 }
 
 fn gather_machine(data_dir: &Path, daemon: &Daemon, facts: Option<&Facts>) -> Machine {
@@ -541,10 +610,24 @@ fn gather_machine(data_dir: &Path, daemon: &Daemon, facts: Option<&Facts>) -> Ma
 
 fn mount_point(folder: &Path) -> PathBuf {
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
-    let own = device(&folder);
-    let within = folder.ancestors().take_while(|path| device(path) == own);
-    within.last().unwrap_or(&folder).to_owned()
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    mount_point_among(&mounts, &folder)
+}
+
+/// By its name: a part of a file system that is mounted elsewhere, too, has the same device.
+fn mount_point_among(mounts: &str, folder: &Path) -> PathBuf {
+    // proc(5): the fifth field, with some characters in octal.
+    let points = mounts.lines().filter_map(|line| {
+        let mut point = line.split(' ').nth(4)?.to_owned();
+        for (escape, plain) in [("\\040", " "), ("\\011", "\t"), ("\\134", "\\")] {
+            point = point.replace(escape, plain);
+        }
+        Some(PathBuf::from(point))
+    });
+    let above = points.filter(|point| folder.starts_with(point));
+    above
+        .max_by_key(|point| point.components().count())
+        .unwrap_or_else(|| folder.to_owned())
 }
 
 fn bytes_below(folder: &Path, depth: usize) -> u64 {
@@ -558,12 +641,6 @@ fn bytes_below(folder: &Path, depth: usize) -> u64 {
         .sum()
 }
 
-const UNIT_FOLDERS: [&str; 4] = [
-    "/etc/systemd/system",
-    "/run/systemd/system",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-];
 /// The status of a large store takes milliseconds.
 const STATUS_LIMIT: Duration = Duration::from_secs(10);
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
@@ -601,6 +678,20 @@ mod tests {
     }
 
     #[test]
+    fn the_nearest_mount_point_counts() {
+        let mounts = "22 1 8:1 / / rw - ext4 /dev/a rw\n23 22 8:1 /b /var/lib/a\\040b ro - ext4 /dev/a rw\n\
+                      24 22 8:2 / /var rw - ext4 /dev/b rw\n";
+        for (folder, expected) in [
+            ("/var/lib/a b/c", "/var/lib/a b"),
+            ("/var/lib/a", "/var"),
+            ("/srv", "/"),
+        ] {
+            let found = mount_point_among(mounts, Path::new(folder));
+            assert_eq!(found, Path::new(expected));
+        }
+    }
+
+    #[test]
     fn a_user_brings_its_groups() {
         assert_eq!(of_user("root").unwrap().gids.first(), Some(&0));
         assert_eq!(of_user("nobody of that name"), None);
@@ -622,12 +713,11 @@ mod tests {
     #[test]
     fn an_empty_folder_is_no_store() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(look_at_store(folder.path()), daemon::Store::Empty);
-        assert_eq!(
-            look_at_store(&folder.path().join("nowhere")),
-            daemon::Store::Empty
-        );
+        let own = Uid::effective().as_raw();
+        let look = |folder: &Path| look_at_store(folder, own);
+        assert_eq!(look(folder.path()), daemon::Store::Empty);
+        assert_eq!(look(&folder.path().join("nowhere")), daemon::Store::Empty);
         Store::create(folder.path()).unwrap();
-        assert_eq!(look_at_store(folder.path()), daemon::Store::Initialised);
+        assert_eq!(look(folder.path()), daemon::Store::Initialised);
     }
 }

@@ -1,16 +1,14 @@
 //! `saslcertd init`.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use serde_json::json;
 
+use super::owner;
 use super::say::{say, say_json};
 use crate::store::{Created, Store};
 
@@ -25,7 +23,7 @@ pub(super) struct InitArgs {
 pub(super) fn run(args: &InitArgs, json: bool) -> anyhow::Result<ExitCode> {
     let folder = args.data_dir.display();
     keep_from_others();
-    become_owner(&args.data_dir)
+    owner::become_for_init(&args.data_dir)
         .with_context(|| format!("cannot act for the owner of {folder}"))?;
     let created = Store::create(&args.data_dir)
         .with_context(|| format!("cannot create a store in {folder}"))?;
@@ -47,19 +45,4 @@ pub(super) fn run(args: &InitArgs, json: bool) -> anyhow::Result<ExitCode> {
 /// What this process makes from here on is for its user alone, whatever mode the folder has that it is made in.
 pub(super) fn keep_from_others() {
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
-}
-
-/// Root makes the store as the user whose folder it is. Files of root's would keep the daemon out, and nothing of root's
-/// rights is needed in a folder that somebody else may write to.
-fn become_owner(folder: &Path) -> nix::Result<()> {
-    // One that is missing is made by, and for, whoever runs this.
-    let Ok(found) = fs::metadata(folder) else {
-        return Ok(());
-    };
-    if !Uid::effective().is_root() || found.uid() == 0 {
-        return Ok(());
-    }
-    setgroups(&[])?;
-    setgid(Gid::from_raw(found.gid()))?;
-    setuid(Uid::from_raw(found.uid()))
 }

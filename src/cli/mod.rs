@@ -19,9 +19,11 @@ mod init;
 mod key_files;
 #[cfg(feature = "client")]
 mod login;
+mod owner;
 mod password;
 mod say;
 mod serve;
+mod services;
 mod status;
 #[cfg(feature = "client")]
 mod steps;

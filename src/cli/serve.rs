@@ -13,14 +13,15 @@ use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
+use super::owner;
 use crate::daemon::listening::Place;
-use crate::daemon::server;
+use crate::daemon::{server, socket_folder};
 use crate::identity::visible;
 
 /// `saslcertd serve`.
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
-    /// The store's folder, made by `saslcertd init`.
+    /// The store's folder, made by `saslcertd init`. Root serves as its owner.
     #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
     data_dir: PathBuf,
     /// A user (name or number) that Prosody runs as. May be given several times.
@@ -62,6 +63,9 @@ pub(super) fn run(args: ServeArgs, socket: &Path) -> anyhow::Result<ExitCode> {
     super::init::keep_from_others();
     // First: it changes the environment, which no thread may see.
     let place = Place::from_environment(socket)?;
+    // Then, before any file is touched, the socket is made, or a thread runs.
+    let owner = owner::become_for_serve(&args.data_dir, place.path(), &args.server_user)
+        .with_context(|| format!("cannot serve as the owner of {}", args.data_dir.display()))?;
     // A reader of the log that hangs must not hang the daemon: what it does not take in time is dropped.
     let (writer, _flushed_at_the_end) = tracing_appender::non_blocking(std::io::stderr());
     tracing_subscriber::fmt()
@@ -71,6 +75,12 @@ pub(super) fn run(args: ServeArgs, socket: &Path) -> anyhow::Result<ExitCode> {
         .with_max_level(level)
         .with_target(false)
         .init();
+    if let Some(owner) = owner {
+        tracing::info!(
+            user = socket_folder::user(owner.uid),
+            "started by root; serves as the owner of the store"
+        );
+    }
     if place.path() != socket {
         tracing::warn!(
             handed_over = %place.path().display(),

@@ -1,4 +1,4 @@
-//! The socket that connections come from, and the folder that vouches for it. It is made here, at a path, or a
+//! The socket that connections come from. It is made here, at a path, or a
 //! service manager (systemd) listens and hands it over: then it outlives this process, and who connects while
 //! nobody serves waits for the next.
 //!
@@ -7,13 +7,16 @@
 use std::env;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use listenfd::ListenFd;
 use nix::sys::socket::{getsockopt, sockopt};
-use nix::unistd::{Gid, Uid, chown};
+use nix::unistd::{Gid, chown};
 use tokio::net::{UnixListener, UnixStream};
+
+pub use super::socket_folder::Remedy;
+use super::socket_folder::{self, Tenant, require_unanswered};
 
 /// Why nobody can be listened to.
 #[derive(Debug, thiserror::Error)]
@@ -25,20 +28,44 @@ pub enum ListenError {
         path: String,
     },
     /// The admin's: something that is not a socket is in the way.
-    #[error("{path} exists and is not a socket; remove it or choose another --socket")]
+    #[error("{path} exists and is not a socket; {remedy}")]
     NotSocket {
         /// Which file.
         path: String,
+        /// What makes room.
+        remedy: Remedy,
+    },
+    /// The admin's: the folder is not there.
+    #[error("the socket's place: there is no {folder}; {remedy}")]
+    MissingFolder {
+        /// Which folder.
+        folder: String,
+        /// What makes it.
+        remedy: Remedy,
     },
     /// The admin's: whoever may write to the folder could put a false daemon in its place.
     #[error(
-        "the socket's place: {folder} can be written by others than root and saslcertd; mend it with: {mend}"
+        "the socket's place: {folder} can be written by others than root and saslcertd; {remedy}"
     )]
     OpenFolder {
         /// Which folder.
         folder: String,
-        /// The command that closes it.
-        mend: String,
+        /// What closes it.
+        remedy: Remedy,
+    },
+    /// The admin's: it belongs to somebody else, who could do the same; or the daemon can't write there.
+    #[error(
+        "the socket's place: {folder} belongs to {owner}, and saslcertd runs as {own}; {remedy}"
+    )]
+    ForeignFolder {
+        /// Which folder.
+        folder: String,
+        /// Whose it is.
+        owner: String,
+        /// Who serves.
+        own: String,
+        /// What makes it the daemon's.
+        remedy: Remedy,
     },
     /// The service manager's: what it handed over is not what it has to be.
     #[error(
@@ -61,7 +88,24 @@ pub enum ListenError {
     },
 }
 
-fn file_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ListenError {
+impl ListenError {
+    /// What lets the daemon listen, where that is known.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&Remedy> {
+        match self {
+            Self::NotSocket { remedy, .. }
+            | Self::MissingFolder { remedy, .. }
+            | Self::OpenFolder { remedy, .. }
+            | Self::ForeignFolder { remedy, .. } => Some(remedy),
+            Self::AlreadyServed { .. } | Self::UnfitSocket { .. } | Self::File { .. } => None,
+        }
+    }
+}
+
+pub(super) fn file_error(
+    action: &'static str,
+    path: &Path,
+) -> impl FnOnce(io::Error) -> ListenError {
     let path = path.display().to_string();
     move |source| ListenError::File {
         action,
@@ -132,19 +176,18 @@ impl Place {
     }
 
     /// Looks whether we may listen here, and changes nothing.
-    pub(super) fn check(&self) -> Result<(), ListenError> {
-        require_closed_folder(self.path())?;
+    pub(super) fn check(&self, tenant: Tenant) -> Result<(), ListenError> {
         match self {
-            Self::Path(path) => require_unanswered(path),
-            Self::HandedOver { .. } => Ok(()),
+            Self::Path(path) => socket_folder::check(path, tenant),
+            Self::HandedOver { path, .. } => socket_folder::require_vouching(path, tenant),
         }
     }
 
-    /// Listens. A socket of our own is given to `group`.
-    pub(super) fn listen(self, group: Option<Gid>) -> Result<Listening, ListenError> {
+    /// Listens. A socket of our own is given to the tenant's group.
+    pub(super) fn listen(self, tenant: Tenant) -> Result<Listening, ListenError> {
         match self {
             Self::Path(path) => Ok(Listening {
-                listener: listen(&path, group)?,
+                listener: listen(&path, tenant)?,
                 own_path: Some(path),
             }),
             Self::HandedOver { listener, path } => Ok(Listening {
@@ -180,39 +223,17 @@ impl Listening {
     }
 }
 
-/// A socket that nobody answers at may be replaced; one that somebody does, never.
-fn require_unanswered(path: &Path) -> Result<(), ListenError> {
-    let shown = path.display().to_string();
-    let found = match fs::symlink_metadata(path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(source) => return Err(file_error("look at", path)(source)),
-    };
-    if !found.file_type().is_socket() {
-        return Err(ListenError::NotSocket { path: shown });
-    }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
-        Ok(_) => Err(ListenError::AlreadyServed { path: shown }),
-        // Its queue is full: somebody is there.
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            Err(ListenError::AlreadyServed { path: shown })
-        }
-        Err(source) => Err(file_error("ask who answers at", path)(source)),
-    }
-}
-
 /// Listens at `path`, in the place of a socket that nobody answers at.
-fn listen(path: &Path, group: Option<Gid>) -> Result<UnixListener, ListenError> {
-    require_unanswered(path)?;
+fn listen(path: &Path, tenant: Tenant) -> Result<UnixListener, ListenError> {
+    require_unanswered(path, tenant)?;
     // Under another name until its mode is right, so that nobody connects before; then it replaces the old one.
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(format!(".{}", std::process::id()));
     let fresh = PathBuf::from(fresh);
     let _ = fs::remove_file(&fresh);
     let listener = UnixListener::bind(&fresh).map_err(file_error("listen at", path))?;
-    if let Some(group) = group
-        && let Err(error) = chown(&fresh, None, Some(group))
+    if let Some(group) = tenant.group
+        && let Err(error) = chown(&fresh, None, Some(Gid::from_raw(group)))
     {
         tracing::warn!(
             socket = %path.display(),
@@ -227,45 +248,4 @@ fn listen(path: &Path, group: Option<Gid>) -> Result<UnixListener, ListenError> 
     Ok(listener)
 }
 
-/// The daemon has no other proof of who it is than where its socket lies: nobody else may write there, or put another folder
-/// in the place of one on the way.
-fn require_closed_folder(socket: &Path) -> Result<(), ListenError> {
-    let folder = match socket.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let problem = file_error("look at the socket's folder", folder);
-    let as_given = std::path::absolute(folder);
-    let resolved = fs::canonicalize(folder);
-    let (as_given, resolved) = match (as_given, resolved) {
-        (Ok(as_given), Ok(resolved)) => (as_given, resolved),
-        (Err(error), _) | (_, Err(error)) => return Err(problem(error)),
-    };
-    require_closed(&resolved, false)?;
-    for above in as_given.ancestors().chain(resolved.ancestors()).skip(1) {
-        require_closed(above, true)?;
-    }
-    Ok(())
-}
-
-/// `sticky_will_do`: in a sticky folder nobody renames what belongs to others.
-fn require_closed(folder: &Path, sticky_will_do: bool) -> Result<(), ListenError> {
-    let found = fs::metadata(folder).map_err(file_error("look at", folder))?;
-    let own = Uid::effective().as_raw();
-    let shown = folder.display().to_string();
-    let is_open = found.mode() & 0o022 != 0;
-    let mend = if is_open && !(sticky_will_do && found.mode() & STICKY != 0) {
-        format!("chmod go-w {shown}")
-    } else if found.uid() != 0 && found.uid() != own {
-        format!("chown {own} {shown}")
-    } else {
-        return Ok(());
-    };
-    Err(ListenError::OpenFolder {
-        folder: shown,
-        mend,
-    })
-}
-
-const STICKY: u32 = 0o1000;
 const SOCKET_MODE: u32 = 0o660;

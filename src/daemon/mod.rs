@@ -11,3 +11,4 @@ mod reservations;
 pub mod server;
 pub mod service;
 pub mod sessions;
+pub(crate) mod socket_folder;

@@ -25,6 +25,7 @@ use super::listening::{ListenError, Listening, Place};
 use super::manager;
 use super::protocol::Lines;
 use super::service::Service;
+use super::socket_folder::Tenant;
 
 /// What `serve` is started with.
 #[derive(Clone, Debug)]
@@ -72,8 +73,14 @@ pub enum ServeError {
 /// Errors: see [`ServeError`]; whatever was acknowledged before is on the disk.
 pub async fn serve(options: Options, place: Place) -> Result<(), ServeError> {
     let roles = Roles::resolve(&options)?;
+    let tenant = Tenant {
+        uid: Uid::effective().as_raw(),
+        group: roles.socket_group.map(Gid::as_raw),
+    };
+    // In this order: a store that is not there, or somebody else's, explains whose the socket's folder is.
+    Store::look(&options.data_dir, tenant.uid)?;
     // Before the store is opened: of all that goes wrong with a second daemon, this says it best.
-    place.check()?;
+    place.check(tenant)?;
     let (failed, mut failure) = mpsc::unbounded_channel();
     let store = Store::open(
         &options.data_dir,
@@ -92,7 +99,7 @@ pub async fn serve(options: Options, place: Place) -> Result<(), ServeError> {
     let hangup = watch_for(SignalKind::hangup())?;
     let socket = place.path().to_owned();
     let is_handed_over = matches!(place, Place::HandedOver { .. });
-    let listening = place.listen(roles.socket_group)?;
+    let listening = place.listen(tenant)?;
     let mut beside = JoinSet::new();
     beside.spawn(upkeep(Arc::clone(&service), options.data_dir.clone()));
     beside.spawn(give_notices(Arc::clone(&service)));

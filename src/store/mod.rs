@@ -11,6 +11,7 @@ mod all;
 mod census;
 mod committer;
 mod hosts;
+mod ownership;
 mod record;
 mod tables;
 mod view;
@@ -53,6 +54,30 @@ pub enum StoreError {
     Missing {
         /// The data folder.
         folder: String,
+    },
+    /// The admin's: a file in it is not of the user who serves, who can't read it then.
+    #[error("{path} belongs to {owner}, and saslcertd runs as {own}; mend it with: {mend}")]
+    ForeignFile {
+        /// Which file.
+        path: String,
+        /// Whose it is.
+        owner: String,
+        /// Who serves.
+        own: String,
+        /// The command that makes the store theirs.
+        mend: String,
+    },
+    /// The admin's: it is served by the wrong user.
+    #[error(
+        "the store in {folder} belongs to {owner}, and saslcertd was started as {own}; start it as {owner}, or as root, who serves as {owner} then"
+    )]
+    OtherUser {
+        /// The data folder.
+        folder: String,
+        /// Whose it is.
+        owner: String,
+        /// Who was to serve.
+        own: String,
     },
     /// The admin's: a process has the folder open.
     #[error("{folder} is in use by {owner}")]
@@ -226,6 +251,19 @@ impl Store {
     #[must_use]
     pub fn is_in(folder: &Path) -> bool {
         folder.join(FORMAT_FILE).exists()
+    }
+
+    /// The user and the group that the store in `folder` belongs to; none where there is no folder.
+    #[must_use]
+    pub fn owner(folder: &Path) -> Option<(u32, u32)> {
+        ownership::owner(folder)
+    }
+
+    /// Looks whether a process of user `own` can open the store in `folder`, of what can be seen from outside.
+    ///
+    /// Errors: missing, newer, somebody else's, on a disk that is read-only; each says what to do.
+    pub fn look(folder: &Path, own: u32) -> Result<(), StoreError> {
+        ownership::look(folder, own)
     }
 
     /// Opens the store in `folder`, which must exist.

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::json;
 
@@ -253,6 +254,104 @@ fn a_folder_that_others_may_write_to_is_refused_with_the_line_that_mends_it() {
     set_mode(daemon.folder.path(), 0o1777);
     let mut daemon = daemon;
     daemon.serve();
+}
+
+/// A prepared daemon, its store and the socket's folder given to somebody; none where we can't give.
+fn prepared_for(somebody: u32, group: u32) -> Option<Daemon> {
+    if !nix::unistd::Uid::effective().is_root() {
+        return None;
+    }
+    let daemon = Daemon::prepared();
+    fs::set_permissions(daemon.folder.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    let run = daemon.folder.path().join("run");
+    let data = daemon.data_dir();
+    let all = ["", "FORMAT", "LOCK", "sled", "sled/db", "sled/conf"].map(|name| data.join(name));
+    for path in all.iter().chain([&run]) {
+        std::os::unix::fs::chown(path, Some(somebody), Some(group)).unwrap();
+    }
+    for entry in fs::read_dir(data.join("sled")).unwrap() {
+        std::os::unix::fs::chown(entry.unwrap().path(), Some(somebody), Some(group)).unwrap();
+    }
+    Some(daemon)
+}
+
+#[test]
+fn root_serves_as_the_owner_of_the_store() {
+    let (somebody, group) = (65_534, 65_533);
+    let Some(mut daemon) = prepared_for(somebody, group) else {
+        return;
+    };
+    daemon.serve();
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let numbers = |label: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(label));
+        let words = line.unwrap().split_whitespace();
+        words
+            .map(|word| word.parse().unwrap())
+            .collect::<Vec<u32>>()
+    };
+    assert_eq!(numbers("Uid:"), [somebody; 4]);
+    assert_eq!(numbers("Gid:"), [group; 4]);
+    // Root's are gone.
+    assert_eq!(numbers("Groups:"), [group]);
+    assert!(status.contains("CapEff:\t0000000000000000"), "{status}");
+    let mut server = daemon.server(json!({}));
+    server.append("phone", &Made::of(HAMLET));
+    assert_eq!(fs::metadata(daemon.socket()).unwrap().uid(), somebody);
+    for folder in ["", "sled"] {
+        for entry in fs::read_dir(daemon.data_dir().join(folder)).unwrap() {
+            let entry = entry.unwrap();
+            let owner = entry.metadata().unwrap().uid();
+            assert_eq!(owner, somebody, "{}", entry.path().display());
+        }
+    }
+}
+
+#[test]
+fn files_of_roots_in_somebody_elses_store_are_named_with_the_line_that_mends_it() {
+    for name in ["FORMAT", "LOCK", "sled", "sled/db"] {
+        let Some(mut daemon) = prepared_for(65_534, 65_534) else {
+            return;
+        };
+        let path = daemon.data_dir().join(name);
+        std::os::unix::fs::chown(&path, Some(0), Some(0)).unwrap();
+        let said = refusal(&daemon);
+        let expected = format!(
+            "{} belongs to root, and saslcertd runs as nobody",
+            path.display()
+        );
+        assert!(said.contains(&expected), "{name}: {said}");
+        let (_, line) = said.trim().rsplit_once("mend it with: ").unwrap();
+        let mended = Command::new("sh").args(["-ec", line]).status().unwrap();
+        assert!(mended.success(), "{line}");
+        daemon.serve();
+        daemon.peer().ask("status", json!({}));
+    }
+}
+
+#[test]
+fn a_folder_that_others_rely_on_is_left_as_it_is() {
+    let daemon = Daemon::prepared();
+    let open = tempfile::Builder::new().prefix("others").tempdir().unwrap();
+    let mut cases = vec![(0o1777, 0), (0o775, 0)];
+    if nix::unistd::Uid::effective().is_root() {
+        cases.push((0o755, 5));
+    }
+    for (mode, owner) in cases {
+        fs::set_permissions(open.path(), fs::Permissions::from_mode(mode)).unwrap();
+        if owner != 0 {
+            std::os::unix::fs::chown(open.path(), Some(owner), Some(owner)).unwrap();
+        }
+        let place = open.path().join("s.sock");
+        let said = daemon.command_at("serve", &place).output().unwrap();
+        let said = String::from_utf8(said.stderr).unwrap();
+        assert!(
+            said.contains("--socket /run/saslcertd/saslcertd.sock"),
+            "{said}"
+        );
+        assert!(said.contains("saslcertd_socket"), "{said}");
+        assert!(!said.contains("chmod") && !said.contains("chown"), "{said}");
+    }
 }
 
 #[test]

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::super::serve::DEFAULT_DATA_DIR;
-use super::finding::word;
+use super::daemon::Process;
+use super::finding::{Change, Edit, Mend, word};
+use super::prosody::Facts;
+pub(super) use crate::daemon::socket_folder::DEFAULT_SOCKET;
 
 /// What the commands of this installation look like.
 #[derive(Debug, Clone)]
@@ -73,46 +76,114 @@ impl Commands {
         self.serve()
     }
 
-    /// Ends the process and starts the daemon anew.
-    pub(super) fn restart_daemon(&self, pid: i32) -> String {
-        if self.saslcertd_unit {
+    /// Ends the process and starts the daemon anew, as it was started.
+    pub(super) fn restart_daemon(&self, process: &Process) -> String {
+        if self.saslcertd_unit && process.is_units {
             return "systemctl restart saslcertd".to_owned();
         }
-        self.replace_daemon(pid)
+        if self.saslcertd_unit {
+            return format!("{}; systemctl start saslcertd", ending(process.pid));
+        }
+        self.replace_daemon(process, &[("--socket", self.socket_flag())])
     }
 
     /// Ends the process and starts the daemon so that it talks to Prosody's user.
-    pub(super) fn introduce_server(&self, pid: i32) -> String {
-        if self.saslcertd_unit {
-            let user = &self.server_user;
-            return format!(
-                "systemctl edit --full saslcertd   # --server-user {user} in ExecStart; then: systemctl restart saslcertd"
-            );
+    pub(super) fn introduce_server(&self, process: &Process) -> String {
+        // The socket is given to the group of the first.
+        let mut names = vec![self.server_user.clone()];
+        let others = process.server_users.iter().filter(|(_, uid)| uid.is_some());
+        names.extend(others.map(|(name, _)| name.clone()));
+        if !(self.saslcertd_unit && process.is_units) {
+            let socket = ("--socket", self.socket_flag());
+            return self.replace_daemon(process, &[("--server-user", names), socket]);
         }
-        self.replace_daemon(pid)
-    }
-
-    fn replace_daemon(&self, pid: i32) -> String {
-        // Only when it is gone is its store free. One that is stopped can't end.
+        let flags = replaced(&process.flags, "--server-user", &names);
+        let line = [process.program.clone(), "serve".to_owned()];
+        let line: Vec<String> = line.into_iter().chain(flags).collect();
         format!(
-            "kill {pid}; kill -CONT {pid}; tail --pid={pid} -f /dev/null; {}",
-            self.serve()
+            "mkdir -p {UNIT}.service.d && printf '[Service]\\nExecStart=\\nExecStart=%s\\n' '{}' \
+             >{UNIT}.service.d/zz-server-user.conf && systemctl daemon-reload && systemctl restart saslcertd",
+            line.join(" ")
         )
     }
 
-    /// Starts the daemon by hand, so that `server_user` may talk to it.
+    /// Moves the socket to a folder of its own: in Prosody's configuration, and where the daemon listens.
+    pub(super) fn move_socket(
+        &self,
+        facts: Option<&Facts>,
+        is_prosody_running: bool,
+        process: Option<&Process>,
+    ) -> Mend {
+        let there = || vec![DEFAULT_SOCKET.to_owned()];
+        let unit = format!(
+            "mkdir -p {UNIT}.socket.d && printf '[Socket]\\nListenStream=\\nListenStream={DEFAULT_SOCKET}\\n' \
+             >{UNIT}.socket.d/zz-place.conf && systemctl daemon-reload && systemctl stop saslcertd.service && \
+             systemctl restart saslcertd.socket && systemctl start saslcertd.service"
+        );
+        let daemon = match process {
+            Some(process) if self.saslcertd_unit && process.is_units => Some(unit),
+            Some(process) => {
+                let folder = Path::new(DEFAULT_SOCKET).parent().unwrap_or(Path::new("/"));
+                let make = self.make_folder(folder);
+                let replace = self.replace_daemon(process, &[("--socket", there())]);
+                Some(format!("{make}; {replace}"))
+            }
+            None if self.saslcertd_unit => Some(unit),
+            None => None,
+        };
+        let Some(facts) = facts else {
+            return Mend::Run(daemon.unwrap_or_else(|| self.serve_at(Path::new(DEFAULT_SOCKET))));
+        };
+        let prosody = if is_prosody_running {
+            self.reload_prosody()
+        } else {
+            self.start_prosody()
+        };
+        // Last what may stay in the foreground.
+        let then = [Some(prosody), daemon].into_iter().flatten();
+        Mend::Edit(Edit {
+            file: facts.config_file.clone(),
+            host: None,
+            within: None,
+            change: Change::Add(format!("saslcertd_socket = \"{DEFAULT_SOCKET}\"")),
+            then: then.collect::<Vec<_>>().join("; "),
+        })
+    }
+
+    fn replace_daemon(&self, process: &Process, flags: &[(&str, Vec<String>)]) -> String {
+        let mut words = process.flags.clone();
+        for (name, values) in flags {
+            words = replaced(&words, name, values);
+        }
+        let words: Vec<String> = words.iter().map(|flag| word(Path::new(flag))).collect();
+        let serve = [&[self.saslcertd.clone(), "serve".to_owned()][..], &words].concat();
+        format!("{}; {}", ending(process.pid), serve.join(" "))
+    }
+
+    /// Starts the daemon by hand, so that `server_user` may talk to it: root, who serves as the owner of the store.
     fn serve(&self) -> String {
-        let mut line = format!("{}{} serve", self.as_owner(), self.saslcertd);
+        self.serve_at(&self.socket)
+    }
+
+    fn serve_at(&self, socket: &Path) -> String {
+        let mut line = format!("{} serve", self.saslcertd);
         line += &self.data_dir_flag();
-        if self.socket != Path::new(DEFAULT_SOCKET) {
+        if socket != Path::new(DEFAULT_SOCKET) {
             line.push_str(" --socket ");
-            line.push_str(&word(&self.socket));
+            line.push_str(&word(socket));
         }
         if self.server_user != "prosody" {
             line.push_str(" --server-user ");
             line.push_str(&self.server_user);
         }
         line
+    }
+
+    /// None where it is the usual one.
+    fn socket_flag(&self) -> Vec<String> {
+        let is_usual = self.socket == Path::new(DEFAULT_SOCKET);
+        let socket = (!is_usual).then(|| self.socket.display().to_string());
+        socket.into_iter().collect()
     }
 
     pub(super) fn init(&self) -> String {
@@ -122,8 +193,7 @@ impl Commands {
             }
             _ => String::new(),
         };
-        let (owner, saslcertd) = (self.as_owner(), &self.saslcertd);
-        format!("{make}{owner}{saslcertd} init{}", self.data_dir_flag())
+        format!("{make}{} init{}", self.saslcertd, self.data_dir_flag())
     }
 
     /// Makes the socket's folder, as after a reboot.
@@ -136,17 +206,6 @@ impl Commands {
         )
     }
 
-    /// With Prosody's group, so that the daemon may give its socket to it.
-    fn as_owner(&self) -> String {
-        match &self.owner {
-            None => String::new(),
-            Some(owner) => format!(
-                "setpriv --reuid {owner} --regid {} --clear-groups ",
-                self.server_group
-            ),
-        }
-    }
-
     fn data_dir_flag(&self) -> String {
         if self.data_dir == Path::new(DEFAULT_DATA_DIR) {
             String::new()
@@ -156,7 +215,35 @@ impl Commands {
     }
 }
 
-pub(super) const DEFAULT_SOCKET: &str = "/run/saslcertd/saslcertd.sock";
+/// Only when the process is gone is its store free. One that is stopped can't end.
+fn ending(pid: i32) -> String {
+    format!("kill {pid}; kill -CONT {pid}; tail --pid={pid} -f /dev/null")
+}
+
+/// A command line's flags with these values of one of them, in the place of those that it had.
+fn replaced(flags: &[String], name: &str, values: &[String]) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut is_value = false;
+    for flag in flags {
+        let is_other = !is_value && flag != name && !is_set(flag, name);
+        is_value = !is_value && flag == name;
+        if is_other {
+            kept.push(flag.clone());
+        }
+    }
+    let added = values
+        .iter()
+        .flat_map(|value| [name.to_owned(), value.clone()]);
+    kept.into_iter().chain(added).collect()
+}
+
+/// `--name=value`
+fn is_set(flag: &str, name: &str) -> bool {
+    flag.strip_prefix(name)
+        .is_some_and(|rest| rest.starts_with('='))
+}
+
+const UNIT: &str = "/etc/systemd/system/saslcertd";
 
 /// The commands of an installation by hand, as docs/operations.md has it.
 #[cfg(test)]
@@ -181,8 +268,19 @@ mod tests {
 
     #[test]
     fn the_daemon_is_started_as_the_page_says() {
-        let expected = "setpriv --reuid saslcertd --regid prosody --clear-groups saslcertd serve";
-        assert!(include_str!("../../../docs/operations.md").contains(expected));
+        let expected = "saslcertd serve";
+        let page = include_str!("../../../docs/operations.md");
+        let lines = page.lines().filter(|line| line.starts_with("    "));
+        let started: Vec<&str> = lines
+            .map(str::trim)
+            .filter(|line| line.contains("saslcertd serve") && !line.starts_with("ExecStart="))
+            .collect();
+        let other = "saslcertd serve --server-user ejabberd";
+        assert_eq!(started, [other, "exec saslcertd serve", expected]);
+        assert!(
+            include_str!("../../../systemd/install")
+                .contains("next=\"$prefix/bin/saslcertd serve\"")
+        );
         assert_eq!(usual().start_daemon(), expected);
         let unit = Commands {
             saslcertd_unit: true,
@@ -206,6 +304,92 @@ mod tests {
             "saslcertd serve --data-dir /d --socket /s --server-user xmpp"
         );
         assert_eq!(commands.init(), "saslcertd init --data-dir /d");
+    }
+
+    fn running(flags: &[&str], is_units: bool) -> Process {
+        Process {
+            pid: 7,
+            uid: 111,
+            server_users: vec![("prosody".to_owned(), Some(110)), ("gone".to_owned(), None)],
+            program: "/usr/bin/saslcertd".to_owned(),
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            is_units,
+        }
+    }
+
+    #[test]
+    fn a_daemon_is_started_anew_as_it_was_started() {
+        let end = "kill 7; kill -CONT 7; tail --pid=7 -f /dev/null; ";
+        let flags = [
+            "--admin-user",
+            "x y",
+            "--server-user=prosody",
+            "--socket",
+            "/s",
+        ];
+        let unit = |saslcertd_unit| Commands {
+            saslcertd_unit,
+            server_user: "xmpp".to_owned(),
+            ..usual()
+        };
+        let cases = [
+            (unit(true), true, "systemctl restart saslcertd".to_owned()),
+            // Somebody's, which has the socket: the unit's can't start before it is gone.
+            (unit(true), false, format!("{end}systemctl start saslcertd")),
+            (
+                unit(false),
+                false,
+                format!("{end}saslcertd serve --admin-user 'x y' --server-user=prosody"),
+            ),
+        ];
+        for (commands, is_units, expected) in cases {
+            assert_eq!(
+                commands.restart_daemon(&running(&flags, is_units)),
+                expected
+            );
+        }
+        assert_eq!(
+            unit(false).introduce_server(&running(&flags, false)),
+            format!(
+                "{end}saslcertd serve --admin-user 'x y' --server-user xmpp --server-user prosody"
+            )
+        );
+        let by_unit = unit(true).introduce_server(&running(&["--server-user=prosody"], true));
+        let line = "'/usr/bin/saslcertd serve --server-user xmpp --server-user prosody' >/etc/systemd/system/saslcertd.service.d/";
+        assert!(by_unit.contains(line), "{by_unit}");
+    }
+
+    #[test]
+    fn a_socket_moves_in_prosodys_configuration_and_where_the_daemon_listens() {
+        let facts = Facts::default();
+        let told = |commands: &Commands, process: Option<&Process>| {
+            let Mend::Edit(edit) = commands.move_socket(Some(&facts), true, process) else {
+                unreachable!()
+            };
+            let line = "saslcertd_socket = \"/run/saslcertd/saslcertd.sock\"";
+            assert_eq!(edit.change, Change::Add(line.to_owned()));
+            edit.then
+        };
+        let reload = "systemctl reload prosody";
+        assert_eq!(told(&usual(), None), reload);
+        let flags = ["--socket", "/tmp/s", "--data-dir", "/d"];
+        let end = "kill 7; kill -CONT 7; tail --pid=7 -f /dev/null; ";
+        assert_eq!(
+            told(&usual(), Some(&running(&flags, false))),
+            format!(
+                "{reload}; install -d -m 750 -o saslcertd -g prosody /run/saslcertd; {end}saslcertd serve --data-dir /d \
+                 --socket /run/saslcertd/saslcertd.sock"
+            )
+        );
+        let unit = Commands {
+            saslcertd_unit: true,
+            ..usual()
+        };
+        let by_unit = told(&unit, Some(&running(&flags, true)));
+        assert!(
+            by_unit.contains("saslcertd.socket.d/") && by_unit.contains("ListenStream=\\n"),
+            "{by_unit}"
+        );
     }
 
     #[test]

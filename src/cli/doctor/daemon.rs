@@ -2,7 +2,7 @@
 //!
 //! Judges what was gathered; it must not look for anything itself.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -10,6 +10,7 @@ use super::access::{CONNECT, Class, Node, Obstacle, Who, obstacle};
 use super::commands::Commands;
 use super::finding::{Change, Edit, Finding, Level, Mend, one_line, word};
 use super::prosody::{Facts, listed};
+use crate::daemon::socket_folder::{Remedy, is_own};
 
 /// What is there of the daemon.
 #[derive(Debug, Clone)]
@@ -26,6 +27,15 @@ pub(super) struct Daemon {
     /// The socket itself.
     pub(super) node: Option<Node>,
     pub(super) store: Store,
+    /// What keeps it from listening there, in its own words; or, while it serves, what is wrong with the place.
+    pub(super) place: Option<Told>,
+}
+
+/// What the daemon itself would say, and what it would have us do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) message: String,
+    pub(super) remedy: Option<Remedy>,
 }
 
 /// Who answers at the socket.
@@ -48,12 +58,19 @@ pub(super) struct Process {
     pub(super) uid: u32,
     /// The users that it takes for Prosody's: names as it was started with, and their numbers where there is one.
     pub(super) server_users: Vec<(String, Option<u32>)>,
+    /// What it was started with: the program, and what stands behind `serve`.
+    pub(super) program: String,
+    pub(super) flags: Vec<String>,
+    /// systemd has started it.
+    pub(super) is_units: bool,
 }
 
 /// The store's folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Store {
     Initialised,
+    /// The daemon can't open it, in its own words.
+    Closed(Told),
     /// There is no store in it.
     Empty,
     /// We may not look.
@@ -79,7 +96,7 @@ pub(super) fn findings(
     commands: &Commands,
 ) -> Vec<Finding> {
     let mut all = vec![store(daemon, commands)];
-    all.extend(folder(daemon, commands));
+    all.extend(folder(daemon, server, facts, commands));
     all.push(answering(daemon, commands));
     all.push(socket(daemon, server, facts, commands));
     all.push(role(daemon, server, commands));
@@ -90,6 +107,12 @@ pub(super) fn findings(
 }
 
 impl Daemon {
+    /// Is this folder nobody's but the daemon's?
+    fn owns(&self, folder: &Node) -> bool {
+        let owner = self.process.as_ref().map(|process| process.uid);
+        is_own(&folder.path, folder.mode, folder.uid, owner.unwrap_or(0))
+    }
+
     pub(super) fn status(&self) -> Option<&Value> {
         match &self.answer {
             Answer::Status(status) => Some(status),
@@ -118,8 +141,9 @@ fn store(daemon: &Daemon, commands: &Commands) -> Finding {
             format!("{shown}: {certificates} certificates of {accounts} accounts"),
         );
     }
-    match daemon.store {
+    match &daemon.store {
         Store::Initialised => Finding::ok("store", format!("there is one in {shown}")),
+        Store::Closed(told) => told.finding("store", |_| None),
         Store::Empty => Finding::problem(
             "store",
             format!("there is no store in {shown} (if it is elsewhere: --data-dir)"),
@@ -131,47 +155,47 @@ fn store(daemon: &Daemon, commands: &Commands) -> Finding {
     }
 }
 
+impl Told {
+    /// `moving`: what moves the socket.
+    fn finding(
+        &self,
+        check: &'static str,
+        moving: impl FnOnce(&Remedy) -> Option<Mend>,
+    ) -> Finding {
+        let mend = match &self.remedy {
+            Some(Remedy::Run(line)) => Some(Mend::Run(line.clone())),
+            Some(remedy @ Remedy::Move) => moving(remedy),
+            None => None,
+        };
+        Finding::new(check, Level::Problem, one_line(&self.message), mend)
+    }
+}
+
 /// The daemon has no other proof of who it is than where its socket lies.
-fn folder(daemon: &Daemon, commands: &Commands) -> Option<Finding> {
-    let folder = daemon.socket.parent().unwrap_or(Path::new("/"));
-    let shown = folder.display();
-    let Some(node) = daemon.folders.iter().find(|node| node.path == folder) else {
-        return Some(Finding::problem(
-            "folder",
-            format!("there is no {shown} for the socket; /run is empty after a reboot"),
-            Mend::Run(commands.make_folder(folder)),
-        ));
-    };
-    let owner = daemon.process.as_ref().map(|process| process.uid);
-    if node.mode & 0o022 != 0 {
-        return Some(Finding::problem(
-            "folder",
-            format!(
-                "{shown} can be written by others than its owner: a false daemon could take the socket's place"
-            ),
-            Mend::Run(format!("chmod go-w {}", word(folder))),
-        ));
-    }
-    if let Some(owner) = owner
-        && node.uid != 0
-        && node.uid != owner
-    {
-        return Some(Finding::problem(
-            "folder",
-            format!(
-                "{shown} belongs to neither root nor the daemon's user: a false daemon could take the socket's place"
-            ),
-            Mend::Run(format!("chown {owner} {}", word(folder))),
-        ));
-    }
-    None
+fn folder(
+    daemon: &Daemon,
+    server: &Server,
+    facts: Option<&Facts>,
+    commands: &Commands,
+) -> Option<Finding> {
+    let told = daemon.place.as_ref()?;
+    Some(told.finding("folder", |_| {
+        let process = daemon.process.as_ref();
+        Some(commands.move_socket(facts, server.is_running, process))
+    }))
 }
 
 fn answering(daemon: &Daemon, commands: &Commands) -> Finding {
     let shown = daemon.socket.display();
     let pid = daemon.process.as_ref().map(|process| process.pid);
-    let start = Mend::Run(match pid {
-        Some(pid) => commands.restart_daemon(pid),
+    let is_away = matches!(daemon.answer, Answer::Missing | Answer::Nobody);
+    let is_startable = matches!(daemon.store, Store::Initialised | Store::Hidden);
+    if is_away && (!is_startable || daemon.place.is_some()) {
+        let why = format!("nobody answers at {shown}, and saslcertd can't start, see above");
+        return Finding::not_checked("daemon", why);
+    }
+    let start = Mend::Run(match &daemon.process {
+        Some(process) => commands.restart_daemon(process),
         None => commands.start_daemon(),
     });
     match (&daemon.answer, pid) {
@@ -249,9 +273,12 @@ fn socket(daemon: &Daemon, server: &Server, facts: Option<&Facts>, commands: &Co
         "Prosody's user {user} may not open {shown}: {at} is {mode:03o}, of user {uid}, group {gid}"
     );
     if obstacle.node == *node && obstacle.class == Class::Other {
-        message += "; it comes back when the daemon starts without Prosody's group (setpriv --regid, or Group= in its unit)";
+        message += "; it comes back when the daemon starts without Prosody's group: let root start it, or its unit name that in SupplementaryGroups=";
     }
-    let mend = Mend::Run(opening(&obstacle, daemon, commands));
+    let mend = opening(&obstacle, daemon, commands).map_or_else(
+        || commands.move_socket(facts, server.is_running, daemon.process.as_ref()),
+        Mend::Run,
+    );
     // An access control list may let it in, or it connected before.
     if is_connected(daemon, who) {
         return Finding::warning(
@@ -263,22 +290,24 @@ fn socket(daemon: &Daemon, server: &Server, facts: Option<&Facts>, commands: &Co
     Finding::problem("socket", message, mend)
 }
 
-/// What lets Prosody pass.
-fn opening(obstacle: &Obstacle, daemon: &Daemon, commands: &Commands) -> String {
+/// What lets Prosody pass; none where the folder in the way is not the daemon's.
+fn opening(obstacle: &Obstacle, daemon: &Daemon, commands: &Commands) -> Option<String> {
     let at = word(&obstacle.node.path);
     let is_socket = obstacle.node.path == daemon.socket;
     let is_own_folder = Some(obstacle.node.path.as_path()) == daemon.socket.parent();
-    match obstacle.class {
-        Class::Owner => format!("chmod u+rwx {at}"),
+    // Others may have closed it, or hold it open only so far, for a reason.
+    let may_change = is_socket || is_own_folder && daemon.owns(&obstacle.node);
+    if !may_change {
+        return None;
+    }
+    Some(match obstacle.class {
+        Class::Owner => format!("chmod u+{} {at}", if is_socket { "rw" } else { "rx" }),
         Class::Group => format!("chmod g+{} {at}", if is_socket { "rw" } else { "rx" }),
         Class::Other if is_socket => {
             format!("chgrp {} {at} && chmod 660 {at}", commands.server_group)
         }
-        Class::Other if is_own_folder => {
-            format!("chgrp {} {at} && chmod 750 {at}", commands.server_group)
-        }
-        Class::Other => format!("chmod o+x {at}"),
-    }
+        Class::Other => format!("chgrp {} {at} && chmod 750 {at}", commands.server_group),
+    })
 }
 
 /// The daemon hangs up on users that it wasn't told of.
@@ -309,7 +338,7 @@ fn role(daemon: &Daemon, server: &Server, commands: &Commands) -> Finding {
             "the daemon hangs up on Prosody's user {user}: it was started with --server-user {}",
             listed(&told)
         ),
-        Mend::Run(commands.introduce_server(process.pid)),
+        Mend::Run(commands.introduce_server(process)),
     )
 }
 
@@ -475,6 +504,9 @@ mod tests {
                 pid: 7,
                 uid: DAEMON,
                 server_users: vec![("prosody".to_owned(), Some(PROSODY))],
+                program: "saslcertd".to_owned(),
+                flags: Vec::new(),
+                is_units: false,
             }),
             folders: vec![
                 node("/", 0o755, 0, 0),
@@ -488,6 +520,7 @@ mod tests {
                 PROSODY,
             )),
             store: Store::Initialised,
+            place: None,
         }
     }
 
@@ -536,46 +569,90 @@ mod tests {
             process: None,
             ..well()
         };
-        let serve = "setpriv --reuid saslcertd --regid prosody --clear-groups saslcertd serve";
-        assert_eq!(bad(&gone, &server()), [("daemon", serve.to_owned())]);
+        let serve = "saslcertd serve".to_owned();
+        assert_eq!(bad(&gone, &server()), [("daemon", serve)]);
         let fresh = Daemon {
             store: Store::Empty,
             answer: Answer::Missing,
             node: None,
             ..gone
         };
-        let checks: Vec<&str> = bad(&fresh, &server())
-            .iter()
-            .map(|(check, _)| *check)
-            .collect();
-        assert_eq!(checks, ["store", "daemon"]);
+        // It wouldn't start.
+        let init = "saslcertd init".to_owned();
+        let found = bad(&fresh, &server());
+        assert_eq!(found.len(), 1);
+        assert!(
+            found[0].0 == "store" && found[0].1.ends_with(&init),
+            "{found:?}"
+        );
     }
 
     #[test]
-    fn after_a_reboot_the_folder_is_missing() {
-        let mut gone = Daemon {
-            answer: Answer::Missing,
+    fn what_the_daemon_would_say_is_said_in_the_place_of_its_start() {
+        let told = |remedy| {
+            Some(Told {
+                message: "said".to_owned(),
+                remedy,
+            })
+        };
+        let run = || Some(Remedy::Run("line".to_owned()));
+        let moved = "Add(\"saslcertd_socket = \\\"/run/saslcertd/saslcertd.sock\\\"\")".to_owned();
+        let gone = || Daemon {
+            answer: Answer::Nobody,
             process: None,
-            node: None,
             ..well()
         };
-        gone.folders.pop();
-        let mend = "install -d -m 750 -o saslcertd -g prosody /run/saslcertd".to_owned();
-        assert_eq!(bad(&gone, &server()).first(), Some(&("folder", mend)));
+        let cases = [
+            (
+                Store::Closed(told(run()).unwrap()),
+                None,
+                ("store", "line".to_owned()),
+            ),
+            (
+                Store::Closed(told(None).unwrap()),
+                None,
+                ("store", String::new()),
+            ),
+            (
+                Store::Initialised,
+                told(run()),
+                ("folder", "line".to_owned()),
+            ),
+            // Others rely on the folder as it is.
+            (
+                Store::Initialised,
+                told(Some(Remedy::Move)),
+                ("folder", moved),
+            ),
+        ];
+        for (store, place, expected) in cases {
+            let daemon = Daemon {
+                store,
+                place,
+                ..gone()
+            };
+            assert_eq!(bad(&daemon, &server()), [expected]);
+        }
     }
 
     #[test]
-    fn a_folder_in_which_others_could_put_a_false_daemon_is_named() {
-        for (mode, owner, mend) in [
-            (0o770, DAEMON, "chmod go-w /run/saslcertd"),
-            (0o750, 5, "chown 111 /run/saslcertd"),
-        ] {
-            let mut daemon = well();
-            daemon.folders.pop();
-            daemon
-                .folders
-                .push(node("/run/saslcertd", mode, owner, PROSODY));
-            assert_eq!(bad(&daemon, &server()), [("folder", mend.to_owned())]);
+    fn a_folder_that_is_not_the_daemons_is_not_opened_for_prosody() {
+        let socket = PathBuf::from("/home/a/s");
+        let moved = "Add(\"saslcertd_socket = \\\"/run/saslcertd/saslcertd.sock\\\"\")".to_owned();
+        for (mode, owner) in [(0o700, 5), (0o750, 0), (0o700, PROSODY + 5)] {
+            let mut status = status();
+            status["connections"] = json!([]);
+            let daemon = Daemon {
+                answer: Answer::Status(status),
+                folders: vec![node("/home", 0o755, 0, 0), node("/home/a", mode, owner, 5)],
+                node: Some(node("/home/a/s", 0o660, DAEMON, PROSODY)),
+                socket: socket.clone(),
+                ..well()
+            };
+            assert_eq!(
+                bad(&daemon, &server()).first(),
+                Some(&("socket", moved.clone()))
+            );
         }
     }
 

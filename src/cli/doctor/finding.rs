@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
+pub(super) use crate::shell::word;
+
 /// How bad it is; the worst of all is the exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -157,17 +159,6 @@ impl Display for Edit {
     }
 }
 
-/// A path as a word for the shell.
-pub(super) fn word(path: &Path) -> String {
-    let path = path.display().to_string();
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@=%".contains(c);
-    if !path.is_empty() && path.chars().all(is_plain) {
-        path
-    } else {
-        format!("'{}'", path.replace('\'', r"'\''"))
-    }
-}
-
 /// A path need not be UTF-8, and JSON is.
 fn as_shown<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
@@ -212,17 +203,6 @@ mod tests {
         let how = Mend::Run("faster".to_owned());
         let shown = Finding::better("nagle", "slow", how).to_string();
         assert_eq!(shown, "ok       nagle     slow\n         better:   faster");
-    }
-
-    #[test]
-    fn a_path_is_one_word_of_the_shell() {
-        for (path, expected) in [
-            ("/run/a.sock", "/run/a.sock"),
-            ("/a b", "'/a b'"),
-            ("/a'b", r"'/a'\''b'"),
-        ] {
-            assert_eq!(word(Path::new(path)), expected);
-        }
     }
 
     #[test]

@@ -1,0 +1,38 @@
+//! Who starts services on this machine, and with which line the daemon is started here.
+
+use std::path::Path;
+
+use crate::daemon::socket_folder::DEFAULT_SOCKET;
+use crate::shell::word;
+
+/// systemd does, for it runs.
+pub(super) fn runs_systemd() -> bool {
+    Path::new("/run/systemd/system").exists()
+}
+
+/// systemd starts this service.
+pub(super) fn has_unit(name: &str) -> bool {
+    let has = |folder: &str| Path::new(folder).join(format!("{name}.service")).exists();
+    runs_systemd() && UNIT_FOLDERS.iter().any(|folder| has(folder))
+}
+
+/// The line for root's shell that starts the daemon at this socket.
+pub(super) fn start_line(socket: &Path) -> String {
+    if has_unit("saslcertd") {
+        return "systemctl start saslcertd".to_owned();
+    }
+    let mut line = "saslcertd serve".to_owned();
+    if socket != Path::new(DEFAULT_SOCKET) {
+        line.push_str(" --socket ");
+        line.push_str(&word(socket));
+    }
+    line
+}
+
+const UNIT_FOLDERS: [&str; 5] = [
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
