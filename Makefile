@@ -23,7 +23,7 @@ PROSODY_MODULES ?= $(PREFIX)/lib/prosody/modules
 ZSH_COMPLETIONS ?= $(PREFIX)/share/zsh/$(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
 
 .PHONY: help test demo audit build release install deb fetch-test fetch-demo \
-	fetch-deny lint lint-rust lint-deps lint-lua lint-units test-rust test-lua test-prosody fuzz fetch-install test-install
+	fetch-deny lint lint-rust lint-deps lint-lua lint-units test-rust test-lua test-prosody fuzz fetch-install test-install test-pkits
 
 help: ## say what can be made
 	@echo "saslcertd: client certificates and passwords for Prosody"; echo
@@ -103,6 +103,10 @@ test-prosody: build ## tests against both Prosodys (after fetch-test)
 
 fuzz: ## arbitrary bytes into five parsers, for FUZZ_SECONDS each (with nightly Rust, a C++ compiler and cargo-fuzz)
 	fuzz/run $(FUZZ_SECONDS)
+
+test-pkits: ## NIST's suite for paths to authorities, for whoever has it: make test-pkits PKITS=DIR
+	@test -f "$(PKITS)/cases.json" || { echo "make test-pkits PKITS=DIR: DIR holds certs/, crls/ and cases.json; see docs/authorities.md" >&2; exit 1; }
+	PKITS="$(abspath $(PKITS))" $(CARGO) test --locked --test pkits -- --ignored --nocapture </dev/null
 
 test-install: fetch-install deb ## the package in a clean Debian, broken and mended (as root; not part of test)
 	cd tests/install && $(abspath $(PYTHON)) -B -m pytest -p no:cacheprovider $(PYTEST) </dev/null

@@ -130,6 +130,19 @@ fn for_people(status: &Value) -> String {
                 }
                 _ => writeln!(out, "  {path}: {what}: {}", rows(file, held).count()),
             };
+            for row in rows(file, held) {
+                if let Some(problem) = row.pointer("/problem").and_then(Value::as_str) {
+                    let name = row.pointer("/subject").or_else(|| row.pointer("/issuer"));
+                    let name = name.and_then(Value::as_str).unwrap_or_default();
+                    let _ = writeln!(out, "  WARNING: {path}: {name} does not count: {problem}");
+                }
+            }
+            for name in rows(file, "/without_list").filter_map(Value::as_str) {
+                let _ = writeln!(
+                    out,
+                    "  WARNING: {path}: no revocation list of {name}: what it issued is refused"
+                );
+            }
         }
     }
     out

@@ -86,7 +86,11 @@ impl AuthorityFiles {
             RevocationLists::from_pem,
             &mut changed,
         );
-        changed.then_some(Looked { authorities, lists })
+        let looked = Looked { authorities, lists };
+        changed.then(|| {
+            looked.tell(wanted);
+            looked
+        })
     }
 
     /// What was looked at counts from here on.
@@ -173,11 +177,14 @@ impl AuthorityFiles {
                 .collect(),
             _ => Vec::new(),
         };
+        let known_authorities = authorities.as_ref().ok().cloned();
         let of_authority = |authority: &crate::identity::Authority| {
+            let known = known_authorities.as_ref();
             json!({
                 "subject": authority.subject,
                 "not_before": authority.not_before,
                 "not_after": authority.not_after,
+                "problem": known.and_then(|known| known.never_vouches(authority)),
             })
         };
         let of_list = |list: &chain::ListedBy| {
@@ -185,6 +192,7 @@ impl AuthorityFiles {
                 "issuer": list.issuer,
                 "next_update": list.next_update,
                 "revoked": list.revoked,
+                "problem": list.problem,
             })
         };
         json!({
@@ -201,7 +209,8 @@ impl AuthorityFiles {
                 "problem": lists.as_ref().err().map(problem),
                 "unreadable": lists.as_ref().is_err_and(is_unreadable),
                 "lists": lists.ok().map(|known| {
-                    known.about().iter().map(of_list).collect::<Vec<_>>()
+                    let about = known.about(known_authorities.as_deref());
+                    about.iter().map(of_list).collect::<Vec<_>>()
                 }),
                 "without_list": without,
             })),
@@ -226,6 +235,37 @@ impl std::fmt::Display for Problem {
 pub(super) struct Looked {
     authorities: Files<Authorities>,
     lists: Files<RevocationLists>,
+}
+
+impl Looked {
+    /// Names in the log what stands in the files and does not count. The signatures of the lists are checked here, so that no
+    /// login waits for that.
+    fn tell(&self, wanted: &[CaFiles]) {
+        for files in wanted {
+            let authorities = self.authorities.get(&files.authorities);
+            let Some(Ok(authorities)) = authorities.map(|known| &known.content) else {
+                continue;
+            };
+            let path = files.authorities.display();
+            for authority in authorities.about() {
+                if let Some(problem) = authorities.never_vouches(authority) {
+                    let subject = authority.subject.as_str();
+                    tracing::warn!(%path, subject, problem, "an authority that can vouch for nobody");
+                }
+            }
+            let lists = files.lists.as_ref().and_then(|path| self.lists.get(path));
+            let (Some(path), Some(Ok(lists))) = (&files.lists, lists.map(|known| &known.content))
+            else {
+                continue;
+            };
+            for list in lists.about(Some(authorities)) {
+                if let Some(problem) = list.problem {
+                    let (path, issuer) = (path.display(), list.issuer.as_str());
+                    tracing::warn!(%path, issuer, problem, "a revocation list that does not count");
+                }
+            }
+        }
+    }
 }
 
 fn content<T>(

@@ -217,6 +217,7 @@ mod tests {
         let key_id = KeyId::from_bytes([1; 32]);
         let path = CertificationPath {
             issued: vec![IssuedId::from_bytes([2; 32])],
+            keys: vec![vec![]],
             authority: AuthorityId::from_bytes([3; 32]),
         };
         let closed = || {

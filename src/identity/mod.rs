@@ -5,9 +5,12 @@ pub mod authority;
 pub mod certificate;
 pub mod enrolment;
 mod hash;
+pub mod issued;
 pub mod jid;
+pub mod name;
 pub mod password;
 pub mod strict_der;
+mod tlv;
 pub mod visible;
 
 pub use account::Account;
@@ -17,5 +20,7 @@ pub use enrolment::{
     AccountList, AddedBy, CertificateName, Disabled, Enrolment, Incarnation, LastUse,
 };
 pub use hash::HashError;
+pub use issued::{Issued, PublicKey};
 pub use jid::{BareJid, Host, Jid};
+pub use name::{GeneralName, Name};
 pub use password::{ScramHash, ScramVerifier, Secret};

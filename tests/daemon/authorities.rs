@@ -53,6 +53,11 @@ impl Authority {
     }
 
     fn list(&self, serials: &[u64]) -> String {
+        self.list_of(1, serials)
+    }
+
+    /// One of that day of February.
+    fn list_of(&self, day: u8, serials: &[u64]) -> String {
         let revoked = |serial: &u64| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: rcgen::date_time_ymd(2026, 2, 1),
@@ -60,7 +65,7 @@ impl Authority {
             invalidity_date: None,
         };
         let params = CertificateRevocationListParams {
-            this_update: rcgen::date_time_ymd(2026, 2, 1),
+            this_update: rcgen::date_time_ymd(2026, 2, day),
             next_update: rcgen::date_time_ymd(2096, 1, 1),
             crl_number: SerialNumber::from(1_u64),
             issuing_distribution_point: None,
@@ -149,7 +154,9 @@ fn an_authoritys_certificate_logs_in_without_being_enrolled() {
     }
     let mut daemon = daemon;
     daemon.wait_for("reason in the log", |daemon| {
-        daemon.log().contains("UnknownIssuer")
+        daemon
+            .log()
+            .contains("no authority of the file has issued it")
     });
 }
 
@@ -257,6 +264,89 @@ fn who_is_put_on_a_list_is_out_at_once() {
         answer["close"],
         json!([{"account": HAMLET, "key_id": before["key_id"]}])
     );
+}
+
+#[test]
+fn a_list_that_somebody_else_has_signed_closes_nothing_and_hides_nothing() {
+    let mut daemon = Daemon::start();
+    let files = Files::of(&daemon);
+    let (ours, impostor) = (Authority::new("Denmark"), Authority::new("Denmark"));
+    std::fs::write(&files.authorities, &ours.pem).unwrap();
+    std::fs::write(&files.lists, ours.list(&[])).unwrap();
+    let (stolen, kept) = (ours.issued(HAMLET, 7), ours.issued(HAMLET, 8));
+    let mut server = daemon.server(files.options_with_list("ca"));
+    let (out, stays) = (server.login(&stolen), server.login(&kept));
+    let both = json!({"sessions": [session(&out, Some("phone")), session(&stays, Some("desk"))]});
+    assert_eq!(server.ask("session.opened", both)["close"], json!([]));
+    // The newer one is of the same name; it names the one, and the genuine one the other.
+    let lists = ours.list_of(2, &[7]) + &impostor.list_of(3, &[8]);
+    Files::replace(&files.lists, &lists);
+    daemon.signal(Signal::SIGHUP);
+    assert_eq!(server.question("sessions.close")["key_id"], out["key_id"]);
+    assert_eq!(denial(&mut server, &stolen), "chain-revoked");
+    server.login(&kept);
+    assert!(server.asked.is_empty(), "{:?}", server.asked);
+    // It is named everywhere.
+    let problem = "its signature fits none of the authorities of that name";
+    let status = daemon.peer().ask("status", json!({}));
+    let shown = &status["hosts"][0]["authorities"]["crl_file"]["lists"];
+    assert_eq!(shown[0]["problem"], problem, "{status}");
+    assert_eq!(shown[1]["problem"], Value::Null, "{status}");
+    let text = String::from_utf8(daemon.command("status").output().unwrap().stdout).unwrap();
+    assert!(text.contains(problem), "{text}");
+    daemon.wait_for("the log", |daemon| daemon.log().contains(problem));
+}
+
+#[test]
+fn an_authority_that_can_vouch_for_nobody_is_named_when_its_file_is_read() {
+    let mut daemon = Daemon::start();
+    let files = Files::of(&daemon);
+    let (ours, folder) = (Authority::new("Denmark"), daemon.folder.path().join("odd"));
+    std::fs::create_dir(&folder).unwrap();
+    let key = |curve: &str| format!("-newkey ec -pkeyopt ec_paramgen_curve:{curve}");
+    let mut authorities = ours.pem.clone();
+    let odd = [
+        ("P-521", key("P-521")),
+        ("secp256k1", key("secp256k1")),
+        ("brainpool", key("brainpoolP256r1")),
+        ("Ed448", "-newkey ed448".to_owned()),
+        ("1024 bits", "-newkey rsa:1024".to_owned()),
+    ];
+    for (name, options) in &odd {
+        let out = folder.join("ca.pem");
+        let made = std::process::Command::new("openssl")
+            .args([
+                "req",
+                "-x509",
+                "-nodes",
+                "-days",
+                "3650",
+                "-keyout",
+                "/dev/null",
+            ])
+            .args(options.split(' '))
+            .arg("-subj")
+            .arg(format!("/CN={name}"))
+            .arg("-out")
+            .arg(&out)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        authorities += &std::fs::read_to_string(out).unwrap();
+    }
+    std::fs::write(&files.authorities, authorities).unwrap();
+    let mut server = daemon.server(files.options("ca"));
+    server.login(&ours.issued(HAMLET, 7));
+    let status = daemon.peer().ask("status", json!({}));
+    let shown = &status["hosts"][0]["authorities"]["ca_file"]["authorities"];
+    assert_eq!(shown[0]["problem"], Value::Null);
+    let text = String::from_utf8(daemon.command("status").output().unwrap().stdout).unwrap();
+    for (at, (name, _)) in odd.iter().enumerate() {
+        let problem = shown[at + 1]["problem"].as_str().unwrap();
+        assert!(problem.contains(name) && problem.len() < 120, "{problem}");
+        assert!(text.contains(problem), "{text}");
+        daemon.wait_for("the log", |daemon| daemon.log().contains(problem));
+    }
 }
 
 #[test]

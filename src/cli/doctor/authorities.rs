@@ -61,12 +61,16 @@ struct Authority {
     subject: String,
     not_before: i64,
     not_after: i64,
+    #[serde(default)]
+    problem: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 struct List {
     issuer: String,
-    next_update: Option<i64>,
+    next_update: i64,
+    #[serde(default)]
+    problem: Option<String>,
 }
 
 /// The files that the daemon reads.
@@ -159,6 +163,17 @@ impl Judge<'_> {
         }
         let authorities = ca_file.authorities.as_deref().unwrap_or_default();
         for authority in authorities {
+            if let Some(problem) = &authority.problem {
+                let message = format!(
+                    "{} of {} can vouch for nobody: {}",
+                    one_line(&authority.subject),
+                    ca_file.path.display(),
+                    one_line(problem)
+                );
+                let mend = Mend::Run(install(NEW_AUTHORITIES, &ca_file.path));
+                all.push(Finding::problem(CHECK, message, mend));
+                continue;
+            }
             let is_renewed = authorities.iter().any(|other| {
                 other.subject == authority.subject && other.not_after > authority.not_after
             });
@@ -220,7 +235,17 @@ impl Judge<'_> {
     }
 
     fn age_of_list(&self, list: &List, path: &Path, refuses_old: bool) -> Option<Finding> {
-        list.next_update.filter(|until| self.now > *until)?;
+        if let Some(problem) = &list.problem {
+            let message = format!(
+                "a revocation list of {} in {} does not count: {}",
+                one_line(&list.issuer),
+                path.display(),
+                one_line(problem)
+            );
+            let mend = Mend::Run(install(NEW_LISTS, path));
+            return Some(Finding::problem(CHECK, message, mend));
+        }
+        (self.now > list.next_update).then_some(())?;
         let message = format!(
             "the revocation list of {} in {} is older than it promised",
             one_line(&list.issuer),
@@ -433,6 +458,20 @@ mod tests {
         ] {
             assert_eq!(found(&ca, &crl, &options, &[]), expected, "{ca} {crl}");
         }
+    }
+
+    #[test]
+    fn what_can_not_count_is_named_with_its_reason() {
+        let mut odd = authority(400);
+        odd["problem"] = json!("its key is P-521");
+        let new = Mend::Run("install -D -m 644 authorities.pem /etc/saslcertd/ca.pem".to_owned());
+        let got = found(&ca_file(&json!([odd])), &Value::Null, &json!({}), &[]);
+        assert_eq!(got, [(Level::Problem, new)]);
+        let mut forged = crl_file(1, &json!([]));
+        forged["lists"][0]["problem"] = json!("its signature fits none");
+        let newer = Mend::Run("install -D -m 644 lists.pem /etc/saslcertd/crl.pem".to_owned());
+        let got = found(&ca_file(&json!([authority(400)])), &forged, &json!({}), &[]);
+        assert_eq!(got, [(Level::Problem, newer)]);
     }
 
     #[test]

@@ -1,0 +1,282 @@
+//! Revocation lists: which of them count for an authority, and what they say of a certificate.
+//!
+//! Lists come over networks that nobody protects; only their signature says whose they are. Nothing that a list says is
+//! believed, neither its date nor what it names, before its signature has been found to fit.
+//!
+//! Must not know: which files they come from.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use rustls_pki_types::pem::SectionKind;
+
+use crate::identity::authority::Scope;
+use crate::identity::issued::{DistributionPoint, Reasons};
+use crate::identity::{
+    Authority, CertificationPath, GeneralName, Issued, IssuedId, PublicKey, RevocationList,
+    UnixSeconds,
+};
+use crate::policy::denial::Denial;
+
+use super::pem::{PemError, each_section};
+use super::{Authorities, Untrusted, signature};
+
+/// The revocation lists of one file.
+#[derive(Debug)]
+pub struct RevocationLists {
+    lists: Vec<RevocationList>,
+    /// How many certificates each of them lists.
+    sizes: Vec<usize>,
+    /// For each issuer its lists, the newest first.
+    by_issuer: HashMap<[u8; 32], Vec<usize>>,
+    /// What is revoked, and by which list; in order.
+    revoked: Vec<(IssuedId, usize)>,
+    /// Which list was found to be signed by which key: each is tried once.
+    fits: Mutex<HashMap<(usize, [u8; 32]), bool>>,
+}
+
+/// What is known of one list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedBy {
+    /// The authority's name, for people.
+    pub issuer: String,
+    /// Until when a newer one is promised.
+    pub next_update: UnixSeconds,
+    /// How many certificates it lists.
+    pub revoked: usize,
+    /// Why it does not count, in plain words; `None`: it counts.
+    pub problem: Option<&'static str>,
+}
+
+impl RevocationLists {
+    /// The lists in a PEM file. Of several from one authority the newest counts; of equally old ones the last in the file, since
+    /// lists are appended.
+    ///
+    /// Errors: nothing of a file that holds anything else than whole lists is taken.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, PemError> {
+        let command = "openssl crl -inform DER -in FILE -out FILE.pem";
+        let mut lists: Vec<RevocationList> = Vec::new();
+        each_section(pem, SectionKind::Crl, "X509 CRL", command, |number, der| {
+            let list = RevocationList::from_der(der)
+                .map_err(|problem| PemError::Section { number, problem })?;
+            lists.push(list);
+            Ok(())
+        })?;
+        lists.reverse();
+        lists.sort_by_key(|list| std::cmp::Reverse(list.this_update));
+        let mut by_issuer: HashMap<[u8; 32], Vec<usize>> = HashMap::new();
+        let (mut revoked, mut sizes) = (Vec::new(), Vec::new());
+        for (at, list) in lists.iter_mut().enumerate() {
+            by_issuer.entry(list.issuer_id).or_default().push(at);
+            let ids = std::mem::take(&mut list.revoked);
+            sizes.push(ids.len());
+            revoked.extend(ids.into_iter().map(|id| (id, at)));
+        }
+        revoked.sort_unstable();
+        Ok(Self {
+            lists,
+            sizes,
+            by_issuer,
+            revoked,
+            fits: Mutex::default(),
+        })
+    }
+
+    /// What is known of them, for people; none that a newer one stands for.
+    #[must_use]
+    pub fn about(&self, authorities: Option<&Authorities>) -> Vec<ListedBy> {
+        let authorities = authorities.map(Authorities::about).unwrap_or_default();
+        let mut about = Vec::new();
+        for (at, (list, revoked)) in self.lists.iter().zip(&self.sizes).enumerate() {
+            let named = || {
+                authorities
+                    .iter()
+                    .filter(|one| one.subject_id == list.issuer_id)
+            };
+            let signed_by: Vec<&Authority> = named()
+                .filter(|one| self.is_signed(at, &one.issued.key))
+                .collect();
+            let problem = if named().next().is_none() {
+                None
+            } else if signed_by.is_empty() {
+                Some("its signature fits none of the authorities of that name")
+            } else if !signed_by.iter().any(|one| one.issued.may_sign_lists) {
+                Some("its authority may not sign lists (keyUsage without cRLSign)")
+            } else {
+                None
+            };
+            let is_newest =
+                |one: &&Authority| self.counting(one.subject_id, &one.issued.key).contains(&at);
+            if problem.is_none() && !signed_by.is_empty() && !signed_by.iter().any(is_newest) {
+                continue;
+            }
+            about.push(ListedBy {
+                issuer: list.issuer.clone(),
+                next_update: list.next_update,
+                revoked: *revoked,
+                problem,
+            });
+        }
+        about
+    }
+
+    /// Is there a list of that authority which counts?
+    #[must_use]
+    pub(super) fn is_there_one_of(&self, authority: &Authority) -> bool {
+        let key = &authority.issued.key;
+        authority.issued.may_sign_lists && !self.counting(authority.subject_id, key).is_empty()
+    }
+
+    /// Is anything revoked on a path that was found earlier?
+    #[must_use]
+    pub fn revoke(&self, path: &CertificationPath) -> bool {
+        let mut pairs = path.issued.iter().zip(&path.keys);
+        pairs.any(|(id, keys)| keys.iter().any(|key| self.is_revoked(*id, &key.0)))
+    }
+
+    fn is_revoked(&self, id: IssuedId, key: &PublicKey) -> bool {
+        self.listing(id).any(|at| {
+            self.lists
+                .get(at)
+                .is_some_and(|list| self.counting(list.issuer_id, key).contains(&at))
+        })
+    }
+
+    /// The lists that name a certificate, whoever has signed them.
+    fn listing(&self, id: IssuedId) -> impl Iterator<Item = usize> {
+        let from = self.revoked.partition_point(|(before, _)| *before < id);
+        let rest = self.revoked.get(from..).unwrap_or_default();
+        rest.iter()
+            .take_while(move |(one, _)| *one == id)
+            .map(|(_, at)| *at)
+    }
+
+    /// The lists that count of an authority: the newest of each scope that its key has signed.
+    ///
+    /// Source: RFC 5280 6.3.3 (a) and (g).
+    fn counting(&self, issuer_id: [u8; 32], key: &PublicKey) -> Vec<usize> {
+        let mut counting: Vec<(usize, &Scope)> = Vec::new();
+        for at in self.by_issuer.get(&issuer_id).into_iter().flatten() {
+            let Some(list) = self.lists.get(*at) else {
+                continue;
+            };
+            let is_older = counting.iter().any(|(_, newer)| **newer == list.scope);
+            if !is_older && self.is_signed(*at, key) {
+                counting.push((*at, &list.scope));
+            }
+        }
+        counting.into_iter().map(|(at, _)| at).collect()
+    }
+
+    fn is_signed(&self, at: usize, key: &PublicKey) -> bool {
+        let which = (at, key.id());
+        let mut fits = self.fits.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = fits.get(&which) {
+            return *known;
+        }
+        let is_signed = self
+            .lists
+            .get(at)
+            .is_some_and(|list| signature::fits(&list.signed, key));
+        if fits.len() < MAX_REMEMBERED {
+            fits.insert(which, is_signed);
+        }
+        is_signed
+    }
+
+    /// May `cert` still be used, by what the authority of that name has said?
+    ///
+    /// Shape: the first of `signers` has signed `cert`; the others have its name, and count where it leaves something open.
+    /// Errors: the "no", and why.
+    /// Source: RFC 5280 6.3.3.
+    pub(super) fn require_unrevoked(
+        &self,
+        cert: &Issued,
+        signers: &[&Issued],
+        accept_expired: bool,
+        now: UnixSeconds,
+    ) -> Result<(), Untrusted> {
+        let shown = signers
+            .first()
+            .map_or("", |first| first.subject_shown.as_str());
+        let refused = |denial, why: &str| {
+            Err(Untrusted {
+                denial,
+                cause: format!("{why} {shown}"),
+            })
+        };
+        let id = IssuedId::of_issued(cert);
+        let issuer_id = cert.issuer.id();
+        let mut covered = Reasons(0);
+        let mut is_old = false;
+        for signer in signers.iter().filter(|signer| signer.may_sign_lists) {
+            for at in self.counting(issuer_id, &signer.key) {
+                let Some(list) = self.lists.get(at) else {
+                    continue;
+                };
+                let about = reasons_about(cert, list);
+                if about == Reasons(0) {
+                    continue;
+                }
+                if self.listing(id).any(|listing| listing == at) {
+                    return refused(Denial::ChainRevoked, "it stands on the revocation list of");
+                }
+                if now > list.next_update && !accept_expired {
+                    is_old = true;
+                    continue;
+                }
+                covered = Reasons(covered.0 | about.0);
+            }
+            if covered == Reasons::ALL {
+                return Ok(());
+            }
+        }
+        if is_old {
+            return refused(Denial::CrlExpired, "too old is the revocation list of");
+        }
+        if !signers.iter().any(|signer| signer.may_sign_lists) {
+            return refused(
+                Denial::CrlMissing,
+                "keyUsage without cRLSign: there can be no revocation list of",
+            );
+        }
+        refused(
+            Denial::CrlMissing,
+            "there is no revocation list, for all reasons, of",
+        )
+    }
+}
+
+/// Which reasons to revoke `cert` the list would tell; none if it is about others.
+///
+/// Source: RFC 5280 6.3.3 (b) and (d).
+fn reasons_about(cert: &Issued, list: &RevocationList) -> Reasons {
+    let scope = &list.scope;
+    if scope.only_attributes
+        || (scope.only_users && cert.is_authority)
+        || (scope.only_authorities && !cert.is_authority)
+    {
+        return Reasons(0);
+    }
+    let Some(points) = &scope.points else {
+        return scope.reasons;
+    };
+    // A list that no point of the certificate names is at the place that bears its issuer's name.
+    let own = GeneralName::Directory(list.issuer_name.clone());
+    let mut reasons = if points.contains(&own) {
+        Reasons::ALL.0
+    } else {
+        0
+    };
+    let leads_here = |point: &&DistributionPoint| {
+        let names = point.names.as_deref().unwrap_or_default();
+        !point.is_indirect && names.iter().any(|name| points.contains(name))
+    };
+    for point in cert.points.iter().filter(leads_here) {
+        reasons |= point.reasons.0;
+    }
+    Reasons(reasons & scope.reasons.0)
+}
+
+/// Most pairs of a list and a key that are remembered; more are tried anew each time.
+const MAX_REMEMBERED: usize = 100_000;
