@@ -40,7 +40,7 @@ audit: fetch-deny ## what lint-deps checks, and known advisories (from github.co
 
 fetch-deny:
 # Built as fast as may be: it runs for two seconds.
-	@command -v cargo-deny >/dev/null || $(CARGO) install --locked --debug cargo-deny@0.20.2
+	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --locked --debug cargo-deny@0.20.2
 
 fetch-test: ## get what the tests need (as root), without running them
 	@tests/prosody/fetch.sh test

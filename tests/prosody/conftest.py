@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,10 +17,11 @@ from pathlib import Path
 import pytest
 
 import rome
-from rig import USUAL_MODULES, Config, Host, Identity, Rig
+from rig import USUAL_MODULES, Config, Host, Identity, Rig, finish
 from scene import DOMAIN, Scene
 
-PROSODY_VERSIONS = ["0.12", "13.0"]
+#: Folders below target/prosody/, the oldest Prosody first.
+PROSODY_VERSIONS = (os.environ.get("PROSODY_VERSIONS") or finish([str(Path(__file__).with_name("fetch.sh")), "prosodys"], "fetch.sh")).split()
 
 
 def pytest_configure() -> None:
@@ -90,7 +92,7 @@ def settings_rig(version: str) -> Iterator[Rig]:
 
 
 #: mod_sasl2 of the community does not work over TLS on 0.12.
-SASL2_VERSION = "13.0"
+SASL2_VERSION = PROSODY_VERSIONS[-1]
 SASL2_MODULES = ["sasl2", "sasl2_bind2", "sasl2_sm", "sasl2_fast"]
 
 

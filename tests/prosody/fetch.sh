@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # Gets what `make test`, `make demo` and `make test-install` lack, and nothing when they lack nothing.
 #
-#   fetch.sh demo    what the demo needs: a C linker for Rust, python3, openssl, one Prosody
-#   fetch.sh test    that, both Prosodys, the community modules, an ejabberd, the Lua tools, systemd's tools,
-#                    libstrophe (a client library), and a Python environment for the tests
-#   fetch.sh install mmdebstrap, a clean Debian made by it (target/install/base.tar), and that Python environment
+#   fetch.sh demo     what the demo needs: Rust, a C linker for it, python3, openssl, one Prosody
+#   fetch.sh test     that, both Prosodys, the community modules, an ejabberd, the Lua tools, systemd's tools,
+#                     libstrophe (a client library), and a Python environment for the tests
+#   fetch.sh install  mmdebstrap, a clean Debian made by it (target/install/base.tar), and that Python environment
+#   fetch.sh versions what `test` does, and a Debian 13 for each Prosody that is newer (target/versions/)
+#   fetch.sh prosodys says which Prosodys `make test` runs against, and does nothing
 #
+# Rust comes first: where it is missing or too old, Debian 13 has one, and elsewhere a message says how to get it.
 # Servers and their modules are never installed: their packages are unpacked into target/prosody/ and
 # target/ejabberd/, and only libraries go to the system. No service is started. Libraries need root; the rest
 # does not. Must not know what the tests do.
@@ -22,7 +25,8 @@ export DEBIAN_FRONTEND=noninteractive
 say() { printf 'fetch: %s\n' "$*"; }
 die() { printf 'fetch: %s\n' "$*" >&2; exit 1; }
 
-# Which Debian this is decides which Prosodys there are: series:release-to-take-it-from.
+# Which Debian this is decides which Prosodys there are. Each is name:series:release, the release to take it from and its
+# folder's name below target/prosody/. 0.12 does not run on Debian 13, which lacks its libicu.
 debian() {
 	[ -r /etc/os-release ] || return 0
 	# shellcheck disable=SC1091
@@ -31,14 +35,20 @@ debian() {
 
 choose_prosodys() {
 	case "$what:$(debian)" in
-	demo:12) echo "0.12:bookworm" ;;
-	demo:13) echo "13.0:trixie" ;;
-	test:12) echo "0.12:bookworm 13.0:bookworm-backports" ;;
+	demo:12) echo "0.12:0.12:bookworm" ;;
+	demo:13) echo "13.0:13.0:trixie" ;;
+	test:12 | versions:12) echo "0.12:0.12:bookworm 13.0:13.0:bookworm-backports" ;;
+	test:13 | versions:13) echo "13.0:13.0:trixie 13.0-backports:13.0:trixie-backports" ;;
 	install:12) ;;
 	install:13) die "'make test-install' needs Debian 12: the package is made here and installed there" ;;
-	test:13) die "'make test' needs Debian 12, whose packages are the two Prosodys under test; on Debian 13 only 'make demo' works" ;;
-	*) die "supported are Debian 12 ('make test', 'make test-install', 'make demo') and Debian 13 ('make demo')" ;;
+	*) die "supported are Debian 12 and Debian 13 (without 'make test-install')" ;;
 	esac
+}
+
+# The Debian that everything else comes from.
+codename() {
+	# shellcheck disable=SC1091
+	(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
 }
 
 # --- the system's packages -----------------------------------------------------------------------
@@ -70,16 +80,78 @@ install_tools() {
 	[ ${#missing[@]} = 0 ] || satisfy "$(IFS=, && echo "${missing[*]}")"
 }
 
+# --- Rust ----------------------------------------------------------------------------------------
+
+oldest_rust=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$root/Cargo.toml")
+
+# Says which Rust cargo would build with: nothing, if there is none.
+rust_version() {
+	(cd "$root" && rustc --version 2>/dev/null) | sed -n 's/^rustc \([0-9.]*\).*/\1/p'
+}
+
+has_rust() {
+	local have
+	have=$(rust_version)
+	command -v cargo >/dev/null && [ -n "$have" ] && [ "$(printf '%s\n' "$oldest_rust" "$have" | sort -V | head -n 1)" = "$oldest_rust" ] || return 1
+	[ "$what" = demo ] || { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1
+}
+
+# Everything else is in vain without it.
+require_rust() {
+	local have parts=(cargo rustc) work
+	has_rust && return 0
+	have=$(rust_version)
+	if command -v rustup >/dev/null; then
+		die "Rust $oldest_rust or newer is needed, with clippy and rustfmt; here is ${have:-none}. Type: rustup toolchain install --profile default stable && rustup default stable"
+	elif [ "$(debian)" != 13 ]; then
+		die "Rust $oldest_rust or newer is needed, and Debian $(debian) has none; here is ${have:-none}. Type these, then start again:
+  apt-get install curl ca-certificates
+  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile default
+  . \"\$HOME/.cargo/env\""
+	fi
+	[ "$what" = demo ] || parts+=(rust-clippy rustfmt)
+	[ "$(id -u)" = 0 ] || die "Rust $oldest_rust or newer is needed; here is ${have:-none}. As root, 'make fetch-$what' installs Debian's"
+	say "installing Rust of Debian's trixie-backports"
+	work=$(mktemp -d "$target/prosody/.0-rust.XXXXXX")
+	leftovers+=("$work")
+	use_release "$work" install_from trixie-backports "${parts[@]}"
+	rm -rf "$work"
+	has_rust || die "Rust $oldest_rust or newer is needed, and $(command -v rustc) is $(rust_version): is another one in the PATH before Debian's?"
+}
+
+# Installs the packages $3... into this system, with their libraries of release $2; apt's state is in folder $1. The sources that
+# this system knows stay as they are.
+install_from() {
+	private_apt "$1" -y -o DPkg::Lock::Timeout=300 -o Dir::State::status=/var/lib/dpkg/status --no-install-recommends \
+		-t "$2" install "${@:3}"
+}
+
 # --- Prosody -------------------------------------------------------------------------------------
 
-# Where this machine gets Debian from, best guess first.
+# Where this machine gets Debian from, best guess first; with an argument, "-security", where it gets that.
 mirrors() {
-	local host_release
-	# shellcheck disable=SC1091
-	host_release=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 	# shellcheck disable=SC2016
 	apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' 2>/dev/null |
-		awk -v name="$host_release" '($1 == name || $1 == "stable" || $1 == "oldstable") && $2 == "main" && !seen[$3]++ { print $3 }'
+		awk -v name="$(codename)" -v part="${1:-}" \
+			'($1 == name part || $1 == "stable" part || $1 == "oldstable" part) && $2 == "main" && !seen[$3]++ { print $3 }'
+}
+
+# The lines of a sources.list for release $1, from mirror $2: with what a release has beside it, its point releases and security
+# updates, as everybody has it.
+sources_of() {
+	local release=$1 mirror=$2 base=${1%-backports} security line
+	local lines=("$mirror $release")
+	case "$release" in
+	sid) ;;
+	*)
+		[ "$base" = "$release" ] || lines+=("$mirror $base")
+		lines+=("$mirror $base-updates")
+		while read -r security; do lines+=("$security $base-security"); done < <(mirrors -security | head -n 1)
+		;;
+	esac
+	for line in "${lines[@]}"; do
+		printf 'deb [signed-by=%s] %s main\n' $keyring "$line"
+	done
 }
 
 # Runs apt with lists, sources and cache of its own in folder $1, so that the machine's are left alone.
@@ -92,21 +164,32 @@ private_apt() {
 		-o Acquire::Languages=none -o APT::Sandbox::User=root -o APT::Get::List-Cleanup=0 "$@" </dev/null
 }
 
-# Downloads the packages $3... (Prosody's, if none is named) of release $1 into folder $2.
-download() {
-	local release=$1 into=$2 packages=("${@:3}") mirror
-	[ ${#packages[@]} != 0 ] || packages=(prosody)
+# Runs the command $2 with folder $1 and the rest, where folder $1 knows release $3: from the first mirror that has it.
+use_release() {
+	local into=$1 command=$2 release=$3 mirror
 	mkdir -p "$into/lists/partial" "$into/cache/archives/partial"
 	[ -r $keyring ] || die "$keyring is missing: apt-get install debian-archive-keyring"
 	while read -r mirror; do
-		printf 'deb [signed-by=%s] %s %s main\n' $keyring "$mirror" "$release" >"$into/sources.list"
+		sources_of "$release" "$mirror" >"$into/sources.list"
 		if private_apt "$into" -o APT::Update::Error-Mode=any update >"$into/log" 2>&1 &&
-			(cd "$into" && private_apt "$into" download "${packages[@]}") >>"$into/log" 2>&1; then
+			"$command" "$into" "${@:3}" >>"$into/log" 2>&1; then
 			return 0
 		fi
 	done < <(mirrors)
 	[ -s "$into/log" ] && cat "$into/log" >&2
-	die "could not download ${packages[*]} from $release; is there a Debian mirror in this machine's apt sources?"
+	die "could not get ${*:4} from $release; is there a Debian mirror in this machine's apt sources?"
+}
+
+# Without -t apt takes the newest of a release and its updates; backports it takes with -t only.
+download_from() {
+	local from=()
+	case "$2" in *-backports) from=(-t "$2") ;; esac
+	(cd "$1" && private_apt "$1" "${from[@]}" download "${@:3}")
+}
+
+# Downloads the packages $3... of release $1 into folder $2.
+download() {
+	use_release "$2" download_from "$1" "${@:3}"
 }
 
 # The package's launchers hold fixed paths; these find everything beside themselves, wherever the folder is moved.
@@ -129,19 +212,46 @@ version_of() {
 	"$1/usr/bin/prosodyctl" --config "$config" about 2>/dev/null | sed -n 's/^Prosody \([0-9][0-9.]*\).*/\1/p' | head -n 1
 }
 
+# Debian's name of the package that folder $1 was unpacked from.
+package_in() {
+	cat "$1/package" 2>/dev/null
+}
+
+# Whether folder $1 needs no look at what Debian has: it was looked at in the last day.
+is_fresh() {
+	[ -n "$(find "$1/package" -mtime -1 2>/dev/null)" ]
+}
+
 unpack_prosody() {
-	local series=${1%%:*} release=${1#*:} final=$target/prosody/${1%%:*} work package depends found
+	local name=${1%%:*} series release=${1##*:} final=$target/prosody/${1%%:*} work package depends found=
+	series=${1#*:} series=${series%:*}
 	case "$(version_of "$final")" in
-	"$series" | "$series".*)
-		say "Prosody $(version_of "$final") is in target/prosody/$series"
-		return 0
-		;;
+	"$series" | "$series".*) found=$(version_of "$final") ;;
 	esac
-	work=$(mktemp -d "$target/prosody/.$series.XXXXXX")
+	if [ -n "$found" ] && is_fresh "$final"; then
+		say "Prosody $found is in target/prosody/$name ($(package_in "$final") of $release)"
+		return 0
+	fi
+	work=$(mktemp -d "$target/prosody/.$name.XXXXXX")
 	leftovers+=("$work")
-	say "unpacking Prosody $series of Debian's $release into target/prosody/$series"
-	download "$release" "$work"
+	if [ -n "$found" ]; then
+		# Security updates come under the same version.
+		if ! (download "$release" "$work" prosody) 2>/dev/null; then
+			say "could not look whether Debian's $release has a newer Prosody; keeping $(package_in "$final")"
+			rm -rf "$work"
+			return 0
+		fi
+	else
+		download "$release" "$work" prosody
+	fi
 	package=$(echo "$work"/prosody_*.deb)
+	if [ -n "$found" ] && [ "$(basename "$package" .deb)" = "$(package_in "$final")" ]; then
+		touch "$final/package"
+		rm -rf "$work"
+		say "Prosody $found is in target/prosody/$name ($(package_in "$final") of $release)"
+		return 0
+	fi
+	say "unpacking $(basename "$package") of Debian's $release into target/prosody/$name"
 
 	# Only libraries: not what the package wants for its user, its service or its certificates.
 	depends=$(dpkg-deb -f "$package" Depends | tr ',' '\n' | sed 's/^ *//' | grep -E '^(lua|lib)' | paste -s -d,)
@@ -156,10 +266,11 @@ unpack_prosody() {
 	"$series" | "$series".*) ;;
 	*) die "wanted Prosody $series, and $(basename "$package") says it is '${found:-nothing that runs}'" ;;
 	esac
+	basename "$package" .deb >"$work/unpacked/package"
 	rm -rf "$final"
 	mv "$work/unpacked" "$final"
 	rm -rf "$work"
-	say "Prosody $found is in target/prosody/$series"
+	say "Prosody $found is in target/prosody/$name ($(package_in "$final") of $release)"
 }
 
 # The community modules that the tests load beside ours: SASL2 and what belongs to it, and the older module for
@@ -218,9 +329,9 @@ unpack_ejabberd() {
 
 # --- a clean Debian ------------------------------------------------------------------------------
 
-# What apt is told about proxies here, as lines for the one in there.
-proxies() {
-	apt-config dump | grep -iE '^Acquire::[^ ]*proxy ".+";$' || true
+# What apt is told here about proxies and about lists that are old, as lines for the one in there.
+apt_settings() {
+	apt-config dump | grep -iE '^Acquire::([^ ]*proxy|Check-[^ ]*) ".+";$' || true
 }
 
 make_base() {
@@ -232,7 +343,7 @@ make_base() {
 	mkdir -p "$target/install"
 	# Lists and packages that are there already are not asked for again.
 	options=(--variant=minbase --skip=cleanup/apt/lists "--aptopt=APT::Keep-Downloaded-Packages \"true\";")
-	while read -r line; do options+=("--aptopt=$line"); done < <(proxies)
+	while read -r line; do options+=("--aptopt=$line"); done < <(apt_settings)
 	while read -r mirror; do
 		say "making a clean Debian $release in target/install/base.tar, from $mirror"
 		for line in "$release" "$release-backports"; do
@@ -274,8 +385,13 @@ make_venv() {
 # -------------------------------------------------------------------------------------------------
 
 case "$what" in
-test | demo | install) ;;
-*) die "usage: fetch.sh test|demo|install" ;;
+prosodys)
+	what=test
+	for prosody in $(choose_prosodys); do echo "${prosody%%:*}"; done
+	exit 0
+	;;
+test | demo | install | versions) ;;
+*) die "usage: fetch.sh test|demo|install|versions|prosodys" ;;
 esac
 prosodys=$(choose_prosodys)
 mkdir -p "$target/prosody"
@@ -286,13 +402,14 @@ rm -rf "$target"/prosody/.[0-9]*
 leftovers=()
 trap 'rm -rf "${leftovers[@]}"' EXIT
 
-command -v cargo >/dev/null || die "Rust is missing: cargo must be in the PATH"
+require_rust
 tools=(ca-certificates openssl python3)
 case "$what" in
 # Prosody's package only recommends lua-unbound; but without it prosodyctl prints a page of advice first.
 demo) tools+=(lua-unbound) ;;
-test) tools+=(libstrophe-dev lua-unbound lua-busted lua-check lua-dbi-sqlite3 lua5.4 python3-venv systemd) ;;
+test) tools+=(libstrophe-dev lua-unbound lua-busted lua-check lua-dbi-sqlite3 lua5.2 lua5.4 python3-venv systemd) ;;
 install) tools+=(mmdebstrap python3-venv) ;;
+versions) tools+=(libstrophe-dev lua-unbound lua-dbi-sqlite3 lua5.4 mmdebstrap python3-venv) ;;
 esac
 install_tools "${tools[@]}"
 for prosody in $prosodys; do
@@ -300,12 +417,17 @@ for prosody in $prosodys; do
 done
 case "$what" in
 test)
-	unpack_modules bookworm
-	unpack_ejabberd bookworm
+	unpack_modules "$(codename)"
+	unpack_ejabberd "$(codename)"
 	make_venv
 	;;
 install)
 	make_base bookworm
 	make_venv
+	;;
+versions)
+	unpack_modules "$(codename)"
+	make_venv
+	make_versions
 	;;
 esac
