@@ -95,8 +95,9 @@ test-rust: ## unit and socket tests of the daemon
 		$(CARGO) test --locked --no-fail-fast </dev/null; \
 	fi
 
-test-lua: ## specs of the pure parts of Prosody's module
+test-lua: ## specs of the pure parts of Prosody's module, by the Lua of Debian's Prosody and the oldest that Prosody runs on
 	busted --lua="$$(command -v lua5.4)" tests/glue
+	busted --lua="$$(command -v lua5.2)" tests/glue
 
 test-prosody: build ## tests against both Prosodys (after fetch-test)
 	cd tests/prosody && $(abspath $(PYTHON)) -B -m pytest -p no:cacheprovider $(PYTEST) </dev/null

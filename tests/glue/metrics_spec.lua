@@ -82,7 +82,7 @@ describe("a reason", function ()
 		for _, denial in ipairs({ "", "Upper", 'quo"te', "a b", ("a"):rep(41), "a1", 7, "a\n" }) do refuse(denial); end
 		world.metrics.ended("x", 0, nil, { code = -32000 });
 		assert.equal(9, world.values["denials other"]);
-		for i = 1, 100 do refuse("r" .. ("a"):rep(i % 10) .. ("b"):rep(i // 10)); end
+		for i = 1, 100 do refuse("r" .. ("a"):rep(i % 10) .. ("b"):rep(math.floor(i / 10))); end
 		refuse("ra");
 		local labels = 0;
 		for name in pairs(world.values) do

@@ -86,7 +86,7 @@ oldest_rust=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$root/Cargo.toml")
 
 # Says which Rust cargo would build with: nothing, if there is none.
 rust_version() {
-	(cd "$root" && rustc --version 2>/dev/null) | sed -n 's/^rustc \([0-9.]*\).*/\1/p'
+	{ cd "$root" && rustc --version 2>/dev/null || true; } | sed -n 's/^rustc \([0-9.]*\).*/\1/p'
 }
 
 has_rust() {
