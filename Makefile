@@ -23,7 +23,8 @@ PROSODY_MODULES ?= $(PREFIX)/lib/prosody/modules
 ZSH_COMPLETIONS ?= $(PREFIX)/share/zsh/$(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
 
 .PHONY: help test demo audit build release install deb fetch-test fetch-demo \
-	fetch-deny lint lint-rust lint-deps lint-lua lint-units test-rust test-lua test-prosody fuzz fetch-install test-install test-pkits
+	fetch-deny lint lint-rust lint-deps lint-lua lint-units test-rust test-lua test-prosody fuzz fetch-install test-install \
+	test-versions fetch-versions test-pkits
 
 help: ## say what can be made
 	@echo "saslcertd: client certificates and passwords for Prosody"; echo
@@ -101,6 +102,12 @@ test-lua: ## specs of the pure parts of Prosody's module, by the Lua of Debian's
 
 test-prosody: build ## tests against both Prosodys (after fetch-test)
 	cd tests/prosody && $(abspath $(PYTHON)) -B -m pytest -p no:cacheprovider $(PYTEST) </dev/null
+
+test-versions: fetch-versions build ## test-prosody against the newest Prosodys, in a Debian 13 (as root; not part of test)
+	tests/prosody/versions.sh $(PYTEST)
+
+fetch-versions:
+	@tests/prosody/fetch.sh versions
 
 fuzz: ## arbitrary bytes into five parsers, for FUZZ_SECONDS each (with nightly Rust, a C++ compiler and cargo-fuzz)
 	fuzz/run $(FUZZ_SECONDS)

@@ -169,6 +169,8 @@ use_release() {
 	local into=$1 command=$2 release=$3 mirror
 	mkdir -p "$into/lists/partial" "$into/cache/archives/partial"
 	[ -r $keyring ] || die "$keyring is missing: apt-get install debian-archive-keyring"
+	# A system whose lists were never fetched does not tell its mirrors.
+	[ -n "$(mirrors)" ] || [ "$(id -u)" != 0 ] || apt-get -q update </dev/null >&2 || say "apt-get update had errors; trying all the same"
 	while read -r mirror; do
 		sources_of "$release" "$mirror" >"$into/sources.list"
 		if private_apt "$into" -o APT::Update::Error-Mode=any update >"$into/log" 2>&1 &&
@@ -222,6 +224,20 @@ is_fresh() {
 	[ -n "$(find "$1/package" -mtime -1 2>/dev/null)" ]
 }
 
+# Whether release $1 has another Prosody than the one in folder $2; if that can't be found out, it has not.
+newer_in() {
+	local work
+	work=$(mktemp -d "$target/prosody/.0-newer.XXXXXX")
+	leftovers+=("$work")
+	if ! (download "$1" "$work" prosody) 2>/dev/null; then
+		say "could not look whether Debian's $1 has a newer Prosody; keeping $(package_in "$2")"
+		return 1
+	fi
+	[ "$(basename "$work"/prosody_*.deb .deb)" != "$(package_in "$2")" ] && return 0
+	touch "$2/package"
+	return 1
+}
+
 unpack_prosody() {
 	local name=${1%%:*} series release=${1##*:} final=$target/prosody/${1%%:*} work package depends found=
 	series=${1#*:} series=${series%:*}
@@ -232,25 +248,14 @@ unpack_prosody() {
 		say "Prosody $found is in target/prosody/$name ($(package_in "$final") of $release)"
 		return 0
 	fi
-	work=$(mktemp -d "$target/prosody/.$name.XXXXXX")
-	leftovers+=("$work")
-	if [ -n "$found" ]; then
-		# Security updates come under the same version.
-		if ! (download "$release" "$work" prosody) 2>/dev/null; then
-			say "could not look whether Debian's $release has a newer Prosody; keeping $(package_in "$final")"
-			rm -rf "$work"
-			return 0
-		fi
-	else
-		download "$release" "$work" prosody
-	fi
-	package=$(echo "$work"/prosody_*.deb)
-	if [ -n "$found" ] && [ "$(basename "$package" .deb)" = "$(package_in "$final")" ]; then
-		touch "$final/package"
-		rm -rf "$work"
+	if [ -n "$found" ] && ! newer_in "$release" "$final"; then
 		say "Prosody $found is in target/prosody/$name ($(package_in "$final") of $release)"
 		return 0
 	fi
+	work=$(mktemp -d "$target/prosody/.$name.XXXXXX")
+	leftovers+=("$work")
+	download "$release" "$work" prosody
+	package=$(echo "$work"/prosody_*.deb)
 	say "unpacking $(basename "$package") of Debian's $release into target/prosody/$name"
 
 	# Only libraries: not what the package wants for its user, its service or its certificates.
@@ -358,6 +363,45 @@ make_base() {
 	done < <(mirrors)
 	[ -s "$work/log" ] && cat "$work/log" >&2
 	die "mmdebstrap could not make a Debian $release; is there a Debian mirror in this machine's apt sources?"
+}
+
+# The Prosodys that are newer than the releases of Debian that we test on: name:release. Each gets a Debian 13 of its own in
+# target/versions/, because they need a newer libc than Debian 12 has; what such a one lacks comes from that release.
+newer_prosodys="13.0-backports:trixie-backports 13.0-sid:sid"
+
+make_version() {
+	local name=${1%%:*} release=${1#*:} final=$target/versions/${1%%:*} work mirror options line
+	[ ! -e "$final/usr/bin/prosody" ] || is_fresh "$final" || ! newer_in "$release" "$final" || rm -rf "$final"
+	if [ -e "$final/usr/bin/prosody" ]; then
+		say "Prosody is in target/versions/$name ($(package_in "$final") of $release)"
+		return 0
+	fi
+	[ "$(id -u)" = 0 ] || die "'make test-versions' needs root: it makes a Debian 13"
+	work=$(mktemp -d "$target/prosody/.0-version.XXXXXX")
+	leftovers+=("$work")
+	mkdir -p "$target/versions"
+	options=(--variant=minbase --include=prosody,prosody-modules,lua-unbound,lua-dbi-sqlite3 "--setup-hook=mkdir -p \"\$1/etc/apt/preferences.d\" && cp '$work/pin' \"\$1/etc/apt/preferences.d/prosody\"")
+	while read -r line; do options+=("--aptopt=$line"); done < <(apt_settings)
+	printf 'Package: prosody prosody-modules\nPin: release n=%s\nPin-Priority: 990\n\nPackage: *\nPin: release n=%s\nPin-Priority: 100\n' "$release" "$release" >"$work/pin"
+	while read -r mirror; do
+		say "making a Debian 13 with the Prosody of $release in target/versions/$name, from $mirror"
+		{ sources_of trixie "$mirror"; printf 'deb [signed-by=%s] %s %s main\n' $keyring "$mirror" "$release"; } >"$work/sources.list"
+		if mmdebstrap --quiet "${options[@]}" trixie "$work/unpacked" "$work/sources.list" </dev/null >"$work/log" 2>&1; then
+			chroot "$work/unpacked" dpkg-query -W -f 'prosody_${Version}_${Architecture}\n' prosody >"$work/unpacked/package"
+			rm -rf "$final"
+			mv "$work/unpacked" "$final"
+			rm -rf "$work"
+			say "Prosody is in target/versions/$name ($(package_in "$final") of $release)"
+			return 0
+		fi
+	done < <(mirrors)
+	[ -s "$work/log" ] && tail -n 30 "$work/log" >&2
+	die "mmdebstrap could not make a Debian 13 with the Prosody of $release"
+}
+
+make_versions() {
+	local one
+	for one in $newer_prosodys; do make_version "$one"; done
 }
 
 # Whether the dependency line $1 is met already: a simulation needs neither root nor fresh lists.

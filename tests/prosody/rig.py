@@ -40,6 +40,9 @@ GLUE = REPOSITORY / "prosody-glue"
 #: Modules of the Prosody community that fetch.sh unpacks; in no `plugin_paths` but of a Config that enables one.
 COMMUNITY_MODULES = TARGET / "prosody" / "modules"
 
+#: A system of its own that Prosody runs in, instead of a folder in target/prosody: see versions.sh.
+PROSODY_ROOT = Path(os.environ["PROSODY_ROOT"]) if "PROSODY_ROOT" in os.environ else None
+
 #: Slow machines are not broken ones: how long anything that should happen may take, in seconds.
 PATIENCE = 20.0
 
@@ -402,10 +405,10 @@ class Prosody(Service):
         self.config_file = self.folder / "prosody.cfg.lua"
         self.ca_file = self.folder / "ca.pem"
         self.starttls_port, self.direct_tls_port = 0, 0
-        unpacked = TARGET / "prosody" / version
+        unpacked = PROSODY_ROOT or TARGET / "prosody" / version
         if not (unpacked / "usr/bin/prosody").exists():
             raise RigError(f"Prosody {version} is missing: run tests/prosody/fetch.sh test")
-        self.unpacked = identity.runnable(unpacked, self.folder)
+        self.unpacked = unpacked if PROSODY_ROOT else identity.runnable(unpacked, self.folder)
         self.glue = identity.runnable(GLUE, self.folder)
         self.community_modules = identity.runnable(COMMUNITY_MODULES, self.folder)
         (self.folder / "data").mkdir()
@@ -422,7 +425,8 @@ class Prosody(Service):
         if config.as_shipped:
             text = self._shipped_config()
         else:
-            wants_community = any((self.community_modules / f"mod_{module}").is_dir() for module in modules)
+            # A system of its own has all of them where Prosody looks.
+            wants_community = not PROSODY_ROOT and any((self.community_modules / f"mod_{module}").is_dir() for module in modules)
             paths = [self.glue, self.community_modules] if wants_community else [self.glue]
             text = f"plugin_paths = {lua_list(paths)}\nmodules_enabled = {lua_list(modules)}\n"
         text += self._rig_config() + config.extra + "\n"
@@ -460,6 +464,8 @@ saslcertd_timeout = {self.config.timeout}
 """
 
     def _launcher(self, name: str) -> list[str]:
+        if PROSODY_ROOT:
+            return ["chroot", str(PROSODY_ROOT), *self.identity.prefix(), f"/usr/bin/{name}", "--config", str(self.config_file)]
         return [*self.identity.prefix(), str(self.unpacked / "usr/bin" / name), "--config", str(self.config_file)]
 
     # Its life.
