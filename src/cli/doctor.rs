@@ -10,6 +10,7 @@ mod daemon;
 mod finding;
 mod machine;
 mod prosody;
+mod releases;
 #[cfg(feature = "client")]
 mod tls;
 
@@ -140,6 +141,9 @@ fn examine(args: &DoctorArgs, global: &Global) -> anyhow::Result<Vec<Finding>> {
         args.prosody_config.as_deref(),
         &commands,
     ));
+    if let Some(version) = answer.version() {
+        found.extend(releases::findings(version, releases::package().as_deref()));
+    }
     found.extend(daemon::findings(&daemon, &server, facts, &commands));
     let files = gather_files(&daemon);
     found.extend(authorities::findings(

@@ -155,6 +155,15 @@ impl Answer {
             _ => None,
         }
     }
+
+    /// Prosody's version, if it could be had.
+    pub(super) fn version(&self) -> Option<&str> {
+        match self {
+            Self::Facts(facts) => Some(&facts.version),
+            Self::NoModule { about, .. } => Some(&about.version),
+            _ => None,
+        }
+    }
 }
 
 impl Facts {
