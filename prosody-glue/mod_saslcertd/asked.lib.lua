@@ -46,7 +46,8 @@ local function new(with)
 		if type(params.account) ~= "string" or type(params.key_id) ~= "string" then
 			return nil, { code = -32602, message = "account and key_id are needed" };
 		end
-		return { closed = with.sessions.close(params.account, params.key_id, params.condition or "not-authorized", params.text) };
+		return { closed = with.sessions.close(params.account, params.key_id, params.condition or "not-authorized", params.text,
+			params.fingerprint) };
 	end;
 
 	asked["account.notify"] = function (params)

@@ -164,6 +164,7 @@ local function new(with)
 			name = result.name;
 			resource = result.resource;
 			path = result.path;
+			not_after = result.not_after;
 		};
 		-- Of an account that lives in the daemon, the daemon has just said so.
 		if not host.in_daemon() then

@@ -38,6 +38,7 @@ local function new(with)
 			key_id = tag.key_id;
 			incarnation = tag.incarnation or with.null;
 			path = tag.path or with.null;
+			not_after = tag.not_after or with.null;
 			resource = session.resource or with.null;
 			address = session.ip or with.null;
 		};
@@ -94,14 +95,17 @@ local function new(with)
 		return close_all(list, { condition = condition, text = text });
 	end
 
-	-- Closes the sessions of this account that logged in with this key; without a key all of them, also those that have not
-	-- bound a resource yet, or still wait for the delay of their password. Returns how many.
-	function sessions.close(account, key_id, condition, text)
+	-- Closes the sessions of this account that logged in with this key, and with this certificate if there is a fingerprint;
+	-- without a key all of them, also those that have not bound a resource yet, or still wait for the delay of their password.
+	-- Returns how many.
+	function sessions.close(account, key_id, condition, text, fingerprint)
 		if key_id == nil then
 			return close_where(function (session) return is_of(session, account); end, text or condition, condition, text);
 		end
-		return close_where(function (session) return same_key(session.saslcert, account, key_id); end,
-			"its certificate's key is revoked", condition, text);
+		return close_where(function (session)
+			local tag = session.saslcert;
+			return same_key(tag, account, key_id) and (fingerprint == nil or tag.fingerprint == fingerprint);
+		end, text or condition, condition, text);
 	end
 
 	-- Those of the account that have no resource: Prosody overlooks them.
@@ -149,8 +153,8 @@ local function new(with)
 		local entries = {};
 		each_tagged(function (session) entries[#entries + 1] = entry_of(session); end);
 		ask_about("session.opened", "sessions", entries, { timeout = 10 }, function (result)
-			for _, revoked in ipairs(type(result.close) == "table" and result.close or {}) do
-				sessions.close_revoked(revoked.account, revoked.key_id);
+			for _, over in ipairs(type(result.close) == "table" and result.close or {}) do
+				sessions.close(over.account, over.key_id, over.condition or "not-authorized", over.text, over.fingerprint);
 			end
 		end, sessions.report_all);
 	end

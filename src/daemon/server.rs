@@ -103,6 +103,7 @@ pub async fn serve(options: Options, place: Place) -> Result<(), ServeError> {
     let mut beside = JoinSet::new();
     beside.spawn(upkeep(Arc::clone(&service), options.data_dir.clone()));
     beside.spawn(give_notices(Arc::clone(&service)));
+    beside.spawn(close_expired(Arc::clone(&service)));
     beside.spawn(manager::feed_watchdog(Arc::clone(&service)));
     beside.spawn(watch_authorities(Arc::clone(&service)));
     beside.spawn(answer_hangups(hangup, Arc::clone(&service)));
@@ -430,6 +431,19 @@ async fn give_notices(service: Arc<Service>) {
     }
 }
 
+async fn close_expired(service: Arc<Service>) {
+    let mut clock = tokio::time::interval(CLOSE_EXPIRED_EVERY);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        clock.tick().await;
+        let service = Arc::clone(&service);
+        let done = tokio::task::spawn_blocking(move || service.close_expired(now()));
+        if let Err(error) = done.await {
+            tracing::error!(%error, "sessions of expired certificates were not closed");
+        }
+    }
+}
+
 /// The free space that a store of this size keeps for revocations: below it, nothing is added.
 pub(crate) fn reserve_bytes(store_bytes: u64) -> u64 {
     (store_bytes / 10).max(FREE_BYTES)
@@ -464,6 +478,7 @@ const CLOSE_AT_LEAST: Duration = Duration::from_millis(500);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const LOOK_FOR_NOTICES_EVERY: Duration = Duration::from_secs(2);
+const CLOSE_EXPIRED_EVERY: Duration = Duration::from_secs(2);
 const READ_AUTHORITIES_EVERY: Duration = Duration::from_secs(2);
 const LAST_USES_EVERY_TURNS: u64 = 6;
 /// Six hours.

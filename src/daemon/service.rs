@@ -159,7 +159,7 @@ impl Service {
                 id: None,
                 method,
                 params,
-            }) => self.notification(connection, &method, params),
+            }) => self.notification(connection, &method, params, now),
             Ok(Incoming::Answer { id, result }) => {
                 tracing::debug!(connection = connection.id, id, ?result, "answered");
                 let waits = self.expected().remove(&(connection.id, id));
@@ -200,7 +200,7 @@ impl Service {
             ("external.offer", _) => self.offer(answer, params, now),
             ("external.login", _) => self.login(answer, params, now),
             ("session.opened", _) => {
-                let answered = self.opened(&answer.connection, params);
+                let answered = self.opened(&answer.connection, params, now);
                 answer.send(answered);
             }
             ("certificate.list", _) => self.task(answer, move |service, answer| {
@@ -310,12 +310,18 @@ impl Service {
         }
     }
 
-    fn notification(&self, connection: &Arc<Connection>, method: &str, params: Value) {
+    fn notification(
+        &self,
+        connection: &Arc<Connection>,
+        method: &str,
+        params: Value,
+        now: UnixSeconds,
+    ) {
         let done = match method {
-            "session.opened" => self.bound(connection, params).map(|revoked| {
+            "session.opened" => self.bound(connection, params, now).map(|over| {
                 // Belt and braces: a session whose login lost its race is closed as soon as it is heard of.
-                for session in revoked {
-                    ask(connection, "sessions.close", &closing(session));
+                for session in over {
+                    ask(connection, "sessions.close", &session);
                 }
             }),
             "session.closed" => fields::<Closed>(params)

@@ -1,12 +1,12 @@
 //! Which live sessions logged in with a certificate, as each connection reports its own.
 //!
 //! For people to look at (`<users/>`, `cert list`), for `status`, and to close those that an authority no longer vouches
-//! for, the ones without a resource too. It is gone with the connection, and reported anew by the next hello.
+//! for, the ones without a resource too, and those whose certificate has expired where that is wanted. It is gone with the connection, and reported anew by the next hello.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
-use crate::identity::{BareJid, CertificationPath, Fingerprint, KeyId};
+use crate::identity::{BareJid, CertificationPath, Fingerprint, KeyId, UnixSeconds};
 
 use super::protocol::{ClosedSession, OpenedSession};
 
@@ -20,12 +20,16 @@ struct OfConnection {
     count: usize,
     /// Logins that an authority vouched for and that may not be bound yet: how many of each, rather one too many.
     unbound: HashMap<(BareJid, KeyId, CertificationPath), usize>,
+    /// Before it no certificate of these sessions expires. Rather too early: some may have ended.
+    next_expiry: Option<UnixSeconds>,
 }
 
 #[derive(Debug)]
 struct Live {
     fingerprint: Fingerprint,
-    vouched: Option<Box<(KeyId, CertificationPath)>>,
+    key_id: KeyId,
+    not_after: Option<UnixSeconds>,
+    vouched: Option<Box<CertificationPath>>,
 }
 
 impl Sessions {
@@ -59,11 +63,13 @@ impl Sessions {
             return;
         }
         let resources = own.resources.entry(session.account.clone()).or_default();
-        let path = session.path.clone();
         let live = Live {
             fingerprint: session.fingerprint,
-            vouched: path.map(|path| Box::new((session.key_id, path))),
+            key_id: session.key_id,
+            not_after: session.not_after,
+            vouched: session.path.clone().map(Box::new),
         };
+        own.next_expiry = earlier(own.next_expiry, session.not_after);
         if resources.insert(resource.clone(), live).is_none() {
             own.count += 1;
         }
@@ -143,14 +149,45 @@ impl Sessions {
             });
         }
         for (account, resources) in all.values().flat_map(|own| &own.resources) {
-            for (key_id, path) in resources
-                .values()
-                .filter_map(|live| live.vouched.as_deref())
-            {
-                if !hold(account, path) {
-                    found.push((account.clone(), *key_id));
+            for live in resources.values() {
+                if live
+                    .vouched
+                    .as_ref()
+                    .is_some_and(|path| !hold(account, path))
+                {
+                    found.push((account.clone(), live.key_id));
                 }
             }
+        }
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    /// The accounts and certificates, each once, of sessions whose certificate has expired since this was asked last, as
+    /// far as they are `meant`. Looks at all of them only when one may have.
+    pub fn expired(
+        &self,
+        now: UnixSeconds,
+        mut meant: impl FnMut(&BareJid) -> bool,
+    ) -> Vec<(BareJid, KeyId, Fingerprint)> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = Vec::new();
+        let due = |own: &&mut OfConnection| own.next_expiry.is_some_and(|next| next < now);
+        for own in all.values_mut().filter(due) {
+            let mut next = None;
+            for (account, resources) in &own.resources {
+                for live in resources.values() {
+                    if live.not_after.is_some_and(|end| end < now) {
+                        if meant(account) {
+                            found.push((account.clone(), live.key_id, live.fingerprint));
+                        }
+                    } else {
+                        next = earlier(next, live.not_after);
+                    }
+                }
+            }
+            own.next_expiry = next;
         }
         found.sort();
         found.dedup();
@@ -163,6 +200,10 @@ impl Sessions {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(&connection).map_or(0, |own| own.count)
     }
+}
+
+fn earlier(one: Option<UnixSeconds>, other: Option<UnixSeconds>) -> Option<UnixSeconds> {
+    one.into_iter().chain(other).min()
 }
 
 /// Most sessions of one connection that are listed.
@@ -186,6 +227,7 @@ mod tests {
             incarnation: None,
             resource: Some(resource.to_owned()),
             path: None,
+            not_after: None,
         };
         let listed = |with| sessions.resources(&account, &Fingerprint::from_bytes([with; 32]));
         sessions.opened(1, &opened("b", 1));
@@ -235,6 +277,7 @@ mod tests {
             incarnation: None,
             resource: Some("phone".to_owned()),
             path: Some(path.clone()),
+            not_after: None,
         };
         // Of two logins, so many became sessions, which have ended.
         for (bound, left) in [(0, 1), (1, 1), (2, 0)] {
@@ -253,5 +296,32 @@ mod tests {
         // A session that was resumed is told of again, and is nobody's login.
         sessions.bound(1, &session);
         assert_eq!(doomed(), 0);
+    }
+
+    #[test]
+    fn an_expiry_is_told_of_once() {
+        let sessions = Sessions::default();
+        let account = BareJid::parse("h@a.lit").unwrap();
+        let opened = |resource: &str, not_after: Option<i64>| OpenedSession {
+            account: account.clone(),
+            fingerprint: Fingerprint::from_bytes([1; 32]),
+            key_id: KeyId::from_bytes([1; 32]),
+            incarnation: None,
+            resource: Some(resource.to_owned()),
+            path: None,
+            not_after: not_after.map(UnixSeconds),
+        };
+        let expired = |now| sessions.expired(UnixSeconds(now), |_| true).len();
+        for (resource, not_after) in [("a", Some(10)), ("b", Some(20)), ("c", None)] {
+            sessions.opened(1, &opened(resource, not_after));
+        }
+        // The last second of its validity is one of them.
+        let by_time = [10, 11, 12, 20, 21, 22, 9].map(expired);
+        assert_eq!(by_time, [0, 1, 0, 0, 1, 0, 0]);
+        // One that is resumed is told of again.
+        sessions.opened(1, &opened("a", Some(10)));
+        assert_eq!(sessions.expired(UnixSeconds(11), |_| false), []);
+        sessions.opened(1, &opened("a", Some(10)));
+        assert_eq!((expired(11), expired(11)), (1, 0));
     }
 }

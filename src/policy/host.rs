@@ -26,6 +26,8 @@ pub struct HostPolicy {
     pub max_validity_days: Option<i64>,
     /// `saslcertd_expiry_notice_days`: so many days before a certificate expires its user is told.
     pub expiry_notice_days: Vec<u16>,
+    /// `saslcertd_close_expired`: close the sessions of a certificate when it expires.
+    pub close_expired: bool,
     /// `saslcertd_scram_iterations`: of the verifiers that are made from now on.
     pub scram_iterations: u32,
     /// `saslcertd_guess_delay_max`, in seconds: 0 for no delays.
@@ -109,6 +111,7 @@ impl Default for HostPolicy {
             min_rsa_bits: 2048,
             max_validity_days: None,
             expiry_notice_days: vec![30, 7, 1],
+            close_expired: false,
             scram_iterations: 10_000,
             guess_delay_max_seconds: 15.0,
         }
@@ -192,6 +195,10 @@ impl Reader {
                     value,
                     "must be a list of at most 10 numbers of days from 1 to 3650, such as { 30, 7, 1 }",
                 ),
+            },
+            "saslcertd_close_expired" => match value.as_bool() {
+                Some(close) => policy.close_expired = close,
+                None => self.error(name, value, "must be true or false"),
             },
             "saslcertd_scram_iterations" => {
                 let count = whole(value).and_then(|n| u32::try_from(n).ok());
@@ -353,7 +360,7 @@ const CRL_FILE: &str = "saslcertd_crl_file";
 const CRL_EXPIRED: &str = "saslcertd_crl_expired";
 
 /// Every option that a host may set.
-pub const OPTIONS: [&str; 12] = [
+pub const OPTIONS: [&str; 13] = [
     "saslcertd_trust",
     "saslcertd_ca_file",
     "saslcertd_crl_file",
@@ -364,6 +371,7 @@ pub const OPTIONS: [&str; 12] = [
     "saslcertd_min_rsa_bits",
     "saslcertd_max_validity_days",
     "saslcertd_expiry_notice_days",
+    "saslcertd_close_expired",
     "saslcertd_scram_iterations",
     "saslcertd_guess_delay_max",
 ];
@@ -389,6 +397,7 @@ mod tests {
             "saslcertd_min_rsa_bits": 3072,
             "saslcertd_max_validity_days": 400,
             "saslcertd_expiry_notice_days": [14, 2.0],
+            "saslcertd_close_expired": true,
             "saslcertd_scram_iterations": 20000,
             "saslcertd_guess_delay_max": "5 seconds",
         }));
@@ -404,6 +413,7 @@ mod tests {
                 min_rsa_bits: 3072,
                 max_validity_days: Some(400),
                 expiry_notice_days: vec![14, 2],
+                close_expired: true,
                 scram_iterations: 20_000,
                 guess_delay_max_seconds: 5.0,
             }
@@ -430,6 +440,7 @@ mod tests {
             ("saslcertd_expiry_notice_days", json!([7, "1"])),
             ("saslcertd_expiry_notice_days", json!(vec![1; 11])),
             ("saslcertd_ca_file", json!("ca.pem")),
+            ("saslcertd_close_expired", json!("yes")),
             ("saslcertd_scram_iterations", json!(4095)),
             ("saslcertd_scram_iterations", json!(4096.5)),
             ("saslcertd_scram_iterations", json!(10_000_001)),

@@ -628,7 +628,11 @@ fn where_authorities_have_no_say_any_more_their_sessions_end() {
     ] {
         let mut server = daemon.peer();
         server.ask("session.hello", hello(HOST, options.clone()));
-        let answer = server.ask("session.opened", sessions.clone());
+        let mut answer = server.ask("session.opened", sessions.clone());
+        for session in answer["close"].as_array_mut().unwrap() {
+            let fields = session.as_object_mut().unwrap();
+            fields.retain(|field, _| field == "account" || field == "key_id");
+        }
         assert_eq!(answer["close"], expected, "{options}");
     }
     // Who takes a certificate out of the list keeps its sessions.

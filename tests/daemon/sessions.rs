@@ -18,6 +18,56 @@ fn opened(login: &Value, resource: Value) -> Value {
     }]})
 }
 
+/// A session that is to be closed because it was revoked.
+fn closed(account: Value, login: &Value) -> Value {
+    json!({
+        "account": account,
+        "key_id": login["key_id"],
+        "condition": "not-authorized",
+        "text": "This client certificate has been revoked",
+    })
+}
+
+#[test]
+fn a_session_outlives_its_certificate_unless_the_host_wants_it_closed() {
+    let daemon = Daemon::start();
+    let expired = 1_700_000_000;
+    for close_expired in [false, true] {
+        let mut server = daemon.server(json!({"saslcertd_close_expired": close_expired}));
+        let cert = Made::of(HAMLET);
+        server.append("phone", &cert);
+        let login = server.login(&cert);
+        assert_eq!(login["not_after"], 3_976_214_400_i64);
+        let mut doomed = opened(&login, json!("castle"));
+        doomed["sessions"][0]["not_after"] = json!(expired);
+        let mut close = closed(json!(HAMLET), &login);
+        close["fingerprint"] = login["fingerprint"].clone();
+        close["condition"] = json!("reset");
+        close["text"] = json!("This client certificate has expired");
+        let closes = if close_expired {
+            json!([close])
+        } else {
+            json!([])
+        };
+        // As the answer to the list of all, whether it is bound or not.
+        for resource in [json!("castle"), Value::Null] {
+            let mut all = doomed.clone();
+            all["sessions"][0]["resource"] = resource;
+            assert_eq!(server.ask("session.opened", all)["close"], closes);
+        }
+        if close_expired {
+            // As soon as it is heard of, and by itself when the time has come.
+            server.notify("session.opened", doomed);
+            assert_eq!(server.question("sessions.close"), close);
+            assert_eq!(server.question("sessions.close"), close);
+        }
+        server.ask("certificate.disable", named("phone"));
+        // One that goes on.
+        let living = opened(&login, json!("orchard"));
+        assert_eq!(server.ask("session.opened", living)["close"], json!([]));
+    }
+}
+
 #[test]
 fn live_resources_are_listed_with_their_certificate() {
     let daemon = Daemon::start();
@@ -63,9 +113,9 @@ fn one_bad_session_shields_no_other() {
         revoked,
     ]);
     let close = json!([
-        {"account": HAMLET, "key_id": login["key_id"]},
-        {"account": "\u{1d2c}@shakespeare.lit", "key_id": login["key_id"]},
-        {"account": HAMLET, "key_id": login["key_id"]},
+        closed(json!(HAMLET), &login),
+        closed(json!("\u{1d2c}@shakespeare.lit"), &login),
+        closed(json!(HAMLET), &login),
     ]);
     let asked = server.ask("session.opened", json!({ "sessions": sessions }));
     assert_eq!(asked["close"], close);
@@ -124,7 +174,7 @@ fn what_was_revoked_meanwhile_is_to_be_closed_after_hello() {
     let mut server = daemon.server(json!({}));
     for resource in [json!("castle"), Value::Null] {
         let answer = server.ask("session.opened", opened(&lost, resource));
-        let close = json!([{"account": HAMLET, "key_id": lost["key_id"]}]);
+        let close = json!([closed(json!(HAMLET), &lost)]);
         assert_eq!(answer["close"], close);
     }
     let answer = server.ask("session.opened", opened(&kept, json!("orchard")));

@@ -66,6 +66,15 @@ describe("closing the sessions of a key", function ()
 		assert.equal(0, world.sessions.close("hamlet@shakespeare.lit", "k", "not-authorized", "Revoked"));
 	end);
 
+	it("closes those of one certificate only, where another has the same key", function ()
+		local world = new_world();
+		local doomed, spared = world.add("hamlet", "a", "k", "bound"), world.add("hamlet", "b", "k", "bound");
+		spared.saslcert.fingerprint = "newer";
+		assert.equal(1, world.sessions.close("hamlet@shakespeare.lit", "k", "reset", "Expired", doomed.saslcert.fingerprint));
+		assert.same({ condition = "reset", text = "Expired" }, doomed.reason);
+		assert.is_nil(spared.destroyed);
+	end);
+
 	it("goes on when one can't be closed", function ()
 		local world = new_world();
 		world.add("hamlet", "a", "k", "bound").close = function () error("no"); end;
@@ -139,8 +148,8 @@ describe("the report of all live sessions", function ()
 		local reported = world.requested[1].params.sessions;
 		table.sort(reported, function (a, b) return a.account < b.account; end);
 		assert.same({
-			{ account = "hamlet@shakespeare.lit", fingerprint = "fk", key_id = "k", incarnation = "one", path = "null", resource = "a", address = "null" },
-			{ account = "ophelia@shakespeare.lit", fingerprint = "fm", key_id = "m", incarnation = "one", path = "null", resource = "null", address = "null" },
+			{ account = "hamlet@shakespeare.lit", fingerprint = "fk", key_id = "k", incarnation = "one", path = "null", not_after = "null", resource = "a", address = "null" },
+			{ account = "ophelia@shakespeare.lit", fingerprint = "fm", key_id = "m", incarnation = "one", path = "null", not_after = "null", resource = "null", address = "null" },
 		}, reported);
 		world.requested[1].callback({ close = { { account = "ophelia@shakespeare.lit", key_id = "m" } } });
 		assert.same({ unbound }, world.closed);

@@ -1,12 +1,16 @@
 """The user's own list (XEP-0257), and what a login with a certificate gives (XEP-0178). Numbers are those of our checklist."""
 
+import contextlib
 import datetime
 import json
+from collections.abc import Callable
 
 import pytest
 
+import certs
 from raw import SASL, Refused, local_name
-from scene import SHORT_LIFE, Scene, expiry_of
+from rig import Config, Host
+from scene import DOMAIN, SHORT_LIFE, Scene, expiry_of
 
 
 async def test_external_is_offered_only_with_a_certificate_that_can_log_in(scene: Scene, direct_tls: bool):
@@ -76,6 +80,28 @@ async def test_a_certificate_of_two_accounts_opens_the_one_that_the_authzid_name
     async with await scene.open(certificate=both) as stream:
         with pytest.raises(Refused, match="^invalid-authzid"):
             await stream.external()
+
+
+async def test_a_session_outlives_its_certificate_unless_the_host_wants_it_closed(own_scene: Callable[..., Scene]):
+    scene = own_scene(Config(hosts=[Host(DOMAIN, "saslcertd_close_expired = true"), Host("denmark.lit")]))
+    closing, sparing = scene.account(), scene.account(host="denmark.lit")
+    key, life = certs.new_key("p256"), 2 * SHORT_LIFE
+    short = [scene.certificate(account, key=key, not_after=life) for account in (closing, sparing)]
+    for account, certificate in zip((closing, sparing), short):
+        await scene.enrol(account, "phone", certificate)
+    # Its successor with the same key.
+    renewed = scene.certificate(closing, key=key)
+    await scene.enrol(closing, "phone-2", renewed)
+    async with contextlib.AsyncExitStack() as stack:
+        doomed, spared, newer = [
+            await stack.enter_async_context(await scene.certificate_session(account, certificate))
+            for account, certificate in ((closing, short[0]), (sparing, short[1]), (closing, renewed))
+        ]
+        ended = await doomed.wait_closed()
+        assert (ended.condition, ended.text) == ("reset", "This client certificate has expired")
+        await expiry_of(short[1])
+        for stream in (spared, newer):
+            await stream.ping()
 
 
 async def test_a_certificate_that_expires_is_no_longer_offered_and_refused_as_credentials_expired(scene: Scene):

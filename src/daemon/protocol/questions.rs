@@ -561,6 +561,9 @@ pub struct OpenedSession {
     pub resource: Option<String>,
     /// By which path an authority vouched for it; none if it needed no authority.
     pub path: Option<CertificationPath>,
+    /// Last second of its certificate's validity, as the answer to its login said; none if that is not known any more.
+    #[serde(default)]
+    pub not_after: Option<UnixSeconds>,
 }
 
 /// `session.closed`.

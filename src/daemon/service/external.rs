@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::super::authorities::Problem;
 use super::super::protocol::{Accounts, Chain, Fault, Login, Offer, Refusal, fields};
 use super::{Answer, Answered, Service, storage};
+use crate::identity::visible::visible;
 use crate::identity::{
     BareJid, CertificateName, CertificationPath, ClientCert, Enrolment, Fingerprint, Host,
     Incarnation, Jid, KeyId, LastUse, UnixSeconds,
@@ -138,6 +139,7 @@ impl Service {
             Ok(Yes {
                 fingerprint: facts.cert.fingerprint,
                 key_id: facts.cert.key_id,
+                not_after: facts.cert.not_after,
                 // Of one that the user's list lets in by itself, no authority need vouch later on.
                 path: match (&policy.trust, login.by) {
                     (Trust::EnrolledOrCa(_), Admitted::Enrolment(_)) => None,
@@ -171,9 +173,10 @@ impl Service {
                 let result = json!({
                     "username": yes.account.username(),
                     "resource": yes.resource,
-                    "name": name,
+                    "name": name.map(|name| visible(name.as_str())),
                     "fingerprint": yes.fingerprint,
                     "key_id": yes.key_id,
+                    "not_after": yes.not_after,
                     "incarnation": now_there.and_then(|fact| fact.incarnation.as_ref()),
                     "may_manage": held.is_some_and(|held| held.may_manage),
                     "password_changed": password_changed,
@@ -387,6 +390,7 @@ struct Yes {
     resource: Option<String>,
     fingerprint: Fingerprint,
     key_id: KeyId,
+    not_after: UnixSeconds,
     /// The record that admits it; none if an authority alone does.
     held: Option<Enrolment>,
     /// How an authority vouches for it, if it had to.

@@ -1,16 +1,24 @@
 //! `session.opened` and `session.closed`: which live sessions logged in with a certificate.
 
+use std::sync::PoisonError;
+
 use serde_json::{Value, json};
 
 use super::super::connection::Connection;
 use super::super::protocol::{Fault, Opened, OpenedSession, Refusal, fields};
-use super::{Answered, Service, storage, unreadable};
+use super::{Answered, Service, ask, closing, storage, unreadable};
+use crate::identity::{Fingerprint, Host, KeyId, UnixSeconds};
 use crate::store::StoreError;
 
 impl Service {
     /// Takes note of all live sessions, and answers which of them are to be closed.
-    pub(super) fn opened(&self, connection: &Connection, params: Value) -> Answered {
-        let close = self.noted(connection, &fields(params)?)?;
+    pub(super) fn opened(
+        &self,
+        connection: &Connection,
+        params: Value,
+        now: UnixSeconds,
+    ) -> Answered {
+        let close = self.noted(connection, &fields(params)?, now)?;
         Ok(json!({"close": close}))
     }
 
@@ -19,16 +27,44 @@ impl Service {
         &self,
         connection: &Connection,
         params: Value,
+        now: UnixSeconds,
     ) -> Result<Vec<Value>, Refusal> {
         let opened = fields(params)?;
-        let close = self.noted(connection, &opened)?;
+        let close = self.noted(connection, &opened, now)?;
         for session in opened.sessions.good() {
             self.sessions.bound(connection.id, session);
         }
         Ok(close)
     }
 
-    fn noted(&self, connection: &Connection, opened: &Opened) -> Result<Vec<Value>, Refusal> {
+    /// Closes the sessions whose certificate has expired, on the hosts that want it (RFC 6120 13.7.2.3).
+    pub fn close_expired(&self, now: UnixSeconds) {
+        let expired = self
+            .sessions
+            .expired(now, |account| self.closes_expired(account.host()));
+        let all = self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for (account, key_id, fingerprint) in expired {
+            tracing::info!(%account, %fingerprint, "it has expired: its sessions are closed");
+            let session = closing_expired(&json!(account), &key_id, &fingerprint);
+            for connection in all.values().filter(|one| one.keeps_sessions()) {
+                ask(connection, "sessions.close", &session);
+            }
+        }
+    }
+
+    fn closes_expired(&self, host: &Host) -> bool {
+        self.policy(host).is_ok_and(|policy| policy.close_expired)
+    }
+
+    fn noted(
+        &self,
+        connection: &Connection,
+        opened: &Opened,
+        now: UnixSeconds,
+    ) -> Result<Vec<Value>, Refusal> {
         if !connection.is_introduced() {
             return Err(Fault::NoHello.into());
         }
@@ -46,13 +82,23 @@ impl Service {
                 Err(error) => return Err(storage(&error)),
             };
             if is_over {
-                close.push(json!({"account": session.account, "key_id": session.key_id}));
+                let session = json!({"account": session.account, "key_id": session.key_id});
+                close.push(closing(session));
+            } else if session.not_after.is_some_and(|end| end < now)
+                && self.closes_expired(session.account.host())
+            {
+                let account = json!(session.account);
+                close.push(closing_expired(
+                    &account,
+                    &session.key_id,
+                    &session.fingerprint,
+                ));
             }
         }
         // Nothing vouches for a session whose entry cannot be read, as far as it says which one it is.
         for bad in opened.sessions.bad() {
             if let (Some(account), Some(key_id)) = (bad.text("account"), bad.text("key_id")) {
-                close.push(json!({"account": account, "key_id": key_id}));
+                close.push(closing(json!({"account": account, "key_id": key_id})));
             }
         }
         unreadable(connection.id, "session.opened", &opened.sessions);
@@ -90,4 +136,18 @@ impl Service {
         let is_held = held.iter().any(|held| held.account == *account);
         Ok(!is_held && !self.store.view(account).is_disabled(&session.fingerprint)?)
     }
+}
+
+/// The fields of `sessions.close` for the sessions that logged in with one certificate. Of the same key there may be a
+/// newer one.
+///
+/// Source: RFC 6120 4.9.3.16: keys or certificates have expired during the life of the stream.
+fn closing_expired(account: &Value, key_id: &KeyId, fingerprint: &Fingerprint) -> Value {
+    json!({
+        "account": account,
+        "key_id": key_id,
+        "fingerprint": fingerprint,
+        "condition": "reset",
+        "text": "This client certificate has expired",
+    })
 }
