@@ -3,7 +3,8 @@
 --
 -- It must not know certificates: the daemon draws the conclusions.
 
--- with: usermanager; nodeprep; new_id(); store (of the host, get and set); log(level, format, …)
+-- with: usermanager; is_active(host) (does Prosody serve it still? Who has waited may find it gone); nodeprep; new_id();
+--   store (of the host, get and set); log(level, format, …)
 local function new(host, with)
 	local accounts = {};
 	local usermanager = with.usermanager;
@@ -14,10 +15,11 @@ local function new(host, with)
 	accounts.usable = usable;
 
 	function accounts.exists(username)
-		return usable(username) and usermanager.user_exists(username, host) and true or false;
+		return usable(username) and with.is_active(host) and usermanager.user_exists(username, host) and true or false;
 	end
 
 	function accounts.enabled(username)
+		if not with.is_active(host) then return false; end
 		if not usermanager.user_is_enabled then return true; end -- COMPAT 0.12
 		local enabled, err = usermanager.user_is_enabled(username, host);
 		-- Providers without the notion have only enabled accounts.

@@ -12,7 +12,8 @@ local changes = {
 	deleted = { event = "user-deleted", condition = "not-authorized", text = "Account deleted" };
 };
 
--- with: hosts (see mod_saslcertd); sessions (see sessions.lib.lua); split_jid; run(job) (in order, each may wait);
+-- with: hosts (see mod_saslcertd); is_active(name) (does Prosody serve the host still?); sessions (see sessions.lib.lua); split_jid;
+--   run(job) (in order, each may wait);
 --   fire_event(name, event) (a global one); purge(username, host); forget(host, username); send(host, account, text); null;
 --   log(level, format, …)
 -- Returns a function that answers: a result, or nil and an error; or nothing, and it calls reply(result, err) later.
@@ -20,8 +21,10 @@ local function new(with)
 	local asked = {};
 
 	-- A job whose outcome is the answer.
-	local function answer_later(reply, job)
+	local function answer_later(reply, host, job)
 		with.run(function ()
+			-- Others came first.
+			if not with.is_active(host.name) then return reply(nil, { code = -32602, message = "The host is not served any more" }); end
 			local ok, result, err = pcall(job);
 			if not ok then
 				with.log("error", "What the daemon asked for could not be done: %s", result);
@@ -54,7 +57,9 @@ local function new(with)
 		local username, host = own_account(params.account);
 		if not username then return nil, host; end
 		if type(params.text) ~= "string" then return nil, { code = -32602, message = "text is needed" }; end
-		with.run(function () with.send(host, params.account, params.text); end);
+		with.run(function ()
+			if with.is_active(host.name) then with.send(host, params.account, params.text); end
+		end);
 		return {};
 	end;
 
@@ -67,7 +72,7 @@ local function new(with)
 		if not change then return nil, { code = -32602, message = "No such change" }; end
 		with.forget(host, username);
 		if change.condition then with.sessions.close(params.account, nil, change.condition, change.text); end
-		answer_later(reply, function ()
+		answer_later(reply, host, function ()
 			if change.event then with.fire_event(change.event, { username = username, host = host.name }); end
 			if params.change == "deleted" then with.purge(username, host.name); end
 			return {};
@@ -78,7 +83,7 @@ local function new(with)
 		local username, host = own_account(params.account);
 		if not username then return nil, host; end
 		if host.in_daemon() then return nil, { code = -32602, message = "The accounts of this host live in the daemon" }; end
-		answer_later(reply, function ()
+		answer_later(reply, host, function ()
 			if not host.accounts.exists(username) then return { exists = false, incarnation = with.null }; end
 			local read = params.make == true and host.accounts.make_incarnation or host.accounts.incarnation;
 			local id, err = read(username);

@@ -5,7 +5,8 @@
 
 local rival = "client_certs";
 
--- module: of the host. with: usermanager; modulemanager; accounts (what Prosody knows of the host's accounts); wrap(provider, hostname,
+-- module: of the host. with: usermanager; is_active(name) (does Prosody serve the host still?); modulemanager;
+--   accounts (what Prosody knows of the host's accounts); wrap(provider, hostname,
 -- withdrawn); command(host, new_command) (the ad-hoc command); xmlns (the feature); closed(); provider_changed()
 local function new(module, with)
 	local name, usermanager = module.host, with.usermanager;
@@ -18,12 +19,17 @@ local function new(module, with)
 
 	local host = { name = name, module = module, accounts = with.accounts };
 
+	-- Whoever has waited may find the host gone; usermanager raises an error then.
+	local function provider_now()
+		return with.is_active(name) and usermanager.get_provider(name) or nil;
+	end
+
 	function host.in_daemon()
-		local provider = usermanager.get_provider(name);
+		local provider = provider_now();
 		return provider ~= nil and provider.name == "saslcertd";
 	end
 
-	function host.withdrawn() return withdrawn or with.closed(); end
+	function host.withdrawn() return withdrawn or with.closed() or not with.is_active(name); end
 
 	local function set_feature(wanted)
 		if wanted == feature then return; end
@@ -79,7 +85,7 @@ local function new(module, with)
 
 	local function wrap()
 		if unwrap then unwrap(); end
-		unwrap = with.wrap(usermanager.get_provider(name), name, host.withdrawn);
+		unwrap = with.wrap(provider_now(), name, host.withdrawn);
 	end
 
 	function host.unload()

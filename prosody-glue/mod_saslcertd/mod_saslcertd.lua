@@ -77,6 +77,8 @@ local function log(...)
 	return module:log(...);
 end
 
+local function is_active(name) return prosody.hosts[name] ~= nil; end
+
 -- Each problem of the configuration is logged when it is new, and not at each reconnect.
 local logged_problems = {};
 local function log_problem(logger, key, level, text)
@@ -365,6 +367,7 @@ asked = asked_lib.new({
 	fire_event = prosody.events.fire_event;
 	purge = storagemanager.purge;
 	forget = forget;
+	is_active = is_active;
 	send = function (host, account, text)
 		host.module:send(st.message({ from = host.name, to = account, id = new_uuid() }, text));
 	end;
@@ -463,7 +466,9 @@ local shell = new_shell({
 	end;
 	split_jid = jid.prepped_split;
 	serves = in_server and function (name) return hosts[name] ~= nil; end or prosodyctl.serves;
-	exists = in_server and function (username, name) return usermanager.user_exists(username, name) and true or false; end
+	exists = in_server and function (username, name)
+		return is_active(name) and usermanager.user_exists(username, name) and true or false;
+	end
 		or prosodyctl.exists;
 	state = in_server and state_of_server or prosodyctl.state;
 	why = function () return connection.why; end;
@@ -573,6 +578,10 @@ if in_server then
 		declare_soon();
 	end);
 
+	module:hook("host-deactivating", function (event)
+		sessions.close_unbound_of(event.host, "host-gone", "This server has stopped serving " .. event.host);
+	end);
+
 	module:hook("host-deactivated", function (name)
 		if hosts[name] then metrics.forget_host(name); end
 		hosts[name] = nil;
@@ -610,9 +619,11 @@ function module.add_host(host_module)
 
 	local host = new_host(host_module, {
 		usermanager = usermanager;
+		is_active = is_active;
 		modulemanager = modulemanager;
 		accounts = new_accounts(name, {
 			usermanager = usermanager;
+			is_active = is_active;
 			nodeprep = encodings.stringprep.nodeprep;
 			new_id = new_uuid;
 			store = host_module:open_store("saslcertd", "keyval");

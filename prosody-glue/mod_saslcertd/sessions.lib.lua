@@ -113,6 +113,11 @@ local function new(with)
 		return close_where(function (session) return not session.resource and is_of(session, account); end, text, condition, text);
 	end
 
+	-- Those of a host that goes: Prosody overlooks them, and whatever they wait for would find the host gone.
+	function sessions.close_unbound_of(host, condition, text)
+		return close_where(function (session) return not session.resource and session.host == host; end, text, condition, text);
+	end
+
 	-- The same, in the words of a revocation.
 	function sessions.close_revoked(account, key_id)
 		return sessions.close(account, key_id, "not-authorized", "This client certificate has been revoked");

@@ -10,6 +10,7 @@ local function new_world(with)
 			user_exists = function (username) return world.users[username] ~= nil; end;
 			user_is_enabled = with.user_is_enabled;
 		};
+		is_active = function (name) return name == "shakespeare.lit" and not world.is_gone; end;
 		nodeprep = function (text) return text:lower(); end;
 		new_id = function () world.ids = world.ids + 1; return "id-" .. world.ids; end;
 		store = with.store or {
@@ -94,5 +95,17 @@ describe("an offer", function ()
 		assert.is_false(offered({ username = "hamlet", exists = true, enabled = false }, nil));
 		assert.is_false(offered({ username = "hamlet", exists = false, enabled = false }, nil));
 		assert.is_false(offered({ username = "yorick", exists = true, enabled = true }, nil));
+	end);
+end);
+
+describe("a host that is gone", function ()
+	it("has no accounts, and nobody asks usermanager, which would fall", function ()
+		local world = new_world({ user_is_enabled = function () return true; end });
+		assert.is_true(world.accounts.exists("hamlet"));
+		assert.is_true(world.accounts.enabled("hamlet"));
+		world.is_gone = true;
+		world.users = nil;
+		assert.is_false(world.accounts.exists("hamlet"));
+		assert.is_false(world.accounts.enabled("hamlet"));
 	end);
 end);

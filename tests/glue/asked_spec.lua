@@ -17,6 +17,7 @@ local function new_world()
 	world.hosts = { ["rome.lit"] = world.rome, ["shakespeare.lit"] = world.home };
 	world.answer = new_asked({
 		hosts = world.hosts;
+		is_active = function (name) return name ~= world.gone; end;
 		sessions = { close = note("close") };
 		split_jid = function (text) return text:match("^([^@/]+)@"), text:match("^[^@]*@?([^/]+)"), text:match("/(.+)$"); end;
 		run = function (job) world.jobs[#world.jobs + 1] = job; end;
@@ -89,7 +90,7 @@ describe("a change that somebody else made to an account", function ()
 		local world = new_world();
 		world.hosts["rome.lit"].in_daemon = function () return true; end;
 		world.answer = new_asked({
-			hosts = world.hosts, split_jid = function () return "brutus", "rome.lit"; end, forget = function () end,
+			hosts = world.hosts, is_active = function () return true; end, split_jid = function () return "brutus", "rome.lit"; end, forget = function () end,
 			sessions = { close = function () end }, run = function (job) job(); end, fire_event = function () error("oops"); end,
 			log = function (level) world.logged[#world.logged + 1] = level; end,
 		});
@@ -149,5 +150,17 @@ describe("other questions", function ()
 	it("that nobody knows are refused", function ()
 		assert.equal(-32601, (select(2, new_world().ask("account.sell", {}))).code);
 		assert.equal(-32602, (select(2, new_world().ask("account.notify", "x"))).code);
+	end);
+end);
+
+describe("what waits its turn", function ()
+	it("is not done on a host that is gone by then", function ()
+		local world = new_world();
+		world.gone = "shakespeare.lit";
+		local _, err = world.ask("account.incarnation", { account = "hamlet@shakespeare.lit" });
+		assert.equal(-32602, err.code);
+		world.ask("account.notify", { account = "hamlet@shakespeare.lit", text = "Expires" });
+		while world.jobs[1] do table.remove(world.jobs, 1)(); end
+		assert.same({}, world.done);
 	end);
 end);
