@@ -262,7 +262,7 @@ fn exists(daemon: &mut Asker, account: &BareJid) -> anyhow::Result<bool> {
 ///
 /// Errors: also when the host was never declared.
 fn lives_in_prosody(daemon: &mut Asker, host: &Host) -> anyhow::Result<bool> {
-    let status = daemon.ask("status", &json!({}))?;
+    let status = daemon.status()?;
     let hosts = status.get("hosts").and_then(Value::as_array);
     let named = |row: &&Value| row.get("host").and_then(Value::as_str) == Some(host.as_str());
     let found = hosts.into_iter().flatten().find(named);

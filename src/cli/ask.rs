@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::services::start_line;
@@ -153,6 +153,25 @@ impl Asker {
                 return Err(AskError::Lost(self.lost(ErrorKind::WouldBlock.into())));
             }
         }
+    }
+
+    /// What the daemon says of itself, with all its hosts, however many pages they are.
+    pub(crate) fn status(&mut self) -> Result<Value, AskError> {
+        let mut whole = self.ask("status", &json!({}))?;
+        let mut next = whole.get("next").cloned().unwrap_or_default();
+        while !next.is_null() {
+            let mut page = self.ask("status", &json!({"after": next}))?;
+            next = page.get("next").cloned().unwrap_or_default();
+            let more = page.get_mut("hosts").and_then(Value::as_array_mut);
+            let hosts = whole.get_mut("hosts").and_then(Value::as_array_mut);
+            if let (Some(hosts), Some(more)) = (hosts, more) {
+                hosts.append(more);
+            }
+        }
+        if let Some(whole) = whole.as_object_mut() {
+            whole.remove("next");
+        }
+        Ok(whole)
     }
 
     fn read_line(&mut self) -> anyhow::Result<Value> {

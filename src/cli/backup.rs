@@ -5,7 +5,8 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -119,7 +120,7 @@ impl Fresh {
             );
         }
         let mut temporary = name.as_os_str().to_owned();
-        temporary.push(format!(".{}", std::process::id()));
+        temporary.push(format!(".{}{UNFINISHED}", std::process::id()));
         let temporary = PathBuf::from(temporary);
         let file = OpenOptions::new()
             .write(true)
@@ -127,6 +128,9 @@ impl Fresh {
             .mode(0o600)
             .open(&temporary)
             .with_context(|| format!("cannot create {}", temporary.display()))?;
+        if let Ok(own) = file.metadata() {
+            remove_left_over(name, own.uid());
+        }
         Ok(Self {
             name: name.to_owned(),
             temporary,
@@ -159,6 +163,32 @@ impl Fresh {
                 .with_context(write)?;
         }
         Ok(())
+    }
+}
+
+/// Removes what exports of this file have left that were killed: files of `uid`, whose process has ended. What can't be
+/// looked at stays.
+fn remove_left_over(name: &Path, uid: u32) {
+    let folder = name.parent().filter(|folder| *folder != Path::new(""));
+    let entries = fs::read_dir(folder.unwrap_or(Path::new(".")));
+    let own = name.file_name().unwrap_or_default().as_bytes();
+    for entry in entries.into_iter().flatten().flatten() {
+        let found = entry.file_name();
+        let process = found.as_bytes().strip_prefix(own);
+        let process = process.and_then(|rest| rest.strip_prefix(b"."));
+        let process = process.and_then(|rest| rest.strip_suffix(UNFINISHED.as_bytes()));
+        let process = process.and_then(|digits| std::str::from_utf8(digits).ok());
+        let Some(process) = process.and_then(|digits| digits.parse::<u32>().ok()) else {
+            continue;
+        };
+        let has_ended = !Path::new(&format!("/proc/{process}")).exists();
+        let is_own = entry
+            .metadata()
+            .is_ok_and(|entry| entry.is_file() && entry.uid() == uid);
+        if has_ended && is_own {
+            // It may be gone by now, and is in nobody's way.
+            let _ = fs::remove_file(entry.path());
+        }
     }
 }
 
@@ -331,6 +361,8 @@ fn read(path: &Path, mut take: impl FnMut(u64, Value) -> anyhow::Result<()>) -> 
     }
 }
 
+/// What the name of a file ends with that is being written, behind its process.
+const UNFINISHED: &str = ".unfinished";
 /// Of the file's form.
 const VERSION: u64 = 1;
 /// A certificate of the largest size that is taken fits well into it.

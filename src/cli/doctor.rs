@@ -30,7 +30,7 @@ use nix::unistd::{Gid, Uid, User, getgrouplist};
 use serde_json::{Value, json};
 
 use super::Global;
-use super::ask::ask;
+use super::ask::Asker;
 use super::owner;
 use super::say::{say, say_json};
 use super::services::has_unit;
@@ -229,6 +229,10 @@ fn gather_daemon(given: &Path, facts: Option<&Facts>, data_dir: &Path) -> Daemon
     }
 }
 
+fn status(socket: &Path) -> anyhow::Result<Value> {
+    Ok(Asker::connect(socket)?.status()?)
+}
+
 fn ask_status(socket: &Path) -> daemon::Answer {
     // First without a word: of all that can be wrong, these two say what to do.
     match UnixStream::connect(socket).map_err(|error| error.kind()) {
@@ -239,7 +243,7 @@ fn ask_status(socket: &Path) -> daemon::Answer {
     // A thread that waits for longer ends with the process.
     let (said, answer) = mpsc::channel();
     let asked = socket.to_owned();
-    std::thread::spawn(move || said.send(ask(&asked, "status", &json!({}))));
+    std::thread::spawn(move || said.send(status(&asked)));
     match answer.recv_timeout(STATUS_LIMIT) {
         Ok(Ok(status)) => daemon::Answer::Status(status),
         Ok(Err(error)) => daemon::Answer::Other(format!("{error:#}")),

@@ -377,7 +377,7 @@ impl<W: Write> Import<'_, W> {
 
     /// Declares `host` if that is wanted; why the daemon still knows nothing of it, if so.
     fn declare(&mut self, host: &Host) -> anyhow::Result<Option<Problem>> {
-        let status = self.asker.ask("status", &json!({}))?;
+        let status = self.asker.status()?;
         let known = status.get("hosts").and_then(Value::as_array);
         let is_known = known
             .into_iter()

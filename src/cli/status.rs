@@ -2,15 +2,15 @@
 
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Global;
-use super::ask::ask;
+use super::ask::Asker;
 use super::say::{say, say_json};
 use crate::identity::visible::visible;
 
 pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
-    let status = ask(&global.socket, "status", &json!({}))?;
+    let status = Asker::connect(&global.socket)?.status()?;
     if global.json {
         say_json(&status.to_string())?;
     } else {

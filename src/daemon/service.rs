@@ -235,7 +235,7 @@ impl Service {
                 answer.send(service.explain(params, now));
             }),
             ("status", Role::Admin) => self.task(answer, move |service, answer| {
-                answer.send(service.status(uptime));
+                answer.send(service.status(params, uptime));
             }),
             _ => answer.send_unknown(method),
         }

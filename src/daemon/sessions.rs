@@ -18,6 +18,8 @@ pub struct Sessions(Mutex<HashMap<u64, OfConnection>>);
 struct OfConnection {
     resources: HashMap<BareJid, BTreeMap<String, Live>>,
     count: usize,
+    /// Of what is kept, about.
+    bytes: usize,
     /// Logins that an authority vouched for and that may not be bound yet: how many of each, rather one too many.
     unbound: HashMap<(BareJid, KeyId, CertificationPath), usize>,
     /// Before it no certificate of these sessions expires. Rather too early: some may have ended.
@@ -43,9 +45,12 @@ impl Sessions {
     ) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own = all.entry(connection).or_default();
-        if own.unbound.len() < MAX_SESSIONS {
-            let login = (account.clone(), key_id, path.clone());
-            *own.unbound.entry(login).or_default() += 1;
+        let login = (account.clone(), key_id, path.clone());
+        let size = bytes_of_login(account, path);
+        if let Some(count) = own.unbound.get_mut(&login) {
+            *count += 1;
+        } else if own.unbound.len() < MAX_SESSIONS && own.takes(size) {
+            own.unbound.insert(login, 1);
         }
     }
 
@@ -59,20 +64,22 @@ impl Sessions {
         };
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own = all.entry(connection).or_default();
-        if own.count >= MAX_SESSIONS {
-            return;
-        }
-        let resources = own.resources.entry(session.account.clone()).or_default();
         let live = Live {
             fingerprint: session.fingerprint,
             key_id: session.key_id,
             not_after: session.not_after,
             vouched: session.path.clone().map(Box::new),
         };
-        own.next_expiry = earlier(own.next_expiry, session.not_after);
-        if resources.insert(resource.clone(), live).is_none() {
-            own.count += 1;
+        // Of one that is told of again: the sizes may differ.
+        own.remove(&session.account, resource);
+        let size = bytes_of_session(&session.account, resource, &live);
+        if resource.len() > MAX_RESOURCE_BYTES || own.count >= MAX_SESSIONS || !own.takes(size) {
+            return;
         }
+        own.next_expiry = earlier(own.next_expiry, session.not_after);
+        let resources = own.resources.entry(session.account.clone()).or_default();
+        resources.insert(resource.clone(), live);
+        own.count += 1;
     }
 
     /// A session that was opened is what became of one of the logins.
@@ -89,6 +96,7 @@ impl Sessions {
             *count -= 1;
             if *count == 0 {
                 own.unbound.remove(&login);
+                own.bytes -= bytes_of_login(&login.0, &login.2);
             }
         }
     }
@@ -99,15 +107,7 @@ impl Sessions {
         let Some(own) = all.get_mut(&connection) else {
             return;
         };
-        let Some(resources) = own.resources.get_mut(&session.account) else {
-            return;
-        };
-        if resources.remove(&session.resource).is_some() {
-            own.count -= 1;
-        }
-        if resources.is_empty() {
-            own.resources.remove(&session.account);
-        }
+        own.remove(&session.account, &session.resource);
     }
 
     /// A connection has ended, or begins to report from the start.
@@ -128,6 +128,7 @@ impl Sessions {
             .collect();
         found.sort();
         found.dedup();
+        found.truncate(MAX_LISTED_RESOURCES);
         found
     }
 
@@ -140,13 +141,16 @@ impl Sessions {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut found = Vec::new();
         for own in all.values_mut() {
+            let mut freed = 0;
             own.unbound.retain(|(account, key_id, path), _| {
                 let holds = hold(account, path);
                 if !holds {
                     found.push((account.clone(), *key_id));
+                    freed += bytes_of_login(account, path);
                 }
                 holds
             });
+            own.bytes -= freed;
         }
         for (account, resources) in all.values().flat_map(|own| &own.resources) {
             for live in resources.values() {
@@ -206,8 +210,57 @@ fn earlier(one: Option<UnixSeconds>, other: Option<UnixSeconds>) -> Option<UnixS
     one.into_iter().chain(other).min()
 }
 
+impl OfConnection {
+    /// Is there room for so many bytes more? If so, they are taken.
+    fn takes(&mut self, bytes: usize) -> bool {
+        let is_room = self.bytes.saturating_add(bytes) <= MAX_BYTES;
+        if is_room {
+            self.bytes += bytes;
+        }
+        is_room
+    }
+
+    fn remove(&mut self, account: &BareJid, resource: &str) {
+        let Some(resources) = self.resources.get_mut(account) else {
+            return;
+        };
+        if let Some(live) = resources.remove(resource) {
+            self.count -= 1;
+            self.bytes -= bytes_of_session(account, resource, &live);
+        }
+        if resources.is_empty() {
+            self.resources.remove(account);
+        }
+    }
+}
+
+fn bytes_of_login(account: &BareJid, path: &CertificationPath) -> usize {
+    bytes_of_account(account) + bytes_of_path(path)
+}
+
+fn bytes_of_session(account: &BareJid, resource: &str, live: &Live) -> usize {
+    let path = live.vouched.as_deref().map(bytes_of_path);
+    bytes_of_account(account) + resource.len() + path.unwrap_or(0)
+}
+
+fn bytes_of_account(account: &BareJid) -> usize {
+    account.username().len() + account.host().as_str().len() + OVERHEAD_BYTES
+}
+
+fn bytes_of_path(path: &CertificationPath) -> usize {
+    (path.issued.len() + 1) * 32
+}
+
 /// Most sessions of one connection that are listed.
 const MAX_SESSIONS: usize = 1_000_000;
+/// Most bytes that are kept of the sessions of one connection: of a million usual ones it is less.
+const MAX_BYTES: usize = 256 * 1024 * 1024;
+/// Of each entry: its keys, and what the tables need.
+const OVERHEAD_BYTES: usize = 128;
+/// What is longer is no resource (RFC 7622).
+const MAX_RESOURCE_BYTES: usize = 1023;
+/// Most resources that are listed for one certificate.
+const MAX_LISTED_RESOURCES: usize = 100;
 
 #[cfg(test)]
 mod tests {
@@ -248,6 +301,56 @@ mod tests {
         assert_eq!((listed(1), sessions.count(1)), (vec!["b".into()], 1));
         sessions.forget(1);
         assert_eq!(listed(1), Vec::<String>::new());
+    }
+
+    #[test]
+    fn sessions_take_so_much_room_and_give_it_back() {
+        let sessions = Sessions::default();
+        let account = BareJid::parse("h@a.lit").unwrap();
+        let opened = |resource: String| OpenedSession {
+            account: account.clone(),
+            fingerprint: Fingerprint::from_bytes([1; 32]),
+            key_id: KeyId::from_bytes([1; 32]),
+            incarnation: None,
+            resource: Some(resource),
+            path: None,
+            not_after: None,
+        };
+        let used = || {
+            sessions
+                .0
+                .lock()
+                .unwrap()
+                .get(&1)
+                .map_or(0, |own| own.bytes)
+        };
+        // Longer than a resource can be.
+        sessions.opened(1, &opened("x".repeat(MAX_RESOURCE_BYTES + 1)));
+        assert_eq!((sessions.count(1), used()), (0, 0));
+        let longest = |number: usize| format!("{number:0>MAX_RESOURCE_BYTES$}");
+        for number in 0..300 {
+            sessions.opened(1, &opened(longest(number)));
+            sessions.opened(1, &opened(longest(number)));
+        }
+        assert_eq!(sessions.count(1), 300);
+        let one = bytes_of_account(&account) + MAX_RESOURCE_BYTES;
+        assert_eq!(used(), 300 * one);
+        let listed = sessions.resources(&account, &Fingerprint::from_bytes([1; 32]));
+        assert_eq!(listed.len(), MAX_LISTED_RESOURCES);
+        // Full: no more is listed, until something has ended.
+        let fill = MAX_BYTES - used() - one + 1;
+        assert!(sessions.0.lock().unwrap().get_mut(&1).unwrap().takes(fill));
+        sessions.opened(1, &opened(longest(300)));
+        assert_eq!(sessions.count(1), 300);
+        for number in 0..2 {
+            let closed = ClosedSession {
+                account: account.clone(),
+                resource: longest(number),
+            };
+            sessions.closed(1, &closed);
+        }
+        sessions.opened(1, &opened(longest(300)));
+        assert_eq!((sessions.count(1), used()), (299, 299 * one + fill));
     }
 
     #[test]

@@ -67,6 +67,8 @@ pub enum Denial {
     AlreadyEnrolled,
     /// `saslcertd_max_certs` certificates stand in the list.
     TooManyCertificates,
+    /// The list has as many bytes as one may have.
+    ListTooLarge,
     /// So many keys and certificates were revoked and disabled that no more may come.
     TooManyMarks,
     /// It names nobody, and stands in another account's list.
@@ -284,6 +286,12 @@ impl Denial {
                 ("wait", "resource-constraint"),
                 "The list is full; remove a certificate that is no longer used",
             ),
+            Self::ListTooLarge => (
+                "list-too-large",
+                REFUSED,
+                ("wait", "resource-constraint"),
+                "The certificates of this list would be larger together than 512 KiB; remove one that is no longer used",
+            ),
             Self::TooManyMarks => (
                 "too-many-marks",
                 REFUSED,
@@ -377,7 +385,7 @@ const NOT_FOUND: (&str, &str) = ("cancel", "item-not-found");
 const FORBIDDEN: (&str, &str) = ("auth", "forbidden");
 
 /// One of each, in the order of the documentation's table.
-pub const EVERY_DENIAL: [Denial; 36] = [
+pub const EVERY_DENIAL: [Denial; 37] = [
     Denial::CertificateMissing,
     Denial::CertificateUnacceptable {
         finding: Finding::NotCertificate,
@@ -408,6 +416,7 @@ pub const EVERY_DENIAL: [Denial; 36] = [
     Denial::NameTaken,
     Denial::AlreadyEnrolled,
     Denial::TooManyCertificates,
+    Denial::ListTooLarge,
     Denial::TooManyMarks,
     Denial::HeldByAnother,
     Denial::NameUnknown,

@@ -2,6 +2,8 @@
 //!
 //! Must not know: how the list is stored, who tells the other sessions.
 
+use std::collections::HashMap;
+
 use crate::identity::{
     AccountList, AddedBy, BareJid, CertificateName, ClientCert, Disabled, Enrolment, Fingerprint,
     Incarnation, Jid, KeyId, UnixSeconds,
@@ -11,6 +13,9 @@ use super::denial::Denial;
 use super::host::{HostPolicy, ManageWith, Trust};
 use super::login::{names, require_acceptable, require_validity};
 use crate::identity::authority::is_self_issued;
+pub use room::{MAX_EXPIRED, MAX_LIST_BYTES};
+
+mod room;
 
 /// The session that asks, as far as the rules go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +85,8 @@ pub struct Marks {
 pub struct Appended {
     /// The new record.
     pub enrolment: Enrolment,
-    /// Records that leave with it: those of an earlier account that stand in its way, and old expired ones.
+    /// Records that leave with it: those of an earlier account that stand in its way or are too many, and expired ones, the
+    /// old and the too many.
     pub leaving: Vec<Enrolment>,
 }
 
@@ -117,8 +123,9 @@ pub fn append(
     if marks.are_too_many {
         return Err(Denial::TooManyMarks);
     }
-    let (leaving, staying): (Vec<&Enrolment>, Vec<&Enrolment>) =
-        own.into_iter().partition(|held| is_stale(held, now));
+    let bytes = wish.cert.der.len();
+    let room = room::make(own, bytes, now);
+    let staying = &room.staying;
     if staying.iter().any(|held| held.name == name) {
         return Err(Denial::NameTaken);
     }
@@ -126,16 +133,16 @@ pub fn append(
     if staying.iter().any(|held| held.fingerprint == fingerprint) {
         return Err(Denial::AlreadyEnrolled);
     }
-    if staying.iter().filter(|held| !is_expired(held, now)).count() >= policy.max_certs {
-        return Err(Denial::TooManyCertificates);
-    }
-    let in_the_way = list.enrolments.iter().filter(|held| {
-        held.incarnation != *wish.incarnation
-            && (held.name == name || held.fingerprint == fingerprint)
-    });
+    room.require(bytes, policy.max_certs, now)?;
+    let others = list.enrolments.iter();
+    let others = others.filter(|held| held.incarnation != *wish.incarnation);
+    let (in_the_way, former): (Vec<_>, Vec<_>) =
+        others.partition(|held| held.name == name || held.fingerprint == fingerprint);
+    let leaving = room.leaving.into_iter().chain(in_the_way);
+    let leaving = leaving.chain(room::former_leaving(former));
     let highest = list.enrolments.iter().map(|held| held.order).max();
     Ok(Appended {
-        leaving: leaving.into_iter().chain(in_the_way).cloned().collect(),
+        leaving: leaving.cloned().collect(),
         enrolment: Enrolment {
             account: wish.account.clone(),
             incarnation: wish.incarnation.clone(),
@@ -342,18 +349,36 @@ pub fn revoke(
     })
 }
 
-/// The records that go by themselves: long expired ones, and those of an account that was replaced long ago.
+/// The records that go by themselves: long expired ones, other expired ones that are too many, and those of an account that was
+/// replaced long ago.
 #[must_use]
 pub fn stale(list: &AccountList, now: UnixSeconds) -> Vec<&Enrolment> {
-    let is_orphan = |held: &Enrolment| {
-        list.incarnation.as_ref().is_some_and(|(present, since)| {
-            held.incarnation != *present && now > since.plus(EXPIRED_STAYS_SECONDS)
-        })
-    };
-    let enrolments = list.enrolments.iter();
-    enrolments
-        .filter(|held| is_stale(held, now) || is_orphan(held))
-        .collect()
+    let present = list.incarnation.as_ref();
+    let (mut gone, kept): (Vec<&Enrolment>, Vec<&Enrolment>) = list
+        .enrolments
+        .iter()
+        .partition(|held| is_orphan(&held.incarnation, present, now));
+    let mut of_each: HashMap<&str, Vec<&Enrolment>> = HashMap::new();
+    for held in kept {
+        of_each
+            .entry(held.incarnation.as_str())
+            .or_default()
+            .push(held);
+    }
+    let too_many = of_each.into_values();
+    gone.extend(too_many.flat_map(|own| room::make(own, 0, now).leaving));
+    gone
+}
+
+/// Is it of an account that was replaced so long ago that nothing needs to be remembered of it? `present`: the one that has the
+/// name now, and since when.
+#[must_use]
+pub fn is_orphan(
+    of: &Incarnation,
+    present: Option<&(Incarnation, UnixSeconds)>,
+    now: UnixSeconds,
+) -> bool {
+    present.is_some_and(|(present, since)| of != present && now > since.plus(EXPIRED_STAYS_SECONDS))
 }
 
 /// Is the record so long expired that it goes by itself? Until then it is shown, and holds its name.

@@ -33,7 +33,7 @@ use census::Censuses;
 use committer::{Committer, Planned, Table};
 pub use record::HostRecord;
 use tables::Tables;
-pub use view::View;
+pub use view::{Place, View};
 
 /// The open store. One for each data folder and process.
 pub struct Store {
@@ -404,11 +404,11 @@ impl Store {
         })
     }
 
-    /// Every account that has certificates, or had some disabled. Blocks for as long as it takes.
+    /// Every account that has certificates, or had some disabled or revoked. Blocks for as long as it takes.
     pub fn accounts(&self) -> Result<Vec<BareJid>, StoreError> {
         let mut accounts = Vec::new();
         let mut last: Vec<u8> = Vec::new();
-        for table in [Table::Certificates, Table::Disabled] {
+        for table in [Table::Certificates, Table::Disabled, Table::RevokedKeys] {
             for (key, _) in self.tables.sound_rows(table) {
                 let account = record::account_part(&key);
                 if account != last {

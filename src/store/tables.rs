@@ -60,12 +60,12 @@ impl Tables {
     }
 
     /// The rows whose keys begin with `prefix`, from the first one after `behind`.
-    pub(super) fn rows_behind(
-        &self,
+    pub(super) fn rows_behind<'a>(
+        &'a self,
         table: Table,
         prefix: &[u8],
         behind: Option<Vec<u8>>,
-    ) -> impl Iterator<Item = Result<RowBytes, StoreError>> {
+    ) -> impl Iterator<Item = Result<RowBytes, StoreError>> + use<'a> {
         let start = behind.map_or_else(|| Bound::Included(prefix.to_vec()), Bound::Excluded);
         let rows = self.tree(table).range((start, Bound::Unbounded));
         let prefix = prefix.to_vec();

@@ -1,13 +1,42 @@
 //! What is remembered of one account: each question reads what it needs, and nothing else.
 
 use crate::identity::{
-    Account, AccountList, BareJid, Disabled, Enrolment, Fingerprint, Incarnation, KeyId,
-    UnixSeconds,
+    Account, AccountList, BareJid, CertificateName, Disabled, Enrolment, Fingerprint, Incarnation,
+    KeyId, UnixSeconds,
 };
 
 use super::committer::Table;
 use super::tables::Tables;
-use super::{StoreError, record};
+use super::{Edit, StoreError, record};
+
+/// A place among the things that are remembered of an account: behind one of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    table: Table,
+    key: Vec<u8>,
+}
+
+impl Place {
+    /// As a later question names it.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![self.table as u8];
+        bytes.extend_from_slice(&self.key);
+        bytes
+    }
+
+    /// Out of these bytes; `None` if they are those of no place.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (table, key) = bytes.split_first()?;
+        let is_it = |of: &&Table| **of as u8 == *table;
+        let table = *THINGS.iter().find(is_it)?;
+        Some(Self {
+            table,
+            key: key.to_vec(),
+        })
+    }
+}
 
 /// What is remembered of one account. Each question reads what it needs, and nothing else.
 #[derive(Clone, Copy)]
@@ -45,6 +74,96 @@ impl View<'_> {
         }
         list.incarnation = self.incarnation()?;
         Ok(list)
+    }
+
+    /// Everything that is remembered, each as what would write it anew, with its place; only what stands behind `behind`.
+    pub fn things_behind(
+        &self,
+        behind: Option<&Place>,
+    ) -> impl Iterator<Item = Result<(Place, Edit), StoreError>> {
+        let prefix = record::account_key(self.account, &[]);
+        let begun = behind.and_then(|place| THINGS.iter().position(|table| *table == place.table));
+        let behind_key = behind.map(|place| [prefix.as_slice(), &place.key].concat());
+        let tables = THINGS.into_iter().skip(begun.unwrap_or(0));
+        tables.flat_map(move |table| {
+            let of_begun = behind_key.clone();
+            let of_begun =
+                of_begun.filter(|_| begun.is_some_and(|at| THINGS.get(at) == Some(&table)));
+            let prefix = prefix.clone();
+            let rows = self.tables.rows_behind(table, &prefix, of_begun);
+            rows.map(move |row| {
+                let (key, value) = row?;
+                let rest = key.get(prefix.len()..).unwrap_or_default();
+                let place = Place {
+                    table,
+                    key: rest.to_vec(),
+                };
+                Ok((place, self.thing(table, &key, rest, &value)?))
+            })
+        })
+    }
+
+    fn thing(
+        &self,
+        table: Table,
+        key: &[u8],
+        rest: &[u8],
+        value: &[u8],
+    ) -> Result<Edit, StoreError> {
+        let corrupt = |error: record::RecordError| self.tables.corrupt(table, &error);
+        let mark = || self.tables.decoded::<record::Mark>(table, value);
+        Ok(match table {
+            Table::Passwords => {
+                let account = record::account(self.account.clone(), value).map_err(corrupt)?;
+                Edit::PutAccount(Box::new(account))
+            }
+            Table::Accounts => {
+                let record::Mark { incarnation, at } = mark()?;
+                Edit::SetIncarnation {
+                    incarnation,
+                    since: at,
+                }
+            }
+            Table::Certificates => Edit::Put(Box::new(self.tables.enrolment(key, value)?)),
+            Table::RevokedKeys => {
+                let record::Mark { incarnation, at } = mark()?;
+                let key_id = rest.first_chunk::<32>();
+                let key_id = key_id.ok_or_else(|| corrupt(record::RecordError::Key))?;
+                Edit::RevokeKey {
+                    key_id: KeyId::from_bytes(*key_id),
+                    incarnation,
+                    at,
+                }
+            }
+            Table::Disabled => {
+                let mark = record::disabled(rest, value).map_err(corrupt)?;
+                Edit::MarkDisabled(Box::new(mark))
+            }
+            // Of no account: `THINGS` has none of them.
+            Table::ByFingerprint | Table::Hosts | Table::Meta => Edit::ForgetIncarnation,
+        })
+    }
+
+    /// Its certificate of that name, of any account of the name.
+    pub fn named(&self, name: &CertificateName) -> Result<Option<Enrolment>, StoreError> {
+        let key = record::account_key(self.account, name.as_str().as_bytes());
+        let value = self.tables.read(Table::Certificates, &key)?;
+        let read = value.map(|value| self.tables.enrolment(&key, &value));
+        read.transpose()
+    }
+
+    /// The marks of one certificate that was taken out of the list.
+    pub fn disabled_as(&self, fingerprint: &Fingerprint) -> Result<Vec<Disabled>, StoreError> {
+        let account = record::account_key(self.account, &[]);
+        let prefix = record::account_key(self.account, fingerprint.as_bytes());
+        let rows = self.tables.scan(Table::Disabled, &prefix);
+        rows.map(|row| {
+            let (key, value) = row?;
+            let rest = key.get(account.len()..).unwrap_or_default();
+            record::disabled(rest, &value)
+                .map_err(|error| self.tables.corrupt(Table::Disabled, &error))
+        })
+        .collect()
     }
 
     /// Which account of the name has enrolled a certificate last, and since when that is known.
@@ -138,3 +257,12 @@ impl View<'_> {
         self.tables.enrolments_of(fingerprint, self.account.host())
     }
 }
+
+/// The tables of what is remembered of an account, in the order in which it is handed out.
+const THINGS: [Table; 5] = [
+    Table::Passwords,
+    Table::Accounts,
+    Table::Certificates,
+    Table::RevokedKeys,
+    Table::Disabled,
+];

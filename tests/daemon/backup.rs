@@ -4,6 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use crate::passwords::{self, BRUTUS};
@@ -258,6 +260,105 @@ fn many_accounts_are_exported_whole_while_they_change() {
         }
         exports.join().unwrap();
     });
+}
+
+#[test]
+fn an_account_that_is_larger_than_an_answer_and_many_hosts_are_exported_whole() {
+    let daemon = Daemon::start();
+    let mut peer = daemon.server(json!({}));
+    // Each 15 KB: together more than the 4 MiB of an answer, as an older version let them pile up.
+    let one = Made::with(
+        rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap(),
+        |params| {
+            let content = [&[4, 0x82, 0x3b, 0][..], &[7; 0x3b00]].concat();
+            let oid = [1, 3, 6, 1, 4, 1, 99_999, 1];
+            let filler = rcgen::CustomExtension::from_oid_content(&oid, content);
+            params.custom_extensions.push(filler);
+        },
+    );
+    let many = 205;
+    let certificate = |number: usize| {
+        // Not one byte of it is looked at by an import but as a certificate: they differ in their last ones, the signature's.
+        let mut der = one.der.clone();
+        let last = der.len() - 2;
+        der[last..].copy_from_slice(&u16::try_from(number).unwrap().to_be_bytes());
+        json!({
+            "type": "certificate", "account": HAMLET, "incarnation": "one", "name": format!("{number}"),
+            "certificate": BASE64.encode(der), "may_manage": true, "order": number, "added_at": 1,
+            "added_with": null, "added_by": null, "last_use": null,
+        })
+    };
+    let records: Vec<Value> = (0..many).map(certificate).collect();
+    for some in records.chunks(5) {
+        let done = peer.ask("import", json!({"records": some, "apply": true}));
+        assert_eq!(done["written"], some.len(), "{done}");
+    }
+    // And more hosts than one page holds, some with as many options as may be.
+    let host = |number: usize| {
+        let options = json!({"saslcertd_unknown": "x".repeat(4000)});
+        json!({"host": format!("host-{number}.lit"), "accounts": "prosody", "options": options})
+    };
+    let hosts: Vec<Value> = (0..400).map(host).collect();
+    for some in hosts.chunks(20) {
+        let hello = json!({"protocol": 1, "software": "test", "hosts": some});
+        peer.ask("session.hello", hello);
+    }
+    let text = exported(&daemon).1;
+    assert_eq!(text.matches("\"type\":\"certificate\"").count(), many);
+    assert_eq!(text.matches("\"type\":\"host\"").count(), 401);
+    let first = peer.ask("status", json!({}));
+    assert!(first["next"].is_string());
+    let all = run(&daemon, "status", &["--json"]);
+    let all: Value = serde_json::from_slice(&all.stdout).unwrap();
+    assert_eq!(all["hosts"].as_array().unwrap().len(), 401);
+    let copy = Daemon::start();
+    let file = daemon.folder.path().join("backup");
+    fine(&run(&copy, "import", &[file.to_str().unwrap()]));
+    assert_eq!(records_sorted(&exported(&copy).1), records_sorted(&text));
+}
+
+fn records_sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.contains("\"secret\""))
+        .collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[test]
+fn what_a_killed_export_has_left_is_removed_by_the_next() {
+    let daemon = Daemon::start();
+    let folder = daemon.folder.path().join("backups");
+    std::fs::create_dir(&folder).unwrap();
+    let mut ended = std::process::Command::new("true").spawn().unwrap();
+    ended.wait().unwrap();
+    let name = |process: u32, end: &str| format!("backup.{process}{end}");
+    let left_over = name(ended.id(), ".unfinished");
+    // Of a process that lives, of no process, and of something else.
+    let others = [
+        name(std::process::id(), ".unfinished"),
+        name(ended.id(), ""),
+        "backup.x.unfinished".to_owned(),
+        format!("other.{}.unfinished", ended.id()),
+    ];
+    for file in others.iter().chain([&left_over]) {
+        std::fs::write(folder.join(file), "").unwrap();
+    }
+    fine(&run(
+        &daemon,
+        "export",
+        &[folder.join("backup").to_str().unwrap()],
+    ));
+    let found = std::fs::read_dir(&folder).unwrap();
+    let mut found: Vec<String> = found
+        .map(|one| one.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let mut expected = others.to_vec();
+    expected.push("backup".to_owned());
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
 }
 
 #[test]

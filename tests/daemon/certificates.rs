@@ -2,14 +2,86 @@
 
 use std::collections::BTreeSet;
 
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
+use rcgen::{CustomExtension, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
 use serde_json::{Value, json};
 
 use crate::passwords::{self, BRUTUS};
 use crate::support::{
-    Daemon, HAMLET, HOST, Made, append, by_certificate, by_password, hello, list, login, named,
-    with,
+    Daemon, HAMLET, HOST, Made, ONE, append, by_certificate, by_password, hello, list, login,
+    named, with,
 };
+
+/// A certificate of about so many bytes.
+fn large(bytes: usize) -> Made {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    Made::with(key, |params| {
+        let xmpp = vec![1, 3, 6, 1, 5, 5, 7, 8, 5];
+        params.subject_alt_names = vec![SanType::OtherName((xmpp, HAMLET.into()))];
+        let [high, low] = u16::try_from(bytes).unwrap().to_be_bytes();
+        let mut content = vec![4, 0x82, high, low];
+        content.resize(content.len() + bytes, 7);
+        let filler = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99_999, 1], content);
+        params.custom_extensions.push(filler);
+    })
+}
+
+#[test]
+fn an_account_piles_up_no_expired_certificates() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({"saslcertd_max_certs": 2}));
+    let yesterday = time::OffsetDateTime::now_utc() - time::Duration::days(1);
+    let short_lived = |number: i64| {
+        let cert = Made::valid_until(HAMLET, yesterday - time::Duration::minutes(number));
+        json!({
+            "type": "certificate", "account": HAMLET, "incarnation": ONE, "name": format!("short {number}"),
+            "certificate": cert.base64(), "may_manage": true, "order": number, "added_at": 1,
+            "added_with": null, "added_by": null, "last_use": null,
+        })
+    };
+    let records: Vec<Value> = (1..=30).map(short_lived).collect();
+    let brought = server.ask("import", json!({"records": records, "apply": true}));
+    assert_eq!(brought["written"], 30, "{brought}");
+    // None of them counts, and with each append those that are too many go.
+    server.append("phone", &Made::of(HAMLET));
+    server.append("short 21", &Made::of(HAMLET));
+    let listed = server.ask("certificate.list", list());
+    let listed = listed["certificates"].as_array().unwrap();
+    let is = |expired: bool| {
+        listed
+            .iter()
+            .filter(|one| one["expired"] == expired)
+            .count()
+    };
+    assert_eq!((is(true), is(false)), (20, 2));
+    // A name of those that stay is still taken.
+    let taken = server.refused("certificate.append", append("short 20", &Made::of(HAMLET)));
+    assert_eq!(taken["data"]["denial"], "name-taken");
+}
+
+#[test]
+fn an_account_piles_up_no_large_certificates() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({"saslcertd_max_certs": 1000}));
+    let mut count = 0;
+    let refused = loop {
+        let id = server.send(
+            "certificate.append",
+            append(&format!("{count}"), &large(14_000)),
+        );
+        let answer = server.answer(id);
+        if let Some(error) = answer.get("error") {
+            break error.clone();
+        }
+        count += 1;
+        assert!(count < 100);
+    };
+    assert_eq!(refused["data"]["denial"], "list-too-large");
+    assert!(refused["message"].as_str().unwrap().contains("remove one"));
+    // Twenty of the largest size are nobody's problem.
+    assert!(count >= 20, "{count}");
+    server.ask("certificate.disable", named("0"));
+    server.append("again", &large(14_000));
+}
 
 #[test]
 fn a_list_shows_everything_in_the_order_of_addition() {

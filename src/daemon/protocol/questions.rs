@@ -438,11 +438,39 @@ pub struct ListAccounts {
     pub after: Option<String>,
 }
 
+/// `status`.
+#[derive(Debug, Default, Deserialize)]
+pub struct Status {
+    /// The last page's `next`.
+    pub after: Option<Host>,
+}
+
 /// `export`.
 #[derive(Debug, Deserialize)]
 pub struct Export {
     /// The last page's `next`.
-    pub after: Option<BareJid>,
+    pub after: Option<Exported>,
+}
+
+/// Up to where an export has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Exported {
+    /// Behind this account, which is whole.
+    Account(BareJid),
+    /// Behind this host.
+    Host {
+        /// Which.
+        host: Host,
+    },
+    /// In the middle of an account that is larger than a page.
+    Inside {
+        /// Which.
+        account: BareJid,
+        /// Where in it.
+        #[serde(with = "in_base64")]
+        place: Vec<u8>,
+    },
 }
 
 /// `import`.

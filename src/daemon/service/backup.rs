@@ -3,21 +3,21 @@
 //! An import adds. It never writes over what differs, and never brings back what was revoked or disabled since.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::PoisonError;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::super::protocol::{Accounts, Export, Import, fields, in_base64};
-use super::hosts::DeclaredHost;
+use super::super::protocol::{Accounts, Export, Exported, Fault, Import, fields, in_base64};
+use super::hosts::{DeclaredHost, room_for};
 use super::{Answered, Service, storage};
 use crate::identity::{
     Account, AddedBy, BareJid, CertificateName, ClientCert, Disabled, Enrolment, Fingerprint, Host,
     Incarnation, Jid, KeyId, LastUse, ScramHash, ScramVerifier, UnixSeconds,
 };
 use crate::policy::Denial;
-use crate::store::{Edit, Store, StoreError, View};
+use crate::store::{Edit, Place, Store, StoreError, View};
 
 /// One thing that is remembered. Its JSON is the form of the backup; a new field needs a default.
 #[derive(Serialize, Deserialize)]
@@ -99,36 +99,76 @@ enum Fate {
 impl Service {
     pub(super) fn export(&self, params: Value) -> Answered {
         let Export { after } = fields(params)?;
-        let mut records: Vec<Value> = Vec::new();
-        if after.is_none() {
-            records.push(value(&Record::Secret {
-                secret: self.store.secret().to_vec(),
-            }));
-            let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
-            let mut hosts: Vec<_> = hosts.iter().collect();
-            hosts.sort_by_key(|(host, _)| *host);
-            for (host, known) in hosts {
-                records.push(value(&Record::Host {
-                    host: host.clone(),
-                    accounts: known.accounts,
-                    options: known.options.clone(),
-                }));
+        let mut page = Page::default();
+        let hosts_behind = match &after {
+            None => {
+                let secret = self.store.secret().to_vec();
+                page.add(&Record::Secret { secret });
+                Some(None)
+            }
+            Some(Exported::Host { host }) => Some(Some(host)),
+            Some(Exported::Account(_) | Exported::Inside { .. }) => None,
+        };
+        if let Some(behind) = hosts_behind
+            && let Some(next) = self.export_hosts(&mut page, behind)
+        {
+            return Ok(page.answered(Some(&next)));
+        }
+        let (behind, inside) = match after {
+            None | Some(Exported::Host { .. }) => (None, None),
+            Some(Exported::Account(account)) => (Some(account), None),
+            Some(Exported::Inside { account, place }) => {
+                let place = Place::from_bytes(&place).ok_or_else(|| Fault::WrongParams {
+                    problem: "after.place: it is no place of an account".to_owned(),
+                })?;
+                (Some(account.clone()), Some((account, place)))
+            }
+        };
+        if let Some((account, place)) = inside {
+            let view = self.store.view(&account);
+            let rest = readable_records(&view, Some(&place)).map_err(|error| storage(&error))?;
+            let left = rest.add_to(&mut page, &account);
+            if left.is_some() || page.is_full() {
+                let next = left.unwrap_or(Exported::Account(account));
+                return Ok(page.answered(Some(&next)));
             }
         }
-        let mut bytes = 0;
         // The whole page at once: each time waits for the change that is being made.
-        let page = self.store.accounts_behind(after, move |view| {
-            let records: Vec<Value> = readable_records(view)?.iter().map(value).collect();
-            bytes += records
-                .iter()
-                .map(|one| one.to_string().len())
-                .sum::<usize>();
-            Ok((records, bytes <= EXPORT_PAGE_BYTES))
+        let mut bytes = page.bytes;
+        let read = self.store.accounts_behind(behind, move |view| {
+            let records = readable_records(view, None)?;
+            bytes += records.bytes;
+            let wants_another = bytes <= EXPORT_PAGE_BYTES && records.left.is_none();
+            Ok(((view.jid().clone(), records), wants_another))
         });
-        let (page, next) = page.map_err(|error| storage(&error))?;
-        records.extend(page.into_iter().flatten());
-        tracing::info!(records = records.len(), "export: yes");
-        Ok(json!({"records": records, "next": next}))
+        let (read, last) = read.map_err(|error| storage(&error))?;
+        let mut next = last.map(Exported::Account);
+        for (account, records) in read {
+            next = records.add_to(&mut page, &account).or(next);
+        }
+        Ok(page.answered(next.as_ref()))
+    }
+
+    /// Adds the hosts behind this one; up to where, if there are more.
+    fn export_hosts(&self, page: &mut Page, behind: Option<&Host>) -> Option<Exported> {
+        let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+        let mut hosts: Vec<_> = hosts
+            .iter()
+            .filter(|(host, _)| behind.is_none_or(|behind| *host > behind))
+            .collect();
+        hosts.sort_by_key(|(host, _)| *host);
+        let mut hosts = hosts.into_iter().peekable();
+        while let Some((host, known)) = hosts.next() {
+            page.add(&Record::Host {
+                host: host.clone(),
+                accounts: known.accounts,
+                options: known.options.clone(),
+            });
+            if page.is_full() && hosts.peek().is_some() {
+                return Some(Exported::Host { host: host.clone() });
+            }
+        }
+        None
     }
 
     pub(super) fn import(&self, params: Value) -> Answered {
@@ -229,6 +269,9 @@ impl Service {
             }
             None => {}
         }
+        if let Err(problem) = room_for(&options, false, hosts.len()) {
+            return Ok(Fate::Conflict(problem.into()));
+        }
         if apply {
             let declared = DeclaredHost::new(accounts, options);
             let remembered = vec![(host.clone(), declared.record())];
@@ -246,76 +289,155 @@ fn value(record: &Record) -> Value {
     serde_json::to_value(record).expect("a record is JSON")
 }
 
-/// All records of an account, or the one that says why there are none.
-fn readable_records(view: &View<'_>) -> Result<Vec<Record>, StoreError> {
-    match records(view) {
-        Err(error @ StoreError::Corrupt { .. }) => Ok(vec![Record::Unreadable {
-            account: view.jid().clone(),
-            problem: error.to_string(),
-        }]),
+/// A page of an export.
+#[derive(Default)]
+struct Page {
+    records: Vec<Value>,
+    bytes: usize,
+}
+
+impl Page {
+    fn add(&mut self, record: &Record) {
+        self.add_value(value(record));
+    }
+
+    fn add_value(&mut self, record: Value) {
+        self.bytes += record.to_string().len();
+        self.records.push(record);
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes > EXPORT_PAGE_BYTES
+    }
+
+    fn answered(self, next: Option<&Exported>) -> Value {
+        tracing::info!(records = self.records.len(), "export: yes");
+        json!({"records": self.records, "next": next})
+    }
+}
+
+/// Records of an account.
+#[derive(Default)]
+struct OfAccount {
+    records: Vec<Value>,
+    bytes: usize,
+    /// Up to where in the account, if it has more than fit into a page.
+    left: Option<Place>,
+}
+
+impl OfAccount {
+    fn add(&mut self, record: &Record) {
+        let record = value(record);
+        self.bytes += record.to_string().len();
+        self.records.push(record);
+    }
+
+    /// Up to where in the account, if there is more of it.
+    fn add_to(self, page: &mut Page, account: &BareJid) -> Option<Exported> {
+        for record in self.records {
+            page.add_value(record);
+        }
+        let account = account.clone();
+        self.left.map(|place| Exported::Inside {
+            account,
+            place: place.to_bytes(),
+        })
+    }
+}
+
+/// The records of an account behind `behind`, or the one that says why there are none.
+fn readable_records(view: &View<'_>, behind: Option<&Place>) -> Result<OfAccount, StoreError> {
+    match records(view, behind) {
+        Err(error @ StoreError::Corrupt { .. }) => {
+            let mut unreadable = OfAccount::default();
+            unreadable.add(&Record::Unreadable {
+                account: view.jid().clone(),
+                problem: error.to_string(),
+            });
+            Ok(unreadable)
+        }
         read => read,
     }
 }
 
-fn records(view: &View<'_>) -> Result<Vec<Record>, StoreError> {
-    let mut records = Vec::new();
-    let list = view.list()?;
-    if let Some(known) = view.account()? {
-        let verifiers = known.verifiers.iter().map(|verifier| Verifier {
-            hash: verifier.hash(),
-            salt: verifier.salt().to_vec(),
-            iterations: verifier.iterations(),
-            stored_key: verifier.stored_key().to_vec(),
-            server_key: verifier.server_key().to_vec(),
-        });
-        records.push(Record::Account {
-            scram: verifiers.collect(),
-            account: known.jid,
-            incarnation: known.incarnation,
-            enabled: known.enabled,
-            created: known.created,
-            password_changed: known.password_changed,
-        });
+fn records(view: &View<'_>, behind: Option<&Place>) -> Result<OfAccount, StoreError> {
+    let mut found = OfAccount::default();
+    for thing in view.things_behind(behind) {
+        let (place, thing) = thing?;
+        if let Some(record) = record_of(view.jid(), thing) {
+            found.add(&record);
+        }
+        // One page holds so much of one account, whatever else is on it.
+        if found.bytes > MAX_ACCOUNT_BYTES {
+            found.left = Some(place);
+            break;
+        }
     }
-    let account = view.jid();
-    if let Some((incarnation, since)) = list.incarnation {
-        records.push(Record::Incarnation {
+    Ok(found)
+}
+
+/// What stands in a backup for what writes it.
+fn record_of(account: &BareJid, thing: Edit) -> Option<Record> {
+    Some(match thing {
+        Edit::PutAccount(known) => {
+            let verifiers = known.verifiers.iter().map(|verifier| Verifier {
+                hash: verifier.hash(),
+                salt: verifier.salt().to_vec(),
+                iterations: verifier.iterations(),
+                stored_key: verifier.stored_key().to_vec(),
+                server_key: verifier.server_key().to_vec(),
+            });
+            Record::Account {
+                scram: verifiers.collect(),
+                account: known.jid,
+                incarnation: known.incarnation,
+                enabled: known.enabled,
+                created: known.created,
+                password_changed: known.password_changed,
+            }
+        }
+        Edit::SetIncarnation { incarnation, since } => Record::Incarnation {
             account: account.clone(),
             incarnation,
             since,
-        });
-    }
-    let mut enrolments = list.enrolments;
-    enrolments.sort_by_key(|held| held.order);
-    records.extend(enrolments.into_iter().map(|held| Record::Certificate {
-        account: held.account,
-        incarnation: held.incarnation,
-        name: held.name,
-        certificate: held.der,
-        may_manage: held.may_manage,
-        order: held.order,
-        added_at: held.added_at,
-        added_with: held.added_by.certificate,
-        added_by: held.added_by.jid,
-        last_use: held.last_use,
-    }));
-    for (key_id, incarnation, at) in view.revocations()? {
-        records.push(Record::RevokedKey {
+        },
+        Edit::Put(held) => Record::Certificate {
+            account: held.account,
+            incarnation: held.incarnation,
+            name: held.name,
+            certificate: held.der,
+            may_manage: held.may_manage,
+            order: held.order,
+            added_at: held.added_at,
+            added_with: held.added_by.certificate,
+            added_by: held.added_by.jid,
+            last_use: held.last_use,
+        },
+        Edit::RevokeKey {
+            key_id,
+            incarnation,
+            at,
+        } => Record::RevokedKey {
             account: account.clone(),
             incarnation,
             key_id,
             at,
-        });
-    }
-    records.extend(view.disabled()?.into_iter().map(|mark| Record::Disabled {
-        account: account.clone(),
-        incarnation: mark.incarnation,
-        name: mark.name,
-        fingerprint: mark.fingerprint,
-        key_id: mark.key_id,
-        not_after: mark.not_after,
-    }));
-    Ok(records)
+        },
+        Edit::MarkDisabled(mark) => Record::Disabled {
+            account: account.clone(),
+            incarnation: mark.incarnation,
+            name: mark.name,
+            fingerprint: mark.fingerprint,
+            key_id: mark.key_id,
+            not_after: mark.not_after,
+        },
+        // They remember nothing.
+        Edit::Remove(_)
+        | Edit::UnrevokeKey { .. }
+        | Edit::ClearDisabled(_)
+        | Edit::ForgetIncarnation
+        | Edit::RemoveAccount => return None,
+    })
 }
 
 /// Writes the records of several accounts, so many at a time that they share their way to the disk.
@@ -362,8 +484,9 @@ fn written(
     let written = store.change(account, move |view| {
         let mut edits = Vec::new();
         let mut fates = Vec::new();
+        let mut keys = None;
         for (at, record) in records {
-            let fate = match edit_of(view, record)? {
+            let fate = match edit_of(view, record, &mut keys)? {
                 Ok(Some(edit)) => {
                     edits.push(edit);
                     Fate::Written
@@ -383,9 +506,12 @@ fn written(
 }
 
 /// What writes the record; nothing if it is there already; or why it is not written.
+///
+/// `keys`: those of the list, once they were needed.
 fn edit_of(
     view: &View<'_>,
     record: Record,
+    keys: &mut Option<Keys>,
 ) -> Result<Result<Option<Edit>, &'static str>, StoreError> {
     Ok(match record {
         Record::Account {
@@ -466,13 +592,13 @@ fn edit_of(
             at,
             ..
         } => {
-            let enrolled = view.list()?.enrolments;
+            let enrolled = match keys {
+                Some(keys) => keys,
+                None => keys.insert(keys_of(view)?),
+            };
             if view.revoked_for(&key_id)?.contains(&incarnation) {
                 Ok(None)
-            } else if enrolled
-                .iter()
-                .any(|held| held.key_id == key_id && held.incarnation == incarnation)
-            {
+            } else if enrolled.contains(&(key_id, incarnation.clone())) {
                 Err("a certificate with this key is in the list")
             } else {
                 Ok(Some(Edit::RevokeKey {
@@ -497,7 +623,7 @@ fn edit_of(
                 key_id,
                 not_after,
             };
-            if view.disabled()?.contains(&mark) {
+            if view.disabled_as(&mark.fingerprint)?.contains(&mark) {
                 Ok(None)
             } else {
                 Ok(Some(Edit::MarkDisabled(Box::new(mark))))
@@ -505,7 +631,7 @@ fn edit_of(
         }
         Record::Incarnation {
             incarnation, since, ..
-        } => match view.list()?.incarnation {
+        } => match view.incarnation()? {
             None => Ok(Some(Edit::SetIncarnation { incarnation, since })),
             Some((known, _)) if known == incarnation => Ok(None),
             Some(_) => Err("another account of this name has enrolled certificates since"),
@@ -516,13 +642,22 @@ fn edit_of(
     })
 }
 
+/// The keys of a list, each with the account of the name that it is of.
+type Keys = HashSet<(KeyId, Incarnation)>;
+
+fn keys_of(view: &View<'_>) -> Result<Keys, StoreError> {
+    let enrolled = view.list()?.enrolments.into_iter();
+    Ok(enrolled
+        .map(|held| (held.key_id, held.incarnation))
+        .collect())
+}
+
 fn certificate_edit(
     view: &View<'_>,
     brought: Enrolment,
 ) -> Result<Result<Option<Edit>, &'static str>, StoreError> {
-    let list = view.list()?.enrolments;
-    let same_name = list.iter().find(|held| held.name == brought.name);
-    let is_same = same_name.is_some_and(|held| {
+    let same_name = view.named(&brought.name)?;
+    let is_same = same_name.as_ref().is_some_and(|held| {
         held.der == brought.der
             && held.incarnation == brought.incarnation
             && held.may_manage == brought.may_manage
@@ -531,9 +666,10 @@ fn certificate_edit(
         Ok(None)
     } else if same_name.is_some() {
         Err("there is another certificate of this name")
-    } else if list
+    } else if view
+        .holders(&brought.fingerprint)?
         .iter()
-        .any(|held| held.fingerprint == brought.fingerprint)
+        .any(|held| held.account == brought.account)
     {
         Err("the certificate is there under another name")
     } else if view
@@ -551,5 +687,7 @@ fn certificate_edit(
 
 /// A page of an export is closed when it is larger than this.
 const EXPORT_PAGE_BYTES: usize = 256 * 1024;
+/// An account that is larger than this goes on on the next page: with what is on the page already, well below what an answer holds.
+const MAX_ACCOUNT_BYTES: usize = 2 * 1024 * 1024;
 /// Accounts of an import that are written at a time.
 const MAX_LANES: usize = 32;

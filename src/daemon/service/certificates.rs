@@ -386,19 +386,11 @@ impl Service {
     pub fn sweep(&self, now: UnixSeconds) {
         let swept = self.store.accounts().and_then(|accounts| {
             accounts.into_iter().try_for_each(|account| {
-                let view = self.store.view(&account);
-                let is_over = move |mark: &Disabled| manage::is_over(mark.not_after, now);
-                if manage::stale(&view.list()?, now).is_empty()
-                    && !view.disabled()?.iter().any(is_over)
-                {
+                if sweepings(&self.store.view(&account), now)?.is_empty() {
                     return Ok(());
                 }
                 let removed = self.store.change(&account, move |view| {
-                    let list = view.list()?;
-                    let stale = manage::stale(&list, now).into_iter().cloned();
-                    let mut edits: Vec<Edit> = stale.map(Box::new).map(Edit::Remove).collect();
-                    let over = view.disabled()?.into_iter().filter(is_over);
-                    edits.extend(over.map(Box::new).map(Edit::ClearDisabled));
+                    let edits = sweepings(view, now)?;
                     let count = edits.len();
                     Ok(Ok::<_, Denial>((edits, count)))
                 })?;
@@ -410,6 +402,25 @@ impl Service {
             let _ = storage(&error);
         }
     }
+}
+
+/// What of an account is not needed any more.
+fn sweepings(view: &View<'_>, now: UnixSeconds) -> Result<Vec<Edit>, StoreError> {
+    let list = view.list()?;
+    let present = list.incarnation.as_ref();
+    let stale = manage::stale(&list, now).into_iter().cloned();
+    let mut edits: Vec<Edit> = stale.map(Box::new).map(Edit::Remove).collect();
+    let over = view.disabled()?.into_iter().filter(|mark| {
+        manage::is_over(mark.not_after, now) || manage::is_orphan(&mark.incarnation, present, now)
+    });
+    edits.extend(over.map(Box::new).map(Edit::ClearDisabled));
+    let revoked = view.revoked_keys()?.into_iter();
+    let orphaned = revoked.filter(|(_, of)| manage::is_orphan(of, present, now));
+    edits.extend(orphaned.map(|(key_id, incarnation)| Edit::UnrevokeKey {
+        key_id,
+        incarnation,
+    }));
+    Ok(edits)
 }
 
 /// Is the account that lives here still this one?

@@ -44,7 +44,9 @@ impl Service {
                 Ok(declared) => self.declare(declared, &mut changed),
                 Err(bad) => HelloResult::unreadable(&bad),
             };
-            served.extend(Host::parse(&result.host));
+            if served.len() < MAX_HOSTS {
+                served.extend(Host::parse(&result.host));
+            }
             results.push(result);
         }
         self.add_problems_of_authorities(&mut results);
@@ -112,6 +114,10 @@ impl Service {
                 None => HelloResult::unknown(&host),
             };
         };
+        if let Err(problem) = room_for(&options, known.is_some(), hosts.len()) {
+            tracing::warn!(%host, problem, "host not declared");
+            return HelloResult::not_ready(host.to_string(), problem);
+        }
         let is_new =
             known.is_none_or(|known| known.options != options || known.accounts != hello.accounts);
         let declared = DeclaredHost::new(hello.accounts, options);
@@ -262,7 +268,74 @@ fn json_of(options: &Map<String, Value>) -> String {
     Value::Object(options.clone()).to_string()
 }
 
+/// Can the daemon remember a host with these options?
+pub(super) fn room_for(
+    options: &Map<String, Value>,
+    is_known: bool,
+    hosts: usize,
+) -> Result<(), &'static str> {
+    if json_of(options).len() > MAX_OPTIONS_BYTES {
+        return Err("its options have more than 16 KiB");
+    }
+    if !is_known && hosts >= MAX_HOSTS {
+        return Err("10000 hosts are remembered already, and no more can be");
+    }
+    Ok(())
+}
+
 pub(super) fn remarks(remarks: &[Remark]) -> Vec<Value> {
     let row = |remark: &Remark| json!({"option": remark.option, "message": remark.message});
-    remarks.iter().map(row).collect()
+    let mut rows: Vec<Value> = remarks.iter().take(MAX_REMARKS).map(row).collect();
+    if let Some(more) = remarks.len().checked_sub(MAX_REMARKS + 1) {
+        let message = format!("there are {} more", more + 1);
+        rows.push(json!({"option": null, "message": message}));
+    }
+    rows
+}
+
+/// Most bytes of a host's options.
+const MAX_OPTIONS_BYTES: usize = 16 * 1024;
+/// Most hosts that are remembered, and that one connection serves.
+const MAX_HOSTS: usize = 10_000;
+/// Most errors, or warnings, of one host that are listed.
+const MAX_REMARKS: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn so_many_hosts_with_so_many_options_are_remembered() {
+        let options = |bytes: usize| {
+            let mut options = Map::new();
+            options.insert("a".to_owned(), "x".repeat(bytes - 8).into());
+            assert_eq!(json_of(&options).len(), bytes);
+            options
+        };
+        for (bytes, is_known, hosts, is_fine) in [
+            (MAX_OPTIONS_BYTES, false, MAX_HOSTS - 1, true),
+            (MAX_OPTIONS_BYTES, true, MAX_HOSTS, true),
+            (MAX_OPTIONS_BYTES + 1, true, 0, false),
+            (10, false, MAX_HOSTS, false),
+        ] {
+            let found = room_for(&options(bytes), is_known, hosts);
+            assert_eq!(found.is_ok(), is_fine, "{bytes} {is_known} {hosts}");
+        }
+    }
+
+    #[test]
+    fn of_many_remarks_some_are_listed_and_the_others_counted() {
+        let remark = |number: usize| Remark {
+            option: "saslcertd_x".to_owned(),
+            message: number.to_string(),
+        };
+        for (count, listed, last) in [(1, 1, "0"), (20, 20, "19"), (25, 21, "there are 5 more")] {
+            let many: Vec<Remark> = (0..count).map(remark).collect();
+            let rows = remarks(&many);
+            assert_eq!(rows.len(), listed);
+            assert_eq!(rows.last().unwrap().get("message").unwrap(), last);
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::connection::Connection;
-use super::super::protocol::PROTOCOL_VERSION;
+use super::super::protocol::{PROTOCOL_VERSION, Status, fields};
 use super::hosts::{DeclaredHost, remarks};
 use super::{Answered, Service, storage};
 use crate::identity::{Host, ScramHash};
@@ -26,7 +26,8 @@ impl Service {
         })
     }
 
-    pub(super) fn status(&self, uptime: Duration) -> Answered {
+    pub(super) fn status(&self, params: Value, uptime: Duration) -> Answered {
+        let Status { after } = fields(params)?;
         let figures = self.store.figures().map_err(|error| storage(&error))?;
         let all = self
             .connections
@@ -41,8 +42,13 @@ impl Service {
             let mut served = hosts.iter().filter(|(host, _)| is_served(host));
             served.any(|(_, known)| !self.problems_of(&known.declared.policy).is_empty())
         };
-        let mut hosts: Vec<Value> = {
+        let (hosts, next) = {
             let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+            let mut behind: Vec<_> = hosts
+                .iter()
+                .filter(|(host, _)| after.as_ref().is_none_or(|after| *host > after))
+                .collect();
+            behind.sort_by_key(|(host, _)| *host);
             let status = |(host, known): (&Host, &DeclaredHost)| {
                 json!({
                     "host": host,
@@ -56,9 +62,19 @@ impl Service {
                     "errors": remarks(&known.declared.errors),
                 })
             };
-            hosts.iter().map(status).collect()
+            let mut behind = behind.into_iter().peekable();
+            let (mut page, mut bytes, mut next) = (Vec::new(), 0, None);
+            while let Some((host, known)) = behind.next() {
+                let row = status((host, known));
+                bytes += row.to_string().len();
+                page.push(row);
+                if bytes > STATUS_PAGE_BYTES && behind.peek().is_some() {
+                    next = Some(host.clone());
+                    break;
+                }
+            }
+            (page, next)
         };
-        hosts.sort_by_key(|host| host.get("host").map(ToString::to_string));
         let mut rows: Vec<Value> = connections
             .iter()
             .map(|connection| {
@@ -90,6 +106,10 @@ impl Service {
             },
             "connections": rows,
             "hosts": hosts,
+            "next": next,
         }))
     }
 }
+
+/// A page of hosts is closed when it is larger than this.
+const STATUS_PAGE_BYTES: usize = 1024 * 1024;
