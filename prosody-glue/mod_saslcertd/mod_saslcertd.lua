@@ -17,6 +17,7 @@ local timer = require "util.timer";
 local server = require "net.server";
 local now = require "util.time".now;
 local encodings = require "util.encodings";
+local hashes = require "util.hashes";
 local jid = require "util.jid";
 local new_uuid = require "util.uuid".generate;
 local configmanager = require "core.configmanager";
@@ -37,6 +38,7 @@ local sasl_lib = module:require "sasl";
 local certificates_lib = module:require "certificates";
 local new_adhoc = module:require "adhoc".new;
 local new_sessions = module:require "sessions".new;
+local new_devices = module:require "devices".new;
 local new_tls = module:require "tls".new;
 local new_shell = module:require "shell".new;
 local console = module:require "console";
@@ -647,6 +649,13 @@ function module.add_host(host_module)
 
 	tls.add_host(host_module);
 	sessions.add_host(host_module);
+	new_devices({
+		sha256_hex = function (text) return hashes.sha256(text, true); end;
+		now = now;
+		devices = host_module:open_store("saslcertd_devices", "keyval");
+		tokens = host_module:open_store("fast_tokens", "keyval");
+		log = function (...) return host_module:log(...); end;
+	}).add_host(host_module);
 	sasl.add_host(host_module);
 	adhoc.add_host(host, host_module);
 

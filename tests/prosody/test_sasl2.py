@@ -347,6 +347,40 @@ async def test_484_02_tokens_of_password_sessions_are_undisturbed(scene: Scene):
             await stream.bind()
 
 
+async def test_484_02_a_device_that_logs_in_with_a_certificate_holds_no_token_by_which_it_could_come_back(scene: Scene):
+    account = scene.account()
+    phone = await scene.enrol(account)
+    other = USER_AGENT.replace("d4565fa7", "00000000")
+
+    async def by_password(agent: str = USER_AGENT) -> str | None:
+        async with await scene.open(claims=account.jid) as stream:
+            wish = token_request().replace(USER_AGENT, agent)
+            return token_of(await stream.plain2(account.username, account.password, inline=wish))
+
+    earlier, others = await by_password(), await by_password(other)
+    assert earlier and others
+    # A token that was used stands under another key.
+    used = await by_password()
+    assert used
+    async with await scene.open(claims=account.jid) as stream:
+        await with_token(stream, account, used)
+    waiting = await by_password()
+    async with await scene.open(certificate=phone, claims=account.jid) as stream:
+        await stream.external2(account.jid, inline=USER_AGENT + bind())
+    async with await scene.password_session(account) as desk:
+        await desk.revoke("phone")
+    for token in (earlier, used, waiting):
+        assert token
+        async with await scene.open(certificate=phone, claims=account.jid) as stream:
+            assert await condition_of(with_token(stream, account, token)) == "not-authorized"
+    # Nor does it get one that would outlive a certificate; another device is undisturbed.
+    assert await by_password() is None
+    async with await scene.open(claims=account.jid) as stream:
+        proof = hmac.digest(others.encode(), b"Initiator", "sha256")
+        inline = f"{other}<fast xmlns='{FAST}'/>"
+        assert identity(await stream.authenticate2("HT-SHA-256-NONE", account.username.encode() + b"\0" + proof, inline)) == account.jid
+
+
 # --- passwords that the daemon knows ---------------------------------------------------------------
 
 

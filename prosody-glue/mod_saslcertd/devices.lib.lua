@@ -1,0 +1,96 @@
+-- Devices that log in with a certificate, by the id of their SASL2 user agent (XEP-0388): one that was cut off must not come back by
+-- a token (mod_sasl2_fast, XEP-0484). So none of them holds one: with a login by certificate those that the device got before are
+-- revoked, and it gets no other when it logs in by password in between.
+--
+-- It must not know the daemon: the tokens are Prosody's, and go whether it can be asked or not.
+
+-- Of one account; the ones that have been away longest are forgotten first.
+local max_devices = 32;
+-- Longer than any token lives that is not used.
+local remembered_seconds = 400 * 24 * 60 * 60;
+-- The time is not written with each login.
+local granularity_seconds = 24 * 60 * 60;
+
+-- with: sha256_hex(text); now(); devices (store: username → { hash = last login }); tokens (store of mod_sasl2_fast: username →
+--   { hash .. suffix = token }); log(level, format, …)
+local function new(with)
+	local devices = {};
+
+	local function read(username)
+		local known, err = with.devices:get(username);
+		if err then with.log("error", "The devices of %s can't be read: %s", username, err); end
+		return type(known) == "table" and known or {};
+	end
+
+	local function write(username, known)
+		local ok, err = with.devices:set(username, known);
+		if not ok then with.log("error", "The devices of %s can't be written: %s", username, err); end
+	end
+
+	local function revoke_tokens(username, hash)
+		local tokens = with.tokens:get(username);
+		if type(tokens) ~= "table" then return; end
+		local found = false;
+		for key in pairs(tokens) do
+			-- Versions of mod_sasl2_fast differ in what stands behind the hash.
+			if type(key) == "string" and key:sub(1, #hash) == hash then
+				tokens[key], found = nil, true;
+			end
+		end
+		if not found then return; end
+		local ok, err = with.tokens:set(username, next(tokens) ~= nil and tokens or nil);
+		if ok then
+			with.log("info", "Revoked the tokens of a device of %s, which logs in with a certificate", username);
+		else
+			with.log("error", "The tokens of a device of %s could not be revoked: %s", username, err);
+		end
+	end
+
+	local function forget_some(known, now)
+		local hashes = {};
+		for hash, at in pairs(known) do
+			if type(at) == "number" and now - at < remembered_seconds then hashes[#hashes + 1] = hash; else known[hash] = nil; end
+		end
+		table.sort(hashes, function (a, b) return known[a] > known[b]; end);
+		for i = max_devices + 1, #hashes do known[hashes[i]] = nil; end
+	end
+
+	-- The device has logged in with a certificate.
+	function devices.seen(username, client_id)
+		local hash, now = with.sha256_hex(client_id), with.now();
+		local known = read(username);
+		local at = known[hash];
+		if type(at) ~= "number" or math.abs(now - at) >= granularity_seconds then
+			known[hash] = now;
+			forget_some(known, now);
+			write(username, known);
+		end
+		revoke_tokens(username, hash);
+	end
+
+	-- Has it ever?
+	function devices.knows(username, client_id)
+		return read(username)[with.sha256_hex(client_id)] ~= nil;
+	end
+
+	-- In SASL2, before a session is resumed (110), and a token given out (75).
+	function devices.add_host(module)
+		module:hook("sasl2/c2s/success", function (event)
+			local session = event.session;
+			local client_id = session.client_id;
+			if type(client_id) ~= "string" or not session.username then return; end
+			if session.saslcert then
+				devices.seen(session.username, client_id);
+			elseif (session.fast_token_request or session.sasl_handler and session.sasl_handler.rotation_needed)
+				and devices.knows(session.username, client_id) then
+				session.log("info", "No token for a device that logs in with a certificate");
+				session.fast_token_request = nil;
+				if session.sasl_handler then session.sasl_handler.rotation_needed = nil; end
+			end
+		end, 800);
+	end
+
+	return devices;
+end
+
+return { new = new };

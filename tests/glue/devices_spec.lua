@@ -1,0 +1,94 @@
+local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
+local new_devices = load_library("devices").new;
+local day = 24 * 60 * 60;
+
+local function new_world()
+	local world = { at = 1000 * day, devices = {}, tokens = {}, written = 0, logged = {} };
+	local function store(data)
+		return {
+			get = function (_, username) return data[username], world.read_error; end;
+			set = function (_, username, value)
+				if world.write_error then return nil, world.write_error; end
+				world.written = world.written + 1;
+				data[username] = value;
+				return true;
+			end;
+		};
+	end
+	world.library = new_devices({
+		sha256_hex = function (text) return "<" .. text .. ">"; end;
+		now = function () return world.at; end;
+		devices = store(world.devices);
+		tokens = store(world.tokens);
+		log = function (level) world.logged[#world.logged + 1] = level; end;
+	});
+	world.library.add_host({ hook = function (_, _, handler) world.success = handler; end });
+	function world.session(session)
+		session.username, session.log = "hamlet", function () end;
+		session.sasl_handler = session.sasl_handler or {};
+		world.success({ session = session });
+		return session;
+	end
+	return world;
+end
+
+describe("a login with a certificate", function ()
+	it("revokes the tokens of its device, and no other's", function ()
+		local world = new_world();
+		world.tokens.hamlet = { ["<phone>-new"] = {}, ["<phone>-cur"] = {}, ["<phone>--cur"] = {}, ["<desk>-cur"] = {} };
+		world.session({ saslcert = {}, client_id = "phone" });
+		assert.same({ ["<desk>-cur"] = {} }, world.tokens.hamlet);
+		world.session({ saslcert = {}, client_id = "desk" });
+		assert.is_nil(world.tokens.hamlet);
+	end);
+
+	it("is remembered, and not written each time", function ()
+		local world = new_world();
+		for _ = 1, 3 do world.session({ saslcert = {}, client_id = "phone" }); end
+		assert.equal(1, world.written);
+		world.at = world.at + day;
+		world.session({ saslcert = {}, client_id = "phone" });
+		assert.same({ ["<phone>"] = world.at }, world.devices.hamlet);
+	end);
+
+	it("of a client that does not say which it is changes nothing", function ()
+		local world = new_world();
+		world.tokens.hamlet = { ["<phone>-cur"] = {} };
+		world.session({ saslcert = {} });
+		assert.same({ 0, { ["<phone>-cur"] = {} } }, { world.written, world.tokens.hamlet });
+	end);
+
+	it("says when the tokens could not be revoked", function ()
+		local world = new_world();
+		world.devices.hamlet, world.tokens.hamlet = { ["<phone>"] = world.at }, { ["<phone>-cur"] = {} };
+		world.write_error = "full";
+		world.session({ saslcert = {}, client_id = "phone" });
+		assert.same({ "error" }, world.logged);
+	end);
+end);
+
+describe("a device that is known for its certificate", function ()
+	it("gets no token by a password, and none in the place of an old one", function ()
+		local world = new_world();
+		world.devices.hamlet = { ["<phone>"] = 1 };
+		local phone = world.session({ client_id = "phone", fast_token_request = {}, sasl_handler = { rotation_needed = true } });
+		assert.same({}, { phone.fast_token_request, phone.sasl_handler.rotation_needed });
+		local desk = world.session({ client_id = "desk", fast_token_request = {} });
+		assert.same({}, desk.fast_token_request);
+		assert.equal(0, world.written);
+	end);
+
+	it("is forgotten after a long time, and when there are too many, the oldest first", function ()
+		local world = new_world();
+		world.devices.hamlet = { old = world.at - 400 * day, broken = "x" };
+		for i = 1, 40 do world.devices.hamlet["device" .. i] = world.at - i; end
+		world.session({ saslcert = {}, client_id = "phone" });
+		local known, count = world.devices.hamlet, 0;
+		for _ in pairs(known) do count = count + 1; end
+		assert.equal(32, count);
+		assert.is_nil(known.old);
+		assert.is_nil(known.broken);
+		assert.is_nil(known.device32);
+		assert.is_number(known.device31);
+	end);
+end);
