@@ -158,3 +158,19 @@ async def test_what_the_client_was_told_is_what_the_daemon_has(scene: Scene):
         listed = scene.daemon.command("cert", "list", account.jid, "--json")
         assert listed.returncode == 0, listed.stderr
         assert phone.fingerprint in json.dumps(json.loads(listed.stdout))
+
+
+async def test_a_certificate_may_be_longer_than_stanzas_before_login(scene: Scene, direct_tls: bool):
+    """Prosody takes no stanza of over 10,000 bytes before login; certificates come by TLS, and are uploaded after it."""
+    account = scene.account()
+    phone = scene.certificate(account, padding=12_000)
+    async with await scene.password_session(account) as desk:
+        await desk.append("phone", phone.base64)
+    bundle = certs.with_chain(phone, [scene.certificate(padding=12_000)])
+    async with await scene.certificate_session(account, bundle, direct_tls=direct_tls) as stream:
+        await stream.ping()
+    async with await scene.open(certificate=bundle, direct_tls=direct_tls) as stream:
+        with pytest.raises(Refused):
+            await stream.external("x" * 7_000)
+        await stream.external(account.jid)
+        await stream.bind()

@@ -87,3 +87,33 @@ async def test_a_wrong_option_is_named_in_the_log_and_that_host_gets_no_external
     wait_until("Prosody has said which option", lambda: "saslcertd_trust" in scene.prosody.read_log())
     async with await scene.password_session(dane), await scene.certificate_session(account, phone):
         pass
+
+
+@pytest.mark.provokes("prosody.cfg.lua", "[Rr]eload")
+async def test_a_configuration_that_cannot_be_read_changes_nothing(own_scene):
+    """From 13.0.6 on Prosody has an event of its own for that."""
+    scene = own_scene(Config(hosts=[Host(DOMAIN, "saslcertd_max_certs = 1")]))
+    account = scene.account()
+    phone = await scene.enrol(account, "phone")
+    async with await scene.certificate_session(account, phone) as session:
+        good = scene.prosody.config_file.read_text()
+        scene.prosody.config_file.write_text(good.replace("max_certs = 1", "max_certs = 2") + "\nthis is no Lua (\n")
+        failed = scene.prosody.converse("shell", "config:reload()")
+        assert "prosody.cfg.lua" in failed.stdout + failed.stderr, failed
+        await session.ping()
+        async with await scene.certificate_session(account, phone):
+            pass
+        with pytest.raises(Refused):
+            await scene.enrol(account, "laptop")
+
+        scene.prosody.config_file.write_text(good.replace("max_certs = 1", "max_certs = 2"))
+        scene.prosody.reload_config()
+
+        async def is_allowed() -> bool:
+            try:
+                await scene.enrol(account, "laptop")
+            except Refused:
+                return False
+            return True
+
+        await eventually("the mended configuration counts", is_allowed)
