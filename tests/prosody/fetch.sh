@@ -104,7 +104,7 @@ require_rust() {
 	if command -v rustup >/dev/null; then
 		die "Rust $oldest_rust or newer is needed, with clippy and rustfmt; here is ${have:-none}. Type: rustup toolchain install --profile default stable && rustup default stable"
 	elif [ "$(debian)" != 13 ]; then
-		die "Rust $oldest_rust or newer is needed, and Debian $(debian) has none; here is ${have:-none}. Type these, then start again:
+		die "Rust $oldest_rust or newer is needed, which Debian $(debian) does not have; here is ${have:-none}. Type these, then start again:
   apt-get install curl ca-certificates
   curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile default
   . \"\$HOME/.cargo/env\""
