@@ -21,6 +21,14 @@ pub(super) async fn tell_ready() {
     tell("READY=1").await;
 }
 
+/// Asks for more time, again and again: a store that is written anew takes what it takes.
+pub(super) async fn ask_for_patience() {
+    loop {
+        tokio::time::sleep(PATIENCE_EVERY).await;
+        tell("EXTEND_TIMEOUT_USEC=90000000").await;
+    }
+}
+
 /// No more connections are taken.
 pub(super) async fn tell_stopping() {
     tell("STOPPING=1").await;
@@ -95,4 +103,6 @@ fn send(state: &str, ear: &OsStr) -> io::Result<()> {
 }
 
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Within the 90 seconds that a start may take.
+const PATIENCE_EVERY: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(10);

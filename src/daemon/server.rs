@@ -82,6 +82,7 @@ pub async fn serve(options: Options, place: Place) -> Result<(), ServeError> {
     // Before the store is opened: of all that goes wrong with a second daemon, this says it best.
     place.check(tenant)?;
     let (failed, mut failure) = mpsc::unbounded_channel();
+    let patience = tokio::spawn(manager::ask_for_patience());
     let store = Store::open(
         &options.data_dir,
         options.cache_bytes,
@@ -92,6 +93,7 @@ pub async fn serve(options: Options, place: Place) -> Result<(), ServeError> {
             let _ = failed.send(text.collect::<Vec<_>>().join(": "));
         }),
     )?;
+    patience.abort();
     let service = Arc::new(Service::new(store)?);
     let (stop, stopping) = watch::channel(false);
     let mut terminate = watch_for(SignalKind::terminate())?;

@@ -111,8 +111,8 @@ pub enum Finding {
     /// An xmppAddr that is not a UTF8String with a JID in it (RFC 6120 13.7.1.4).
     #[error("an XMPP address in the certificate is not a valid JID in a UTF8String")]
     MalformedAddress,
-    /// More than [`MAX_NAMES`] names.
-    #[error("the certificate carries more than 64 names")]
+    /// More than [`MAX_NAMES`] names, or addresses of more than [`MAX_ADDRESS_BYTES`].
+    #[error("the certificate carries more than 64 names, or addresses of more than 8 KiB")]
     TooManyNames,
     /// A key of another algorithm or curve, or in another form than the usual one.
     #[error("the certificate's key is neither RSA nor P-256, P-384, P-521, Ed25519 or Ed448")]
@@ -286,6 +286,15 @@ fn names_of(general_names: &[GeneralName<'_>], findings: &mut Vec<Finding>) -> N
             _ => {}
         }
     }
+    // Preparation can make them ten times as long as they are in the certificate.
+    let bytes: usize = names
+        .addresses
+        .iter()
+        .map(|jid| jid.to_string().len())
+        .sum();
+    if bytes > MAX_ADDRESS_BYTES {
+        findings.push(Finding::TooManyNames);
+    }
     names
 }
 
@@ -367,6 +376,8 @@ fn rsa_modulus_bits(key: &[u8]) -> Option<usize> {
 pub const MAX_DER_BYTES: usize = 16 * 1024;
 /// Most names in one certificate.
 pub const MAX_NAMES: usize = 64;
+/// Most bytes of the XMPP addresses in one certificate, as they are prepared.
+pub const MAX_ADDRESS_BYTES: usize = 8 * 1024;
 
 const XMPP_ADDR: &str = "1.3.6.1.5.5.7.8.5";
 const RSA: &str = "1.2.840.113549.1.1.1";
@@ -795,6 +806,15 @@ mod tests {
                 "too many names",
                 made(|p| {
                     p.subject_alt_names = (0..65).map(|i| address(&format!("a{i}@b"))).collect();
+                }),
+                Some(Finding::TooManyNames),
+            ),
+            (
+                "addresses that grow when they are prepared",
+                made(|p| {
+                    // U+3316 is six letters then.
+                    let long = |i| address(&format!("a@b/{i}{}", "\u{3316}".repeat(50)));
+                    p.subject_alt_names = (0..15).map(long).collect();
                 }),
                 Some(Finding::TooManyNames),
             ),

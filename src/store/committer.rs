@@ -5,7 +5,6 @@
 //! its own. Two changes of one account never share a group, so that the second sees what the first wrote.
 
 use std::collections::{HashSet, VecDeque};
-use std::fs::File;
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -13,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use sled::Transactional;
 use sled::transaction::TransactionError;
 
+use super::engine::{self, Durable};
 use super::{StoreError, Tables};
 
 /// sled's trees, by what they hold.
@@ -87,7 +87,11 @@ struct Job {
 }
 
 impl Committer {
-    pub(super) fn start(db: sled::Db, tables: Tables, durable: File) -> Result<Self, StoreError> {
+    pub(super) fn start(
+        db: sled::Db,
+        tables: Tables,
+        durable: Durable,
+    ) -> Result<Self, StoreError> {
         let (sender, receiver) = mpsc::sync_channel(MAX_WAITING);
         let writer = Writer {
             db,
@@ -118,7 +122,7 @@ impl Committer {
         let job = Job {
             about,
             is_probe: false,
-            plan: Box::new(move |tables| match plan(tables) {
+            plan: Box::new(move |tables| match plan(tables).and_then(require_short) {
                 Ok(Planned { rows, outcome }) => Some((
                     rows,
                     // Nobody may be waiting any more; the change stands all the same.
@@ -183,7 +187,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 struct Writer {
     db: sled::Db,
     tables: Tables,
-    durable: File,
+    durable: Durable,
 }
 
 impl Writer {
@@ -272,14 +276,23 @@ impl Writer {
         })
     }
 
-    /// sled's flush is not an fsync on Linux (issues 1351, 1452), so the file is synced by our own handle.
     fn make_durable(&self) -> Result<(), StoreError> {
         self.db.flush().map_err(StoreError::Engine)?;
-        self.durable.sync_data().map_err(|source| StoreError::File {
-            action: "cannot sync",
-            path: "sled/db".to_owned(),
-            source,
-        })
+        self.durable.sync()
+    }
+}
+
+/// A longer row would end in a file that sled does not sync.
+fn require_short<T>(planned: Planned<T>) -> Result<Planned<T>, StoreError> {
+    let is_too_long = |row: &&Row| {
+        let value = row.value.as_ref().map_or(0, Vec::len);
+        engine::is_too_long(row.key.len(), value)
+    };
+    match planned.rows.iter().find(is_too_long) {
+        Some(row) => Err(StoreError::TooLong {
+            table: row.table.name(),
+        }),
+        None => Ok(planned),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is remembered. The only user of sled.
 //!
-//! A data folder holds `FORMAT` (which layout; written last by `create`), `LOCK` (its one owner) and `sled/`.
+//! A data folder holds `FORMAT` (which layout; written last by `create`), `LOCK` (its one owner) and `sled/`. One of
+//! an older layout is written anew when it is opened (`migration`).
 //! Reads block for microseconds and may be made anywhere; changes go through one writer thread
 //! (`committer`) and return when they are on the disk.
 //!
@@ -10,7 +11,9 @@ mod accounts;
 mod all;
 mod census;
 mod committer;
+mod engine;
 mod hosts;
+mod migration;
 mod ownership;
 mod record;
 mod tables;
@@ -132,9 +135,27 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    /// The admin's: the disk is too full to write an older store anew. Nothing was written.
+    #[error(
+        "{folder} is written anew by this version of saslcertd, and has no room for it: {needed_bytes} bytes are needed, {free_bytes} are free; make room, or install the version before again"
+    )]
+    NoRoom {
+        /// The data folder.
+        folder: String,
+        /// How much it takes, for a while.
+        needed_bytes: u64,
+        /// How much there is.
+        free_bytes: u64,
+    },
+    /// The asker's: a row would be longer than any that is kept. Nothing was written.
+    #[error("a record in {table} would be too long")]
+    TooLong {
+        /// Which table.
+        table: &'static str,
+    },
     /// sled, or the disk under it. Ends the process.
-    #[error("the storage engine failed")]
-    Engine(#[source] sled::Error),
+    #[error("the store's file sled/db: {}", engine::words(.0))]
+    Engine(sled::Error),
     /// The machine gives no random numbers.
     #[error("no random numbers: {0}")]
     Random(getrandom::Error),
@@ -220,30 +241,24 @@ impl Store {
             .create(folder)
             .map_err(file_error("cannot create", folder))?;
         if folder.join(FORMAT_FILE).exists() {
-            require_known_format(folder)?;
+            known_format(folder)?;
             return Ok(Created::Existing);
         }
         let _lock = lock(folder)?;
-        // Left by an earlier `create` that was interrupted.
-        if folder.join(SLED_FOLDER).exists() {
-            remove_half_written_snapshots(folder)?;
-        }
-        let db = open_sled(folder, SMALL_CACHE_BYTES)?;
+        let sled = folder.join(SLED_FOLDER);
+        let db = engine::open(&sled, engine::SEGMENT_BYTES, SMALL_CACHE_BYTES)?;
         let meta = db.open_tree("meta").map_err(StoreError::Engine)?;
         meta.insert(FORMAT_ROW, &FORMAT.to_be_bytes())
             .map_err(StoreError::Engine)?;
         db.flush().map_err(StoreError::Engine)?;
-        sync_file(&db_file(folder))?;
         drop((meta, db));
+        engine::sync(&sled)?;
         // Last: a folder without it is not a store, whatever else was written before a crash.
-        sync_file(&folder.join(SLED_FOLDER))?;
-        let path = folder.join(FORMAT_FILE);
-        let fresh = folder.join("FORMAT.new");
-        let text = format!("saslcertd {FORMAT}\n");
-        fs::write(&fresh, text).map_err(file_error("cannot write", &fresh))?;
-        sync_file(&fresh)?;
-        fs::rename(&fresh, &path).map_err(file_error("cannot write", &path))?;
-        sync_file(folder)?;
+        write_format(folder)?;
+        // Its own entry: it may be new. Who may not read the folder above did not make it.
+        if let Some(above) = folder.parent().filter(|above| File::open(above).is_ok()) {
+            sync_file(above)?;
+        }
         Ok(Created::New)
     }
 
@@ -266,10 +281,10 @@ impl Store {
         ownership::look(folder, own)
     }
 
-    /// Opens the store in `folder`, which must exist.
+    /// Opens the store in `folder`, which must exist. One of an older format is written anew first, which may take minutes.
     ///
     /// Units: `cache_bytes` of sled's page cache (not a cap on memory).
-    /// Errors: missing, in use, newer, damaged; each says what to do.
+    /// Errors: missing, in use, newer, damaged, no room to write it anew; each says what to do.
     pub fn open(
         folder: &Path,
         cache_bytes: u64,
@@ -280,14 +295,20 @@ impl Store {
                 folder: folder.display().to_string(),
             });
         }
-        require_known_format(folder)?;
+        let found = known_format(folder)?;
         let lock = lock(folder)?;
+        if found == FORMAT {
+            migration::finish(folder)?;
+        }
+        let sled = folder.join(SLED_FOLDER);
         // sled would create an empty store in the place of a lost one, without a word.
-        if !db_file(folder).exists() {
+        if !engine::db_file(&sled).exists() {
             return Err(damaged(folder, "sled/db is missing"));
         }
-        remove_half_written_snapshots(folder)?;
-        let db = open_sled(folder, cache_bytes)?;
+        if found != FORMAT {
+            migration::migrate(folder, cache_bytes / 2)?;
+        }
+        let db = engine::open(&sled, engine::SEGMENT_BYTES, cache_bytes)?;
         let meta = db.open_tree("meta").map_err(StoreError::Engine)?;
         let row = meta.get(FORMAT_ROW).map_err(StoreError::Engine)?;
         if row.as_deref() != Some(&FORMAT.to_be_bytes()[..]) {
@@ -295,13 +316,11 @@ impl Store {
         }
         let tables = Tables::open(&db, on_failure)?;
         let secret = accounts::own_secret(&meta)?;
-        sync_file(&db_file(folder))?;
+        // What it wrote while it was opened, too.
+        db.flush().map_err(StoreError::Engine)?;
+        engine::sync(&sled)?;
         let censuses = Arc::new(tables.censuses()?);
-        let path = db_file(folder);
-        let durable = OpenOptions::new()
-            .write(true)
-            .open(&path)
-            .map_err(file_error("cannot open", &path))?;
+        let durable = engine::Durable::of(&sled)?;
         let committer = Committer::start(db, tables.clone(), durable)?;
         Ok(Self {
             tables,
@@ -485,19 +504,6 @@ pub struct Use {
     pub last_use: LastUse,
 }
 
-fn open_sled(folder: &Path, cache_bytes: u64) -> Result<sled::Db, StoreError> {
-    sled::Config::new()
-        .path(folder.join(SLED_FOLDER))
-        .cache_capacity(cache_bytes)
-        .flush_every_ms(Some(500))
-        .open()
-        .map_err(StoreError::Engine)
-}
-
-fn db_file(folder: &Path) -> PathBuf {
-    folder.join(SLED_FOLDER).join("db")
-}
-
 fn lock(folder: &Path) -> Result<File, StoreError> {
     let path = folder.join("LOCK");
     let mut file = OpenOptions::new()
@@ -533,7 +539,8 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
     Ok(file)
 }
 
-fn require_known_format(folder: &Path) -> Result<(), StoreError> {
+/// The format that `FORMAT` names, if it can be opened.
+fn known_format(folder: &Path) -> Result<u32, StoreError> {
     let path = folder.join(FORMAT_FILE);
     let mut text = String::new();
     File::open(&path)
@@ -541,7 +548,7 @@ fn require_known_format(folder: &Path) -> Result<(), StoreError> {
         .map_err(file_error("cannot read", &path))?;
     let number = text.trim().strip_prefix("saslcertd ");
     match number.and_then(|number| number.parse::<u32>().ok()) {
-        Some(FORMAT) => Ok(()),
+        Some(found @ (FORMER_FORMAT | FORMAT)) => Ok(found),
         Some(found) if found > FORMAT => Err(StoreError::Newer {
             folder: folder.display().to_string(),
             found,
@@ -551,20 +558,17 @@ fn require_known_format(folder: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// sled leaves them when it is killed while opening, and then refuses to open at all.
-fn remove_half_written_snapshots(folder: &Path) -> Result<(), StoreError> {
-    let sled = folder.join(SLED_FOLDER);
-    let entries = fs::read_dir(&sled).map_err(file_error("cannot list", &sled))?;
-    for entry in entries {
-        let entry = entry.map_err(file_error("cannot list", &sled))?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            let path = entry.path();
-            fs::remove_file(&path).map_err(file_error("cannot remove", &path))?;
-        }
-    }
-    Ok(())
+/// Says, in one step, that the store in `folder` is whole and of the present format.
+fn write_format(folder: &Path) -> Result<(), StoreError> {
+    let path = folder.join(FORMAT_FILE);
+    let fresh = folder.join("FORMAT.new");
+    let text = format!("saslcertd {FORMAT}\n");
+    // The folder first: what FORMAT vouches for must be found there.
+    sync_file(folder)?;
+    fs::write(&fresh, text).map_err(file_error("cannot write", &fresh))?;
+    sync_file(&fresh)?;
+    fs::rename(&fresh, &path).map_err(file_error("cannot write", &path))?;
+    sync_file(folder)
 }
 
 fn sync_file(path: &Path) -> Result<(), StoreError> {
@@ -610,7 +614,9 @@ fn file_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> St
 }
 
 /// Layout of the folder and of every record in it.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// The one before: with shorter segments, and with certificates in files that were never synced.
+const FORMER_FORMAT: u32 = 1;
 const FORMAT_FILE: &str = "FORMAT";
 const FORMAT_ROW: &str = "format";
 const SLED_FOLDER: &str = "sled";

@@ -10,7 +10,7 @@ use std::path::{Component, Path};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{Uid, User};
 
-use super::{FORMAT_FILE, StoreError, file_error, require_known_format};
+use super::{FORMAT_FILE, StoreError, file_error, known_format};
 use crate::shell::word;
 
 /// The user and the group that the store in `folder` belongs to; none where there is no folder.
@@ -48,7 +48,7 @@ pub(super) fn look(folder: &Path, own: u32) -> Result<(), StoreError> {
         require_own(folder, own)?;
     }
     match fs::symlink_metadata(folder.join(FORMAT_FILE)) {
-        Ok(_) => require_known_format(folder)?,
+        Ok(_) => drop(known_format(folder)?),
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(missing(folder)),
         Err(error) => return Err(file_error("cannot look at", folder)(error)),
     }
@@ -112,6 +112,10 @@ fn require_own(folder: &Path, own: u32) -> Result<(), StoreError> {
 
 /// Others may keep something beside it: `lost+found`, for one. `path` is from the folder on.
 fn is_of_store(path: &Path) -> bool {
+    // What holds nothing of its own is set aside when it cannot be read.
+    if path.parent() == Some(Path::new(super::SLED_FOLDER)) && super::engine::is_dispensable(path) {
+        return false;
+    }
     let ours = [FORMAT_FILE, "LOCK", super::SLED_FOLDER];
     matches!(path.components().next(), Some(Component::Normal(first)) if ours.iter().any(|name| first == *name))
 }

@@ -147,11 +147,18 @@ pub(super) fn encode_looks(looks: &BTreeMap<Looks, u64>) -> Vec<u8> {
             is_uuid: look.is_uuid,
         })
     };
+    // The most frequent ones: nobody's decoy needs more kinds, and a row has a limit.
+    let mut looks: Vec<_> = looks.iter().collect();
+    looks.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     let rows = looks
-        .iter()
+        .into_iter()
+        .take(MAX_LOOKS)
         .map(|(Looks(looks), count)| (looks.map(row), *count));
     encode(&LooksRow(rows.collect()))
 }
+
+/// Of at most 28 bytes each.
+const MAX_LOOKS: usize = 1000;
 
 pub(super) fn looks(value: &[u8]) -> Result<BTreeMap<Looks, u64>, RecordError> {
     let LooksRow(rows) = decode(value)?;

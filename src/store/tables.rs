@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::identity::{Enrolment, Fingerprint, Host};
 
 use super::committer::Table;
-use super::{OnFailure, StoreError, record};
+use super::{OnFailure, StoreError, engine, record};
 
 /// sled's trees, and how a failure is told. Shared by readers and the writer.
 #[derive(Clone)]
@@ -143,7 +143,7 @@ impl Tables {
 
     pub(super) fn read_error(&self, table: Table, error: sled::Error) -> StoreError {
         match error {
-            sled::Error::Corruption { .. } => self.corrupt(table, &error),
+            sled::Error::Corruption { .. } => self.corrupt(table, &engine::words(&error)),
             error => {
                 self.fail(&StoreError::Engine(error));
                 StoreError::Failed

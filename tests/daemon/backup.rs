@@ -369,7 +369,7 @@ fn what_a_damaged_store_still_has_and_an_older_backup_make_a_whole_one() {
     passwords::server(&daemon, json!({})).ask("account.set_password", password);
     assert!(daemon.stop().success());
     {
-        let engine = sled::open(daemon.data_dir().join("sled")).unwrap();
+        let engine = daemon.engine();
         let records = engine.open_tree("certs").unwrap();
         let key = b"shakespeare.lit\0hamlet\0tablet";
         records.insert(key, b"\x09damaged").unwrap();

@@ -111,7 +111,7 @@ fn a_damaged_record_is_a_fault_for_its_account_and_turns_status_red() {
     daemon.server(json!({})).append("phone", &Made::of(HAMLET));
     assert!(daemon.stop().success());
     {
-        let engine = sled::open(daemon.data_dir().join("sled")).unwrap();
+        let engine = daemon.engine();
         let records = engine.open_tree("certs").unwrap();
         let key = b"shakespeare.lit\0hamlet\0tablet";
         records.insert(key, b"\x09damaged").unwrap();
@@ -182,10 +182,10 @@ fn a_log_that_nobody_reads_holds_nothing_up() {
 #[test]
 fn a_newer_store_is_refused_with_a_clear_line() {
     let daemon = Daemon::prepared();
-    fs::write(daemon.data_dir().join("FORMAT"), "saslcertd 2\n").unwrap();
+    fs::write(daemon.data_dir().join("FORMAT"), "saslcertd 3\n").unwrap();
     let said = refusal(&daemon);
     assert!(
-        said.contains("newer saslcertd (format 2; this one knows 1)"),
+        said.contains("newer saslcertd (format 3; this one knows 2)"),
         "{said}"
     );
     let again = daemon.command("init").output().unwrap();

@@ -22,6 +22,7 @@ mod framing;
 mod hello;
 mod kill;
 mod lifecycle;
+mod migration;
 mod notices;
 mod passwords;
 mod sessions;

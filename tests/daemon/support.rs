@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
+use rcgen::{CertificateParams, CustomExtension, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -65,8 +65,31 @@ impl Daemon {
         self.folder.path().join("run").join("socket")
     }
 
+    /// sled's files, while nobody serves them.
+    pub fn engine(&self) -> sled::Db {
+        let sled = sled::Config::new().path(self.data_dir().join("sled"));
+        sled.segment_size(4 << 20).open().unwrap()
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Why it does not start.
+    pub fn refusal(&self) -> String {
+        let child = self.command("serve").stderr(Stdio::piped()).spawn();
+        let mut child = child.unwrap();
+        let start = Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            if start.elapsed() > PATIENCE || UnixStream::connect(self.socket()).is_ok() {
+                let _ = child.kill();
+                panic!("it starts: {:?}", child.wait_with_output());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
     }
 
     /// `saslcertd COMMAND` with this daemon's folder, socket and users.
@@ -76,7 +99,9 @@ impl Daemon {
 
     /// The same with another socket.
     pub fn command_at(&self, command: &str, socket: &Path) -> Command {
-        let mut run = Command::new(env!("CARGO_BIN_EXE_saslcertd"));
+        // Another one can be looked at, to see that a test fails with it.
+        let tried = std::env::var_os("SASLCERTD_TRIED");
+        let mut run = Command::new(tried.unwrap_or(env!("CARGO_BIN_EXE_saslcertd").into()));
         run.env_clear().arg(command).arg("--socket").arg(socket);
         if matches!(command, "init" | "serve") {
             run.arg("--data-dir").arg(self.data_dir());
@@ -357,6 +382,17 @@ impl Made {
         change(&mut params);
         let der = params.self_signed(&key).unwrap().der().to_vec();
         Self { der, key }
+    }
+
+    /// A certificate of `jid` of about so many bytes.
+    pub fn long(jid: &str, bytes: usize) -> Self {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        Self::with(key, |params| {
+            params.subject_alt_names = vec![address(jid)];
+            let private = [1, 3, 6, 1, 4, 1, 32473, 1];
+            let padding = CustomExtension::from_oid_content(&private, vec![0; bytes]);
+            params.custom_extensions.push(padding);
+        })
     }
 
     pub fn base64(&self) -> String {
