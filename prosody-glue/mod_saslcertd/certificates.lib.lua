@@ -87,7 +87,8 @@ local function new(with)
 		local tag = origin.saslcert;
 		return {
 			secure = origin.secure and true or false;
-			by = tag and "certificate" or "password";
+			by = tag and "certificate" or "sasl";
+			mechanism = not tag and origin.saslcert_mechanism or with.null;
 			fingerprint = tag and tag.fingerprint;
 			key_id = tag and tag.key_id;
 			jid = origin.full_jid;

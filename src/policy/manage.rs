@@ -31,8 +31,10 @@ pub struct Asker {
 /// How the asking session logged in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoggedInBy {
-    /// With a password, or by anything else that is not EXTERNAL.
+    /// With a password.
     Password,
+    /// With a token, or by whatever else is neither a password nor a certificate that was admitted here.
+    Token,
     /// With this certificate.
     Certificate {
         /// Its fingerprint.
@@ -40,6 +42,28 @@ pub enum LoggedInBy {
     },
     /// Not a session: the machine's administrator.
     Admin,
+}
+
+impl LoggedInBy {
+    /// What a session has shown that this SASL mechanism has logged in, `None` if it was none (EXTERNAL apart: that is
+    /// [`Self::Certificate`]). What is not known counts as a token.
+    #[must_use]
+    pub fn by_mechanism(mechanism: Option<&str>) -> Self {
+        match mechanism {
+            Some("PLAIN" | "LOGIN" | "CRAM-MD5" | "DIGEST-MD5") => Self::Password,
+            Some(name) if name.starts_with("SCRAM-") => Self::Password,
+            _ => Self::Token,
+        }
+    }
+}
+
+/// What is to be done to a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Act {
+    /// A certificate is to be added. It outlives what its session has logged in by.
+    Add,
+    /// One is to be disabled or revoked.
+    Remove,
 }
 
 /// Which account of the name is meant.
@@ -104,7 +128,7 @@ pub fn append(
 ) -> Result<Appended, Denial> {
     let scope = Scope::Of(Some(wish.incarnation.clone()));
     let own = in_scope(&list.enrolments, &scope);
-    require_management(wish.asker, &own, policy)?;
+    require_management(wish.asker, &own, policy, Act::Add)?;
     if !policy.trust.has_lists() {
         return Err(Denial::NoList);
     }
@@ -159,7 +183,8 @@ pub fn append(
             added_by: AddedBy {
                 certificate: match wish.asker.by {
                     LoggedInBy::Certificate { fingerprint } => Some(fingerprint),
-                    LoggedInBy::Password | LoggedInBy::Admin => None,
+                    // Who comes with a token adds none.
+                    LoggedInBy::Password | LoggedInBy::Token | LoggedInBy::Admin => None,
                 },
                 jid: wish.asker.jid.clone(),
             },
@@ -214,7 +239,7 @@ pub fn disable<'a>(
     policy: &HostPolicy,
 ) -> Result<Vec<&'a Enrolment>, Denial> {
     let own = in_scope(&list.enrolments, scope);
-    require_management(asker, &own, policy)?;
+    require_management(asker, &own, policy, Act::Remove)?;
     let named = named(&own, name);
     if named.is_empty() {
         return Err(Denial::NameUnknown);
@@ -284,7 +309,7 @@ pub fn revoke(
     policy: &HostPolicy,
 ) -> Result<Revoked, Denial> {
     let own = in_scope(&list.enrolments, scope);
-    require_management(asker, &own, policy)?;
+    require_management(asker, &own, policy, Act::Remove)?;
     let disabled: Vec<&Disabled> = disabled
         .iter()
         .filter(|mark| is_in_scope(&mark.incarnation, scope))
@@ -469,12 +494,14 @@ fn require_management(
     asker: &Asker,
     own: &[&Enrolment],
     policy: &HostPolicy,
+    act: Act,
 ) -> Result<(), Denial> {
     require_secure(asker)?;
     require_list(asker, policy)?;
     let may_manage = match (&asker.by, policy.manage_with) {
         (LoggedInBy::Admin | LoggedInBy::Password, _) => true,
-        (LoggedInBy::Certificate { .. }, ManageWith::Password) => false,
+        (LoggedInBy::Certificate { .. } | LoggedInBy::Token, ManageWith::Password) => false,
+        (LoggedInBy::Token, ManageWith::Any) => act == Act::Remove,
         (LoggedInBy::Certificate { fingerprint }, ManageWith::Any) => own
             .iter()
             .any(|held| held.fingerprint == *fingerprint && held.may_manage),

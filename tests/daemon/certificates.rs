@@ -305,6 +305,44 @@ fn a_certificate_without_the_right_may_look_but_not_touch() {
 }
 
 #[test]
+fn the_daemon_tells_a_password_from_a_token_by_the_mechanism() {
+    let mut daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let session = |mechanism: Value| json!({"secure": true, "by": "sasl", "mechanism": mechanism, "jid": "hamlet@shakespeare.lit/castle", "address": null});
+    for (number, mechanism) in ["PLAIN", "SCRAM-SHA-256-PLUS"].into_iter().enumerate() {
+        let wish = append(&format!("phone {number}"), &Made::of(HAMLET));
+        server.ask(
+            "certificate.append",
+            with(wish, "session", session(json!(mechanism))),
+        );
+    }
+    let listed = server.ask("certificate.list", list());
+    assert_eq!(listed["certificates"][1]["added"]["by"], "password");
+    for mechanism in [json!("OAUTHBEARER"), json!("HT-SHA-256-NONE"), json!(null)] {
+        let wish = with(
+            append("another", &Made::of(HAMLET)),
+            "session",
+            session(mechanism),
+        );
+        let refused = server.refused("certificate.append", wish);
+        assert_eq!(refused["data"]["denial"], "management-forbidden");
+    }
+    let token = session(json!("OAUTHBEARER"));
+    server.ask(
+        "certificate.disable",
+        with(named("phone 0"), "session", token.clone()),
+    );
+    server.ask(
+        "certificate.revoke",
+        with(named("phone 1"), "session", token),
+    );
+    daemon.stop();
+    let log = daemon.log();
+    assert!(log.contains("logged in with a token"), "{log}");
+    assert!(log.contains("logged in with a password"), "{log}");
+}
+
+#[test]
 fn a_name_that_nobody_has_is_not_found() {
     let daemon = Daemon::start();
     let mut server = daemon.server(json!({}));

@@ -1,5 +1,7 @@
-"""Hosts whose accounts live in the daemon: no session begins without its yes, whatever the client has logged in by."""
+"""Tokens: what a session may do that logged in with one; and on hosts whose accounts live in the daemon no session begins without
+its yes, whatever the client has logged in by."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import SASL2_MODULES, SASL2_VERSION, observed
-from raw import BIND2, SMACKS, Refused, Stream
+from raw import BIND2, CLIENT, SMACKS, Refused, Stream
 from rig import USUAL_MODULES, Config, Host, Rig, wait_until
 from rome import ROME
 from scene import PASSWORD, Account, Scene
@@ -98,6 +100,54 @@ async def test_tokens_of_before_a_host_moved_let_nobody_in(moving: Scene):
     async with await scene.open(ROME, claims=f"moved@{ROME}") as stream:
         await stream.plain2("moved", PASSWORD)
         await stream.bind()
+
+
+# --- what a token may do ---------------------------------------------------------------------------
+
+
+def bearer_token(scene: Scene, account: Account) -> str:
+    """A token of mod_tokenauth's, as an OAuth server would give it out."""
+    said = scene.prosody.shell(
+        f'> local tokenauth, jid = require "core.modulemanager".get_module("{account.host}", "tokenauth"), "{account.jid}"; '
+        'return (tokenauth.create_token(jid, tokenauth.create_grant(jid, jid, 3600, {}), nil, 3600, "oauth2"))'
+    )
+    token = re.search(r"secret-token:[A-Za-z0-9+/=]+", said)
+    assert token, said
+    return token[0]
+
+
+@pytest.mark.parametrize("kind", ["OAUTHBEARER", "FAST"])
+async def test_who_logged_in_with_a_token_may_list_disable_and_revoke_but_not_add(with_sasl2: Scene, kind: str):
+    scene = with_sasl2
+    account = scene.account()
+    phone, tablet = await scene.enrol(account, "phone"), await scene.enrol(account, "tablet")
+    if kind == "FAST":
+        async with await scene.open(claims=account.jid) as stream:
+            token = token_of(await stream.plain2(account.username, account.password, inline=token_request()))
+    else:
+        token = bearer_token(scene, account)
+    assert token
+    async with await scene.open(claims=account.jid) as stream:
+        if kind == "FAST":
+            await with_token(stream, account, token)
+        else:
+            await stream.authenticate("OAUTHBEARER", f"n,,\1auth=Bearer {token}\1\1".encode())
+        await stream.bind()
+        assert set(await stream.certificates()) == {"phone", "tablet"}
+        assert await condition_of(stream.append("another", scene.certificate(account).base64)) == "forbidden"
+        async with await scene.certificate_session(account, phone) as lost:
+            await stream.revoke("phone")
+            assert (await lost.wait_closed(5)).condition == "not-authorized"
+        await stream.send("<presence/>")
+        await stream.disable("tablet")
+        # What came before tells of the password that they were added with.
+        while "logged in with a token" not in (await stream.message()).findtext(f"{{{CLIENT}}}body", ""):
+            pass
+        with pytest.raises(Refused, match="^forbidden"):
+            await stream.append("tablet", tablet.base64)
+    async with await scene.open(claims=account.jid) as stream:
+        await stream.plain2(account.username, account.password, inline=f"<bind xmlns='{BIND2}'><tag>desk</tag></bind>")
+        await stream.append("tablet", tablet.base64)
 
 
 # --- other ways ------------------------------------------------------------------------------------

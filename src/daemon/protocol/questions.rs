@@ -191,6 +191,8 @@ pub struct Session {
     pub secure: bool,
     /// By what it logged in.
     pub by: SessionBy,
+    /// The SASL mechanism, if it is not known what that proves; none if there was none.
+    pub mechanism: Option<String>,
     /// Its certificate, if that is how it logged in.
     pub fingerprint: Option<Fingerprint>,
     /// Its full JID.
@@ -203,7 +205,9 @@ pub struct Session {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SessionBy {
-    /// Anything but EXTERNAL.
+    /// By this `mechanism`.
+    Sasl,
+    /// By a password, as the asker knows.
     Password,
     /// EXTERNAL.
     Certificate,

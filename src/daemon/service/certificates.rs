@@ -450,6 +450,10 @@ fn asker(
     };
     let (by, scope) = match (session.by, session.fingerprint) {
         (SessionBy::Password, _) => (LoggedInBy::Password, Scope::Of(incarnation)),
+        (SessionBy::Sasl, _) => {
+            let mechanism = session.mechanism.as_deref();
+            (LoggedInBy::by_mechanism(mechanism), Scope::Of(incarnation))
+        }
         // Nothing is weakened by it: a server may claim any session, of anybody, anyway.
         (SessionBy::Admin, _) => (LoggedInBy::Admin, Scope::Every),
         (SessionBy::Certificate, Some(fingerprint)) => (
@@ -555,6 +559,10 @@ fn described(session: Option<&Session>, peer: Peer) -> String {
         return format!("the server's administrator (user {})", peer.uid);
     };
     let by = match session.by {
+        SessionBy::Sasl => match LoggedInBy::by_mechanism(session.mechanism.as_deref()) {
+            LoggedInBy::Password => "with a password",
+            _ => "with a token",
+        },
         SessionBy::Password => "with a password",
         SessionBy::Certificate => "with a certificate",
         SessionBy::Admin => return "an administrator of the server".to_owned(),

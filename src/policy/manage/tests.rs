@@ -302,6 +302,62 @@ fn who_may_manage_is_looked_up_in_the_list() {
 }
 
 #[test]
+fn a_token_may_look_and_remove_but_adds_nothing_that_would_outlive_it() {
+    let (cert, new) = (cert_naming(&["h@a.lit"]), other_cert());
+    let list = holding(&[enrolled(&cert, "h@a.lit")]);
+    let token = Asker {
+        by: LoggedInBy::Token,
+        ..PASSWORD
+    };
+    let any = HostPolicy::default();
+    let passwords = HostPolicy {
+        manage_with: ManageWith::Password,
+        ..HostPolicy::default()
+    };
+    let scope = Scope::Of(Some(incarnation("one")));
+    for (policy, may_remove) in [(&any, true), (&passwords, false)] {
+        assert_eq!(
+            try_append(&new, "new", &token, &list, policy, NOW),
+            Err(Denial::ManagementForbidden)
+        );
+        let got = disable(&token, &scope, "phone", &list, policy);
+        assert_eq!(got.is_ok(), may_remove, "{policy:?}");
+        let which = Which::Named("phone");
+        let got = revoke(&token, &scope, which, &list, &[], policy);
+        assert_eq!(got.is_ok(), may_remove, "{policy:?}");
+        let listed = super::list(&token, &scope, &list, policy);
+        assert_eq!(listed.map(|all| all.len()), Ok(1));
+    }
+}
+
+#[test]
+fn a_mechanism_that_is_not_known_to_prove_a_password_proves_a_token() {
+    for (mechanism, expected) in [
+        (Some("PLAIN"), LoggedInBy::Password),
+        (Some("LOGIN"), LoggedInBy::Password),
+        (Some("DIGEST-MD5"), LoggedInBy::Password),
+        (Some("CRAM-MD5"), LoggedInBy::Password),
+        (Some("SCRAM-SHA-1"), LoggedInBy::Password),
+        (Some("SCRAM-SHA-256-PLUS"), LoggedInBy::Password),
+        (Some("OAUTHBEARER"), LoggedInBy::Token),
+        (Some("X-OAUTH2"), LoggedInBy::Token),
+        (Some("HT-SHA-256-NONE"), LoggedInBy::Token),
+        (Some("ANONYMOUS"), LoggedInBy::Token),
+        (Some("EXTERNAL"), LoggedInBy::Token),
+        (Some("plain"), LoggedInBy::Token),
+        (Some("X-PLAIN"), LoggedInBy::Token),
+        (Some(""), LoggedInBy::Token),
+        (None, LoggedInBy::Token),
+    ] {
+        assert_eq!(
+            LoggedInBy::by_mechanism(mechanism),
+            expected,
+            "{mechanism:?}"
+        );
+    }
+}
+
+#[test]
 fn what_is_remembered_beside_the_list_can_refuse_an_append() {
     let cert = cert_naming(&["h@a.lit"]);
     let (account, incarnation) = (account("h@a.lit"), incarnation("one"));
