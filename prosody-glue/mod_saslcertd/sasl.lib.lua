@@ -67,8 +67,12 @@ local function new(with)
 	local sasl = {};
 
 	-- Asks once per connection. The verdict: "yes", "no", or "unasked" if the question could not be answered.
-	local function ask_offer(host, chain, timeout)
-		local result, failure = with.ask("external.offer", { host = host.name, chain = with.array(chain) }, { timeout = timeout, again = true });
+	local function ask_offer(host, chain, session, timeout)
+		local result, failure = with.ask("external.offer", {
+			host = host.name;
+			chain = with.array(chain);
+			address = session.ip or with.null;
+		}, { timeout = timeout, again = true });
 		if not result then return { verdict = failure.code == -32000 and "no" or "unasked", candidates = {} }; end
 		local candidates = {};
 		for _, candidate in ipairs(type(result.candidates) == "table" and result.candidates or {}) do
@@ -89,7 +93,7 @@ local function new(with)
 		if offer and offer.conn == conn then return offer; end
 		local chain = chain_of_peer(session);
 		if chain then
-			offer = ask_offer(host, chain, with.timeout() / 4);
+			offer = ask_offer(host, chain, session, with.timeout() / 4);
 		else
 			session.log("info", "The client's certificate chain is too long, EXTERNAL is not offered");
 			offer = { verdict = "no", candidates = {} };
@@ -123,7 +127,7 @@ local function new(with)
 
 		local offer = offer_for(host, session);
 		if offer.verdict == "unasked" then
-			offer = ask_offer(host, chain, math.max(deadline - with.now(), 0.1));
+			offer = ask_offer(host, chain, session, math.max(deadline - with.now(), 0.1));
 			if session.destroyed or offer.verdict == "unasked" then return refuse("temporary-auth-failure", could_not_ask); end
 			offer.conn = session.conn;
 			session.saslcert_offer = offer;

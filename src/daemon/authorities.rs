@@ -6,13 +6,16 @@
 use std::collections::HashMap;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::identity::{CertificationPath, UnixSeconds};
+use crate::policy::Denial;
 use crate::policy::chain::{self, Authorities, PemError, Revocation, RevocationLists, Untrusted};
 use crate::policy::host::CaFiles;
 
@@ -21,6 +24,37 @@ use crate::policy::host::CaFiles;
 pub(super) struct AuthorityFiles {
     authorities: RwLock<Files<Authorities>>,
     lists: RwLock<Files<RevocationLists>>,
+    refused: Mutex<Refusals>,
+}
+
+/// Chains that lead nowhere, by a hash of all that was shown: whoever shows the same again costs no signature.
+#[derive(Debug, Default)]
+struct Refusals {
+    /// How often the files have changed.
+    generation: u64,
+    until: HashMap<[u8; 32], (UnixSeconds, Untrusted)>,
+}
+
+impl Refusals {
+    fn remember(
+        &mut self,
+        generation: u64,
+        shown: [u8; 32],
+        untrusted: &Untrusted,
+        now: UnixSeconds,
+    ) {
+        // What depends on the time or on a list may be another thing tomorrow.
+        if generation != self.generation || untrusted.denial != Denial::ChainUntrusted {
+            return;
+        }
+        if self.until.len() >= MAX_REFUSALS {
+            self.until.retain(|_, (until, _)| now < *until);
+        }
+        if self.until.len() < MAX_REFUSALS {
+            let until = now.plus(REFUSED_SECONDS);
+            self.until.insert(shown, (until, untrusted.clone()));
+        }
+    }
 }
 
 type Files<T> = HashMap<PathBuf, Known<T>>;
@@ -100,6 +134,9 @@ impl AuthorityFiles {
             .write()
             .unwrap_or_else(PoisonError::into_inner) = looked.authorities;
         *self.lists.write().unwrap_or_else(PoisonError::into_inner) = looked.lists;
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.generation += 1;
+        refused.until.clear();
     }
 
     fn of(
@@ -122,18 +159,42 @@ impl AuthorityFiles {
         intermediates: &[&[u8]],
         now: UnixSeconds,
     ) -> Result<Result<CertificationPath, Untrusted>, Problem> {
+        Ok(self.counted_path(files, leaf, intermediates, now)?.0)
+    }
+
+    /// And how many signatures were tried.
+    fn counted_path(
+        &self,
+        files: &CaFiles,
+        leaf: &[u8],
+        intermediates: &[&[u8]],
+        now: UnixSeconds,
+    ) -> Result<(Result<CertificationPath, Untrusted>, usize), Problem> {
+        let shown = hash_of(files, leaf, intermediates);
+        let (generation, known) = {
+            let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = refused.until.get(&shown).filter(|(until, _)| now < *until);
+            (
+                refused.generation,
+                known.map(|(_, untrusted)| untrusted.clone()),
+            )
+        };
         let (authorities, lists) = self.of(files)?;
+        if let Some(untrusted) = known {
+            return Ok((Err(untrusted), 0));
+        }
         let revocation = lists.as_deref().map(|lists| Revocation {
             lists,
             accept_expired: files.accept_expired_lists,
         });
-        Ok(chain::path(
-            leaf,
-            intermediates,
-            &authorities,
-            revocation,
-            now,
-        ))
+        let demands = chain::Demands::default();
+        let (found, signatures) =
+            chain::path_under(leaf, intermediates, &authorities, revocation, &demands, now);
+        if let Err(untrusted) = &found {
+            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            refused.remember(generation, shown, untrusted, now);
+        }
+        Ok((found, signatures))
     }
 
     /// Does the path still hold? True where it can't be looked up: "could not ask" closes no session.
@@ -380,7 +441,118 @@ fn stamp(of: &Metadata) -> State {
     (of.dev(), of.ino(), of.size(), written, changed)
 }
 
+/// A hash of all that an answer depends on, but the files' content and the time.
+fn hash_of(files: &CaFiles, leaf: &[u8], intermediates: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    let mut add = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    add(files.authorities.as_os_str().as_bytes());
+    let lists = files.lists.as_ref();
+    add(lists.map_or(&[][..], |path| path.as_os_str().as_bytes()));
+    add(leaf);
+    for der in intermediates {
+        add(der);
+    }
+    hash.finalize().into()
+}
+
+/// How long a chain that leads nowhere is remembered.
+const REFUSED_SECONDS: i64 = 300;
+/// Most of them; beyond it some are judged anew.
+const MAX_REFUSALS: usize = 4_096;
 /// Largest file that is read.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 const CA_FILE: &str = "saslcertd_ca_file";
 const CRL_FILE: &str = "saslcertd_crl_file";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+    use super::*;
+
+    const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
+
+    /// An authority's certificate as PEM, and what issues in its name.
+    fn authority() -> (String, Issuer<'static, KeyPair>) {
+        let mut params = CertificateParams::default();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "Denmark");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2096, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        (pem, Issuer::new(params, key))
+    }
+
+    fn leaf_of(issuer: &Issuer<'static, KeyPair>) -> Vec<u8> {
+        let mut params = CertificateParams::default();
+        params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2096, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        params.signed_by(&key, issuer).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn a_chain_that_leads_nowhere_is_remembered_until_the_file_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = CaFiles {
+            authorities: folder.path().join("ca.pem"),
+            lists: None,
+            accept_expired_lists: true,
+        };
+        let known = AuthorityFiles::default();
+        let read = |pem: &str| {
+            std::fs::write(&files.authorities, pem).unwrap();
+            let looked = known.look(std::slice::from_ref(&files), true);
+            known.swap(looked.unwrap());
+        };
+        let ((ours, own), (theirs, foreign)) = (authority(), authority());
+        let (leaf, other) = (leaf_of(&foreign), leaf_of(&own));
+        let tries = |leaf: &[u8], now| {
+            let (found, tries) = known.counted_path(&files, leaf, &[], now).unwrap();
+            (found.is_ok(), tries)
+        };
+        read(&ours);
+        assert_eq!(tries(&leaf, NOW), (false, 1));
+        assert_eq!(tries(&leaf, NOW), (false, 0));
+        assert_eq!(tries(&other, NOW), (true, 1));
+        assert_eq!(tries(&leaf, NOW.plus(REFUSED_SECONDS)), (false, 1));
+        read(&theirs);
+        assert_eq!(tries(&leaf, NOW), (true, 1));
+        assert_eq!(tries(&other, NOW), (false, 1));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_of_its_time() {
+        let mut refusals = Refusals::default();
+        let no = |denial| Untrusted {
+            denial,
+            cause: String::new(),
+        };
+        let name = |number: usize| {
+            let mut name = [0; 32];
+            name.iter_mut()
+                .zip(number.to_be_bytes())
+                .for_each(|(to, from)| *to = from);
+            name
+        };
+        // It may be valid tomorrow, or belongs to another state of the files.
+        refusals.remember(0, name(0), &no(Denial::ChainExpired), NOW);
+        refusals.remember(1, name(0), &no(Denial::ChainUntrusted), NOW);
+        assert!(refusals.until.is_empty());
+        for number in 0..2 * MAX_REFUSALS {
+            refusals.remember(0, name(number), &no(Denial::ChainUntrusted), NOW);
+        }
+        assert_eq!(refusals.until.len(), MAX_REFUSALS);
+        let later = NOW.plus(REFUSED_SECONDS);
+        refusals.remember(0, name(0), &no(Denial::ChainUntrusted), later);
+        assert_eq!(refusals.until.len(), 1);
+    }
+}

@@ -1,5 +1,5 @@
-//! Where key derivations run: as many at a time as there are cores, the others in a bounded queue with a deadline.
-//! From one place only so many wait, and changes have a queue of their own: a flood of passwords costs those beside it little.
+//! Where what costs much runs, key derivations and strangers' chains: so many at a time, the others in a bounded queue with a
+//! deadline. From one place only so many wait, and changes have a queue of their own: a flood costs those beside it little.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,17 +80,31 @@ pub(super) struct Turn {
 
 impl Default for Derivations {
     fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self {
-            running: Arc::new(Semaphore::new(cores)),
-            tries: Arc::new(Semaphore::new(cores + MAX_TRIES)),
-            changes: Arc::new(Semaphore::new(cores + MAX_CHANGES)),
-            places: Arc::default(),
-        }
+        Self::on(cores())
     }
 }
 
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 impl Derivations {
+    /// So many at a time.
+    fn on(running: usize) -> Self {
+        Self {
+            running: Arc::new(Semaphore::new(running)),
+            tries: Arc::new(Semaphore::new(running + MAX_TRIES)),
+            changes: Arc::new(Semaphore::new(running + MAX_CHANGES)),
+            places: Arc::default(),
+        }
+    }
+
+    /// For what strangers show: half of the cores stay for those who are known.
+    #[must_use]
+    pub(super) fn for_strangers() -> Self {
+        Self::on((cores() / 2).max(1))
+    }
+
     /// A turn to come; `None` when too many wait.
     #[must_use]
     pub(super) fn queue(&self, purpose: Purpose) -> Option<Queued> {

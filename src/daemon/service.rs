@@ -36,7 +36,7 @@ use crate::store::{Store, StoreError};
 
 use super::authorities::AuthorityFiles;
 use super::connection::{Connection, Role};
-use super::derivations::{Derivations, Purpose};
+use super::derivations::{Derivations, Purpose, Queued};
 use super::guesses::{Guesses, Place};
 use super::protocol::{self, Closed, Each, Fault, Id, Incoming, Line, Refusal, fields};
 use super::reservations::Reservations;
@@ -57,6 +57,8 @@ pub struct Service {
     tasks: Arc<Semaphore>,
     is_disk_nearly_full: AtomicBool,
     derivations: Derivations,
+    /// Where chains are judged that nobody has enrolled.
+    strangers: Derivations,
     guesses: Guesses,
     reservations: Reservations,
     /// Answers that somebody here waits for, by connection and id.
@@ -95,6 +97,7 @@ impl Service {
             tasks: Arc::new(Semaphore::new(MAX_TASKS as usize)),
             is_disk_nearly_full: AtomicBool::new(false),
             derivations: Derivations::default(),
+            strangers: Derivations::for_strangers(),
             guesses: Guesses::default(),
             reservations: Reservations::default(),
             expected: Mutex::default(),
@@ -369,7 +372,17 @@ impl Service {
         answer: Answer,
         work: impl FnOnce(&Self, &Answer) + Send + 'static,
     ) {
-        let Some(queued) = self.derivations.queue(purpose) else {
+        self.in_turn(self.derivations.queue(purpose), answer, work);
+    }
+
+    /// Runs `work` when its turn has come.
+    fn in_turn(
+        self: &Arc<Self>,
+        queued: Option<Queued>,
+        answer: Answer,
+        work: impl FnOnce(&Self, &Answer) + Send + 'static,
+    ) {
+        let Some(queued) = queued else {
             answer.send(Err(Fault::Overload.into()));
             return;
         };

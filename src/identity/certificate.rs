@@ -147,6 +147,14 @@ impl Examination {
     }
 }
 
+impl Fingerprint {
+    /// The fingerprint of whatever certificate `der` is.
+    #[must_use]
+    pub fn of(der: &[u8]) -> Self {
+        Self(Sha256::digest(der).into())
+    }
+}
+
 impl ClientCert {
     /// The certificate in `der`, or the first thing that speaks against it.
     pub fn from_der(der: &[u8]) -> Result<Self, Finding> {
@@ -206,7 +214,7 @@ fn read(der: &[u8], findings: &mut Vec<Finding>) -> Option<ClientCert> {
         });
     Some(ClientCert {
         der: der.to_vec(),
-        fingerprint: Fingerprint(Sha256::digest(der).into()),
+        fingerprint: Fingerprint::of(der),
         key_id: KeyId(Sha256::digest(cert.public_key().raw).into()),
         key: key?,
         addresses: names.addresses,

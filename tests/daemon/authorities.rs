@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use nix::sys::signal::Signal;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, RevokedCertParams, SanType,
-    SerialNumber,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
+    RevokedCertParams, SanType, SerialNumber, SignatureAlgorithm,
 };
 use serde_json::{Value, json};
 
@@ -22,13 +22,17 @@ struct Authority {
 
 impl Authority {
     fn new(name: &str) -> Self {
+        Self::with_key(name, &PKCS_ECDSA_P256_SHA256)
+    }
+
+    fn with_key(name: &str, algorithm: &'static SignatureAlgorithm) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.not_before = rcgen::date_time_ymd(2026, 1, 1);
         params.not_after = rcgen::date_time_ymd(2096, 1, 1);
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let key = KeyPair::generate_for(algorithm).unwrap();
         let cert = params.self_signed(&key).unwrap();
         Self {
             pem: cert.pem(),
@@ -295,6 +299,45 @@ fn a_list_that_somebody_else_has_signed_closes_nothing_and_hides_nothing() {
     let text = String::from_utf8(daemon.command("status").output().unwrap().stdout).unwrap();
     assert!(text.contains(problem), "{text}");
     daemon.wait_for("the log", |daemon| daemon.log().contains(problem));
+}
+
+#[test]
+fn a_flood_of_forged_chains_holds_up_neither_the_enrolled_nor_other_places() {
+    let daemon = Daemon::start();
+    let files = Files::of(&daemon);
+    // The dearest signatures.
+    let made = || Authority::with_key("Denmark", &PKCS_ECDSA_P384_SHA384);
+    let ours = made();
+    std::fs::write(&files.authorities, &ours.pem).unwrap();
+    let (own, issued) = (Made::of(HAMLET), ours.issued(HAMLET, 7));
+    let mut server = daemon.server(files.options("enrolled_or_ca"));
+    server.append("phone", &own);
+    // Forged to make the most of it: each bears the authority's name.
+    let forged: Vec<Authority> = (0..5).map(|_| made()).collect();
+    let chains: Vec<Value> = (0..100)
+        .map(|serial| {
+            let leaf = forged[0].issued(HAMLET, serial).base64();
+            let between = forged.iter().map(|one| BASE64.encode(&one.der));
+            std::iter::once(leaf).chain(between).collect()
+        })
+        .collect();
+    let offer = |chain: &Value, address| json!({"host": HOST, "chain": chain, "address": address});
+    let mut flood = daemon.server(files.options("enrolled_or_ca"));
+    for chain in &chains {
+        flood.send("external.offer", offer(chain, "192.0.2.7"));
+    }
+    assert_eq!(server.login(&own)["name"], "phone");
+    let elsewhere = offer(&json!([issued.base64()]), "198.51.100.7");
+    assert_eq!(server.ask("external.offer", elsewhere)["offer"], true);
+    let answers: Vec<Value> = chains.iter().map(|_| flood.line().unwrap()).collect();
+    let judged = |answer: &&Value| answer["result"]["denial"] == "chain-untrusted";
+    let sent_away = |answer: &&Value| answer["error"]["code"] == -32001;
+    let counts = (
+        answers.iter().filter(judged).count(),
+        answers.iter().filter(sent_away).count(),
+    );
+    assert!(counts.0 > 0 && counts.1 > 0, "{counts:?}");
+    assert_eq!(counts.0 + counts.1, chains.len());
 }
 
 #[test]

@@ -190,6 +190,7 @@ describe("a login", function ()
 		assert.same({
 			account = "hamlet@shakespeare.lit", fingerprint = "f", key_id = "k", incarnation = "one", name = "phone", resource = "orchard",
 		}, session.saslcert);
+		assert.equal(session.ip, world.asked[1].params.address);
 		local params = world.asked[2].params;
 		assert.equal(world.null, params.authzid);
 		assert.same({ { username = "hamlet", exists = true, enabled = true, incarnation = world.null } }, params.accounts);

@@ -87,6 +87,8 @@ pub struct Offer {
     pub host: Host,
     /// Leaf first.
     pub chain: Chain,
+    /// The client's address.
+    pub address: Option<String>,
 }
 
 /// `external.login`.

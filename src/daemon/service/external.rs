@@ -5,6 +5,8 @@ use std::sync::{Arc, PoisonError, RwLockReadGuard, TryLockError};
 use serde_json::{Value, json};
 
 use super::super::authorities::Problem;
+use super::super::derivations::{Purpose, Queued};
+use super::super::guesses::Place;
 use super::super::protocol::{Accounts, Chain, Fault, Login, Offer, Refusal, fields};
 use super::{Answer, Answered, Service, storage};
 use crate::identity::visible::visible;
@@ -23,7 +25,8 @@ impl Service {
         match fields::<Offer>(params) {
             Err(fault) => answer.send(Err(fault.into())),
             Ok(question) if self.asks_authorities(&question.host) => {
-                self.task(answer, move |service, answer| {
+                let turn = self.turn(&question.host, &question.chain, question.address.as_deref());
+                self.judged(turn, answer, move |service, answer| {
                     answer.send(service.decided_offer(&question, now));
                 });
             }
@@ -35,6 +38,30 @@ impl Service {
     fn asks_authorities(&self, host: &Host) -> bool {
         self.policy(host)
             .is_ok_and(|policy| policy.trust.ca().is_some())
+    }
+
+    /// What nobody has enrolled waits for its turn, by the place that it comes from: signatures cost time, and a stranger may
+    /// show what it likes.
+    fn turn(&self, host: &Host, chain: &Chain, address: Option<&str>) -> Turn {
+        let fingerprint = Fingerprint::of(chain.leaf());
+        let held = self.store.enrolments_of(&fingerprint, host);
+        if held.is_ok_and(|held| !held.is_empty()) {
+            return Turn::AtOnce;
+        }
+        let purpose = Purpose::Try(address.map(Place::of));
+        Turn::Queued(self.strangers.queue(purpose))
+    }
+
+    fn judged(
+        self: &Arc<Self>,
+        turn: Turn,
+        answer: Answer,
+        work: impl FnOnce(&Self, &Answer) + Send + 'static,
+    ) {
+        match turn {
+            Turn::AtOnce => self.task(answer, work),
+            Turn::Queued(queued) => self.in_turn(queued, answer, work),
+        }
     }
 
     fn decided_offer(&self, question: &Offer, now: UnixSeconds) -> Answered {
@@ -76,7 +103,8 @@ impl Service {
             Err(fault) => return answer.send(Err(fault.into())),
         };
         if self.asks_authorities(&question.host) {
-            return self.task(answer, move |service, answer| {
+            let turn = self.turn(&question.host, &question.chain, question.address.as_deref());
+            return self.judged(turn, answer, move |service, answer| {
                 service.decide_login_in_turn(answer, &question, now);
             });
         }
@@ -247,7 +275,7 @@ impl Service {
         chain: &Chain,
         policy: &HostPolicy,
         now: UnixSeconds,
-        decide: impl FnOnce(&CertificateFacts<'_>, Option<&CertificationPath>) -> Result<T, Denial>,
+        decide: impl Fn(&CertificateFacts<'_>, Option<&CertificationPath>) -> Result<T, Denial>,
     ) -> Result<Result<T, Denial>, Refusal> {
         let cert = match ClientCert::from_der(chain.leaf()) {
             Ok(cert) => cert,
@@ -256,6 +284,21 @@ impl Service {
         let facts = self
             .fetch(host, &cert, None)
             .map_err(|error| storage(&error))?;
+        let facts_with = |by_authority| CertificateFacts {
+            host,
+            cert: &cert,
+            enrolments: &facts.enrolments,
+            revoked_for: &facts.revoked_for,
+            disabled_for: &facts.disabled_for,
+            by_authority,
+        };
+        // Where everybody whom it names has enrolled it, the lists alone may let it in, and no signature is tried.
+        if matches!(policy.trust, Trust::EnrolledOrCa(_)) && facts.is_enrolled_by_all(&cert, host) {
+            let decided = decide(&facts_with(None), None);
+            if decided.is_ok() {
+                return Ok(decided);
+            }
+        }
         let asked = self.ask_authorities(policy, chain, now);
         let unasked = |problem: &Problem| {
             // A stranger hears no path.
@@ -270,17 +313,7 @@ impl Service {
             Some(Err(_)) if matches!(policy.trust, Trust::EnrolledOrCa(_)) => (None, None),
             Some(Err(problem)) => return Err(unasked(problem).into()),
         };
-        let decided = decide(
-            &CertificateFacts {
-                host,
-                cert: &cert,
-                enrolments: &facts.enrolments,
-                revoked_for: &facts.revoked_for,
-                disabled_for: &facts.disabled_for,
-                by_authority,
-            },
-            path,
-        );
+        let decided = decide(&facts_with(by_authority), path);
         match (&decided, &asked) {
             (Err(_), Some(Err(problem))) => return Err(unasked(problem).into()),
             (Err(denial), Some(Ok(Err(Untrusted { cause, .. })))) => {
@@ -402,6 +435,23 @@ pub(super) struct Fetched {
     pub(super) enrolments: Vec<Enrolment>,
     pub(super) revoked_for: Vec<(BareJid, Incarnation)>,
     pub(super) disabled_for: Vec<BareJid>,
+}
+
+impl Fetched {
+    /// Has every account of the host that the certificate names enrolled it?
+    fn is_enrolled_by_all(&self, cert: &ClientCert, host: &Host) -> bool {
+        let named = cert.addresses.iter().filter_map(Jid::account);
+        let mut here = named.filter(|account| account.host() == host);
+        here.all(|account| self.enrolments.iter().any(|held| held.account == account))
+    }
+}
+
+/// When a question about a chain is answered.
+enum Turn {
+    /// Somebody has enrolled the certificate.
+    AtOnce,
+    /// When there is room; `None`: too many wait.
+    Queued(Option<Queued>),
 }
 
 fn fingerprint_of(der: &[u8]) -> Option<String> {
