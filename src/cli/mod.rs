@@ -12,6 +12,7 @@ mod doctor;
 mod enroll;
 mod explain;
 mod extauth;
+mod host;
 mod hosts;
 mod import_prosody;
 mod init;
@@ -82,6 +83,9 @@ enum Command {
     /// Look at, make, change and delete accounts whose passwords the daemon keeps.
     #[command(subcommand)]
     Account(account::AccountCommand),
+    /// Look at the hosts that were ever declared, and take away one that no server declares any more.
+    #[command(subcommand)]
+    Host(host::HostCommand),
     /// Write everything that the daemon remembers to a file: a backup.
     Export(backup::ExportArgs),
     /// Add what stands in such a file. What is there already is left alone.
@@ -109,6 +113,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Cert(command) => cert::run(&command, &global),
         Command::Explain(args) => Ok(explain::run(&args, &global)),
         Command::Account(command) => account::run(&command, &global),
+        Command::Host(command) => host::run(&command, &global),
         Command::Export(args) => backup::export(&args, &global),
         Command::Import(args) => backup::import(&args, &global),
         Command::ImportProsody(args) => import_prosody::run(&args, &global),

@@ -165,6 +165,15 @@ impl Connection {
             .is_some_and(|hello| hello.keeps_sessions && hello.hosts.contains(host))
     }
 
+    /// Has the peer said hello, for `host` among others? With or without sessions.
+    #[must_use]
+    pub fn declares(&self, host: &Host) -> bool {
+        let hello = self.hello.lock().unwrap_or_else(PoisonError::into_inner);
+        hello
+            .as_ref()
+            .is_some_and(|hello| hello.hosts.contains(host))
+    }
+
     /// Has the peer said hello, and keeps sessions?
     #[must_use]
     pub fn keeps_sessions(&self) -> bool {

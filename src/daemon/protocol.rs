@@ -216,6 +216,9 @@ pub enum Fault {
     /// The asker's: nobody declared the host.
     #[error("the host was not declared")]
     HostUndeclared,
+    /// The admin's: a host can't be forgotten that somebody who is connected declares.
+    #[error("a server that is connected declares the host; take it out of its configuration first")]
+    HostDeclared,
     /// The admin's: the host's options are in error.
     #[error("the host's options are in error")]
     HostNotReady,
@@ -268,7 +271,10 @@ impl Fault {
             | Self::ServerAway { .. }
             | Self::AuthoritiesUnreadable
             | Self::AnswerTooLong => -32001,
-            Self::HostUndeclared | Self::HostNotReady | Self::AccountsInProsody => -32002,
+            Self::HostUndeclared
+            | Self::HostDeclared
+            | Self::HostNotReady
+            | Self::AccountsInProsody => -32002,
             Self::NoHello | Self::OtherVersion => -32003,
         }
     }
@@ -280,9 +286,10 @@ impl Fault {
             | Self::ServerAway { .. }
             | Self::AuthoritiesUnreadable => ("wait", "remote-server-timeout"),
             Self::DiskFull => ("wait", "resource-constraint"),
-            Self::HostUndeclared | Self::HostNotReady | Self::AccountsInProsody => {
-                ("cancel", "service-unavailable")
-            }
+            Self::HostUndeclared
+            | Self::HostDeclared
+            | Self::HostNotReady
+            | Self::AccountsInProsody => ("cancel", "service-unavailable"),
             Self::WrongParams { .. } => ("modify", "bad-request"),
             Self::NotUtf8
             | Self::NotJson { .. }

@@ -11,6 +11,7 @@ mod admission;
 mod authorities;
 mod backup;
 mod certificates;
+mod declared;
 mod explain;
 mod external;
 mod hosts;
@@ -228,6 +229,12 @@ impl Service {
             (method, _) if method.starts_with("account.") => {
                 self.account_question(answer, method, params, now);
             }
+            ("host.list", Role::Admin) => self.task(answer, move |service, answer| {
+                answer.send(service.list_hosts(params));
+            }),
+            ("host.forget", Role::Admin) => self.task(answer, move |service, answer| {
+                answer.send(service.forget_host(params, peer));
+            }),
             ("export", Role::Admin) => self.task(answer, move |service, answer| {
                 answer.send(service.export(params));
             }),

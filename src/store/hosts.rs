@@ -6,6 +6,15 @@ use super::committer::{Planned, Row, Table};
 use super::record::{self, HostRecord};
 use super::{Store, StoreError};
 
+/// How much there is of a host's accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Records of certificates.
+    pub certificates: u64,
+    /// Revoked keys that are remembered.
+    pub revoked_keys: u64,
+}
+
 impl Store {
     /// Remembers how these hosts were declared. Blocks until it is on the disk.
     pub fn remember_hosts(&self, declared: Vec<(Host, HostRecord)>) -> Result<(), StoreError> {
@@ -33,6 +42,34 @@ impl Store {
             hosts.push((host, self.tables.decoded(Table::Hosts, &value)?));
         }
         Ok(hosts)
+    }
+
+    /// Forgets that the host was declared; what belongs to its accounts stays. Blocks until it is on the disk.
+    pub fn forget_host(&self, host: &Host) -> Result<(), StoreError> {
+        let key = host.as_str().as_bytes().to_vec();
+        self.committer.commit(None, move |_| {
+            Ok(Planned {
+                rows: vec![Row {
+                    table: Table::Hosts,
+                    key,
+                    value: None,
+                }],
+                outcome: (),
+            })
+        })
+    }
+
+    /// How much of the host's accounts there is. Blocks: it counts.
+    pub fn held_of(&self, host: &Host) -> Result<Held, StoreError> {
+        let prefix = record::host_prefix(host);
+        let count = |table| {
+            let rows = self.tables.scan(table, &prefix);
+            rows.map(|row| row.map(|_| 1)).sum::<Result<u64, _>>()
+        };
+        Ok(Held {
+            certificates: count(Table::Certificates)?,
+            revoked_keys: count(Table::RevokedKeys)?,
+        })
     }
 
     /// Up to when the accounts of `host` have heard of what expires.

@@ -34,6 +34,7 @@ use crate::identity::{
 pub use census::Census;
 use census::Censuses;
 use committer::{Committer, Planned, Table};
+pub use hosts::Held;
 pub use record::HostRecord;
 use tables::Tables;
 pub use view::{Place, View};

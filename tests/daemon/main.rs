@@ -20,6 +20,7 @@ mod extauth;
 mod external;
 mod framing;
 mod hello;
+mod host;
 mod kill;
 mod lifecycle;
 mod migration;

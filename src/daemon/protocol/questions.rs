@@ -451,6 +451,20 @@ pub struct Status {
     pub after: Option<Host>,
 }
 
+/// `host.list`.
+#[derive(Debug, Deserialize)]
+pub struct ListHosts {
+    /// The last page's `next`.
+    pub after: Option<Host>,
+}
+
+/// `host.forget`.
+#[derive(Debug, Deserialize)]
+pub struct ForgetHost {
+    /// Which.
+    pub host: Host,
+}
+
 /// `export`.
 #[derive(Debug, Deserialize)]
 pub struct Export {

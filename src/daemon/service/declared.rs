@@ -1,0 +1,95 @@
+//! `host.list` and `host.forget`: which hosts were ever declared, and taking away one that nobody declares any more.
+
+use std::sync::PoisonError;
+
+use serde_json::{Value, json};
+
+use super::super::connection::Peer;
+use super::super::protocol::{Fault, ForgetHost, ListHosts, Refusal, fields};
+use super::{Answered, Service, storage};
+use crate::identity::Host;
+
+impl Service {
+    /// A page of the hosts that were ever declared, in order, with what the store holds of each. Blocks.
+    pub(super) fn list_hosts(&self, params: Value) -> Answered {
+        let ListHosts { after } = fields(params)?;
+        let mut behind: Vec<_> = {
+            let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+            let behind = hosts
+                .iter()
+                .filter(|(host, _)| after.as_ref().is_none_or(|after| *host > after));
+            behind
+                .map(|(host, known)| (host.clone(), known.accounts))
+                .collect()
+        };
+        behind.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        let is_more = behind.len() > PAGE_HOSTS;
+        behind.truncate(PAGE_HOSTS);
+        let next = behind.last().map(|(host, _)| host.clone());
+        let mut rows = Vec::new();
+        for (host, accounts) in behind {
+            let mut row = self.held(&host)?;
+            if let Some(fields) = row.as_object_mut() {
+                fields.insert("host".to_owned(), json!(host));
+                fields.insert("lives".to_owned(), json!(accounts));
+                fields.insert("declared".to_owned(), self.is_declared(&host).into());
+            }
+            rows.push(row);
+        }
+        Ok(json!({"hosts": rows, "next": next.filter(|_| is_more)}))
+    }
+
+    /// Forgets that the host was declared. What the store holds of its accounts stays, and counts again if it is declared
+    /// again: no revocation is lost. Blocks until it is on the disk.
+    ///
+    /// Errors: a peer that is connected declares it.
+    pub(super) fn forget_host(&self, params: Value, peer: Peer) -> Answered {
+        let ForgetHost { host } = fields(params)?;
+        let held = self.held(&host)?;
+        // Held until it is written: who declares the host from now on is remembered behind that.
+        let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
+        if !hosts.contains_key(&host) {
+            return Err(Fault::HostUndeclared.into());
+        }
+        if self.is_declared(&host) {
+            return Err(Fault::HostDeclared.into());
+        }
+        self.store
+            .forget_host(&host)
+            .map_err(|error| storage(&error))?;
+        hosts.remove(&host);
+        drop(hosts);
+        let mut told = self
+            .scram_told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        told.remove(&host);
+        drop(told);
+        let mut noticed = self.noticed.lock().unwrap_or_else(PoisonError::into_inner);
+        noticed.remove(&host);
+        tracing::info!(%host, uid = peer.uid, "host.forget: yes");
+        Ok(held)
+    }
+
+    /// How much the store holds of a host.
+    fn held(&self, host: &Host) -> Result<Value, Refusal> {
+        let held = self.store.held_of(host).map_err(|error| storage(&error))?;
+        Ok(json!({
+            "accounts": self.store.census(host).accounts,
+            "certificates": held.certificates,
+            "revoked_keys": held.revoked_keys,
+        }))
+    }
+
+    /// Does somebody who is connected declare the host?
+    fn is_declared(&self, host: &Host) -> bool {
+        let all = self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        all.values().any(|one| one.declares(host))
+    }
+}
+
+/// Each of them is counted in the store.
+const PAGE_HOSTS: usize = 100;
