@@ -147,6 +147,8 @@ impl Counters {
             open: 0,
             last: now,
         }));
+        // The clock was ahead: from here on it is forgotten as any other.
+        counter.last = counter.last.min(now);
         if now.0.saturating_sub(counter.last.0) > FORGOTTEN_AFTER {
             counter.failures = 0;
         }
@@ -227,6 +229,20 @@ mod tests {
         }
         assert_eq!(next(&guesses, "brutus", home, NOW), 0.0);
         assert_eq!(guesses.lock().recent.len(), 0);
+    }
+
+    #[test]
+    fn failures_while_the_clock_was_ahead_are_forgotten_as_any_others() {
+        let guesses = Guesses::default();
+        let home = place("192.0.2.7");
+        let ahead = NOW.plus(10 * FORGOTTEN_AFTER);
+        for _ in 0..11 {
+            failed(&guesses, "brutus", home, ahead);
+        }
+        // Set back: they count, from now on.
+        assert_eq!(next(&guesses, "brutus", home, NOW), 1.0);
+        let later = NOW.plus(FORGOTTEN_AFTER + 1);
+        assert_eq!(next(&guesses, "brutus", home, later), 0.0);
     }
 
     #[test]

@@ -59,6 +59,7 @@ impl Service {
         let rows: Vec<Value> = page.into_iter().map(|(_, row)| row).collect();
         let disabled: Vec<Value> = manage::disabled(&scope, &list, &disabled)
             .into_iter()
+            .take(MAX_LISTED_MARKS)
             .map(|mark| {
                 json!({"name": mark.name, "fingerprint": mark.fingerprint, "key_id": mark.key_id})
             })
@@ -187,7 +188,7 @@ impl Service {
         let (asker, scope) = asker(question.session, incarnation, peer)?;
         let name = question.name;
         let written = self.store.change(&question.account, move |view| {
-            let list = view.list()?;
+            let list = concerned(view, &name, &asker)?;
             let gone = manage::disable(&asker, &scope, &name, &list, &policy);
             Ok(gone.and_then(|gone| {
                 let edits = gone.iter().flat_map(|held| {
@@ -404,6 +405,25 @@ impl Service {
     }
 }
 
+/// What of a list matters to a change of one name: the record of that name, and that of the certificate that asks.
+fn concerned(view: &View<'_>, name: &str, asker: &Asker) -> Result<AccountList, StoreError> {
+    let mut enrolments = Vec::new();
+    if let Ok(name) = CertificateName::parse(name) {
+        enrolments.extend(view.named(&name)?);
+    }
+    if let LoggedInBy::Certificate { fingerprint } = &asker.by {
+        let own = view.holders(fingerprint)?.into_iter();
+        let own = own.filter(|held| held.account == *view.jid());
+        let others = own.filter(|held| enrolments.iter().all(|known| known.name != held.name));
+        let others: Vec<Enrolment> = others.collect();
+        enrolments.extend(others);
+    }
+    Ok(AccountList {
+        enrolments,
+        incarnation: view.incarnation()?,
+    })
+}
+
 /// What of an account is not needed any more.
 fn sweepings(view: &View<'_>, now: UnixSeconds) -> Result<Vec<Edit>, StoreError> {
     let list = view.list()?;
@@ -577,5 +597,7 @@ fn described(session: Option<&Session>, peer: Peer) -> String {
     format!("{jid} (logged in {by}{})", from.unwrap_or_default())
 }
 
+/// Most disabled certificates that are listed: those of one account of the name, and of some before it.
+const MAX_LISTED_MARKS: usize = 2 * MAX_MARKS;
 /// How many of a host's certificates are looked at for a count. A host of that many does not need an exact one.
 const MAX_LISTED_ROWS: usize = 500_000;
