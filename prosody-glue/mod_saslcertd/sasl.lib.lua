@@ -213,6 +213,7 @@ local function new(with)
 		module:hook("stream-features", function (event)
 			local session = event.origin;
 			if session.type ~= "c2s_unauthed" then return; end
+			session.saslcert_told = nil;
 			session.saslcert_from = type(event.stream) == "table" and event.stream.from or nil;
 		end, 10);
 		module:hook_tag("urn:xmpp:sasl:2", "authenticate", function (session)
@@ -239,7 +240,14 @@ local function add_external(handler, session, hostname, api)
 		-- It may be the provider's own table, shared by all its handlers.
 		local all = {};
 		for name, value in pairs(mechanisms(self)) do all[name] = value; end
-		if api.offered and api.offered(hostname, session) then all.EXTERNAL = true; else all.EXTERNAL = nil; end
+		-- What a stream was told stays its list: a client may compare it with what it hears in SCRAM (XEP-0474), and would take
+		-- an outage or a revocation in between for an attack. Whether EXTERNAL logs in is decided anew.
+		local told = session.saslcert_told;
+		if not told or told.conn ~= session.conn then
+			told = { conn = session.conn, external = api.offered ~= nil and api.offered(hostname, session) };
+			session.saslcert_told = told;
+		end
+		all.EXTERNAL = told.external or nil;
 		return all;
 	end
 

@@ -124,6 +124,24 @@ describe("the offer", function ()
 		assert.equal(2, #world.asked);
 	end);
 
+	it("that a stream was told stays, whatever has become of it, and selecting is decided anew", function ()
+		local world, session = new_world(), new_session({ pem_of("AAAA") });
+		local handler = world.handler(session);
+		assert.is_true(handler:mechanisms().EXTERNAL);
+		world.withdrawn = true;
+		assert.is_true(handler:mechanisms().EXTERNAL);
+		assert.is_true(handler:clean_clone():mechanisms().EXTERNAL);
+		assert.is_nil(handler:select("EXTERNAL"));
+		local features;
+		world.api.add_host({
+			hook = function (_, name, f) if name == "stream-features" then features = f; end end;
+			hook_tag = function () end;
+		});
+		session.type = "c2s_unauthed";
+		features({ origin = session });
+		assert.is_nil(handler:mechanisms().EXTERNAL);
+	end);
+
 	it("leaves the provider's own table alone", function ()
 		local world = new_world();
 		assert.same({ EXTERNAL = true, PLAIN = true }, world.handler(new_session({ pem_of("AAAA") })):mechanisms());

@@ -93,7 +93,7 @@ def settings_rig(version: str) -> Iterator[Rig]:
 
 #: mod_sasl2 of the community does not work over TLS on 0.12.
 SASL2_VERSION = PROSODY_VERSIONS[-1]
-SASL2_MODULES = ["sasl2", "sasl2_bind2", "sasl2_sm", "sasl2_fast"]
+SASL2_MODULES = ["sasl2", "sasl2_bind2", "sasl2_sm", "sasl2_fast", "sasl_ssdp"]
 
 
 @pytest.fixture(scope="session")

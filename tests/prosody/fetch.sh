@@ -281,10 +281,12 @@ unpack_prosody() {
 # The community modules that the tests load beside ours: SASL2 and what belongs to it, and the older module for
 # certificates, which people may have enabled by mistake. Only the folders of those, so that nothing else in the package shadows a module of Prosody's own.
 community_modules="mod_client_certs mod_sasl2 mod_sasl2_bind2 mod_sasl2_fast mod_sasl2_sm"
+# These are in Debian 13's package only.
+newer_modules="mod_sasl_ssdp"
 
 unpack_modules() {
 	local release=$1 final=$target/prosody/modules work module
-	[ "$(cat "$final/complete" 2>/dev/null)" != "$community_modules" ] || return 0
+	[ "$(cat "$final/complete" 2>/dev/null)" != "$community_modules $newer_modules" ] || return 0
 	work=$(mktemp -d "$target/prosody/.0-modules.XXXXXX")
 	leftovers+=("$work")
 	say "unpacking the community modules of Debian's $release into target/prosody/modules"
@@ -294,8 +296,14 @@ unpack_modules() {
 	for module in $community_modules; do
 		cp -RL "$work/unpacked/usr/lib/prosody/modules/$module" "$work/chosen/" || die "prosody-modules has no $module"
 	done
+	mkdir "$work/newer"
+	download trixie "$work/newer" prosody-modules
+	dpkg -x "$work/newer"/prosody-modules_*.deb "$work/newer/unpacked"
+	for module in $newer_modules; do
+		cp -RL "$work/newer/unpacked/usr/lib/prosody/modules/$module" "$work/chosen/" || die "prosody-modules of trixie has no $module"
+	done
 	chmod -R go+rX "$work/chosen"
-	echo "$community_modules" >"$work/chosen/complete"
+	echo "$community_modules $newer_modules" >"$work/chosen/complete"
 	rm -rf "$final"
 	mv "$work/chosen" "$final"
 	rm -rf "$work"

@@ -2,6 +2,7 @@
 mod_sasl2 does not work over TLS on 0.12."""
 
 import base64
+import hashlib
 import hmac
 from xml.etree import ElementTree as ET
 
@@ -256,6 +257,53 @@ async def test_388_10_an_empty_response_is_an_empty_string_and_an_absent_one_is_
             challenge = await stream.start_authentication2("EXTERNAL", None)
             assert challenge.tag == f"{{{SASL2}}}challenge" and not challenge.text
             assert identity(await stream.finish_authentication2(await stream.respond2(response))) == account.jid
+
+
+# --- downgrade protection (XEP-0474): the client compares the lists with a hash in SCRAM ------------
+
+
+def hash_of_lists(stream: Stream, mechanisms: list[str]) -> str:
+    """What a client expects that was told these mechanisms."""
+    bindings = sorted(stream.channel_bindings)
+    text = "\x1e".join(sorted(mechanisms)) + ("\x1f" + "\x1e".join(bindings) if bindings else "")
+    return base64.b64encode(hashlib.sha1(text.encode()).digest()).decode()
+
+
+@pytest.mark.parametrize("protocol", ["SASL", "SASL2"])
+async def test_474_the_list_that_a_stream_was_told_stays_its_list(scene: Scene, protocol: str):
+    account = scene.account()
+    phone, other = await scene.enrol(account, "phone"), await scene.enrol(account, "other")
+
+    async def assert_unharmed(stream: Stream, offered: bool) -> None:
+        is_sasl2 = protocol == "SASL2"
+        told = stream.sasl2_mechanisms if is_sasl2 else stream.mechanisms
+        assert ("EXTERNAL" in told) == offered
+        start = stream.start_authentication2 if is_sasl2 else stream.start_authentication
+        challenge = await start("SCRAM-SHA-1", f"n,,n={account.username},r=nonce".encode())
+        assert local_name(challenge) == "challenge", ET.tostring(challenge)
+        given = dict(part.split("=", 1) for part in base64.b64decode(challenge.text or "").decode().split(","))
+        assert given["h"] == hash_of_lists(stream, told)
+
+    async with await scene.open(certificate=phone) as quiet, await scene.open() as without:
+        await assert_unharmed(quiet, True)
+        await assert_unharmed(without, False)
+    async with await scene.open(certificate=phone) as stream, await scene.password_session(account) as desk:
+        await desk.revoke("phone")
+        assert await condition_of(stream.external2() if protocol == "SASL2" else stream.external()) == "not-authorized"
+        await assert_unharmed(stream, True)
+    async with await scene.open(certificate=other) as before:
+        assert scene.daemon.stop() == 0
+        try:
+            during = await scene.open(certificate=other)
+            await assert_unharmed(before, True)
+        finally:
+            scene.daemon.start()
+            scene.rig.wait_attached()
+    # It was not told of EXTERNAL; who asks for it all the same is answered by the daemon, which is back.
+    async with during:
+        login = during.external2("somebody@else.lit") if protocol == "SASL2" else during.external("somebody@else.lit")
+        assert await condition_of(login) == "invalid-authzid"
+        await assert_unharmed(during, False)
 
 
 # --- FAST (XEP-0484) and passwords beside it ------------------------------------------------------
