@@ -60,12 +60,16 @@ install: ## install from source: PREFIX=/usr/local DESTDIR= (as root, without DE
 	if command -v $(CARGO) >/dev/null; then $(MAKE) release; fi
 	systemd/install "$(TARGET_DIR)/release" "$(DESTDIR)" "$(PREFIX)" "$(PROSODY_MODULES)" "$(ZSH_COMPLETIONS)"
 
-deb: ## make a Debian package, in target/debian/
+deb: ## make a Debian package, in target/debian/ (needs dpkg-dev)
+# Without it the package would not say which libc6 it needs, and break where that is older.
+	@command -v dpkg-shlibdeps >/dev/null || { echo 'make deb: dpkg-shlibdeps is missing: apt-get install dpkg-dev' >&2; exit 1; }
 	command -v cargo-deb >/dev/null || $(CARGO) install --locked cargo-deb
 	rm -rf target/deb
 	$(MAKE) install DESTDIR=target/deb PREFIX=/usr
 	rm target/deb/usr/share/doc/saslcertd/LICENSE
 	$(CARGO) deb --no-build
+	@package=$$(ls -t target/debian/saslcertd_*.deb | head -n 1); dpkg-deb -f "$$package" Depends | grep -q 'libc6 (>=' || { \
+		echo "make deb: $$package does not say which libc6 it needs" >&2; rm "$$package"; exit 1; }
 	if command -v lintian >/dev/null; then lintian --allow-root target/debian/*.deb; fi
 
 lint: lint-rust lint-deps lint-lua lint-units ## formatting, clippy, documentation, dependencies, luacheck, systemd's units

@@ -107,6 +107,7 @@ local function starttls(name, rawget_option, create_context)
 	end
 	return {
 		asks = context and config and asks(config.verify) or false;
+		certificate = config and type(config.certificate) == "string" and config.certificate or nil;
 		error = not context and tostring(err) or nil;
 		section = section;
 		within = within or nil;
@@ -132,8 +133,8 @@ end
 -- The facts as a table for JSON.
 --
 -- with: get and rawget_option (host, name), section (host), host_names (), files (by host, those that are known), modules_of (host: a
--- util.set), create_context, declared (host: its options as the daemon hears them, and the misplaced ones), settings,
--- setting_problems, as_array, default_interfaces, backend, version, config_file, data_path, plugin_paths, pid.
+-- util.set), has_module (by name), module (this copy), create_context, declared (host: its options as the daemon hears them, and the
+-- misplaced ones), settings, setting_problems, as_array, default_interfaces, backend, version, config_file, data_path, plugin_paths, pid.
 local function collect(with)
 	local function get(name) return with.get("*", name); end
 	local array = with.as_array;
@@ -144,12 +145,13 @@ local function collect(with)
 		-- Raw: a section looks into the global one.
 		if not rawget(section, "component_module") and with.get(name, "enabled") ~= false then
 			local modules = with.modules_of(name);
-			local authentication = with.get(name, "authentication") or "internal_hashed";
+			local authentication = tostring(with.get(name, "authentication") or "internal_hashed");
 			local options, misplaced = with.declared(name);
 			hosts[#hosts + 1] = {
 				host = name;
 				file = with.files[name];
 				authentication = authentication;
+				authentication_here = rawget(section, "authentication") ~= nil;
 				-- The provider of passwords brings the other module along.
 				saslcertd = modules:contains("saslcertd") or authentication == "saslcertd";
 				client_certs = modules:contains("client_certs") or false;
@@ -157,6 +159,10 @@ local function collect(with)
 				modules_here = rawget(section, "modules_enabled") ~= nil;
 				modules_disabled_here = array(each(rawget(section, "modules_disabled")));
 				mod_tls = modules:contains("tls") or false;
+				mod_c2s = modules:contains("c2s") or false;
+				-- Either asks for a login.
+				mod_saslauth = modules:contains("saslauth") or modules:contains("sasl2") or false;
+				authentication_found = with.has_module("auth_" .. authentication);
 				options = options;
 				misplaced = array(misplaced);
 				own_options = own_options(section, array);
@@ -171,6 +177,7 @@ local function collect(with)
 	local network = get("network_settings");
 	return {
 		version = with.version;
+		module = with.module;
 		config_file = with.config_file;
 		data_path = with.data_path;
 		plugin_paths = array(with.plugin_paths);
@@ -195,11 +202,12 @@ end
 
 -- The facts of the Prosody in whose process this runs.
 --
--- settings: what the module made of its own options; options: options.lib.lua.
-local function of_prosody(settings, options, as_array)
+-- settings: what the module made of its own options; options: options.lib.lua; own: this copy of the module.
+local function of_prosody(settings, options, as_array, own)
 	local certmanager = require "core.certmanager";
 	local configmanager = require "core.configmanager";
 	local modulemanager = require "core.modulemanager";
+	local pluginloader = require "util.pluginloader";
 	local encodings = require "util.encodings";
 	local valid_text = encodings.utf8.valid;
 	local socket = require "socket";
@@ -241,6 +249,8 @@ local function of_prosody(settings, options, as_array)
 		host_names = function () return host_names; end;
 		files = files_of_hosts(configmanager.files(), lines, encodings.stringprep.nameprep);
 		modules_of = function (name) return (modulemanager.get_modules_for_host(name)); end;
+		has_module = function (name) return pluginloader.load_resource(name) ~= nil; end;
+		module = own;
 		create_context = certmanager.create_context;
 		declared = function (name)
 			return options.of_host(section("*"), section(name), as_array, function (path)

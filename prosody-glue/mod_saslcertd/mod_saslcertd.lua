@@ -46,6 +46,7 @@ local new_prosodyctl = module:require "prosodyctl".new;
 local new_metrics = module:require "metrics".new;
 
 local protocol_version = 1;
+local module_version = "0.1.0";
 -- Well below the limit of a question.
 local max_hello_bytes = 96 * 1024;
 local default_socket = "/run/saslcertd/saslcertd.sock";
@@ -216,6 +217,12 @@ end
 
 local software = "Prosody " .. tostring(prosody.version);
 
+-- Which copy of this module runs: several may lie on the machine.
+local function this_copy()
+	local path = module:get_directory() or "";
+	return { version = module_version, path = encodings.utf8.valid(path) and path or "" };
+end
+
 -- Asks while everything stands still, for at most so many seconds. attach: the host that the question is about, if it is one that
 -- may not be asked by a stranger.
 local function ask_blocking(method, params, seconds, attach)
@@ -277,10 +284,12 @@ client = client_lib.new({
 		local pieces = client_lib.pieces_of(list, max_hello_bytes, function (host) return #json.encode(host) + 1; end);
 		if not pieces[1] then pieces[1] = {}; end
 		log("debug", "Declaring %d hosts to saslcertd", #list);
+		local own = this_copy();
 		for i, piece in ipairs(pieces) do
 			pieces[i] = {
 				protocol = protocol_version;
 				software = software;
+				module = own;
 				hosts = array(piece);
 				continued = i > 1;
 			};
@@ -532,7 +541,9 @@ end
 -- For saslcertd doctor.
 function commands.facts(arg)
 	if arg[2] then return nil; end
-	print(json.encode(module:require("facts").of_prosody(settings, options, array)));
+	local own = this_copy();
+	own.protocol = protocol_version;
+	print(json.encode(module:require("facts").of_prosody(settings, options, array, own)));
 	return 0;
 end
 

@@ -23,7 +23,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{Gid, Uid, User, getgrouplist};
@@ -33,7 +33,7 @@ use super::Global;
 use super::ask::Asker;
 use super::owner;
 use super::say::{say, say_json};
-use super::services::has_unit;
+use super::services::{has_unit, runs_systemd};
 use crate::daemon::listening::ListenError;
 use crate::daemon::socket_folder::{self, Remedy, Tenant};
 use crate::store::{Store, StoreError};
@@ -113,11 +113,20 @@ fn examine(args: &DoctorArgs, global: &Global) -> anyhow::Result<Vec<Finding>> {
         program: args.prosodyctl.clone(),
         config: args.prosody_config.clone(),
     };
-    let answer = prosodyctl.ask();
+    let mut answer = prosodyctl.ask();
+    if let prosody::Answer::NoModule {
+        found: Some(folder),
+        closed,
+        ..
+    } = &mut answer
+    {
+        *closed = closed_to_prosody(folder);
+    }
     let facts = answer.facts();
     let mut daemon = gather_daemon(&global.socket, facts, &args.data_dir);
     let data_dir = data_dir(&daemon, &args.data_dir);
     let server = gather_server(facts, &daemon);
+    await_hello(&mut daemon, facts, &server);
     let group = server
         .who
         .as_ref()
@@ -185,7 +194,16 @@ fn look_at_tls(
     } else {
         Vec::new()
     };
-    Ok(tls::findings(facts, &seen, server.is_running, commands))
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = i64::try_from(since.unwrap_or_default().as_secs()).unwrap_or(i64::MAX);
+    let now = crate::identity::UnixSeconds(now);
+    Ok(tls::findings(
+        facts,
+        &seen,
+        server.is_running,
+        now,
+        commands,
+    ))
 }
 
 #[cfg(not(feature = "client"))]
@@ -252,6 +270,35 @@ fn ask_status(socket: &Path) -> daemon::Answer {
             daemon::Answer::Other(format!(
                 "saslcertd at {shown} does not answer within {seconds} s: it is stopped, or its disk is stuck"
             ))
+        }
+    }
+}
+
+/// The folder above the module, if there is one, that keeps Prosody's user out.
+fn closed_to_prosody(folder: &Path) -> Option<PathBuf> {
+    let file = folder.join("mod_saslcertd/mod_saslcertd.lua");
+    let who = of_user("prosody")?;
+    let found = access::obstacle(&folders_above(&file), &node(&file)?, &who, access::READ)?;
+    folder
+        .starts_with(&found.node.path)
+        .then_some(found.node.path)
+}
+
+/// Prosody opens its ports before it says hello, and after a lost connection it comes back within two seconds.
+fn await_hello(daemon: &mut Daemon, facts: Option<&Facts>, server: &Server) {
+    let Some(facts) = facts.filter(|_| server.is_running && daemon.status().is_some()) else {
+        return;
+    };
+    let place = daemon
+        .answers_elsewhere
+        .as_ref()
+        .unwrap_or(&daemon.socket)
+        .clone();
+    let deadline = Instant::now() + HELLO_LIMIT;
+    while !daemon::is_declared(daemon, server, facts) && Instant::now() < deadline {
+        std::thread::sleep(POLL);
+        if let status @ daemon::Answer::Status(_) = ask_status(&place) {
+            daemon.answer = status;
         }
     }
 }
@@ -402,7 +449,6 @@ fn find_daemon(socket: &Path, data_dir: &Path) -> Option<Process> {
                 .or_else(|| name.parse().ok());
             (name, uid)
         });
-        let cgroup = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
         let behind_serve = words.iter().skip_while(|word| *word != "serve").skip(1);
         Some(Process {
             pid,
@@ -413,7 +459,7 @@ fn find_daemon(socket: &Path, data_dir: &Path) -> Option<Process> {
                 .filter(|word| !word.is_empty())
                 .cloned()
                 .collect(),
-            is_units: cgroup.contains("/saslcertd.service"),
+            is_units: is_of_unit(pid, "saslcertd"),
         })
     })
 }
@@ -504,6 +550,12 @@ fn connected_server(daemon: &Daemon) -> Option<Who> {
     pid.and_then(of_process)
 }
 
+/// Has systemd started this process as its service?
+fn is_of_unit(pid: i32, name: &str) -> bool {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    groups.contains(&format!("/{name}.service"))
+}
+
 /// As whom a process runs: what the kernel goes by.
 fn of_process(pid: i32) -> Option<Who> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -552,7 +604,11 @@ fn gather_commands(
     Commands {
         prosodyctl: prosodyctl.line(),
         saslcertd: own_name(),
-        prosody_unit: has_unit("prosody"),
+        // Somebody may have started it by hand beside its unit.
+        prosody_unit: has_unit("prosody")
+            && facts
+                .and_then(|facts| facts.pid)
+                .is_none_or(|pid| is_of_unit(pid, "prosody")),
         missing_run_folder: run_folder
             .filter(|folder| folder.is_absolute() && !folder.exists())
             .map(Path::to_owned),
@@ -613,7 +669,19 @@ fn gather_machine(data_dir: &Path, daemon: &Daemon, facts: Option<&Facts>) -> Ma
         now: SystemTime::now(),
         newest: written.max_by_key(|(_, time)| *time),
         disk,
+        setter: CLOCK_SETTERS
+            .iter()
+            .find(|line| {
+                let program = line.split(' ').next().unwrap_or_default();
+                (program != "timedatectl" || runs_systemd()) && is_in_path(program)
+            })
+            .map(|line| (*line).to_owned()),
     }
+}
+
+fn is_in_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 fn mount_point(folder: &Path) -> PathBuf {
@@ -649,8 +717,17 @@ fn bytes_below(folder: &Path, depth: usize) -> u64 {
         .sum()
 }
 
+/// What sets the clock, best first.
+const CLOCK_SETTERS: [&str; 3] = [
+    "timedatectl set-ntp true",
+    "chronyd -q 'pool pool.ntp.org iburst'",
+    "ntpd -gq",
+];
 /// The status of a large store takes milliseconds.
 const STATUS_LIMIT: Duration = Duration::from_secs(10);
+/// The longest pause between two tries of the module, and some more.
+const HELLO_LIMIT: Duration = Duration::from_secs(4);
+const POLL: Duration = Duration::from_millis(50);
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 const MAX_DEPTH: usize = 4;
 

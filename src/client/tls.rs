@@ -211,6 +211,17 @@ fn configure(
     Ok(config)
 }
 
+/// Is this certificate one for `domain`? Whoever signed it, and whenever.
+#[must_use]
+pub fn is_for(der: &[u8], domain: &str) -> bool {
+    let der = CertificateDer::from(der);
+    let cert = rustls::server::ParsedCertificate::try_from(&der);
+    match (cert, server_name(domain)) {
+        (Ok(cert), Ok(name)) => rustls::client::verify_server_name(&cert, &name).is_ok(),
+        _ => false,
+    }
+}
+
 fn server_name(domain: &str) -> Result<ServerName<'static>, TlsError> {
     let bare = domain
         .strip_prefix('[')

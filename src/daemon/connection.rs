@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::protocol::Module;
 use crate::identity::Host;
 
 /// What a peer may ask.
@@ -67,6 +68,8 @@ pub struct Introduction {
     pub hosts: HashSet<Host>,
     /// Has it sessions, which it can be asked to close?
     pub keeps_sessions: bool,
+    /// The module that asks, if it is one.
+    pub module: Option<Module>,
 }
 
 #[derive(Debug, Default)]

@@ -68,6 +68,7 @@ pub struct Service {
     noticed: Mutex<HashMap<Host, UnixSeconds>>,
     /// The SCRAM hashes of each host as its servers know them.
     scram_told: Mutex<HashMap<Host, Vec<ScramHash>>>,
+    stranger: Mutex<Option<hosts::Stranger>>,
 }
 
 type Expected = HashMap<(u64, String), mpsc::Sender<Result<Value, String>>>;
@@ -104,6 +105,7 @@ impl Service {
             expected: Mutex::default(),
             noticed: Mutex::default(),
             scram_told: Mutex::default(),
+            stranger: Mutex::default(),
         };
         service.read_authorities(false);
         Ok(service)
@@ -197,10 +199,7 @@ impl Service {
             return;
         }
         match (method, peer.role) {
-            ("session.hello", _) => match fields(params) {
-                Ok(hello) => self.hello(answer, hello),
-                Err(fault) => answer.send(Err(fault.into())),
-            },
+            ("session.hello", _) => self.hello(answer, params),
             ("external.offer", _) => self.offer(answer, params, now),
             ("external.login", _) => self.login(answer, params, now),
             ("session.opened", _) => {

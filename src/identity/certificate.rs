@@ -174,6 +174,17 @@ pub fn examine(der: &[u8]) -> Examination {
     Examination { findings, cert }
 }
 
+/// The first and the last second of the validity of a certificate of anybody's, a server's say; none if it can't be read.
+#[must_use]
+pub fn validity(der: &[u8]) -> Option<(UnixSeconds, UnixSeconds)> {
+    let (_, cert) = X509Certificate::from_der(der).ok()?;
+    let validity = cert.validity();
+    Some((
+        UnixSeconds(validity.not_before.timestamp()),
+        UnixSeconds(validity.not_after.timestamp()),
+    ))
+}
+
 fn read(der: &[u8], findings: &mut Vec<Finding>) -> Option<ClientCert> {
     if der.len() > MAX_DER_BYTES {
         findings.push(Finding::TooLarge);

@@ -140,6 +140,13 @@ fn global_options() -> Vec<&'static str> {
 }
 
 #[test]
+fn the_module_says_the_version_that_it_comes_with() {
+    let module = include_str!("../../prosody-glue/mod_saslcertd/mod_saslcertd.lua");
+    let line = format!("local module_version = \"{}\";", env!("CARGO_PKG_VERSION"));
+    assert!(module.contains(&line), "{line}");
+}
+
+#[test]
 fn every_option_stands_on_its_page_and_none_that_is_none() {
     let mut known = global_options();
     known.extend(saslcertd::policy::host::OPTIONS);

@@ -151,8 +151,27 @@ fn a_hello_may_come_in_pieces() {
 fn another_version_of_the_protocol_is_refused() {
     let daemon = Daemon::start();
     let mut peer = daemon.peer();
-    let error = peer.refused("session.hello", json!({"protocol": 2, "software": "x"}));
+    // Whatever the rest of it means there.
+    let module = json!({"version": "9.0", "path": "/m/mod_saslcertd"});
+    let hello = json!({"protocol": 2, "software": "x", "module": module, "hosts": 7});
+    let error = peer.refused("session.hello", hello);
     assert_eq!(error["code"], -32003);
+    let status = daemon.peer().ask("status", json!({}));
+    let stranger = &status["stranger"];
+    assert_eq!(stranger["protocol"], 2);
+    assert_eq!(
+        (&stranger["software"], &stranger["module"]),
+        (&json!("x"), &module)
+    );
+    // It has come back with ours; a command that was typed says nothing about that.
+    let hello = json!({"protocol": 1, "software": "x", "module": module});
+    peer.ask("session.hello", hello);
+    peer.refused(
+        "session.hello",
+        json!({"protocol": 2, "software": "x", "sessions": false}),
+    );
+    let status = daemon.peer().ask("status", json!({}));
+    assert_eq!(status["stranger"], json!(null));
 }
 
 #[test]

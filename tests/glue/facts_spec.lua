@@ -37,6 +37,8 @@ local function collected(config, more)
 				end
 			end };
 		end;
+		has_module = function (name) return name ~= "auth_nowhere"; end;
+		module = { version = "0", path = "/modules/mod_saslcertd", protocol = 1 };
 		create_context = create_context;
 		declared = function () return {}, {}; end;
 		files = {};
@@ -76,6 +78,19 @@ describe("the facts", function ()
 		assert.same({ true, false, false, false }, seen(hosts[2]));
 		assert.same({ false, false, false, false }, seen(hosts[3]));
 		assert.equal("internal_hashed", hosts[3].authentication);
+	end);
+
+	it("tell whether anybody can log in at all", function ()
+		local hosts = collected({
+			["*"] = { modules_enabled = { "c2s", "saslauth" } };
+			["a.lit"] = {};
+			["b.lit"] = { authentication = "nowhere" };
+		}).hosts;
+		local function seen(host) return { host.mod_c2s, host.mod_saslauth, host.authentication_found }; end
+		assert.same({ true, true, true }, seen(hosts[1]));
+		assert.same({ true, true, false }, seen(hosts[2]));
+		local host = collected({ ["*"] = { modules_enabled = { "sasl2" } }, ["a.lit"] = {} }).hosts[1];
+		assert.same({ false, true, true }, seen(host));
 	end);
 
 	it("tell in which file a host's section begins", function ()

@@ -4,7 +4,7 @@
 #   fetch.sh demo     what the demo needs: Rust, a C linker for it, python3, openssl, one Prosody
 #   fetch.sh test     that, both Prosodys, the community modules, an ejabberd, the Lua tools, systemd's tools,
 #                     libstrophe (a client library), and a Python environment for the tests
-#   fetch.sh install  mmdebstrap, a clean Debian made by it (target/install/base.tar), and that Python environment
+#   fetch.sh install  mmdebstrap, dpkg-dev, a clean Debian made by it (target/install/base.tar), and that Python environment
 #   fetch.sh versions what `test` does, and a Debian 13 for each Prosody that is newer (target/versions/)
 #   fetch.sh prosodys says which Prosodys `make test` runs against, and does nothing
 #
@@ -460,7 +460,7 @@ case "$what" in
 # Prosody's package only recommends lua-unbound; but without it prosodyctl prints a page of advice first.
 demo) tools+=(lua-unbound) ;;
 test) tools+=(libstrophe-dev lua-unbound lua-busted lua-check lua-dbi-sqlite3 lua5.2 lua5.4 python3-venv systemd) ;;
-install) tools+=(mmdebstrap python3-venv) ;;
+install) tools+=(mmdebstrap python3-venv dpkg-dev) ;;
 versions) tools+=(libstrophe-dev lua-unbound lua-dbi-sqlite3 lua5.4 mmdebstrap python3-venv) ;;
 esac
 install_tools "${tools[@]}"

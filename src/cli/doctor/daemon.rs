@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::access::{CONNECT, Class, Node, Obstacle, Who, obstacle};
 use super::commands::Commands;
 use super::finding::{Change, Edit, Finding, Level, Mend, one_line, word};
-use super::prosody::{Facts, listed};
+use super::prosody::{Facts, Host, ModuleCopy, listed, replacing};
+use crate::daemon::protocol::PROTOCOL_VERSION;
 use crate::daemon::socket_folder::{Remedy, is_own};
 
 /// What is there of the daemon.
@@ -129,10 +130,14 @@ fn store(daemon: &Daemon, commands: &Commands) -> Finding {
             return Finding::problem(
                 "store",
                 format!(
-                    "{} reads found damaged records in {shown}: restore it from a backup",
+                    "{} reads found damaged records in {shown}; this saves what can be read, and then see \"The store is damaged\" in \
+                     docs/operations.md",
                     number("/store/corrupt_reads")
                 ),
-                Mend::Run(format!("{} import BACKUP", commands.saslcertd)),
+                Mend::Run(format!(
+                    "{} export /root/readable.ndjson",
+                    commands.saslcertd
+                )),
             );
         }
         let (certificates, accounts) = (number("/store/certificates"), number("/store/accounts"));
@@ -359,6 +364,63 @@ fn connections(daemon: &Daemon) -> impl Iterator<Item = &Value> {
     })
 }
 
+/// A Prosody that runs, and whose module the daemon does not understand.
+fn stranger<'a>(daemon: &'a Daemon, server: &Server) -> Option<&'a Value> {
+    let stranger = daemon
+        .status()?
+        .get("stranger")
+        .filter(|one| !one.is_null())?;
+    let uid = stranger.get("uid").and_then(Value::as_u64);
+    let is_servers = server
+        .who
+        .as_ref()
+        .is_some_and(|who| uid == Some(u64::from(who.uid)));
+    (server.is_running && is_servers).then_some(stranger)
+}
+
+/// Which copy of the module it runs, and what has to change.
+fn of_other_version(
+    daemon: &Daemon,
+    server: &Server,
+    facts: &Facts,
+    commands: &Commands,
+) -> Option<Finding> {
+    let stranger = stranger(daemon, server)?;
+    let module = stranger.get("module").cloned().unwrap_or_default();
+    let loaded: ModuleCopy = serde_json::from_value(module).unwrap_or_default();
+    let message = format!(
+        "Prosody runs {}, which speaks version {} of the protocol; the daemon speaks {PROTOCOL_VERSION}",
+        loaded.shown(),
+        stranger
+            .get("protocol")
+            .and_then(Value::as_u64)
+            .unwrap_or(0),
+    );
+    // The copy that it would load now may be the right one.
+    let mend = if facts.module.protocol == PROTOCOL_VERSION {
+        Some(Mend::Run(commands.restart_prosody()))
+    } else {
+        replacing(facts, commands)
+    };
+    Some(Finding::new("hosts", Level::Problem, message, mend))
+}
+
+/// Nothing more is to be heard of the Prosody that runs: it has declared every host, or never will.
+pub(super) fn is_declared(daemon: &Daemon, server: &Server, facts: &Facts) -> bool {
+    let known = daemon
+        .status()
+        .and_then(|status| status.get("hosts")?.as_array());
+    let is_attached = |host: &Host| {
+        let mut known = known.into_iter().flatten();
+        known.any(|one| {
+            let is = |name: &str| one.get(name).and_then(Value::as_bool) == Some(true);
+            one.get("host").and_then(Value::as_str) == Some(&host.name) && is("attached")
+        })
+    };
+    let mut wanted = facts.enabled().filter(|host| !host.client_certs);
+    stranger(daemon, server).is_some() || wanted.all(is_attached)
+}
+
 fn running(server: &Server, facts: Option<&Facts>, commands: &Commands) -> Finding {
     match facts {
         _ if server.is_running => Finding::ok(
@@ -403,6 +465,9 @@ fn hosts(
         )];
     }
     let restart = || Mend::Run(commands.restart_prosody());
+    if let Some(stranger) = of_other_version(daemon, server, facts, commands) {
+        return vec![stranger];
+    }
     if connections(daemon).next().is_none() {
         let message = "Prosody isn't connected to the daemon";
         return vec![if is_hindered {
@@ -786,6 +851,30 @@ mod tests {
         assert_eq!(
             bad(&well(), &stopped),
             [("running", "systemctl start prosody".to_owned())]
+        );
+    }
+
+    #[test]
+    fn a_module_of_another_version_is_named_with_its_folder() {
+        let mut status = status();
+        status["connections"] = json!([]);
+        status["stranger"] = json!({"uid": PROSODY, "protocol": 2, "module": {"version": "9.9", "path": "/m/mod_saslcertd"}});
+        let daemon = Daemon {
+            answer: Answer::Status(status),
+            ..well()
+        };
+        let mut facts = facts();
+        // Only what is loaded is wrong.
+        facts.module.protocol = PROTOCOL_VERSION;
+        let found = findings(&daemon, &server(), Some(&facts), &usual());
+        let hosts = found.iter().find(|one| one.check == "hosts").unwrap();
+        assert!(
+            hosts.message.contains("9.9 in /m/mod_saslcertd")
+                && hosts.message.contains("version 2")
+        );
+        assert_eq!(
+            hosts.mend,
+            Some(Mend::Run("systemctl restart prosody".to_owned()))
         );
     }
 

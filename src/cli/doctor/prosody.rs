@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use super::commands::Commands;
 use super::finding::{Change, Edit, Finding, Level, Mend, one_line, word};
+use crate::daemon::protocol::PROTOCOL_VERSION;
 use crate::policy::host::{HostPolicy, Remark};
 
 /// What `prosodyctl mod_saslcertd facts` prints: see facts.lib.lua.
@@ -23,6 +24,8 @@ use crate::policy::host::{HostPolicy, Remark};
 #[allow(clippy::struct_excessive_bools)]
 pub(super) struct Facts {
     pub(super) version: String,
+    /// The copy of our module that Prosody finds; without a path, one that is too old to tell.
+    pub(super) module: ModuleCopy,
     pub(super) config_file: PathBuf,
     /// Without one nobody can say that it doesn't run.
     pub(super) pidfile: Option<PathBuf>,
@@ -41,8 +44,34 @@ pub(super) struct Facts {
     /// There is such an option.
     pub(super) network_settings: bool,
     pub(super) net_proxy: bool,
+    pub(super) plugin_paths: Vec<PathBuf>,
     pub(super) ports: Vec<Port>,
     pub(super) hosts: Vec<Host>,
+}
+
+/// A copy of our module.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(super) struct ModuleCopy {
+    pub(super) version: String,
+    /// Its folder.
+    pub(super) path: PathBuf,
+    /// Which version of the protocol it speaks; 0 if it is too old to tell.
+    pub(super) protocol: u32,
+}
+
+impl ModuleCopy {
+    /// With `protocol`, if that is known.
+    pub(super) fn shown(&self) -> String {
+        let version = match self.version.as_str() {
+            "" => "of an unknown version".to_owned(),
+            version => one_line(version),
+        };
+        match self.path.to_str() {
+            Some("") => format!("mod_saslcertd {version}"),
+            _ => format!("mod_saslcertd {version} in {}", self.path.display()),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -81,6 +110,8 @@ pub(super) struct Host {
     /// Where its section begins, if that is known.
     pub(super) file: Option<PathBuf>,
     pub(super) authentication: String,
+    /// This section says so.
+    pub(super) authentication_here: bool,
     /// Our module is enabled, globally or here.
     pub(super) saslcertd: bool,
     /// `mod_client_certs` is enabled, globally or here.
@@ -93,6 +124,12 @@ pub(super) struct Host {
     pub(super) modules_disabled_here: Vec<String>,
     /// `mod_tls` is enabled; none if an older module of ours doesn't tell.
     pub(super) mod_tls: Option<bool>,
+    /// The same of `mod_c2s`, without which no client connects.
+    pub(super) mod_c2s: Option<bool>,
+    /// The same of `mod_saslauth` or `mod_sasl2`, without which nobody logs in.
+    pub(super) mod_saslauth: Option<bool>,
+    /// Prosody finds the module that `authentication` names.
+    pub(super) authentication_found: Option<bool>,
     /// Our options, as they are declared to the daemon.
     pub(super) options: Map<String, Value>,
     /// Those that have no effect here.
@@ -113,6 +150,8 @@ pub(super) struct StartTls {
     pub(super) asks: bool,
     /// TLS is impossible, and why.
     pub(super) error: Option<String>,
+    /// The file with the server's certificate.
+    pub(super) certificate: Option<PathBuf>,
     /// The section whose option counts; none for the global one.
     pub(super) section: Option<String>,
     /// The option to complete, if there is one.
@@ -132,6 +171,8 @@ pub(super) enum Answer {
         about: About,
         /// Where it lies on this machine all the same.
         found: Option<PathBuf>,
+        /// A folder above it that Prosody's user may not enter.
+        closed: Option<PathBuf>,
     },
     /// Anything else, in its own words.
     Failed {
@@ -268,6 +309,7 @@ impl Prosodyctl {
             return Answer::NoModule {
                 about: About::read(&about),
                 found: find_module(),
+                closed: None,
             };
         }
         Answer::Failed { said }
@@ -367,9 +409,14 @@ fn find_module() -> Option<PathBuf> {
             folders.push(above.join("prosody-glue"));
         }
     }
-    folders
-        .into_iter()
-        .find(|folder| folder.join("mod_saslcertd/mod_saslcertd.lua").is_file())
+    let main = |folder: &PathBuf| folder.join("mod_saslcertd/mod_saslcertd.lua");
+    folders.retain(|folder| main(folder).is_file());
+    let is_ours = |folder: &&PathBuf| {
+        let line = format!("local protocol_version = {PROTOCOL_VERSION};");
+        std::fs::read_to_string(main(folder)).is_ok_and(|text| text.lines().any(|one| one == line))
+    };
+    let best = folders.iter().find(is_ours);
+    best.or(folders.first()).cloned()
 }
 
 /// Judges the configuration: is Prosody there, is our module found, enabled, alone, and are its options good.
@@ -390,10 +437,11 @@ pub(super) fn findings(
                     "prosody",
                     format!("Prosody {version}, configured in {file}"),
                 ),
-                Finding::ok("module", "Prosody finds mod_saslcertd"),
+                module(facts, commands),
                 enabled(facts, commands),
                 rival(facts, commands),
             ];
+            all.extend(logins(facts, commands));
             all.extend(disabled(facts, commands));
             all.extend(options(facts, commands));
             all
@@ -413,7 +461,11 @@ pub(super) fn findings(
             all.extend(skip("only prosodyctl knows"));
             all
         }
-        Answer::NoModule { about, found } => {
+        Answer::NoModule {
+            about,
+            found,
+            closed,
+        } => {
             let file =
                 config.map_or_else(|| about.config_dir.join("prosody.cfg.lua"), Path::to_owned);
             let shown = format!(
@@ -423,7 +475,7 @@ pub(super) fn findings(
             );
             let mut all = vec![
                 Finding::ok("prosody", shown),
-                module_missing(about, found.as_deref(), file, commands),
+                module_missing(about, found.as_deref(), closed.as_deref(), file, commands),
             ];
             all.extend(skip("Prosody doesn't find mod_saslcertd"));
             all
@@ -446,9 +498,145 @@ pub(super) fn findings(
     }
 }
 
+/// Does the copy that Prosody finds understand this saslcertd?
+fn module(facts: &Facts, commands: &Commands) -> Finding {
+    let copy = &facts.module;
+    if copy.protocol == PROTOCOL_VERSION {
+        return Finding::ok("module", format!("Prosody finds {}", copy.shown()));
+    }
+    let speaks = match copy.protocol {
+        0 => "an older version".to_owned(),
+        version => format!("version {version}"),
+    };
+    let message = format!(
+        "Prosody finds {}, which speaks {speaks} of the protocol, and this saslcertd {} speaks {PROTOCOL_VERSION}",
+        copy.shown(),
+        env!("CARGO_PKG_VERSION"),
+    );
+    Finding::new(
+        "module",
+        Level::Problem,
+        message,
+        replacing(facts, commands),
+    )
+}
+
+/// What makes Prosody find the copy that came with this program: it may lie elsewhere, behind the wrong one.
+pub(super) fn replacing(facts: &Facts, commands: &Commands) -> Option<Mend> {
+    let Some(good) =
+        find_module().filter(|folder| facts.module.path.parent() != Some(folder.as_path()))
+    else {
+        // The one that was found is where this program's belongs.
+        let folder = word(facts.module.path.parent()?);
+        return Some(Mend::Run(format!(
+            "cp -r prosody-glue/mod_* {folder}/   # in the source folder of this saslcertd; then: {}",
+            commands.restart_prosody()
+        )));
+    };
+    let mut paths = vec![good.clone()];
+    let named = facts
+        .plugin_paths
+        .iter()
+        .map(|path| Path::new(path.to_string_lossy().trim_end_matches('/')).to_owned());
+    paths.extend(named.filter(|path| *path != good && !path.ends_with("custom_plugins")));
+    let quoted = paths.iter().map(|path| format!("\"{}\"", path.display()));
+    let paths = quoted.collect::<Vec<_>>().join(", ");
+    Some(Mend::Edit(Edit {
+        file: facts.config_file.clone(),
+        host: None,
+        within: None,
+        change: Change::Add(format!("plugin_paths = {{ {paths} }}")),
+        then: commands.restart_prosody(),
+    }))
+}
+
+/// What nobody logs in without, by whatever mechanism.
+fn logins(facts: &Facts, commands: &Commands) -> Vec<Finding> {
+    let mut all = Vec::new();
+    for (module, what, of) in [
+        (
+            "c2s",
+            "no client can connect",
+            (|host| host.mod_c2s) as fn(&Host) -> Option<bool>,
+        ),
+        ("saslauth", "nobody can log in", |host| host.mod_saslauth),
+    ] {
+        let lacking: Vec<&Host> = facts
+            .enabled()
+            .filter(|host| of(host) == Some(false))
+            .collect();
+        let Some(first) = lacking.first() else {
+            continue;
+        };
+        let names: Vec<&str> = lacking.iter().map(|host| host.name.as_str()).collect();
+        all.push(Finding::problem(
+            "logins",
+            format!("mod_{module} isn't enabled for {}: {what}", listed(&names)),
+            Mend::Edit(facts.enabling(module, Some(first), commands)),
+        ));
+    }
+    for host in facts.enabled() {
+        if host.authentication_found == Some(false) {
+            all.push(authentication(facts, host, commands));
+        }
+    }
+    all
+}
+
+fn authentication(facts: &Facts, host: &Host, commands: &Commands) -> Finding {
+    let (name, set) = (one_line(&host.name), one_line(&host.authentication));
+    let message = format!(
+        "authentication = \"{set}\" of {name}: Prosody finds no mod_auth_{set}, so nobody can log in"
+    );
+    let meant = PROVIDERS
+        .iter()
+        .find(|known| is_almost(known, &host.authentication));
+    let mend = match meant {
+        Some(meant) => {
+            let section = host.authentication_here.then_some(host.name.as_str());
+            Some(Mend::Edit(Edit {
+                file: facts.file_of(section),
+                host: section.map(str::to_owned),
+                within: None,
+                change: Change::Add(format!("authentication = \"{meant}\"")),
+                then: commands.restart_prosody(),
+            }))
+        }
+        None if host.authentication == "saslcertd" => replacing(facts, commands),
+        // Another provider knows other accounts: which one is meant, nobody but the admin can say.
+        None if set.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => {
+            Some(Mend::Run(format!(
+                "{} install --server=https://modules.prosody.im/rocks/ mod_auth_{set}; {}",
+                commands.prosodyctl,
+                commands.restart_prosody()
+            )))
+        }
+        None => None,
+    };
+    Finding::new("logins", Level::Problem, message, mend)
+}
+
+/// One letter is missing, too many, another, or changed places.
+fn is_almost(known: &str, typed: &str) -> bool {
+    let (known, typed): (Vec<char>, Vec<char>) =
+        (known.chars().collect(), typed.trim().chars().collect());
+    let same = known.iter().zip(&typed).take_while(|(a, b)| a == b).count();
+    let (known, typed) = (
+        known.get(same..).unwrap_or_default(),
+        typed.get(same..).unwrap_or_default(),
+    );
+    let rest = |chars: &[char], from: usize| chars.get(from..).unwrap_or_default().to_vec();
+    let swapped = typed.get(1) == known.first() && typed.first() == known.get(1);
+    rest(known, 1) == typed
+        || known == rest(typed, 1)
+        || rest(known, 1) == rest(typed, 1)
+        || (swapped && rest(known, 2) == rest(typed, 2))
+}
+
 fn module_missing(
     about: &About,
     found: Option<&Path>,
+    closed: Option<&Path>,
     file: PathBuf,
     commands: &Commands,
 ) -> Finding {
@@ -463,6 +651,23 @@ fn module_missing(
             )),
         );
     };
+    // Closed for a reason, as a home is: a copy is what is proposed.
+    if let Some(closed) = closed.filter(|closed| folder.starts_with(closed)) {
+        let [usual, ..] = INSTALLED;
+        let from = folder.join("mod_");
+        return Finding::problem(
+            "module",
+            format!(
+                "Prosody doesn't find mod_saslcertd in {}: its user may not enter {}",
+                folder.display(),
+                closed.display()
+            ),
+            Mend::Run(format!(
+                "mkdir -p {usual} && cp -r {}* {usual}/ && chmod -R a+rX {usual}/mod_saslcertd {usual}/mod_auth_saslcertd",
+                word(&from)
+            )),
+        );
+    }
     if about.plugin_paths.iter().any(|path| path == folder) {
         return Finding::problem(
             "module",
@@ -681,6 +886,8 @@ pub(super) fn listed(names: &[&str]) -> String {
     }
 }
 
+/// Those that come with Prosody or with us and keep accounts.
+const PROVIDERS: [&str; 4] = ["internal_hashed", "internal_plain", "saslcertd", "ldap"];
 const INSTALLED: [&str; 2] = ["/usr/local/lib/prosody/modules", "/usr/lib/prosody/modules"];
 const MAX_OUTPUT_BYTES: u64 = 16 << 20;
 const PROSODYCTL_LIMIT: Duration = Duration::from_secs(30);

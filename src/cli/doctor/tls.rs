@@ -3,9 +3,13 @@
 //! By handshakes that log nobody in: one without a certificate, and on Prosody's own ports one with a certificate that is made
 //! up for it. What answers isn't verified: the question is whether it asks, not whether to trust it.
 
+use std::io::Read;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,13 +18,15 @@ use xmpp_parsers::jid::BareJid;
 
 use super::super::steps::chain;
 use super::commands::Commands;
-use super::finding::{Change, Edit, Finding, Mend, one_line};
+use super::finding::{Change, Edit, Finding, Level, Mend, one_line, word};
 use super::prosody::{Facts, Host, Port, listed};
 use crate::client::certificate::{Identity, make};
 use crate::client::connect;
 use crate::client::deadline::Deadlines;
 use crate::client::resolve::{Candidate, Route, Security, resolve};
-use crate::client::tls::{TlsError, Trust, cause, handshake};
+use crate::client::tls::{TlsError, Trust, cause, handshake, is_for};
+use crate::identity::UnixSeconds;
+use crate::identity::certificate::validity;
 
 /// What a handshake told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +54,10 @@ pub(super) struct Seen {
     pub(super) local: Vec<(usize, SocketAddr, Handshake)>,
     /// Where clients connect to: the place, and what it does; or why there is none to be found.
     pub(super) public: Result<(String, Handshake), String>,
+    /// The certificate in the file that Prosody's configuration leads to.
+    pub(super) on_disk: Option<Vec<u8>>,
+    /// Where a new one for the host may lie.
+    pub(super) renewed: Option<PathBuf>,
 }
 
 /// Does the handshakes of each host with each port of this machine, and with what its clients reach.
@@ -78,9 +88,22 @@ pub(super) async fn look(facts: &Facts, route: &Route) -> Vec<Seen> {
             host: host.name.clone(),
             local,
             public,
+            on_disk: host.starttls.certificate.as_deref().and_then(first_in),
+            renewed: Some(Path::new(LETS_ENCRYPT))
+                .filter(|folder| folder.join(&host.name).join("fullchain.pem").exists())
+                .map(Path::to_owned),
         });
     }
     all
+}
+
+/// The first certificate of a PEM file.
+fn first_in(file: &Path) -> Option<Vec<u8>> {
+    let file = std::fs::File::open(file).ok()?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).ok()?;
+    let first = CertificateDer::pem_slice_iter(&bytes).next()?;
+    first.ok().map(|der| der.to_vec())
 }
 
 async fn look_from_outside(host: &str, route: &Route) -> Result<(String, Handshake), String> {
@@ -191,6 +214,7 @@ pub(super) fn findings(
     facts: &Facts,
     seen: &[Seen],
     is_running: bool,
+    now: UnixSeconds,
     commands: &Commands,
 ) -> Vec<Finding> {
     if facts.enabled().next().is_none() {
@@ -202,6 +226,16 @@ pub(super) fn findings(
     let mut all = Vec::new();
     for (index, port) in facts.ports.iter().enumerate().take(MAX_PORTS) {
         all.extend(port_findings(facts, index, port, seen, commands));
+    }
+    let found = seen
+        .iter()
+        .filter_map(|seen| server_certificate(seen, now, commands));
+    let (bad, good): (Vec<_>, Vec<_>) = found.partition(Result::is_err);
+    all.extend(bad.into_iter().filter_map(Result::err));
+    let good: Vec<&str> = good.into_iter().filter_map(Result::ok).collect();
+    if !good.is_empty() {
+        let message = format!("the server's certificate is valid for {}", listed(&good));
+        all.push(Finding::ok("cert", message));
     }
     let beyond = facts.enabled().count().saturating_sub(MAX_HOSTS);
     if beyond > 0 {
@@ -221,6 +255,85 @@ pub(super) fn findings(
         all.push(Finding::ok("proxy", hint));
     }
     all
+}
+
+/// Would a client's TLS take the server's certificate, as far as its dates and names go? The host, or what is wrong; none if none
+/// was shown.
+fn server_certificate<'a>(
+    seen: &'a Seen,
+    now: UnixSeconds,
+    commands: &Commands,
+) -> Option<Result<&'a str, Finding>> {
+    let shown = seen.local.iter().filter_map(|(_, _, found)| match found {
+        Handshake::Done { server, .. } if !server.is_empty() => Some(server),
+        _ => None,
+    });
+    let host = one_line(&seen.host);
+    let judged: Vec<_> = shown
+        .map(|der| judge(der, &seen.host, now))
+        .collect::<Option<_>>()?;
+    // Debian's package brings this host, which nobody connects to from elsewhere.
+    if judged.is_empty() || seen.host == "localhost" {
+        return None;
+    }
+    let Some((level, what)) = judged.into_iter().flatten().max_by_key(|(level, _)| *level) else {
+        return Some(Ok(&seen.host));
+    };
+    let on_disk = seen.on_disk.as_deref();
+    let is_renewed = on_disk.is_some_and(|der| judge(der, &seen.host, now) == Some(None));
+    let name = word(Path::new(&seen.host));
+    let import = format!("{} --root cert import {name}", commands.prosodyctl);
+    let (how, mend) = match &seen.renewed {
+        _ if is_renewed => (
+            "; the one in its file is good, and Prosody has not read it yet",
+            commands.restart_prosody(),
+        ),
+        Some(folder) => (
+            "",
+            format!(
+                "certbot renew; {import} {}; {}",
+                word(folder),
+                commands.restart_prosody()
+            ),
+        ),
+        None => (
+            " (the command is for the folder with the host's new .crt and .key)",
+            format!("{import} . && {{ {}; }}", commands.restart_prosody()),
+        ),
+    };
+    let message = format!("the server's certificate {what} ({host}): clients refuse it{how}");
+    let message = if level == Level::Warning {
+        format!("the server's certificate {what} ({host}){how}")
+    } else {
+        message
+    };
+    Some(Err(Finding::new(
+        "cert",
+        level,
+        message,
+        Some(Mend::Run(mend)),
+    )))
+}
+
+/// What is wrong with a certificate as a server's of `host`, and how bad that is. The outer none: it can't be read.
+#[allow(clippy::option_option)]
+fn judge(der: &[u8], host: &str, now: UnixSeconds) -> Option<Option<(Level, String)>> {
+    let (from, until) = validity(der)?;
+    let days = |seconds: i64| seconds / SECONDS_PER_DAY;
+    let bad = if now > until {
+        let ago = days(now.0 - until.0);
+        Some((Level::Problem, format!("has expired {ago} days ago")))
+    } else if now < from {
+        Some((Level::Problem, "is not valid yet".to_owned()))
+    } else if !is_for(der, host) {
+        Some((Level::Problem, "is for another host".to_owned()))
+    } else if until.0 - now.0 < SOON_DAYS * SECONDS_PER_DAY {
+        let left = days(until.0 - now.0);
+        Some((Level::Warning, format!("expires in {left} days")))
+    } else {
+        None
+    };
+    Some(bad)
 }
 
 /// What is said when there is nothing to be seen.
@@ -439,6 +552,11 @@ const TAKE: &str = "verifyext = { \"lsec_continue\", \"lsec_ignore_purpose\" }";
 const SILENT: &str = "asks no client for a certificate, so there is no EXTERNAL";
 const REFUSES: &str = "asks for a certificate and ends TLS at one that its user has made, before saslcertd is asked: \
                        \"verifyext\" is missing";
+const LETS_ENCRYPT: &str = "/etc/letsencrypt/live";
+const MAX_FILE_BYTES: u64 = 64 * 1024;
+const SECONDS_PER_DAY: i64 = 86_400;
+/// Whoever renews by itself does so long before.
+const SOON_DAYS: i64 = 7;
 const SHORT: Duration = Duration::from_secs(3);
 const MAX_HOSTS: usize = 16;
 const MAX_PORTS: usize = 8;
@@ -451,8 +569,9 @@ mod tests {
     use serde_json::json;
 
     use super::super::commands::usual;
-    use super::super::finding::Level;
     use super::*;
+
+    const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 
     fn facts(more: &Value) -> Facts {
         let mut all = json!({
@@ -481,6 +600,8 @@ mod tests {
             public: public
                 .map(|found| ("192.0.2.1:5222".to_owned(), found))
                 .map_err(str::to_owned),
+            on_disk: None,
+            renewed: None,
         }]
     }
 
@@ -490,6 +611,7 @@ mod tests {
             &facts(&json!({})),
             &seen(done(true, 1), Ok(done(true, 1))),
             true,
+            NOW,
             &usual(),
         );
         let levels: Vec<Level> = found.iter().map(|finding| finding.level).collect();
@@ -539,6 +661,7 @@ mod tests {
                 &facts(&more),
                 &seen(done(false, 1), Err("behind NAT")),
                 true,
+                NOW,
                 &usual(),
             );
             assert_eq!(found[0].level, Level::Problem, "{more}");
@@ -567,7 +690,14 @@ mod tests {
             let host = json!([{"host": "a.lit", "saslcertd": true, "options": {"saslcertd_trust": trust},
                 "starttls": {"within": "c2s_ssl", "sets_verify": true}}]);
             let facts = facts(&json!({"manage_tls": false, "hosts": host}));
-            findings(&facts, &seen(refusing.clone(), Err("")), true, &usual()).remove(0)
+            findings(
+                &facts,
+                &seen(refusing.clone(), Err("")),
+                true,
+                NOW,
+                &usual(),
+            )
+            .remove(0)
         };
         for trust in ["ca", "enrolled_and_ca"] {
             assert_eq!(found(trust).level, Level::Ok, "{trust}");
@@ -587,6 +717,7 @@ mod tests {
             &facts(&json!({})),
             &seen(done(false, 1), Err("")),
             true,
+            NOW,
             &usual(),
         );
         assert_eq!(
@@ -623,7 +754,7 @@ mod tests {
         for (count, expected) in [(MAX_HOSTS, false), (MAX_HOSTS + 1, true)] {
             let host = |n: usize| json!({"host": format!("{n}.lit"), "saslcertd": true});
             let hosts: Vec<Value> = (0..count).map(host).collect();
-            let found = findings(&facts(&json!({"hosts": hosts})), &[], true, &usual());
+            let found = findings(&facts(&json!({"hosts": hosts})), &[], true, NOW, &usual());
             let said = found.iter().any(|one| one.message.contains("1 more hosts"));
             assert_eq!(said, expected, "{found:?}");
         }
@@ -639,7 +770,7 @@ mod tests {
         });
         let hosts =
             json!([{"host": "a.lit", "saslcertd": true}, {"host": "b.lit", "saslcertd": true}]);
-        let found = findings(&facts(&json!({"hosts": hosts})), &all, true, &usual());
+        let found = findings(&facts(&json!({"hosts": hosts})), &all, true, NOW, &usual());
         assert_eq!(
             found
                 .iter()
@@ -670,7 +801,7 @@ mod tests {
             name.clone_into(&mut all[1].host);
             let hosts =
                 json!([{"host": "a.lit", "saslcertd": true}, {"host": name, "saslcertd": true}]);
-            let found = findings(&facts(&json!({"hosts": hosts})), &all, true, &usual());
+            let found = findings(&facts(&json!({"hosts": hosts})), &all, true, NOW, &usual());
             let of_host = found
                 .iter()
                 .find(|one| one.message.contains("no certificate"));
@@ -678,9 +809,74 @@ mod tests {
         }
     }
 
+    /// A server's certificate, valid for some days from `NOW` on.
+    fn server_cert(host: &str, from_days: i64, until_days: i64) -> Vec<u8> {
+        let at = |days: i64| OffsetDateTime::from_unix_timestamp(NOW.0 + days * 86_400).unwrap();
+        let mut params = rcgen::CertificateParams::new([host.to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (at(from_days), at(until_days));
+        let key = rcgen::KeyPair::generate().unwrap();
+        params.self_signed(&key).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn a_server_certificate_that_clients_refuse_is_named() {
+        let good = || server_cert("a.lit", -1, 60);
+        let restart = "systemctl restart prosody";
+        let import = "prosodyctl --root cert import a.lit . && { systemctl restart prosody; }";
+        let cases = [
+            (good(), None, None),
+            (
+                server_cert("a.lit", -9, -1),
+                None,
+                Some((Level::Problem, "expired", import)),
+            ),
+            (
+                server_cert("a.lit", 1, 9),
+                None,
+                Some((Level::Problem, "not valid yet", import)),
+            ),
+            (
+                server_cert("b.lit", -1, 60),
+                None,
+                Some((Level::Problem, "another host", import)),
+            ),
+            (
+                server_cert("a.lit", -1, 6),
+                None,
+                Some((Level::Warning, "in 6 days", import)),
+            ),
+            // The file was renewed, and nobody told Prosody.
+            (
+                server_cert("a.lit", -9, -1),
+                Some(good()),
+                Some((Level::Problem, "has not read it yet", restart)),
+            ),
+        ];
+        for (shown, on_disk, expected) in cases {
+            let done = Handshake::Done {
+                asks: true,
+                refuses: false,
+                server: shown,
+            };
+            let mut all = seen(done, Err(""));
+            all[0].on_disk = on_disk;
+            let found = findings(&facts(&json!({})), &all, true, NOW, &usual());
+            let found: Vec<&Finding> = found.iter().filter(|one| one.check == "cert").collect();
+            assert_eq!(found.len(), 1);
+            match expected {
+                None => assert_eq!(found[0].level, Level::Ok),
+                Some((level, words, mend)) => {
+                    assert_eq!(found[0].level, level);
+                    assert!(found[0].message.contains(words), "{}", found[0].message);
+                    assert_eq!(found[0].mend, Some(Mend::Run(mend.to_owned())));
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_stopped_prosody_is_not_looked_at() {
-        let found = findings(&facts(&json!({})), &[], false, &usual());
+        let found = findings(&facts(&json!({})), &[], false, NOW, &usual());
         assert!(
             found
                 .iter()

@@ -51,6 +51,35 @@ pub struct Hello {
     /// Does it keep sessions, which it can be asked to close?
     #[serde(default = "yes")]
     pub sessions: bool,
+    /// The module that asks, if it is one.
+    #[serde(default)]
+    pub module: Option<Module>,
+}
+
+/// `session.hello`, of whatever version of the protocol: what is the same in all of them.
+#[derive(Debug, Deserialize)]
+pub struct Greeting {
+    /// Version of the protocol.
+    pub protocol: u32,
+    /// Who asks.
+    #[serde(default)]
+    pub software: String,
+    /// Does it keep sessions?
+    #[serde(default = "yes")]
+    pub sessions: bool,
+    /// The module that asks, if it is one.
+    #[serde(default)]
+    pub module: Option<Module>,
+}
+
+/// A copy of Prosody's module.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Module {
+    /// Its version.
+    pub version: String,
+    /// The folder that it was loaded from.
+    pub path: String,
 }
 
 fn yes() -> bool {

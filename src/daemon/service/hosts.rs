@@ -3,12 +3,14 @@
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::super::authorities::Problem;
 use super::super::connection::Introduction;
-use super::super::protocol::{Accounts, Bad, Fault, Hello, HelloHost, PROTOCOL_VERSION};
+use super::super::protocol::{
+    Accounts, Bad, Fault, Greeting, Hello, HelloHost, Module, PROTOCOL_VERSION, fields,
+};
 use super::{Answer, Service, storage};
 use crate::identity::jid::JidError;
 use crate::identity::visible::visible;
@@ -16,6 +18,16 @@ use crate::identity::{Host, ScramHash};
 use crate::policy::HostPolicy;
 use crate::policy::host::{Declared, Remark};
 use crate::store::HostRecord;
+
+/// Whose hello was refused last, for its version of the protocol, and who has not come back with ours.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Stranger {
+    uid: u32,
+    pid: Option<i32>,
+    software: String,
+    protocol: u32,
+    module: Option<Module>,
+}
 
 /// A host as it was declared last.
 #[derive(Clone, Debug)]
@@ -25,11 +37,50 @@ pub(super) struct DeclaredHost {
     pub(super) declared: Declared,
 }
 impl Service {
-    pub(super) fn hello(self: &Arc<Self>, answer: Answer, hello: Hello) {
-        if hello.protocol != PROTOCOL_VERSION {
-            answer.send(Err(Fault::OtherVersion.into()));
+    pub(super) fn hello(self: &Arc<Self>, answer: Answer, params: Value) {
+        // The rest may look different in another version.
+        let greeting = Greeting::deserialize(&params).ok();
+        if let Some(greeting) = greeting.filter(|one| one.protocol != PROTOCOL_VERSION) {
+            self.refuse_version(&answer, &greeting);
             return;
         }
+        match fields(params) {
+            Ok(hello) => self.greet(answer, hello),
+            Err(fault) => answer.send(Err(fault.into())),
+        }
+    }
+
+    /// `status` says who it was: the asker goes away, and comes again.
+    fn refuse_version(&self, answer: &Answer, greeting: &Greeting) {
+        let peer = answer.connection.peer;
+        let stranger = Stranger {
+            uid: peer.uid,
+            pid: peer.pid,
+            software: short(&greeting.software),
+            protocol: greeting.protocol,
+            module: greeting.module.as_ref().map(shortened),
+        };
+        let copy = stranger.module.clone().unwrap_or_default();
+        tracing::warn!(
+            connection = answer.connection.id,
+            software = stranger.software,
+            protocol = stranger.protocol,
+            module = copy.path,
+            version = copy.version,
+            "hello: another version of the protocol"
+        );
+        // A command that was typed goes away for good.
+        if greeting.sessions {
+            *self.last_stranger() = Some(stranger);
+        }
+        answer.send(Err(Fault::OtherVersion.into()));
+    }
+
+    fn last_stranger(&self) -> std::sync::MutexGuard<'_, Option<Stranger>> {
+        self.stranger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn greet(self: &Arc<Self>, answer: Answer, hello: Hello) {
         let connection = Arc::clone(&answer.connection);
         let mut served = HashSet::new();
         match connection.introduction().filter(|_| hello.continued) {
@@ -50,8 +101,10 @@ impl Service {
             results.push(result);
         }
         self.add_problems_of_authorities(&mut results);
-        let software: String = hello.software.chars().take(100).collect();
-        let software = visible(&software).into_owned();
+        let software = short(&hello.software);
+        if hello.module.is_some() {
+            *self.last_stranger() = None;
+        }
         tracing::info!(
             connection = connection.id,
             software,
@@ -62,6 +115,7 @@ impl Service {
             software,
             hosts: served,
             keeps_sessions: hello.sessions,
+            module: hello.module.as_ref().map(shortened),
         });
         if changed.is_empty() {
             self.send_hello(&answer, results);
@@ -264,6 +318,19 @@ impl HelloResult {
     }
 }
 
+/// For logs and `status`.
+fn short(text: &str) -> String {
+    let text: String = text.chars().take(MAX_TEXT).collect();
+    visible(&text).into_owned()
+}
+
+fn shortened(module: &Module) -> Module {
+    Module {
+        version: short(&module.version),
+        path: short(&module.path),
+    }
+}
+
 fn json_of(options: &Map<String, Value>) -> String {
     Value::Object(options.clone()).to_string()
 }
@@ -299,6 +366,8 @@ const MAX_OPTIONS_BYTES: usize = 16 * 1024;
 const MAX_HOSTS: usize = 10_000;
 /// Most errors, or warnings, of one host that are listed.
 const MAX_REMARKS: usize = 20;
+
+const MAX_TEXT: usize = 200;
 
 #[cfg(test)]
 mod tests {

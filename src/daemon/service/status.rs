@@ -78,12 +78,17 @@ impl Service {
         let mut rows: Vec<Value> = connections
             .iter()
             .map(|connection| {
+                let hello = connection.introduction();
+                let protocol = hello.as_ref().map(|_| PROTOCOL_VERSION);
+                let (software, module) = hello.map(|hello| (hello.software, hello.module)).unzip();
                 json!({
                     "id": connection.id,
                     "uid": connection.peer.uid,
                     "pid": connection.peer.pid,
                     "role": connection.peer.role.name(),
-                    "software": connection.introduction().map(|hello| hello.software),
+                    "protocol": protocol,
+                    "software": software,
+                    "module": module,
                     "sessions": self.sessions.count(connection.id),
                 })
             })
@@ -105,6 +110,7 @@ impl Service {
                 "disk_nearly_full": is_disk_nearly_full,
             },
             "connections": rows,
+            "stranger": *self.stranger.lock().unwrap_or_else(PoisonError::into_inner),
             "hosts": hosts,
             "next": next,
         }))

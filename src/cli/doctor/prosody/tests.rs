@@ -11,6 +11,7 @@ fn facts(hosts: &Value) -> Facts {
     serde_json::from_value(json!({
         "version": "13.0.1",
         "config_file": "/etc/prosody/prosody.cfg.lua",
+        "module": {"version": env!("CARGO_PKG_VERSION"), "path": "/m/mod_saslcertd", "protocol": PROTOCOL_VERSION},
         "global_options": ["saslcertd_trust"],
         "hosts": hosts,
     }))
@@ -234,6 +235,7 @@ fn a_module_that_is_not_found_is_named_with_its_path() {
     let missing = |found| Answer::NoModule {
         about: about.clone(),
         found,
+        closed: None,
     };
     let found = findings(&missing(Some(PathBuf::from("/glue"))), None, &usual());
     assert_eq!(
@@ -273,6 +275,90 @@ fn without_prosodyctl_nothing_of_prosody_is_judged() {
             found[1..]
                 .iter()
                 .all(|finding| finding.level == Level::NotChecked)
+        );
+    }
+}
+
+#[test]
+fn a_module_in_a_folder_that_prosody_may_not_enter_is_copied() {
+    let closed = Answer::NoModule {
+        about: About::default(),
+        found: Some(PathBuf::from("/root/saslcertd/prosody-glue")),
+        closed: Some(PathBuf::from("/root")),
+    };
+    let found = findings(&closed, None, &usual());
+    let Some(Mend::Run(line)) = &found[1].mend else {
+        unreachable!()
+    };
+    assert!(
+        !line.contains("/root ")
+            && line.starts_with("mkdir -p /usr/local/lib/prosody/modules && cp -r ")
+    );
+}
+
+#[test]
+fn what_nobody_can_log_in_without_is_named() {
+    let cases = [
+        (json!({"mod_c2s": false}), "no client can connect"),
+        (json!({"mod_saslauth": false}), "nobody can log in"),
+        (
+            json!({"authentication": "internal_hased", "authentication_found": false}),
+            "authentication = \"internal_hashed\"",
+        ),
+        (
+            json!({"authentication": "sql", "authentication_found": false}),
+            "prosodyctl install --server=https://modules.prosody.im/rocks/ mod_auth_sql; systemctl restart prosody",
+        ),
+    ];
+    for (more, words) in cases {
+        let mut host = json!({"host": "a.lit", "saslcertd": true});
+        host.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let facts: Facts = serde_json::from_value(json!({"hosts": [host]})).unwrap();
+        let found = logins(&facts, &usual());
+        assert_eq!(found.len(), 1, "{more}");
+        assert!(found[0].to_string().contains(words), "{}", found[0]);
+    }
+    let old: Facts =
+        serde_json::from_value(json!({"hosts": [{"host": "a.lit", "saslcertd": true}]})).unwrap();
+    assert!(logins(&old, &usual()).is_empty());
+}
+
+#[test]
+fn one_slip_is_recognised_and_two_are_not() {
+    let cases = [
+        ("internal_hased", true),
+        ("internal_hasheed", true),
+        ("internal_hashde", true),
+        ("internal-hashed", true),
+        ("internal_hashed", true),
+        ("internal_plian", false),
+        ("ldap2", false),
+        ("", false),
+    ];
+    for (typed, expected) in cases {
+        assert_eq!(is_almost("internal_hashed", typed), expected, "{typed}");
+    }
+}
+
+#[test]
+fn a_copy_of_another_version_is_named_with_its_folder() {
+    for (protocol, level) in [
+        (PROTOCOL_VERSION, Level::Ok),
+        (0, Level::Problem),
+        (2, Level::Problem),
+    ] {
+        let facts: Facts = serde_json::from_value(json!({
+            "module": {"version": "9.9", "path": "/m/mod_saslcertd", "protocol": protocol},
+        }))
+        .unwrap();
+        let found = module(&facts, &usual());
+        assert_eq!(found.level, level);
+        assert!(
+            found.message.contains("9.9 in /m/mod_saslcertd"),
+            "{}",
+            found.message
         );
     }
 }
