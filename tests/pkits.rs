@@ -15,7 +15,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use saslcertd::identity::issued::PolicyId;
 use saslcertd::identity::{ClientCert, UnixSeconds};
-use saslcertd::policy::chain::{Authorities, Demands, Revocation, RevocationLists, path_under};
+use saslcertd::policy::chain::{Authorities, Demands, Revocation, RevocationLists, path};
 use serde::Deserialize;
 
 /// One case; the names are those of files without their ending.
@@ -77,7 +77,7 @@ impl Case {
             accept_expired: false,
         };
         let demands = self.demands();
-        let (found, _) = path_under(
+        let (found, _) = path(
             &leaf,
             &between,
             &authorities,

@@ -3,7 +3,7 @@
 //!
 //! Must not know: what follows for a login.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -189,7 +189,7 @@ impl AuthorityFiles {
         });
         let demands = chain::Demands::default();
         let (found, signatures) =
-            chain::path_under(leaf, intermediates, &authorities, revocation, &demands, now);
+            chain::path(leaf, intermediates, &authorities, revocation, &demands, now);
         if let Err(untrusted) = &found {
             let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
             refused.remember(generation, shown, untrusted, now);
@@ -302,7 +302,11 @@ impl Looked {
     /// Names in the log what stands in the files and does not count. The signatures of the lists are checked here, so that no
     /// login waits for that.
     fn tell(&self, wanted: &[CaFiles]) {
+        let mut told = HashSet::new();
         for files in wanted {
+            if !told.insert((&files.authorities, &files.lists)) {
+                continue;
+            }
             let authorities = self.authorities.get(&files.authorities);
             let Some(Ok(authorities)) = authorities.map(|known| &known.content) else {
                 continue;

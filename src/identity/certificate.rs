@@ -275,8 +275,9 @@ fn extensions(cert: &X509Certificate<'_>, findings: &mut Vec<Finding>) -> Names 
                     findings.push(Finding::NotForClients);
                 }
             }
-            // Says only whether it is an authority, which `is_ca` reads.
-            ParsedExtension::BasicConstraints(_) => {}
+            // The one says only whether it is an authority, which `is_ca` reads. The other binds authorities: whoever judges a path
+            // reads it.
+            ParsedExtension::BasicConstraints(_) | ParsedExtension::CertificatePolicies(_) => {}
             // Non-critical ones that say nothing about who the client is.
             _ if !extension.critical => {}
             _ => findings.push(Finding::UnknownCriticalExtension),

@@ -36,6 +36,8 @@ pub struct PublicKey {
     pub algorithm: Vec<u8>,
     /// The key itself.
     pub bits: Vec<u8>,
+    /// SHA-256 of `info`.
+    pub id: [u8; 32],
 }
 
 impl PublicKey {
@@ -50,13 +52,8 @@ impl PublicKey {
             info: info.to_vec(),
             algorithm: algorithm.of(SEQUENCE)?.to_vec(),
             bits: bits.to_vec(),
+            id: Sha256::digest(info).into(),
         })
-    }
-
-    /// SHA-256 of it.
-    #[must_use]
-    pub fn id(&self) -> [u8; 32] {
-        Sha256::digest(&self.info).into()
     }
 }
 

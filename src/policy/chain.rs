@@ -105,7 +105,8 @@ pub struct Revocation<'a> {
     pub accept_expired: bool,
 }
 
-/// Finds a path from a client's certificate to one of the authorities, of which nothing is revoked.
+/// Finds a path from a client's certificate to one of the authorities, of which nothing is revoked; and how many signatures were
+/// tried.
 ///
 /// The addresses in it are none of this function's business: whoever an authority names, it may name.
 ///
@@ -114,18 +115,6 @@ pub struct Revocation<'a> {
 /// Errors: the "no", and why.
 /// Source: RFC 5280 6; RFC 6120 13.7.2.
 pub fn path(
-    leaf: &[u8],
-    intermediates: &[&[u8]],
-    authorities: &Authorities,
-    revocation: Option<Revocation<'_>>,
-    now: UnixSeconds,
-) -> Result<CertificationPath, Untrusted> {
-    let demands = Demands::default();
-    path_under(leaf, intermediates, authorities, revocation, &demands, now).0
-}
-
-/// As [`path`], under what is demanded beside; and how many signatures were tried.
-pub fn path_under(
     leaf: &[u8],
     intermediates: &[&[u8]],
     authorities: &Authorities,

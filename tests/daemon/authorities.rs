@@ -264,9 +264,11 @@ fn who_is_put_on_a_list_is_out_at_once() {
         "incarnation": ONE, "path": before["path"],
     });
     let answer = again.ask("session.opened", json!({"sessions": [session]}));
+    let closed = answer["close"].as_array().unwrap();
+    assert_eq!(closed.len(), 1, "{answer}");
     assert_eq!(
-        answer["close"],
-        json!([{"account": HAMLET, "key_id": before["key_id"]}])
+        (&closed[0]["account"], &closed[0]["key_id"]),
+        (&json!(HAMLET), &before["key_id"])
     );
 }
 
@@ -390,6 +392,47 @@ fn an_authority_that_can_vouch_for_nobody_is_named_when_its_file_is_read() {
         assert!(text.contains(problem), "{text}");
         daemon.wait_for("the log", |daemon| daemon.log().contains(problem));
     }
+}
+
+#[test]
+fn a_signature_that_cannot_be_checked_is_explained_in_plain_words() {
+    let daemon = Daemon::start();
+    let files = Files::of(&daemon);
+    let folder = daemon.folder.path().join("sha1");
+    std::fs::create_dir(&folder).unwrap();
+    let openssl = |arguments: &str| {
+        let made = std::process::Command::new("openssl")
+            .args(arguments.split(' '))
+            .current_dir(&folder)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+    };
+    let names = format!("subjectAltName=otherName:1.3.6.1.5.5.7.8.5;UTF8:{HAMLET}\n");
+    std::fs::write(folder.join("names"), names).unwrap();
+    openssl(
+        "req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=Denmark -keyout ca.key -out ca.pem",
+    );
+    openssl("req -new -newkey rsa:2048 -nodes -subj /CN=hamlet -keyout hamlet.key -out hamlet.csr");
+    openssl(
+        "x509 -req -sha1 -in hamlet.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile names -out hamlet.pem",
+    );
+    std::fs::copy(folder.join("ca.pem"), &files.authorities).unwrap();
+    let _server = daemon.server(files.options("ca"));
+    let said = daemon
+        .command("explain")
+        .arg(HAMLET)
+        .arg(folder.join("hamlet.pem"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(said.stdout).unwrap();
+    let line = text.lines().find(|line| line.contains("SHA-1"));
+    let line = line.unwrap_or_else(|| panic!("{text}"));
+    assert!(
+        line.contains("is signed with SHA-1, which is not accepted"),
+        "{line}"
+    );
+    assert!(line.len() < 200 && !line.contains(['{', '[']), "{line}");
 }
 
 #[test]

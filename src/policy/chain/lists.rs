@@ -86,28 +86,32 @@ impl RevocationLists {
     #[must_use]
     pub fn about(&self, authorities: Option<&Authorities>) -> Vec<ListedBy> {
         let authorities = authorities.map(Authorities::about).unwrap_or_default();
+        // For each the lists that count.
+        let counting: Vec<(&Authority, Vec<usize>)> = authorities
+            .iter()
+            .map(|one| (one, self.counting(one.subject_id, &one.issued.key)))
+            .collect();
         let mut about = Vec::new();
         for (at, (list, revoked)) in self.lists.iter().zip(&self.sizes).enumerate() {
             let named = || {
-                authorities
+                counting
                     .iter()
-                    .filter(|one| one.subject_id == list.issuer_id)
+                    .filter(|(one, _)| one.subject_id == list.issuer_id)
             };
-            let signed_by: Vec<&Authority> = named()
-                .filter(|one| self.is_signed(at, &one.issued.key))
+            let signed_by: Vec<_> = named()
+                .filter(|(one, _)| self.is_signed(at, &one.issued.key))
                 .collect();
             let problem = if named().next().is_none() {
                 None
             } else if signed_by.is_empty() {
                 Some("its signature fits none of the authorities of that name")
-            } else if !signed_by.iter().any(|one| one.issued.may_sign_lists) {
+            } else if !signed_by.iter().any(|(one, _)| one.issued.may_sign_lists) {
                 Some("its authority may not sign lists (keyUsage without cRLSign)")
             } else {
                 None
             };
-            let is_newest =
-                |one: &&Authority| self.counting(one.subject_id, &one.issued.key).contains(&at);
-            if problem.is_none() && !signed_by.is_empty() && !signed_by.iter().any(is_newest) {
+            let is_newest = signed_by.iter().any(|(_, newest)| newest.contains(&at));
+            if problem.is_none() && !signed_by.is_empty() && !is_newest {
                 continue;
             }
             about.push(ListedBy {
@@ -169,15 +173,14 @@ impl RevocationLists {
     }
 
     fn is_signed(&self, at: usize, key: &PublicKey) -> bool {
-        let which = (at, key.id());
-        let mut fits = self.fits.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = fits.get(&which) {
+        let which = (at, key.id);
+        let fits = || self.fits.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = fits().get(&which) {
             return *known;
         }
-        let is_signed = self
-            .lists
-            .get(at)
-            .is_some_and(|list| signature::fits(&list.signed, key));
+        let list = self.lists.get(at);
+        let is_signed = list.is_some_and(|list| signature::fits(&list.signed, key));
+        let mut fits = fits();
         if fits.len() < MAX_REMEMBERED {
             fits.insert(which, is_signed);
         }

@@ -129,6 +129,18 @@ fn trusting(cas: &[&Ca]) -> Authorities {
     Authorities::from_pem(pem(&ders).as_bytes()).unwrap()
 }
 
+/// Without further demands.
+fn path(
+    leaf: &[u8],
+    intermediates: &[&[u8]],
+    authorities: &Authorities,
+    revocation: Option<Revocation<'_>>,
+    now: UnixSeconds,
+) -> Result<CertificationPath, Untrusted> {
+    let demands = Demands::default();
+    super::path(leaf, intermediates, authorities, revocation, &demands, now).0
+}
+
 fn denied(
     leaf: &[u8],
     intermediates: &[&[u8]],

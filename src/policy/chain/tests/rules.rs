@@ -51,8 +51,8 @@ fn inhibit_any(after: u8) -> CustomExtension {
 fn is_valid(cas: &[&Ca], leaf: &[u8], demands: &Demands) -> bool {
     let trusted = trusting(&cas[..1]);
     let shown: Vec<&[u8]> = cas[1..].iter().map(|ca| ca.der.as_slice()).collect();
-    let (found, _) = path_under(leaf, &shown, &trusted, None, demands, NOW);
-    found.is_ok()
+    let (found, _) = crate::policy::chain::path(leaf, &shown, &trusted, None, demands, NOW);
+    found.is_ok() && crate::identity::ClientCert::from_der(leaf).is_ok()
 }
 
 #[test]
@@ -398,7 +398,8 @@ fn what_a_stranger_forges_costs_few_signatures() {
     let tries = |leaf: &[u8], shown: &[&Ca]| {
         let shown: Vec<&[u8]> = shown.iter().map(|ca| ca.der.as_slice()).collect();
         let demands = Demands::default();
-        let (found, tries) = path_under(leaf, &shown, &trusted, None, &demands, NOW);
+        let (found, tries) =
+            crate::policy::chain::path(leaf, &shown, &trusted, None, &demands, NOW);
         (found.is_ok(), tries)
     };
     let between = root.below(2, named("Elsinore"));
