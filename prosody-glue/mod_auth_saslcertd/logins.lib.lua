@@ -118,10 +118,12 @@ local function new(host, with)
 		if outcome.verdict == "yes" then admit(session, username, result); end
 	end
 
-	local function fail(session, condition, text)
+	local function fail(session, handler, condition, text)
 		if session.destroyed then
 			-- COMPAT 13.0: mod_saslauth reads it of a session that has lost it.
 			session.base_type = session.base_type or "c2s";
+			-- COMPAT mod_sasl2 since 2025: it clones the handler of a session that has lost it.
+			if handler.saslcert_sasl2 then session.sasl_handler = session.sasl_handler or handler; end
 		else
 			session.saslcert_account = nil;
 		end
@@ -131,11 +133,12 @@ local function new(host, with)
 	local function process(session, handler, inner, message)
 		local outcome = {};
 		handler.saslcertd_outcome = outcome;
+		handler.saslcert_sasl2 = session.saslcert_sasl2;
 		local hash = handler.selected and handler.selected:match("^SCRAM%-(SHA%-%d+)");
 		local stored_key = hash and handler.state and handler.state.stored_key;
 		local proof = stored_key and proof_in(message);
 		-- util.sasl raises an error.
-		if proof and not with.decode_base64(proof) then return fail(session, "malformed-request", "The proof is not base64."); end
+		if proof and not with.decode_base64(proof) then return fail(session, handler, "malformed-request", "The proof is not base64."); end
 
 		local status, condition_or_data, text = inner(handler, message);
 		if stored_key and status == "success" then
@@ -150,17 +153,17 @@ local function new(host, with)
 				session.log("info", "The password of %s could not be checked: %s", tostring(handler.username),
 					tostring(outcome.failure and (outcome.failure.message or outcome.failure.reason)));
 			end
-			return fail(session, "temporary-auth-failure", could_not_ask);
+			return fail(session, handler, "temporary-auth-failure", could_not_ask);
 		end
 		local delay = seconds_of(outcome.delay);
 		if delay > 0 and not session.destroyed then with.sleep(session, delay); end
 		if status == "failure" then
 			if not session.destroyed then session.log("info", "Login by password refused: %s", tostring(condition_or_data)); end
-			return fail(session, condition_or_data, text);
+			return fail(session, handler, condition_or_data, text);
 		end
 		-- Gone, or its account was changed while it waited: whoever did that has taken the tag off.
 		if status == "success" and (session.destroyed or session.saslcert_account ~= account_of(handler.username)) then
-			return fail(session, "temporary-auth-failure", could_not_ask);
+			return fail(session, handler, "temporary-auth-failure", could_not_ask);
 		end
 		return status, condition_or_data, text;
 	end

@@ -108,6 +108,8 @@ local function new(with)
 		if session.destroyed then
 			-- COMPAT 13.0: mod_saslauth reads it of a session that has lost it.
 			session.base_type = session.base_type or "c2s";
+			-- COMPAT mod_sasl2 since 2025: it clones the handler of a session that has lost it.
+			if handler.saslcert_sasl2 then session.sasl_handler = session.sasl_handler or handler; end
 		end
 		handler.saslcert_challenged = nil;
 		-- COMPAT mod_sasl2 of before 2025 goes on with this very handler; mod_saslauth makes a new one.
@@ -199,6 +201,7 @@ local function new(with)
 	end
 
 	function sasl.process(hostname, session, handler, message)
+		handler.saslcert_sasl2 = session.saslcert_sasl2;
 		local host = with.hosts[hostname];
 		if not host then return failure_of(handler, session, "temporary-auth-failure", could_not_ask); end
 		if message == nil and not handler.saslcert_challenged then

@@ -272,9 +272,19 @@ describe("a delay", function ()
 		world.while_asleep = function (session) session.destroyed = true; end;
 		assert.equal("failure", (world.plain()));
 		assert.equal("c2s", world.session.base_type);
+		assert.is_nil(world.session.sasl_handler);
 		world = delayed(1);
 		world.while_asleep = function (session) session.saslcert_account = nil; end;
 		assert.equal("temporary-auth-failure", (select(2, world.plain())));
+	end);
+
+	it("of a session that is gone leaves mod_sasl2 a handler that it can clone", function ()
+		local world = delayed(1);
+		world.session.saslcert_sasl2 = true;
+		world.while_asleep = function (session) session.destroyed, session.saslcert_sasl2 = true, nil; end;
+		local handler = world.handler("PLAIN");
+		assert.equal("failure", (handler:process("brutus et tu?")));
+		assert.equal(handler, world.session.sasl_handler);
 	end);
 
 	it("is not waited for by a session that is gone", function ()

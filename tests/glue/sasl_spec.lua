@@ -314,6 +314,16 @@ describe("a login", function ()
 		assert.equal("failure", (begin(world, session):process("")));
 		assert.is_nil(session.saslcert);
 		assert.equal("c2s", session.base_type);
+		assert.is_nil(session.sasl_handler);
+	end);
+
+	it("of a session that is gone meanwhile leaves mod_sasl2 a handler that it can clone", function ()
+		local world, session = new_world(), new_session({ pem_of("AAAA") });
+		session.saslcert_sasl2 = true;
+		world.replies["external.login"] = function () session.destroyed, session.saslcert_sasl2 = true, nil; return nil, { reason = "lost" }; end;
+		local handler = begin(world, session);
+		assert.equal("failure", (handler:process("")));
+		assert.equal(handler, session.sasl_handler);
 	end);
 
 	it("with an incomplete answer fails", function ()
