@@ -128,6 +128,28 @@ fn a_declaration_that_is_unreadable_costs_the_others_nothing() {
 }
 
 #[test]
+fn a_host_with_more_options_than_can_be_remembered_is_refused_by_itself() {
+    let mut daemon = Daemon::start();
+    let mut peer = daemon.peer();
+    let with_options = |host: &str, bytes: usize| {
+        let options = json!({"saslcertd_unknown": "x".repeat(bytes)});
+        json!({"host": host, "accounts": "prosody", "options": options})
+    };
+    let hosts = [with_options("a.lit", 100_000), with_options("b.lit", 1000)];
+    let hello = json!({"protocol": 1, "software": "test", "hosts": hosts});
+    let answer = peer.ask("session.hello", hello.clone());
+    let why = answer["hosts"][0]["errors"][0]["message"].as_str().unwrap();
+    assert!(why.contains("16 KiB"), "{why}");
+    assert_eq!(answer["hosts"][0]["ready"], false);
+    assert_eq!(answer["hosts"][1]["ready"], true);
+    // Nothing of it is remembered.
+    daemon.restart();
+    let status = daemon.peer().ask("status", json!({}));
+    assert_eq!(status["hosts"].as_array().unwrap().len(), 1, "{status}");
+    assert_eq!(status["hosts"][0]["host"], "b.lit");
+}
+
+#[test]
 fn a_hello_may_come_in_pieces() {
     let daemon = Daemon::start();
     let mut peer = daemon.peer();

@@ -345,7 +345,9 @@ pub(super) fn room_for(
         return Err("its options have more than 16 KiB");
     }
     if !is_known && hosts >= MAX_HOSTS {
-        return Err("10000 hosts are remembered already, and no more can be");
+        return Err(
+            "10000 hosts are remembered already; take one away that nobody declares any more: saslcertd host forget",
+        );
     }
     Ok(())
 }
