@@ -89,6 +89,86 @@ fn a_store_whose_database_is_gone_is_not_replaced_by_an_empty_one() {
 }
 
 #[test]
+fn a_file_that_the_store_can_do_without_is_set_aside_when_it_is_damaged() {
+    let mut daemon = Daemon::start();
+    let cert = Made::of(HAMLET);
+    daemon.server(json!({})).append("phone", &cert);
+    daemon.restart();
+    assert!(daemon.stop().success());
+    let sled = daemon.data_dir().join("sled");
+    for (name, bytes) in [
+        ("snap.", &b""[..]),
+        ("snap.", b"garbage, and longer than a trailer"),
+        ("conf", b"garbage, and longer than a trailer"),
+    ] {
+        let files = fs::read_dir(&sled).unwrap();
+        let mut names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        let found = names.find(|found| found.starts_with(name)).unwrap();
+        fs::write(sled.join(&found), bytes).unwrap();
+        daemon.serve();
+        daemon.server(json!({})).login(&cert);
+        let log = daemon.log();
+        let told = format!("sled/{found} set_aside_as=");
+        assert!(log.contains(&told), "{log}");
+        assert!(sled.join(format!("damaged.{found}")).exists());
+        assert!(daemon.stop().success());
+    }
+}
+
+#[test]
+fn a_snapshot_of_roots_is_set_aside() {
+    // Nobody else can become somebody else.
+    if !nix::unistd::Uid::effective().is_root() {
+        return;
+    }
+    let mut daemon = Daemon::start();
+    daemon.server(json!({})).append("phone", &Made::of(HAMLET));
+    daemon.restart();
+    assert!(daemon.stop().success());
+    fs::set_permissions(daemon.folder.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    let mut chown = std::process::Command::new("chown");
+    chown.args(["-R", "65534:65534"]);
+    chown.args([daemon.data_dir(), daemon.folder.path().join("run")]);
+    assert!(chown.status().unwrap().success());
+    let sled = daemon.data_dir().join("sled");
+    let mut files = fs::read_dir(&sled)
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    let snapshot = files.find(|path| path.to_string_lossy().contains("/snap."));
+    std::os::unix::fs::chown(snapshot.unwrap(), Some(0), Some(0)).unwrap();
+    daemon.serve();
+    let log = daemon.log();
+    assert!(
+        log.contains("Permission denied") && log.contains("was set aside"),
+        "{log}"
+    );
+}
+
+#[test]
+fn every_refusal_of_the_engine_names_the_file_and_says_what_is_wrong() {
+    let mut daemon = Daemon::start();
+    daemon.server(json!({})).append("phone", &Made::of(HAMLET));
+    daemon.restart();
+    daemon.server(json!({})).append("tablet", &Made::of(HAMLET));
+    daemon.restart();
+    assert!(daemon.stop().success());
+    let db = daemon.data_dir().join("sled/db");
+    let whole = fs::read(&db).unwrap();
+    for length in [0, 1, 100] {
+        fs::write(&db, &whole[..length]).unwrap();
+        let said = daemon.refusal();
+        assert!(said.contains("sled/db is missing: it has"), "{said}");
+    }
+    fs::remove_file(&db).unwrap();
+    fs::create_dir(&db).unwrap();
+    let said = daemon.refusal();
+    assert!(
+        said.contains("cannot open") && said.contains("sled/db"),
+        "{said}"
+    );
+}
+
+#[test]
 fn an_interrupted_init_is_repeated() {
     let daemon = Daemon::prepared();
     fs::remove_file(daemon.data_dir().join("FORMAT")).unwrap();

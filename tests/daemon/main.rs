@@ -26,6 +26,7 @@ mod lifecycle;
 mod migration;
 mod notices;
 mod passwords;
+mod power;
 mod sessions;
 mod support;
 mod visible;

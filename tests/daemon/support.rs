@@ -40,21 +40,31 @@ impl Daemon {
 
     /// A store, and nobody who serves it.
     pub fn prepared() -> Self {
+        let daemon = Self::without_store();
+        daemon.prepare();
+        daemon
+    }
+
+    /// A folder, and nothing in it.
+    pub fn without_store() -> Self {
         let folder = tempfile::Builder::new()
             .prefix("saslcertd")
             .tempdir()
             .unwrap();
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(folder.path().join("run"))
-            .unwrap();
-        let daemon = Self {
+        Self {
             child: None,
             folder,
-        };
-        let made = daemon.command("init").output().unwrap();
+        }
+    }
+
+    /// Makes what it needs in its folder.
+    pub fn prepare(&self) {
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(self.folder.path().join("run"))
+            .unwrap();
+        let made = self.command("init").output().unwrap();
         assert!(made.status.success(), "{made:?}");
-        daemon
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -114,6 +124,14 @@ impl Daemon {
 
     /// Starts the daemon and waits until it answers.
     pub fn serve(&mut self) {
+        self.begin();
+        self.wait_for("an answer", |daemon| {
+            UnixStream::connect(daemon.socket()).is_ok()
+        });
+    }
+
+    /// Starts the daemon.
+    pub fn begin(&mut self) {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -125,9 +143,6 @@ impl Daemon {
             .stdin(Stdio::null())
             .spawn();
         self.child = Some(child.unwrap());
-        self.wait_for("an answer", |daemon| {
-            UnixStream::connect(daemon.socket()).is_ok()
-        });
     }
 
     pub fn wait_for(&mut self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
@@ -183,6 +198,10 @@ impl Daemon {
     pub fn restart(&mut self) {
         assert!(self.stop().success());
         self.serve();
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
     }
 
     pub fn kill(&mut self) {
@@ -325,6 +344,19 @@ impl Peer {
             let line = self.line().expect("the connection ended");
             self.asked.push(line);
         }
+    }
+
+    /// The lines that are there already.
+    pub fn waiting(&mut self) -> Vec<Value> {
+        self.stream.set_nonblocking(true).unwrap();
+        let mut bytes = Vec::new();
+        // Ends with an error when there is no more.
+        let _ = self.lines.read_to_end(&mut bytes);
+        self.stream.set_nonblocking(false).unwrap();
+        let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+        lines
+            .filter_map(|line| serde_json::from_slice(line).ok())
+            .collect()
     }
 
     /// Nothing more will be written; what is left to read is returned.
