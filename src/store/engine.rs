@@ -58,7 +58,10 @@ pub(super) fn db_file(sled: &Path) -> PathBuf {
 /// Makes everything in `sled` durable, and that it is there.
 pub(super) fn sync(sled: &Path) -> Result<(), StoreError> {
     for entry in list(sled)? {
-        sync_file(&entry)?;
+        let name = entry.file_name().unwrap_or_default().to_string_lossy();
+        if !name.starts_with(ASIDE) {
+            sync_file(&entry)?;
+        }
     }
     sync_file(sled)
 }
