@@ -109,9 +109,14 @@ impl Cuts {
 
 impl Drop for Cuts {
     fn drop(&mut self) {
-        println!("{} of {} cuts lost something", self.lost.len(), self.made);
         if !std::thread::panicking() {
-            assert!(self.lost.is_empty(), "{:#?}", self.lost);
+            assert!(
+                self.lost.is_empty(),
+                "{} of {} cuts lost something: {:#?}",
+                self.lost.len(),
+                self.made,
+                self.lost
+            );
         }
     }
 }
