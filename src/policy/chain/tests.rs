@@ -458,6 +458,11 @@ fn a_path_holds_until_something_on_it_is_revoked_or_its_authority_goes() {
         serde_json::from_str::<CertificationPath>(&json).unwrap(),
         found
     );
+    // As an older version reported it, without the keys that sign lists: nobody could tell whether it is revoked.
+    let mut old = serde_json::to_value(&found).unwrap();
+    old.as_object_mut().unwrap().remove("keys");
+    let old: CertificationPath = serde_json::from_value(old).unwrap();
+    assert!(trusted.still_trust(&found) && !trusted.still_trust(&old));
 }
 
 #[test]
