@@ -93,6 +93,14 @@ def test_make_install_that_came_before_prosody_makes_its_store_the_next_time(ins
         assert "created a store" not in machine.run(line)
 
 
+def test_a_package_says_which_libc_it_needs_or_is_not_made(package: Path):
+    depends = subprocess.run(["dpkg-deb", "-f", str(package), "Depends"], capture_output=True, text=True, check=True).stdout
+    assert "libc6 (>=" in depends, depends
+    # What finds that out is missing.
+    done = subprocess.run(["/usr/bin/make", "deb"], cwd=REPOSITORY, env={"PATH": "/nowhere"}, capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and "apt-get install dpkg-dev" in done.stderr, done
+
+
 # --- upgrades ------------------------------------------------------------------------------------
 
 

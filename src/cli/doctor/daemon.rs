@@ -255,7 +255,7 @@ fn socket(daemon: &Daemon, server: &Server, facts: Option<&Facts>, commands: &Co
                 "this machine has no user {}, as whom Prosody shall run",
                 one_line(&server.user)
             ),
-            Mend::Run("apt-get install --reinstall prosody".to_owned()),
+            user_of_prosody(server, facts, commands),
         );
     };
     let user = one_line(&server.user);
@@ -293,6 +293,21 @@ fn socket(daemon: &Daemon, server: &Server, facts: Option<&Facts>, commands: &Co
         );
     }
     Finding::problem("socket", message, mend)
+}
+
+/// Its package makes the usual user; another one is the configuration's, and may be a slip.
+fn user_of_prosody(server: &Server, facts: Option<&Facts>, commands: &Commands) -> Mend {
+    let named = facts.filter(|facts| server.user != "prosody" && facts.user.is_some());
+    match named {
+        Some(facts) => Mend::Edit(Edit {
+            file: facts.config_file.clone(),
+            host: None,
+            within: None,
+            change: Change::Remove("prosody_user".to_owned()),
+            then: commands.restart_prosody(),
+        }),
+        None => Mend::Run("apt-get install --reinstall prosody".to_owned()),
+    }
 }
 
 /// What lets Prosody pass; none where the folder in the way is not the daemon's.
@@ -876,6 +891,29 @@ mod tests {
             hosts.mend,
             Some(Mend::Run("systemctl restart prosody".to_owned()))
         );
+    }
+
+    #[test]
+    fn a_user_of_prosodys_that_is_not_there_is_named_with_what_made_it() {
+        for (name, mend) in [
+            ("prosody", "apt-get install --reinstall prosody"),
+            ("prosdy", "Remove(\"prosody_user\")"),
+        ] {
+            let gone = Server {
+                who: None,
+                user: name.to_owned(),
+                ..server()
+            };
+            let mut facts = facts();
+            facts.user = Some(name.to_owned());
+            let found = user_of_prosody(&gone, Some(&facts), &usual());
+            let told = match found {
+                Mend::Run(line) => line,
+                Mend::Edit(edit) => format!("{:?}", edit.change),
+                Mend::Proxy(_) => unreachable!(),
+            };
+            assert_eq!(told, mend);
+        }
     }
 
     #[test]
