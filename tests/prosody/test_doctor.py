@@ -685,7 +685,7 @@ def small_disk(at: Path, size: str) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(at)], check=True)
 
 
-@pytest.mark.provokes(AWAY)
+@pytest.mark.provokes(AWAY, r"the disk is nearly full")
 def test_a_disk_that_is_nearly_full(own, tmp_path: Path):
     scene, _ = own()
     disk = tmp_path / "small disk"
