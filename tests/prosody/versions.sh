@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the tests against the Prosodys that are newer than those of `make test`, each in the Debian 13 that fetch.sh made for
-# it, and prints a line for each. As root. Arguments go to pytest.
+# it, and prints a line for each. As root. Arguments go to pytest; SYSTEMS names the folders, if not all.
 #
 # Only Prosody and prosodyctl run in there: they see this /tmp, where the rigs are, and this repository. The mounts are in a
 # namespace of their own and end with it. Left out is what looks into the installation from outside: doctor, moving in,
