@@ -211,7 +211,10 @@ fn a_damaged_record_is_a_fault_for_its_account_and_turns_status_red() {
             "incarnation": "one", "resource": key, "address": null})
     };
     let live = json!({"sessions": [session("07"), session("08")]});
-    let close = json!([{"account": HAMLET, "key_id": "07".repeat(32)}]);
+    let close = json!([{
+        "account": HAMLET, "key_id": "07".repeat(32),
+        "condition": "not-authorized", "text": "This client certificate has been revoked",
+    }]);
     assert_eq!(server.ask("session.opened", live)["close"], close);
     let ophelia = "ophelia@shakespeare.lit";
     let theirs = crate::support::with(
