@@ -8,7 +8,8 @@ local xmlns_commands = "http://jabber.org/protocol/commands";
 -- RFC 5280, 4.1.2.5: 9999-12-31 23:59:59 says that there is no end.
 local no_end = 253402300799;
 
-local private_key = "This contains a private key. Keep it to yourself: paste the certificate only";
+local private_key = "This contains a private key. Make a new key: this one has been seen, and must not be used any more. "
+	.. "Paste the certificate only";
 local several_certificates = "There is more than one certificate in it: paste only your own, and only one at a time";
 local no_certificate = "This is no certificate: neither PEM (BEGIN CERTIFICATE) nor its base64";
 

@@ -137,7 +137,11 @@ impl Asker {
         let written = self.stream.get_mut().write_all(&line);
         drop(line);
         if let Err(error) = written {
-            return Err(AskError::Lost(self.lost(error)));
+            // Who is not listened to may have been told why.
+            return match self.read_line() {
+                Ok(mut answer) if answer.get("error").is_some() => self.result_of(&mut answer),
+                _ => Err(AskError::Lost(self.lost(error))),
+            };
         }
         let deadline = Instant::now() + self.who.answer_timeout;
         loop {

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
+use crate::identity::certificate::holds_private_key;
 use crate::policy::chain::hides_section;
 
 /// The certificates in the file, leaf first, each as base64 of DER. Whether they are any good is for the daemon to say.
@@ -36,7 +37,14 @@ pub(super) fn certificates_in(path: &Path) -> anyhow::Result<Vec<String>> {
     let Ok(found) = found else {
         bail!("{shown} is not readable as PEM");
     };
-    ensure!(!found.is_empty(), "there is no certificate in {shown}");
+    ensure!(
+        !found.is_empty(),
+        if holds_private_key(&bytes) {
+            format!("there is a private key in {shown}, and no certificate. Keep it to yourself")
+        } else {
+            format!("there is no certificate in {shown}")
+        }
+    );
     Ok(found.iter().map(|der| BASE64.encode(der)).collect())
 }
 

@@ -56,6 +56,9 @@ pub(super) struct EnrollArgs {
     /// Sessions that log in with this certificate can't add or remove certificates
     #[arg(long)]
     no_manage: bool,
+    /// For how many days the certificate is valid
+    #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(u16).range(1..=36500))]
+    days: u16,
     /// Also make the file that phones import (PKCS#12), and print the password that it gets: encrypted with AES-256,
     /// or with =3des for old Android and macOS
     #[arg(long, value_name = "ENCRYPTION", num_args = 0..=1, require_equals = true, default_missing_value = "aes")]
@@ -126,6 +129,7 @@ struct Report<'a> {
 
 struct Prepared {
     account: BareJid,
+    days: u16,
     name: String,
     key_path: PathBuf,
     certificate_path: PathBuf,
@@ -173,6 +177,7 @@ fn prepare(args: &EnrollArgs) -> anyhow::Result<Prepared> {
     // Last, so that nobody types a password in vain.
     let password = password(args.password_file.as_deref(), &account)?;
     Ok(Prepared {
+        days: args.days,
         account,
         name,
         key_path,
@@ -391,7 +396,7 @@ impl<'a> Report<'a> {
 
 /// Makes the pair and writes it: the key first, so that no certificate exists without its key.
 fn make_files(prepared: &Prepared) -> anyhow::Result<(Fresh, Option<Archive>)> {
-    let fresh = certificate::make(&prepared.account, OffsetDateTime::now_utc())?;
+    let fresh = certificate::make(&prepared.account, prepared.days, OffsetDateTime::now_utc())?;
     let archive = match &prepared.pkcs12 {
         Some((_, encryption)) => {
             let made = pkcs12::archive(&fresh, &prepared.name, *encryption);

@@ -94,12 +94,12 @@ pub enum CertificateError {
     Random,
 }
 
-/// Makes a P-256 key and a self-signed certificate for `account`, valid from an hour before `now` for a year.
+/// Makes a P-256 key and a self-signed certificate for `account`, valid from an hour before `now` until so many `days` later.
 ///
 /// The address stands where the specifications want it and where clients look for it: xmppAddr, rfc822Name (only for
 /// ASCII addresses, it can hold no others), and the common name.
 /// Source: RFC 6120, 13.7.1; XEP-0416, certificate profile.
-pub fn make(account: &BareJid, now: OffsetDateTime) -> Result<Fresh, CertificateError> {
+pub fn make(account: &BareJid, days: u16, now: OffsetDateTime) -> Result<Fresh, CertificateError> {
     let make = |source| CertificateError::Make { source };
     let address = account.to_string();
     let mut names = vec![SanType::OtherName((
@@ -118,7 +118,9 @@ pub fn make(account: &BareJid, now: OffsetDateTime) -> Result<Fresh, Certificate
     params.serial_number = Some(serial()?);
     // Certificates know no fractions of a second.
     params.not_before = now.truncate_to_second() - Duration::HOUR;
-    params.not_after = params.not_before + Duration::days(365);
+    params.not_after = params.not_before + Duration::days(days.into());
+    // COMPAT libstrophe 0.14: it finds no xmppAddr when subjectAltName is the first extension. This one stands before it.
+    params.use_authority_key_identifier_extension = true;
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -227,6 +229,7 @@ mod tests {
     fn fresh(address: &str) -> Fresh {
         make(
             &BareJid::new(address).unwrap(),
+            365,
             OffsetDateTime::from_unix_timestamp(NOW).unwrap(),
         )
         .unwrap()
@@ -237,6 +240,14 @@ mod tests {
         let fresh = fresh("hamlet@shakespeare.lit");
         let (rest, certificate) = X509Certificate::from_der(&fresh.der).unwrap();
         assert!(rest.is_empty());
+        // libstrophe 0.14 overlooks it in the first place.
+        let place_of = |oid: &str| {
+            certificate
+                .extensions()
+                .iter()
+                .position(|one| one.oid.to_id_string() == oid)
+        };
+        assert_eq!(place_of("2.5.29.17"), Some(1));
         assert_eq!(
             certificate.subject().to_string(),
             "CN=hamlet@shakespeare.lit"

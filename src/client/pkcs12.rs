@@ -136,7 +136,7 @@ mod tests {
 
     fn fresh() -> Fresh {
         let hamlet = BareJid::new("hamlet@shakespeare.lit").unwrap();
-        certificate::make(&hamlet, OffsetDateTime::now_utc()).unwrap()
+        certificate::make(&hamlet, 365, OffsetDateTime::now_utc()).unwrap()
     }
 
     /// What OpenSSL finds in the file: PEM, with what it says of the encryption.

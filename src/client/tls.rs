@@ -381,6 +381,7 @@ mod tests {
     fn hamlet() -> (Identity, CertificateDer<'static>) {
         let fresh = make(
             &BareJid::new("hamlet@shakespeare.lit").unwrap(),
+            365,
             OffsetDateTime::now_utc(),
         )
         .unwrap();

@@ -11,6 +11,8 @@ use serde_json::{Map, Value, json};
 
 use crate::identity::visible::visible;
 use crate::policy::Denial;
+
+use super::connection::Role;
 pub use each::{Bad, Each};
 pub use questions::*;
 
@@ -202,10 +204,14 @@ pub enum Fault {
     #[error("{0}")]
     NotQuestion(&'static str),
     /// The asker's: unknown, or not for its role.
-    #[error("there is no method {method}, or not for this user")]
+    #[error("there is no method {method}{}", for_admins(*.uid, *.role))]
     UnknownMethod {
         /// What was asked for; shortened.
         method: String,
+        /// Who asks.
+        uid: u32,
+        /// What else it may ask.
+        role: Role,
     },
     /// The asker's: a field is missing or wrong.
     #[error("{problem}")]
@@ -235,8 +241,23 @@ pub enum Fault {
     #[error("the authorities could not be asked")]
     AuthoritiesUnreadable,
     /// The asker's: `session.hello` comes first.
-    #[error("session.hello comes first")]
-    NoHello,
+    #[error(
+        "session.hello comes first, since user {uid} is a server's (--server-user); an administrator (--admin-user {uid}) \
+         needs none"
+    )]
+    NoHello {
+        /// Who asks.
+        uid: u32,
+    },
+    /// The asker's: no flag admits its user.
+    #[error(
+        "user {uid} may not ask: start saslcertd with --server-user {uid} if Prosody runs as that user, or with \
+         --admin-user {uid}"
+    )]
+    NotAdmitted {
+        /// Who asks.
+        uid: u32,
+    },
     /// The asker's: another version of the protocol.
     #[error("this saslcertd speaks version {PROTOCOL_VERSION} of the protocol")]
     OtherVersion,
@@ -257,6 +278,16 @@ pub enum Fault {
     AnswerTooLong,
 }
 
+/// What may be missing.
+fn for_admins(uid: u32, role: Role) -> String {
+    match role {
+        Role::Admin => String::new(),
+        Role::Server => format!(
+            ", or only for administrators: user {uid} is a server's (--server-user), --admin-user {uid} makes it one"
+        ),
+    }
+}
+
 impl Fault {
     fn code(&self) -> i32 {
         match self {
@@ -275,7 +306,7 @@ impl Fault {
             | Self::HostDeclared
             | Self::HostNotReady
             | Self::AccountsInProsody => -32002,
-            Self::NoHello | Self::OtherVersion => -32003,
+            Self::NoHello { .. } | Self::NotAdmitted { .. } | Self::OtherVersion => -32003,
         }
     }
 
@@ -296,7 +327,8 @@ impl Fault {
             | Self::TooLong
             | Self::NotQuestion(_)
             | Self::UnknownMethod { .. }
-            | Self::NoHello
+            | Self::NoHello { .. }
+            | Self::NotAdmitted { .. }
             | Self::OtherVersion
             | Self::Storage
             | Self::AnswerTooLong => ("wait", "internal-server-error"),
@@ -488,7 +520,8 @@ mod tests {
             Fault::Storage,
             Fault::Deadline,
             Fault::HostUndeclared,
-            Fault::NoHello,
+            Fault::NoHello { uid: 7 },
+            Fault::NotAdmitted { uid: 7 },
         ] {
             let line: Value = serde_json::from_str(&failure(None, &fault.into())).unwrap();
             let data = line.pointer("/error/data").unwrap();

@@ -23,7 +23,7 @@ use crate::store::{Store, StoreError};
 use super::connection::{Connection, Peer, Role};
 use super::listening::{ListenError, Listening, Place};
 use super::manager;
-use super::protocol::Lines;
+use super::protocol::{self, Fault, Lines};
 use super::service::Service;
 use super::socket_folder::Tenant;
 
@@ -282,6 +282,9 @@ impl Acceptor {
                 pid = peer.pid(),
                 "refused: neither --server-user nor --admin-user"
             );
+            // For its log. Nothing is waited for: a line fits into what a new socket takes.
+            let fault = Fault::NotAdmitted { uid: peer.uid() };
+            let _ = stream.try_write(protocol::failure(None, &fault.into()).as_bytes());
             return;
         };
         let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() else {

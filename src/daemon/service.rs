@@ -36,7 +36,7 @@ use crate::identity::{
 use crate::store::{Store, StoreError};
 
 use super::authorities::AuthorityFiles;
-use super::connection::{Connection, Role};
+use super::connection::{Connection, Peer, Role};
 use super::derivations::{Derivations, Purpose, Queued};
 use super::guesses::{Guesses, Place};
 use super::protocol::{self, Closed, Each, Fault, Id, Incoming, Line, Refusal, fields};
@@ -195,7 +195,8 @@ impl Service {
                 && peer.role == Role::Server
                 && !connection.is_introduced());
         if is_too_early {
-            answer.send(Err(Fault::NoHello.into()));
+            let uid = peer.uid;
+            answer.send(Err(Fault::NoHello { uid }.into()));
             return;
         }
         match (method, peer.role) {
@@ -547,7 +548,8 @@ impl Answer {
     fn send_unknown(&self, method: &str) {
         let shown: String = method.chars().take(64).collect();
         let method = visible(&shown).into_owned();
-        self.send(Err(Fault::UnknownMethod { method }.into()));
+        let Peer { uid, role, .. } = self.connection.peer;
+        self.send(Err(Fault::UnknownMethod { method, uid, role }.into()));
     }
 
     /// Sends the answer, unless one was sent, and `lines` right behind it in any case.

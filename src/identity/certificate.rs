@@ -85,6 +85,11 @@ pub enum Finding {
     /// Text where DER is wanted.
     #[error("this is PEM text; the DER certificate is wanted, as base64")]
     IsPem,
+    /// A private key, which was not to leave its device.
+    #[error(
+        "this is a private key, not a certificate. Make a new key: this one has been seen, and must not be used any more"
+    )]
+    PrivateKey,
     /// Not one strict DER value, bytes after it included.
     #[error("not one certificate in strict DER encoding: {fault}")]
     NotDer {
@@ -188,6 +193,10 @@ pub fn validity(der: &[u8]) -> Option<(UnixSeconds, UnixSeconds)> {
 fn read(der: &[u8], findings: &mut Vec<Finding>) -> Option<ClientCert> {
     if der.len() > MAX_DER_BYTES {
         findings.push(Finding::TooLarge);
+        return None;
+    }
+    if holds_private_key(der) {
+        findings.push(Finding::PrivateKey);
         return None;
     }
     if der.starts_with(b"-----BEGIN") {
@@ -392,6 +401,33 @@ fn rsa_modulus_bits(key: &[u8]) -> Option<usize> {
     Some(modulus.len() * 8 - leading_zeros)
 }
 
+/// Is there a private key in it, as PEM or DER (PKCS#8, PKCS#1, SEC 1)?
+#[must_use]
+pub fn holds_private_key(bytes: &[u8]) -> bool {
+    if bytes
+        .windows(PRIVATE_KEY.len())
+        .any(|part| part == PRIVATE_KEY)
+    {
+        return true;
+    }
+    // Version, and then what a public structure never has behind it.
+    let Some(rest) = bytes.strip_prefix(&[0x30]) else {
+        return false;
+    };
+    let Some((first, rest)) = rest.split_first() else {
+        return false;
+    };
+    let length_bytes = usize::from(first.saturating_sub(0x80));
+    let rest = rest.get(length_bytes..).unwrap_or_default();
+    match rest {
+        // PKCS#8: the algorithm. PKCS#1: the modulus.
+        // SEC 1: the key.
+        [2, 1, 0 | 1, 0x30, ..] | [2, 1, 0, 2, ..] | [2, 1, 1, 4, ..] => true,
+        _ => false,
+    }
+}
+
+const PRIVATE_KEY: &[u8] = b"PRIVATE KEY-----";
 /// Largest certificate that is read. Real ones have 0.5 to 3 KB.
 pub const MAX_DER_BYTES: usize = 16 * 1024;
 /// Most names in one certificate.
@@ -870,6 +906,30 @@ mod tests {
                 "PEM",
                 b"-----BEGIN CERTIFICATE-----".to_vec(),
                 Some(Finding::IsPem),
+            ),
+            (
+                "its key",
+                KeyPair::generate().unwrap().serialize_der(),
+                Some(Finding::PrivateKey),
+            ),
+            (
+                "its key as PEM, behind a certificate",
+                [
+                    &b"-----BEGIN CERTIFICATE-----"[..],
+                    KeyPair::generate().unwrap().serialize_pem().as_bytes(),
+                ]
+                .concat(),
+                Some(Finding::PrivateKey),
+            ),
+            (
+                "a key of PKCS#1",
+                tlv(0x30, &[2, 1, 0, 2, 1, 7]),
+                Some(Finding::PrivateKey),
+            ),
+            (
+                "a key of SEC 1",
+                tlv(0x30, &[2, 1, 1, 4, 1, 7]),
+                Some(Finding::PrivateKey),
             ),
             (
                 "other DER",

@@ -16,7 +16,12 @@ pub enum Denial {
         finding: Finding,
     },
     /// An RSA key below `saslcertd_min_rsa_bits`.
-    KeyTooShort,
+    KeyTooShort {
+        /// What it has.
+        bits: usize,
+        /// What is wanted.
+        wanted: usize,
+    },
     /// After its notAfter.
     CertificateExpired,
     /// Before its notBefore.
@@ -127,12 +132,16 @@ impl Denial {
                     &capitalised(&finding.to_string()),
                 );
             }
-            Self::KeyTooShort => (
-                "key-too-short",
-                REFUSED,
-                NOT_ACCEPTABLE,
-                "The certificate's RSA key is too short for this server",
-            ),
+            Self::KeyTooShort { bits, wanted } => {
+                return words(
+                    "key-too-short",
+                    REFUSED,
+                    NOT_ACCEPTABLE,
+                    &format!(
+                        "The certificate's RSA key is too short: it has {bits} bits, this server wants at least {wanted}"
+                    ),
+                );
+            }
             Self::CertificateExpired => (
                 "cert-expired",
                 ("credentials-expired", "The certificate has expired"),
@@ -390,7 +399,10 @@ pub const EVERY_DENIAL: [Denial; 37] = [
     Denial::CertificateUnacceptable {
         finding: Finding::NotCertificate,
     },
-    Denial::KeyTooShort,
+    Denial::KeyTooShort {
+        bits: 1024,
+        wanted: 2048,
+    },
     Denial::CertificateExpired,
     Denial::CertificateNotYetValid,
     Denial::ValidityTooLong,

@@ -248,7 +248,10 @@ pub fn login<'a>(
 /// Is the certificate's key long enough?
 pub fn require_acceptable(cert: &ClientCert, policy: &HostPolicy) -> Result<(), Denial> {
     match cert.key {
-        Key::Rsa { bits } if bits < policy.min_rsa_bits => Err(Denial::KeyTooShort),
+        Key::Rsa { bits } if bits < policy.min_rsa_bits => Err(Denial::KeyTooShort {
+            bits,
+            wanted: policy.min_rsa_bits,
+        }),
         Key::Rsa { .. } | Key::Curve => Ok(()),
     }
 }

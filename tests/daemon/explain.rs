@@ -156,7 +156,7 @@ fn a_file_that_is_no_certificate_is_named() {
         (
             b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
             2,
-            "no certificate in",
+            "there is a private key in",
         ),
         (&vec![0; 70_000], 2, "larger than 64 KiB"),
         (b"certificate", 1, "no       certificate"),

@@ -168,3 +168,37 @@ fn connections_are_bounded() {
         assert!(start.elapsed() < PATIENCE);
     }
 }
+
+#[test]
+fn who_may_not_ask_hears_why_and_which_flag_admits_it() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+
+    const STRANGER: u32 = 65_534;
+    if !nix::unistd::Uid::effective().is_root() {
+        // Nobody else can become another user.
+        return;
+    }
+    let daemon = Daemon::start();
+    let open = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open(daemon.folder.path(), 0o755);
+    open(daemon.socket().parent().unwrap(), 0o755);
+    open(&daemon.socket(), 0o666);
+    let script = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); print(s.makefile().read())";
+    let mut stranger = std::process::Command::new("/usr/bin/python3");
+    stranger.args(["-c", script]).arg(daemon.socket());
+    let heard = stranger
+        .current_dir("/")
+        .uid(STRANGER)
+        .gid(STRANGER)
+        .output()
+        .unwrap();
+    let line: Value = serde_json::from_slice(&heard.stdout).unwrap();
+    assert_eq!(line["error"]["code"], -32003, "{heard:?}");
+    let said = line["error"]["message"].as_str().unwrap();
+    for flag in ["--server-user 65534", "--admin-user 65534"] {
+        assert!(said.contains(flag), "{said}");
+    }
+}

@@ -167,7 +167,7 @@ async fn ready(
 /// A certificate as users make them for themselves.
 fn of_nobody() -> Option<Identity> {
     let nobody = BareJid::new("doctor@saslcertd.invalid").ok()?;
-    let fresh = make(&nobody, OffsetDateTime::now_utc()).ok()?;
+    let fresh = make(&nobody, 1, OffsetDateTime::now_utc()).ok()?;
     Some(fresh.identity)
 }
 

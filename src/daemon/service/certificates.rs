@@ -11,7 +11,7 @@ use super::super::protocol::{
 };
 use super::moving_in::Unmarked;
 use super::{Answer, Answered, Service, closing, storage};
-use crate::identity::certificate::Finding;
+use crate::identity::certificate::{Finding, holds_private_key};
 use crate::identity::visible::visible;
 use crate::identity::{
     AccountList, AddedBy, BareJid, CertificateName, ClientCert, Disabled, Enrolment, Fingerprint,
@@ -496,6 +496,9 @@ fn asker(
 
 pub(super) fn certificate_in(base64: &str) -> Result<ClientCert, Denial> {
     let unacceptable = |finding| Denial::CertificateUnacceptable { finding };
+    if holds_private_key(base64.as_bytes()) {
+        return Err(unacceptable(Finding::PrivateKey));
+    }
     if base64.trim_start().starts_with("-----BEGIN") {
         return Err(unacceptable(Finding::IsPem));
     }

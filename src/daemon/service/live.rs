@@ -66,7 +66,8 @@ impl Service {
         now: UnixSeconds,
     ) -> Result<Vec<Value>, Refusal> {
         if !connection.is_introduced() {
-            return Err(Fault::NoHello.into());
+            let uid = connection.peer.uid;
+            return Err(Fault::NoHello { uid }.into());
         }
         let mut close: Vec<Value> = Vec::new();
         for session in opened.sessions.good() {

@@ -5,6 +5,7 @@
 use rustls_pki_types::pem::{PemObject, SectionKind};
 
 use crate::identity::authority::AuthorityError;
+use crate::identity::certificate::holds_private_key;
 
 /// What is wrong with a file of authorities or lists. Never quotes the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -13,6 +14,14 @@ pub enum PemError {
     #[error("holds no PEM section \"BEGIN {wanted}\"")]
     Empty {
         /// The kind.
+        wanted: &'static str,
+    },
+    /// A key, and nothing of what is wanted.
+    #[error(
+        "holds a private key and no \"BEGIN {wanted}\"; an authority's key belongs nowhere near this server"
+    )]
+    PrivateKey {
+        /// What is wanted.
         wanted: &'static str,
     },
     /// DER where PEM is wanted.
@@ -82,6 +91,7 @@ pub(super) fn each_section(
     match taken {
         _ if taken != there => Err(PemError::Unended),
         0 if pem.first() == Some(&SEQUENCE) => Err(PemError::IsDer { command }),
+        0 if holds_private_key(pem) => Err(PemError::PrivateKey { wanted }),
         0 => Err(PemError::Empty { wanted }),
         _ => Ok(()),
     }

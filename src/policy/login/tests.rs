@@ -597,7 +597,16 @@ fn the_account_must_exist_be_enabled_and_be_the_one_that_enrolled() {
 #[test]
 fn a_short_rsa_key_is_refused() {
     let mut cert = cert_naming(&["h@a.lit"]);
-    for (bits, expected) in [(2047, Err(Denial::KeyTooShort)), (2048, Ok(()))] {
+    for (bits, expected) in [
+        (
+            2047,
+            Err(Denial::KeyTooShort {
+                bits: 2047,
+                wanted: 2048,
+            }),
+        ),
+        (2048, Ok(())),
+    ] {
         cert.key = Key::Rsa { bits };
         assert_eq!(require_acceptable(&cert, &HostPolicy::default()), expected);
         let facts = CertificateFacts {
