@@ -14,15 +14,37 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) && !text.contains(ESCAPE) {
         return Cow::Borrowed(text);
     }
+    if !text.contains(ESCAPE) && !judged(text).any(|(_, must_be_written_out)| must_be_written_out) {
+        return Cow::Borrowed(text);
+    }
     let mut out = String::with_capacity(text.len() + 16);
-    for letter in text.chars() {
+    for (letter, must_be_written_out) in judged(text) {
         match letter {
             '\\' => out.push_str("\\\\"),
-            letter if is_hidden(letter) => out.extend(letter.escape_unicode()),
+            letter if must_be_written_out => out.extend(letter.escape_unicode()),
             letter => out.push(letter),
         }
     }
     Cow::Owned(out)
+}
+
+/// Each letter, and whether it must be written out where it stands.
+///
+/// Scripts and pictures need joiners (U+200C, U+200D): between two letters that can be seen and are not ASCII they stay.
+fn judged(text: &str) -> impl Iterator<Item = (char, bool)> + '_ {
+    let can_be_joined = |letter: Option<char>| {
+        letter.is_some_and(|letter| !letter.is_ascii() && !is_hidden(letter))
+    };
+    let mut letters = text.chars().peekable();
+    let mut before = None;
+    std::iter::from_fn(move || {
+        let letter = letters.next()?;
+        let is_joiner = matches!(letter, '\u{200c}' | '\u{200d}')
+            && can_be_joined(before)
+            && can_be_joined(letters.peek().copied());
+        before = Some(letter);
+        Some((letter, is_hidden(letter) && !is_joiner))
+    })
 }
 
 /// What [`visible`] has made `shown` of.
@@ -53,22 +75,22 @@ pub fn meant(shown: &str) -> Cow<'_, str> {
 /// A finished line: as [`visible`], but its backslashes stay.
 #[must_use]
 pub fn line(text: &str) -> Cow<'_, str> {
-    without(text, is_hidden)
+    without(text, |_| true)
 }
 
 /// A finished text of several lines, each as of [`line`].
 #[must_use]
 pub fn lines(text: &str) -> Cow<'_, str> {
-    without(text, |letter| letter != '\n' && is_hidden(letter))
+    without(text, |letter| letter != '\n')
 }
 
-fn without(text: &str, is_harmful: impl Fn(char) -> bool + Copy) -> Cow<'_, str> {
-    if !text.contains(is_harmful) {
+fn without(text: &str, is_meant: impl Fn(char) -> bool + Copy) -> Cow<'_, str> {
+    if !text.contains(|letter| is_hidden(letter) && is_meant(letter)) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);
-    for letter in text.chars() {
-        if is_harmful(letter) {
+    for (letter, must_be_written_out) in judged(text) {
+        if must_be_written_out && is_meant(letter) {
             out.extend(letter.escape_unicode());
         } else {
             out.push(letter);
@@ -188,6 +210,16 @@ mod tests {
                 "\u{2028}\u{2029}\u{3164}\u{fe0f}\u{fffe}\u{2060}",
                 r"\u{2028}\u{2029}\u{3164}\u{fe0f}\u{fffe}\u{2060}",
             ),
+            // Joiners between letters that need them stay; between others they would only hide.
+            (
+                "\u{1f469}\u{200d}\u{1f4bb} \u{645}\u{6cc}\u{200c}\u{62e} \\",
+                "\u{1f469}\u{200d}\u{1f4bb} \u{645}\u{6cc}\u{200c}\u{62e} \\",
+            ),
+            ("pho\u{200d}ne\u{200c}", r"pho\u{200d}ne\u{200c}"),
+            (
+                "\u{645}\u{200d}\u{200d}\u{645}\u{200c}a",
+                "\u{645}\\u{200d}\\u{200d}\u{645}\\u{200c}a",
+            ),
             (r"a\u{200b}", r"a\\u{200b}"),
             ("\\\u{200b}", r"\\\u{200b}"),
         ] {
@@ -221,7 +253,7 @@ mod tests {
         fn every_text_can_be_shown_and_meant(text in any::<String>(), around in r"[a\\u{}0-9\n\x{202e}]{0,20}") {
             for text in [text, around] {
                 let shown = visible(&text).into_owned();
-                prop_assert!(!shown.contains(is_hidden));
+                prop_assert!(!judged(&shown).any(|(_, must_be_written_out)| must_be_written_out));
                 prop_assert_eq!(lines(&shown), shown.as_str());
                 prop_assert_eq!(meant(&shown), text);
             }
