@@ -7,6 +7,7 @@ mod ask;
 mod backup;
 mod cert;
 mod certificate_file;
+mod check;
 mod doctor;
 #[cfg(feature = "client")]
 mod enroll;
@@ -73,6 +74,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Show what the daemon is doing.
     Status,
+    /// Read the whole store, and say of each table whether every row is as it was written.
+    Check,
     /// Say what is wrong with this installation, and the line that mends it.
     Doctor(doctor::DoctorArgs),
     /// Look at, add, disable and revoke the certificates of an account.
@@ -109,6 +112,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Init(args) => init::run(&args, global.json),
         Command::Serve(args) => serve::run(args, &global.socket),
         Command::Status => status::run(&global),
+        Command::Check => check::run(&global),
         Command::Doctor(args) => doctor::run(&args, &global),
         Command::Cert(command) => cert::run(&command, &global),
         Command::Explain(args) => Ok(explain::run(&args, &global)),

@@ -33,6 +33,10 @@ pub(super) struct ServeArgs {
     /// Page cache of the store, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(8..=65536))]
     cache_mib: u64,
+    /// Serve what is left of a store that has gone back to an older state or lost rows. What was revoked, disabled or
+    /// deleted in what is missing is let in again.
+    #[arg(long)]
+    accept_rollback: bool,
     /// What to log: error, warn, info or debug.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log: LogLevel,
@@ -97,6 +101,7 @@ pub(super) fn run(args: ServeArgs, socket: &Path) -> anyhow::Result<ExitCode> {
         server_users: args.server_user,
         admin_users: args.admin_user,
         cache_bytes: args.cache_mib << 20,
+        accept_rollback: args.accept_rollback,
     };
     let served = runtime.block_on(server::serve(options, place));
     // A disk that hangs must not keep a process that has nothing more to say.

@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::Global;
 use super::ask::Asker;
@@ -61,6 +63,7 @@ fn for_people(status: &Value) -> String {
             number("/store/corrupt_reads")
         );
     }
+    out += &wholeness(status);
     if status.pointer("/store/disk_nearly_full") == Some(&Value::Bool(true)) {
         let _ = writeln!(
             out,
@@ -146,6 +149,73 @@ fn for_people(status: &Value) -> String {
         }
     }
     out
+}
+
+/// What is known of the store as a whole.
+fn wholeness(status: &Value) -> String {
+    use std::fmt::Write;
+    let mut out = String::new();
+    let text = |value: &Value, path| {
+        let text = value.pointer(path).and_then(Value::as_str);
+        visible(text.unwrap_or("?")).into_owned()
+    };
+    // Proof: writing to a String never fails.
+    match status
+        .pointer("/store/check")
+        .filter(|check| !check.is_null())
+    {
+        None => out += "store: not checked yet since the start\n",
+        Some(check) if check.get("whole") == Some(&Value::Bool(true)) => {
+            let _ = writeln!(
+                out,
+                "store: checked on {}, and whole",
+                time_at(check, "/at")
+            );
+        }
+        Some(check) => {
+            for table in rows(check, "/tables")
+                .filter(|table| table.get("problem").is_some_and(Value::is_string))
+            {
+                let _ = writeln!(
+                    out,
+                    "PROBLEM: the store is damaged ({}: {}; checked on {}); restore it from a backup",
+                    text(table, "/table"),
+                    text(table, "/problem"),
+                    time_at(check, "/at"),
+                );
+            }
+        }
+    }
+    let loss = status.pointer("/store/accepted_loss");
+    if let Some(loss) = loss.filter(|loss| !loss.is_null()) {
+        let is_new = loss.get("new") == Some(&Value::Bool(true));
+        let tables: Vec<&str> = rows(loss, "/tables").filter_map(Value::as_str).collect();
+        let _ = writeln!(
+            out,
+            "{}the store is not whole: on {} it was accepted that {} changes are missing{}{}",
+            if is_new { "PROBLEM: " } else { "store: " },
+            time_at(loss, "/at"),
+            loss.get("changes").and_then(Value::as_u64).unwrap_or(0),
+            if tables.is_empty() {
+                String::new()
+            } else {
+                format!(", and rows of {}", tables.join(", "))
+            },
+            if is_new {
+                "; start it without --accept-rollback now"
+            } else {
+                ""
+            },
+        );
+    }
+    out
+}
+
+fn time_at(value: &Value, path: &str) -> String {
+    let seconds = value.pointer(path).and_then(Value::as_i64);
+    let time = seconds.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+    let text = time.and_then(|time| time.format(&Rfc3339).ok());
+    text.unwrap_or_else(|| "?".to_owned())
 }
 
 fn rows<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = &'a Value> {

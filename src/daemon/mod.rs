@@ -6,6 +6,7 @@ mod derivations;
 mod guesses;
 pub mod listening;
 mod manager;
+mod panics;
 pub mod protocol;
 mod reservations;
 pub mod server;

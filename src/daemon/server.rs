@@ -18,11 +18,12 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::identity::UnixSeconds;
-use crate::store::{Store, StoreError};
+use crate::store::{OnLoss, Store, StoreError};
 
 use super::connection::{Connection, Peer, Role};
 use super::listening::{ListenError, Listening, Place};
 use super::manager;
+use super::panics::Opening;
 use super::protocol::{self, Fault, Lines};
 use super::service::Service;
 use super::socket_folder::Tenant;
@@ -38,6 +39,8 @@ pub struct Options {
     pub admin_users: Vec<String>,
     /// sled's page cache.
     pub cache_bytes: u64,
+    /// Serve what is left of a store that is not whole.
+    pub accept_rollback: bool,
 }
 
 /// Why the daemon does not start, or had to end.
@@ -83,9 +86,16 @@ pub async fn serve(options: Options, place: Place) -> Result<(), ServeError> {
     place.check(tenant)?;
     let (failed, mut failure) = mpsc::unbounded_channel();
     let patience = tokio::spawn(manager::ask_for_patience());
-    let store = Store::open(
+    let opening = Opening::of(&options.data_dir);
+    let on_loss = if options.accept_rollback {
+        OnLoss::Accept { now: now() }
+    } else {
+        OnLoss::Refuse
+    };
+    let store = Store::open_with(
         &options.data_dir,
         options.cache_bytes,
+        on_loss,
         Box::new(move |error| {
             let cause = std::error::Error::source(error).map(ToString::to_string);
             let text = [Some(error.to_string()), cause].into_iter().flatten();
@@ -95,6 +105,8 @@ pub async fn serve(options: Options, place: Place) -> Result<(), ServeError> {
     )?;
     patience.abort();
     let service = Arc::new(Service::new(store)?);
+    opening.end();
+    let is_checked = service.note_opening(now());
     let (stop, stopping) = watch::channel(false);
     let mut terminate = watch_for(SignalKind::terminate())?;
     let mut interrupt = watch_for(SignalKind::interrupt())?;
@@ -106,6 +118,7 @@ pub async fn serve(options: Options, place: Place) -> Result<(), ServeError> {
     beside.spawn(upkeep(Arc::clone(&service), options.data_dir.clone()));
     beside.spawn(give_notices(Arc::clone(&service)));
     beside.spawn(close_expired(Arc::clone(&service)));
+    beside.spawn(check_store(Arc::clone(&service), is_checked));
     beside.spawn(manager::feed_watchdog(Arc::clone(&service)));
     beside.spawn(watch_authorities(Arc::clone(&service)));
     beside.spawn(answer_hangups(hangup, Arc::clone(&service)));
@@ -449,6 +462,24 @@ async fn close_expired(service: Arc<Service>) {
     }
 }
 
+/// Once a day, and soon after the start if not everything was read then.
+async fn check_store(service: Arc<Service>, is_checked: bool) {
+    let mut clock = tokio::time::interval(CHECK_EVERY);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    if is_checked {
+        // The first one comes at once.
+        clock.tick().await;
+    }
+    loop {
+        clock.tick().await;
+        let service = Arc::clone(&service);
+        let done = tokio::task::spawn_blocking(move || service.check_store(now()));
+        if let Err(error) = done.await {
+            tracing::error!(%error, "the store was not checked");
+        }
+    }
+}
+
 /// The free space that a store of this size keeps for revocations: below it, nothing is added.
 pub(crate) fn reserve_bytes(store_bytes: u64) -> u64 {
     (store_bytes / 10).max(FREE_BYTES)
@@ -482,6 +513,7 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 const CLOSE_AT_LEAST: Duration = Duration::from_millis(500);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+const CHECK_EVERY: Duration = Duration::from_hours(24);
 const LOOK_FOR_NOTICES_EVERY: Duration = Duration::from_secs(2);
 const CLOSE_EXPIRED_EVERY: Duration = Duration::from_secs(2);
 const READ_AUTHORITIES_EVERY: Duration = Duration::from_secs(2);

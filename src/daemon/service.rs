@@ -11,6 +11,7 @@ mod admission;
 mod authorities;
 mod backup;
 mod certificates;
+mod checks;
 mod declared;
 mod explain;
 mod external;
@@ -42,6 +43,7 @@ use super::guesses::{Guesses, Place};
 use super::protocol::{self, Closed, Each, Fault, Id, Incoming, Line, Refusal, fields};
 use super::reservations::Reservations;
 use super::sessions::Sessions;
+use checks::Checks;
 use hosts::DeclaredHost;
 
 /// Everything that questions are answered from.
@@ -69,6 +71,7 @@ pub struct Service {
     /// The SCRAM hashes of each host as its servers know them.
     scram_told: Mutex<HashMap<Host, Vec<ScramHash>>>,
     stranger: Mutex<Option<hosts::Stranger>>,
+    checks: Checks,
 }
 
 type Expected = HashMap<(u64, String), mpsc::Sender<Result<Value, String>>>;
@@ -106,6 +109,7 @@ impl Service {
             noticed: Mutex::default(),
             scram_told: Mutex::default(),
             stranger: Mutex::default(),
+            checks: Checks::default(),
         };
         service.read_authorities(false);
         Ok(service)
@@ -244,6 +248,10 @@ impl Service {
             ("explain", Role::Admin) => self.task(answer, move |service, answer| {
                 answer.send(service.explain(params, now));
             }),
+            ("store.check", Role::Admin) => {
+                let answered = self.store_check(params, now);
+                answer.send(answered);
+            }
             ("status", Role::Admin) => self.task(answer, move |service, answer| {
                 answer.send(service.status(params, uptime));
             }),

@@ -1,18 +1,21 @@
 //! The one writer: groups the changes that wait, writes each group in one transaction, makes it durable, and
-//! only then acknowledges.
+//! only then acknowledges. Each group also writes how much there is by then (`tally`), and is noted beside the store (`reached`).
 //!
 //! Since nobody else writes, a change may read the tables, decide and plan its rows without a transaction of
 //! its own. Two changes of one account never share a group, so that the second sees what the first wrote.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use sled::Transactional;
 use sled::transaction::TransactionError;
 
 use super::engine::{self, Durable};
+use super::reached::Reached;
+use super::tally::{self, Changed};
+use super::whole::{self, Ledger};
 use super::{StoreError, Tables};
 
 /// sled's trees, by what they hold.
@@ -26,11 +29,25 @@ pub(super) enum Table {
     Hosts,
     Passwords,
     Meta,
+    /// One row about all others.
+    Tally,
 }
 
 impl Table {
-    pub(super) const COUNT: usize = 8;
+    pub(super) const COUNT: usize = 9;
     pub(super) const ALL: [Self; Self::COUNT] = [
+        Self::Certificates,
+        Self::ByFingerprint,
+        Self::Accounts,
+        Self::RevokedKeys,
+        Self::Disabled,
+        Self::Hosts,
+        Self::Passwords,
+        Self::Meta,
+        Self::Tally,
+    ];
+    /// Those whose rows are counted.
+    pub(super) const COUNTED: [Self; Self::COUNT - 1] = [
         Self::Certificates,
         Self::ByFingerprint,
         Self::Accounts,
@@ -51,6 +68,7 @@ impl Table {
             Self::Hosts => "hosts",
             Self::Passwords => "passwords",
             Self::Meta => "meta",
+            Self::Tally => "tally",
         }
     }
 }
@@ -67,6 +85,16 @@ pub(super) struct Row {
 pub(super) struct Planned<T> {
     pub(super) rows: Vec<Row>,
     pub(super) outcome: T,
+}
+
+impl<T> Planned<T> {
+    /// Something was looked at, and nothing is written.
+    pub(super) fn nothing(outcome: T) -> Self {
+        Self {
+            rows: Vec::new(),
+            outcome,
+        }
+    }
 }
 
 pub(super) struct Committer {
@@ -91,12 +119,16 @@ impl Committer {
         db: sled::Db,
         tables: Tables,
         durable: Durable,
+        reached: Reached,
+        ledger: Arc<Mutex<Ledger>>,
     ) -> Result<Self, StoreError> {
         let (sender, receiver) = mpsc::sync_channel(MAX_WAITING);
         let writer = Writer {
             db,
             tables,
             durable,
+            reached,
+            ledger,
         };
         let thread = thread::Builder::new()
             .name("committer".to_owned())
@@ -118,28 +150,26 @@ impl Committer {
         about: Option<Vec<u8>>,
         plan: impl FnOnce(&Tables) -> Result<Planned<T>, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (answer, answered) = mpsc::sync_channel(1);
-        let job = Job {
-            about,
-            is_probe: false,
-            plan: Box::new(move |tables| match plan(tables).and_then(require_short) {
-                Ok(Planned { rows, outcome }) => Some((
-                    rows,
-                    // Nobody may be waiting any more; the change stands all the same.
-                    Box::new(move |written| drop(answer.send(written.map(|()| outcome)))),
-                )),
-                Err(error) => {
-                    let _ = answer.send(Err(error));
-                    None
-                }
-            }),
-        };
+        let (job, answered) = job(about, plan);
         let sender = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         match sender.as_ref().map(|sender| sender.try_send(job)) {
             Some(Ok(())) => {}
             Some(Err(TrySendError::Full(_))) => return Err(StoreError::Busy),
             Some(Err(TrySendError::Disconnected(_))) | None => return Err(StoreError::Failed),
         }
+        drop(sender);
+        answered.recv().unwrap_or(Err(StoreError::Failed))
+    }
+
+    /// The same for what is about many, and waits for its place: many changes are no reason to give up.
+    pub(super) fn commit_in_turn<T: Send + 'static>(
+        &self,
+        plan: impl FnOnce(&Tables) -> Result<Planned<T>, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (job, answered) = job(None, plan);
+        let sender = lock(&self.waiting).clone().ok_or(StoreError::Failed)?;
+        sender.send(job).map_err(|_| StoreError::Failed)?;
+        // `stop` waits for every sender to be gone.
         drop(sender);
         answered.recv().unwrap_or(Err(StoreError::Failed))
     }
@@ -184,10 +214,37 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A job, and where its outcome comes.
+fn job<T: Send + 'static>(
+    about: Option<Vec<u8>>,
+    plan: impl FnOnce(&Tables) -> Result<Planned<T>, StoreError> + Send + 'static,
+) -> (Job, Receiver<Result<T, StoreError>>) {
+    let (answer, answered) = mpsc::sync_channel(1);
+    let job = Job {
+        about,
+        is_probe: false,
+        plan: Box::new(move |tables| match plan(tables).and_then(require_short) {
+            Ok(Planned { rows, outcome }) => Some((
+                rows,
+                // Nobody may be waiting any more; the change stands all the same.
+                Box::new(move |written| drop(answer.send(written.map(|()| outcome)))),
+            )),
+            Err(error) => {
+                let _ = answer.send(Err(error));
+                None
+            }
+        }),
+    };
+    (job, answered)
+}
+
 struct Writer {
     db: sled::Db,
     tables: Tables,
     durable: Durable,
+    /// How far the store has come, beside it.
+    reached: Reached,
+    ledger: Arc<Mutex<Ledger>>,
 }
 
 impl Writer {
@@ -241,9 +298,19 @@ impl Writer {
         } else {
             self.apply(rows)
         };
-        let written = applied.and_then(|()| self.make_durable());
+        let written = applied
+            .and_then(|()| self.make_durable())
+            .and_then(|()| self.note_how_far());
         match written {
             Ok(()) => waiting.into_iter().for_each(|ack| ack(Ok(()))),
+            // A row that was to be replaced: nothing was written, and the next group may fare better.
+            Err(StoreError::Corrupt { table, problem }) => {
+                let refuse = |ack: Acknowledge| {
+                    let problem = problem.clone();
+                    ack(Err(StoreError::Corrupt { table, problem }));
+                };
+                waiting.into_iter().for_each(refuse);
+            }
             Err(error) => {
                 // First, so that no reader answers from what may not be on the disk.
                 self.tables.fail(&error);
@@ -254,16 +321,30 @@ impl Writer {
     }
 
     fn apply(&self, rows: Vec<Row>) -> Result<(), StoreError> {
+        let mut changes = Vec::new();
+        for Row { table, key, value } in tally::last_of_each(rows) {
+            changes.push(Changed {
+                before: self.tables.read(table, &key)?,
+                table,
+                key,
+                after: value,
+            });
+        }
+        let tally = whole::lock(&self.ledger).tally().after(&changes);
         let mut batches: [sled::Batch; Table::COUNT] = Default::default();
-        for row in rows {
+        for changed in &changes {
             #[allow(clippy::indexing_slicing)]
             // A table's discriminant is below COUNT, which is the array's length.
-            let batch = &mut batches[row.table as usize];
-            match row.value {
-                Some(value) => batch.insert(row.key, value),
-                None => batch.remove(row.key),
+            let batch = &mut batches[changed.table as usize];
+            match &changed.after {
+                Some(value) => batch.insert(changed.key.as_slice(), value.as_slice()),
+                None => batch.remove(changed.key.as_slice()),
             }
         }
+        let Row { table, key, value } = tally.row();
+        #[allow(clippy::indexing_slicing)]
+        // As above.
+        batches[table as usize].insert(key, value.unwrap_or_default());
         let applied = self.tables.trees[..].transaction(|trees| {
             for (tree, batch) in trees.iter().zip(&batches) {
                 tree.apply_batch(batch)?;
@@ -273,7 +354,15 @@ impl Writer {
         applied.map_err(|error| match error {
             TransactionError::Storage(error) => StoreError::Engine(error),
             TransactionError::Abort(()) => StoreError::Failed,
-        })
+        })?;
+        whole::lock(&self.ledger).committed(tally, &changes);
+        Ok(())
+    }
+
+    /// Only of what is on the disk.
+    fn note_how_far(&self) -> Result<(), StoreError> {
+        let commits = whole::lock(&self.ledger).tally().commits;
+        self.reached.note(commits)
     }
 
     fn make_durable(&self) -> Result<(), StoreError> {

@@ -13,7 +13,7 @@ use nix::sys::statvfs::statvfs;
 
 use super::{
     FORMAT, FORMAT_ROW, FORMER_FORMAT, SLED_FOLDER, StoreError, damaged, engine, file_error,
-    sync_file, write_format,
+    sync_file, whole, write_format,
 };
 
 /// Writes the store in `folder`, which is of [`FORMER_FORMAT`], anew.
@@ -40,6 +40,7 @@ pub(super) fn migrate(folder: &Path, cache_bytes: u64) -> Result<(), StoreError>
     );
     let to = open(folder, FRESH_FOLDER, engine::SEGMENT_BYTES, cache_bytes)?;
     copy(folder, &from, &to, &live)?;
+    whole::count(&to)?;
     to.flush().map_err(StoreError::Engine)?;
     drop((from, to));
     engine::sync(&fresh)?;

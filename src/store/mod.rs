@@ -1,7 +1,7 @@
 //! What is remembered. The only user of sled.
 //!
-//! A data folder holds `FORMAT` (which layout; written last by `create`), `LOCK` (its one owner) and `sled/`. One of
-//! an older layout is written anew when it is opened (`migration`).
+//! A data folder holds `FORMAT` (which layout; written last by `create`), `LOCK` (its one owner), `SEQUENCE` (how far the
+//! store had come) and `sled/`. One of an older layout is written anew when it is opened (`migration`).
 //! Reads block for microseconds and may be made anywhere; changes go through one writer thread
 //! (`committer`) and return when they are on the disk.
 //!
@@ -15,16 +15,19 @@ mod engine;
 mod hosts;
 mod migration;
 mod ownership;
+mod reached;
 mod record;
 mod tables;
+mod tally;
 mod view;
+mod whole;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use crate::identity::{
     Account, BareJid, CertificateName, Disabled, Enrolment, Fingerprint, Host, Incarnation, KeyId,
@@ -35,15 +38,20 @@ pub use census::Census;
 use census::Censuses;
 use committer::{Committer, Planned, Table};
 pub use hosts::Held;
+use reached::{Reached, Said};
 pub use record::HostRecord;
 use tables::Tables;
 pub use view::{Place, View};
+use whole::Ledger;
+pub use whole::{Found, Loss, OnLoss, TableCheck};
 
 /// The open store. One for each data folder and process.
 pub struct Store {
     tables: Tables,
     committer: Committer,
     censuses: Arc<Censuses>,
+    ledger: Arc<Mutex<Ledger>>,
+    found: Found,
     secret: RwLock<[u8; 32]>,
     folder: PathBuf,
     // Held for as long as the store is open.
@@ -109,6 +117,33 @@ pub enum StoreError {
         /// The data folder.
         folder: String,
         /// What was found.
+        problem: String,
+    },
+    /// The store has gone back to an older state: sled's files are older than the last commit that was on the disk, or were
+    /// damaged so that sled has cut them. What was revoked meanwhile would be let in.
+    #[error(
+        "the store in {folder} has gone back to an older state: its last {} missing. It had come to change {had_come_to}; the \
+         disk has damaged sled/db, or an old copy was put in its place. What was revoked, disabled or deleted in what is \
+         missing would be let in again, so it is not served. {WHAT_TO_DO}",
+        changes(*missing)
+    )]
+    RolledBack {
+        /// The data folder.
+        folder: String,
+        /// So many commits are missing at the end.
+        missing: u64,
+        /// So many there were.
+        had_come_to: u64,
+    },
+    /// Rows are missing, or are not those that were written; the last commit is there.
+    #[error(
+        "the store in {folder} is damaged: {problem}. What was revoked, disabled or deleted in what is missing would be let in \
+         again, so it is not served. {WHAT_TO_DO}"
+    )]
+    Incomplete {
+        /// The data folder.
+        folder: String,
+        /// What was found, table by table.
         problem: String,
     },
     /// A record cannot be read. A fault for the question that needed it; others go on.
@@ -251,9 +286,13 @@ impl Store {
         let meta = db.open_tree("meta").map_err(StoreError::Engine)?;
         meta.insert(FORMAT_ROW, &FORMAT.to_be_bytes())
             .map_err(StoreError::Engine)?;
+        // Of a store that was here before.
+        reached::forget(folder)?;
+        let tally = whole::count(&db)?;
         db.flush().map_err(StoreError::Engine)?;
         drop((meta, db));
         engine::sync(&sled)?;
+        Reached::open(folder)?.0.note_firmly(tally.commits)?;
         // Last: a folder without it is not a store, whatever else was written before a crash.
         write_format(folder)?;
         // Its own entry: it may be new. Who may not read the folder above did not make it.
@@ -282,13 +321,24 @@ impl Store {
         ownership::look(folder, own)
     }
 
-    /// Opens the store in `folder`, which must exist. One of an older format is written anew first, which may take minutes.
+    /// Opens the store in `folder`, which must exist and be whole. One of an older format is written anew first, which may
+    /// take minutes.
     ///
     /// Units: `cache_bytes` of sled's page cache (not a cap on memory).
-    /// Errors: missing, in use, newer, damaged, no room to write it anew; each says what to do.
+    /// Errors: missing, in use, newer, damaged, gone back to an older state, no room to write it anew; each says what to do.
     pub fn open(
         folder: &Path,
         cache_bytes: u64,
+        on_failure: OnFailure,
+    ) -> Result<Self, StoreError> {
+        Self::open_with(folder, cache_bytes, OnLoss::Refuse, on_failure)
+    }
+
+    /// The same, and says what is done with a store that is not whole.
+    pub fn open_with(
+        folder: &Path,
+        cache_bytes: u64,
+        on_loss: OnLoss,
         on_failure: OnFailure,
     ) -> Result<Self, StoreError> {
         if !folder.join(FORMAT_FILE).exists() {
@@ -309,6 +359,7 @@ impl Store {
         if found != FORMAT {
             migration::migrate(folder, cache_bytes / 2)?;
         }
+        let (reached, said) = Reached::open(folder)?;
         let db = engine::open(&sled, engine::SEGMENT_BYTES, cache_bytes)?;
         let meta = db.open_tree("meta").map_err(StoreError::Engine)?;
         let row = meta.get(FORMAT_ROW).map_err(StoreError::Engine)?;
@@ -316,21 +367,40 @@ impl Store {
             return Err(damaged(folder, "sled's files are not those of this store"));
         }
         let tables = Tables::open(&db, on_failure)?;
+        let mut proof = whole::prove(folder, &tables, said, on_loss)?;
+        // In a store that is whole there is one.
         let secret = accounts::own_secret(&meta)?;
+        if proof.is_new {
+            proof.count_again(&tables, Table::Meta)?;
+            tables.write_tally(&proof.tally)?;
+        }
         // What it wrote while it was opened, too.
         db.flush().map_err(StoreError::Engine)?;
         engine::sync(&sled)?;
+        if !proof.is_new && found == FORMAT && !matches!(said, Said::Commits(_)) {
+            tracing::warn!(
+                file = %folder.join("SEQUENCE").display(),
+                ?said,
+                "the file is lost or damaged, and is made anew; had the store gone back to an older state, nobody would know"
+            );
+        }
+        reached.note_firmly(proof.tally.commits)?;
         let censuses = Arc::new(tables.censuses()?);
         let durable = engine::Durable::of(&sled)?;
-        let committer = Committer::start(db, tables.clone(), durable)?;
-        Ok(Self {
+        let ledger = Ledger::of(proof.tally);
+        let committer = Committer::start(db, tables.clone(), durable, reached, ledger.clone())?;
+        let store = Self {
             tables,
             committer,
             censuses,
+            ledger,
+            found: proof.found,
             secret: RwLock::new(secret),
             folder: folder.to_owned(),
             _lock: lock,
-        })
+        };
+        store.remember_loss()?;
+        Ok(store)
     }
 
     /// The records of `host` with this fingerprint, any account, any incarnation.
@@ -614,6 +684,16 @@ fn file_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> St
     }
 }
 
+fn changes(count: u64) -> String {
+    match count {
+        1 => "change is".to_owned(),
+        count => format!("{count} changes are"),
+    }
+}
+
+/// For whoever finds a store that is not whole.
+const WHAT_TO_DO: &str = "Restore a backup (docs/operations.md, \"The store is damaged\"), or serve what is left with: \
+                          saslcertd serve --accept-rollback";
 /// Layout of the folder and of every record in it.
 const FORMAT: u32 = 2;
 /// The one before: with shorter segments, and with certificates in files that were never synced.

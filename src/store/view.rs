@@ -140,7 +140,9 @@ impl View<'_> {
                 Edit::MarkDisabled(Box::new(mark))
             }
             // Of no account: `THINGS` has none of them.
-            Table::ByFingerprint | Table::Hosts | Table::Meta => Edit::ForgetIncarnation,
+            Table::ByFingerprint | Table::Hosts | Table::Meta | Table::Tally => {
+                Edit::ForgetIncarnation
+            }
         })
     }
 

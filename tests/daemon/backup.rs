@@ -375,7 +375,7 @@ fn what_a_damaged_store_still_has_and_an_older_backup_make_a_whole_one() {
         records.insert(key, b"\x09damaged").unwrap();
         engine.flush().unwrap();
     }
-    daemon.serve();
+    daemon.serve_with(&["--accept-rollback"]);
     let readable = daemon.folder.path().join("readable");
     let left_out = run(&daemon, "export", &[readable.to_str().unwrap()]);
     assert_eq!(left_out.status.code(), Some(1));

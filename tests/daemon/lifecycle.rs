@@ -200,7 +200,10 @@ fn a_damaged_record_is_a_fault_for_its_account_and_turns_status_red() {
         revoked.insert(key, b"\x09damaged").unwrap();
         engine.flush().unwrap();
     }
-    daemon.serve();
+    // Such a store is not served before somebody says so.
+    assert!(refusal(&daemon).contains("the store in"));
+    daemon.serve_with(&["--accept-rollback"]);
+    daemon.restart();
     let mut server = daemon.server(json!({}));
     // Not an empty list, and not a shorter one.
     let error = server.refused("certificate.list", list());
@@ -348,7 +351,16 @@ fn prepared_for(somebody: u32, group: u32) -> Option<Daemon> {
     fs::set_permissions(daemon.folder.path(), fs::Permissions::from_mode(0o711)).unwrap();
     let run = daemon.folder.path().join("run");
     let data = daemon.data_dir();
-    let all = ["", "FORMAT", "LOCK", "sled", "sled/db", "sled/conf"].map(|name| data.join(name));
+    let all = [
+        "",
+        "FORMAT",
+        "LOCK",
+        "SEQUENCE",
+        "sled",
+        "sled/db",
+        "sled/conf",
+    ]
+    .map(|name| data.join(name));
     for path in all.iter().chain([&run]) {
         std::os::unix::fs::chown(path, Some(somebody), Some(group)).unwrap();
     }

@@ -124,7 +124,12 @@ impl Daemon {
 
     /// Starts the daemon and waits until it answers.
     pub fn serve(&mut self) {
-        self.begin();
+        self.serve_with(&[]);
+    }
+
+    /// The same with more flags.
+    pub fn serve_with(&mut self, flags: &[&str]) {
+        self.begin_with(flags);
         self.wait_for("an answer", |daemon| {
             UnixStream::connect(daemon.socket()).is_ok()
         });
@@ -132,6 +137,10 @@ impl Daemon {
 
     /// Starts the daemon.
     pub fn begin(&mut self) {
+        self.begin_with(&[]);
+    }
+
+    fn begin_with(&mut self, flags: &[&str]) {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -139,6 +148,7 @@ impl Daemon {
             .unwrap();
         let child = self
             .command("serve")
+            .args(flags)
             .stderr(log)
             .stdin(Stdio::null())
             .spawn();

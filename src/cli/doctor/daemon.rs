@@ -140,6 +140,15 @@ fn store(daemon: &Daemon, commands: &Commands) -> Finding {
                 )),
             );
         }
+        if status.pointer("/store/check/whole") == Some(&Value::Bool(false)) {
+            return Finding::problem(
+                "store",
+                format!(
+                    "the last check of {shown} found rows missing or damaged: restore it from a backup"
+                ),
+                Mend::Run(format!("{} check", commands.saslcertd)),
+            );
+        }
         let (certificates, accounts) = (number("/store/certificates"), number("/store/accounts"));
         return Finding::ok(
             "store",

@@ -322,6 +322,13 @@ pub struct Expiring {
     pub days: u16,
 }
 
+/// `store.check`.
+#[derive(Debug, Deserialize)]
+pub struct StoreCheck {
+    /// Begin one, unless one runs.
+    pub start: bool,
+}
+
 /// `explain`.
 #[derive(Debug, Deserialize)]
 pub struct Explain {

@@ -10,6 +10,7 @@ use super::super::protocol::{PROTOCOL_VERSION, Status, fields};
 use super::hosts::{DeclaredHost, remarks};
 use super::{Answered, Service, storage};
 use crate::identity::{Host, ScramHash};
+use crate::store::StoreError;
 
 impl Service {
     /// How many accounts of the host live here, and how many of them hold a SCRAM hash back.
@@ -95,8 +96,16 @@ impl Service {
             .collect();
         rows.sort_by_key(|row| row.get("id").and_then(Value::as_u64));
         let is_disk_nearly_full = self.is_disk_nearly_full();
+        let (is_whole, check) = self.checks.described();
+        let loss = match self.store.accepted_loss() {
+            Ok(loss) => loss,
+            // Counted with the others that could not be read.
+            Err(StoreError::Corrupt { .. }) => None,
+            Err(error) => return Err(storage(&error)),
+        };
+        let is_loss_new = self.store.found().accepted.is_some();
         Ok(json!({
-            "healthy": figures.corrupt_reads == 0 && !is_disk_nearly_full && !is_unasked,
+            "healthy": figures.corrupt_reads == 0 && is_whole && !is_loss_new && !is_disk_nearly_full && !is_unasked,
             "version": env!("CARGO_PKG_VERSION"),
             "protocol": PROTOCOL_VERSION,
             "uptime_seconds": uptime.as_secs(),
@@ -108,6 +117,14 @@ impl Service {
                 "bytes_on_disk": figures.bytes_on_disk,
                 "corrupt_reads": figures.corrupt_reads,
                 "disk_nearly_full": is_disk_nearly_full,
+                "changes": self.store.commits(),
+                "check": check,
+                "accepted_loss": loss.map(|loss| json!({
+                    "at": loss.at,
+                    "changes": loss.commits,
+                    "tables": loss.tables,
+                    "new": is_loss_new,
+                })),
             },
             "connections": rows,
             "stranger": *self.stranger.lock().unwrap_or_else(PoisonError::into_inner),

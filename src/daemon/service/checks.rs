@@ -1,0 +1,215 @@
+//! Checks of the whole store: asked for by an administrator, and by the clock. One at a time; one that somebody waits for hurries.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::super::protocol::{StoreCheck, fields};
+use super::{Answered, Service, storage};
+use crate::identity::UnixSeconds;
+use crate::store::{StoreError, TableCheck};
+
+/// The check that runs, and the last one that has ended.
+#[derive(Debug, Default)]
+pub(super) struct Checks {
+    state: Mutex<State>,
+    hurried: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// How many have begun since the start.
+    begun: u64,
+    running: Option<Running>,
+    last: Option<Ended>,
+}
+
+#[derive(Debug)]
+struct Running {
+    rows: u64,
+    is_hurried: bool,
+}
+
+#[derive(Debug)]
+struct Ended {
+    number: u64,
+    at: UnixSeconds,
+    tables: Vec<TableCheck>,
+}
+
+impl Ended {
+    fn is_whole(&self) -> bool {
+        self.tables.iter().all(|table| table.problem.is_none())
+    }
+}
+
+impl Checks {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has none found damage? And what `status` says.
+    pub(super) fn described(&self) -> (bool, Value) {
+        let state = self.state();
+        let is_whole = state.last.as_ref().is_none_or(Ended::is_whole);
+        (is_whole, described(state.last.as_ref()))
+    }
+}
+
+fn described(ended: Option<&Ended>) -> Value {
+    let Some(ended) = ended else {
+        return Value::Null;
+    };
+    let table = |check: &TableCheck| {
+        json!({
+            "table": check.table,
+            "rows": check.rows,
+            "written": check.written,
+            "problem": check.problem,
+        })
+    };
+    json!({
+        "number": ended.number,
+        "at": ended.at,
+        "whole": ended.is_whole(),
+        "tables": ended.tables.iter().map(table).collect::<Vec<_>>(),
+    })
+}
+
+impl Service {
+    /// What the opening of the store, at `now`, has found, and its log lines. Returns whether every row was read then.
+    pub fn note_opening(&self, now: UnixSeconds) -> bool {
+        let found = self.store.found();
+        if let Some(loss) = &found.accepted {
+            tracing::error!(
+                folder = %self.store.folder().display(),
+                missing_changes = loss.commits,
+                damaged_tables = ?loss.tables,
+                "--accept-rollback: a store is served that is not whole. What was revoked, disabled or deleted in what is \
+                 missing is let in again. Start it without the flag now"
+            );
+        }
+        if found.is_checked {
+            let mut state = self.checks.state();
+            state.begun += 1;
+            // What was accepted is counted as it is from now on.
+            let tables = found.checked.iter().map(|check| match &found.accepted {
+                Some(_) => TableCheck {
+                    written: check.rows,
+                    problem: None,
+                    ..check.clone()
+                },
+                None => check.clone(),
+            });
+            state.last = Some(Ended {
+                number: state.begun,
+                at: now,
+                tables: tables.collect(),
+            });
+        }
+        found.is_checked
+    }
+
+    /// Checks the whole store, slowly unless somebody asks for it meanwhile. Blocks. If a check runs already, nothing is done.
+    pub fn check_store(&self, now: UnixSeconds) {
+        if let Some(number) = self.begin_check(false) {
+            self.finish_check(number, now);
+        }
+    }
+
+    pub(super) fn store_check(self: &Arc<Self>, params: Value, now: UnixSeconds) -> Answered {
+        let StoreCheck { start } = fields(params)?;
+        if start && let Some(number) = self.begin_check(true) {
+            let service = Arc::clone(self);
+            let spawned = std::thread::Builder::new()
+                .name("check".to_owned())
+                .spawn(move || service.finish_check(number, now));
+            if let Err(source) = spawned {
+                self.checks.state().running = None;
+                return Err(storage(&StoreError::File {
+                    action: "cannot start a thread to check",
+                    path: self.store.folder().display().to_string(),
+                    source,
+                }));
+            }
+        }
+        let state = self.checks.state();
+        let running = state.running.as_ref();
+        Ok(json!({
+            "begun": state.begun,
+            "running": running.map(|running| json!({"rows": running.rows, "of": self.store.rows()})),
+            "last": described(state.last.as_ref()),
+        }))
+    }
+
+    /// The number of the check that begins; `None`: one runs, and hurries now if this one would.
+    fn begin_check(&self, is_hurried: bool) -> Option<u64> {
+        let mut state = self.checks.state();
+        if let Some(running) = &mut state.running {
+            running.is_hurried |= is_hurried;
+            self.checks.hurried.notify_all();
+            return None;
+        }
+        state.begun += 1;
+        state.running = Some(Running {
+            rows: 0,
+            is_hurried,
+        });
+        Some(state.begun)
+    }
+
+    fn finish_check(&self, number: u64, now: UnixSeconds) {
+        let checked = self.store.check(|rows| self.pause(rows));
+        let mut state = self.checks.state();
+        state.running = None;
+        let tables = match checked {
+            Ok(tables) => tables,
+            // It is being stopped, or has said so itself.
+            Err(StoreError::Failed) => return,
+            Err(error) => {
+                tracing::error!(%error, "the store could not be checked");
+                return;
+            }
+        };
+        let ended = Ended {
+            number,
+            at: now,
+            tables,
+        };
+        if ended.is_whole() {
+            let rows: u64 = ended.tables.iter().map(|table| table.rows).sum();
+            tracing::info!(rows, "the store was checked: it is whole");
+        }
+        for check in &ended.tables {
+            if let Some(problem) = &check.problem {
+                tracing::error!(
+                    table = check.table,
+                    %problem,
+                    "the store is damaged; restore it from a backup"
+                );
+            }
+        }
+        state.last = Some(ended);
+    }
+
+    /// Between two pages: changes and logins come first, unless somebody waits for the check.
+    fn pause(&self, rows: u64) {
+        let mut state = self.checks.state();
+        if let Some(running) = &mut state.running {
+            running.rows = rows;
+        }
+        let is_slow = |state: &mut State| {
+            let running = state.running.as_ref();
+            running.is_some_and(|running| !running.is_hurried)
+        };
+        drop(
+            self.checks
+                .hurried
+                .wait_timeout_while(state, PAUSE, is_slow),
+        );
+    }
+}
+
+/// With pages of 128 rows: some 6,000 rows a second.
+const PAUSE: Duration = Duration::from_millis(20);

@@ -1,0 +1,153 @@
+//! How far the store had come, in a file of its own beside sled's: `SEQUENCE`.
+//!
+//! Written behind each commit, when that is on the disk, and not synced: the file may be older than the store, never
+//! newer. So losing it harms nothing, and a store that has not come as far as it says has lost something.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::{StoreError, file_error};
+
+/// The file, and what stood in it.
+pub(super) struct Reached {
+    file: File,
+    path: PathBuf,
+}
+
+/// What the file said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// So many commits were on the disk.
+    Commits(u64),
+    /// There was no such file.
+    Missing,
+    /// It is not as it was written. It says nothing.
+    Damaged,
+}
+
+impl Reached {
+    /// Opens the file in the data folder, or makes one.
+    ///
+    /// Errors: the file cannot be made, read or written.
+    pub(super) fn open(folder: &Path) -> Result<(Self, Said), StoreError> {
+        let path = folder.join(FILE);
+        let said = match read(&path) {
+            Ok(text) => said(&text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Said::Missing,
+            Err(error) => return Err(file_error("cannot read", &path)(error)),
+        };
+        let file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(file_error("cannot open", &path))?;
+        Ok((Self { file, path }, said))
+    }
+
+    /// Says that so many commits are on the disk; they must be.
+    pub(super) fn note(&self, commits: u64) -> Result<(), StoreError> {
+        // One write of less than a sector in its place: whoever is killed leaves the old line or the new one.
+        let text = line(commits);
+        self.file
+            .write_all_at(text.as_bytes(), 0)
+            .map_err(file_error("cannot write", &self.path))
+    }
+
+    /// The same, and waits until that is on the disk and nothing else stands in the file.
+    pub(super) fn note_firmly(&self, commits: u64) -> Result<(), StoreError> {
+        self.note(commits)?;
+        self.file
+            .set_len(line(commits).len() as u64)
+            .and_then(|()| self.file.sync_all())
+            .map_err(file_error("cannot sync", &self.path))
+    }
+}
+
+/// Takes the file away: what it says is said of no store any more.
+pub(super) fn forget(folder: &Path) -> Result<(), StoreError> {
+    let path = folder.join(FILE);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(file_error("cannot remove", &path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(MAX_BYTES).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// Always of one length, so that it is written over in its place.
+fn line(commits: u64) -> String {
+    let number = format!("{commits:020}");
+    let sum = Sha256::digest(&number);
+    let sum = sum
+        .iter()
+        .take(16)
+        .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+    format!("saslcertd {number} {sum}\n")
+}
+
+fn said(text: &[u8]) -> Said {
+    let number = std::str::from_utf8(text).ok().and_then(|text| {
+        let number = text.split(' ').nth(1)?;
+        number.parse().ok()
+    });
+    match number {
+        Some(commits) if line(commits).as_bytes() == text => Said::Commits(commits),
+        _ => Said::Damaged,
+    }
+}
+
+const FILE: &str = "SEQUENCE";
+const MAX_BYTES: u64 = 200;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use super::*;
+
+    #[test]
+    fn what_was_noted_is_said_and_no_flipped_bit_changes_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (reached, first) = Reached::open(folder.path()).unwrap();
+        assert_eq!(first, Said::Missing);
+        for commits in [1, 9_999, u64::MAX, 1234] {
+            reached.note(commits).unwrap();
+            let (_, said) = Reached::open(folder.path()).unwrap();
+            assert_eq!(said, Said::Commits(commits));
+        }
+        let whole = line(1234).into_bytes();
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(said(&flipped), Said::Damaged, "{bit}");
+        }
+        for length in 0..whole.len() {
+            assert_eq!(said(&whole[..length]), Said::Damaged);
+        }
+        forget(folder.path()).unwrap();
+        forget(folder.path()).unwrap();
+        assert_eq!(Reached::open(folder.path()).unwrap().1, Said::Missing);
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut_when_it_is_noted_firmly() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(FILE), "x".repeat(500)).unwrap();
+        let (reached, said) = Reached::open(folder.path()).unwrap();
+        assert_eq!(said, Said::Damaged);
+        reached.note_firmly(7).unwrap();
+        assert_eq!(Reached::open(folder.path()).unwrap().1, Said::Commits(7));
+    }
+}

@@ -1,0 +1,226 @@
+//! How far the store has come, and how much each table holds: one row, written by every commit along with its changes.
+//!
+//! sled keeps a checksum of each message in its log and cuts the log at the first one that is wrong, or leaves out
+//! what stands in the middle, without a word. Then whole tables are older than they were, and each row that is left
+//! is sound. Against that helps only what is known of all rows together: how many there are, and a sum over them
+//! that does not depend on their order, so that a commit changes it by what it writes.
+//!
+//! Must not know: what the rows mean.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::committer::{Row, Table};
+use super::record::{self, Versioned};
+use super::{StoreError, Tables};
+
+/// How many rows there are, and the sum of their hashes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sum {
+    pub(super) rows: u64,
+    hashes: u128,
+}
+
+impl Sum {
+    pub(super) fn add(&mut self, table: Table, key: &[u8], value: &[u8]) {
+        self.rows = self.rows.wrapping_add(1);
+        self.hashes = self.hashes.wrapping_add(hash(table, key, value));
+    }
+
+    pub(super) fn take(&mut self, table: Table, key: &[u8], value: &[u8]) {
+        self.rows = self.rows.wrapping_sub(1);
+        self.hashes = self.hashes.wrapping_sub(hash(table, key, value));
+    }
+}
+
+/// What was written so far: how many commits, and what each table holds by them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) commits: u64,
+    sums: [Sum; Table::COUNT],
+}
+
+/// A row as it was before a commit, and as it is after it.
+pub(super) struct Changed {
+    pub(super) table: Table,
+    pub(super) key: Vec<u8>,
+    pub(super) before: Option<sled::IVec>,
+    pub(super) after: Option<Vec<u8>>,
+}
+
+impl Changed {
+    /// Changes a sum over rows of the table in the same way.
+    pub(super) fn apply_to(&self, sum: &mut Sum) {
+        if let Some(before) = &self.before {
+            sum.take(self.table, &self.key, before);
+        }
+        if let Some(after) = &self.after {
+            sum.add(self.table, &self.key, after);
+        }
+    }
+}
+
+impl Tally {
+    pub(super) fn of(&self, table: Table) -> Sum {
+        #[allow(clippy::indexing_slicing)]
+        // A table's discriminant is below COUNT, which is the array's length.
+        self.sums[table as usize]
+    }
+
+    pub(super) fn set(&mut self, table: Table, sum: Sum) {
+        #[allow(clippy::indexing_slicing)]
+        // As above.
+        let held = &mut self.sums[table as usize];
+        *held = sum;
+    }
+
+    /// The tally after one more commit that makes these changes.
+    pub(super) fn after(&self, changes: &[Changed]) -> Self {
+        let mut next = self.clone();
+        next.commits += 1;
+        for changed in changes {
+            let mut sum = next.of(changed.table);
+            changed.apply_to(&mut sum);
+            next.set(changed.table, sum);
+        }
+        next
+    }
+
+    /// The row that says it.
+    pub(super) fn row(&self) -> Row {
+        let sum = |table: &Table| {
+            let Sum { rows, hashes } = self.of(*table);
+            (table.name().to_owned(), rows, hashes)
+        };
+        let record = TallyRow {
+            commits: self.commits,
+            sums: Table::COUNTED.iter().map(sum).collect(),
+        };
+        Row {
+            table: Table::Tally,
+            key: KEY.to_vec(),
+            value: Some(record::encode(&record)),
+        }
+    }
+
+    /// What the store says of itself; `None`: nothing was ever counted in it, or that row is lost.
+    pub(super) fn read(tables: &Tables) -> Result<Option<Self>, StoreError> {
+        let Some(value) = tables.read(Table::Tally, KEY)? else {
+            return Ok(None);
+        };
+        let record: TallyRow = tables.decoded(Table::Tally, &value)?;
+        let mut tally = Self {
+            commits: record.commits,
+            ..Self::default()
+        };
+        for (name, rows, hashes) in record.sums {
+            // A table that this version has no more, it has no rows of either.
+            if let Some(table) = Table::COUNTED.iter().find(|table| table.name() == name) {
+                tally.set(*table, Sum { rows, hashes });
+            }
+        }
+        Ok(Some(tally))
+    }
+}
+
+/// What a row of `table` adds to its sum. Lengths stand before what they measure: no two rows look alike.
+fn hash(table: Table, key: &[u8], value: &[u8]) -> u128 {
+    let mut hash = Sha256::new();
+    for part in [table.name().as_bytes(), key, value] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let hash = hash.finalize();
+    let (half, _) = hash.split_first_chunk::<16>().unwrap_or((&[0; 16], &[]));
+    u128::from_be_bytes(*half)
+}
+
+/// What `rows` write in the end: of several with one key the last one stands.
+pub(super) fn last_of_each(rows: Vec<Row>) -> Vec<Row> {
+    let mut last = BTreeMap::new();
+    for Row { table, key, value } in rows {
+        last.insert((table as usize, key), (table, value));
+    }
+    let row = |((_, key), (table, value))| Row { table, key, value };
+    last.into_iter().map(row).collect()
+}
+
+#[derive(Serialize, Deserialize)]
+struct TallyRow {
+    commits: u64,
+    sums: Vec<(String, u64, u128)>,
+}
+
+impl Versioned for TallyRow {
+    const VERSION: u8 = 1;
+}
+
+const KEY: &[u8] = b"tally";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn changed(key: &str, before: Option<&str>, after: Option<&str>) -> Changed {
+        Changed {
+            table: Table::Disabled,
+            key: key.into(),
+            before: before.map(sled::IVec::from),
+            after: after.map(Into::into),
+        }
+    }
+
+    #[test]
+    fn a_sum_is_that_of_its_rows_whatever_their_order_and_past() {
+        let mut counted = Sum::default();
+        counted.add(Table::Disabled, b"b", b"2");
+        counted.add(Table::Disabled, b"a", b"1");
+        let tally = Tally::default()
+            .after(&[changed("a", None, Some("0")), changed("c", None, Some("3"))])
+            .after(&[
+                changed("a", Some("0"), Some("1")),
+                changed("c", Some("3"), None),
+                changed("b", None, Some("2")),
+            ]);
+        assert_eq!(tally.of(Table::Disabled), counted);
+        assert_eq!((tally.commits, counted.rows), (2, 2));
+        assert_eq!(tally.of(Table::Meta), Sum::default());
+    }
+
+    #[test]
+    fn no_two_rows_count_alike() {
+        let of = |table, key: &[u8], value: &[u8]| {
+            let mut sum = Sum::default();
+            sum.add(table, key, value);
+            sum
+        };
+        let one = of(Table::Disabled, b"ab", b"c");
+        assert_ne!(one, of(Table::Disabled, b"a", b"bc"));
+        assert_ne!(one, of(Table::RevokedKeys, b"ab", b"c"));
+        assert_ne!(one, of(Table::Disabled, b"ab", b"d"));
+    }
+
+    #[test]
+    fn of_rows_with_one_key_the_last_one_stands() {
+        let row = |table, key: &str, value: Option<&str>| Row {
+            table,
+            key: key.into(),
+            value: value.map(Into::into),
+        };
+        let rows = last_of_each(vec![
+            row(Table::Disabled, "a", Some("1")),
+            row(Table::Meta, "a", Some("2")),
+            row(Table::Disabled, "a", None),
+        ]);
+        let mut rows: Vec<_> = rows.into_iter().map(|row| (row.table, row.value)).collect();
+        rows.sort_by_key(|(table, _)| table.name());
+        assert_eq!(
+            rows,
+            [(Table::Disabled, None), (Table::Meta, Some(b"2".to_vec()))]
+        );
+    }
+}

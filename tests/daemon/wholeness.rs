@@ -1,0 +1,134 @@
+//! A store that has lost something is not served without a word: the refusal, the flag that accepts it, and the check.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::{Daemon, HAMLET, Made, named, with};
+
+fn revoke(name: &str) -> Value {
+    with(named(name), "name", json!(name))
+}
+
+fn refusal(daemon: &Daemon) -> String {
+    let output = daemon.command("serve").output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn status(daemon: &Daemon) -> (Option<i32>, Value, String) {
+    let json = daemon.command("status").arg("--json").output().unwrap();
+    let words = daemon.command("status").output().unwrap();
+    (
+        json.status.code(),
+        serde_json::from_slice(&json.stdout).unwrap(),
+        String::from_utf8(words.stdout).unwrap(),
+    )
+}
+
+#[test]
+fn a_store_that_has_gone_back_is_served_only_when_that_is_accepted() {
+    let mut daemon = Daemon::start();
+    let phone = Made::of(HAMLET);
+    daemon.server(json!({})).append("phone", &phone);
+    assert!(daemon.stop().success());
+    let (sled, old) = (
+        daemon.data_dir().join("sled"),
+        daemon.folder.path().join("old"),
+    );
+    fs::create_dir(&old).unwrap();
+    for entry in fs::read_dir(&sled).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            fs::copy(entry.path(), old.join(entry.file_name())).unwrap();
+        }
+    }
+    daemon.serve();
+    let mut server = daemon.server(json!({}));
+    server.ask("certificate.revoke", revoke("phone"));
+    assert_eq!(
+        server.login_refused(&phone)["data"]["denial"],
+        "key-revoked"
+    );
+    assert!(daemon.stop().success());
+    fs::remove_dir_all(&sled).unwrap();
+    fs::rename(&old, &sled).unwrap();
+
+    for _ in 0..2 {
+        let said = refusal(&daemon);
+        for part in [
+            "has gone back to an older state: its last ",
+            " missing",
+            daemon.data_dir().to_str().unwrap(),
+            "Restore a backup",
+            "saslcertd serve --accept-rollback",
+        ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+    daemon.serve_with(&["--accept-rollback"]);
+    assert!(
+        daemon.log().contains("--accept-rollback"),
+        "{}",
+        daemon.log()
+    );
+    // That is what was accepted.
+    daemon.server(json!({})).login(&phone);
+    let (code, json, words) = status(&daemon);
+    assert_eq!((code, &json["healthy"]), (Some(1), &json!(false)), "{json}");
+    assert_eq!(json["store"]["accepted_loss"]["new"], true, "{json}");
+    assert!(json["store"]["accepted_loss"]["changes"].as_u64() > Some(0));
+    assert!(words.contains("PROBLEM: the store is not whole"), "{words}");
+
+    daemon.restart();
+    let (code, json, words) = status(&daemon);
+    assert_eq!(code, Some(0), "{json}");
+    assert_eq!(json["store"]["accepted_loss"]["new"], false, "{json}");
+    assert!(words.contains("it was accepted that"), "{words}");
+}
+
+#[test]
+fn check_says_of_each_table_whether_it_is_whole() {
+    let mut daemon = Daemon::start();
+    daemon.server(json!({})).append("phone", &Made::of(HAMLET));
+    let (_, before, _) = status(&daemon);
+    // Everything was read before the first answer.
+    assert_eq!(before["store"]["check"]["whole"], true, "{before}");
+    let checked = daemon.command("check").output().unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+    let said = String::from_utf8(checked.stdout).unwrap();
+    assert!(said.contains("certs: 1 row, ok\n"), "{said}");
+    assert!(said.ends_with("the store is whole\n"), "{said}");
+    let json = daemon.command("check").arg("--json").output().unwrap();
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["number"], 3, "{json}");
+    assert_eq!(json["tables"].as_array().unwrap().len(), 8, "{json}");
+    let (_, after, words) = status(&daemon);
+    assert_eq!(after["store"]["check"], json);
+    assert!(words.contains("and whole\n"), "{words}");
+    assert!(daemon.stop().success());
+    let nobody = daemon.command("check").output().unwrap();
+    assert_eq!(nobody.status.code(), Some(1), "{nobody:?}");
+}
+
+#[test]
+fn the_file_that_says_how_far_the_store_had_come_may_be_lost() {
+    let mut daemon = Daemon::start();
+    let phone = Made::of(HAMLET);
+    daemon.server(json!({})).append("phone", &phone);
+    let path = daemon.data_dir().join("SEQUENCE");
+    let written = fs::read(&path).unwrap();
+    assert!(daemon.stop().success());
+    for damage in [None, Some(&b"saslcertd 7\n"[..]), Some(b"")] {
+        match damage {
+            None => fs::remove_file(&path).unwrap(),
+            Some(bytes) => fs::write(&path, bytes).unwrap(),
+        }
+        daemon.serve();
+        daemon.server(json!({})).login(&phone);
+        let log = daemon.log();
+        assert!(log.contains("SEQUENCE"), "{log}");
+        assert!(daemon.stop().success());
+        assert_eq!(fs::read(&path).unwrap().len(), written.len());
+    }
+}
