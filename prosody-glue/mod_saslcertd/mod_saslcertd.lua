@@ -169,6 +169,7 @@ local function report_options(result)
 			if type(answer.scram) == "table" then host.scram = answer.scram; end
 			local errors, warnings = messages_of(answer.errors), messages_of(answer.warnings);
 			host.ready, host.errors = answer.ready == true, errors;
+			host.leaf_only = answer.chain == false;
 			host.set_lists(answer.lists ~= false);
 			local error_text = errors[1] and table.concat(errors, "; ") or nil;
 			if answer.ready ~= true then
@@ -402,7 +403,7 @@ local adhoc = new_adhoc({
 	max_certificate_base64 = certificates_lib.max_certificate_base64;
 	new_form = dataforms.new;
 	presented = function (session)
-		local chain = sasl_lib.chain_of_peer(session);
+		local chain = sasl_lib.chain_of_peer(session, true);
 		return chain and chain[1];
 	end;
 	full_sessions = prosody.full_sessions;

@@ -16,18 +16,21 @@ local function base64_of_pem(pem)
 	return body and (body:gsub("%s+", ""));
 end
 
--- Makes the chain that the daemon hears out of PEM texts, the client's own certificate first; nil if it is too long.
-local function chain_of(pems)
+-- Makes the chain that the daemon hears: the client's own certificate, which comes first, and of the others those that fit.
+-- nil if its own doesn't.
+local function chain_of(x509s)
 	local chain, total = {}, 0;
-	if #pems > max_certificates then return nil; end
-	for _, pem in ipairs(pems) do
-		local der = base64_of_pem(pem);
-		if not der or #der > max_certificate_base64 then return nil; end
-		total = total + #der;
-		chain[#chain + 1] = der;
+	for i, x509 in ipairs(x509s) do
+		local der = base64_of_pem(x509:pem() or "");
+		local fits = der and #der <= max_certificate_base64 and total + #der <= max_chain_base64;
+		if i == 1 and not fits then return nil; end
+		if fits then
+			total = total + #der;
+			chain[#chain + 1] = der;
+		end
+		if #chain == max_certificates then break; end
 	end
-	if total > max_chain_base64 or not chain[1] then return nil; end
-	return chain;
+	return chain[1] and chain;
 end
 
 local function has_certificate(session)
@@ -39,17 +42,12 @@ local function has_certificate(session)
 	return certificate and true or false, socket, certificate;
 end
 
-local function chain_of_peer(session)
+-- leaf_only: without what the client presents behind its own certificate.
+local function chain_of_peer(session, leaf_only)
 	local present, socket, certificate = has_certificate(session);
 	if not present then return nil; end
-	local pems = {};
-	for _, x509 in ipairs(socket.getpeerchain and socket:getpeerchain() or {}) do
-		local pem = x509:pem();
-		if not pem or #pems > max_certificates then break; end
-		pems[#pems + 1] = pem;
-	end
-	if not pems[1] then pems[1] = certificate:pem(); end
-	return chain_of(pems);
+	local x509s = not leaf_only and socket.getpeerchain and socket:getpeerchain() or {};
+	return chain_of(x509s[1] and x509s or { certificate });
 end
 
 -- The SASL condition and text of a failure, as the daemon made them.
@@ -91,11 +89,11 @@ local function new(with)
 		local offer = session.saslcert_offer;
 		local conn = session.conn;
 		if offer and offer.conn == conn then return offer; end
-		local chain = chain_of_peer(session);
+		local chain = chain_of_peer(session, host.leaf_only);
 		if chain then
 			offer = ask_offer(host, chain, session, with.timeout() / 4);
 		else
-			session.log("info", "The client's certificate chain is too long, EXTERNAL is not offered");
+			session.log("info", "The client's certificate is too long, EXTERNAL is not offered");
 			offer = { verdict = "no", candidates = {} };
 		end
 		if session.destroyed then return offer; end
@@ -123,7 +121,7 @@ local function new(with)
 		end
 		if host.withdrawn() then return refuse("temporary-auth-failure", could_not_ask); end
 		local deadline = with.now() + with.timeout();
-		local chain = chain_of_peer(session);
+		local chain = chain_of_peer(session, host.leaf_only);
 		if not chain then return refuse("not-authorized"); end
 		if #message > max_authzid_bytes then return refuse("invalid-authzid"); end
 

@@ -74,6 +74,12 @@ impl Trust {
         !matches!(self, Self::Ca(_))
     }
 
+    /// Does it matter who issued a certificate? If not, what a client presents behind it is not looked at.
+    #[must_use]
+    pub fn wants_chain(&self) -> bool {
+        self.ca().is_some()
+    }
+
     /// Must a certificate be in its user's list?
     #[must_use]
     pub fn wants_record(&self) -> bool {

@@ -165,20 +165,21 @@ fn an_authoritys_certificate_logs_in_without_being_enrolled() {
 }
 
 #[test]
-fn the_hello_says_whether_there_are_lists() {
+fn the_hello_says_whether_there_are_lists_and_whether_the_chain_counts() {
     let daemon = Daemon::start();
     let files = Files::of(&daemon);
     std::fs::write(&files.authorities, Authority::new("Denmark").pem).unwrap();
-    for (trust, lists) in [
-        ("enrolled", true),
-        ("ca", false),
-        ("enrolled_and_ca", true),
-        ("enrolled_or_ca", true),
+    for (trust, lists, chain) in [
+        ("enrolled", true, false),
+        ("ca", false, true),
+        ("enrolled_and_ca", true, true),
+        ("enrolled_or_ca", true, true),
     ] {
         let answer = daemon
             .peer()
             .ask("session.hello", hello(HOST, files.options(trust)));
         assert_eq!(answer["hosts"][0]["lists"], lists, "{trust}");
+        assert_eq!(answer["hosts"][0]["chain"], chain, "{trust}");
         assert_eq!(answer["hosts"][0]["warnings"], json!([]), "{trust}");
     }
 }

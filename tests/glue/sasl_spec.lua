@@ -5,9 +5,14 @@ local function pem_of(base64)
 	return "-----BEGIN CERTIFICATE-----\n" .. base64:gsub(("."):rep(64), "%0\n") .. "\n-----END CERTIFICATE-----\n";
 end
 
-local function new_session(pems)
+local function x509s_of(pems)
 	local certificates = {};
 	for i, pem in ipairs(pems) do certificates[i] = { pem = function () return pem; end }; end
+	return certificates;
+end
+
+local function new_session(pems)
+	local certificates = x509s_of(pems);
 	local socket = {
 		getpeercertificate = function () return certificates[1]; end;
 		getpeerchain = function () return certificates; end;
@@ -80,23 +85,34 @@ end
 
 describe("a chain", function ()
 	it("is the base64 of the PEM, without line breaks", function ()
-		assert.same({ ("A"):rep(200) }, sasl_library.chain_of({ pem_of(("A"):rep(200)) }));
+		assert.same({ ("A"):rep(200) }, sasl_library.chain_of(x509s_of({ pem_of(("A"):rep(200)) })));
 	end);
 
-	it("is refused here when it is longer than the daemon reads", function ()
-		local function pems(count, size)
-			local list = {};
-			for i = 1, count do list[i] = pem_of(("A"):rep(size)); end
-			return list;
-		end
-		assert.is_table(sasl_library.chain_of(pems(6, 1000)));
-		assert.is_nil(sasl_library.chain_of(pems(7, 1000)));
-		assert.is_table(sasl_library.chain_of(pems(1, 24 * 1024)));
-		assert.is_nil(sasl_library.chain_of(pems(1, 24 * 1024 + 1)));
-		assert.is_table(sasl_library.chain_of(pems(4, 16 * 1024)));
-		assert.is_nil(sasl_library.chain_of(pems(5, 16 * 1024)));
-		assert.is_nil(sasl_library.chain_of({ "no pem" }));
-		assert.is_nil(sasl_library.chain_of({}));
+	-- The sizes that are left of a chain of such sizes.
+	local function kept(...)
+		local pems = {};
+		for i, size in ipairs({ ... }) do pems[i] = size > 0 and pem_of(("A"):rep(size)) or "no pem"; end
+		local chain = sasl_library.chain_of(x509s_of(pems));
+		if not chain then return nil; end
+		local sizes = {};
+		for i, der in ipairs(chain) do sizes[i] = #der; end
+		return sizes;
+	end
+
+	it("has the client's own certificate, and of the others those that the daemon reads", function ()
+		assert.same({ 1, 2, 3, 4, 5, 6 }, kept(1, 2, 3, 4, 5, 6));
+		assert.same({ 1, 2, 3, 4, 5, 6 }, kept(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11));
+		assert.same({ 24576, 1 }, kept(24576, 1));
+		assert.same({ 1, 2 }, kept(1, 24577, 2));
+		assert.same({ 16384, 16384, 16384, 16384 }, kept(16384, 16384, 16384, 16384, 1));
+		assert.same({ 16384, 16384, 16384, 1 }, kept(16384, 16384, 16384, 16385, 1));
+		assert.same({ 1, 2 }, kept(1, 0, 2));
+	end);
+
+	it("is none without the client's own", function ()
+		assert.is_nil(kept(24577, 1));
+		assert.is_nil(kept(0, 1));
+		assert.is_nil(kept());
 	end);
 end);
 
@@ -184,7 +200,20 @@ describe("the offer", function ()
 		assert.is_nil(world.handler(new_session({ pem_of("AAAA") })):select("EXTERNAL"));
 	end);
 
-	it("is no for a chain that is too long, without a question", function ()
+	it("is asked with the whole chain until the daemon has said that it needs none", function ()
+		local world = new_world();
+		local pems = { pem_of("AAAA"), pem_of("BBBB") };
+		assert.is_true(world.handler(new_session(pems)):select("EXTERNAL"));
+		assert.same({ "AAAA", "BBBB" }, world.asked[1].params.chain);
+		world.hosts["shakespeare.lit"].leaf_only = true;
+		local handler = world.handler(new_session(pems));
+		assert.is_true(handler:select("EXTERNAL"));
+		handler:process("");
+		assert.same({ "AAAA" }, world.asked[2].params.chain);
+		assert.same({ "external.login", { "AAAA" } }, { world.asked[3].method, world.asked[3].params.chain });
+	end);
+
+	it("is no for a certificate that is too long, without a question", function ()
 		local world = new_world();
 		assert.is_nil(world.handler(new_session({ pem_of(("A"):rep(25 * 1024)) })):select("EXTERNAL"));
 		assert.equal(0, #world.asked);

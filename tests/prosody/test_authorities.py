@@ -116,7 +116,11 @@ async def test_passwords_and_lists_go_on_where_either_suffices(own_scene: Callab
     scene = own_scene(trusting(authorities.options("enrolled_or_ca")))
     account = scene.account()
     phone, card = await scene.enrol(account), authorities.issue(account)
-    for certificate in (phone, card):
+    # A chain that is longer than the daemon reads keeps neither out.
+    others = [scene.certificate(account, padding=20_000)] + [scene.certificate(account, padding=4_000) for _ in range(9)]
+    departments = authorities.issue(account, by_department=True)
+    long = [certs.with_chain(phone, others), certs.with_chain(departments, [others[0], authorities.department, *others[1:]])]
+    for certificate in (phone, card, *long):
         async with await scene.certificate_session(account, certificate) as stream:
             assert CERTIFICATES in await stream.features_of(DOMAIN)
     async with await scene.certificate_session(account, card) as stream:

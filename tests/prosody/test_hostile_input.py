@@ -87,6 +87,15 @@ async def test_an_enrolled_certificate_with_a_needless_chain_logs_in(scene: Scen
         pass
 
 
+async def test_an_enrolled_certificate_logs_in_however_long_the_chain_behind_it_is(scene: Scene, direct_tls: bool):
+    account = scene.account()
+    phone = await scene.enrol(account)
+    # More than six, one of over 24 KiB of base64, and over 64 KiB together.
+    others = [scene.certificate(account, padding=20_000)] + [scene.certificate(account, padding=4_000) for _ in range(9)]
+    async with await scene.certificate_session(account, certs.with_chain(phone, others), direct_tls=direct_tls):
+        pass
+
+
 @pytest.mark.parametrize("size", [150_000, 1_000_000], ids=["150 kB", "1 MB"])
 async def test_an_append_that_is_too_large_is_refused_and_disturbs_nobody(scene: Scene, size: int):
     account, bystander = scene.account(), scene.account()

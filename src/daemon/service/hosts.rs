@@ -267,6 +267,8 @@ struct HelloResult {
     ready: bool,
     /// Do users have lists of certificates?
     lists: bool,
+    /// Is what a client presents behind its certificate looked at?
+    chain: bool,
     errors: Vec<Value>,
     warnings: Vec<Value>,
     /// For hosts whose accounts live here.
@@ -280,6 +282,7 @@ impl HelloResult {
             host: host.to_string(),
             ready: known.declared.errors.is_empty(),
             lists: known.declared.policy.trust.has_lists(),
+            chain: known.declared.policy.trust.wants_chain(),
             errors: remarks(&known.declared.errors),
             warnings: remarks(&known.declared.warnings),
             scram: None,
@@ -311,6 +314,7 @@ impl HelloResult {
             host,
             ready: false,
             lists: true,
+            chain: true,
             errors: vec![json!({"option": null, "message": problem})],
             warnings: Vec::new(),
             scram: None,
