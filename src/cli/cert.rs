@@ -1,5 +1,6 @@
 //! `saslcertd cert`: an admin's view of any account's certificates.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -23,6 +24,9 @@ pub(super) enum CertCommand {
     List {
         /// Whose.
         jid: String,
+        /// Instead: the keys that are revoked, and the certificates that were disabled.
+        #[arg(long)]
+        revoked: bool,
     },
     /// Show one certificate, with its PEM.
     Show(Named),
@@ -89,7 +93,17 @@ pub(super) fn run(command: &CertCommand, global: &Global) -> anyhow::Result<Exit
         other => other.map(ToString::to_string).unwrap_or_default(),
     };
     let (result, said) = match command {
-        CertCommand::List { jid } => {
+        CertCommand::List { jid, revoked: true } => {
+            let account = account(jid)?;
+            let marks = ask(
+                &global.socket,
+                "certificate.marks",
+                &json!({"account": account}),
+            )?;
+            let said = marked(&account, &marks);
+            (marks, said)
+        }
+        CertCommand::List { jid, .. } => {
             let account = account(jid)?;
             let rows = all(global, &account)?;
             let mut said: String = rows.iter().map(row).collect();
@@ -195,20 +209,52 @@ fn all(global: &Global, account: &BareJid) -> anyhow::Result<Vec<Value>> {
     }
 }
 
+/// What `cert list --revoked` says.
+fn marked(account: &BareJid, marks: &Value) -> String {
+    use std::fmt::Write;
+    let rows = |field| marks.get(field).and_then(Value::as_array);
+    let mut out = String::new();
+    // Proof, of all that follow: writing to a String never fails.
+    for key in rows("revoked").into_iter().flatten() {
+        let (key_id, at) = (text_at(key, "/key_id"), date_at(key, "/at"));
+        let _ = writeln!(out, "revoked   key {key_id}");
+        let _ = writeln!(out, "  on       {}", at.unwrap_or_default());
+        let _ = writeln!(out, "  to lift  saslcertd cert unrevoke {account} {key_id}");
+    }
+    for mark in rows("disabled").into_iter().flatten() {
+        let until = date_at(mark, "/not_after").unwrap_or_default();
+        let _ = writeln!(out, "disabled  {}", text_at(mark, "/name"));
+        let _ = writeln!(out, "  valid    to {until}");
+        let _ = writeln!(out, "  sha-256  {}", text_at(mark, "/fingerprint"));
+        let _ = writeln!(out, "  key      {}", text_at(mark, "/key_id"));
+    }
+    if out.is_empty() {
+        let _ = writeln!(
+            out,
+            "no key of {account} is revoked, and no certificate disabled"
+        );
+    }
+    let left_out = marks.get("left_out").and_then(Value::as_u64).unwrap_or(0);
+    if left_out > 0 {
+        let _ = writeln!(out, "and {left_out} more");
+    }
+    out
+}
+
+fn text_at<'a>(value: &'a Value, path: &str) -> Cow<'a, str> {
+    let text = value.pointer(path).and_then(Value::as_str);
+    text.map_or("-".into(), visible)
+}
+
+fn date_at(value: &Value, path: &str) -> Option<String> {
+    let seconds = value.pointer(path).and_then(Value::as_i64)?;
+    let time = OffsetDateTime::from_unix_timestamp(seconds).ok()?;
+    time.format(&Rfc3339).ok()
+}
+
 fn row(certificate: &Value) -> String {
-    let text = |path| {
-        certificate
-            .pointer(path)
-            .and_then(Value::as_str)
-            .map_or("-".into(), visible)
-    };
-    let date = |path| {
-        let seconds = certificate.pointer(path).and_then(Value::as_i64)?;
-        OffsetDateTime::from_unix_timestamp(seconds)
-            .ok()?
-            .format(&Rfc3339)
-            .ok()
-    };
+    let text = |path| text_at(certificate, path);
+    let date = |path| date_at(certificate, path);
     let is = |path| certificate.pointer(path) == Some(&Value::Bool(true));
     let list = |path: &str| {
         let items = certificate.pointer(path).and_then(Value::as_array);

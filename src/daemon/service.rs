@@ -226,6 +226,9 @@ impl Service {
             ("certificate.expiring", _) => self.task(answer, move |service, answer| {
                 answer.send(service.expiring(params, now));
             }),
+            ("certificate.marks", Role::Admin) => self.task(answer, move |service, answer| {
+                answer.send(service.marks(params));
+            }),
             ("certificate.unrevoke", Role::Admin) => self.task(answer, move |service, answer| {
                 answer.send(service.unrevoke(params, peer));
             }),

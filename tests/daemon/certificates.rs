@@ -530,3 +530,52 @@ fn the_limit_of_a_host_is_its_own() {
     );
     assert_eq!(refused["data"]["denial"], "management-forbidden");
 }
+
+#[test]
+fn an_admin_sees_which_keys_are_revoked_and_which_certificates_disabled() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let marked = |args: &[&str]| {
+        let mut command = daemon.command("cert");
+        let run = command.args(["list", "--revoked", HAMLET]).args(args);
+        let run = run.output().unwrap();
+        assert!(run.status.success(), "{run:?}");
+        String::from_utf8(run.stdout).unwrap()
+    };
+    assert!(marked(&[]).starts_with("no key of hamlet@"));
+    let (phone, tablet) = (Made::of(HAMLET), Made::of(HAMLET));
+    server.append("phone", &phone);
+    let disabled = server.append("tablet", &tablet);
+    let revoked = server.ask("certificate.revoke", named("phone"));
+    server.ask("certificate.disable", named("tablet"));
+    let said = marked(&[]);
+    let key = revoked["key_id"].as_str().unwrap();
+    for line in [
+        format!("revoked   key {key}\n"),
+        format!("saslcertd cert unrevoke {HAMLET} {key}\n"),
+        "disabled  tablet\n".to_owned(),
+    ] {
+        assert!(said.contains(&line), "{said}");
+    }
+    let told: Value = serde_json::from_str(&marked(&["--json"])).unwrap();
+    assert_eq!(told["revoked"][0]["key_id"], key, "{told}");
+    assert!(told["revoked"][0]["at"].as_i64() > Some(1_700_000_000));
+    assert_eq!(
+        told["disabled"][0]["fingerprint"], disabled["fingerprint"],
+        "{told}"
+    );
+    assert_eq!(
+        (
+            told["revoked"].as_array().unwrap().len(),
+            told["disabled"].as_array().unwrap().len()
+        ),
+        (1, 1)
+    );
+    assert_eq!(told["left_out"], 0);
+    // Lifted, it is gone.
+    server.ask(
+        "certificate.unrevoke",
+        json!({"account": HAMLET, "key_id": key}),
+    );
+    assert!(!marked(&[]).contains("revoked   key"));
+}

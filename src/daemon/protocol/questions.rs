@@ -313,6 +313,13 @@ pub struct Unrevoke {
     pub key_id: Option<KeyId>,
 }
 
+/// `certificate.marks`.
+#[derive(Debug, Deserialize)]
+pub struct Marked {
+    /// Of which account.
+    pub account: BareJid,
+}
+
 /// `certificate.expiring`.
 #[derive(Debug, Deserialize)]
 pub struct Expiring {

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::super::connection::{Peer, Role};
 use super::super::protocol::{
-    Accounts, Append, Certificate, Expiring, Fault, List, MAX_CERTIFICATE_BASE64_BYTES, Named,
-    PAGE_BYTES, Refusal, Revoke, Session, SessionBy, Unrevoke, base64_of, fields,
+    Accounts, Append, Certificate, Expiring, Fault, List, MAX_CERTIFICATE_BASE64_BYTES, Marked,
+    Named, PAGE_BYTES, Refusal, Revoke, Session, SessionBy, Unrevoke, base64_of, fields,
 };
 use super::moving_in::Unmarked;
 use super::{Answer, Answered, Service, closing, storage};
@@ -333,6 +333,35 @@ impl Service {
         let by = described(None, peer);
         tracing::info!(%account, key_id = ?key_id, was_revoked, by, "certificate.unrevoke: yes");
         Ok(json!({"was_revoked": was_revoked}))
+    }
+
+    /// The keys that are revoked, oldest first, and the certificates that were disabled, of every account of the name.
+    pub(super) fn marks(&self, params: Value) -> Answered {
+        let Marked { account } = fields(params)?;
+        let view = self.store.view(&account);
+        let mut revoked = view.revocations().map_err(|error| storage(&error))?;
+        revoked.sort_by_key(|(_, _, at)| *at);
+        let disabled = view.disabled().map_err(|error| storage(&error))?;
+        let beyond = |count: usize| count.saturating_sub(MAX_LISTED_MARKS);
+        let left_out = beyond(revoked.len()) + beyond(disabled.len());
+        let revoked: Vec<Value> = revoked
+            .iter()
+            .take(MAX_LISTED_MARKS)
+            .map(|(key_id, _, at)| json!({"key_id": key_id, "at": at}))
+            .collect();
+        let disabled: Vec<Value> = disabled
+            .iter()
+            .take(MAX_LISTED_MARKS)
+            .map(|mark| {
+                json!({
+                    "name": mark.name,
+                    "fingerprint": mark.fingerprint,
+                    "key_id": mark.key_id,
+                    "not_after": mark.not_after,
+                })
+            })
+            .collect();
+        Ok(json!({"revoked": revoked, "disabled": disabled, "left_out": left_out}))
     }
 
     /// How many certificates of a host expire soon.
