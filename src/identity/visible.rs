@@ -78,7 +78,7 @@ pub fn line(text: &str) -> Cow<'_, str> {
     without(text, |_| true)
 }
 
-/// A finished text of several lines, each as of [`line`].
+/// A finished text of several lines, each as of [`line()`].
 #[must_use]
 pub fn lines(text: &str) -> Cow<'_, str> {
     without(text, |letter| letter != '\n')
