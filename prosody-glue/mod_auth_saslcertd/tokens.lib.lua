@@ -22,7 +22,7 @@ local function revoke_all(with)
 		for _ = 1, batch do
 			at = at + 1;
 			if not names[at] then
-				with.log("info", "Revoked the tokens of %d accounts, which are older than the move into saslcertd", revoked);
+				with.log("info", "Revoked tokens that are older than the move into saslcertd; accounts: %d", revoked);
 				return nil;
 			end
 			local ok, why = with.store:set(names[at], nil);

@@ -391,7 +391,7 @@ local function new(with)
 	local function handle_line(c, line)
 		local message = with.decode(line);
 		if type(message) ~= "table" then
-			with.log("error", "The daemon sent a line that isn't JSON (%d bytes)", #line);
+			with.log("error", "The daemon sent a line that isn't JSON; bytes: %d", #line);
 			hang_up(c, "it sent a line that isn't JSON");
 			return;
 		end

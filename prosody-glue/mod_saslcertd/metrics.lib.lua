@@ -25,7 +25,7 @@ local function new(with)
 	local latency = with.metric("histogram", "latency", "seconds", "How long saslcertd took to answer", { "method" }, { buckets = buckets });
 	local connected = with.metric("gauge", "connected", "", "Whether saslcertd can be asked", {});
 	local expiring = with.metric("gauge", "certificates_expiring", "",
-		("Certificates that expire within %d days"):format(expiring_days), { "host" });
+		("Certificates that expire soon; days: %d"):format(expiring_days), { "host" });
 	local known, known_count = {}, 0;
 
 	local function label_of(denial)

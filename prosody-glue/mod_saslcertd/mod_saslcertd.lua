@@ -284,7 +284,7 @@ client = client_lib.new({
 		-- A server of many hosts says it in several lines.
 		local pieces = client_lib.pieces_of(list, max_hello_bytes, function (host) return #json.encode(host) + 1; end);
 		if not pieces[1] then pieces[1] = {}; end
-		log("debug", "Declaring %d hosts to saslcertd", #list);
+		log("debug", "Declaring to saslcertd; hosts: %d", #list);
 		local own = this_copy();
 		for i, piece in ipairs(pieces) do
 			pieces[i] = {

@@ -18,7 +18,7 @@ use super::hosts::declare_unknown;
 use super::password::new_password;
 use super::say::{complain, say, say_json};
 use crate::daemon::protocol::Fault;
-use crate::identity::{BareJid, Host};
+use crate::identity::{BareJid, Host, counted};
 
 /// `saslcertd account`.
 #[derive(Debug, Subcommand)]
@@ -148,10 +148,7 @@ fn create(
 fn delete(daemon: &mut Asker, jid: &BareJid) -> anyhow::Result<(Value, String)> {
     let result = ask(daemon, "account.delete", jid, None)?;
     let number = |field| result.get(field).and_then(Value::as_u64).unwrap_or(0);
-    let certificates = match number("certificates") {
-        1 => "1 certificate".to_owned(),
-        other => format!("{other} certificates"),
-    };
+    let certificates = counted(number("certificates"), "certificate", "certificates");
     if number("servers") == 0 {
         complain(&format!(
             "no server was told: what Prosody itself keeps of {jid} (roster, messages) remains"

@@ -10,6 +10,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::identity::counted;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use serde_json::{Value, json};
@@ -38,7 +39,7 @@ pub(super) struct ImportArgs {
 pub(super) fn export(args: &ExportArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let mut asker = Asker::connect(&global.socket)?;
     let mut file = Fresh::create(&args.file)?;
-    let mut counted = Counted::default();
+    let mut found = Counted::default();
     file.line(&json!({
         "saslcertd": "export",
         "version": VERSION,
@@ -53,7 +54,7 @@ pub(super) fn export(args: &ExportArgs, global: &Global) -> anyhow::Result<ExitC
             .into_iter()
             .flatten()
         {
-            counted.count(record);
+            found.count(record);
             file.line(record)?;
         }
         after = page.get("next").cloned().unwrap_or_default();
@@ -61,19 +62,20 @@ pub(super) fn export(args: &ExportArgs, global: &Global) -> anyhow::Result<ExitC
             break;
         }
     }
-    file.line(&json!({"saslcertd": "end", "records": counted.records}))?;
+    file.line(&json!({"saslcertd": "end", "records": found.records}))?;
     file.finish()?;
     let shown = args.file.display();
     if global.json {
-        let result = json!({"file": shown.to_string(), "records": counted.records, "unreadable": counted.unreadable});
+        let result = json!({"file": shown.to_string(), "records": found.records, "unreadable": found.unreadable});
         say_json(&result.to_string())?;
     } else {
-        say(&format!("{shown}: {} records", counted.records))?;
+        let records = counted(found.records, "record", "records");
+        say(&format!("{shown}: {records}"))?;
     }
-    for problem in &counted.unreadable {
+    for problem in &found.unreadable {
         complain(&format!("not in the backup: {problem}"));
     }
-    Ok(if counted.unreadable.is_empty() {
+    Ok(if found.unreadable.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -214,9 +216,15 @@ pub(super) fn import(args: &ImportArgs, global: &Global) -> anyhow::Result<ExitC
             complain(&format!("{shown}, {conflict}"));
         }
         bail!(
-            "{} of {records} records differ from what is there; nothing was changed. To import the others and leave \
-             these: --keep-existing",
-            before.conflicts.len()
+            "{} of {} {} from what is there; nothing was changed. To import the others and leave these: \
+             --keep-existing",
+            before.conflicts.len(),
+            counted(records, "record", "records"),
+            if before.conflicts.len() == 1 {
+                "differs"
+            } else {
+                "differ"
+            }
         );
     }
     let done = sent(&args.file, &mut asker, true)?;
@@ -230,7 +238,8 @@ pub(super) fn import(args: &ImportArgs, global: &Global) -> anyhow::Result<ExitC
         say_json(&result.to_string())?;
     } else {
         say(&format!(
-            "{shown}: {records} records: {} written, {} there already, {} left out",
+            "{shown}: {}: {} written, {} there already, {} left out",
+            counted(records, "record", "records"),
             done.written,
             done.unchanged,
             done.conflicts.len()
@@ -348,7 +357,8 @@ fn read(path: &Path, mut take: impl FnMut(u64, Value) -> anyhow::Result<()>) -> 
         if value.get("saslcertd").and_then(Value::as_str) == Some("end") {
             ensure!(
                 value.get("records").and_then(Value::as_u64) == Some(records),
-                "{shown} has {records} records and says that there are others; nothing was changed"
+                "{shown} has {} and says that there are others; nothing was changed",
+                counted(records, "record", "records")
             );
             ensure!(
                 next()?.is_none(),

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::Global;
 use super::ask::Asker;
 use super::say::{say, say_json};
+use crate::identity::counted;
 use crate::identity::visible::visible;
 
 pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
@@ -52,9 +53,9 @@ fn for_people(ended: &Value) -> String {
             None => "ok".to_owned(),
             Some(problem) => format!("DAMAGED: {}", visible(problem)),
         };
-        let s = if rows == 1 { "" } else { "s" };
+        let rows = counted(rows, "row", "rows");
         // Proof: writing to a String never fails.
-        let _ = writeln!(out, "{name}: {rows} row{s}, {said}");
+        let _ = writeln!(out, "{name}: {rows}, {said}");
     }
     out += if ended.get("whole") == Some(&Value::Bool(true)) {
         "the store is whole"

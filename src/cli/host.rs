@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Global;
 use super::ask::Asker;
 use super::say::{say, say_json};
-use crate::identity::Host;
+use crate::identity::{Host, counted};
 
 /// `saslcertd host`.
 #[derive(Debug, Subcommand)]
@@ -104,11 +104,6 @@ impl std::fmt::Display for Held {
             counted(self.revoked_keys, "revoked key", "revoked keys"),
         )
     }
-}
-
-/// A number and what it counts.
-pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 fn host(text: &str) -> anyhow::Result<Host> {

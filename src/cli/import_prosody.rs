@@ -27,7 +27,7 @@ use self::source::{Problem, Source, Store};
 use super::Global;
 use super::ask::{AskError, Asker};
 use crate::daemon::protocol::{MAX_CERTIFICATE_BASE64_BYTES, PROTOCOL_VERSION};
-use crate::identity::{BareJid, CertificateName, Host, Incarnation};
+use crate::identity::{BareJid, CertificateName, Host, Incarnation, counted};
 
 /// `saslcertd import-prosody`.
 #[derive(Debug, Args)]
@@ -462,8 +462,9 @@ fn judgements(answer: &Value, certificates: usize) -> anyhow::Result<(Judgement,
     let verdicts = verdicts.context("the daemon's answer has no certificates")?;
     ensure!(
         verdicts.len() == certificates,
-        "the daemon's answer has {} certificates of {certificates}",
-        verdicts.len()
+        "the daemon's answer has {} of {}",
+        verdicts.len(),
+        counted(certificates, "certificate", "certificates")
     );
     let verdicts = verdicts.iter().map(Judgement::parse);
     Ok((

@@ -9,6 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use super::Global;
 use super::ask::Asker;
 use super::say::{say, say_json};
+use crate::identity::counted;
 use crate::identity::visible::visible;
 
 pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
@@ -49,18 +50,18 @@ fn for_people(status: &Value) -> String {
     );
     let _ = writeln!(
         out,
-        "store: {}, {} certificates of {} accounts, {} revoked keys, {} KiB",
+        "store: {}, {} of {}, {}, {} KiB",
         text(status, "/store/path"),
-        number("/store/certificates"),
-        number("/store/accounts"),
-        number("/store/revoked_keys"),
+        counted(number("/store/certificates"), "certificate", "certificates"),
+        counted(number("/store/accounts"), "account", "accounts"),
+        counted(number("/store/revoked_keys"), "revoked key", "revoked keys"),
         number("/store/bytes_on_disk") / 1024,
     );
     if number("/store/corrupt_reads") > 0 {
         let _ = writeln!(
             out,
-            "PROBLEM: {} reads found damaged records; restore the store from a backup",
-            number("/store/corrupt_reads")
+            "PROBLEM: {} found damaged records; restore the store from a backup",
+            counted(number("/store/corrupt_reads"), "read", "reads")
         );
     }
     out += &wholeness(status);
@@ -73,12 +74,16 @@ fn for_people(status: &Value) -> String {
     for connection in rows(status, "/connections") {
         let _ = writeln!(
             out,
-            "connection: {} (user {}, process {}, {}), {} certificate sessions",
+            "connection: {} (user {}, process {}, {}), {}",
             text(connection, "/software"),
             text(connection, "/uid"),
             text(connection, "/pid"),
             text(connection, "/role"),
-            text(connection, "/sessions"),
+            counted(
+                text(connection, "/sessions"),
+                "certificate session",
+                "certificate sessions"
+            ),
         );
     }
     for host in rows(status, "/hosts") {
@@ -98,8 +103,8 @@ fn for_people(status: &Value) -> String {
         if count("/passwords/accounts") > 0 {
             let _ = writeln!(
                 out,
-                "  {} accounts have their passwords here",
-                count("/passwords/accounts")
+                "  passwords here: {}",
+                counted(count("/passwords/accounts"), "account", "accounts")
             );
         }
         for hash in ["SHA-1", "SHA-256"] {
@@ -107,7 +112,7 @@ fn for_people(status: &Value) -> String {
             if lacking > 0 {
                 let _ = writeln!(
                     out,
-                    "  {lacking} of them lack SCRAM-{hash}, so nobody is offered it; each gets it at its next login \
+                    "  without SCRAM-{hash}: {lacking} of them, so nobody is offered it; each gets it at its next login \
                      with PLAIN, or with a new password"
                 );
             }
@@ -192,10 +197,14 @@ fn wholeness(status: &Value) -> String {
         let tables: Vec<&str> = rows(loss, "/tables").filter_map(Value::as_str).collect();
         let _ = writeln!(
             out,
-            "{}the store is not whole: on {} it was accepted that {} changes are missing{}{}",
+            "{}the store is not whole: on {} it was accepted that {} missing{}{}",
             if is_new { "PROBLEM: " } else { "store: " },
             time_at(loss, "/at"),
-            loss.get("changes").and_then(Value::as_u64).unwrap_or(0),
+            counted(
+                loss.get("changes").and_then(Value::as_u64).unwrap_or(0),
+                "change is",
+                "changes are"
+            ),
             if tables.is_empty() {
                 String::new()
             } else {

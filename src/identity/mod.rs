@@ -3,6 +3,7 @@
 pub mod account;
 pub mod authority;
 pub mod certificate;
+mod counted;
 pub mod enrolment;
 mod hash;
 pub mod issued;
@@ -16,6 +17,7 @@ pub mod visible;
 pub use account::Account;
 pub use authority::{Authority, AuthorityId, CertificationPath, IssuedId, RevocationList};
 pub use certificate::{ClientCert, Fingerprint, KeyId, UnixSeconds};
+pub use counted::{counted, days};
 pub use enrolment::{
     AccountList, AddedBy, CertificateName, Disabled, Enrolment, Incarnation, LastUse,
 };

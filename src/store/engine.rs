@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::{StoreError, damaged, file_error, sync_file};
+use crate::identity::counted;
 
 /// Opens sled in `sled`, its own folder, which may be empty.
 ///
@@ -271,8 +272,9 @@ fn look_at_db(sled: &Path, reach: u64) -> Result<(), StoreError> {
         return Ok(());
     }
     let problem = format!(
-        "the end of {} is missing: it has {length} bytes, and had {reach} or more",
-        path.display()
+        "the end of {} is missing: it has {}, and had {reach} or more",
+        path.display(),
+        counted(length, "byte", "bytes")
     );
     Err(damaged(sled.parent().unwrap_or(sled), &problem))
 }

@@ -168,7 +168,7 @@ fn copy(folder: &Path, from: &sled::Db, to: &sled::Db, live: &Live) -> Result<()
             }
             if done * 10 / live.rows.max(1) > told {
                 told = done * 10 / live.rows.max(1);
-                tracing::info!("{done} of {} rows are written", live.rows);
+                tracing::info!("rows written: {done} of {}", live.rows);
             }
         }
         new.apply_batch(batch).map_err(StoreError::Engine)?;

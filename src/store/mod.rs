@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use crate::identity::{
     Account, BareJid, CertificateName, Disabled, Enrolment, Fingerprint, Host, Incarnation, KeyId,
-    LastUse, UnixSeconds,
+    LastUse, UnixSeconds, counted,
 };
 
 pub use census::Census;
@@ -125,7 +125,7 @@ pub enum StoreError {
         "the store in {folder} has gone back to an older state: its last {} missing. It had come to change {had_come_to}; the \
          disk has damaged sled/db, or an old copy was put in its place. What was revoked, disabled or deleted in what is \
          missing would be let in again, so it is not served. {WHAT_TO_DO}",
-        changes(*missing)
+        counted(*missing, "change is", "changes are")
     )]
     RolledBack {
         /// The data folder.
@@ -173,7 +173,8 @@ pub enum StoreError {
     },
     /// The admin's: the disk is too full to write an older store anew. Nothing was written.
     #[error(
-        "{folder} is written anew by this version of saslcertd, and has no room for it: {needed_bytes} bytes are needed, {free_bytes} are free; make room, or install the version before again"
+        "{folder} is written anew by this version of saslcertd, and has no room for it: {} needed, {free_bytes} are free; make room, or install the version before again",
+        counted(*needed_bytes, "byte is", "bytes are")
     )]
     NoRoom {
         /// The data folder.
@@ -681,13 +682,6 @@ fn file_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> St
         action,
         path,
         source,
-    }
-}
-
-fn changes(count: u64) -> String {
-    match count {
-        1 => "change is".to_owned(),
-        count => format!("{count} changes are"),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::identity::UnixSeconds;
+use crate::identity::{UnixSeconds, counted};
 
 use super::committer::{Planned, Row, Table};
 use super::reached::Said;
@@ -265,13 +265,18 @@ impl AllRows {
                 None
             } else if self.sum.rows == written.rows {
                 Some(format!(
-                    "its {} rows are not those that were written",
-                    written.rows
+                    "its {} written",
+                    counted(
+                        written.rows,
+                        "row is not the one that was",
+                        "rows are not those that were"
+                    )
                 ))
             } else {
                 Some(format!(
-                    "{} rows are there, and {} were written",
-                    self.sum.rows, written.rows
+                    "{} there, and {} written",
+                    counted(self.sum.rows, "row is", "rows are"),
+                    counted(written.rows, "was", "were")
                 ))
             }
         });
@@ -508,16 +513,16 @@ mod tests {
         let key = b"a.lit\0user\0whatever";
         for (told, damage) in [
             (
-                "2 rows are there, and 1 were written",
+                "2 rows are there, and 1 was written",
                 Box::new(|tree: &sled::Tree| drop(tree.insert(key, b"new").unwrap()))
                     as Box<dyn Fn(&sled::Tree)>,
             ),
             (
-                "0 rows are there, and 1 were written",
+                "0 rows are there, and 1 was written",
                 Box::new(|tree| tree.clear().unwrap()),
             ),
             (
-                "its 1 rows are not those that were written",
+                "its 1 row is not the one that was written",
                 Box::new(|tree| {
                     let (key, _) = tree.first().unwrap().unwrap();
                     tree.insert(key, b"other").unwrap();

@@ -509,7 +509,10 @@ fn status_is_for_people_and_for_programs() {
     let output = daemon.command("status").output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success());
-    assert!(said.contains("1 certificates of 1 accounts"), "{said}");
+    assert!(
+        said.contains("1 certificate of 1 account, 0 revoked keys"),
+        "{said}"
+    );
     assert!(said.contains("host shakespeare.lit: ready"), "{said}");
     let output = daemon.command("status").arg("--json").output().unwrap();
     let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

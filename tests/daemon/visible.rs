@@ -1,5 +1,6 @@
 //! What somebody else chose never ends a line, steers a terminal, or stands in it unseen.
 
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use saslcertd::identity::visible::is_hidden;
@@ -136,4 +137,84 @@ fn what_cannot_be_seen_of_a_name_is_shown_and_can_be_typed() {
     let refused = run(&["cert", "list", "a\u{1b}]0;b\u{7}\u{9b}@x"]);
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(is_plain(&said) && said.contains(r"\u{1b}"), "{said:?}");
+}
+
+/// The texts of a line that put a number right before a word that means several.
+fn bare_plurals(line: &str) -> Vec<String> {
+    const MANY: [&str; 20] = [
+        "accounts",
+        "addresses",
+        "authorities",
+        "bytes",
+        "certificates",
+        "changes",
+        "connections",
+        "days",
+        "files",
+        "hosts",
+        "keys",
+        "lists",
+        "options",
+        "passwords",
+        "reads",
+        "records",
+        "rows",
+        "sessions",
+        "tokens",
+        "users",
+    ];
+    const BETWEEN: [&str; 5] = ["certificate", "more", "other", "revoked", "saslcertd_*"];
+    let mut found = Vec::new();
+    for (at, end) in line.match_indices("} ").chain(line.match_indices("%d ")) {
+        let before = line[..at].rsplit('{').next().unwrap_or_default();
+        // A limit is not one.
+        if end == "} " && before.contains(|letter: char| letter.is_ascii_uppercase())
+            || end == "%d " && line.contains("max_")
+        {
+            continue;
+        }
+        let mut words = line[at + end.len()..]
+            .split(|letter: char| !letter.is_ascii_lowercase() && !"_*".contains(letter))
+            .skip_while(|word| BETWEEN.contains(word));
+        if words.next().is_some_and(|word| MANY.contains(&word)) {
+            found.push(line.trim().to_owned());
+        }
+    }
+    found
+}
+
+fn sources(folder: &Path, all: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, all);
+        } else if path
+            .extension()
+            .is_some_and(|end| end == "rs" || end == "lua")
+            && path.file_name() != Some("tests.rs".as_ref())
+        {
+            all.push(path);
+        }
+    }
+}
+
+#[test]
+fn nobody_reads_of_1_certificates() {
+    assert_eq!(bare_plurals(r#""{} certificates of""#).len(), 1);
+    assert_eq!(bare_plurals(r#""{} more hosts", "%d sessions""#).len(), 2);
+    assert!(bare_plurals(r#""{MAX} bytes" "{shown}: keys""#).is_empty());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut all = Vec::new();
+    for folder in ["src", "prosody-glue"] {
+        sources(&root.join(folder), &mut all);
+    }
+    assert!(all.len() > 100);
+    for path in all {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        for line in text.lines() {
+            let found = bare_plurals(line);
+            assert!(found.is_empty(), "{}: {found:?}", path.display());
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::identity::days;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -227,9 +228,9 @@ impl Judge<'_> {
                 format!("{subject} of {shown} is not valid yet: what it issued is refused");
             return Some(Finding::problem(CHECK, message, mend));
         }
-        let days = (authority.not_after - self.now) / SECONDS_PER_DAY;
-        (days < SOON_DAYS).then(|| {
-            let message = format!("{subject} of {shown} expires in {days} days");
+        let left = (authority.not_after - self.now) / SECONDS_PER_DAY;
+        (left < SOON_DAYS).then(|| {
+            let message = format!("{subject} of {shown} expires in {}", days(left));
             Finding::warning(CHECK, message, mend)
         })
     }

@@ -12,6 +12,7 @@ use super::finding::{Change, Edit, Finding, Level, Mend, one_line, word};
 use super::prosody::{Facts, Host, ModuleCopy, listed, replacing};
 use crate::daemon::protocol::PROTOCOL_VERSION;
 use crate::daemon::socket_folder::{Remedy, is_own};
+use crate::identity::counted;
 
 /// What is there of the daemon.
 #[derive(Debug, Clone)]
@@ -130,9 +131,9 @@ fn store(daemon: &Daemon, commands: &Commands) -> Finding {
             return Finding::problem(
                 "store",
                 format!(
-                    "{} reads found damaged records in {shown}; this saves what can be read, and then see \"The store is damaged\" in \
+                    "{} found damaged records in {shown}; this saves what can be read, and then see \"The store is damaged\" in \
                      docs/operations.md",
-                    number("/store/corrupt_reads")
+                    counted(number("/store/corrupt_reads"), "read", "reads")
                 ),
                 Mend::Run(format!(
                     "{} export /root/readable.ndjson",
@@ -152,7 +153,11 @@ fn store(daemon: &Daemon, commands: &Commands) -> Finding {
         let (certificates, accounts) = (number("/store/certificates"), number("/store/accounts"));
         return Finding::ok(
             "store",
-            format!("{shown}: {certificates} certificates of {accounts} accounts"),
+            format!(
+                "{shown}: {} of {}",
+                counted(certificates, "certificate", "certificates"),
+                counted(accounts, "account", "accounts")
+            ),
         );
     }
     match &daemon.store {

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use super::commands::Commands;
 use super::finding::{Change, Edit, Finding, Level, Mend, one_line, word};
 use crate::daemon::protocol::PROTOCOL_VERSION;
+use crate::identity::counted;
 use crate::policy::host::{HostPolicy, Remark};
 
 /// What `prosodyctl mod_saslcertd facts` prints: see facts.lib.lua.
@@ -858,7 +859,10 @@ fn options(facts: &Facts, commands: &Commands) -> Vec<Finding> {
                 .sum::<usize>();
         all.push(Finding::ok(
             "options",
-            format!("{count} saslcertd_* options are set, each to something that it may be"),
+            format!(
+                "{} set, and every value is allowed",
+                counted(count, "saslcertd_* option is", "saslcertd_* options are")
+            ),
         ));
     }
     all

@@ -25,8 +25,8 @@ use crate::client::connect;
 use crate::client::deadline::Deadlines;
 use crate::client::resolve::{Candidate, Route, Security, resolve};
 use crate::client::tls::{TlsError, Trust, cause, handshake, is_for};
-use crate::identity::UnixSeconds;
 use crate::identity::certificate::validity;
+use crate::identity::{UnixSeconds, counted, days};
 
 /// What a handshake told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -239,7 +239,8 @@ pub(super) fn findings(
     }
     let beyond = facts.enabled().count().saturating_sub(MAX_HOSTS);
     if beyond > 0 {
-        let why = format!("{beyond} more hosts; so many handshakes take too long");
+        let more = counted(beyond, "more host", "more hosts");
+        let why = format!("{more}; so many handshakes take too long");
         all.push(Finding::not_checked("tls", why));
     }
     if facts.ports.is_empty() {
@@ -319,17 +320,17 @@ fn server_certificate<'a>(
 #[allow(clippy::option_option)]
 fn judge(der: &[u8], host: &str, now: UnixSeconds) -> Option<Option<(Level, String)>> {
     let (from, until) = validity(der)?;
-    let days = |seconds: i64| seconds / SECONDS_PER_DAY;
+    let days = |seconds: i64| days(seconds / SECONDS_PER_DAY);
     let bad = if now > until {
         let ago = days(now.0 - until.0);
-        Some((Level::Problem, format!("has expired {ago} days ago")))
+        Some((Level::Problem, format!("has expired {ago} ago")))
     } else if now < from {
         Some((Level::Problem, "is not valid yet".to_owned()))
     } else if !is_for(der, host) {
         Some((Level::Problem, "is for another host".to_owned()))
     } else if until.0 - now.0 < SOON_DAYS * SECONDS_PER_DAY {
         let left = days(until.0 - now.0);
-        Some((Level::Warning, format!("expires in {left} days")))
+        Some((Level::Warning, format!("expires in {left}")))
     } else {
         None
     };
@@ -755,7 +756,7 @@ mod tests {
             let host = |n: usize| json!({"host": format!("{n}.lit"), "saslcertd": true});
             let hosts: Vec<Value> = (0..count).map(host).collect();
             let found = findings(&facts(&json!({"hosts": hosts})), &[], true, NOW, &usual());
-            let said = found.iter().any(|one| one.message.contains("1 more hosts"));
+            let said = found.iter().any(|one| one.message.contains("1 more host;"));
             assert_eq!(said, expected, "{found:?}");
         }
     }

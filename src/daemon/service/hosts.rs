@@ -360,7 +360,7 @@ pub(super) fn remarks(remarks: &[Remark]) -> Vec<Value> {
     let row = |remark: &Remark| json!({"option": remark.option, "message": remark.message});
     let mut rows: Vec<Value> = remarks.iter().take(MAX_REMARKS).map(row).collect();
     if let Some(more) = remarks.len().checked_sub(MAX_REMARKS + 1) {
-        let message = format!("there are {} more", more + 1);
+        let message = format!("and {} more", more + 1);
         rows.push(json!({"option": null, "message": message}));
     }
     rows
@@ -406,7 +406,7 @@ mod tests {
             option: "saslcertd_x".to_owned(),
             message: number.to_string(),
         };
-        for (count, listed, last) in [(1, 1, "0"), (20, 20, "19"), (25, 21, "there are 5 more")] {
+        for (count, listed, last) in [(1, 1, "0"), (20, 20, "19"), (25, 21, "and 5 more")] {
             let many: Vec<Remark> = (0..count).map(remark).collect();
             let rows = remarks(&many);
             assert_eq!(rows.len(), listed);

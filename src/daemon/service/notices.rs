@@ -10,7 +10,7 @@ use super::accounts::new_incarnation;
 use super::moving_in::Unmarked;
 use super::{Service, storage};
 use crate::identity::visible::visible;
-use crate::identity::{BareJid, CertificateName, Enrolment, Host, Incarnation, UnixSeconds};
+use crate::identity::{BareJid, CertificateName, Enrolment, Host, Incarnation, UnixSeconds, days};
 use crate::policy::manage;
 
 impl Service {
@@ -145,11 +145,8 @@ impl Due {
 
 /// "on 2026-01-31 (in 7 days)".
 fn in_words(moment: UnixSeconds, now: UnixSeconds) -> String {
-    let left = match moment.0.saturating_sub(now.0) / SECONDS_PER_DAY {
-        0 => "in less than a day".to_owned(),
-        1 => "in 1 day".to_owned(),
-        days => format!("in {days} days"),
-    };
+    let left = days(moment.0.saturating_sub(now.0) / SECONDS_PER_DAY);
+    let left = format!("in {left}");
     OffsetDateTime::from_unix_timestamp(moment.0)
         .map(|time| format!("on {} ({left})", time.date()))
         .unwrap_or(left)
