@@ -46,7 +46,8 @@ end
 --   greeted(result)           hello was answered
 --   refused(failure)          hello was refused
 --   answer(method, params, reply)  what the daemon asks: a result, or nil and an error; or nothing, and reply(result, err) later
---   away(why), back()         the daemon stopped answering, or answers again: each called once in a row
+--   away(why), back()         the daemon stopped answering, or answers again: each called once in a row; away() once more when
+--                             the daemon gives a reason that it has not given yet
 --   missed()                  notifications were dropped
 --   log(level, format, …)
 local function new(with)
@@ -60,6 +61,8 @@ local function new(with)
 	local queue, queue_head, queue_tail, queued, queued_bytes = {}, 1, 0, 0, 0;
 	local unwritten = 0;
 	local greeted, away, stalled = false, nil, false;
+	local given;                -- the daemon's words for why it is away
+	local rejection;            -- what this connection heard instead of an answer to hello
 	local notification_dropped = false;
 	local missed = 0;
 	local late = { count = 0 }; -- answers that this connection's questions still wait for
@@ -68,15 +71,17 @@ local function new(with)
 	local listener = {};
 	local connect, hello, hang_up, pump;
 
-	local function report_away(why)
-		if away or closed then return; end
+	-- is_given: they are the daemon's words, which replace a guess.
+	local function report_away(why, is_given)
+		if closed or away and (not is_given or why == given) then return; end
 		away = true;
+		if is_given then given = why; end
 		with.away(why);
 	end
 
 	local function report_back()
 		if away == false then return; end
-		away = false;
+		away, given = false, nil;
 		with.back();
 	end
 
@@ -180,7 +185,7 @@ local function new(with)
 	end
 
 	local function forget_connection()
-		conn, outbox, greeted = nil, nil, false;
+		conn, outbox, greeted, rejection = nil, nil, false, nil;
 		chunks, chunk_bytes = {}, 0;
 		owed, owed_count, unwritten = {}, 0, 0;
 		missed, notification_dropped = 0, false;
@@ -188,6 +193,8 @@ local function new(with)
 	end
 
 	local function disconnected(why)
+		local is_given = rejection ~= nil;
+		why = rejection or why;
 		forget_connection();
 		local unanswered = waiting;
 		waiting = {};
@@ -216,7 +223,7 @@ local function new(with)
 			pump();
 		else
 			fail_all(again, "away");
-			report_away(why);
+			report_away(why, is_given);
 			try_later();
 		end
 		fail_all(lost, "lost");
@@ -407,7 +414,10 @@ local function new(with)
 		end
 		local id = message.id;
 		if id == nil then
-			with.log("error", "The daemon could not read a question: %s", type(message.error) == "table" and message.error.message);
+			local text = tostring(type(message.error) == "table" and message.error.message or nil);
+			-- To whom it answers nothing, it says why, and closes the connection.
+			if not greeted then rejection = text; return; end
+			with.log("error", "The daemon could not read a question: %s", text);
 			return;
 		end
 		if owed[id] then
@@ -479,7 +489,7 @@ local function new(with)
 		-- The process at the other end is gone: the next one deserves its chance.
 		stalled = false;
 		local why = err and err ~= "closed" and tostring(err) or "it closed the connection";
-		if not greeted then
+		if not greeted and not rejection then
 			why = why .. " before it answered session.hello (if that stays so, its --server-user doesn't name Prosody's user)";
 		end
 		disconnected(why);

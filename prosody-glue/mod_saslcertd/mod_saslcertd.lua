@@ -263,7 +263,8 @@ local function count_expiring()
 end
 
 local function note_connection(is_connected, why)
-	connection.connected, connection.since, connection.why = is_connected, now(), why;
+	if connection.connected ~= is_connected then connection.since = now(); end
+	connection.connected, connection.why = is_connected, why;
 	if metrics then metrics.connected(is_connected); end
 end
 

@@ -420,6 +420,35 @@ describe("the connection", function ()
 		assert.is_false(world.links[1].open);
 	end);
 
+	it("says once, in the daemon's words, why it may not ask", function ()
+		local world = new_world();
+		local function reject(text)
+			world.link().receive(json.encode({ jsonrpc = "2.0", error = { code = -32003, message = text } }) .. "\n");
+			world.link().lose();
+		end
+		world.client.declare();
+		-- Known to be away for another reason, before it runs with the wrong flag.
+		world.link().lose();
+		assert.equal(1, #world.events);
+		for _ = 1, 4 do
+			world.pass(2);
+			reject("user 7 may not ask");
+		end
+		assert.same("away: user 7 may not ask", world.events[2]);
+		assert.equal(2, #world.events);
+		world.pass(2);
+		reject("user 8 may not ask");
+		assert.same("away: user 8 may not ask", world.events[3]);
+		world.pass(2);
+		world.link().greet();
+		assert.same({ "back" }, { world.events[4], world.events[5] });
+		-- Behind a hello it is about a line of ours.
+		world.link().receive('{"jsonrpc":"2.0","error":{"code":-32700,"message":"no JSON"}}\n');
+		assert.same({ "error The daemon could not read a question: no JSON" }, world.logged);
+		world.link().lose();
+		assert.is_nil((world.events[5] or ""):match("may not ask"));
+	end);
+
 	it("fails all that wait when it is closed, and connects no more", function ()
 		local world = new_world();
 		local a = world.ask("a", { again = true });
