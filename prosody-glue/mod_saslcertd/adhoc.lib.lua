@@ -44,8 +44,8 @@ local function readable_time(seconds)
 	return os.date("!%Y-%m-%d %H:%M UTC", math.floor(math.max(seconds, -no_end)));
 end
 
--- What a person wants to know of a record. name_of: the name of each fingerprint in the list.
-local function describe(record, name_of)
+-- What a person wants to know of a record. texts: what is shown of it; name_of: the shown name of each fingerprint in the list.
+local function describe(record, texts, name_of)
 	local lines = { ("%s: %s"):format(record.expired and "Expired" or "Expires", readable_time(record.not_after)) };
 	local added = type(record.added) == "table" and record.added or {};
 	local how = "with a password";
@@ -53,15 +53,14 @@ local function describe(record, name_of)
 		local name = added.fingerprint and name_of[added.fingerprint];
 		how = name and ('with the certificate "%s"'):format(name) or "with a certificate that is no longer in the list";
 	end
-	lines[#lines + 1] = ("Added: %s by %s, logged in %s"):format(readable_time(added.at), added.jid or "an administrator", how);
+	lines[#lines + 1] = ("Added: %s by %s, logged in %s"):format(readable_time(added.at), texts.added_jid or "an administrator", how);
 	local use = type(record.last_use) == "table" and record.last_use or nil;
 	if use then
-		lines[#lines + 1] = ("Last login: %s%s"):format(readable_time(use.at), use.address and " from " .. use.address or "");
+		lines[#lines + 1] = ("Last login: %s%s"):format(readable_time(use.at), texts.address and " from " .. texts.address or "");
 	else
 		lines[#lines + 1] = "Last login: none yet";
 	end
-	local resources = type(record.resources) == "table" and record.resources or {};
-	lines[#lines + 1] = "Online: " .. (resources[1] and table.concat(resources, ", ") or "no");
+	lines[#lines + 1] = "Online: " .. (texts.resources[1] and table.concat(texts.resources, ", ") or "no");
 	if record.may_manage == false then lines[#lines + 1] = "May not manage certificates"; end
 	return table.concat(lines, "\n");
 end
@@ -72,15 +71,15 @@ local function quoted(names)
 	return table.concat(list, ", ");
 end
 
--- One name for each key in the list but this one: a revocation takes every record of its key.
+-- One name, as it is shown, for each key in the list but this one: a revocation takes every record of its key.
 -- Disabled ones too: their sessions may live on.
-local function others(records, disabled, own_key_id)
+local function others(records, disabled, own_key_id, shown)
 	local names, keys, seen = {}, {}, { [own_key_id] = true };
 	for _, list in ipairs({ records, disabled }) do
 		for _, record in ipairs(list) do
 			if not seen[record.key_id] then
 				seen[record.key_id] = true;
-				names[#names + 1] = record.name;
+				names[#names + 1] = shown(record).name;
 				keys[#keys + 1] = record.key_id;
 			end
 		end
@@ -88,11 +87,11 @@ local function others(records, disabled, own_key_id)
 	return names, keys;
 end
 
--- with: certificates (see certificates.lib.lua); words, printable, max_certificate_base64 (of that library);
+-- with: certificates (see certificates.lib.lua); words, printable, shown, max_certificate_base64 (of that library);
 --   close_revoked(account, key_id); new_form; presented(session) (the base64 of the certificate in its TLS connection, or
 --   nil); full_sessions; st
 local function new(with)
-	local certificates, printable = with.certificates, with.printable;
+	local certificates, printable, shown = with.certificates, with.printable, with.shown;
 
 	local function form_type(name)
 		return { name = "FORM_TYPE", type = "hidden", value = node .. "#" .. name };
@@ -178,7 +177,7 @@ local function new(with)
 			may_manage = fields.manage == true;
 		});
 		if not result then return failed(text_of(failure)); end
-		return done(('Added the certificate "%s". Expires: %s'):format(result.name or fields.name, readable_time(result.not_after)), result.warnings);
+		return done(('Added the certificate "%s". Expires: %s'):format(shown(result).name, readable_time(result.not_after)), result.warnings);
 	end
 
 	-- Each sub-command: its label; offered(session), if not everybody is to see it; begin(host, session), the reply that
@@ -225,10 +224,13 @@ local function new(with)
 			if not records then return failed(text_of(failure)); end
 			if not records[1] then return done("There are no certificates in your list"); end
 			local name_of, layout = {}, { title = "List of certificates" };
-			for _, record in ipairs(records) do name_of[record.fingerprint] = record.name; end
+			for _, record in ipairs(records) do name_of[record.fingerprint] = shown(record).name; end
 			for i, record in ipairs(records) do
-				local name = printable(record.name);
-				layout[i] = { name = name, type = "text-multi", label = name, value = printable(describe(record, name_of)) };
+				local texts = shown(record);
+				layout[i] = {
+					name = printable(record.name), type = "text-multi", label = texts.name;
+					value = printable(describe(record, texts, name_of));
+				};
 			end
 			return { status = "completed", result = with.new_form(layout) };
 		end;
@@ -244,16 +246,15 @@ local function new(with)
 				if not records then return failed(text_of(disabled)); end
 				local options, names = {}, {};
 				for i, record in ipairs(records) do
-					local name = printable(record.name);
-					local is_own = record.fingerprint == fingerprint;
-					options[i] = { label = is_own and name .. " (the one that you are using now)" or name, value = name };
+					local name, own = printable(record.name), record.fingerprint == fingerprint and " (the one that you are using now)" or "";
+					options[i] = { label = shown(record).name .. own, value = name };
 					names[name] = true;
 				end
 				for _, record in ipairs(with_disabled and disabled or {}) do
 					local name = printable(record.name);
 					if not names[name] then
 						names[name] = true;
-						options[#options + 1] = { label = name .. " (disabled; sessions may be online)", value = name };
+						options[#options + 1] = { label = shown(record).name .. " (disabled; sessions may be online)", value = name };
 					end
 				end
 				if not options[1] then return done("There are no certificates in your list"); end
@@ -272,7 +273,8 @@ local function new(with)
 				question, failure = certificates.question(host, session);
 				if question then result, failure = change(question, own_key_id, method, { name = fields.cert }); end
 				if not result then return failed(text_of(failure)); end
-				local removed = type(result.removed) == "table" and result.removed[1] and result.removed or { result.name or fields.cert };
+				local texts = shown(result);
+				local removed = texts.removed[1] and texts.removed or { texts.name };
 				return done(("%s: %s"):format(past, quoted(removed)));
 			end;
 		};
@@ -296,7 +298,7 @@ local function new(with)
 			if not tag then return needs_certificate(); end
 			local records, disabled = fetch(host, session);
 			if not records then return failed(text_of(disabled)); end
-			local names = others(records, disabled, tag.key_id);
+			local names = others(records, disabled, tag.key_id, shown);
 			if not names[1] then return done("There are no other certificates in your list"); end
 			return ask_for(with.new_form({
 				title = "Revoking all other certificates";
@@ -316,7 +318,7 @@ local function new(with)
 			end
 			if not records then return failed(text_of(failure)); end
 			local revoked = {};
-			local names, keys = others(records, disabled, tag.key_id);
+			local names, keys = others(records, disabled, tag.key_id, shown);
 			for i, key_id in ipairs(keys) do
 				local result;
 				result, failure = change(question, tag.key_id, "certificate.revoke", { key_id = key_id });
@@ -326,7 +328,7 @@ local function new(with)
 					reply.info = revoked[1] and printable("Revoked: " .. quoted(revoked));
 					return reply;
 				end
-				local removed = result and result.removed or {};
+				local removed = shown(result).removed;
 				if result and not removed[1] then removed = { names[i] }; end
 				for _, name in ipairs(removed) do revoked[#revoked + 1] = name; end
 			end

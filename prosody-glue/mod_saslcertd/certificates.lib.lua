@@ -67,6 +67,18 @@ local function printable(text)
 	return (tostring(text):gsub("[%z\1-\8\11\12\14-\31]", "?"));
 end
 
+-- The texts of a record or an answer that may be printed; the daemon has made them. Nothing else of somebody's own is.
+local function shown(record)
+	local texts = type(record) == "table" and type(record.shown) == "table" and record.shown or {};
+	return {
+		name = texts.name or "?";
+		added_jid = texts.added_jid;
+		address = texts.address;
+		resources = type(texts.resources) == "table" and texts.resources or {};
+		removed = type(texts.removed) == "table" and texts.removed or {};
+	};
+end
+
 local function with_details(question, details)
 	local params = {};
 	for name, value in pairs(question) do params[name] = value; end
@@ -212,4 +224,5 @@ return {
 	words = words;
 	parse_append = parse_append;
 	printable = printable;
+	shown = shown;
 };

@@ -401,6 +401,7 @@ local adhoc = new_adhoc({
 	close_revoked = sessions.close_revoked;
 	words = certificates_lib.words;
 	printable = certificates_lib.printable;
+	shown = certificates_lib.shown;
 	max_certificate_base64 = certificates_lib.max_certificate_base64;
 	new_form = dataforms.new;
 	presented = function (session)
@@ -487,7 +488,7 @@ local shell = new_shell({
 	why = function () return connection.why; end;
 	timeout = function () return settings.timeout; end;
 	null = json.null;
-	valid_text = encodings.utf8.valid;
+	shown = certificates_lib.shown;
 });
 
 tls = new_tls({

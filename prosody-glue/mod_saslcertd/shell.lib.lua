@@ -8,15 +8,6 @@ local change_timeout = 10;
 -- As many digits tell two certificates apart.
 local fingerprint_digits = 16;
 
--- Names are the users', and must not move the cursor of whoever reads them.
-local function for_terminal(text, valid_text)
-	text = tostring(text);
-	if not valid_text(text) then text = text:gsub("[\128-\255]", "?"); end
-	return (text:gsub("[%z\1-\31\127]", "?")
-		:gsub("\194[\128-\159]", "?") -- C1
-		:gsub("\216\156", "?"):gsub("\226\128[\142\143\168-\174]", "?"):gsub("\226\129[\166-\169]", "?")); -- line ends and directions
-end
-
 local function date(format, seconds)
 	local ok, text = pcall(os.date, "!" .. format, seconds);
 	return ok and type(seconds) == "number" and text or "?";
@@ -28,26 +19,26 @@ end
 
 -- with: certificates (see certificates.lib.lua); ask(method, params, options); close_revoked(account, key_id) (how many were closed;
 --   nil where no sessions are); split_jid(jid) (prepared); serves(host); exists(username, host) (nil if that can't be said);
---   state() (see status); why() (the daemon is away); timeout(); null; valid_text(string)
+--   state() (see status); why() (the daemon is away); timeout(); null; shown(record) (of certificates.lib.lua)
 local function new(with)
 	local shell = {};
 
-	local function clean(text) return for_terminal(text, with.valid_text); end
+	local shown = with.shown;
 
-	-- Quoted, so that a name can't pass for more than a name.
-	local function quoted(text) return '"' .. clean(text):gsub('[\\"]', "\\%0") .. '"'; end
+	-- Quoted, so that a name can't pass for more than a name. Only one that is shown comes here.
+	local function quoted(text) return '"' .. tostring(text):gsub('"', "\\u{22}") .. '"'; end
 
 	local function shortened(fingerprint)
-		fingerprint = clean(fingerprint or "?");
+		fingerprint = tostring(fingerprint or "?");
 		return #fingerprint > fingerprint_digits and fingerprint:sub(1, fingerprint_digits) .. "…" or fingerprint;
 	end
 
 	local function away(why)
-		return ("saslcertd can't be asked%s"):format(why and ": " .. clean(why) or "");
+		return ("saslcertd can't be asked%s"):format(why and ": " .. tostring(why) or "");
 	end
 
 	local function text_of(failure, is_change)
-		if failure.code then return clean(failure.message or "saslcertd could not decide it"); end
+		if failure.code then return failure.message or "saslcertd could not decide it"; end
 		if failure.reason == "lost" or failure.reason == "timeout" then
 			return "saslcertd did not answer" .. (is_change and "; it may have been done or not" or "");
 		end
@@ -61,9 +52,9 @@ local function new(with)
 		if type(jid) == "string" then username, host, resource = with.split_jid(jid); end
 		if not username or not host or resource then
 			local is_named = type(jid) == "string" and jid:find("%S");
-			return nil, is_named and ("%s is not an account (user@host)"):format(clean(jid)) or "Whose? An account (user@host) is needed";
+			return nil, is_named and "This is not an account (user@host)" or "Whose? An account (user@host) is needed";
 		end
-		if not with.serves(host) then return nil, ("%s is no host with saslcertd here"):format(clean(host)); end
+		if not with.serves(host) then return nil, ("%s is no host with saslcertd here"):format(host); end
 		return username .. "@" .. host, username, host;
 	end
 
@@ -77,21 +68,21 @@ local function new(with)
 	end
 
 	local function missing(account, username, host)
-		if with.exists(username, host) == false then return ("There is no account %s"):format(clean(account)); end
+		if with.exists(username, host) == false then return ("There is no account %s"):format(account); end
 	end
 
 	local function line_of(record)
 		local until_text = "valid until " .. date("%Y-%m-%d", record.not_after);
 		if record.expired == true then until_text = until_text .. " (EXPIRED)"; end
 		local used = "never used";
-		local last_use = record.last_use;
+		local last_use, texts = record.last_use, shown(record);
 		if type(last_use) == "table" then
 			used = "last used " .. date("%Y-%m-%d %H:%M UTC", last_use.at);
-			if last_use.address ~= nil then used = used .. " from " .. clean(last_use.address); end
+			if texts.address ~= nil then used = used .. " from " .. texts.address; end
 		end
 		local online = {};
-		for i, resource in ipairs(type(record.resources) == "table" and record.resources or {}) do online[i] = quoted(resource); end
-		return ("%s  sha256 %s  %s  %s  %s"):format(quoted(record.name), shortened(record.fingerprint), until_text, used,
+		for i, resource in ipairs(texts.resources) do online[i] = quoted(resource); end
+		return ("%s  sha256 %s  %s  %s  %s"):format(quoted(texts.name), shortened(record.fingerprint), until_text, used,
 			online[1] and ("%s: %s"):format(plural(#online, "session", "sessions"), table.concat(online, ", ")) or "no session");
 	end
 
@@ -104,13 +95,13 @@ local function new(with)
 		local lines = {};
 		for _, record in ipairs(records) do lines[#lines + 1] = line_of(record); end
 		for _, mark in ipairs(disabled) do
-			lines[#lines + 1] = ("%s  sha256 %s  disabled; it can still be revoked"):format(quoted(mark.name), shortened(mark.fingerprint));
+			lines[#lines + 1] = ("%s  sha256 %s  disabled; it can still be revoked"):format(quoted(shown(mark).name), shortened(mark.fingerprint));
 		end
 		if not lines[1] then
 			local problem = missing(account, username, host);
 			if problem then return false, problem; end
 		end
-		return true, ("%s of %s"):format(plural(#records, "certificate", "certificates"), clean(account)), lines;
+		return true, ("%s of %s"):format(plural(#records, "certificate", "certificates"), account), lines;
 	end
 
 	-- Revokes a certificate and its key.
@@ -123,15 +114,16 @@ local function new(with)
 		local result, failure = with.ask("certificate.revoke", details, { timeout = math.max(with.timeout(), change_timeout) });
 		if not result then
 			if failure.denial ~= "name-unknown" then return false, text_of(failure, true); end
-			return false, missing(account, username, host) or ("%s has no certificate with the name %s"):format(clean(account), quoted(name));
+			return false, missing(account, username, host) or ("%s has no certificate with this name"):format(account);
 		end
 		local closed = type(result.key_id) == "string" and with.close_revoked(account, result.key_id) or nil;
 		local lines = {};
-		for _, removed in ipairs(type(result.removed) == "table" and result.removed or {}) do
-			if removed ~= result.name then lines[#lines + 1] = ("%s had the same key, and is gone, too"):format(quoted(removed)); end
+		local texts = shown(result);
+		for _, removed in ipairs(texts.removed) do
+			if removed ~= texts.name then lines[#lines + 1] = ("%s had the same key, and is gone, too"):format(quoted(removed)); end
 		end
-		lines[#lines + 1] = ("To lift it: saslcertd cert unrevoke %s %s"):format(clean(account), clean(result.key_id));
-		return true, ("Revoked %s of %s (sha256 %s); %s"):format(quoted(result.name), clean(account), shortened(result.fingerprint),
+		lines[#lines + 1] = ("To lift it: saslcertd cert unrevoke %s %s"):format(account, tostring(result.key_id));
+		return true, ("Revoked %s of %s (sha256 %s); %s"):format(quoted(texts.name), account, shortened(result.fingerprint),
 			closed and ("%s closed"):format(plural(closed, "session", "sessions")) or "its sessions are closed"), lines;
 	end
 
@@ -144,9 +136,9 @@ local function new(with)
 		local since = state.since and " since " .. date("%Y-%m-%d %H:%M:%S UTC", math.floor(state.since)) or "";
 		local lines, unready = {}, {};
 		if state.connected then
-			lines[1] = ("Connected%s to %s at %s"):format(since, clean(state.software or "saslcertd"), clean(state.socket));
+			lines[1] = ("Connected%s to %s at %s"):format(since, tostring(state.software or "saslcertd"), state.socket);
 		else
-			lines[1] = ("Not connected%s to saslcertd at %s"):format(since, clean(state.socket));
+			lines[1] = ("Not connected%s to saslcertd at %s"):format(since, state.socket);
 		end
 		table.sort(state.hosts, function (a, b) return a.name < b.name; end);
 		for _, host in ipairs(state.hosts) do
@@ -156,17 +148,17 @@ local function new(with)
 			elseif host.ready then
 				how = "ready";
 			elseif host.ready == false then
-				how = "NOT ready: " .. clean(table.concat(host.errors, "; "));
+				how = "NOT ready: " .. table.concat(host.errors, "; ");
 			end
-			if host.ready == false or host.withdrawn then unready[#unready + 1] = clean(host.name); end
+			if host.ready == false or host.withdrawn then unready[#unready + 1] = host.name; end
 			local accounts = "accounts in Prosody";
 			if host.in_daemon then
 				accounts = "accounts in saslcertd";
 				for i, hash in ipairs(host.scram or {}) do
-					accounts = accounts .. (i == 1 and " (" or ", ") .. "SCRAM-" .. clean(hash) .. (host.scram[i + 1] and "" or ")");
+					accounts = accounts .. (i == 1 and " (" or ", ") .. "SCRAM-" .. hash .. (host.scram[i + 1] and "" or ")");
 				end
 			end
-			lines[#lines + 1] = ("%s: %s; %s"):format(clean(host.name), how, accounts);
+			lines[#lines + 1] = ("%s: %s; %s"):format(host.name, how, accounts);
 		end
 		if state.sessions then
 			lines[#lines + 1] = plural(state.sessions, "session", "sessions") .. " logged in with a certificate";
@@ -180,4 +172,4 @@ local function new(with)
 	return shell;
 end
 
-return { new = new, for_terminal = for_terminal };
+return { new = new };

@@ -127,7 +127,11 @@ fn what_cannot_be_seen_of_a_name_is_shown_and_can_be_typed() {
     let as_json = out(&run(&["cert", "list", HAMLET, "--json"]));
     assert!(is_plain(&as_json), "{as_json:?}");
     let as_json: Value = serde_json::from_str(&as_json).unwrap();
-    assert_eq!(as_json["certificates"][0]["name"], hidden);
+    let row = &as_json["certificates"][0];
+    assert_eq!(
+        (&row["name"], &row["shown"]["name"]),
+        (&json!(hidden), &json!(shown))
+    );
     let revoked = run(&["cert", "revoke", HAMLET, shown]);
     assert!(revoked.status.success(), "{revoked:?}");
     assert!(out(&revoked).contains(shown), "{revoked:?}");

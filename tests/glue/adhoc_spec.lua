@@ -2,6 +2,7 @@ local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or ".
 local library = load_library("adhoc");
 
 local node = library.node;
+local shown = load_library("certificates").shown;
 local max_base64 = 24 * 1024;
 local base64 = ("MIIB"):rep(40) .. "AA==";
 
@@ -92,17 +93,17 @@ describe("a record", function ()
 			"May not manage certificates";
 		}, "\n"), library.describe({
 			not_after = 1798761600;
-			added = { at = 1767225600, by = "certificate", fingerprint = "f", jid = "hamlet@shakespeare.lit/desk" };
-			last_use = { at = 1769904000, address = "192.0.2.7" };
-			resources = { "orchard", "balcony" };
+			added = { at = 1767225600, by = "certificate", fingerprint = "f", jid = "raw" };
+			last_use = { at = 1769904000, address = "raw" };
+			resources = { "raw" };
 			may_manage = false;
-		}, { f = "phone" }));
+		}, { added_jid = "hamlet@shakespeare.lit/desk", address = "192.0.2.7", resources = { "orchard", "balcony" } }, { f = "phone" }));
 	end);
 
 	it("may lack nearly everything", function ()
 		assert.equal(
 			"Expired: unknown\nAdded: unknown by an administrator, logged in with a password\nLast login: none yet\nOnline: no",
-			library.describe({ expired = true }, {})
+			library.describe({ expired = true }, shown({ name = "raw" }), {})
 		);
 	end);
 end);
@@ -113,10 +114,11 @@ describe("the others", function ()
 			{ name = "phone", key_id = "a" }, { name = "mine", key_id = "b" }, { name = "my old one", key_id = "b" },
 			{ name = "phone, renewed", key_id = "a" }, { name = "tablet", key_id = "c" },
 		};
-		assert.same({ "phone", "tablet" }, (library.others(records, {}, "b")));
-		local names, keys = library.others(records, { { name = "lost", key_id = "d" }, { name = "gone", key_id = "a" } }, "b");
+		local function as_it_is(record) return record; end
+		assert.same({ "phone", "tablet" }, (library.others(records, {}, "b", as_it_is)));
+		local names, keys = library.others(records, { { name = "lost", key_id = "d" }, { name = "gone", key_id = "a" } }, "b", as_it_is);
 		assert.same({ { "phone", "tablet", "lost" }, { "a", "c", "d" } }, { names, keys });
-		assert.same({}, (library.others({ records[2] }, {}, "b")));
+		assert.same({}, (library.others({ records[2] }, {}, "b", as_it_is)));
 	end);
 end);
 
@@ -133,17 +135,21 @@ local function new_world()
 	local adhoc = library.new({
 		certificates = {
 			question = function (_, origin) return { account = origin.username .. "@" .. origin.host }; end;
-			fetch = function () return world.records or {}, {}; end;
+			fetch = function ()
+				for _, record in ipairs(world.records or {}) do record.shown = record.shown or { name = record.name }; end
+				return world.records or {}, {};
+			end;
 			change = function (question, method, details)
 				world.asked[#world.asked + 1] = { account = question.account, method = method, details = details };
 				local name = details.name or details.key_id; -- they are the same here
 				local reply = world.replies[name];
 				if type(reply) == "string" then return nil, { denial = reply, message = reply }; end
-				return reply or { name = name, key_id = name, removed = { name } };
+				return reply or { name = "raw", key_id = name, removed = { "raw" }, shown = { name = name, removed = { name } } };
 			end;
 		};
 		words = function (failure) return "cancel", "conflict", failure.message; end;
 		printable = function (text) return text; end;
+		shown = shown;
 		max_certificate_base64 = max_base64;
 		close_revoked = function (_, key_id) world.closed[#world.closed + 1] = key_id; end;
 		new_form = function (layout)
@@ -267,6 +273,17 @@ describe("the command", function ()
 	end);
 end);
 
+describe("a name that can't be seen", function ()
+	it("is shown as the daemon writes it, and stays what a form answers", function ()
+		local world = new_world();
+		world.records = { { name = "a\226\128\174b", key_id = "k", fingerprint = "f", shown = { name = [[a\u{202e}b]] } } };
+		local list = world.step("next", { subcmd = "list" }, "menu").result[1];
+		assert.same({ "a\226\128\174b", [[a\u{202e}b]] }, { list.name, list.label });
+		local form = world.step("next", { subcmd = "revoke" }, "menu").form;
+		assert.same({ { label = [[a\u{202e}b]], value = "a\226\128\174b" } }, form[2].options);
+	end);
+end);
+
 describe("revoking all but this one", function ()
 	local world;
 	before_each(function ()
@@ -300,7 +317,7 @@ describe("revoking all but this one", function ()
 		world.replies.a = setmetatable({}, { __index = function (_, key)
 			-- What Prosody does to a session that has ended.
 			for name in pairs(world.session) do world.session[name] = nil; end
-			return ({ name = "a", key_id = "a", removed = { "a" } })[key];
+			return ({ key_id = "a", shown = { name = "a", removed = { "a" } } })[key];
 		end });
 		finish();
 		assert.equal(3, #world.asked);

@@ -372,9 +372,14 @@ def test_a_daemon_that_does_not_know_prosodys_user(own):
     scene.daemon.stop()
     scene.daemon.server_user = Identity("games")
     scene.daemon.start()
+    at = scene.prosody.log_position()
     subprocess.run(["chgrp", "www-data", str(scene.daemon.socket)], check=True)
+    # Whoever may not ask reads why, in the daemon's words.
+    said = re.compile(r"is away: user \d+ may not ask: start saslcertd with --server-user")
+    wait_until("Prosody's log says why", lambda: said.search(scene.prosody.read_log(at)))
     problem = doctor(scene).first_problem()
     assert problem["check"] == "role" and "--server-user games" in problem["message"]
+    assert "doesn't name Prosody's user" not in scene.prosody.read_log(at)
     *stop, line = problem["mend"]["run"].split("; ")
     assert stop[0] == f"kill {scene.daemon.pid}"
     scene.daemon.stop()

@@ -118,8 +118,8 @@ async def test_a_disabled_certificate_is_shown_and_can_be_revoked(scene: Scene, 
         (f"yorick@{DOMAIN}", f"There is no account yorick@{DOMAIN}"),
         ("hamlet@elsinore.lit", "elsinore.lit is no host with saslcertd here"),
         ("hamlet@guests.lit", "guests.lit is no host with saslcertd here"),
-        (DOMAIN, f"{DOMAIN} is not an account (user@host)"),
-        (f"hamlet@{DOMAIN}/castle", "is not an account (user@host)"),
+        (DOMAIN, "This is not an account (user@host)"),
+        (f"hamlet@{DOMAIN}/castle", "This is not an account (user@host)"),
     ],
 )
 def test_whoever_is_no_account_is_named(scene: Scene, ask: Ask, jid: str, said: str):
@@ -129,11 +129,11 @@ def test_whoever_is_no_account_is_named(scene: Scene, ask: Ask, jid: str, said: 
 
 async def test_a_name_cannot_write_on_the_terminal(scene: Scene, ask: Ask):
     account = scene.account()
-    await scene.enrol(account, "pho\u202ene")
+    await scene.enrol(account, "pho\u202en\u200be")
     said = answer(ask(scene, "list", account.jid))
-    assert '"pho?ne"' in said and "\u202e" not in said
+    assert r'"pho\u{202e}n\u{200b}e"' in said and "\u202e" not in said and "\u200b" not in said
     text = refusal(scene.prosody.converse("mod_saslcertd", "revoke", account.jid, "\x1b[2Jphone"))
-    assert "\x1b" not in text and '"?[2Jphone"' in text
+    assert "\x1b" not in text and "no certificate with this name" in text
 
 
 async def test_accounts_that_live_in_the_daemon_are_found_there(in_rome: Scene, ask: Ask):

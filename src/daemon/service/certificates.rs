@@ -61,7 +61,12 @@ impl Service {
             .into_iter()
             .take(MAX_LISTED_MARKS)
             .map(|mark| {
-                json!({"name": mark.name, "fingerprint": mark.fingerprint, "key_id": mark.key_id})
+                json!({
+                    "name": mark.name,
+                    "shown": {"name": visible(mark.name.as_str())},
+                    "fingerprint": mark.fingerprint,
+                    "key_id": mark.key_id,
+                })
             })
             .collect();
         Ok(json!({"certificates": rows, "next": next, "disabled": disabled}))
@@ -78,8 +83,19 @@ impl Service {
             .map(|(_, last)| last.clone())
             .or_else(|| held.last_use.clone());
         drop(uses);
+        let resources = self.sessions.resources(&held.account, &held.fingerprint);
+        let online: Vec<_> = resources.iter().map(|one| visible(one.as_str())).collect();
+        let added_jid = held.added_by.jid.as_ref().map(ToString::to_string);
+        let address = last_use.as_ref().and_then(|last| last.address.as_deref());
+        let shown = json!({
+            "name": visible(held.name.as_str()),
+            "added_jid": added_jid.as_deref().map(visible),
+            "address": address.map(visible),
+            "resources": online,
+        });
         json!({
             "name": held.name,
+            "shown": shown,
             "certificate": base64_of(&held.der),
             "fingerprint": held.fingerprint,
             "key_id": held.key_id,
@@ -100,7 +116,7 @@ impl Service {
                 "jid": held.added_by.jid,
             },
             "last_use": last_use,
-            "resources": self.sessions.resources(&held.account, &held.fingerprint),
+            "resources": resources,
         })
     }
 
@@ -170,6 +186,7 @@ impl Service {
         );
         Ok(json!({
             "name": held.name,
+            "shown": {"name": visible(held.name.as_str())},
             "fingerprint": held.fingerprint,
             "not_after": held.not_after,
             "warnings": warnings,
@@ -227,7 +244,11 @@ impl Service {
                 visible(held.name.as_str()),
             ),
         );
-        Ok(json!({"name": held.name, "fingerprint": held.fingerprint}))
+        Ok(json!({
+            "name": held.name,
+            "shown": {"name": visible(held.name.as_str())},
+            "fingerprint": held.fingerprint,
+        }))
     }
 
     pub(super) fn revoke(&self, answer: &Answer, params: Value, peer: Peer, now: UnixSeconds) {
@@ -296,8 +317,10 @@ impl Service {
             .map_err(|denial| refused(QUESTION, &account, &by, denial))?;
         let removed: Vec<&CertificateName> =
             revoked.removed.iter().map(|held| &held.name).collect();
+        let shown: Vec<_> = removed.iter().map(|name| visible(name.as_str())).collect();
         let result = json!({
             "name": revoked.name,
+            "shown": {"name": visible(revoked.name.as_str()), "removed": shown},
             "fingerprint": revoked.fingerprint,
             "key_id": revoked.keys.first().map(|(key_id, _)| key_id),
             "removed": removed,
