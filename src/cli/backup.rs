@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::identity::counted;
+use crate::identity::{ByteOrderMark, counted};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use serde_json::{Value, json};
@@ -322,6 +322,9 @@ fn read(path: &Path, mut take: impl FnMut(u64, Value) -> anyhow::Result<()>) -> 
         read.with_context(|| format!("cannot read {shown}"))?;
         if line.is_empty() {
             return Ok(None);
+        }
+        if let (1, Some(mark)) = (number, ByteOrderMark::of(&line)) {
+            bail!("{shown} {mark}");
         }
         ensure!(
             line.ends_with(b"\n"),

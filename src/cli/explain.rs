@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::Global;
 use super::ask::ask;
 use super::cert::account;
-use super::certificate_file::certificates_in;
+use super::certificate_file::{certificates_in, fitting};
 use super::say::{complain, say, say_json};
-use crate::identity::visible;
+use crate::daemon::protocol::MAX_CHAIN;
+use crate::identity::{counted, visible};
 
 /// `saslcertd explain`.
 #[derive(Debug, clap::Args)]
@@ -37,8 +39,16 @@ pub(super) fn run(args: &ExplainArgs, global: &Global) -> ExitCode {
 
 fn explain(args: &ExplainArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let account = account(&args.jid)?;
-    let params =
-        json!({"account": account, "chain": certificates_in(&args.cert)?, "authzid": args.authzid});
+    let shown = || args.cert.display().to_string();
+    let (chain, left_out) = fitting(certificates_in(&args.cert)?).with_context(shown)?;
+    if left_out > 0 {
+        complain(&format!(
+            "{}: {} behind the first {MAX_CHAIN} or too large; as in a login, the daemon does without",
+            shown(),
+            counted(left_out, "certificate stands", "certificates stand")
+        ));
+    }
+    let params = json!({"account": account, "chain": chain, "authzid": args.authzid});
     let explained = ask(&global.socket, "explain", &params)?;
     let verdict = word(&explained, "verdict").to_owned();
     if global.json {

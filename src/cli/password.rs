@@ -4,8 +4,10 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use zeroize::Zeroizing;
+
+use crate::identity::ByteOrderMark;
 
 /// Gets the password: from a file's or standard input's first line, or from the terminal, without echo.
 pub(super) fn password(
@@ -57,6 +59,9 @@ fn first_line(input: &mut impl BufRead) -> anyhow::Result<Zeroizing<String>> {
         line.len() <= MAX_PASSWORD_BYTES,
         "the password is longer than {MAX_PASSWORD_BYTES} bytes"
     );
+    if let Some(mark) = ByteOrderMark::of(&line) {
+        bail!("it {mark}");
+    }
     let text = std::str::from_utf8(&line).context("the password isn't UTF-8")?;
     Ok(Zeroizing::new(text.to_owned()))
 }
@@ -84,6 +89,17 @@ mod tests {
             );
         }
         assert!(first_line(&mut "x".repeat(1024).as_bytes()).is_err());
-        assert!(first_line(&mut b"\xff\xfe\n".as_slice()).is_err());
+        assert!(first_line(&mut b"\xfc\n".as_slice()).is_err());
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_password() {
+        for (input, wanted) in [
+            (&b"\xef\xbb\xbfto be\n"[..], "byte order mark"),
+            (b"\xff\xfet\0o\0\n\0", "UTF-16"),
+        ] {
+            let refused = first_line(&mut &*input).unwrap_err().to_string();
+            assert!(refused.contains(wanted), "{refused}");
+        }
     }
 }

@@ -21,6 +21,8 @@ use time::{Duration, OffsetDateTime};
 use xmpp_parsers::jid::BareJid;
 use zeroize::Zeroizing;
 
+use crate::identity::ByteOrderMark;
+
 /// A certificate with its key, ready for TLS.
 #[derive(Debug, Clone)]
 pub struct Identity {
@@ -56,6 +58,12 @@ pub enum CertificateError {
     /// No certificate or key is that large.
     #[error("the file is larger than {} KiB", MAX_FILE_BYTES / 1024)]
     TooLarge,
+    /// An editor has put something in front.
+    #[error("it {mark}")]
+    Marked {
+        /// What.
+        mark: ByteOrderMark,
+    },
     /// Damaged PEM.
     #[error("the PEM text is damaged")]
     Pem {
@@ -168,9 +176,11 @@ pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, CertificateError> {
         .read_to_end(&mut bytes)
         .map_err(fail)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        Err(CertificateError::TooLarge)
-    } else {
-        Ok(bytes)
+        return Err(CertificateError::TooLarge);
+    }
+    match ByteOrderMark::of(&bytes) {
+        Some(mark) => Err(CertificateError::Marked { mark }),
+        None => Ok(bytes),
     }
 }
 
@@ -371,6 +381,23 @@ mod tests {
             Identity::from_pem(certificate, locked),
             Err(CertificateError::EncryptedKey)
         ));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("phone.key");
+        for (content, words) in [
+            (
+                &b"\xef\xbb\xbf-----BEGIN PRIVATE KEY-----"[..],
+                "it begins with a byte order mark",
+            ),
+            (b"\xff\xfe-\0-\0", "it is UTF-16 text"),
+        ] {
+            std::fs::write(&path, content).unwrap();
+            let refused = read(&path).unwrap_err().to_string();
+            assert!(refused.starts_with(words), "{refused}");
+        }
     }
 
     #[test]

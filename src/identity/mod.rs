@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod authority;
+mod byte_order_mark;
 pub mod certificate;
 mod counted;
 pub mod enrolment;
@@ -16,6 +17,7 @@ pub mod visible;
 
 pub use account::Account;
 pub use authority::{Authority, AuthorityId, CertificationPath, IssuedId, RevocationList};
+pub use byte_order_mark::ByteOrderMark;
 pub use certificate::{ClientCert, Fingerprint, KeyId, UnixSeconds};
 pub use counted::{counted, days};
 pub use enrolment::{

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
+use super::counted::counted;
 use super::jid::is_ambiguous;
 
 /// A password, prepared by SASLprep: 1 to 1024 bytes, no control characters. Wiped when it is dropped.
@@ -152,12 +153,28 @@ pub struct ScramVerifier {
     server_key: Vec<u8>,
 }
 
-/// Keys, a salt or a count that no verifier has.
+/// What no verifier has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "keys of another length than the hash, a salt of not 1 to 64 bytes, or a count of not 1 to 10,000,000"
-)]
-pub struct VerifierError;
+pub enum VerifierError {
+    /// Its salt.
+    #[error("its salt has {}; 1 to {MAX_SALT_BYTES} are wanted", counted(*.bytes, "byte", "bytes"))]
+    Salt {
+        /// So long it is.
+        bytes: usize,
+    },
+    /// Its count.
+    #[error("its iteration count is {count}; 1 to {MAX_ITERATIONS} is wanted")]
+    Iterations {
+        /// As it was given.
+        count: u32,
+    },
+    /// Its keys.
+    #[error("its keys are not as long as those of SCRAM-{}", .hash.name())]
+    Keys {
+        /// Whose they should be.
+        hash: ScramHash,
+    },
+}
 
 impl ScramVerifier {
     /// The verifier of a password. Slow on purpose: about a microsecond for every ten iterations.
@@ -212,12 +229,14 @@ impl ScramVerifier {
         stored_key: Vec<u8>,
         server_key: Vec<u8>,
     ) -> Result<Self, VerifierError> {
-        let fits = (1..=MAX_SALT_BYTES).contains(&salt.len())
-            && (1..=MAX_ITERATIONS).contains(&iterations)
-            && stored_key.len() == hash.key_bytes()
-            && server_key.len() == hash.key_bytes();
-        if !fits {
-            return Err(VerifierError);
+        if !(1..=MAX_SALT_BYTES).contains(&salt.len()) {
+            return Err(VerifierError::Salt { bytes: salt.len() });
+        }
+        if !(1..=MAX_ITERATIONS).contains(&iterations) {
+            return Err(VerifierError::Iterations { count: iterations });
+        }
+        if [&stored_key, &server_key].map(Vec::len) != [hash.key_bytes(); 2] {
+            return Err(VerifierError::Keys { hash });
         }
         Ok(Self {
             hash,
@@ -453,15 +472,29 @@ c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
         };
         assert!(made(ScramHash::Sha1, 36, 4096, 20).is_ok());
         assert!(made(ScramHash::Sha256, 16, 10_000, 32).is_ok());
-        for (hash, salt, iterations, key) in [
-            (ScramHash::Sha1, 0, 4096, 20),
-            (ScramHash::Sha1, 65, 4096, 20),
-            (ScramHash::Sha1, 16, 0, 20),
-            (ScramHash::Sha1, 16, 10_000_001, 20),
-            (ScramHash::Sha1, 16, 4096, 32),
-            (ScramHash::Sha256, 16, 4096, 20),
+        let keys = "its keys are not as long as those of SCRAM-";
+        for (hash, salt, iterations, key, wanted) in [
+            (ScramHash::Sha1, 0, 4096, 20, "its salt has 0 bytes"),
+            (
+                ScramHash::Sha1,
+                65,
+                4096,
+                20,
+                "its salt has 65 bytes; 1 to 64 are wanted",
+            ),
+            (ScramHash::Sha1, 16, 0, 20, "its iteration count is 0"),
+            (
+                ScramHash::Sha1,
+                16,
+                10_000_001,
+                20,
+                "its iteration count is 10000001; 1 to 10000000 is wanted",
+            ),
+            (ScramHash::Sha1, 16, 4096, 32, keys),
+            (ScramHash::Sha256, 16, 4096, 20, keys),
         ] {
-            assert_eq!(made(hash, salt, iterations, key), Err(VerifierError));
+            let refused = made(hash, salt, iterations, key).unwrap_err().to_string();
+            assert!(refused.starts_with(wanted), "{refused}");
         }
     }
 

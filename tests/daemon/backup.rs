@@ -153,6 +153,34 @@ fn what_differs_stays_and_what_was_revoked_since_does_not_come_back() {
 }
 
 #[test]
+fn of_an_account_that_cannot_be_taken_the_reason_is_said() {
+    let (daemon, _) = full();
+    let (_, text) = exported(&daemon);
+    let copy = Daemon::start();
+    let path = copy.folder.path().join("bad");
+    let account = text.lines().find(|line| line.contains("\"stored_key\""));
+    let account = account.unwrap();
+    for (field, value, words) in [
+        (
+            "salt",
+            json!("A".repeat(87) + "="),
+            "its salt has 65 bytes; 1 to 64 are wanted",
+        ),
+        (
+            "iterations",
+            json!(10_000_001),
+            "its iteration count is 10000001",
+        ),
+        ("stored_key", json!("AAAA"), "its keys are not as long as"),
+    ] {
+        let mut other: Value = serde_json::from_str(account).unwrap();
+        other["scram"][0][field] = value;
+        std::fs::write(&path, text.replace(account, &other.to_string())).unwrap();
+        refused(&run(&copy, "import", &[path.to_str().unwrap()]), words);
+    }
+}
+
+#[test]
 fn a_file_that_is_cut_off_newer_or_something_else_changes_nothing() {
     let (daemon, _) = full();
     let (_, text) = exported(&daemon);
@@ -169,6 +197,10 @@ fn a_file_that_is_cut_off_newer_or_something_else_changes_nothing() {
         (String::new(), "is not an export"),
         ("{}\n".to_owned(), "is not an export"),
         ("hello\n".to_owned(), "line 1: not JSON"),
+        (
+            format!("\u{feff}{text}"),
+            "begins with a byte order mark, three bytes that nobody sees",
+        ),
         (without(0), "is not an export"),
         (without(3), "says that there are others"),
         (without(lines.len() - 1), "is cut off behind line"),

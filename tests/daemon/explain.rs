@@ -75,6 +75,30 @@ fn it_says_why_before_and_after_each_change() {
 }
 
 #[test]
+fn a_long_chain_hinders_no_enrolled_certificate_and_what_is_left_out_is_counted() {
+    let daemon = Daemon::start();
+    let cert = Made::of(HAMLET);
+    daemon.server(json!({})).append("phone", &cert);
+    let section = |base64: &str| {
+        format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
+    };
+    let mut file = section(&cert.base64());
+    for _ in 0..10 {
+        file += &section(&cert.base64());
+    }
+    file += &section(&"A".repeat(100_000));
+    let said = explain(&daemon, file.as_bytes(), &[]);
+    assert_eq!(said.status.code(), Some(0), "{said:?}");
+    let beside = String::from_utf8(said.stderr).unwrap();
+    assert!(beside.contains("6 certificates stand behind"), "{beside}");
+    let large = section(&"A".repeat(25_000)) + &section(&cert.base64());
+    let said = explain(&daemon, large.as_bytes(), &[]);
+    assert_eq!(said.status.code(), Some(2), "{said:?}");
+    let why = String::from_utf8(said.stderr).unwrap();
+    assert!(why.contains("larger than 24 KiB of base64"), "{why}");
+}
+
+#[test]
 fn a_certificate_without_address_is_remembered_by_the_account_that_revoked_it() {
     let daemon = Daemon::start();
     let options = json!({"saslcertd_require_address": false});
@@ -158,7 +182,7 @@ fn a_file_that_is_no_certificate_is_named() {
             2,
             "there is a private key in",
         ),
-        (&vec![0; 70_000], 2, "larger than 64 KiB"),
+        (&vec![0; 70_000], 2, "larger than 24 KiB of base64"),
         (b"certificate", 1, "no       certificate"),
     ] {
         let said = explain(&daemon, file, &[]);

@@ -316,6 +316,33 @@ fn only_hashes_that_every_account_has_are_common_and_a_login_mends_what_is_lacki
 }
 
 #[test]
+fn of_a_verifier_that_is_none_the_reason_is_said() {
+    let daemon = Daemon::start();
+    let mut rome = server(&daemon, json!({}));
+    let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let import = |salt: &str, iterations: u32| {
+        let scram = json!({"hash": "SHA-1", "salt": salt, "iterations": iterations, "stored_key": key, "server_key": key});
+        json!({
+            "account": BRUTUS, "incarnation": null, "apply": true, "certificates": [],
+            "login": {"enabled": true, "created": 1, "password_changed": 1, "password": null, "scram": [scram]},
+        })
+    };
+    // 65 bytes, and 64.
+    let (long, longest) = ("A".repeat(87) + "=", "A".repeat(86) + "==");
+    for (salt, iterations, words) in [
+        (&long, 4096, "its salt has 65 bytes; 1 to 64 are wanted"),
+        (&longest, 0, "its iteration count is 0"),
+    ] {
+        let refused = rome.ask("account.import", import(salt, iterations));
+        assert_eq!(refused["account"]["reason"], "password-unacceptable");
+        let text = refused["account"]["text"].as_str().unwrap();
+        assert!(text.contains(words), "{text}");
+    }
+    let taken = rome.ask("account.import", import(&longest, 4096));
+    assert_eq!(taken["account"]["verdict"], "taken", "{taken}");
+}
+
+#[test]
 fn an_account_that_is_moved_in_keeps_its_password_and_a_strangers_stays_as_it_is() {
     let daemon = Daemon::start();
     let mut rome = server(&daemon, json!({}));

@@ -12,6 +12,7 @@ use serde_json::{Value as Json, json};
 use zeroize::Zeroizing;
 
 use super::lua_table::{Key, Table, Value};
+use crate::identity::password::{MAX_ITERATIONS, MAX_SALT_BYTES};
 
 /// How an account logs in.
 #[derive(PartialEq, Eq)]
@@ -100,8 +101,11 @@ fn proof(table: &Table) -> Result<Proof, NoLogin> {
     let Some(salt @ [_, ..]) = salt.as_bytes() else {
         return damaged("salt is not a string, or empty");
     };
-    if salt.len() > MAX_SECRET_BYTES {
-        return damaged("salt is longer than 1024 bytes");
+    if salt.len() > MAX_SALT_BYTES {
+        return damaged("salt is longer than 64 bytes");
+    }
+    if iterations > MAX_ITERATIONS {
+        return damaged("iteration_count is larger than 10000000");
     }
     let (Some(stored_key), Some(server_key)) = (stored_key, server_key) else {
         return damaged("stored_key or server_key is missing");
@@ -254,7 +258,7 @@ const LENIENT_BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)
         .with_decode_allow_trailing_bits(true),
 );
-/// Longest password (docs/protocol.md) and salt.
+/// Longest password (docs/protocol.md).
 const MAX_SECRET_BYTES: usize = 1024;
 
 #[cfg(test)]
@@ -349,7 +353,8 @@ mod tests {
             without("\\255ab", ""),
             without("salt = \"\\255ab\";", ""),
             without("\"\\255ab\"", "5"),
-            without("\\255ab", &"s".repeat(1025)),
+            without("\\255ab", &"s".repeat(65)),
+            without("iteration_count = 4096", "iteration_count = 10000001"),
             without(&stored, "01"),
             without(&stored, &"01".repeat(32)),
             without(&stored, &"0g".repeat(20)),

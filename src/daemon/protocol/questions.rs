@@ -19,14 +19,27 @@ pub struct Certificate(pub Vec<u8>);
 
 impl Certificate {
     /// The bytes that `text` encodes; white space in it is ignored (XEP-0257's own example has line breaks).
-    #[must_use]
-    pub fn from_base64(text: &str) -> Option<Self> {
+    ///
+    /// Errors: it is too long, or no base64.
+    pub fn from_base64(text: &str) -> Result<Self, NotDecoded> {
         let solid: String = text.split_ascii_whitespace().collect();
         if solid.len() > MAX_CERTIFICATE_BASE64_BYTES {
-            return None;
+            return Err(NotDecoded::TooLong);
         }
-        BASE64.decode(solid).ok().map(Self)
+        let decoded = BASE64.decode(solid);
+        decoded.map(Self).map_err(|_| NotDecoded::NotBase64)
     }
+}
+
+/// Why a text is no certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotDecoded {
+    /// More than any has.
+    #[error("is longer than {MAX_CERTIFICATE_BASE64_BYTES} bytes of base64")]
+    TooLong,
+    /// Other letters, or not whole.
+    #[error("is not base64")]
+    NotBase64,
 }
 
 /// As it goes out: base64 without line breaks.
@@ -181,10 +194,10 @@ impl<'de> Deserialize<'de> for Chain {
             ));
         }
         let decoded = texts.iter().map(|text| Certificate::from_base64(text));
-        let chain: Option<Vec<Vec<u8>>> = decoded.map(|cert| cert.map(|cert| cert.0)).collect();
+        let chain: Result<Vec<Vec<u8>>, _> = decoded.map(|cert| cert.map(|cert| cert.0)).collect();
         chain
             .map(Self)
-            .ok_or_else(|| D::Error::custom("a certificate of the chain is not base64"))
+            .map_err(|error| D::Error::custom(format!("a certificate of the chain {error}")))
     }
 }
 
@@ -675,16 +688,35 @@ pub struct ClosedSession {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
     fn certificates_may_be_folded_but_not_too_long() {
         assert_eq!(
             Certificate::from_base64(" AQ\r\n ID\t"),
-            Some(Certificate(vec![1, 2, 3]))
+            Ok(Certificate(vec![1, 2, 3]))
         );
-        for text in ["A", "A===", "AQ==AQ==", "@@@@", &"A".repeat(24 * 1024 + 4)] {
-            assert_eq!(Certificate::from_base64(text), None);
+        for text in ["A", "A===", "AQ==AQ==", "@@@@"] {
+            assert_eq!(Certificate::from_base64(text), Err(NotDecoded::NotBase64));
+        }
+        let long = "A".repeat(24 * 1024 + 4);
+        assert_eq!(Certificate::from_base64(&long), Err(NotDecoded::TooLong));
+    }
+
+    #[test]
+    fn a_chain_that_is_too_long_is_not_said_to_be_no_base64() {
+        let long = "A".repeat(24 * 1024 + 4);
+        for (chain, wanted) in [
+            (vec!["AQID", &long], "is longer than 24576 bytes of base64"),
+            (vec!["AQID", "@"], "is not base64"),
+            (vec!["AQID"; 7], "a chain has 1 to 6 certificates"),
+            (vec![], "a chain has 1 to 6 certificates"),
+        ] {
+            let refused = serde_json::from_value::<Chain>(serde_json::json!(chain));
+            let refused = refused.unwrap_err().to_string();
+            assert!(refused.contains(wanted), "{refused}");
         }
     }
 }

@@ -492,7 +492,7 @@ fn written(
                     Fate::Written
                 }
                 Ok(None) => Fate::Unchanged,
-                Err(problem) => Fate::Conflict(problem.into()),
+                Err(problem) => Fate::Conflict(problem),
             };
             fates.push((at, fate));
         }
@@ -512,7 +512,7 @@ fn edit_of(
     view: &View<'_>,
     record: Record,
     keys: &mut Option<Keys>,
-) -> Result<Result<Option<Edit>, &'static str>, StoreError> {
+) -> Result<Result<Option<Edit>, Cow<'static, str>>, StoreError> {
     Ok(match record {
         Record::Account {
             account,
@@ -531,8 +531,12 @@ fn edit_of(
                     one.server_key,
                 )
             });
-            let Ok(verifiers) = verifiers.collect::<Result<Vec<_>, _>>() else {
-                return Ok(Err("its verifiers are damaged"));
+            let verifiers = match verifiers.collect::<Result<Vec<_>, _>>() {
+                Ok(verifiers) => verifiers,
+                Err(error) => {
+                    let problem = format!("SCRAM can't use what is kept of its password: {error}");
+                    return Ok(Err(problem.into()));
+                }
             };
             let brought = Account {
                 jid: account,
@@ -545,7 +549,7 @@ fn edit_of(
             match view.account()? {
                 None => Ok(Some(Edit::PutAccount(Box::new(brought)))),
                 Some(known) if known == brought => Ok(None),
-                Some(_) => Err("the account is here already, and differs"),
+                Some(_) => Err("the account is here already, and differs".into()),
             }
         }
         Record::Certificate {
@@ -560,8 +564,12 @@ fn edit_of(
             added_by,
             last_use,
         } => {
-            let Ok(cert) = ClientCert::from_der(&certificate) else {
-                return Ok(Err("the certificate is not acceptable to this version"));
+            let cert = match ClientCert::from_der(&certificate) {
+                Ok(cert) => cert,
+                Err(finding) => {
+                    let problem = "the certificate is not acceptable to this version";
+                    return Ok(Err(format!("{problem}: {finding}").into()));
+                }
             };
             certificate_edit(
                 view,
@@ -599,7 +607,7 @@ fn edit_of(
             if view.revoked_for(&key_id)?.contains(&incarnation) {
                 Ok(None)
             } else if enrolled.contains(&(key_id, incarnation.clone())) {
-                Err("a certificate with this key is in the list")
+                Err("a certificate with this key is in the list".into())
             } else {
                 Ok(Some(Edit::RevokeKey {
                     key_id,
@@ -634,9 +642,9 @@ fn edit_of(
         } => match view.incarnation()? {
             None => Ok(Some(Edit::SetIncarnation { incarnation, since })),
             Some((known, _)) if known == incarnation => Ok(None),
-            Some(_) => Err("another account of this name has enrolled certificates since"),
+            Some(_) => Err("another account of this name has enrolled certificates since".into()),
         },
-        Record::Unreadable { .. } => Err("it could not be read when the backup was made"),
+        Record::Unreadable { .. } => Err("it could not be read when the backup was made".into()),
         // They are of no account.
         Record::Secret { .. } | Record::Host { .. } => Ok(None),
     })
@@ -655,7 +663,7 @@ fn keys_of(view: &View<'_>) -> Result<Keys, StoreError> {
 fn certificate_edit(
     view: &View<'_>,
     brought: Enrolment,
-) -> Result<Result<Option<Edit>, &'static str>, StoreError> {
+) -> Result<Result<Option<Edit>, Cow<'static, str>>, StoreError> {
     let same_name = view.named(&brought.name)?;
     let is_same = same_name.as_ref().is_some_and(|held| {
         held.der == brought.der
@@ -665,21 +673,21 @@ fn certificate_edit(
     Ok(if is_same {
         Ok(None)
     } else if same_name.is_some() {
-        Err("there is another certificate of this name")
+        Err("there is another certificate of this name".into())
     } else if view
         .holders(&brought.fingerprint)?
         .iter()
         .any(|held| held.account == brought.account)
     {
-        Err("the certificate is there under another name")
+        Err("the certificate is there under another name".into())
     } else if view
         .revoked_for(&brought.key_id)?
         .contains(&brought.incarnation)
     {
-        Err("its key was revoked since")
+        Err("its key was revoked since".into())
     } else if view.is_disabled(&brought.fingerprint)? {
         // With the certificate in the list, the mark would be an old one.
-        Err("it was disabled since")
+        Err("it was disabled since".into())
     } else {
         Ok(Some(Edit::Put(Box::new(brought))))
     })

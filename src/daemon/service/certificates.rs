@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::super::connection::{Peer, Role};
 use super::super::protocol::{
     Accounts, Append, Certificate, Expiring, Fault, List, MAX_CERTIFICATE_BASE64_BYTES, Marked,
-    Named, PAGE_BYTES, Refusal, Revoke, Session, SessionBy, Unrevoke, base64_of, fields,
+    Named, NotDecoded, PAGE_BYTES, Refusal, Revoke, Session, SessionBy, Unrevoke, base64_of,
+    fields,
 };
 use super::moving_in::Unmarked;
 use super::{Answer, Answered, Service, closing, storage};
@@ -557,7 +558,10 @@ pub(super) fn certificate_in(base64: &str) -> Result<ClientCert, Denial> {
     if base64.len() > MAX_CERTIFICATE_BASE64_BYTES * 2 {
         return Err(unacceptable(Finding::TooLarge));
     }
-    let Certificate(der) = Certificate::from_base64(base64).ok_or(Denial::NotBase64)?;
+    let Certificate(der) = Certificate::from_base64(base64).map_err(|error| match error {
+        NotDecoded::TooLong => unacceptable(Finding::TooLarge),
+        NotDecoded::NotBase64 => Denial::NotBase64,
+    })?;
     ClientCert::from_der(&der).map_err(unacceptable)
 }
 

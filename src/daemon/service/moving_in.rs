@@ -8,6 +8,7 @@ use super::super::protocol::{Accounts, Fault, ImportAccount, ImportLogin, Refusa
 use super::accounts::{new_incarnation, new_verifiers};
 use super::certificates::{append_edits, certificate_in, is_anothers};
 use super::{Answered, Service, storage};
+use crate::identity::password::VerifierError;
 use crate::identity::{
     Account, AccountList, BareJid, ClientCert, Incarnation, ScramHash, ScramVerifier, Secret,
     UnixSeconds,
@@ -30,6 +31,14 @@ impl Verdict {
         Self::Refused {
             reason: words.code,
             text: words.stanza_text,
+        }
+    }
+
+    /// Instead of what a password must be: there is none.
+    fn unusable(error: VerifierError) -> Self {
+        Self::Refused {
+            reason: Denial::PasswordUnacceptable.words().code,
+            text: format!("SCRAM can't use what is kept of its password: {error}"),
         }
     }
 
@@ -81,7 +90,12 @@ impl Service {
             Some(login) => match brought(login, &policy, now) {
                 Ok(brought) => Some(brought),
                 Err(Unusable::Denied(denial)) => {
-                    return Ok(refused_whole(denial, &question.certificates));
+                    let why = Verdict::refused(denial);
+                    return Ok(refused_whole(&why, &question.certificates));
+                }
+                Err(Unusable::Verifier(error)) => {
+                    let why = Verdict::unusable(error);
+                    return Ok(refused_whole(&why, &question.certificates));
                 }
                 Err(Unusable::Store(error)) => return Err(storage(&error)),
             },
@@ -348,6 +362,7 @@ impl Brought {
 
 enum Unusable {
     Denied(Denial),
+    Verifier(VerifierError),
     Store(StoreError),
 }
 
@@ -369,9 +384,8 @@ fn brought(login: ImportLogin, policy: &HostPolicy, now: UnixSeconds) -> Result<
                 part.server_key,
             )
         });
-        let Ok(mut verifiers) = parts.collect::<Result<Vec<_>, _>>() else {
-            return Err(unacceptable);
-        };
+        let verifiers = parts.collect::<Result<Vec<_>, _>>();
+        let mut verifiers = verifiers.map_err(Unusable::Verifier)?;
         verifiers.sort_by_key(ScramVerifier::hash);
         verifiers.dedup_by_key(|verifier| verifier.hash());
         (verifiers, None)
@@ -390,7 +404,7 @@ fn brought(login: ImportLogin, policy: &HostPolicy, now: UnixSeconds) -> Result<
 
 /// The answer for an account whose login cannot be taken, and with it none of its certificates.
 fn refused_whole(
-    denial: Denial,
+    why: &Verdict,
     certificates: &[super::super::protocol::ImportCertificate],
 ) -> Value {
     let missing = Verdict::refused(Denial::AccountMissing);
@@ -398,5 +412,5 @@ fn refused_whole(
         .iter()
         .map(|brought| missing.of_certificate(&brought.name))
         .collect();
-    json!({"account": Verdict::refused(denial).of_account(), "certificates": rows})
+    json!({"account": why.of_account(), "certificates": rows})
 }

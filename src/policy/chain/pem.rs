@@ -4,6 +4,7 @@
 
 use rustls_pki_types::pem::{PemObject, SectionKind};
 
+use crate::identity::ByteOrderMark;
 use crate::identity::authority::AuthorityError;
 use crate::identity::certificate::holds_private_key;
 
@@ -30,10 +31,14 @@ pub enum PemError {
         /// What makes PEM of it.
         command: &'static str,
     },
-    /// Something stands before a section on its first line (the end of the section before, a byte order mark), so that
-    /// readers pass it over.
+    /// A byte order mark in front of everything.
+    #[error(transparent)]
+    Marked(#[from] ByteOrderMark),
+    /// Something stands before a section on its first line (the end of the section before), so that readers pass it
+    /// over.
     #[error(
-        "a section of it does not begin at the start of a line; a newline is missing, or something stands before it"
+        "a section of it does not begin at the start of a line; a newline is missing, or something stands before it (a byte \
+         order mark, which nobody sees, for one)"
     )]
     Hidden,
     /// Another section begins before one of the wanted kind has ended, and readers forget what they had.
@@ -70,6 +75,9 @@ pub(super) fn each_section(
     mut take: impl FnMut(usize, &[u8]) -> Result<(), PemError>,
 ) -> Result<(), PemError> {
     const SEQUENCE: u8 = 0x30;
+    if let Some(mark) = ByteOrderMark::of(pem) {
+        return Err(mark.into());
+    }
     if hides_section(pem) {
         return Err(PemError::Hidden);
     }

@@ -14,8 +14,8 @@ mod lists;
 mod rules;
 
 use super::*;
-use crate::identity::RevocationList;
 use crate::identity::authority::AuthorityError;
+use crate::identity::{ByteOrderMark, RevocationList};
 use crate::policy::fixtures::NOW;
 
 /// One that can issue others.
@@ -502,6 +502,10 @@ fn files_are_taken_whole_or_not_at_all() {
         // As `cat` makes it of files that lack the last newline: nothing may be lost unseen.
         (format!("{}{good}", good.trim_end()), Some(PemError::Hidden)),
         // As other systems write files.
+        (
+            format!("\u{feff}{good}"),
+            Some(PemError::Marked(ByteOrderMark::Utf8)),
+        ),
         (
             format!("{good}\u{feff}{}", pem(&[&leaf])),
             Some(PemError::Hidden),
