@@ -36,7 +36,7 @@ use super::say::{say, say_json};
 use super::services::{has_unit, runs_systemd};
 use crate::daemon::listening::ListenError;
 use crate::daemon::socket_folder::{self, Remedy, Tenant};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, refusal};
 use access::{Node, Who};
 use commands::{Commands, DEFAULT_SOCKET};
 use daemon::{Daemon, Process, Server};
@@ -330,7 +330,13 @@ fn look_at_store(data_dir: &Path, uid: u32) -> daemon::Store {
         return daemon::Store::Hidden;
     }
     let error = match Store::look(data_dir, uid) {
-        Ok(()) => return daemon::Store::Initialised,
+        Ok(()) => {
+            // What only opening it can show, the daemon has written down.
+            return refusal::last(data_dir).map_or(daemon::Store::Initialised, |message| {
+                let remedy = None;
+                daemon::Store::Closed(daemon::Told { message, remedy })
+            });
+        }
         Err(StoreError::Missing { .. }) => return daemon::Store::Empty,
         Err(error) => error,
     };

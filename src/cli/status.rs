@@ -195,27 +195,30 @@ fn wholeness(status: &Value) -> String {
     if let Some(loss) = loss.filter(|loss| !loss.is_null()) {
         let is_new = loss.get("new") == Some(&Value::Bool(true));
         let tables: Vec<&str> = rows(loss, "/tables").filter_map(Value::as_str).collect();
-        let _ = writeln!(
-            out,
-            "{}the store is not whole: on {} it was accepted that {} missing{}{}",
-            if is_new { "PROBLEM: " } else { "store: " },
-            time_at(loss, "/at"),
-            counted(
-                loss.get("changes").and_then(Value::as_u64).unwrap_or(0),
-                "change is",
-                "changes are"
-            ),
-            if tables.is_empty() {
-                String::new()
-            } else {
-                format!(", and rows of {}", tables.join(", "))
-            },
-            if is_new {
-                "; start it without --accept-rollback now"
-            } else {
-                ""
-            },
-        );
+        let changes = loss.get("changes").and_then(Value::as_u64).unwrap_or(0);
+        let mut missing = Vec::new();
+        if changes > 0 {
+            missing.push(format!(
+                "its last {}",
+                counted(changes, "change", "changes")
+            ));
+        }
+        if !tables.is_empty() {
+            missing.push(format!("rows of {}", tables.join(", ")));
+        }
+        let (missing, at) = (missing.join(" and "), time_at(loss, "/at"));
+        let _ = if is_new {
+            writeln!(
+                out,
+                "PROBLEM: the store is served without {missing} (accepted on {at}); make again what was revoked since, and start it \
+                 without --accept-rollback"
+            )
+        } else {
+            writeln!(
+                out,
+                "store: since {at} without {missing}, as was accepted then"
+            )
+        };
     }
     out
 }

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::store::refusal;
+
 /// Until it is told that the store is open, every panic ends the process with words.
 #[derive(Debug)]
 pub(super) struct Opening(Arc<AtomicBool>);
@@ -23,8 +25,10 @@ impl Opening {
                 return usual(info);
             }
             // The log's own thread would not write it any more.
-            eprintln!("saslcertd: {}", words(&folder, info));
+            let said = words(&folder, info);
+            eprintln!("saslcertd: {said}");
             if !is_open {
+                refusal::note(Path::new(&folder), &said);
                 // Threads of the engine may wait for each other; nothing was answered yet.
                 std::process::exit(1);
             }

@@ -245,6 +245,13 @@ fn unreadable(folder: &Path, tree: &[u8], error: &sled::Error) -> StoreError {
     damaged(folder, &problem)
 }
 
+/// Has a migration left a folder of its own?
+pub(super) fn is_under_way(folder: &Path) -> bool {
+    [FRESH_FOLDER, FORMER_FOLDER]
+        .iter()
+        .any(|name| folder.join(name).exists())
+}
+
 fn remove_folder(folder: &Path) -> Result<(), StoreError> {
     if !folder.exists() {
         return Ok(());

@@ -1,7 +1,7 @@
 //! What is remembered. The only user of sled.
 //!
 //! A data folder holds `FORMAT` (which layout; written last by `create`), `LOCK` (its one owner), `SEQUENCE` (how far the
-//! store had come) and `sled/`. One of an older layout is written anew when it is opened (`migration`).
+//! store had come), `sled/`, and `REFUSED` (why it was not opened the last time). One of an older layout is written anew when it is opened (`migration`).
 //! Reads block for microseconds and may be made anywhere; changes go through one writer thread
 //! (`committer`) and return when they are on the disk.
 //!
@@ -13,10 +13,12 @@ mod census;
 mod committer;
 mod engine;
 mod hosts;
+mod lost;
 mod migration;
 mod ownership;
 mod reached;
 mod record;
+pub mod refusal;
 mod tables;
 mod tally;
 mod view;
@@ -270,7 +272,7 @@ pub enum Created {
 impl Store {
     /// Creates the store in `folder`, which is made if need be (mode 0700). An existing store is left alone.
     ///
-    /// Errors: the folder is in use, holds a newer store, or cannot be written.
+    /// Errors: the folder is in use, holds a newer store or one that has lost its `FORMAT`, or cannot be written.
     pub fn create(folder: &Path) -> Result<Created, StoreError> {
         fs::DirBuilder::new()
             .recursive(true)
@@ -283,11 +285,11 @@ impl Store {
         }
         let _lock = lock(folder)?;
         let sled = folder.join(SLED_FOLDER);
-        let db = engine::open(&sled, engine::SEGMENT_BYTES, SMALL_CACHE_BYTES)?;
+        let db = lost::open_unused(folder, SMALL_CACHE_BYTES)?;
         let meta = db.open_tree("meta").map_err(StoreError::Engine)?;
         meta.insert(FORMAT_ROW, &FORMAT.to_be_bytes())
             .map_err(StoreError::Engine)?;
-        // Of a store that was here before.
+        // Of a making that was interrupted.
         reached::forget(folder)?;
         let tally = whole::count(&db)?;
         db.flush().map_err(StoreError::Engine)?;
@@ -342,10 +344,22 @@ impl Store {
         on_loss: OnLoss,
         on_failure: OnFailure,
     ) -> Result<Self, StoreError> {
+        let opened = Self::opened(folder, cache_bytes, on_loss, on_failure);
+        match &opened {
+            Ok(_) => refusal::clear(folder),
+            Err(error) => refusal::note_error(folder, error),
+        }
+        opened
+    }
+
+    fn opened(
+        folder: &Path,
+        cache_bytes: u64,
+        on_loss: OnLoss,
+        on_failure: OnFailure,
+    ) -> Result<Self, StoreError> {
         if !folder.join(FORMAT_FILE).exists() {
-            return Err(StoreError::Missing {
-                folder: folder.display().to_string(),
-            });
+            return Err(lost::without_format(folder));
         }
         let found = known_format(folder)?;
         let lock = lock(folder)?;
@@ -686,8 +700,8 @@ fn file_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> St
 }
 
 /// For whoever finds a store that is not whole.
-const WHAT_TO_DO: &str = "Restore a backup (docs/operations.md, \"The store is damaged\"), or serve what is left with: \
-                          saslcertd serve --accept-rollback";
+const WHAT_TO_DO: &str = "Restore a backup, or serve what is left once with --accept-rollback: docs/operations.md, \"A store that \
+                          lost something\", has the lines for both";
 /// Layout of the folder and of every record in it.
 const FORMAT: u32 = 2;
 /// The one before: with shorter segments, and with certificates in files that were never synced.

@@ -49,7 +49,9 @@ pub(super) fn look(folder: &Path, own: u32) -> Result<(), StoreError> {
     }
     match fs::symlink_metadata(folder.join(FORMAT_FILE)) {
         Ok(_) => drop(known_format(folder)?),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Err(missing(folder)),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(super::lost::without_format(folder));
+        }
         Err(error) => return Err(file_error("cannot look at", folder)(error)),
     }
     if statvfs(folder).is_ok_and(|disk| disk.flags().contains(FsFlags::ST_RDONLY)) {

@@ -69,6 +69,14 @@ impl Reached {
     }
 }
 
+/// How far the store in the folder had come, as far as the file says.
+pub(super) fn said_in(folder: &Path) -> Option<u64> {
+    match said(&read(&folder.join(FILE)).ok()?) {
+        Said::Commits(commits) => Some(commits),
+        Said::Missing | Said::Damaged => None,
+    }
+}
+
 /// Takes the file away: what it says is said of no store any more.
 pub(super) fn forget(folder: &Path) -> Result<(), StoreError> {
     let path = folder.join(FILE);
@@ -108,6 +116,8 @@ fn said(text: &[u8]) -> Said {
     }
 }
 
+/// What a store has come to that was made and never changed.
+pub(super) const FIRST: u64 = 1;
 const FILE: &str = "SEQUENCE";
 const MAX_BYTES: u64 = 200;
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::identity::{UnixSeconds, counted};
 
 use super::committer::{Planned, Row, Table};
-use super::reached::Said;
+use super::reached::{self, Said};
 use super::record::{self, Versioned};
 use super::tally::{Changed, Sum, Tally};
 use super::{Store, StoreError, Tables, accounts};
@@ -115,7 +115,7 @@ pub(super) fn count(db: &sled::Db) -> Result<Tally, StoreError> {
     // It is a row like others, and older stores may have none.
     accounts::own_secret(tables.tree(Table::Meta))?;
     let mut tally = Tally::default();
-    tally.commits = 1;
+    tally.commits = reached::FIRST;
     for table in Table::COUNTED {
         let all = read_all(&tables, table)?;
         if let Some(problem) = all.unreadable {

@@ -239,5 +239,5 @@ fn a_disk_without_room_is_told_before_anything_is_written() {
         said.contains(" bytes are needed, ") && said.contains(" are free; make room"),
         "{said}"
     );
-    assert_eq!(rest[..3], ["FORMAT", "LOCK", "sled"]);
+    assert_eq!(rest[..4], ["FORMAT", "LOCK", "REFUSED", "sled"]);
 }

@@ -61,10 +61,13 @@ fn a_store_that_has_gone_back_is_served_only_when_that_is_accepted() {
             " missing",
             daemon.data_dir().to_str().unwrap(),
             "Restore a backup",
-            "saslcertd serve --accept-rollback",
+            "--accept-rollback",
         ] {
             assert!(said.contains(part), "{part}: {said}");
         }
+        // Whoever can't ask a daemon finds the same words.
+        let last = saslcertd::store::refusal::last(&daemon.data_dir()).unwrap();
+        assert!(said.contains(&last), "{last}");
     }
     daemon.serve_with(&["--accept-rollback"]);
     assert!(
@@ -78,13 +81,53 @@ fn a_store_that_has_gone_back_is_served_only_when_that_is_accepted() {
     assert_eq!((code, &json["healthy"]), (Some(1), &json!(false)), "{json}");
     assert_eq!(json["store"]["accepted_loss"]["new"], true, "{json}");
     assert!(json["store"]["accepted_loss"]["changes"].as_u64() > Some(0));
-    assert!(words.contains("PROBLEM: the store is not whole"), "{words}");
+    assert!(
+        words.contains("PROBLEM: the store is served without its last "),
+        "{words}"
+    );
+    assert_eq!(saslcertd::store::refusal::last(&daemon.data_dir()), None);
 
     daemon.restart();
     let (code, json, words) = status(&daemon);
     assert_eq!(code, Some(0), "{json}");
     assert_eq!(json["store"]["accepted_loss"]["new"], false, "{json}");
-    assert!(words.contains("it was accepted that"), "{words}");
+    assert!(words.contains("as was accepted then"), "{words}");
+}
+
+#[test]
+fn no_new_store_is_made_in_the_place_of_one_that_has_lost_its_format() {
+    let mut daemon = Daemon::start();
+    let phone = Made::of(HAMLET);
+    let mut server = daemon.server(json!({}));
+    server.append("phone", &phone);
+    server.ask("certificate.revoke", revoke("phone"));
+    assert!(daemon.stop().success());
+    let data = daemon.data_dir();
+    let format = fs::read(data.join("FORMAT")).unwrap();
+    let refused = |what: &str| {
+        let made = daemon.command("init").output().unwrap();
+        let said = String::from_utf8_lossy(&made.stderr);
+        assert_eq!(made.status.code(), Some(1), "{what}: {made:?}");
+        for said in [said.into_owned(), refusal(&daemon)] {
+            assert!(said.contains("FORMAT file is missing"), "{what}: {said}");
+            assert!(said.contains("restore it from a backup"), "{what}: {said}");
+            assert!(!said.contains("saslcertd init"), "{what}: {said}");
+        }
+    };
+    fs::remove_file(data.join("FORMAT")).unwrap();
+    refused("FORMAT");
+    fs::rename(data.join("SEQUENCE"), data.join("SEQUENCE.away")).unwrap();
+    let made = daemon.command("init").output().unwrap();
+    assert_eq!(made.status.code(), Some(1), "{made:?}");
+    fs::rename(data.join("SEQUENCE.away"), data.join("SEQUENCE")).unwrap();
+    fs::rename(data.join("sled"), data.join("sled.away")).unwrap();
+    refused("FORMAT and sled");
+    let _ = fs::remove_dir_all(data.join("sled"));
+    fs::rename(data.join("sled.away"), data.join("sled")).unwrap();
+    fs::write(data.join("FORMAT"), format).unwrap();
+    daemon.serve();
+    let denial = daemon.server(json!({})).login_refused(&phone);
+    assert_eq!(denial["data"]["denial"], "key-revoked");
 }
 
 #[test]

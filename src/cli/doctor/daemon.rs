@@ -142,13 +142,20 @@ fn store(daemon: &Daemon, commands: &Commands) -> Finding {
             );
         }
         if status.pointer("/store/check/whole") == Some(&Value::Bool(false)) {
-            return Finding::problem(
-                "store",
-                format!(
-                    "the last check of {shown} found rows missing or damaged: restore it from a backup"
-                ),
-                Mend::Run(format!("{} check", commands.saslcertd)),
+            let message = format!(
+                "the last check of {shown} found rows missing or damaged: save what is there, restore a backup, and see \"The store is \
+                 damaged\" in docs/operations.md"
             );
+            let save = format!("{} export /root/readable.ndjson", commands.saslcertd);
+            return Finding::problem("store", message, Mend::Run(save));
+        }
+        if status.pointer("/store/accepted_loss/new") == Some(&Value::Bool(true)) {
+            let message = format!(
+                "{shown} has lost something, and is served as --accept-rollback says: what was revoked, disabled or deleted in the missing \
+                 part is let in again. Do it again, end the daemon, and start it without the flag; see \"A store that lost something\" in \
+                 docs/operations.md"
+            );
+            return Finding::new("store", Level::Problem, message, None);
         }
         let (certificates, accounts) = (number("/store/certificates"), number("/store/accounts"));
         return Finding::ok(
