@@ -138,6 +138,12 @@ fn for_people(status: &Value) -> String {
                 }
                 _ => writeln!(out, "  {path}: {what}: {}", rows(file, held).count()),
             };
+            if file.pointer("/private_key") == Some(&Value::Bool(true)) {
+                let _ = writeln!(
+                    out,
+                    "  WARNING: {path}: a private key stands in it, and does not belong on this machine"
+                );
+            }
             for row in rows(file, held) {
                 if let Some(problem) = row.pointer("/problem").and_then(Value::as_str) {
                     let name = row.pointer("/subject").or_else(|| row.pointer("/issuer"));

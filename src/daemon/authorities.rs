@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::identity::certificate::holds_private_key;
 use crate::identity::{CertificationPath, UnixSeconds};
 use crate::policy::Denial;
 use crate::policy::chain::{self, Authorities, PemError, Revocation, RevocationLists, Untrusted};
@@ -63,6 +64,8 @@ type Files<T> = HashMap<PathBuf, Known<T>>;
 struct Known<T> {
     /// Which state of the file it is.
     stamp: Stamp,
+    /// A private key stands in it, which does not belong there.
+    holds_key: bool,
     content: Result<Arc<T>, FileError>,
 }
 
@@ -261,6 +264,7 @@ impl AuthorityFiles {
                 "path": files.authorities,
                 "problem": authorities.as_ref().err().map(problem),
                 "unreadable": authorities.as_ref().is_err_and(is_unreadable),
+                "private_key": holds_key(&self.authorities, &files.authorities),
                 "authorities": authorities.ok().map(|known| {
                     known.about().iter().map(of_authority).collect::<Vec<_>>()
                 }),
@@ -269,6 +273,7 @@ impl AuthorityFiles {
                 "path": path,
                 "problem": lists.as_ref().err().map(problem),
                 "unreadable": lists.as_ref().is_err_and(is_unreadable),
+                "private_key": holds_key(&self.lists, path),
                 "lists": lists.ok().map(|known| {
                     let about = known.about(known_authorities.as_deref());
                     about.iter().map(of_list).collect::<Vec<_>>()
@@ -348,6 +353,12 @@ fn content<T>(
     })
 }
 
+/// Does a private key stand in the file, beside what is wanted?
+fn holds_key<T>(known: &RwLock<Files<T>>, path: &Path) -> bool {
+    let known = known.read().unwrap_or_else(PoisonError::into_inner);
+    known.get(path).is_some_and(|known| known.holds_key)
+}
+
 fn look<'a, T>(
     known: &RwLock<Files<T>>,
     wanted: impl Iterator<Item = &'a PathBuf>,
@@ -371,15 +382,17 @@ fn look<'a, T>(
         let entry = if let Some(known) = read_before {
             Known {
                 stamp: known.stamp,
+                holds_key: known.holds_key,
                 content: known.content.clone(),
             }
         } else {
             let read = read(path, parse);
-            let (stamp, content) = match read {
-                Ok((stamp, content)) => {
-                    (Some(stamp), content.map(Arc::new).map_err(FileError::from))
+            let (stamp, holds_key, content) = match read {
+                Ok((stamp, holds_key, content)) => {
+                    let content = content.map(Arc::new).map_err(FileError::from);
+                    (Some(stamp), holds_key, content)
                 }
-                Err(error) => (stamp, Err(error)),
+                Err(error) => (stamp, false, Err(error)),
             };
             let error_before = before.and_then(|known| known.content.as_ref().err());
             match &content {
@@ -392,9 +405,16 @@ fn look<'a, T>(
                 Ok(_) => {
                     *changed = true;
                     tracing::info!(path = %path.display(), "read");
+                    if holds_key {
+                        tracing::warn!(path = %path.display(), "a private key stands in this file and does not belong there");
+                    }
                 }
             }
-            Known { stamp, content }
+            Known {
+                stamp,
+                holds_key,
+                content,
+            }
         };
         looked.insert(path.clone(), entry);
     }
@@ -406,7 +426,7 @@ fn look<'a, T>(
 fn read<T>(
     path: &Path,
     parse: fn(&[u8]) -> Result<T, PemError>,
-) -> Result<(State, Result<T, PemError>), FileError> {
+) -> Result<(State, bool, Result<T, PemError>), FileError> {
     let unreadable = |error: io::Error| FileError::Unreadable(words(&error));
     let file: File = OpenOptions::new()
         .read(true)
@@ -427,7 +447,8 @@ fn read<T>(
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(FileError::TooLarge);
     }
-    Ok((stamp(&metadata), parse(&bytes)))
+    let holds_key = holds_private_key(&bytes);
+    Ok((stamp(&metadata), holds_key, parse(&bytes)))
 }
 
 /// Without the number that Rust puts behind it.

@@ -305,6 +305,38 @@ fn a_list_that_somebody_else_has_signed_closes_nothing_and_hides_nothing() {
 }
 
 #[test]
+fn a_private_key_beside_the_authorities_is_warned_of_and_they_count_all_the_same() {
+    let mut daemon = Daemon::start();
+    let files = Files::of(&daemon);
+    let ours = Authority::new("Denmark");
+    let warned = |daemon: &Daemon| {
+        let status = daemon.peer().ask("status", json!({}));
+        let said = &status["hosts"][0]["authorities"];
+        let text = String::from_utf8(daemon.command("status").output().unwrap().stdout).unwrap();
+        let of_file = |file: &str| said[file]["private_key"] == json!(true);
+        (
+            of_file("ca_file"),
+            of_file("crl_file"),
+            text.matches("WARNING: ").count(),
+        )
+    };
+    std::fs::write(&files.authorities, &ours.pem).unwrap();
+    std::fs::write(&files.lists, ours.list(&[])).unwrap();
+    let mut server = daemon.server(files.options_with_list("ca"));
+    assert_eq!(warned(&daemon), (false, false, 0));
+    let key = "-----BEGIN PRIVATE KEY-----\nMC4=\n-----END PRIVATE KEY-----\n";
+    Files::replace(&files.authorities, &format!("{key}{}", ours.pem));
+    Files::replace(&files.lists, &(ours.list(&[]) + key));
+    server.ask("session.hello", hello(HOST, files.options_with_list("ca")));
+    assert_eq!(warned(&daemon), (true, true, 2));
+    server.login(&ours.issued(HAMLET, 7));
+    daemon.wait_for("the log", |daemon| {
+        let log = daemon.log();
+        log.matches("a private key stands in this file").count() == 2
+    });
+}
+
+#[test]
 fn a_flood_of_forged_chains_holds_up_neither_the_enrolled_nor_other_places() {
     let daemon = Daemon::start();
     let files = Files::of(&daemon);

@@ -45,6 +45,8 @@ struct CaFile {
     path: PathBuf,
     problem: Option<String>,
     unreadable: bool,
+    #[serde(default)]
+    private_key: bool,
     authorities: Option<Vec<Authority>>,
 }
 
@@ -53,6 +55,8 @@ struct CrlFile {
     path: PathBuf,
     problem: Option<String>,
     unreadable: bool,
+    #[serde(default)]
+    private_key: bool,
     lists: Option<Vec<List>>,
     without_list: Vec<String>,
 }
@@ -162,6 +166,9 @@ impl Judge<'_> {
         if let Some(problem) = &ca_file.problem {
             all.push(self.unusable(hosts, CA_FILE, &ca_file.path, problem, ca_file.unreadable));
         }
+        if ca_file.private_key {
+            all.push(self.with_key(hosts, CA_FILE, &ca_file.path));
+        }
         let authorities = ca_file.authorities.as_deref().unwrap_or_default();
         for authority in authorities {
             if let Some(problem) = &authority.problem {
@@ -186,6 +193,9 @@ impl Judge<'_> {
             if let Some(problem) = &crl_file.problem {
                 let unreadable = crl_file.unreadable;
                 all.push(self.unusable(hosts, CRL_FILE, &crl_file.path, problem, unreadable));
+            }
+            if crl_file.private_key {
+                all.push(self.with_key(hosts, CRL_FILE, &crl_file.path));
             }
             let path = crl_file.path.display();
             for subject in &crl_file.without_list {
@@ -299,20 +309,43 @@ impl Judge<'_> {
         }
         // Folders that are closed to it, or that its unit hides from it, are so for a reason.
         let copy = Path::new(FOLDER).join(path.file_name().unwrap_or_default());
+        let make = format!("install -D -m 644 {} {}", word(path), word(&copy));
+        Finding::problem(CHECK, message, self.other_file(hosts, option, &copy, &make))
+    }
+
+    /// Whoever needs the key where it is finds it there: the daemon gets a copy without it.
+    fn with_key(&self, hosts: &[String], option: &str, path: &Path) -> Finding {
+        let names: Vec<&str> = hosts.iter().map(String::as_str).collect();
+        let message = format!(
+            "{}: a private key stands in {}; an authority's key belongs on the machine that issues with it, and nowhere else",
+            listed(&names),
+            path.display()
+        );
+        let section = if option == CA_FILE {
+            "CERTIFICATE"
+        } else {
+            "X509 CRL"
+        };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let copy = Path::new(FOLDER).join(format!("public-{name}"));
+        let make = format!(
+            "sed -n '/^-----BEGIN {section}-/,/^-----END {section}-/p' {} | install -D -m 644 /dev/stdin {}",
+            word(path),
+            word(&copy)
+        );
+        Finding::warning(CHECK, message, self.other_file(hosts, option, &copy, &make))
+    }
+
+    /// `make` makes `file`, which `option` names from then on.
+    fn other_file(&self, hosts: &[String], option: &str, file: &Path, make: &str) -> Mend {
         let host = hosts.iter().find(|name| self.sets_itself(name, option));
-        let edit = Edit {
+        Mend::Edit(Edit {
             file: self.facts.file_of(host.map(String::as_str)),
             host: host.cloned(),
             within: None,
-            change: Change::Add(format!("{option} = \"{}\"", copy.display())),
-            then: format!(
-                "install -D -m 644 {} {} && {}",
-                word(path),
-                word(&copy),
-                self.commands.reload_prosody()
-            ),
-        };
-        Finding::problem(CHECK, message, Mend::Edit(edit))
+            change: Change::Add(format!("{option} = \"{}\"", file.display())),
+            then: format!("{make} && {}", self.commands.reload_prosody()),
+        })
     }
 
     fn sets_itself(&self, host: &str, option: &str) -> bool {
@@ -506,6 +539,23 @@ mod tests {
             let got = found(&hidden, &Value::Null, &json!({}), &[looked]);
             assert_eq!(got, [(Level::Problem, expected)]);
         }
+        let with_key = json!({"path": path, "problem": null, "unreadable": false, "private_key": true, "authorities": [authority(365)]});
+        let public = Mend::Edit(Edit {
+            file: PathBuf::from("/etc/prosody/prosody.cfg.lua"),
+            host: Some("a.lit".to_owned()),
+            within: None,
+            change: Change::Add("saslcertd_ca_file = \"/etc/saslcertd/public-ca.pem\"".to_owned()),
+            then: "sed -n '/^-----BEGIN CERTIFICATE-/,/^-----END CERTIFICATE-/p' /etc/prosody/certs/ca.pem | \
+                   install -D -m 644 /dev/stdin /etc/saslcertd/public-ca.pem && systemctl reload prosody"
+                .to_owned(),
+        });
+        let got = found(
+            &with_key,
+            &Value::Null,
+            &json!({}),
+            &[looked(0o755, Some(0o644))],
+        );
+        assert_eq!(got, [(Level::Warning, public)]);
         let broken = json!({"path": path, "problem": "holds no PEM section", "unreadable": false, "authorities": null});
         let got = found(
             &broken,
