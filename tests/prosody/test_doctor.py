@@ -841,6 +841,15 @@ def test_a_file_of_authorities_that_is_not_there(own, company: Path, tmp_path: P
     missing.write_text("nothing")
     wait_until("the file is read again", lambda: of_authority(doctor(scene))["level"] == "problem")
     assert "holds no PEM section" in of_authority(doctor(scene))["message"]
+    # A key beside it hinders nobody, and does not belong there: what is proposed is a copy without it.
+    [key] = company.parent.glob("*.key")
+    missing.write_bytes(key.read_bytes() + company.read_bytes())
+    wait_until("the key is seen", lambda: of_authority(doctor(scene))["level"] == "warning")
+    edit = of_authority(doctor(scene))["mend"]["edit"]
+    assert edit["add"] == 'saslcertd_ca_file = "/etc/saslcertd/public-ca.pem"'
+    make = edit["then"].partition(" && ")[0].replace("/etc/saslcertd/", f"{tmp_path}/")
+    subprocess.run(["sh", "-ec", make], check=True)
+    assert (tmp_path / "public-ca.pem").read_bytes() == company.read_bytes()
 
 
 @pytest.mark.provokes(r"saslcertd_ca_file = ", "cannot be used")
