@@ -18,7 +18,7 @@ use super::lua_table::{self, Table, Value};
 use super::source::{
     NO_HOSTS_NAME, NOBODYS_NAME, Problem, Source, Store, account_named, host_named,
 };
-use crate::identity::{BareJid, Host};
+use crate::identity::{BareJid, ByteOrderMark, Host};
 
 /// Prosody's data folder.
 #[derive(Debug)]
@@ -126,10 +126,12 @@ impl Source for DataFolder {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(format!("it cannot be read: {error}")),
             Ok(bytes) if bytes.len() > MAX_FILE_BYTES => Err("it is larger than 16 MiB".to_owned()),
-            Ok(bytes) => match lua_table::parse(&bytes) {
-                Ok(Value::Table(table)) => Ok(Some(table)),
-                Ok(_) => Err("it does not hold a table".to_owned()),
-                Err(error) => Err(error.to_string()),
+            Ok(bytes) => match (ByteOrderMark::of(&bytes), lua_table::parse(&bytes)) {
+                // Prosody doesn't read it either.
+                (Some(mark), _) => Err(format!("it {mark}")),
+                (None, Ok(Value::Table(table))) => Ok(Some(table)),
+                (None, Ok(_)) => Err("it does not hold a table".to_owned()),
+                (None, Err(error)) => Err(error.to_string()),
             },
         };
         Ok(read.map_err(|text| problem(&path, store == Store::Accounts, &text)))
@@ -355,6 +357,10 @@ mod tests {
                 "return {\n os.exit()\n};\n",
             ),
             ("shakespeare%2elit/accounts/yorick.dat", "return nil;\n"),
+            (
+                "shakespeare%2elit/accounts/laertes.dat",
+                "\u{feff}return {};\n",
+            ),
         ]);
         let read = |name| folder.read(&jid(name), Store::Accounts).unwrap();
         assert!(read("hamlet").unwrap().unwrap().field("password").is_some());
@@ -368,6 +374,12 @@ mod tests {
             problem.text
         );
         assert_eq!(read("yorick").unwrap_err().text, "it does not hold a table");
+
+        let marked = read("laertes").unwrap_err().text;
+        assert!(
+            marked.starts_with("it begins with a byte order mark"),
+            "{marked}"
+        );
 
         let large = fs::File::create(file("claudius.dat")).unwrap();
         large.set_len(16 * 1024 * 1024 + 1).unwrap();
