@@ -225,11 +225,14 @@ fn revocation(facts: &CertificateFacts<'_>, asked: &Asked<'_>, is_listed: bool) 
         );
         return no("revocation", lift);
     }
-    if facts.disabled_for.contains(account) && !is_listed {
-        return no(
-            "revocation",
-            "it was taken out of the account's list".to_owned(),
-        );
+    if facts.is_disabled_for(account) && !is_listed {
+        let what = if facts.disabled_for.contains(account) {
+            "it"
+        } else {
+            "a certificate of its key"
+        };
+        let why = format!("{what} was taken out of the account's list");
+        return no("revocation", why);
     }
     yes("revocation", "the account has not revoked it".to_owned())
 }
@@ -388,13 +391,14 @@ mod tests {
                 vec![enrolled(&cert, G)],
                 vec![enrolled(&cert, H), enrolled(&cert, G)],
             ] {
-                for bits in 0..3 * 3 * 2 * 4 * 3 * 2_usize {
+                for bits in 0..3 * 3 * 3 * 4 * 3 * 2_usize {
                     let mut bits = bits;
                     let mut of = |count: usize| {
                         let one = bits % count;
                         bits /= count;
                         one
                     };
+                    let marks = of(3);
                     let facts = CertificateFacts {
                         host: &host,
                         cert: &cert,
@@ -402,7 +406,8 @@ mod tests {
                         by_authority: [None, Some(Ok(())), Some(Err(Denial::ChainUntrusted))]
                             [of(3)],
                         revoked_for: &revocations[of(3)],
-                        disabled_for: &disabled[of(2)],
+                        disabled_for: &disabled[marks / 2],
+                        key_disabled_for: &disabled[usize::from(marks > 0)],
                     };
                     let asked = Asked {
                         account: &account(H),
@@ -461,6 +466,7 @@ mod tests {
             enrolments: &list,
             revoked_for: &revoked,
             disabled_for: &[],
+            key_disabled_for: &[],
             by_authority: None,
         };
         let asked = Asked {

@@ -22,6 +22,8 @@ pub struct CertificateFacts<'a> {
     pub revoked_for: &'a [(BareJid, Incarnation)],
     /// Accounts for which this certificate was disabled.
     pub disabled_for: &'a [BareJid],
+    /// Accounts for which a certificate of its key was disabled; asked for where an authority has a say.
+    pub key_disabled_for: &'a [BareJid],
     /// Whether an authority of the host vouches for it, or why not; `None` where no authority has a say, or where it
     /// could not be asked and need not be.
     pub by_authority: Option<Result<(), Denial>>,
@@ -56,6 +58,14 @@ pub enum Admitted<'a> {
     Enrolment(&'a Enrolment),
     /// By the word of an authority alone: it names the account, whichever has the name now.
     Authority,
+}
+
+impl CertificateFacts<'_> {
+    /// Has `account` disabled it, or another of its key? That counts where no record of its own stands against it.
+    #[must_use]
+    pub(super) fn is_disabled_for(&self, account: &BareJid) -> bool {
+        self.disabled_for.contains(account) || self.key_disabled_for.contains(account)
+    }
 }
 
 impl Candidate<'_> {
@@ -140,7 +150,8 @@ fn enrolled<'a>(
 }
 
 /// The accounts of this host that it names, if an authority vouches for it. What one of them has revoked or disabled
-/// stays out, whichever account of the name did it.
+/// stays out, whichever account of the name did it. With a disabled certificate goes every other of its key: anybody can
+/// write an ECDSA signature in a second way (n - s for s), and make another fingerprint of what the authority has signed.
 fn vouched_for<'a>(facts: &CertificateFacts<'a>) -> Result<Vec<Candidate<'a>>, Denial> {
     require_authority(facts)?;
     let mut named: Vec<BareJid> = facts
@@ -160,7 +171,7 @@ fn vouched_for<'a>(facts: &CertificateFacts<'a>) -> Result<Vec<Candidate<'a>>, D
         });
     }
     let is_revoked = |account: &BareJid| facts.revoked_for.iter().any(|(of, _)| of == account);
-    named.retain(|account| !is_revoked(account) && !facts.disabled_for.contains(account));
+    named.retain(|account| !is_revoked(account) && !facts.is_disabled_for(account));
     if named.is_empty() {
         return Err(if facts.revoked_for.is_empty() {
             Denial::CertificateDisabled

@@ -220,6 +220,11 @@ impl View<'_> {
         Ok(found.transpose()?.is_some())
     }
 
+    /// Was a certificate of that key taken out of the list of any account of the name?
+    pub fn is_key_disabled(&self, key_id: &KeyId) -> Result<bool, StoreError> {
+        Ok(self.disabled()?.iter().any(|mark| mark.key_id == *key_id))
+    }
+
     /// The certificates that were taken out of the list.
     pub fn disabled(&self) -> Result<Vec<Disabled>, StoreError> {
         let prefix = record::account_key(self.account, &[]);

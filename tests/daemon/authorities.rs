@@ -217,6 +217,70 @@ fn both_or_either_may_be_asked_for() {
     assert_eq!(denial(&mut server, &unlisted), "key-revoked");
 }
 
+/// The same certificate, its ECDSA signature (r, s) written as (r, n - s).
+fn with_other_signature(der: &[u8]) -> Vec<u8> {
+    const ORDER: &str = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
+    // The signature is the last of it: BIT STRING { SEQUENCE { INTEGER, INTEGER } }, of 68 to 72 bytes.
+    let length = |header: &usize| usize::from(der[der.len() - header + 1]) + 2 == *header;
+    let start = (66..=76).find(|left| der[der.len() - left] == 3 && length(left));
+    let start = der.len() - start.unwrap();
+    let (content, written) = (&der[4..start], &der[start + 3..]);
+    let r = &written[2..4 + usize::from(written[3])];
+    let s = &written[4 + r.len()..];
+    let order = (0..32).map(|at| u8::from_str_radix(&ORDER[2 * at..2 * at + 2], 16).unwrap());
+    let order: Vec<u8> = order.collect();
+    let mut other = vec![0; 32];
+    let mut borrowed = 0;
+    for at in 0..32 {
+        let digit = s.len().checked_sub(at + 1).map_or(0, |from| s[from]);
+        let left = i32::from(order[31 - at]) - i32::from(digit) - borrowed;
+        borrowed = i32::from(left < 0);
+        other[31 - at] = u8::try_from(left.rem_euclid(256)).unwrap();
+    }
+    while other[0] == 0 {
+        other.remove(0);
+    }
+    if other[0] >= 0x80 {
+        other.insert(0, 0);
+    }
+    let value = |tag: u8, parts: &[&[u8]]| {
+        let content = parts.concat();
+        let length = u8::try_from(content.len()).unwrap();
+        [&[tag, length], content.as_slice()].concat()
+    };
+    let signature = value(0x30, &[r, &value(2, &[&other])]);
+    let all = [content, &value(3, &[&[0], &signature])].concat();
+    let length = u16::try_from(all.len()).unwrap().to_be_bytes();
+    [&[0x30, 0x82, length[0], length[1]], all.as_slice()].concat()
+}
+
+#[test]
+fn a_disabled_certificate_does_not_come_back_by_its_other_signature() {
+    let daemon = Daemon::start();
+    let files = Files::of(&daemon);
+    let ours = Authority::new("Denmark");
+    std::fs::write(&files.authorities, &ours.pem).unwrap();
+    let cert = ours.issued(HAMLET, 7);
+    let twin = Made {
+        der: with_other_signature(&cert.der),
+        key: KeyPair::try_from(cert.key.serialize_der()).unwrap(),
+    };
+    assert_ne!(cert.der, twin.der);
+    let mut server = daemon.server(files.options("enrolled_or_ca"));
+    // The authority has signed it, too.
+    assert_eq!(server.login(&twin)["name"], Value::Null);
+    server.append("card", &cert);
+    server.ask("certificate.disable", named("card"));
+    for trust in ["enrolled_or_ca", "ca"] {
+        let mut server = daemon.server(files.options(trust));
+        for cert in [&cert, &twin] {
+            assert_eq!(denial(&mut server, cert), "cert-disabled", "{trust}");
+        }
+        // Another key is another matter.
+        server.login(&ours.issued(HAMLET, 8));
+    }
+}
+
 #[test]
 fn a_session_that_only_an_authority_admits_manages_nothing() {
     let daemon = Daemon::start();

@@ -31,7 +31,7 @@ impl Service {
                 }));
             }
         };
-        let fetched = self.fetch(host, &cert, Some(&account));
+        let fetched = self.fetch(host, &cert, Some(&account), &policy);
         let fetched = fetched.map_err(|error| storage(&error))?;
         let asked = self.ask_authorities(&policy, &chain, now);
         let (by_authority, about_authority) = match asked {
@@ -61,6 +61,7 @@ impl Service {
                 enrolments: &fetched.enrolments,
                 revoked_for: &fetched.revoked_for,
                 disabled_for: &fetched.disabled_for,
+                key_disabled_for: &fetched.key_disabled_for,
                 by_authority,
             },
             &Asked {

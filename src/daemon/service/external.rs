@@ -282,7 +282,7 @@ impl Service {
             Err(finding) => return Ok(Err(Denial::CertificateUnacceptable { finding })),
         };
         let facts = self
-            .fetch(host, &cert, None)
+            .fetch(host, &cert, None, policy)
             .map_err(|error| storage(&error))?;
         let facts_with = |by_authority| CertificateFacts {
             host,
@@ -290,6 +290,7 @@ impl Service {
             enrolments: &facts.enrolments,
             revoked_for: &facts.revoked_for,
             disabled_for: &facts.disabled_for,
+            key_disabled_for: &facts.key_disabled_for,
             by_authority,
         };
         // Where everybody whom it names has enrolled it, the lists alone may let it in, and no signature is tried.
@@ -346,6 +347,7 @@ impl Service {
         host: &Host,
         cert: &ClientCert,
         also: Option<&BareJid>,
+        policy: &HostPolicy,
     ) -> Result<Fetched, StoreError> {
         let mut enrolments = self.store.enrolments_of(&cert.fingerprint, host)?;
         enrolments.retain(|held| held.holds(cert));
@@ -358,11 +360,14 @@ impl Service {
         accounts.sort();
         accounts.dedup();
         let mut revoked_for = Vec::new();
-        let mut disabled_for = Vec::new();
+        let (mut disabled_for, mut key_disabled_for) = (Vec::new(), Vec::new());
         for account in accounts {
             let view = self.store.view(&account);
             for incarnation in view.revoked_for(&cert.key_id)? {
                 revoked_for.push((account.clone(), incarnation));
+            }
+            if policy.trust.ca().is_some() && view.is_key_disabled(&cert.key_id)? {
+                key_disabled_for.push(account.clone());
             }
             if view.is_disabled(&cert.fingerprint)? {
                 disabled_for.push(account);
@@ -372,6 +377,7 @@ impl Service {
             enrolments,
             revoked_for,
             disabled_for,
+            key_disabled_for,
         })
     }
 
@@ -435,6 +441,7 @@ pub(super) struct Fetched {
     pub(super) enrolments: Vec<Enrolment>,
     pub(super) revoked_for: Vec<(BareJid, Incarnation)>,
     pub(super) disabled_for: Vec<BareJid>,
+    pub(super) key_disabled_for: Vec<BareJid>,
 }
 
 impl Fetched {

@@ -30,6 +30,7 @@ fn try_login(
         enrolments: &enrolments,
         revoked_for: &[],
         disabled_for: &[],
+        key_disabled_for: &[],
         by_authority: None,
     };
     let accounts = [fact("h@a.lit"), fact("g@a.lit")];
@@ -478,6 +479,7 @@ fn validity_and_standing_are_checked_before_anything_is_offered() {
         enrolments: &enrolments,
         revoked_for: &[],
         disabled_for: &[],
+        key_disabled_for: &[],
         by_authority: None,
     };
     let not_enrolled = CertificateFacts {
@@ -554,6 +556,7 @@ fn the_account_must_exist_be_enabled_and_be_the_one_that_enrolled() {
         enrolments: &enrolments,
         revoked_for: &[],
         disabled_for: &[],
+        key_disabled_for: &[],
         by_authority: None,
     };
     let fine = fact("h@a.lit");
@@ -615,6 +618,7 @@ fn a_short_rsa_key_is_refused() {
             enrolments: &[],
             revoked_for: &[],
             disabled_for: &[],
+            key_disabled_for: &[],
             by_authority: Some(Ok(())),
         };
         let policy = ca(Trust::Ca);
@@ -681,6 +685,7 @@ fn each_trust_admits_by_what_it_says() {
             enrolments: if is_enrolled { &held } else { &[] },
             revoked_for: &[],
             disabled_for: &[],
+            key_disabled_for: &[],
             by_authority,
         };
         for (how, expected) in [
@@ -719,6 +724,7 @@ fn what_an_authority_vouches_for_is_still_refused_when_the_account_does() {
         enrolments: &[],
         revoked_for: &[],
         disabled_for: &[],
+        key_disabled_for: &[],
         by_authority: Some(Ok(())),
     };
     let with_revoked = CertificateFacts {
@@ -727,6 +733,11 @@ fn what_an_authority_vouches_for_is_still_refused_when_the_account_does() {
     };
     let with_disabled = CertificateFacts {
         disabled_for: &disabled,
+        ..plain.clone()
+    };
+    // Another certificate of the same key, or the same with its signature written anew.
+    let with_twin_disabled = CertificateFacts {
+        key_disabled_for: &disabled,
         ..plain.clone()
     };
     for policy in [ca(Trust::Ca), ca(Trust::EnrolledOrCa)] {
@@ -748,6 +759,12 @@ fn what_an_authority_vouches_for_is_still_refused_when_the_account_does() {
                 Err(Denial::CertificateUnknown),
             ),
             (&with_disabled, Some("g@a.lit"), Ok("g@a.lit")),
+            (
+                &with_twin_disabled,
+                Some("h@a.lit"),
+                Err(Denial::CertificateUnknown),
+            ),
+            (&with_twin_disabled, Some("g@a.lit"), Ok("g@a.lit")),
         ] {
             let got = login(facts, authzid.map(str::as_bytes), &accounts, &policy, NOW);
             let got = got.map(|login| login.account.to_string());
@@ -764,6 +781,16 @@ fn what_an_authority_vouches_for_is_still_refused_when_the_account_does() {
         };
         assert_eq!(only(&with_revoked), Some(Denial::KeyRevoked));
         assert_eq!(only(&with_disabled), Some(Denial::CertificateDisabled));
+        assert_eq!(only(&with_twin_disabled), Some(Denial::CertificateDisabled));
+        // Its own record stands against the mark of another one.
+        let held = [enrolled(&one, "h@a.lit")];
+        let listed = CertificateFacts {
+            cert: &one,
+            enrolments: &held,
+            ..with_twin_disabled.clone()
+        };
+        let is_in = matches!(policy.trust, Trust::EnrolledOrCa(_));
+        assert_eq!(offer(&listed, &policy, NOW).is_ok(), is_in);
     }
 }
 
@@ -787,6 +814,7 @@ fn an_authority_says_who_by_the_addresses_alone() {
             enrolments: &[],
             revoked_for: &[],
             disabled_for: &[],
+            key_disabled_for: &[],
             by_authority: Some(Ok(())),
         };
         let got = login(&facts, None, &[fact("h@a.lit")], &waived, NOW);
@@ -805,6 +833,7 @@ fn the_account_that_an_authority_names_must_exist_and_be_enabled() {
         enrolments: &[],
         revoked_for: &[],
         disabled_for: &[],
+        key_disabled_for: &[],
         by_authority: Some(Ok(())),
     };
     let fine = fact("h@a.lit");
