@@ -118,7 +118,12 @@ fn is_of_store(path: &Path) -> bool {
     if path.parent() == Some(Path::new(super::SLED_FOLDER)) && super::engine::is_dispensable(path) {
         return false;
     }
-    let ours = [FORMAT_FILE, "LOCK", super::SLED_FOLDER];
+    let ours = [
+        FORMAT_FILE,
+        "LOCK",
+        super::reached::FILE,
+        super::SLED_FOLDER,
+    ];
     matches!(path.components().next(), Some(Component::Normal(first)) if ours.iter().any(|name| first == *name))
 }
 

@@ -118,7 +118,8 @@ fn said(text: &[u8]) -> Said {
 
 /// What a store has come to that was made and never changed.
 pub(super) const FIRST: u64 = 1;
-const FILE: &str = "SEQUENCE";
+/// Its name.
+pub(super) const FILE: &str = "SEQUENCE";
 const MAX_BYTES: u64 = 200;
 
 #[cfg(test)]

@@ -157,7 +157,11 @@ fn every_refusal_of_the_engine_names_the_file_and_says_what_is_wrong() {
     for length in [0, 1, 100] {
         fs::write(&db, &whole[..length]).unwrap();
         let said = daemon.refusal();
-        assert!(said.contains("sled/db is missing: it has"), "{said}");
+        assert!(
+            said.contains("sled's files are not those of this store"),
+            "{length}: {said}"
+        );
+        assert!(said.contains(daemon.data_dir().to_str().unwrap()), "{said}");
     }
     fs::remove_file(&db).unwrap();
     fs::create_dir(&db).unwrap();

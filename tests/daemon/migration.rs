@@ -141,7 +141,7 @@ fn a_store_of_format_1_is_written_anew_and_nothing_of_it_is_lost() {
     assert_eq!(format, "saslcertd 2\n");
     let log = daemon.log();
     assert!(
-        log.contains("the store has format 2 now") && log.contains("rows are written"),
+        log.contains("the store has format 2 now") && log.contains("rows written: "),
         "{log}"
     );
     // It goes on, and once is enough.
