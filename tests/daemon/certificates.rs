@@ -219,7 +219,7 @@ fn an_append_is_refused_with_the_words_for_the_client() {
                 "certificate",
                 json!("A".repeat(30_000)),
             ),
-            Some(("not-base64", "bad-request")),
+            Some(("cert-unacceptable", "not-acceptable")),
         ),
         (
             with(append("x", &other), "session", insecure),
