@@ -14,10 +14,9 @@ use zeroize::Zeroizing;
 
 use super::Global;
 use super::ask::{AskError, Asker};
-use super::hosts::declare_unknown;
+use super::hosts::{declare_unknown, host, not_declared, of_host};
 use super::password::new_password;
 use super::say::{complain, say, say_json};
-use crate::daemon::protocol::Fault;
 use crate::identity::{BareJid, Host, counted};
 
 /// `saslcertd account`.
@@ -257,13 +256,18 @@ fn exists(daemon: &mut Asker, account: &BareJid) -> anyhow::Result<bool> {
 
 /// Whether a Prosody has declared that it keeps the accounts of `host` itself.
 ///
-/// Errors: also when the host was never declared.
+/// Errors: also when the host is not declared.
 fn lives_in_prosody(daemon: &mut Asker, host: &Host) -> anyhow::Result<bool> {
     let status = daemon.status()?;
     let hosts = status.get("hosts").and_then(Value::as_array);
     let named = |row: &&Value| row.get("host").and_then(Value::as_str) == Some(host.as_str());
     let found = hosts.into_iter().flatten().find(named);
-    let found = found.ok_or_else(|| never_declared(host))?;
+    let found = found.ok_or_else(|| {
+        anyhow!(
+            "{}, or add --new-host to account create",
+            not_declared(host)
+        )
+    })?;
     Ok(found.get("accounts").and_then(Value::as_str) == Some("prosody"))
 }
 
@@ -279,22 +283,6 @@ fn in_words(error: AskError, account: &BareJid) -> anyhow::Error {
         } if denial == "account-exists" => anyhow!("there is an account {account} already"),
         other => of_host(other, account.host()),
     }
-}
-
-fn of_host(error: AskError, host: &Host) -> anyhow::Error {
-    match error {
-        AskError::Fault { message, .. } if message == Fault::HostUndeclared.to_string() => {
-            never_declared(host)
-        }
-        other => other.into(),
-    }
-}
-
-fn never_declared(host: &Host) -> anyhow::Error {
-    anyhow!(
-        "the host {host} was never declared: enable mod_saslcertd in Prosody and restart it, or add --new-host to \
-         account create"
-    )
 }
 
 fn confirm_deletion(account: &BareJid) -> anyhow::Result<()> {
@@ -320,10 +308,6 @@ fn is(value: &Value, field: &str) -> bool {
 
 fn account(text: &str) -> anyhow::Result<BareJid> {
     BareJid::parse(text).map_err(|error| anyhow!("this is not an account (user@host): {error}"))
-}
-
-fn host(text: &str) -> anyhow::Result<Host> {
-    Host::parse(text).map_err(|error| anyhow!("this is not a host: {error}"))
 }
 
 #[cfg(test)]

@@ -13,13 +13,6 @@ use zeroize::Zeroizing;
 use super::services::start_line;
 use crate::daemon::protocol::MAX_ANSWER_BYTES;
 
-/// The result of `method`, asked with `params` over a connection of its own.
-///
-/// Errors: in words for an admin: who could not be reached and what to do, or what the daemon refused.
-pub(crate) fn ask(socket: &Path, method: &str, params: &Value) -> anyhow::Result<Value> {
-    Ok(Asker::connect(socket)?.ask(method, params)?)
-}
-
 /// A connection to the daemon.
 #[derive(Debug)]
 pub(crate) struct Asker {

@@ -326,6 +326,7 @@ fn read(path: &Path, mut take: impl FnMut(u64, Value) -> anyhow::Result<()>) -> 
         if let (1, Some(mark)) = (number, ByteOrderMark::of(&line)) {
             bail!("{shown} {mark}");
         }
+        ensure!(number > 1 || line.starts_with(b"{"), "{shown} {NO_BACKUP}");
         ensure!(
             line.ends_with(b"\n"),
             "{shown}, line {number}: it is too long, or the file is cut off; nothing was changed"
@@ -337,7 +338,7 @@ fn read(path: &Path, mut take: impl FnMut(u64, Value) -> anyhow::Result<()>) -> 
     let header = next()?.unwrap_or_default();
     ensure!(
         header.get("saslcertd").and_then(Value::as_str) == Some("export"),
-        "{shown} is not an export of saslcertd"
+        "{shown} {NO_BACKUP}"
     );
     match header.get("version").and_then(Value::as_u64) {
         Some(VERSION) => {}
@@ -348,7 +349,7 @@ fn read(path: &Path, mut take: impl FnMut(u64, Value) -> anyhow::Result<()>) -> 
                 .and_then(Value::as_str)
                 .unwrap_or("unknown")
         ),
-        _ => bail!("{shown} is not an export of saslcertd"),
+        _ => bail!("{shown} {NO_BACKUP}"),
     }
     let mut records = 0;
     let mut line = 1;
@@ -374,6 +375,7 @@ fn read(path: &Path, mut take: impl FnMut(u64, Value) -> anyhow::Result<()>) -> 
     }
 }
 
+const NO_BACKUP: &str = "is no backup of saslcertd export";
 /// What the name of a file ends with that is being written, behind its process.
 const UNFINISHED: &str = ".unfinished";
 /// Of the file's form.

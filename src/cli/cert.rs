@@ -11,8 +11,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::Global;
-use super::ask::ask;
+use super::ask::Asker;
 use super::certificate_file::certificates_in;
+use super::hosts::of_host;
 use super::say::{say, say_json};
 use crate::identity::visible::{meant, visible};
 use crate::identity::{BareJid, KeyId};
@@ -82,11 +83,8 @@ pub(super) struct Named {
 pub(super) fn run(command: &CertCommand, global: &Global) -> anyhow::Result<ExitCode> {
     let named = |method: &str, named: &Named| {
         let account = account(&named.jid)?;
-        ask(
-            &global.socket,
-            method,
-            &json!({"account": account, "name": meant(&named.name)}),
-        )
+        let params = json!({"account": account, "name": meant(&named.name)});
+        ask(global, &account, method, &params)
     };
     let text = |value: &Value, field: &str| match value.get(field) {
         Some(Value::String(text)) => text.clone(),
@@ -95,11 +93,8 @@ pub(super) fn run(command: &CertCommand, global: &Global) -> anyhow::Result<Exit
     let (result, said) = match command {
         CertCommand::List { jid, revoked: true } => {
             let account = account(jid)?;
-            let marks = ask(
-                &global.socket,
-                "certificate.marks",
-                &json!({"account": account}),
-            )?;
+            let params = json!({"account": account});
+            let marks = ask(global, &account, "certificate.marks", &params)?;
             let said = marked(&account, &marks);
             (marks, said)
         }
@@ -139,7 +134,7 @@ pub(super) fn run(command: &CertCommand, global: &Global) -> anyhow::Result<Exit
                 "account": account, "session": null, "incarnation": null,
                 "name": name, "certificate": certificate, "may_manage": !no_manage,
             });
-            let result = ask(&global.socket, "certificate.append", &params)?;
+            let result = ask(global, &account, "certificate.append", &params)?;
             let name = text(&result, "name");
             let name = visible(&name);
             let warnings = result.get("warnings").and_then(Value::as_array);
@@ -156,8 +151,10 @@ pub(super) fn run(command: &CertCommand, global: &Global) -> anyhow::Result<Exit
             (result, said)
         }
         CertCommand::Revoke { jid, name, key } => {
-            let params = json!({"account": account(jid)?, "name": name.as_deref().map(meant), "key_id": key});
-            let result = ask(&global.socket, "certificate.revoke", &params)?;
+            let account = account(jid)?;
+            let params =
+                json!({"account": account, "name": name.as_deref().map(meant), "key_id": key});
+            let result = ask(global, &account, "certificate.revoke", &params)?;
             let said = format!(
                 "revoked \"{}\" of {jid}: its key can no longer log in, its sessions are closed\n\
                  to lift it: saslcertd cert unrevoke {jid} {}\n",
@@ -167,8 +164,9 @@ pub(super) fn run(command: &CertCommand, global: &Global) -> anyhow::Result<Exit
             (result, said)
         }
         CertCommand::Unrevoke { jid, key_id, .. } => {
-            let params = json!({"account": account(jid)?, "key_id": key_id});
-            let result = ask(&global.socket, "certificate.unrevoke", &params)?;
+            let account = account(jid)?;
+            let params = json!({"account": account, "key_id": key_id});
+            let result = ask(global, &account, "certificate.unrevoke", &params)?;
             let was_revoked = result.get("was_revoked") == Some(&Value::Bool(true));
             anyhow::ensure!(was_revoked, "no such key is revoked for {jid}");
             (
@@ -185,6 +183,12 @@ pub(super) fn run(command: &CertCommand, global: &Global) -> anyhow::Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
+/// Asks a question about an account.
+fn ask(global: &Global, account: &BareJid, method: &str, params: &Value) -> anyhow::Result<Value> {
+    let asked = Asker::connect(&global.socket)?.ask(method, params);
+    asked.map_err(|error| of_host(error, account.host()))
+}
+
 pub(super) fn account(jid: &str) -> anyhow::Result<BareJid> {
     BareJid::parse(jid).with_context(|| format!("{jid} is not an account (user@host)"))
 }
@@ -198,7 +202,7 @@ fn all(global: &Global, account: &BareJid) -> anyhow::Result<Vec<Value>> {
     let mut after = Value::Null;
     loop {
         let params = json!({"account": account, "after": after});
-        let mut page = ask(&global.socket, "certificate.list", &params)?;
+        let mut page = ask(global, account, "certificate.list", &params)?;
         if let Some(Value::Array(more)) = page.get_mut("certificates").map(Value::take) {
             rows.extend(more);
         }

@@ -57,7 +57,7 @@ pub(super) struct EnrollArgs {
     #[arg(long)]
     no_manage: bool,
     /// For how many days the certificate is valid
-    #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(u16).range(1..=36500))]
+    #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = days)]
     days: u16,
     /// Also make the file that phones import (PKCS#12), and print the password that it gets: encrypted with AES-256,
     /// or with =3des for old Android and macOS
@@ -126,6 +126,17 @@ struct Report<'a> {
     /// Whether the server has the certificate; null if that isn't known.
     uploaded: Option<bool>,
 }
+
+fn days(text: &str) -> anyhow::Result<u16> {
+    let days = text
+        .parse()
+        .ok()
+        .filter(|days| (1..=MAX_DAYS).contains(days));
+    days.with_context(|| format!("a number of days from 1 to {MAX_DAYS} is wanted"))
+}
+
+/// A hundred years.
+const MAX_DAYS: u16 = 36_500;
 
 struct Prepared {
     account: BareJid,

@@ -7,9 +7,10 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::Global;
-use super::ask::ask;
+use super::ask::Asker;
 use super::cert::account;
 use super::certificate_file::{certificates_in, fitting};
+use super::hosts::of_host;
 use super::say::{complain, say, say_json};
 use crate::daemon::protocol::MAX_CHAIN;
 use crate::identity::{counted, visible};
@@ -49,7 +50,8 @@ fn explain(args: &ExplainArgs, global: &Global) -> anyhow::Result<ExitCode> {
         ));
     }
     let params = json!({"account": account, "chain": chain, "authzid": args.authzid});
-    let explained = ask(&global.socket, "explain", &params)?;
+    let asked = Asker::connect(&global.socket)?.ask("explain", &params);
+    let explained = asked.map_err(|error| of_host(error, account.host()))?;
     let verdict = word(&explained, "verdict").to_owned();
     if global.json {
         say_json(&explained.to_string())?;

@@ -1,21 +1,21 @@
-//! `saslcertd host`: the hosts that were ever declared.
+//! `saslcertd host`: the hosts that are declared, those that nobody who is connected declares any more among them.
 
 use std::process::ExitCode;
 
-use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Global;
 use super::ask::Asker;
+use super::hosts::{host, of_host};
 use super::say::{say, say_json};
 use crate::identity::{Host, counted};
 
 /// `saslcertd host`.
 #[derive(Debug, Subcommand)]
 pub(super) enum HostCommand {
-    /// List the hosts that were ever declared, and what the store holds of each.
+    /// List the hosts that were declared and are not forgotten, and what the store holds of each.
     List,
     /// Take away a host that no server declares any more. Its accounts and certificates stay in the store, and count
     /// again if it is declared again.
@@ -35,7 +35,8 @@ pub(super) fn run(command: &HostCommand, global: &Global) -> anyhow::Result<Exit
     let (result, said) = match command {
         HostCommand::List => list(&mut daemon)?,
         HostCommand::Forget(Which { host }) => {
-            let result = daemon.ask("host.forget", &json!({"host": host}))?;
+            let asked = daemon.ask("host.forget", &json!({"host": host}));
+            let result = asked.map_err(|error| of_host(error, host))?;
             let held = Held::deserialize(&result)?;
             let said = format!("{host} is forgotten; {held} of it stay in the store");
             (result, said)
@@ -73,7 +74,7 @@ fn list(daemon: &mut Asker) -> anyhow::Result<(Value, String)> {
         lines.push(format!("{}: {declared}; {}", row.host, row.held));
     }
     if rows.is_empty() {
-        lines.push("no host was ever declared".to_owned());
+        lines.push("no host is declared".to_owned());
     }
     Ok((json!({"hosts": rows}), lines.join("\n")))
 }
@@ -104,8 +105,4 @@ impl std::fmt::Display for Held {
             counted(self.revoked_keys, "revoked key", "revoked keys"),
         )
     }
-}
-
-fn host(text: &str) -> anyhow::Result<Host> {
-    Host::parse(text).map_err(|error| anyhow!("this is not a host: {error}"))
 }

@@ -1,11 +1,40 @@
-//! Declares hosts that no Prosody has declared.
+//! Hosts on the command line: declares those that no Prosody has declared, and says what to do about one that is not.
 
+use anyhow::anyhow;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::ask::{AskError, Asker};
-use crate::daemon::protocol::PROTOCOL_VERSION;
-use crate::identity::Host;
+use crate::daemon::protocol::{Fault, PROTOCOL_VERSION};
+use crate::identity::{Host, JidError};
+
+/// A host's name, as somebody typed it.
+pub(super) fn host(text: &str) -> anyhow::Result<Host> {
+    Host::parse(text).map_err(|error| match error {
+        JidError::Shape | JidError::NotBare => {
+            anyhow!("this is not a host: a name as shakespeare.lit is wanted, without @ and /")
+        }
+        other => anyhow!("this is not a host: {other}"),
+    })
+}
+
+/// `error`; one about a host that is not declared names `host`, and says what to do.
+pub(super) fn of_host(error: AskError, host: &Host) -> anyhow::Error {
+    match error {
+        AskError::Fault { message, .. } if message == Fault::HostUndeclared.to_string() => {
+            not_declared(host)
+        }
+        other => other.into(),
+    }
+}
+
+/// The same in words.
+pub(super) fn not_declared(host: &Host) -> anyhow::Error {
+    anyhow!(
+        "the host {host} is not declared (saslcertd host list shows those that are): enable mod_saslcertd in Prosody \
+         and restart it"
+    )
+}
 
 /// Says hello, and declares those of `hosts` that nobody has declared yet, with their accounts in the daemon and without
 /// options. What was declared stays as it is.

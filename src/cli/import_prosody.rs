@@ -396,7 +396,7 @@ impl<W: Write> Import<'_, W> {
         }
         if !self.args.new_host {
             let text = format!(
-                "the host {host} was never declared; enable mod_saslcertd there and restart Prosody, or add \
+                "the host {host} is not declared; enable mod_saslcertd there and restart Prosody, or add \
                  --apply --new-host"
             );
             return Ok(problem(text));

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow, ensure};
 use serde::Serialize;
 use tokio::runtime::{Builder, Runtime};
 use xmpp_parsers::jid::{BareJid, Jid};
@@ -18,6 +18,8 @@ use crate::client::login::{LoginError, Plan, log_in};
 use crate::client::resolve::{Route, Server};
 use crate::client::sasl::Credential;
 use crate::client::tls::Trust;
+use crate::identity;
+use crate::identity::visible::visible;
 
 /// What `login` needs to know.
 #[derive(Debug, clap::Args)]
@@ -178,13 +180,21 @@ async fn try_login(prepared: &Prepared, steps: &mut Steps, report: &mut Report<'
 
 /// Reads an account's address; a resource in it makes no sense here.
 pub(super) fn account(given: &str) -> anyhow::Result<BareJid> {
-    let jid =
-        BareJid::new(given).with_context(|| format!("{given:?} isn't an account's address"))?;
-    anyhow::ensure!(
-        jid.node().is_some(),
-        "{given:?} is a server, not an account: an address has an @"
+    let shown = visible(given);
+    let jid = identity::Jid::parse(given)
+        .map_err(|error| anyhow!("{shown} is not an account (user@host): {error}"))?;
+    ensure!(
+        jid.account().is_some(),
+        "{shown} is a server, not an account: an address has an @"
     );
-    Ok(jid)
+    ensure!(
+        jid.resource().is_none(),
+        "{shown} is not an account (user@host): nothing stands behind the host"
+    );
+    // The two libraries may differ about rare letters.
+    BareJid::new(given).map_err(|_| {
+        anyhow!("{shown} is not an account (user@host): a character that is not allowed")
+    })
 }
 
 /// One thread is enough: a client does one thing at a time.

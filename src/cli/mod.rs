@@ -86,7 +86,7 @@ enum Command {
     /// Look at, make, change and delete accounts whose passwords the daemon keeps.
     #[command(subcommand)]
     Account(account::AccountCommand),
-    /// Look at the hosts that were ever declared, and take away one that no server declares any more.
+    /// Look at the hosts that were declared, and take away one that no server declares any more.
     #[command(subcommand)]
     Host(host::HostCommand),
     /// Write everything that the daemon remembers to a file: a backup.

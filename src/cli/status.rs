@@ -93,12 +93,12 @@ fn for_people(status: &Value) -> String {
             (true, false) => "no server is connected for it",
             (false, _) => "PROBLEM: options in error, no EXTERNAL",
         };
-        let _ = writeln!(
-            out,
-            "host {}: {state}; options {}",
-            text(host, "/host"),
-            text(host, "/options")
-        );
+        let options = host.pointer("/options").and_then(Value::as_object);
+        let options = match options {
+            Some(set) if !set.is_empty() => format!("; options {}", text(host, "/options")),
+            _ => String::new(),
+        };
+        let _ = writeln!(out, "host {}: {state}{options}", text(host, "/host"));
         let count = |path: &str| host.pointer(path).and_then(Value::as_u64).unwrap_or(0);
         if count("/passwords/accounts") > 0 {
             let _ = writeln!(

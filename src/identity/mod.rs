@@ -25,6 +25,6 @@ pub use enrolment::{
 };
 pub use hash::HashError;
 pub use issued::{Issued, PublicKey};
-pub use jid::{BareJid, Host, Jid};
+pub use jid::{BareJid, Host, Jid, JidError};
 pub use name::{GeneralName, Name};
 pub use password::{ScramHash, ScramVerifier, Secret};

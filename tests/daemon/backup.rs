@@ -194,14 +194,22 @@ fn a_file_that_is_cut_off_newer_or_something_else_changes_nothing() {
         kept.join("\n") + "\n"
     };
     for (content, words) in [
-        (String::new(), "is not an export"),
-        ("{}\n".to_owned(), "is not an export"),
-        ("hello\n".to_owned(), "line 1: not JSON"),
+        (String::new(), "is no backup of saslcertd export"),
+        ("{}\n".to_owned(), "is no backup of saslcertd export"),
+        (
+            "-----BEGIN CERTIFICATE-----\n".to_owned(),
+            "is no backup of saslcertd export",
+        ),
+        (
+            "0\u{82}\u{1}".to_owned(),
+            "is no backup of saslcertd export",
+        ),
+        ("{hello\n".to_owned(), "line 1: not JSON"),
         (
             format!("\u{feff}{text}"),
             "begins with a byte order mark, three bytes that nobody sees",
         ),
-        (without(0), "is not an export"),
+        (without(0), "is no backup of saslcertd export"),
         (without(3), "says that there are others"),
         (without(lines.len() - 1), "is cut off behind line"),
         (text[..text.len() / 2].to_owned(), "cut off"),

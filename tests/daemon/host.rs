@@ -54,9 +54,37 @@ fn a_host_that_nobody_declares_any_more_is_taken_away_and_its_revocations_are_no
     );
     let (done, said) = run(&daemon, &["forget", HOST]);
     assert!(
-        !done && said.contains("the host was not declared"),
+        !done
+            && said.contains("the host shakespeare.lit is not declared (saslcertd host list shows"),
         "{said}"
     );
+    let (done, said) = run(&daemon, &["forget", "rome.lit/x"]);
+    assert!(
+        !done && said.contains("a name as shakespeare.lit is wanted"),
+        "{said}"
+    );
+    // Whatever is asked about an account of it says the same.
+    let file = daemon.folder.path().join("cert");
+    std::fs::write(&file, &cert.der).unwrap();
+    let file = file.to_str().unwrap();
+    for words in [
+        ["cert", "list", HAMLET].as_slice(),
+        &["cert", "show", HAMLET, "phone"],
+        &["cert", "add", HAMLET, "phone", file],
+        &["cert", "disable", HAMLET, "phone"],
+        &["cert", "revoke", HAMLET, "phone"],
+        &["explain", HAMLET, file],
+        &["account", "list", HOST],
+    ] {
+        let mut command = daemon.command(words[0]);
+        let said = command.args(&words[1..]).output().unwrap().stderr;
+        let said = String::from_utf8(said).unwrap();
+        assert!(
+            said.contains("the host shakespeare.lit is not declared")
+                && said.contains("enable mod_saslcertd"),
+            "{words:?}: {said}"
+        );
+    }
     // It stays so.
     daemon.restart();
     let mut peer = daemon.peer();
@@ -81,6 +109,7 @@ fn a_host_that_nobody_declares_any_more_is_taken_away_and_its_revocations_are_no
 #[test]
 fn hosts_are_listed_in_pages() {
     let daemon = Daemon::start();
+    assert_eq!(run(&daemon, &["list"]).1, "no host is declared\n");
     let mut server = daemon.peer();
     let rows: Vec<Value> = (0..120)
         .map(|number| json!({"host": format!("h{number:03}.lit"), "accounts": "daemon", "options": {}}))

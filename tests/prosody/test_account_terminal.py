@@ -87,7 +87,7 @@ def test_a_new_password_is_asked_for_twice_and_never_shown(daemon: Daemon):
 
 def test_nothing_is_asked_when_it_could_not_be_done_anyway(daemon: Daemon):
     host = {"host": "rome.lit", "accounts": "daemon", "options": {}}
-    for words, expected in [(["create", BRUTUS], "never declared"), (["passwd", BRUTUS], "there is no account")]:
+    for words, expected in [(["create", BRUTUS], "is not declared"), (["passwd", BRUTUS], "there is no account")]:
         status, shown = on_terminal(daemon, words, [])
         assert status != 0 and expected in shown and "Password" not in shown, shown
         daemon.ask("session.hello", {"protocol": 1, "software": "test", "sessions": False, "hosts": [host]})

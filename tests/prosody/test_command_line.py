@@ -47,6 +47,34 @@ def enroll(scene: Scene, account: Account, name: str, out: Path, direct_tls: boo
     return certificates[0], keys[0]
 
 
+@pytest.mark.parametrize("days", ["1", "36500"])
+def test_enroll_makes_a_certificate_for_so_many_days(scene: Scene, days: str):
+    account, out = scene.account(), scene.folder / f"days{days}"
+    words = ["enroll", account.jid, "--name", f"for {days}", "--out", str(out), "--days", days, "--password-file", "-", *way_to(scene, False)]
+    done = saslcertd(scene, *words, stdin=account.password + "\n")
+    assert done.returncode == LOGGED_IN, done.stdout + done.stderr
+    (file,) = out.glob("*.crt")
+    made = x509.load_pem_x509_certificate(file.read_bytes())
+    # It begins an hour before it is made: clocks differ.
+    assert made.not_valid_after_utc - made.not_valid_before_utc == datetime.timedelta(days=int(days), hours=1)
+
+
+@pytest.mark.parametrize("days", ["0", "36501", "100000", "-1", "a year"])
+def test_enroll_says_how_many_days_there_may_be(scene: Scene, days: str):
+    words = ["enroll", f"nobody@{DOMAIN}", "--name", "phone", f"--days={days}", "--password-file", "-"]
+    done = saslcertd(scene, *words, stdin="secret\n")
+    assert done.returncode == 2 and "a number of days from 1 to 36500 is wanted" in done.stderr
+
+
+@pytest.mark.parametrize("jid", ["notajid@", "@rome.lit", "a@b@c", "rome.lit", f"a@{DOMAIN}/x"])
+def test_what_is_no_account_is_said_in_words_of_ours(scene: Scene, jid: str):
+    words = ["enroll", jid, "--name", "phone", "--out", str(scene.folder), "--password-file", "-"]
+    done = saslcertd(scene, *words, stdin="secret\n")
+    said = done.stdout + done.stderr
+    assert done.returncode not in (0, 101)
+    assert f"{jid} is not an account (user@host): " in said or f"{jid} is a server, not an account" in said
+
+
 def login(scene: Scene, jid: str, certificate: Path, key: Path, direct_tls: bool = False, port: int | None = None) -> tuple[int, dict]:
     """The exit status of `saslcertd login`, and its report."""
     words = ["login", jid, "--cert", str(certificate), "--key", str(key), "--json", *way_to(scene, direct_tls, port)]

@@ -353,13 +353,17 @@ fn opening(obstacle: &Obstacle, daemon: &Daemon, commands: &Commands) -> Option<
 
 /// The daemon hangs up on users that it wasn't told of.
 fn role(daemon: &Daemon, server: &Server, commands: &Commands) -> Finding {
-    let (Some(process), Some(who)) = (&daemon.process, &server.who) else {
+    let user = one_line(&server.user);
+    let Some(process) = &daemon.process else {
         return Finding::not_checked(
             "role",
             "there is no daemon whose --server-user could be seen",
         );
     };
-    let user = one_line(&server.user);
+    let Some(who) = &server.who else {
+        let why = format!("this machine has no user {user}, whom --server-user could name");
+        return Finding::not_checked("role", why);
+    };
     let is_named = process
         .server_users
         .iter()
