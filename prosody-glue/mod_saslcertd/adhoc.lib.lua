@@ -8,20 +8,19 @@ local xmlns_commands = "http://jabber.org/protocol/commands";
 -- RFC 5280, 4.1.2.5: 9999-12-31 23:59:59 says that there is no end.
 local no_end = 253402300799;
 
-local private_key = "This contains a private key. Make a new key: this one has been seen, and must not be used any more. "
-	.. "Paste the certificate only";
 local several_certificates = "There is more than one certificate in it: paste only your own, and only one at a time";
 local no_certificate = "This is no certificate: neither PEM (BEGIN CERTIFICATE) nor its base64";
 
 -- The base64, without white space, of the only certificate in what somebody pasted: PEM with any text around it, or bare
--- base64. Returns nil and what is wrong if there is none, or more than one.
+-- base64. Of a private key no more than its first line: the daemon says what that means. Returns nil and what is wrong if
+-- there is none, or more than one.
 local function certificate_in(text, max_base64)
 	local body, last = nil, 0;
 	while true do
 		local first, label;
 		first, last, label = text:find("%-%-%-%-%-BEGIN ([%u%d ]+)%-%-%-%-%-", last + 1);
 		if not first then break; end
-		if label:find("PRIVATE KEY", 1, true) then return nil, private_key; end
+		if label:find("PRIVATE KEY", 1, true) then return text:sub(first, last); end
 		if label == "CERTIFICATE" or label == "X509 CERTIFICATE" then
 			if body then return nil, several_certificates; end
 			local end_first, end_last = text:find("-----END " .. label .. "-----", last + 1, true);

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::Global;
 use super::ask::{AskError, Asker};
-use super::hosts::{declare_unknown, host, not_declared, of_host};
+use super::hosts::{declare_unknown, host, is_undeclared, not_declared};
 use super::password::new_password;
 use super::say::{complain, say, say_json};
 use crate::identity::{BareJid, Host, counted};
@@ -262,12 +262,7 @@ fn lives_in_prosody(daemon: &mut Asker, host: &Host) -> anyhow::Result<bool> {
     let hosts = status.get("hosts").and_then(Value::as_array);
     let named = |row: &&Value| row.get("host").and_then(Value::as_str) == Some(host.as_str());
     let found = hosts.into_iter().flatten().find(named);
-    let found = found.ok_or_else(|| {
-        anyhow!(
-            "{}, or add --new-host to account create",
-            not_declared(host)
-        )
-    })?;
+    let found = found.ok_or_else(|| undeclared(host))?;
     Ok(found.get("accounts").and_then(Value::as_str) == Some("prosody"))
 }
 
@@ -283,6 +278,21 @@ fn in_words(error: AskError, account: &BareJid) -> anyhow::Error {
         } if denial == "account-exists" => anyhow!("there is an account {account} already"),
         other => of_host(other, account.host()),
     }
+}
+
+fn of_host(error: AskError, host: &Host) -> anyhow::Error {
+    if is_undeclared(&error) {
+        undeclared(host)
+    } else {
+        error.into()
+    }
+}
+
+fn undeclared(host: &Host) -> anyhow::Error {
+    anyhow!(
+        "{}, or add --new-host to account create",
+        not_declared(host)
+    )
 }
 
 fn confirm_deletion(account: &BareJid) -> anyhow::Result<()> {

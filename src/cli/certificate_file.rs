@@ -32,6 +32,11 @@ pub(super) fn certificates_in(path: &Path) -> anyhow::Result<Vec<String>> {
     }
     let is_pem = bytes.windows(PEM.len()).any(|part| part == PEM);
     if !is_pem {
+        ensure!(
+            inside_sequence(&bytes).is_some_and(|inside| inside.starts_with(&[SEQUENCE])),
+            "{shown} {}",
+            instead(&bytes)
+        );
         return Ok(vec![BASE64.encode(bytes)]);
     }
     ensure!(
@@ -42,16 +47,34 @@ pub(super) fn certificates_in(path: &Path) -> anyhow::Result<Vec<String>> {
     let Ok(found) = found else {
         bail!("{shown} is not readable as PEM");
     };
-    ensure!(
-        !found.is_empty(),
-        if holds_private_key(&bytes) {
-            format!("there is a private key in {shown}, and no certificate. Keep it to yourself")
-        } else {
-            format!("there is no certificate in {shown}")
-        }
-    );
+    ensure!(!found.is_empty(), "{shown} {}", instead(&bytes));
     Ok(found.iter().map(|der| BASE64.encode(der)).collect())
 }
+
+/// What a file without a certificate is.
+fn instead(bytes: &[u8]) -> &'static str {
+    let is_pkcs12 = || inside_sequence(bytes).is_some_and(|inside| inside.starts_with(PKCS12));
+    if bytes.is_empty() {
+        "is empty: no certificate (wanted: PEM or DER)"
+    } else if holds_private_key(bytes) {
+        "is a private key, and no certificate (wanted: PEM or DER). A key that others have seen must be replaced"
+    } else if is_pkcs12() {
+        "is PKCS#12, which holds the key, too, and no certificate by itself (wanted: PEM or DER); take it out with: \
+         openssl pkcs12 -in FILE -clcerts -nokeys -out CERT"
+    } else {
+        "is no certificate (wanted: PEM or DER)"
+    }
+}
+
+/// What stands in DER behind the first tag and its length.
+fn inside_sequence(bytes: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = bytes.strip_prefix(&[SEQUENCE])?.split_first()?;
+    rest.get(usize::from(length.saturating_sub(0x80))..)
+}
+
+const SEQUENCE: u8 = 0x30;
+/// Version 3, and another sequence (RFC 7292 4).
+const PKCS12: &[u8] = &[2, 1, 3, SEQUENCE];
 
 /// Of the certificates in a file those that a login would bring before the daemon, and how many others there are.
 ///
@@ -107,6 +130,35 @@ mod tests {
         assert!(wide.contains("is UTF-16 text"), "{wide}");
         let hidden = read(format!("x{pem}").as_bytes());
         assert!(hidden.contains("something stands before"), "{hidden}");
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_named() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let pem = key.serialize_pem();
+        let is_key = "is a private key, and no certificate (wanted: PEM or DER). A key that others have seen must be replaced";
+        for (content, words) in [
+            (&b""[..], "is empty: no certificate (wanted: PEM or DER)"),
+            (b"hello\n", "is no certificate (wanted: PEM or DER)"),
+            (
+                &vec![0xa7; 20_000],
+                "is no certificate (wanted: PEM or DER)",
+            ),
+            (&[0x30], "is no certificate (wanted: PEM or DER)"),
+            (
+                b"-----BEGIN CERTIFICATE REQUEST-----\nMIIB\n-----END CERTIFICATE REQUEST-----\n",
+                "is no certificate (wanted: PEM or DER)",
+            ),
+            (pem.as_bytes(), is_key),
+            (key.serialized_der(), is_key),
+            (
+                &[0x30, 0x82, 0x0a, 0x00, 2, 1, 3, 0x30, 0x82],
+                "is PKCS#12, which holds the key",
+            ),
+        ] {
+            let refused = read(content);
+            assert!(refused.contains(words), "{refused}");
+        }
     }
 
     #[test]

@@ -20,15 +20,19 @@ pub(super) fn host(text: &str) -> anyhow::Result<Host> {
 
 /// `error`; one about a host that is not declared names `host`, and says what to do.
 pub(super) fn of_host(error: AskError, host: &Host) -> anyhow::Error {
-    match error {
-        AskError::Fault { message, .. } if message == Fault::HostUndeclared.to_string() => {
-            not_declared(host)
-        }
-        other => other.into(),
+    if is_undeclared(&error) {
+        not_declared(host)
+    } else {
+        error.into()
     }
 }
 
-/// The same in words.
+/// Is it about a host that is not declared?
+pub(super) fn is_undeclared(error: &AskError) -> bool {
+    matches!(error, AskError::Fault { message, .. } if *message == Fault::HostUndeclared.to_string())
+}
+
+/// That in words.
 pub(super) fn not_declared(host: &Host) -> anyhow::Error {
     anyhow!(
         "the host {host} is not declared (saslcertd host list shows those that are): enable mod_saslcertd in Prosody \

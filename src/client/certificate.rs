@@ -22,6 +22,7 @@ use xmpp_parsers::jid::BareJid;
 use zeroize::Zeroizing;
 
 use crate::identity::ByteOrderMark;
+use crate::identity::certificate::holds_private_key;
 
 /// A certificate with its key, ready for TLS.
 #[derive(Debug, Clone)]
@@ -74,6 +75,11 @@ pub enum CertificateError {
     /// The file with the certificate has none.
     #[error("there is no certificate in it (wanted: PEM, \"BEGIN CERTIFICATE\")")]
     NoCertificate,
+    /// The key stands where the certificate should.
+    #[error(
+        "the certificate's file holds a private key and no certificate (wanted: PEM, \"BEGIN CERTIFICATE\")"
+    )]
+    KeyForCertificate,
     /// The file with the key has none.
     #[error("there is no private key in it (wanted: PEM, \"BEGIN PRIVATE KEY\")")]
     NoKey,
@@ -187,7 +193,9 @@ pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, CertificateError> {
 fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     let chain = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(|source| CertificateError::Pem { source })?;
-    if chain.is_empty() {
+    if chain.is_empty() && holds_private_key(pem) {
+        Err(CertificateError::KeyForCertificate)
+    } else if chain.is_empty() {
         Err(CertificateError::NoCertificate)
     } else {
         Ok(chain)
@@ -367,7 +375,11 @@ mod tests {
         ));
         assert!(matches!(
             Identity::from_pem(key, key),
-            Err(CertificateError::NoCertificate)
+            Err(CertificateError::KeyForCertificate)
+        ));
+        assert!(matches!(
+            Identity::from_pem(&fresh.key_der, key),
+            Err(CertificateError::KeyForCertificate)
         ));
         assert!(matches!(
             Identity::from_pem(certificate, b""),

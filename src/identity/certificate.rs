@@ -87,7 +87,8 @@ pub enum Finding {
     IsPem,
     /// A private key, which was not to leave its device.
     #[error(
-        "this is a private key, not a certificate. Make a new key: this one has been seen, and must not be used any more"
+        "there is a private key in it. Make a new key: this one has been seen, and must not be used any more; only the \
+         certificate is wanted"
     )]
     PrivateKey,
     /// Not one strict DER value, bytes after it included.

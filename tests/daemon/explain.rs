@@ -171,6 +171,7 @@ fn what_cannot_be_asked_is_not_no() {
 fn a_file_that_is_no_certificate_is_named() {
     let daemon = Daemon::start();
     drop(daemon.server(json!({})));
+    let large = [&[0x30, 0x83, 1, 0x11, 0x70, 0x30][..], &vec![0; 70_000]].concat();
     for (file, code, words) in [
         (
             &b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"[..],
@@ -180,10 +181,13 @@ fn a_file_that_is_no_certificate_is_named() {
         (
             b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
             2,
-            "there is a private key in",
+            "is a private key, and no certificate",
         ),
-        (&vec![0; 70_000], 2, "larger than 24 KiB of base64"),
-        (b"certificate", 1, "no       certificate"),
+        (&large, 2, "larger than 24 KiB of base64"),
+        (b"certificate", 2, "is no certificate (wanted: PEM or DER)"),
+        (b"", 2, "is empty: no certificate"),
+        // Which bytes behind a certificate's first ones are wrong is for the daemon to say.
+        (&large[..1000], 1, "no       certificate"),
     ] {
         let said = explain(&daemon, file, &[]);
         let all = text(&said) + &String::from_utf8_lossy(&said.stderr);
