@@ -12,8 +12,8 @@ use x509_parser::prelude::{FromDer, X509Name};
 use super::certificate::{ClientCert, UnixSeconds};
 use super::hash::hash_as_hex;
 use super::issued::{
-    AUTHORITY_KEY_ID, Issued, PublicKey, Reasons, Signed, dotted, extensions_in, point_names,
-    seconds, signed_in,
+    AUTHORITY_KEY_ID, ExtensionsFault, Issued, MAX_EXTENSIONS, PublicKey, Reasons, Signed, dotted,
+    extensions_in, point_names, seconds, signed_in,
 };
 use super::name::{GeneralName, Name};
 use super::strict_der::{self, DerFault};
@@ -153,12 +153,24 @@ pub enum AuthorityError {
     /// It is about what others have issued.
     #[error("is an indirect revocation list; one of the issuer itself is wanted")]
     IndirectList,
+    /// The work with them would grow, and nobody's signature vouches for them yet.
+    #[error("is a revocation list with more than {MAX_EXTENSIONS} extensions in one place")]
+    TooManyExtensions,
     /// Whoever does not understand it must not use the list (RFC 5280 5.2 and 5.3).
     #[error("is a revocation list with a critical extension that is not understood ({id})")]
     UnknownExtension {
         /// Its object identifier.
         id: String,
     },
+}
+
+impl From<ExtensionsFault> for AuthorityError {
+    fn from(fault: ExtensionsFault) -> Self {
+        match fault {
+            ExtensionsFault::Malformed => Self::NotList,
+            ExtensionsFault::TooMany => Self::TooManyExtensions,
+        }
+    }
 }
 
 impl Authority {
@@ -276,7 +288,7 @@ fn entries_in(
         }
         seconds(&date).ok_or(E::Date)?;
         if let Some(extensions) = parts.take_if(SEQUENCE) {
-            let extensions = extensions_in(extensions.whole).ok_or(E::NotList)?;
+            let extensions = extensions_in(extensions.whole)?;
             if version == 0 {
                 return Err(E::NotList);
             }
@@ -310,7 +322,7 @@ fn entries_in(
 fn scope_in(tagged: &[u8], issuer: &Name) -> Result<Scope, AuthorityError> {
     use AuthorityError as E;
     let mut scope = Scope::all();
-    for extension in extensions_in(tagged).ok_or(E::NotList)? {
+    for extension in extensions_in(tagged)? {
         match extension.id {
             DELTA => return Err(E::DeltaList),
             DISTRIBUTION_POINT => {

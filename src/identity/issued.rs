@@ -214,7 +214,7 @@ impl Issued {
             points: Vec::new(),
         };
         if let Some(extensions) = extensions {
-            for extension in extensions_in(extensions.content)? {
+            for extension in extensions_in(extensions.content).ok()? {
                 cert.take(&extension)?;
             }
         }
@@ -386,28 +386,48 @@ pub(super) struct Extension<'a> {
     pub(super) value: &'a [u8],
 }
 
-/// The extensions in their explicit tag; `None` if one stands there twice.
-pub(super) fn extensions_in(tagged: &[u8]) -> Option<Vec<Extension<'_>>> {
-    let all = tlv::only(tagged)?.values(SEQUENCE)?.all()?;
+/// Why extensions are not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ExtensionsFault {
+    /// They cannot be read, or one stands there twice.
+    Malformed,
+    /// More than `MAX_EXTENSIONS`.
+    TooMany,
+}
+
+/// The extensions in their explicit tag. Whoever has made them is not known yet, and each is compared with all others.
+pub(super) fn extensions_in(tagged: &[u8]) -> Result<Vec<Extension<'_>>, ExtensionsFault> {
+    let malformed = ExtensionsFault::Malformed;
+    let all = tlv::only(tagged).and_then(|all| all.values(SEQUENCE));
+    let mut all = all.ok_or(malformed)?;
     let mut extensions: Vec<Extension<'_>> = Vec::new();
-    for one in all {
-        let mut parts = one.values(SEQUENCE)?;
-        let id = parts.take()?.of(OBJECT_IDENTIFIER)?;
-        let is_critical = match parts.take_if(BOOLEAN) {
-            None => false,
-            Some(flag) => flag.content != [0],
-        };
-        let value = parts.take()?.of(OCTET_STRING)?;
-        if !parts.is_finished() || extensions.iter().any(|before| before.id == id) {
-            return None;
+    while !all.is_finished() {
+        if extensions.len() == MAX_EXTENSIONS {
+            return Err(ExtensionsFault::TooMany);
         }
-        extensions.push(Extension {
-            id,
-            is_critical,
-            value,
-        });
+        let one = all.take().and_then(|one| extension_in(&one));
+        let one = one.ok_or(malformed)?;
+        if extensions.iter().any(|before| before.id == one.id) {
+            return Err(malformed);
+        }
+        extensions.push(one);
     }
-    Some(extensions)
+    Ok(extensions)
+}
+
+fn extension_in<'a>(value: &Value<'a>) -> Option<Extension<'a>> {
+    let mut parts = value.values(SEQUENCE)?;
+    let id = parts.take()?.of(OBJECT_IDENTIFIER)?;
+    let is_critical = match parts.take_if(BOOLEAN) {
+        None => false,
+        Some(flag) => flag.content != [0],
+    };
+    let value = parts.take()?.of(OCTET_STRING)?;
+    parts.is_finished().then_some(Extension {
+        id,
+        is_critical,
+        value,
+    })
 }
 
 /// What a certificate or a list consists of: its content, and that with what signs it.
@@ -472,6 +492,8 @@ pub fn dotted(id: &[u8]) -> String {
 
 /// Most policies, mappings, trees, names and distribution points in one certificate.
 const MAX_OF_A_KIND: usize = 128;
+/// Most extensions of a certificate, of a list, and of what a list says of one certificate; RFC 5280 knows fewer than twenty.
+pub(crate) const MAX_EXTENSIONS: usize = 64;
 
 /// 2.5.29
 const ID_CE: &[u8] = &[0x55, 0x1d];

@@ -164,8 +164,28 @@ fn lists_are_refused_for_their_own_reason() {
         entries: vec![entry(&[20], &[extension])],
         ..List::new()
     };
+    // Not critical, and each another one.
+    let many = |count: u8| (60..60 + count).map(|number| list_extension(number, false, &[5, 0]));
+    let too_many = Some(AuthorityError::TooManyExtensions);
+    let with_many = |count| List {
+        extensions: many(count).collect(),
+        ..List::new()
+    };
+    let listing_many = |count| List {
+        entries: vec![entry(&[20], &many(count).collect::<Vec<_>>())],
+        ..List::new()
+    };
+    let twice = List {
+        extensions: many(1).chain(many(1)).collect(),
+        ..List::new()
+    };
     for (list, expected) in [
         (List::new(), None),
+        (with_many(64), None),
+        (with_many(65), too_many.clone()),
+        (listing_many(64), None),
+        (listing_many(65), too_many),
+        (twice, Some(AuthorityError::NotList)),
         (
             List {
                 next_update: None,
