@@ -189,7 +189,7 @@ impl RevocationLists {
 
     /// May `cert` still be used, by what the authority of that name has said?
     ///
-    /// Shape: the first of `signers` has signed `cert`; the others have its name, and count where it leaves something open.
+    /// Shape: the first of `signers` has signed `cert`; the others have its name. What one of them revokes is revoked.
     /// Errors: the "no", and why.
     /// Source: RFC 5280 6.3.3.
     pub(super) fn require_unrevoked(
@@ -230,9 +230,9 @@ impl RevocationLists {
                 }
                 covered = Reasons(covered.0 | about.0);
             }
-            if covered == Reasons::ALL {
-                return Ok(());
-            }
+        }
+        if covered == Reasons::ALL {
+            return Ok(());
         }
         if is_old {
             return refused(Denial::CrlExpired, "too old is the revocation list of");

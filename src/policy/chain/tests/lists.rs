@@ -119,6 +119,36 @@ fn a_new_key_that_the_old_one_vouches_for_signs_lists_of_both() {
 }
 
 #[test]
+fn what_the_new_key_revokes_is_revoked_while_a_list_of_the_old_one_counts() {
+    let root = Ca::root(|_| {});
+    let old = root.below(2, named("Elsinore"));
+    let new = root.below(3, named("Elsinore"));
+    let impostor = Ca::root(named("Elsinore"));
+    let trusted = trusting(&[&root]);
+    let leaf = old.leaf(20, |_| {});
+    let before = root.list(1, &[]) + &old.list(1, &[]);
+    for (what, by, serials, expected) in [
+        ("named", &new, &[20][..], Some(Denial::ChainRevoked)),
+        ("not named", &new, &[21], None),
+        ("named by nobody", &impostor, &[20], None),
+    ] {
+        let now = before.clone() + &by.list(0, serials);
+        let shown = [old.der.as_slice(), by.der.as_slice()];
+        let got = denied(&leaf, &shown, &trusted, Some((&now, false)));
+        assert_eq!(got, expected, "{what}");
+        // A session from before ends, or lives on.
+        let lists = read(&before);
+        let revocation = Revocation {
+            lists: &lists,
+            accept_expired: false,
+        };
+        // The new key has no list yet.
+        let found = path(&leaf, &shown, &trusted, Some(revocation), NOW).unwrap();
+        assert_eq!(read(&now).revoke(&found), expected.is_some(), "{what}");
+    }
+}
+
+#[test]
 fn who_may_not_sign_lists_has_none() {
     let root = Ca::root(|params| params.key_usages = vec![KeyUsagePurpose::KeyCertSign]);
     let trusted = trusting(&[&root]);
