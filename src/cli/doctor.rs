@@ -274,14 +274,12 @@ fn ask_status(socket: &Path) -> daemon::Answer {
     }
 }
 
-/// The folder above the module, if there is one, that keeps Prosody's user out.
+/// What keeps Prosody's user from the module, if something does: a folder above it, or its own rights.
 fn closed_to_prosody(folder: &Path) -> Option<PathBuf> {
     let file = folder.join("mod_saslcertd/mod_saslcertd.lua");
     let who = of_user("prosody")?;
     let found = access::obstacle(&folders_above(&file), &node(&file)?, &who, access::READ)?;
-    folder
-        .starts_with(&found.node.path)
-        .then_some(found.node.path)
+    Some(found.node.path)
 }
 
 /// Prosody opens its ports before it says hello, and after a lost connection it comes back within two seconds.

@@ -172,7 +172,7 @@ pub(super) enum Answer {
         about: About,
         /// Where it lies on this machine all the same.
         found: Option<PathBuf>,
-        /// A folder above it that Prosody's user may not enter.
+        /// What keeps Prosody's user out: a folder above it, or something of its own.
         closed: Option<PathBuf>,
     },
     /// Anything else, in its own words.
@@ -669,17 +669,15 @@ fn module_missing(
             )),
         );
     }
-    if about.plugin_paths.iter().any(|path| path == folder) {
+    // As a strict umask leaves it. It is ours, and nothing in it is secret.
+    if closed.is_some() || about.plugin_paths.iter().any(|path| path == folder) {
         return Finding::problem(
             "module",
             format!(
                 "Prosody's user may not read {}/mod_saslcertd",
                 folder.display()
             ),
-            Mend::Run(format!(
-                "chmod -R go+rX {}",
-                word(&folder.join("mod_saslcertd"))
-            )),
+            Mend::Run(format!("chmod -R go+rX {}/mod_*saslcertd", word(folder))),
         );
     }
     let mut paths = about.plugin_paths.clone();

@@ -297,6 +297,24 @@ fn a_module_in_a_folder_that_prosody_may_not_enter_is_copied() {
 }
 
 #[test]
+fn a_module_that_prosody_may_not_read_is_opened_and_not_sought_elsewhere() {
+    let folder = Path::new("/usr/lib/prosody/modules");
+    let closed = Answer::NoModule {
+        about: About::default(),
+        found: Some(folder.to_owned()),
+        closed: Some(folder.join("mod_saslcertd/mod_saslcertd.lua")),
+    };
+    let found = findings(&closed, None, &usual());
+    assert!(
+        found[1].message.contains("may not read"),
+        "{}",
+        found[1].message
+    );
+    let line = "chmod -R go+rX /usr/lib/prosody/modules/mod_*saslcertd";
+    assert_eq!(found[1].mend, Some(Mend::Run(line.to_owned())));
+}
+
+#[test]
 fn what_nobody_can_log_in_without_is_named() {
     let cases = [
         (json!({"mod_c2s": false}), "no client can connect"),
