@@ -644,7 +644,7 @@ def test_a_server_certificate_that_clients_refuse(own):
     restart_prosody(scene)
     [problem] = doctor(scene).bad()
     assert problem["check"] == "cert" and "has expired" in problem["message"] and DOMAIN in problem["message"]
-    assert f"--root cert import {DOMAIN} ." in problem["mend"]["run"]
+    assert f'--root cert import {DOMAIN} "$PWD"' in problem["mend"]["run"]
     for file, content in zip(files, good, strict=True):
         file.write_bytes(content)
     [problem] = doctor(scene).bad()

@@ -299,7 +299,8 @@ fn server_certificate<'a>(
         ),
         None => (
             " (the command is for the folder with the host's new .crt and .key)",
-            format!("{import} . && {{ {}; }}", commands.restart_prosody()),
+            // prosodyctl goes to a folder of its own first.
+            format!("{import} \"$PWD\" && {{ {}; }}", commands.restart_prosody()),
         ),
     };
     let message = format!("the server's certificate {what} ({host}): clients refuse it{how}");
@@ -823,7 +824,8 @@ mod tests {
     fn a_server_certificate_that_clients_refuse_is_named() {
         let good = || server_cert("a.lit", -1, 60);
         let restart = "systemctl restart prosody";
-        let import = "prosodyctl --root cert import a.lit . && { systemctl restart prosody; }";
+        let import =
+            "prosodyctl --root cert import a.lit \"$PWD\" && { systemctl restart prosody; }";
         let cases = [
             (good(), None, None),
             (
