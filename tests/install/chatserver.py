@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import Machine
-from mending import Report, edited
+from mending import PROBLEM, Report, edited
 from rig import make_server_certificates, tail, wait_until
 
 DOMAIN, USERNAME, PASSWORD = "shakespeare.lit", "hamlet", "to be, or not"
@@ -25,6 +25,11 @@ PORT = 5222
 #: Nobody can look names up inside.
 SERVER = f"127.0.0.1:{PORT}"
 CA_FILE = "/root/ca.pem"
+
+#: Where Debian's Prosody looks first of all, unless plugin_paths says otherwise.
+MODULES = "/usr/lib/prosody/modules"
+#: What starts a service where systemd does, and is not there where it doesn't.
+SYSTEMDS = ("systemctl", "timedatectl")
 
 #: As Debian ships it, and with our module.
 ENABLED = ("modules_enabled = {\n", 'modules_enabled = {\n\t\t"saslcertd";\n')
@@ -72,14 +77,22 @@ class ChatServer:
         host = f'VirtualHost "{DOMAIN}"\n'
         self.change(host, "".join(f"{line}\n" for line in lines) + host)
 
+    def set_in_place(self, option: str, value: str) -> None:
+        """Another value of a global option that the configuration has, in its line."""
+        config = self.machine.file(CONFIG)
+        text, changes = re.subn(rf"(?m)^{option} = .*$", f"{option} = {value}", config.read_text())
+        assert changes == 1, f"{option} is there {changes} times"
+        config.write_text(text)
+
     def start_prosody(self) -> None:
         self.machine.start("exec setpriv --reuid prosody --regid prosody --init-groups prosody -F", self.folder / "prosody.output")
         wait_until("Prosody listens", self._listens, diagnosis=lambda: tail(self.folder / "prosody.output"))
 
-    def restart_prosody(self) -> None:
+    def restart_prosody(self, listening: bool = True) -> None:
         # Prosody 13.0 wants to be forced where systemd is installed, and its `restart` can't be.
         self.machine.run("prosodyctl stop --force && prosodyctl start --force")
-        wait_until("Prosody listens", self._listens)
+        if listening:
+            wait_until("Prosody listens", self._listens)
 
     def _listens(self) -> bool:
         # As the kernel writes them: the port, and that it is being listened on.
@@ -118,8 +131,8 @@ class ChatServer:
     def doctor(self) -> Report:
         return Report(self.machine.attempt(f"saslcertd --json doctor --server {SERVER}"))
 
-    def follow(self, mend: dict[str, Any]) -> None:
-        """Does what doctor printed, and nothing else. A daemon that it starts goes on in the background."""
+    def follow(self, mend: dict[str, Any], folder: str = "/") -> None:
+        """Does what doctor printed, in that folder, and nothing else. A daemon that it starts goes on in the background."""
         if "edit" in mend:
             config = self.machine.file(mend["edit"]["file"])
             before = config.read_text()
@@ -130,11 +143,22 @@ class ChatServer:
         elif re.search(r"\bsaslcertd serve\b", mend["run"]):
             self.start_daemon(mend["run"])
         else:
-            self.machine.run(mend["run"])
+            self.machine.run(f"cd {folder}\n{mend['run']}")
 
     def assert_well(self) -> None:
         # The host that Debian brings has no certificate.
         self.doctor().assert_well(besides="localhost")
+
+    def others_files(self) -> dict[str, str]:
+        """Whose each file is, and who may what with it; of the system's, what stands in it, too. Less the data of daemon and Prosody."""
+        listed = self.machine.run(r"find / /run -xdev -printf '%p\t%U:%G %m\t%y\t%s %T@\n'")
+        found = {}
+        for line in listed.splitlines():
+            path, rights, kind, content = line.split("\t")
+            if not path.startswith((STORE, "/run/saslcertd", "/run/prosody/", "/var/lib/prosody/")):
+                is_systems = kind == "f" and path.startswith(("/etc/", "/usr/")) and path != CONFIG
+                found[path] = f"{rights} {kind} {content if is_systems else ''}"
+        return found
 
     # A user.
 
@@ -153,6 +177,36 @@ class ChatServer:
     def assert_logs_in(self, name: str) -> None:
         done = self.login(name)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def problem_of(server: ChatServer, check: str, *words: str) -> dict[str, Any]:
+    """The problem that doctor names first; it must be of this check, and say these words."""
+    report = server.doctor()
+    assert report.status == PROBLEM, report
+    problem = report.first_problem()
+    assert problem["check"] == check and all(word in problem["message"] for word in words), report
+    assert not any(word in str(finding["mend"]) for finding in report.findings for word in SYSTEMDS), report
+    return problem
+
+
+def assert_mended(server: ChatServer, phone: str = "phone") -> None:
+    server.wait_ready()
+    server.assert_well()
+    server.assert_logs_in(phone)
+
+
+def mend(server: ChatServer, *problems: tuple[str, ...], but: tuple[str, ...] = (), folder: str = "/") -> None:
+    """Follows doctor, in that folder, through these problems, each a check and words, until all is well.
+
+    Nothing of others is touched on the way, `but` what lies below these."""
+    before = server.others_files()
+    for check, *words in problems:
+        server.follow(problem_of(server, check, *words)["mend"], folder)
+    assert_mended(server)
+    after = server.others_files()
+    touched = {path: (was, after.get(path)) for path, was in before.items() if after.get(path) != was}
+    wrong = {path: change for path, change in touched.items() if not path.startswith(but or ("\0",))}
+    assert wrong == {}, wrong
 
 
 def documented_start(machine: Machine) -> str:

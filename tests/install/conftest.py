@@ -125,6 +125,14 @@ def running(server: ChatServer) -> ChatServer:
 
 
 @pytest.fixture
+def well(running: ChatServer) -> ChatServer:
+    """A server of which doctor finds nothing to say, and on which a phone logs in."""
+    running.assert_well()
+    running.assert_logs_in("phone")
+    return running
+
+
+@pytest.fixture
 def repacked(package: Path, tmp_path: Path) -> Callable[[str], Path]:
     """Makes the package anew with another version."""
 

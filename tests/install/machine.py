@@ -71,6 +71,8 @@ class Machine:
         self.first.stdin.close()
         self.first.wait()
         for process in self.background:
+            # One whose child was stopped has stopped, too.
+            process.send_signal(signal.SIGCONT)
             process.wait()
         self.work.cleanup()
 

@@ -1,12 +1,10 @@
-"""Set-ups that somebody broke on an installed machine: doctor names what it is, and what it prints mends it."""
+"""Set-ups that somebody broke on an installed machine: doctor names what it is, and what it prints mends it. See test_mending_daemon.py, test_mending_prosody.py."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from chatserver import DOMAIN, ENABLED, JID, SOCKET, STORE, ChatServer
+from chatserver import DOMAIN, ENABLED, JID, SOCKET, STORE, ChatServer, assert_mended, problem_of
 from mending import PROBLEM
 from rig import wait_until
 
@@ -14,34 +12,11 @@ from rig import wait_until
 WITHOUT_PROSODYS_GROUP = "exec setpriv --reuid saslcertd --regid saslcertd --clear-groups saslcertd serve"
 
 
-@pytest.fixture
-def well(running: ChatServer) -> ChatServer:
-    """A server of which doctor finds nothing to say, and on which a phone logs in."""
-    running.assert_well()
-    running.assert_logs_in("phone")
-    return running
-
-
-def problem_of(server: ChatServer, check: str, *words: str) -> dict[str, Any]:
-    """The problem that doctor names first; it must be of this check, and say these words."""
-    report = server.doctor()
-    assert report.status == PROBLEM, report
-    problem = report.first_problem()
-    assert problem["check"] == check and all(word in problem["message"] for word in words), report
-    return problem
-
-
 def reload_and_be_refused(server: ChatServer) -> None:
     """Returns when the daemon has heard of what is wrong now."""
     server.machine.run("prosodyctl reload --force")
     wait_until("the host gets no EXTERNAL", lambda: not server.is_ready())
     assert server.login("phone").returncode == 1
-
-
-def assert_mended(server: ChatServer, phone: str = "phone") -> None:
-    server.wait_ready()
-    server.assert_well()
-    server.assert_logs_in(phone)
 
 
 def test_a_module_that_is_not_enabled(well: ChatServer):
