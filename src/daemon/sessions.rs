@@ -248,15 +248,20 @@ fn bytes_of_account(account: &BareJid) -> usize {
 }
 
 fn bytes_of_path(path: &CertificationPath) -> usize {
-    (path.issued.len() + 1) * 32
+    let keys = path.keys.iter().flatten();
+    // Each is kept whole and in its parts.
+    let keys = keys.map(|key| key.0.info.len() * 2 + KEY_OVERHEAD_BYTES);
+    (path.issued.len() + 1) * 32 + keys.sum::<usize>()
 }
 
 /// Most sessions of one connection that are listed.
 const MAX_SESSIONS: usize = 1_000_000;
-/// Most bytes that are kept of the sessions of one connection: of a million usual ones it is less.
+/// Most bytes that are kept of the sessions of one connection: of a million usual ones that no authority admits it is less.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
 /// Of each entry: its keys, and what the tables need.
 const OVERHEAD_BYTES: usize = 128;
+/// Of each key on a path: its hash, and what holds its parts.
+const KEY_OVERHEAD_BYTES: usize = 200;
 /// What is longer is no resource (RFC 7622).
 const MAX_RESOURCE_BYTES: usize = 1023;
 /// Most resources that are listed for one certificate.
@@ -351,6 +356,34 @@ mod tests {
         }
         sessions.opened(1, &opened(longest(300)));
         assert_eq!((sessions.count(1), used()), (299, 299 * one + fill));
+    }
+
+    #[test]
+    fn the_keys_on_a_path_take_room_and_give_it_back() {
+        use crate::identity::authority::{AuthorityId, IssuedId, IssuerKey};
+        use crate::identity::issued::PublicKey;
+
+        let sessions = Sessions::default();
+        let account = BareJid::parse("h@a.lit").unwrap();
+        let key = IssuerKey(PublicKey {
+            info: vec![0; 1000],
+            algorithm: vec![],
+            bits: vec![0; 990],
+            id: [0; 32],
+        });
+        let path = CertificationPath {
+            issued: vec![IssuedId::from_bytes([2; 32])],
+            keys: vec![vec![key; 3]],
+            authority: AuthorityId::from_bytes([3; 32]),
+        };
+        let used = || {
+            let all = sessions.0.lock().unwrap();
+            all.get(&1).map_or(0, |own| own.bytes)
+        };
+        sessions.logged_in(1, &account, KeyId::from_bytes([1; 32]), &path);
+        assert!(used() > 3 * 1990, "{}", used());
+        assert_eq!(sessions.no_longer(|_, _| false).len(), 1);
+        assert_eq!(used(), 0);
     }
 
     #[test]
