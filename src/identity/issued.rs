@@ -129,6 +129,8 @@ pub struct Issued {
     pub may_sign_certificates: bool,
     /// cRLSign, or no key usage at all.
     pub may_sign_lists: bool,
+    /// Does its keyUsage say so? Without one it may, which says nothing of who is no authority.
+    pub is_list_signer: bool,
     /// Its extended key usage does not leave clients out.
     pub is_for_clients: bool,
     /// Under which policies it was issued; `None`: nothing is said.
@@ -201,6 +203,7 @@ impl Issued {
             max_below: None,
             may_sign_certificates: true,
             may_sign_lists: true,
+            is_list_signer: false,
             is_for_clients: true,
             policies: None,
             mappings: Vec::new(),
@@ -250,6 +253,7 @@ impl Issued {
                 let bits = tlv::bits(tlv::only(value)?.of(BIT_STRING)?)?;
                 self.may_sign_certificates = bits & 0x0400 != 0;
                 self.may_sign_lists = bits & 0x0200 != 0;
+                self.is_list_signer = self.may_sign_lists;
             }
             EXTENDED_KEY_USAGE => {
                 let purposes = tlv::only(value)?.values(SEQUENCE)?.all()?;

@@ -231,7 +231,10 @@ impl<'a> Walk<'a> {
             ..
         } = *self.question;
         let is_other = |cert: &Issued| {
-            cert.subject == issuer.subject && cert.key != issuer.key && cert.may_sign_lists
+            cert.subject == issuer.subject
+                && cert.key != issuer.key
+                && cert.may_sign_lists
+                && (cert.is_authority || cert.is_list_signer)
         };
         let on_path = path.iter().map(|vouched| vouched.cert);
         let mut signers: Vec<&Issued> = on_path.filter(|cert| is_other(cert)).collect();

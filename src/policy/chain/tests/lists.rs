@@ -149,6 +149,35 @@ fn what_the_new_key_revokes_is_revoked_while_a_list_of_the_old_one_counts() {
 }
 
 #[test]
+fn a_user_of_an_authoritys_name_signs_no_lists() {
+    use KeyUsagePurpose::{CrlSign, DigitalSignature};
+    let root = Ca::root(|_| {});
+    let elsinore = root.below(2, named("Elsinore"));
+    let trusted = trusting(&[&root]);
+    let leaf = elsinore.leaf(20, |_| {});
+    let missing = Some(Denial::CrlMissing);
+    for (is_authority, usages, expected) in [
+        (false, vec![], missing),
+        (false, vec![DigitalSignature], missing),
+        (false, vec![CrlSign], None),
+        (true, vec![], None),
+        (true, vec![DigitalSignature], missing),
+    ] {
+        let what = format!("{is_authority} {usages:?}");
+        let other = root.below(3, |params| {
+            params.key_usages = usages;
+            if !is_authority {
+                params.is_ca = IsCa::NoCa;
+            }
+        });
+        let lists = root.list(1, &[]) + &List::new().signed_by(&other);
+        let shown = [elsinore.der.as_slice(), other.der.as_slice()];
+        let got = denied(&leaf, &shown, &trusted, Some((&lists, false)));
+        assert_eq!(got, expected, "{what}");
+    }
+}
+
+#[test]
 fn who_may_not_sign_lists_has_none() {
     let root = Ca::root(|params| params.key_usages = vec![KeyUsagePurpose::KeyCertSign]);
     let trusted = trusting(&[&root]);
