@@ -62,7 +62,7 @@ async def test_the_list_has_a_line_for_each_certificate(scene: Scene, ask: Ask):
         lines = answer(ask(scene, "list", account.jid)).splitlines()
     valid = datetime.datetime.fromtimestamp(phone.not_after, datetime.timezone.utc).strftime("%Y-%m-%d")
     (first,) = [line for line in lines if "phone" in line]
-    assert first.startswith(f'"my \\"phone\\" 📱"  sha256 {phone.fingerprint[:16]}…  valid until {valid}  last used 20'), first
+    assert first.startswith(f'"my \\u{{22}}phone\\u{{22}} 📱"  sha256 {phone.fingerprint[:16]}…  valid until {valid}  last used 20'), first
     assert " UTC from 127.0.0.1  " in first and first.endswith('1 session: "orchard"'), first
     (second,) = [line for line in lines if "tablet" in line]
     assert second == f'"tablet"  sha256 {tablet.fingerprint[:16]}…  valid until {valid}  never used  no session'
@@ -87,7 +87,7 @@ async def test_a_revocation_closes_the_live_session_and_says_so(scene: Scene, as
     assert scene.records(account) == []
     async with await scene.open(certificate=phone) as late:
         assert "EXTERNAL" not in late.mechanisms
-    assert f'{account.jid} has no certificate with the name "laptop"' in refusal(ask(scene, "revoke", account.jid, "laptop"))
+    assert f"{account.jid} has no certificate with this name" in refusal(ask(scene, "revoke", account.jid, "laptop"))
 
 
 async def test_the_account_is_told_who_has_revoked(scene: Scene):
@@ -166,7 +166,7 @@ async def test_any_name_can_be_typed(scene: Scene):
         await scene.enrol(account, name)
     for number, name in enumerate(names):
         said = answer((by_words, by_prosodyctl)[number % 2](scene, "revoke", account.jid, name))
-        escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+        escaped = name.replace('"', "\\u{22}")
         assert f'Revoked "{escaped}" of {account.jid}' in said
     assert scene.records(account) == []
 
