@@ -107,9 +107,10 @@ fn a_file_that_the_store_can_do_without_is_set_aside_when_it_is_damaged() {
         fs::write(sled.join(&found), bytes).unwrap();
         daemon.serve();
         daemon.server(json!({})).login(&cert);
-        let log = daemon.log();
         let told = format!("sled/{found} set_aside_as=");
-        assert!(log.contains(&told), "{log}");
+        daemon.wait_for("word of it in the log", |daemon| {
+            daemon.log().contains(&told)
+        });
         assert!(sled.join(format!("damaged.{found}")).exists());
         assert!(daemon.stop().success());
     }
@@ -137,11 +138,10 @@ fn a_snapshot_of_roots_is_set_aside() {
     let snapshot = files.find(|path| path.to_string_lossy().contains("/snap."));
     std::os::unix::fs::chown(snapshot.unwrap(), Some(0), Some(0)).unwrap();
     daemon.serve();
-    let log = daemon.log();
-    assert!(
-        log.contains("Permission denied") && log.contains("was set aside"),
-        "{log}"
-    );
+    daemon.wait_for("word of it in the log", |daemon| {
+        let log = daemon.log();
+        log.contains("Permission denied") && log.contains("was set aside")
+    });
 }
 
 #[test]

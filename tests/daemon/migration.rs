@@ -139,11 +139,10 @@ fn a_store_of_format_1_is_written_anew_and_nothing_of_it_is_lost() {
     assert_eq!(names(&daemon), WHOLE);
     let format = fs::read_to_string(daemon.data_dir().join("FORMAT")).unwrap();
     assert_eq!(format, "saslcertd 2\n");
-    let log = daemon.log();
-    assert!(
-        log.contains("the store has format 2 now") && log.contains("rows written: "),
-        "{log}"
-    );
+    daemon.wait_for("word of it in the log", |daemon| {
+        let log = daemon.log();
+        log.contains("the store has format 2 now") && log.contains("rows written: ")
+    });
     // It goes on, and once is enough.
     let tablet = Made::of(HAMLET);
     let options = json!({"saslcertd_max_certs": 30});

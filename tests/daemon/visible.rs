@@ -64,7 +64,7 @@ fn no_field_of_any_question_forges_a_line() {
         .collect();
     assert!(questions.len() > 25, "{}", questions.len());
     let poison = poison();
-    let daemon = Daemon::start();
+    let mut daemon = Daemon::start();
     let mut server = daemon.server(json!({}));
     server.ask("session.hello", hello("rome.lit", json!({})));
     let mut asked = 0;
@@ -88,6 +88,8 @@ fn no_field_of_any_question_forges_a_line() {
         }
     }
     assert!(asked > 200, "{asked}");
+    // It writes down the rest of its log as it stops.
+    assert!(daemon.stop().success());
     let log = daemon.log();
     for line in log.lines() {
         assert!(!line.contains(is_hidden), "{line:?}");

@@ -70,11 +70,9 @@ fn a_store_that_has_gone_back_is_served_only_when_that_is_accepted() {
         assert!(said.contains(&last), "{last}");
     }
     daemon.serve_with(&["--accept-rollback"]);
-    assert!(
-        daemon.log().contains("--accept-rollback"),
-        "{}",
-        daemon.log()
-    );
+    daemon.wait_for("word of it in the log", |daemon| {
+        daemon.log().contains("--accept-rollback")
+    });
     // That is what was accepted.
     daemon.server(json!({})).login(&phone);
     let (code, json, words) = status(&daemon);
@@ -169,8 +167,9 @@ fn the_file_that_says_how_far_the_store_had_come_may_be_lost() {
         }
         daemon.serve();
         daemon.server(json!({})).login(&phone);
-        let log = daemon.log();
-        assert!(log.contains("SEQUENCE"), "{log}");
+        daemon.wait_for("word of it in the log", |daemon| {
+            daemon.log().contains("SEQUENCE")
+        });
         assert!(daemon.stop().success());
         assert_eq!(fs::read(&path).unwrap().len(), written.len());
     }
