@@ -15,14 +15,14 @@ local function new_world()
 			end;
 		};
 	end
-	world.library = new_devices({
+	world.under_test = new_devices({
 		sha256_hex = function (text) return "<" .. text .. ">"; end;
 		now = function () return world.at; end;
 		devices = store(world.devices);
 		tokens = store(world.tokens);
 		log = function (level) world.logged[#world.logged + 1] = level; end;
 	});
-	world.library.add_host({ hook = function (_, _, handler) world.success = handler; end });
+	world.under_test.add_host({ hook = function (_, _, handler) world.success = handler; end });
 	function world.session(session)
 		session.username, session.log = "hamlet", function () end;
 		session.sasl_handler = session.sasl_handler or {};
