@@ -14,7 +14,8 @@ from typing import Any
 
 from machine import Machine
 from mending import PROBLEM, Report, edited
-from rig import make_server_certificates, tail, wait_until
+from processes import tail, wait_until
+from server_certificates import make_server_certificates
 
 DOMAIN, USERNAME, PASSWORD = "shakespeare.lit", "hamlet", "to be, or not"
 JID = f"{USERNAME}@{DOMAIN}"

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from chatserver import ChatServer
+from logs import PANIC, TRACEBACK, trouble_in
 from machine import Machine
-from rig import PANIC, TARGET, TRACEBACK, trouble_in
+from processes import TARGET
 
 FOLDER = TARGET / "install"
 BASE = FOLDER / "base.tar"

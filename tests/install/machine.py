@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from rig import RigError, wait_until
+from processes import RigError, wait_until
 
 FIRST_PROCESS = Path(__file__).with_name("first_process.py")
 #: apt and dpkg on a slow disk.

@@ -11,7 +11,7 @@ from pathlib import Path
 from chatserver import JID, STORE, ChatServer
 from conftest import Installed
 from machine import Machine
-from rig import REPOSITORY
+from processes import REPOSITORY
 
 
 def test_a_clean_debian_becomes_a_server_with_certificates(installed: Installed, server: ChatServer):

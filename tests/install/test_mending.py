@@ -6,7 +6,7 @@ import pytest
 
 from chatserver import DOMAIN, ENABLED, JID, SOCKET, STORE, ChatServer, assert_mended, problem_of
 from mending import PROBLEM
-from rig import wait_until
+from processes import wait_until
 
 #: What the daemon's own group is worth nothing for.
 WITHOUT_PROSODYS_GROUP = "exec setpriv --reuid saslcertd --regid saslcertd --clear-groups saslcertd serve"

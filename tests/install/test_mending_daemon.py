@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from chatserver import SOCKET, STORE, ChatServer, assert_mended, mend
-from rig import wait_until
+from processes import wait_until
 
 STOPPED = ("daemon", "isn't running", SOCKET)
 #: What would take a folder away from those who rely on it.

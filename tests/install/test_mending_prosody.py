@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from chatserver import CONFIG, DOMAIN, MODULES, ChatServer, mend
-from rig import wait_until
+from processes import wait_until
 
 CERTIFICATES = "/etc/prosody/certs"
 

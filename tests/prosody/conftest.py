@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 
 import rome
-from rig import USUAL_MODULES, Config, Host, Identity, Rig, finish
+from processes import Identity, finish
+from prosody import USUAL_MODULES, Config, Host
+from rig import Rig
 from scene import DOMAIN, Scene
 
 #: Folders below target/prosody/, the oldest Prosody first.

@@ -16,7 +16,9 @@ import textwrap
 import time
 from pathlib import Path
 
-from rig import TARGET, Config, Host, Identity, Rig, RigError, clean_environment
+from processes import TARGET, Identity, RigError, clean_environment
+from prosody import Config, Host
+from rig import Rig
 
 DOMAIN, USERNAME, NAME = "shakespeare.lit", "hamlet", "my-phone"
 JID = f"{USERNAME}@{DOMAIN}"

@@ -10,8 +10,9 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from raw import Server
-from rig import TARGET, Identity, RigError, Service, free_ports, make_server_certificates, tail, wait_until
+from connection import Server
+from processes import TARGET, Identity, RigError, Service, free_ports, tail, wait_until
+from server_certificates import make_server_certificates
 
 UNPACKED = TARGET / "ejabberd"
 

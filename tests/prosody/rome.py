@@ -14,8 +14,11 @@ from contextlib import asynccontextmanager
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape, quoteattr
 
-from raw import CLIENT, SASL, Refused, Stream, condition_of
-from rig import DAEMON_TIMEOUT, USUAL_MODULES, Config, Host, free_ports
+from connection import Refused, condition_of
+from namespaces import CLIENT, SASL
+from processes import free_ports
+from prosody import DAEMON_TIMEOUT, USUAL_MODULES, Config, Host
+from raw import Stream
 from scene import DOMAIN, Account, Scene
 
 ROME = "rome.lit"

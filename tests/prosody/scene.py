@@ -20,8 +20,11 @@ from typing import Any, TypeVar
 
 import certs
 from certs import ClientCertificate
-from raw import Server, Stream
-from rig import Daemon, Prosody, Rig
+from connection import Server
+from daemon import Daemon
+from prosody import Prosody
+from raw import Stream
+from rig import Rig
 
 DOMAIN = "shakespeare.lit"
 PASSWORD = "to be, or not"

@@ -15,7 +15,7 @@ from slixmpp import ClientXMPP
 from slixmpp.exceptions import IqError
 
 from certs import ClientCertificate
-from raw import Server
+from connection import Server
 
 
 class LoginFailed(Exception):

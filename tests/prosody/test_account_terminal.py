@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rig import Daemon, Identity, clean_environment, wait_until
+from daemon import Daemon
+from processes import Identity, clean_environment, wait_until
 
 BRUTUS = "brutus@rome.lit"
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from certs import ClientCertificate
-from raw import Refused, StreamEnded
+from connection import Refused, StreamEnded
 from scene import DOMAIN, Account, Scene
 
 

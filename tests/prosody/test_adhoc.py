@@ -16,8 +16,10 @@ import pytest
 import certs
 import slix
 from certs import ClientCertificate
-from raw import Refused, Stream, local_name
-from rig import GLUE, Config, Host, free_ports, lua_list
+from connection import Refused, local_name
+from processes import free_ports
+from prosody import GLUE, Config, Host, lua_list
+from raw import Stream
 from scene import Account, Scene
 
 NODE = "http://prosody.im/protocol/certs"

@@ -18,8 +18,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 import certs
 import rome
 from certs import ClientCertificate
-from raw import Refused, Stream
-from rig import REPOSITORY, Config, Host
+from connection import Refused
+from processes import REPOSITORY
+from prosody import Config, Host
+from raw import Stream
 from scene import DOMAIN, Account, Scene, eventually
 
 #: XEP-0257's feature.

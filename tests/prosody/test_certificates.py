@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 
 import certs
-from raw import SASL, Refused, local_name
-from rig import Config, Host
+from connection import Refused, local_name
+from namespaces import SASL
+from prosody import Config, Host
 from scene import DOMAIN, SHORT_LIFE, Scene, expiry_of
 
 

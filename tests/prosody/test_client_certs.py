@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from raw import SASLCERT, Refused
-from rig import COMMUNITY_MODULES, GLUE, USUAL_MODULES, Config, Host, lua_list
+from connection import Refused
+from namespaces import SASLCERT
+from prosody import COMMUNITY_MODULES, GLUE, USUAL_MODULES, Config, Host, lua_list
 from scene import DOMAIN, Account, Scene
 
 #: What we say.

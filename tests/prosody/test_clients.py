@@ -22,8 +22,8 @@ from slixmpp.exceptions import IqError
 
 import slix
 from certs import ClientCertificate
-from raw import BIND2, FAST, SMACKS
-from rig import PATIENCE, clean_environment, finish
+from namespaces import BIND2, FAST, SMACKS
+from processes import PATIENCE, clean_environment, finish
 from scene import DOMAIN, Account, Scene
 from test_command_line import enroll, saslcertd, way_to
 

@@ -10,8 +10,9 @@ import pytest
 from cryptography import x509
 
 from certs import ClientCertificate
-from raw import CLIENT, Refused
-from rig import clean_environment, finish
+from connection import Refused
+from namespaces import CLIENT
+from processes import clean_environment, finish
 from rome import ROME
 from scene import DOMAIN, Account, Scene
 

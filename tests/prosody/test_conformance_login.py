@@ -14,8 +14,11 @@ import pytest
 import certs
 from certs import ClientCertificate
 from conftest import observed
-from raw import BIND, SASL, TLS_1_2, TLS_1_3, Refused, Stream, StreamEnded, local_name
-from rig import Config, Host, Rig
+from connection import TLS_1_2, TLS_1_3, Refused, StreamEnded, local_name
+from namespaces import BIND, SASL
+from prosody import Config, Host
+from raw import Stream
+from rig import Rig
 from scene import DOMAIN, SHORT_LIFE, Account, Scene, expiry_of
 
 

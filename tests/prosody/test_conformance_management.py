@@ -13,7 +13,9 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from certs import ClientCertificate
-from raw import CLIENT, SASLCERT, Refused, Stream, StreamEnded
+from connection import Refused, StreamEnded
+from namespaces import CLIENT, SASLCERT
+from raw import Stream
 from scene import SHORT_LIFE, Scene, eventually
 from slix import session as slixmpp_session
 

@@ -22,7 +22,8 @@ from cryptography.x509.oid import NameOID
 
 import certs
 from mending import OK, PROBLEM, WARNING, Report, edited
-from rig import COMMUNITY_MODULES, GLUE, USUAL_MODULES, Config, Host, Identity, Service, clean_environment, free_ports, lua_list, wait_until
+from processes import Identity, Service, clean_environment, free_ports, wait_until
+from prosody import COMMUNITY_MODULES, GLUE, USUAL_MODULES, Config, Host, lua_list
 from scene import DOMAIN, Scene
 
 #: What mod_saslcertd says while the daemon is away, or its options are wrong.

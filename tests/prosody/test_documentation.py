@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rig import REPOSITORY, clean_environment, saslcertd_binary
+from daemon import saslcertd_binary
+from processes import REPOSITORY, clean_environment
 
 PAGE = REPOSITORY / "docs" / "conformance.md"
 HERE = Path(__file__).parent

@@ -18,9 +18,12 @@ from pathlib import Path
 
 import pytest
 
+from connection import Refused, StreamEnded
+from daemon import Daemon, saslcertd_binary
 from ejabberd import UNPACKED, Ejabberd
-from raw import Refused, Stream, StreamEnded
-from rig import PANIC, REPOSITORY, Daemon, Identity, clean_environment, saslcertd_binary, trouble_in, wait_until
+from logs import PANIC, trouble_in
+from processes import REPOSITORY, Identity, clean_environment, wait_until
+from raw import Stream
 from slix import LoginFailed, session
 
 ROME = "rome.lit"

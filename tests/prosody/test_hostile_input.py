@@ -6,7 +6,7 @@ import json
 import pytest
 
 import certs
-from raw import Refused, StreamEnded
+from connection import Refused, StreamEnded
 from scene import Bystander, Scene
 
 

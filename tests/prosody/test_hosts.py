@@ -2,8 +2,9 @@
 
 import pytest
 
-from raw import SASLCERT, Refused
-from rig import Config, Host
+from connection import Refused
+from namespaces import SASLCERT
+from prosody import Config, Host
 from scene import Account, Scene
 
 

@@ -19,8 +19,9 @@ import pytest
 
 import slix
 from certs import ClientCertificate
-from raw import TLS_1_2, TLS_1_3, Refused
-from rig import REPOSITORY, Config, Host, lua_string
+from connection import TLS_1_2, TLS_1_3, Refused
+from processes import REPOSITORY
+from prosody import Config, Host, lua_string
 from scene import DOMAIN, Account, Scene
 
 #: Exit status of the command.

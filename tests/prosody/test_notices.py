@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable
 
-from raw import CLIENT
-from rig import Config, Host
+from namespaces import CLIENT
+from prosody import Config, Host
 from scene import DOMAIN, Scene, moment
 
 DAY = 24 * 3600

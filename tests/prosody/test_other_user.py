@@ -7,8 +7,8 @@ import textwrap
 
 import pytest
 
-from raw import TLS_1_3
-from rig import REPOSITORY, Identity
+from connection import TLS_1_3
+from processes import REPOSITORY, Identity
 from scene import Bystander, Scene
 
 # Accounts that every Debian has. The group is what lets Prosody reach the socket; it gives no right by itself.

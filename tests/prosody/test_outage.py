@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from certs import ClientCertificate
-from raw import Refused, StreamEnded
-from rig import HANGING_TIMEOUT, Config
+from connection import Refused, StreamEnded
+from prosody import HANGING_TIMEOUT, Config
 from scene import Account, Bystander, eventually
 
 

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import pytest
 
 import rome
-from raw import Refused, Stream
-from rig import wait_until
+from connection import Refused
+from processes import wait_until
+from raw import Stream
 from rome import ADMIN, ROME, outcome
 from scene import DOMAIN, PASSWORD, Account, Scene, eventually
 from test_adhoc import Command

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 import rome
-from raw import Refused
-from rig import HANGING_TIMEOUT
+from connection import Refused
+from prosody import HANGING_TIMEOUT
 from rome import ROME, message, outcome
 from scene import DOMAIN, Account, Bystander, Scene, eventually
 from test_passwords import MECHANISMS, log_in

@@ -10,7 +10,8 @@ import pytest
 
 import rome
 import slix
-from raw import SASL, Refused, StreamEnded, condition_of
+from connection import Refused, StreamEnded, condition_of
+from namespaces import SASL
 from rome import ROME, first_challenge, outcome
 from scene import TLS_VERSIONS, Account, Scene, eventually
 from test_conformance_login import exporting_stream

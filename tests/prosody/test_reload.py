@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from raw import SASLCERT, Refused
-from rig import Config, Host, wait_until
+from connection import Refused
+from namespaces import SASLCERT
+from processes import wait_until
+from prosody import Config, Host
 from scene import DOMAIN, Scene, eventually
 
 RELOADS: dict[str, Callable[[Scene], None]] = {

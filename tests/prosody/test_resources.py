@@ -3,7 +3,7 @@ client asks for and whatever `conflict_resolve` says."""
 
 import pytest
 
-from raw import Refused, local_name
+from connection import Refused, local_name
 from scene import Account, Scene
 
 POLICIES = ["random.lit", "increment.lit", "kick-new.lit", "kick-old.lit"]

@@ -16,8 +16,11 @@ from pathlib import Path
 import pytest
 
 from conftest import observed
-from raw import Refused
-from rig import Config, Daemon, Rig, freeze, tail, wait_until
+from connection import Refused
+from daemon import Daemon
+from processes import freeze, tail, wait_until
+from prosody import Config
+from rig import Rig
 from scene import Scene
 
 #: Starts the service that is to find a socket at descriptor 3, again and again; writes down in a folder whom it started,

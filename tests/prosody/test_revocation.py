@@ -15,8 +15,10 @@ import pytest
 
 import certs
 from certs import ClientCertificate
-from raw import CLIENT, PING, SASLCERT, SMACKS, Refused, Stream, StreamEnded
-from rig import Config, Host, lua_string
+from connection import Refused, StreamEnded
+from namespaces import CLIENT, PING, SASLCERT, SMACKS
+from prosody import Config, Host, lua_string
+from raw import Stream
 from scene import DOMAIN, Account, Scene
 
 REVOKED = "not-authorized"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rig import ERROR_LINE, TRACEBACK, trouble_in, without_prosodys_own
+from logs import ERROR_LINE, TRACEBACK, trouble_in, without_prosodys_own
 
 RUNS, STOPS, STARTS = (
     f"Nov 22 12:24:06 {line}\n"

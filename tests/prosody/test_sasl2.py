@@ -8,7 +8,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from raw import BIND2, FAST, SASL2, SMACKS, TLS_1_2, TLS_1_3, Refused, Stream, StreamEnded, local_name
+from connection import TLS_1_2, TLS_1_3, Refused, StreamEnded, local_name
+from namespaces import BIND2, FAST, SASL2, SMACKS
+from raw import Stream
 from rome import ROME
 from scene import DOMAIN, SHORT_LIFE, Account, Scene, expiry_of
 from test_conformance_login import condition_of

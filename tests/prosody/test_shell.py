@@ -12,8 +12,9 @@ from collections.abc import Callable
 import pytest
 
 import rome
-from raw import CLIENT
-from rig import REPOSITORY, USUAL_MODULES, Config, Host, Identity, free_ports, wait_until
+from namespaces import CLIENT
+from processes import REPOSITORY, Identity, free_ports, wait_until
+from prosody import USUAL_MODULES, Config, Host
 from scene import DOMAIN, Scene, eventually
 
 DENMARK = "denmark.lit"

@@ -14,8 +14,11 @@ import pytest
 
 from certs import ClientCertificate
 from conftest import SASL2_MODULES, SASL2_VERSION
-from raw import BIND2, SASL, SASL2, SASLCERT, Refused, Stream, StreamEnded
-from rig import USUAL_MODULES, Config, Host, freeze
+from connection import Refused, StreamEnded
+from namespaces import BIND2, SASL, SASL2, SASLCERT
+from processes import freeze
+from prosody import USUAL_MODULES, Config, Host
+from raw import Stream
 from rome import ROME
 from scene import DOMAIN, Account, Scene, eventually
 from test_client_certs import ITS_OWN, WITHDRAWS

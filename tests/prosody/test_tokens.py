@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from conftest import SASL2_MODULES, SASL2_VERSION, observed
-from raw import BIND2, CLIENT, SMACKS, Refused, Stream
-from rig import USUAL_MODULES, Config, Host, Rig, wait_until
+from connection import Refused
+from namespaces import BIND2, CLIENT, SMACKS
+from processes import wait_until
+from prosody import USUAL_MODULES, Config, Host
+from raw import Stream
+from rig import Rig
 from rome import ROME
 from scene import PASSWORD, Account, Scene
 from test_conformance_login import condition_of
