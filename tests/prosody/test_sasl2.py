@@ -1,15 +1,17 @@
 """SASL2 (XEP-0388) with the community's mod_sasl2, bind2, stream management and FAST; on Prosody 13 only, since
-mod_sasl2 does not work over TLS on 0.12."""
+mod_sasl2 does not work over TLS on 0.12. Downgrade protection needs no SASL2, and is tried on both."""
 
 import base64
 import hashlib
 import hmac
+from collections.abc import Callable
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from connection import TLS_1_2, TLS_1_3, Refused, StreamEnded, local_name
 from namespaces import BIND2, FAST, SASL2, SMACKS
+from prosody import USUAL_MODULES, Config
 from raw import Stream
 from rome import ROME
 from scene import DOMAIN, SHORT_LIFE, Account, Scene, expiry_of
@@ -274,6 +276,12 @@ def hash_of_lists(stream: Stream, mechanisms: list[str]) -> str:
     return base64.b64encode(hashlib.sha1(text.encode()).digest()).decode()
 
 
+def first_message(answer: ET.Element) -> dict[str, str]:
+    """The attributes of SCRAM's challenge."""
+    assert local_name(answer) == "challenge", ET.tostring(answer)
+    return dict(part.split("=", 1) for part in base64.b64decode(answer.text or "").decode().split(","))
+
+
 @pytest.mark.parametrize("protocol", ["SASL", "SASL2"])
 async def test_474_the_list_that_a_stream_was_told_stays_its_list(scene: Scene, protocol: str):
     account = scene.account()
@@ -284,9 +292,7 @@ async def test_474_the_list_that_a_stream_was_told_stays_its_list(scene: Scene, 
         told = stream.sasl2_mechanisms if is_sasl2 else stream.mechanisms
         assert ("EXTERNAL" in told) == offered
         start = stream.start_authentication2 if is_sasl2 else stream.start_authentication
-        challenge = await start("SCRAM-SHA-1", f"n,,n={account.username},r=nonce".encode())
-        assert local_name(challenge) == "challenge", ET.tostring(challenge)
-        given = dict(part.split("=", 1) for part in base64.b64decode(challenge.text or "").decode().split(","))
+        given = first_message(await start("SCRAM-SHA-1", f"n,,n={account.username},r=nonce".encode()))
         assert given["h"] == hash_of_lists(stream, told)
 
     async with await scene.open(certificate=phone) as quiet, await scene.open() as without:
@@ -309,6 +315,22 @@ async def test_474_the_list_that_a_stream_was_told_stays_its_list(scene: Scene, 
         login = during.external2("somebody@else.lit") if protocol == "SASL2" else during.external("somebody@else.lit")
         assert await condition_of(login) == "invalid-authzid"
         await assert_unharmed(during, False)
+
+
+async def test_474_is_for_a_prosody_that_lets_modules_see_the_challenge_and_harms_no_other(own_scene: Callable[..., Scene]):
+    """0.12 does not: mod_sasl_ssdp is never called there, and clients take the hash's absence for a server without it."""
+    scene = own_scene(Config(modules=[*USUAL_MODULES, "sasl_ssdp"]))
+    account = scene.account()
+    phone = await scene.enrol(account)
+    shows = '"sasl/"..session.base_type' in (scene.prosody.unpacked / "usr/lib/prosody/modules/mod_saslauth.lua").read_text()
+    for certificate in (phone, None):
+        async with await scene.open(certificate=certificate) as stream:
+            given = first_message(await stream.start_authentication("SCRAM-SHA-1", f"n,,n={account.username},r=nonce".encode()))
+            assert given.get("h") == (hash_of_lists(stream, stream.mechanisms) if shows else None)
+        async with await scene.open(certificate=certificate) as stream:
+            await stream.scram(account.username, account.password)
+    async with await scene.open(certificate=phone) as stream:
+        await stream.external()
 
 
 # --- FAST (XEP-0484) and passwords beside it ------------------------------------------------------
