@@ -6,7 +6,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use sled::Transactional;
@@ -15,7 +15,7 @@ use sled::transaction::TransactionError;
 use super::engine::{self, Durable};
 use super::reached::Reached;
 use super::tally::{self, Changed};
-use super::whole::{self, Ledger};
+use super::whole::{Ledger, lock};
 use super::{StoreError, Tables};
 
 /// sled's trees, by what they hold.
@@ -46,17 +46,11 @@ impl Table {
         Self::Meta,
         Self::Tally,
     ];
-    /// Those whose rows are counted.
-    pub(super) const COUNTED: [Self; Self::COUNT - 1] = [
-        Self::Certificates,
-        Self::ByFingerprint,
-        Self::Accounts,
-        Self::RevokedKeys,
-        Self::Disabled,
-        Self::Hosts,
-        Self::Passwords,
-        Self::Meta,
-    ];
+    /// Those whose rows are counted: all but the one that says how many there are.
+    pub(super) const COUNTED: &'static [Self] = match Self::ALL.split_last() {
+        Some((Self::Tally, counted)) => counted,
+        _ => panic!("the tally stands last"),
+    };
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -151,7 +145,7 @@ impl Committer {
         plan: impl FnOnce(&Tables) -> Result<Planned<T>, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (job, answered) = job(about, plan);
-        let sender = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let sender = lock(&self.waiting);
         match sender.as_ref().map(|sender| sender.try_send(job)) {
             Some(Ok(())) => {}
             Some(Err(TrySendError::Full(_))) => return Err(StoreError::Busy),
@@ -167,26 +161,26 @@ impl Committer {
         plan: impl FnOnce(&Tables) -> Result<Planned<T>, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (job, answered) = job(None, plan);
-        let sender = lock(&self.waiting).clone().ok_or(StoreError::Failed)?;
-        sender.send(job).map_err(|_| StoreError::Failed)?;
-        // `stop` waits for every sender to be gone.
-        drop(sender);
-        answered.recv().unwrap_or(Err(StoreError::Failed))
+        self.wait_in_turn(job, &answered)
     }
 
     /// Returns when the writer has flushed and synced once more, with nothing to write.
     ///
     /// Waits for its place, unlike a change: many changes are no reason to take the writer for dead.
     pub(super) fn probe(&self) -> Result<(), StoreError> {
-        let (answer, answered) = mpsc::sync_channel(1);
+        let (job, answered) = job(None, |_| Ok(Planned::nothing(())));
         let job = Job {
-            about: None,
             is_probe: true,
-            plan: Box::new(move |_| {
-                let acknowledge = move |written| drop(answer.send(written));
-                Some((Vec::new(), Box::new(acknowledge)))
-            }),
+            ..job
         };
+        self.wait_in_turn(job, &answered)
+    }
+
+    fn wait_in_turn<T>(
+        &self,
+        job: Job,
+        answered: &Receiver<Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         let sender = lock(&self.waiting).clone().ok_or(StoreError::Failed)?;
         sender.send(job).map_err(|_| StoreError::Failed)?;
         // `stop` waits for every sender to be gone.
@@ -208,10 +202,6 @@ impl Drop for Committer {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A job, and where its outcome comes.
@@ -330,7 +320,7 @@ impl Writer {
                 after: value,
             });
         }
-        let tally = whole::lock(&self.ledger).tally().after(&changes);
+        let tally = lock(&self.ledger).tally().after(&changes);
         let mut batches: [sled::Batch; Table::COUNT] = Default::default();
         for changed in &changes {
             #[allow(clippy::indexing_slicing)]
@@ -355,13 +345,13 @@ impl Writer {
             TransactionError::Storage(error) => StoreError::Engine(error),
             TransactionError::Abort(()) => StoreError::Failed,
         })?;
-        whole::lock(&self.ledger).committed(tally, &changes);
+        lock(&self.ledger).committed(tally, &changes);
         Ok(())
     }
 
     /// Only of what is on the disk.
     fn note_how_far(&self) -> Result<(), StoreError> {
-        let commits = whole::lock(&self.ledger).tally().commits;
+        let commits = lock(&self.ledger).tally().commits;
         self.reached.note(commits)
     }
 

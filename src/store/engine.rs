@@ -6,6 +6,7 @@
 //!
 //! Must not know: what rows mean.
 
+use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -58,8 +59,7 @@ pub(super) fn db_file(sled: &Path) -> PathBuf {
 /// Makes everything in `sled` durable, and that it is there.
 pub(super) fn sync(sled: &Path) -> Result<(), StoreError> {
     for entry in list(sled)? {
-        let name = entry.file_name().unwrap_or_default().to_string_lossy();
-        if !name.starts_with(ASIDE) {
+        if !name_of(&entry).starts_with(ASIDE) {
             sync_file(&entry)?;
         }
     }
@@ -168,12 +168,11 @@ fn conf(segment_bytes: usize) -> String {
 fn look_at_snapshots(sled: &Path) -> Result<u64, StoreError> {
     let mut last: Option<(PathBuf, u64)> = None;
     for path in list(sled)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if !name.starts_with("snap.") {
+        if !is_snapshot(&path) {
             continue;
         }
         // Left when sled is killed while opening; it would refuse to open at all.
-        if name.ends_with(".generating") {
+        if name_of(&path).ends_with(".generating") {
             fs::remove_file(&path).map_err(file_error("cannot remove", &path))?;
             continue;
         }
@@ -274,8 +273,7 @@ fn look_at_db(sled: &Path, reach: u64) -> Result<(), StoreError> {
         return Ok(());
     }
     for path in list(sled)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with("snap.") {
+        if is_snapshot(&path) {
             set_aside(&path, "db has become shorter since it was made")?;
         }
     }
@@ -284,14 +282,13 @@ fn look_at_db(sled: &Path, reach: u64) -> Result<(), StoreError> {
 
 /// Can sled do without this file of its folder, or is it what was set aside?
 pub(super) fn is_dispensable(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name == "conf" || name.starts_with("snap.") || name.starts_with(ASIDE)
+    let name = name_of(path);
+    name == "conf" || is_snapshot(path) || name.starts_with(ASIDE)
 }
 
 /// Gives the file a name that sled does not look for.
 fn set_aside(path: &Path, problem: &str) -> Result<(), StoreError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let aside = path.with_file_name(format!("{ASIDE}{name}"));
+    let aside = path.with_file_name(format!("{ASIDE}{}", name_of(path)));
     fs::rename(path, &aside).map_err(file_error("cannot rename", path))?;
     tracing::warn!(
         file = %path.display(),
@@ -300,6 +297,14 @@ fn set_aside(path: &Path, problem: &str) -> Result<(), StoreError> {
         "a damaged file of the store was set aside; it holds nothing that is not elsewhere"
     );
     Ok(())
+}
+
+fn is_snapshot(path: &Path) -> bool {
+    name_of(path).starts_with("snap.")
+}
+
+fn name_of(path: &Path) -> Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
 }
 
 pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
@@ -405,9 +410,7 @@ mod tests {
             db.flush().unwrap();
         }
         drop(open(&sled, SEGMENT_BYTES, 8 << 20).unwrap());
-        let is_snapshot = |path: &PathBuf| path.to_string_lossy().contains("/snap.");
-        let snapshot = list(&sled).unwrap().into_iter().find(is_snapshot).unwrap();
-        let bytes = fs::read(&snapshot).unwrap();
+        let bytes = fs::read(&snapshots(&sled)[0]).unwrap();
         let length = fs::metadata(db_file(&sled)).unwrap().len();
         let reach = reach(&bytes).unwrap();
         assert!(reach > length / 2 && reach <= length, "{reach} of {length}");
@@ -422,12 +425,9 @@ mod tests {
     }
 
     fn snapshots(sled: &Path) -> Vec<PathBuf> {
-        let is_snapshot = |path: &PathBuf| path.to_string_lossy().contains("/snap.");
-        list(sled)
-            .unwrap()
-            .into_iter()
-            .filter(is_snapshot)
-            .collect()
+        let mut found = list(sled).unwrap();
+        found.retain(|path| is_snapshot(path));
+        found
     }
 
     /// When sled cuts its file is up to its threads. So the long snapshot is that of another, larger store.

@@ -32,7 +32,7 @@ pub(super) fn require_no_traces(folder: &Path) -> Result<(), StoreError> {
 /// Are there no rows but those of a store that was never used?
 pub(super) fn require_no_rows(folder: &Path, db: &sled::Db) -> Result<(), StoreError> {
     let tables = Tables::open(db, Box::new(|_| {}))?;
-    for table in Table::COUNTED {
+    for table in Table::COUNTED.iter().copied() {
         let is_own = table == Table::Meta;
         if !is_own && tables.scan(table, &[]).next().transpose()?.is_some() {
             return Err(lost(folder));

@@ -105,8 +105,9 @@ impl Ledger {
     }
 }
 
-pub(super) fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
-    ledger.lock().unwrap_or_else(PoisonError::into_inner)
+/// A thread that panics ends the process, but in tests.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Counts what is in a store that nobody has counted yet, and writes that down, to be flushed by who calls.
@@ -116,7 +117,7 @@ pub(super) fn count(db: &sled::Db) -> Result<Tally, StoreError> {
     accounts::own_secret(tables.tree(Table::Meta))?;
     let mut tally = Tally::default();
     tally.commits = reached::FIRST;
-    for table in Table::COUNTED {
+    for table in Table::COUNTED.iter().copied() {
         let all = read_all(&tables, table)?;
         if let Some(problem) = all.unreadable {
             return Err(tables.corrupt(table, &problem));
@@ -171,7 +172,7 @@ pub(super) fn prove(
     let at_once = |table: &Table| is_small || !is_whole || !TABLES_FOR_LATER.contains(table);
     let mut found = Found::default();
     let mut sums = Vec::new();
-    for table in Table::COUNTED.into_iter().filter(at_once) {
+    for table in Table::COUNTED.iter().copied().filter(at_once) {
         let read = read_all(tables, table)?;
         found.checked.push(read.held_against(table, kept.of(table)));
         sums.push((table, read.sum));
@@ -313,7 +314,7 @@ impl Store {
     pub fn check(&self, mut pause: impl FnMut(u64)) -> Result<Vec<TableCheck>, StoreError> {
         let mut read = 0;
         let mut checks = Vec::new();
-        for table in Table::COUNTED {
+        for table in Table::COUNTED.iter().copied() {
             let ledger = Arc::clone(&self.ledger);
             self.committer.commit_in_turn(move |_| {
                 lock(&ledger).check = Some(UnderWay {
