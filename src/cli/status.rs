@@ -65,6 +65,14 @@ fn for_people(status: &Value) -> String {
         );
     }
     out += &wholeness(status);
+    if let Some(Value::String(problem)) = status.pointer("/store/sequence_problem") {
+        let _ = writeln!(
+            out,
+            "PROBLEM: {}/SEQUENCE cannot be written ({}); no change is lost, but look after the disk",
+            text(status, "/store/path"),
+            visible(problem)
+        );
+    }
     if status.pointer("/store/disk_nearly_full") == Some(&Value::Bool(true)) {
         let _ = writeln!(
             out,

@@ -53,6 +53,7 @@ pub struct Store {
     committer: Committer,
     censuses: Arc<Censuses>,
     ledger: Arc<Mutex<Ledger>>,
+    reached: Arc<Reached>,
     found: Found,
     secret: RwLock<[u8; 32]>,
     folder: PathBuf,
@@ -403,12 +404,20 @@ impl Store {
         let censuses = Arc::new(tables.censuses()?);
         let durable = engine::Durable::of(&sled)?;
         let ledger = Ledger::of(proof.tally);
-        let committer = Committer::start(db, tables.clone(), durable, reached, ledger.clone())?;
+        let reached = Arc::new(reached);
+        let committer = Committer::start(
+            db,
+            tables.clone(),
+            durable,
+            Arc::clone(&reached),
+            Arc::clone(&ledger),
+        )?;
         let store = Self {
             tables,
             committer,
             censuses,
             ledger,
+            reached,
             found: proof.found,
             secret: RwLock::new(secret),
             folder: folder.to_owned(),

@@ -1,12 +1,14 @@
 //! How far the store had come, in a file of its own beside sled's: `SEQUENCE`.
 //!
 //! Written behind each commit, when that is on the disk, and not synced: the file may be older than the store, never
-//! newer. So losing it harms nothing, and a store that has not come as far as it says has lost something.
+//! newer. So losing it harms nothing, and a store that has not come as far as it says has lost something. For the same reason
+//! a commit stands although the file can't be written; that is told, and the next commit tries again.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
@@ -16,6 +18,8 @@ use super::{StoreError, file_error};
 pub(super) struct Reached {
     file: File,
     path: PathBuf,
+    /// Why the last commit is not noted, in words.
+    problem: Mutex<Option<String>>,
 }
 
 /// What the file said.
@@ -47,21 +51,56 @@ impl Reached {
             .mode(0o600)
             .open(&path)
             .map_err(file_error("cannot open", &path))?;
-        Ok((Self { file, path }, said))
+        let reached = Self {
+            file,
+            path,
+            problem: Mutex::new(None),
+        };
+        Ok((reached, said))
     }
 
-    /// Says that so many commits are on the disk; they must be.
-    pub(super) fn note(&self, commits: u64) -> Result<(), StoreError> {
+    /// Says that so many commits are on the disk; they must be. If that can't be written, [`problem`](Self::problem) says why.
+    pub(super) fn note(&self, commits: u64) {
+        let written = self.write(commits);
+        let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        match written {
+            Ok(()) => {
+                if problem.take().is_some() {
+                    tracing::info!(file = %self.path.display(), "the file is written again");
+                }
+            }
+            Err(error) => {
+                if problem.is_none() {
+                    tracing::error!(
+                        file = %self.path.display(),
+                        %error,
+                        "the file cannot be written, and says too little of how far the store has come. No change is lost; had \
+                         the store gone back to an older state, the next start might not notice"
+                    );
+                }
+                *problem = Some(error.to_string());
+            }
+        }
+    }
+
+    /// Why the last commit is not noted, if it is not.
+    pub(super) fn problem(&self) -> Option<String> {
+        let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        problem.clone()
+    }
+
+    fn write(&self, commits: u64) -> io::Result<()> {
         // One write of less than a sector in its place: whoever is killed leaves the old line or the new one.
         let text = line(commits);
-        self.file
-            .write_all_at(text.as_bytes(), 0)
-            .map_err(file_error("cannot write", &self.path))
+        self.file.write_all_at(text.as_bytes(), 0)
     }
 
-    /// The same, and waits until that is on the disk and nothing else stands in the file.
+    /// The same for who opens or makes a store: waits until that is on the disk and nothing else stands in the file.
+    ///
+    /// Errors: it cannot be written. Before the first answer that costs nobody anything, and somebody is there who can mend it.
     pub(super) fn note_firmly(&self, commits: u64) -> Result<(), StoreError> {
-        self.note(commits)?;
+        self.write(commits)
+            .map_err(file_error("cannot write", &self.path))?;
         self.file
             .set_len(line(commits).len() as u64)
             .and_then(|()| self.file.sync_all())
@@ -134,7 +173,8 @@ mod tests {
         let (reached, first) = Reached::open(folder.path()).unwrap();
         assert_eq!(first, Said::Missing);
         for commits in [1, 9_999, u64::MAX, 1234] {
-            reached.note(commits).unwrap();
+            reached.note(commits);
+            assert_eq!(reached.problem(), None);
             let (_, said) = Reached::open(folder.path()).unwrap();
             assert_eq!(said, Said::Commits(commits));
         }

@@ -350,6 +350,12 @@ impl Store {
             .commit_in_turn(move |_| Ok(Planned { rows, outcome: () }))
     }
 
+    /// Why `SEQUENCE` does not say how far the store has come, in words; `None`: it does.
+    #[must_use]
+    pub fn sequence_problem(&self) -> Option<String> {
+        self.reached.problem()
+    }
+
     /// How many commits the store has seen.
     #[must_use]
     pub fn commits(&self) -> u64 {

@@ -1,6 +1,8 @@
 //! A store that has lost something is not served without a word: the refusal, the flag that accepts it, and the check.
 
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -172,5 +174,89 @@ fn the_file_that_says_how_far_the_store_had_come_may_be_lost() {
         });
         assert!(daemon.stop().success());
         assert_eq!(fs::read(&path).unwrap().len(), written.len());
+    }
+}
+
+/// The file lies on a small disk of its own, which is filled.
+#[test]
+fn a_change_stands_although_the_file_that_says_how_far_the_store_has_come_cannot_be_written() {
+    let mut daemon = Daemon::prepared();
+    let disk = SmallDisk::of_one_page(&daemon.folder.path().join("small"));
+    let (path, elsewhere) = (daemon.data_dir().join("SEQUENCE"), disk.0.join("SEQUENCE"));
+    fs::copy(&path, &elsewhere).unwrap();
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+    daemon.serve();
+    let (code, before, _) = status(&daemon);
+    assert_eq!(
+        (code, &before["store"]["sequence_problem"]),
+        (Some(0), &Value::Null)
+    );
+    let file = fs::OpenOptions::new().write(true).open(&elsewhere).unwrap();
+    file.set_len(0).unwrap();
+    let filler = disk.0.join("filler");
+    fs::write(&filler, [7; 4096]).unwrap();
+
+    let (phone, tablet) = (Made::of(HAMLET), Made::of(HAMLET));
+    let mut server = daemon.server(json!({}));
+    server.append("phone", &phone);
+    server.append("tablet", &tablet);
+    server.ask("certificate.revoke", revoke("phone"));
+    server.login(&tablet);
+    let (code, json, words) = status(&daemon);
+    let problem = json["store"]["sequence_problem"].as_str().unwrap();
+    assert!(problem.contains("No space left"), "{problem}");
+    assert_eq!((code, &json["healthy"]), (Some(1), &json!(false)), "{json}");
+    assert!(
+        words.contains("SEQUENCE cannot be written (No space left"),
+        "{words}"
+    );
+    assert_eq!(fs::read(&elsewhere).unwrap(), b"");
+
+    // The next change writes it again.
+    fs::remove_file(&filler).unwrap();
+    server.ask("certificate.disable", named("tablet"));
+    let (code, json, _) = status(&daemon);
+    assert_eq!(
+        (code, &json["store"]["sequence_problem"]),
+        (Some(0), &Value::Null)
+    );
+    let changes = json["store"]["changes"].as_u64().unwrap();
+    let said = fs::read_to_string(&elsewhere).unwrap();
+    assert!(said.contains(&format!(" {changes:020} ")), "{said}");
+    daemon.wait_for("word of it in the log", |daemon| {
+        let log = daemon.log();
+        // Of each trouble once, however many changes it met.
+        log.matches("the file cannot be written").count() == 1
+            && log.contains("the file is written again")
+    });
+    daemon.kill();
+    daemon.serve();
+    let denial = daemon.server(json!({})).login_refused(&phone);
+    assert_eq!(denial["data"]["denial"], "key-revoked");
+    assert!(daemon.stop().success());
+}
+
+/// Room for one file of one page.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn of_one_page(folder: &Path) -> Self {
+        fs::create_dir(folder).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=4k", "none"]);
+        let mounted = mount.arg(folder).output().unwrap();
+        assert!(
+            mounted.status.success(),
+            "this needs root and a tmpfs: {mounted:?}"
+        );
+        Self(folder.to_owned())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // The daemon may still have the file open.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }

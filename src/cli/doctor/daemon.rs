@@ -157,6 +157,13 @@ fn store(daemon: &Daemon, commands: &Commands) -> Finding {
             );
             return Finding::new("store", Level::Problem, message, None);
         }
+        if let Some(Value::String(problem)) = status.pointer("/store/sequence_problem") {
+            let message = format!(
+                "{shown}/SEQUENCE cannot be written: {problem}. No change is lost, but a store that went back to an older state might \
+                 not be noticed; look after the disk (df, dmesg), and the next change writes the file again"
+            );
+            return Finding::new("store", Level::Problem, one_line(&message), None);
+        }
         let (certificates, accounts) = (number("/store/certificates"), number("/store/accounts"));
         return Finding::ok(
             "store",
@@ -943,12 +950,20 @@ mod tests {
 
     #[test]
     fn damage_of_the_store_is_named() {
-        let mut status = status();
-        status["store"]["corrupt_reads"] = json!(2);
-        let daemon = Daemon {
-            answer: Answer::Status(status),
-            ..well()
-        };
-        assert_eq!(bad(&daemon, &server()).first().unwrap().0, "store");
+        for (field, value) in [
+            ("corrupt_reads", json!(2)),
+            ("check", json!({"whole": false})),
+            ("accepted_loss", json!({"new": true})),
+            ("sequence_problem", json!("No space left on device")),
+        ] {
+            let mut status = status();
+            status["store"][field] = value;
+            let daemon = Daemon {
+                answer: Answer::Status(status),
+                ..well()
+            };
+            let found = bad(&daemon, &server());
+            assert_eq!(found.first().unwrap().0, "store", "{field}");
+        }
     }
 }

@@ -104,8 +104,14 @@ impl Service {
             Err(error) => return Err(storage(&error)),
         };
         let is_loss_new = self.store.found().accepted.is_some();
+        let sequence_problem = self.store.sequence_problem();
+        let is_store_well = figures.corrupt_reads == 0
+            && is_whole
+            && !is_loss_new
+            && sequence_problem.is_none()
+            && !is_disk_nearly_full;
         Ok(json!({
-            "healthy": figures.corrupt_reads == 0 && is_whole && !is_loss_new && !is_disk_nearly_full && !is_unasked,
+            "healthy": is_store_well && !is_unasked,
             "version": env!("CARGO_PKG_VERSION"),
             "protocol": PROTOCOL_VERSION,
             "uptime_seconds": uptime.as_secs(),
@@ -118,6 +124,7 @@ impl Service {
                 "corrupt_reads": figures.corrupt_reads,
                 "disk_nearly_full": is_disk_nearly_full,
                 "changes": self.store.commits(),
+                "sequence_problem": sequence_problem,
                 "check": check,
                 "accepted_loss": loss.map(|loss| json!({
                     "at": loss.at,
