@@ -106,7 +106,7 @@ pub async fn serve(options: Options, place: Place) -> Result<(), ServeError> {
     patience.abort();
     let service = Arc::new(Service::new(store)?);
     opening.end();
-    let is_checked = service.note_opening(now());
+    service.note_opening(now());
     let (stop, stopping) = watch::channel(false);
     let mut terminate = watch_for(SignalKind::terminate())?;
     let mut interrupt = watch_for(SignalKind::interrupt())?;
@@ -118,7 +118,7 @@ pub async fn serve(options: Options, place: Place) -> Result<(), ServeError> {
     beside.spawn(upkeep(Arc::clone(&service), options.data_dir.clone()));
     beside.spawn(give_notices(Arc::clone(&service)));
     beside.spawn(close_expired(Arc::clone(&service)));
-    beside.spawn(check_store(Arc::clone(&service), is_checked));
+    beside.spawn(check_store(Arc::clone(&service)));
     beside.spawn(manager::feed_watchdog(Arc::clone(&service)));
     beside.spawn(watch_authorities(Arc::clone(&service)));
     beside.spawn(answer_hangups(hangup, Arc::clone(&service)));
@@ -463,17 +463,13 @@ async fn close_expired(service: Arc<Service>) {
 }
 
 /// Once a day, and soon after the start if not everything was read then.
-async fn check_store(service: Arc<Service>, is_checked: bool) {
-    let mut clock = tokio::time::interval(CHECK_EVERY);
+async fn check_store(service: Arc<Service>) {
+    let mut clock = tokio::time::interval(LOOK_FOR_CHECK_EVERY);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    if is_checked {
-        // The first one comes at once.
-        clock.tick().await;
-    }
     loop {
         clock.tick().await;
         let service = Arc::clone(&service);
-        let done = tokio::task::spawn_blocking(move || service.check_store(now()));
+        let done = tokio::task::spawn_blocking(move || service.check_store_if_due(now()));
         if let Err(error) = done.await {
             tracing::error!(%error, "the store was not checked");
         }
@@ -513,7 +509,7 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 const CLOSE_AT_LEAST: Duration = Duration::from_millis(500);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
-const CHECK_EVERY: Duration = Duration::from_hours(24);
+const LOOK_FOR_CHECK_EVERY: Duration = Duration::from_mins(10);
 const LOOK_FOR_NOTICES_EVERY: Duration = Duration::from_secs(2);
 const CLOSE_EXPIRED_EVERY: Duration = Duration::from_secs(2);
 const READ_AUTHORITIES_EVERY: Duration = Duration::from_secs(2);

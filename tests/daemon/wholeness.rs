@@ -1,12 +1,18 @@
 //! A store that has lost something is not served without a word: the refusal, the flag that accepts it, and the check.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use saslcertd::daemon::service::Service;
+use saslcertd::identity::{
+    AddedBy, BareJid, CertificateName, Enrolment, Fingerprint, Incarnation, KeyId, UnixSeconds,
+};
+use saslcertd::store::{Edit, Store};
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, HAMLET, Made, named, with};
+use crate::support::{Daemon, HAMLET, HOST, Made, named, with};
 
 fn revoke(name: &str) -> Value {
     with(named(name), "name", json!(name))
@@ -152,6 +158,140 @@ fn check_says_of_each_table_whether_it_is_whole() {
     assert!(daemon.stop().success());
     let nobody = daemon.command("check").output().unwrap();
     assert_eq!(nobody.status.code(), Some(1), "{nobody:?}");
+}
+
+/// The certificate that will be damaged: the 25th of user 120. It consists of a byte that no other one has.
+const DAMAGED: u64 = 6025;
+const ITS_BYTE: u8 = 0xa5;
+
+/// Makes a store of 24 MB in some thousand of sled's pages, three times as much as the daemon will keep in memory.
+fn fill(folder: &Path) {
+    let store = Store::open(folder, 8 << 20, Box::new(|_| {})).unwrap();
+    let incarnation = Incarnation::parse("one").unwrap();
+    let mut number: u64 = 0;
+    for user in 0..240 {
+        let jid = BareJid::parse(&format!("user{user:03}@{HOST}")).unwrap();
+        let edits = (0..50).map(|_| {
+            number += 1;
+            let mut identity = [0; 32];
+            identity[..8].copy_from_slice(&number.to_be_bytes());
+            Edit::Put(Box::new(Enrolment {
+                account: jid.clone(),
+                incarnation: incarnation.clone(),
+                name: CertificateName::parse(&format!("n{number}")).unwrap(),
+                der: vec![if number == DAMAGED { ITS_BYTE } else { 0 }; 2000],
+                fingerprint: Fingerprint::from_bytes(identity),
+                key_id: KeyId::from_bytes(identity),
+                addresses: Vec::new(),
+                not_before: UnixSeconds(0),
+                not_after: UnixSeconds(4_000_000_000),
+                may_manage: true,
+                order: number,
+                added_at: UnixSeconds(1),
+                added_by: AddedBy {
+                    certificate: None,
+                    jid: None,
+                },
+                last_use: None,
+            }))
+        });
+        let edits = edits.collect();
+        let changed = store.change(&jid, move |_| Ok(Ok::<_, ()>((edits, ()))));
+        changed.unwrap().unwrap();
+    }
+    store.close();
+}
+
+#[test]
+fn a_check_that_finds_damage_says_where_and_status_is_red_from_then_on() {
+    let mut daemon = Daemon::prepared();
+    fill(&daemon.data_dir());
+    daemon.serve_with(&["--cache-mib", "8"]);
+    let (code, before, _) = status(&daemon);
+    assert_eq!((code, &before["healthy"]), (Some(0), &json!(true)));
+
+    // The disk flips some bits of each copy that it has of that certificate.
+    let db = daemon.data_dir().join("sled/db");
+    let bytes = fs::read(&db).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&db).unwrap();
+    let is_inside = |at: &usize| bytes[*at..].iter().take(64).all(|byte| *byte == ITS_BYTE);
+    let places: Vec<usize> = (0..bytes.len()).step_by(1000).filter(is_inside).collect();
+    assert!(!places.is_empty());
+    for at in places {
+        file.write_all_at(&[ITS_BYTE ^ 1], at as u64).unwrap();
+    }
+
+    // What sled keeps in memory of it is right. It reads it from the disk again when the page has been asked for often enough.
+    let mut checked = None;
+    daemon.wait_for("check that reads the disk", |daemon| {
+        let output = daemon.command("check").output().unwrap();
+        let code = output.status.code();
+        checked = Some(output);
+        code != Some(0)
+    });
+    let checked = checked.unwrap();
+    assert_eq!(checked.status.code(), Some(1), "{checked:?}");
+    let said = String::from_utf8(checked.stdout).unwrap();
+    let where_it_is = "what stands behind the rows of user120@shakespeare.lit cannot be read";
+    let line = said.lines().find(|line| line.starts_with("certs: "));
+    assert!(
+        line.unwrap()
+            .ends_with(&format!(" rows, DAMAGED: {where_it_is}")),
+        "{said}"
+    );
+    assert!(said.contains("revoked_keys: 0 rows, ok\n"), "{said}");
+    assert!(
+        said.ends_with("the store is DAMAGED; restore it from a backup\n"),
+        "{said}"
+    );
+    let json = daemon.command("check").arg("--json").output().unwrap();
+    assert_eq!(json.status.code(), Some(1), "{json:?}");
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["whole"], false, "{json}");
+
+    let (code, after, words) = status(&daemon);
+    assert_eq!(
+        (code, &after["healthy"]),
+        (Some(1), &json!(false)),
+        "{after}"
+    );
+    assert_eq!(after["store"]["check"], json);
+    let problem = format!("PROBLEM: the store is damaged (certs: {where_it_is}; checked on ");
+    assert!(words.contains(&problem), "{words}");
+    daemon.wait_for("word of it in the log", |daemon| {
+        daemon
+            .log()
+            .contains("the store is damaged; restore it from a backup")
+    });
+}
+
+#[test]
+fn a_store_is_checked_when_it_was_not_for_a_day() {
+    const NOON: i64 = 1_800_000_000;
+    const DAY: i64 = 24 * 3600;
+    let daemon = Daemon::prepared();
+    let store = Store::open(&daemon.data_dir(), 8 << 20, Box::new(|_| {})).unwrap();
+    let service = Service::new(store).unwrap();
+    service.note_opening(UnixSeconds(NOON));
+    for (now, is_due) in [
+        (NOON, false),
+        (NOON + DAY - 1, false),
+        (NOON + DAY, true),
+        (NOON + DAY + 1, false),
+        // The clock was wrong.
+        (NOON, true),
+        (NOON + 1, false),
+    ] {
+        let was_checked = service.check_store_if_due(UnixSeconds(now));
+        assert_eq!(was_checked, is_due, "{now}");
+    }
+    service.close();
+    // Where not everything was read when it was opened, that is due at once.
+    drop(service);
+    let store = Store::open(&daemon.data_dir(), 8 << 20, Box::new(|_| {})).unwrap();
+    let service = Service::new(store).unwrap();
+    assert!(service.check_store_if_due(UnixSeconds(NOON)));
+    service.close();
 }
 
 #[test]

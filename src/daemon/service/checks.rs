@@ -78,8 +78,8 @@ fn described(ended: Option<&Ended>) -> Value {
 }
 
 impl Service {
-    /// What the opening of the store, at `now`, has found, and its log lines. Returns whether every row was read then.
-    pub fn note_opening(&self, now: UnixSeconds) -> bool {
+    /// What the opening of the store, at `now`, has found, and its log lines. If every row was read then, that was a check.
+    pub fn note_opening(&self, now: UnixSeconds) {
         let found = self.store.found();
         if let Some(loss) = &found.accepted {
             tracing::error!(
@@ -108,14 +108,22 @@ impl Service {
                 tables: tables.collect(),
             });
         }
-        found.is_checked
     }
 
-    /// Checks the whole store, slowly unless somebody asks for it meanwhile. Blocks. If a check runs already, nothing is done.
-    pub fn check_store(&self, now: UnixSeconds) {
-        if let Some(number) = self.begin_check(false) {
+    /// Checks the whole store if the last check is a day old or there was none, slowly unless somebody asks for it meanwhile.
+    /// Blocks. Returns whether it was due; if a check runs already, no other one is.
+    pub fn check_store_if_due(&self, now: UnixSeconds) -> bool {
+        let is_due = {
+            let state = self.checks.state();
+            // The clock may have been set back meanwhile, too.
+            let is_old = |last: &Ended| last.at.0.abs_diff(now.0) >= CHECKED_EVERY_SECONDS;
+            state.last.as_ref().is_none_or(is_old)
+        };
+        let begun = is_due.then(|| self.begin_check(false)).flatten();
+        if let Some(number) = begun {
             self.finish_check(number, now);
         }
+        begun.is_some()
     }
 
     pub(super) fn store_check(self: &Arc<Self>, params: Value, now: UnixSeconds) -> Answered {
@@ -211,5 +219,6 @@ impl Service {
     }
 }
 
+const CHECKED_EVERY_SECONDS: u64 = 24 * 3600;
 /// With pages of 128 rows: some 6,000 rows a second.
 const PAUSE: Duration = Duration::from_millis(20);
