@@ -261,7 +261,7 @@ fn remove_folder(folder: &Path) -> Result<(), StoreError> {
 }
 
 /// The new store while it is written.
-const FRESH_FOLDER: &str = "sled.new";
+pub(super) const FRESH_FOLDER: &str = "sled.new";
 /// The old one when the new one has taken its place.
-const FORMER_FOLDER: &str = "sled.old";
+pub(super) const FORMER_FOLDER: &str = "sled.old";
 const BATCH_BYTES: usize = 1 << 20;

@@ -123,6 +123,9 @@ fn is_of_store(path: &Path) -> bool {
         "LOCK",
         super::reached::FILE,
         super::SLED_FOLDER,
+        // Left by a migration that was cut off; the daemon must remove them.
+        super::migration::FRESH_FOLDER,
+        super::migration::FORMER_FOLDER,
     ];
     matches!(path.components().next(), Some(Component::Normal(first)) if ours.iter().any(|name| first == *name))
 }

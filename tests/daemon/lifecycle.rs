@@ -408,11 +408,17 @@ fn root_serves_as_the_owner_of_the_store() {
 
 #[test]
 fn files_of_roots_in_somebody_elses_store_are_named_with_the_line_that_mends_it() {
-    for name in ["FORMAT", "LOCK", "sled", "sled/db"] {
+    // The last two are what a migration leaves that was cut off.
+    for name in ["FORMAT", "LOCK", "sled", "sled/db", "sled.new", "sled.old"] {
         let Some(mut daemon) = prepared_for(65_534, 65_534) else {
             return;
         };
         let path = daemon.data_dir().join(name);
+        match name {
+            "sled.new" => fs::rename(daemon.data_dir().join("sled"), &path).unwrap(),
+            "sled.old" => fs::create_dir(&path).unwrap(),
+            _ => {}
+        }
         std::os::unix::fs::chown(&path, Some(0), Some(0)).unwrap();
         let said = refusal(&daemon);
         let expected = format!(
