@@ -3,19 +3,22 @@
 //! The daemon's folder is an ext4 in a file. It is stopped at some moment, the file is copied, and the copy is mounted:
 //! what the kernel had not written to the file by then is what a power cut loses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::migration;
 use crate::passwords;
 use crate::support::{Daemon, HAMLET, Made, Peer, append, list, named, with};
+
+const OPHELIA: &str = "ophelia@shakespeare.lit";
 
 /// A daemon on a disk of its own.
 struct Machine {
@@ -131,12 +134,15 @@ fn some_microseconds(below: u64) {
     std::thread::sleep(Duration::from_micros(chance(below)));
 }
 
+/// A method and its parameters.
+type Question = (&'static str, Value);
+
 /// Asks so many questions, and one more during which the power is cut. `note` is told of each that was answered, and
 /// with `false` of the one that was not, whose id is returned.
 fn ask_until_the_cut(
     peer: &mut Peer,
     machine: &mut Machine,
-    questions: Vec<(&'static str, Value)>,
+    questions: Vec<Question>,
     mut note: impl FnMut(usize, bool),
 ) -> Option<u64> {
     let last = questions.len() - 1;
@@ -160,11 +166,17 @@ fn ask_until_the_cut(
     None
 }
 
+/// Names and fingerprints of Hamlet's certificates.
 fn listed(peer: &mut Peer) -> BTreeMap<String, Value> {
+    listed_of(HAMLET, peer)
+}
+
+fn listed_of(account: &str, peer: &mut Peer) -> BTreeMap<String, Value> {
+    let list = with(list(), "account", json!(account));
     let mut found = BTreeMap::new();
     let mut after = Value::Null;
     loop {
-        let page = peer.ask("certificate.list", with(list(), "after", after));
+        let page = peer.ask("certificate.list", with(list.clone(), "after", after));
         for row in page["certificates"].as_array().unwrap() {
             found.insert(
                 row["name"].as_str().unwrap().to_owned(),
@@ -301,51 +313,96 @@ fn six_cuts_lose_no_revocation() {
     }
 }
 
+/// What was last acknowledged of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Login {
+    password: String,
+    is_enabled: bool,
+}
+
+/// Is the account as one of these say? Enables it, to see its password.
+fn is_as_one_of(rome: &mut Peer, account: &str, logins: &[&Login]) -> bool {
+    let of = json!({ "account": account });
+    let found = rome.ask("account.exists", of.clone());
+    if found["exists"] != true {
+        return false;
+    }
+    if found["enabled"] == false {
+        rome.ask("account.enable", of);
+    }
+    logins.iter().any(|login| {
+        let params = json!({"account": account, "password": login.password, "address": null});
+        let id = rome.send("account.verify", params);
+        let is_admitted = rome.answer(id).get("result").is_some();
+        is_admitted && found["enabled"] == login.is_enabled
+    })
+}
+
+/// Questions about accounts of that round, and how each account is when its question is answered.
+fn passwords_of_a_round(round: u64) -> Vec<(Question, (String, Login))> {
+    let account = |number: u64| format!("r{round}n{number}@rome.lit");
+    let mut steps = Vec::new();
+    let mut logins = Vec::new();
+    for number in 0..3 + chance(3) {
+        let login = Login {
+            password: "et tu?".to_owned(),
+            is_enabled: true,
+        };
+        let params = passwords::create(&account(number), &login.password);
+        logins.push(login.clone());
+        steps.push((("account.create", params), (account(number), login)));
+    }
+    // The last one is in flight when the power goes: each kind has its turn.
+    for turn in 0..4 {
+        let number = chance(logins.len() as u64);
+        let login = &mut logins[usize::try_from(number).unwrap()];
+        let account = account(number);
+        let question = if (turn + round).is_multiple_of(3) {
+            login.is_enabled = !login.is_enabled;
+            let methods = ["account.disable", "account.enable"];
+            let method = methods[usize::from(login.is_enabled)];
+            (method, json!({ "account": account }))
+        } else {
+            login.password = format!("number {turn} of round {round}");
+            let params = json!({"account": account, "password": login.password});
+            ("account.set_password", params)
+        };
+        steps.push((question, (account, login.clone())));
+    }
+    steps
+}
+
 #[test]
-fn eight_cuts_lose_no_password() {
+fn eight_cuts_lose_no_password_and_bring_no_older_one_back() {
     let mut machine = Machine::new();
     machine.daemon.prepare();
     machine.daemon.serve();
     let mut rome = passwords::server(&machine.daemon, json!({}));
-    // By account: may it log in?
-    let mut known: BTreeMap<String, bool> = BTreeMap::new();
+    let mut known: BTreeMap<String, Login> = BTreeMap::new();
     let mut all = Cuts::default();
     for round in 0..8 {
-        let mut steps = Vec::new();
-        let mut questions = Vec::new();
-        for number in 0..3 + chance(4) {
-            let account = format!("r{round}n{number}@rome.lit");
-            questions.push(("account.create", passwords::create(&account, "et tu?")));
-            steps.push((account, true));
-        }
-        let account = steps[0].0.clone();
-        questions.push(("account.disable", json!({ "account": account })));
-        steps.push((account, false));
+        let (questions, steps): (Vec<_>, Vec<_>) = passwords_of_a_round(round).into_iter().unzip();
         let mut uncertain = None;
         let pending =
             ask_until_the_cut(&mut rome, &mut machine, questions, |at, is_acknowledged| {
-                let (account, may) = steps[at].clone();
+                let (account, login) = steps[at].clone();
+                let before = known.insert(account.clone(), login);
                 if !is_acknowledged {
-                    uncertain = Some(account.clone());
+                    uncertain = Some((account, before));
                 }
-                known.insert(account, may);
             });
         all.cut_frozen(&machine, |daemon| {
             let mut rome = passwords::server(daemon, json!({}));
-            for (account, may) in &known {
-                if uncertain.as_ref() != Some(account) {
-                    let found = rome.ask("account.exists", json!({ "account": account }));
-                    assert_eq!(
-                        (&found["exists"], &found["enabled"]),
-                        (&json!(true), &json!(may)),
-                        "{account}"
-                    );
+            for (account, login) in &known {
+                let mut logins = vec![login];
+                if let Some((of, Some(before))) = &uncertain
+                    && of == account
+                {
+                    logins.push(before);
                 }
+                let is_right = is_as_one_of(&mut rome, account, &logins);
+                assert!(is_right, "{account} is none of {logins:?}");
             }
-            let sure = |(account, _): &(&String, &bool)| uncertain.as_ref() != Some(*account);
-            let (account, may) = known.iter().find(sure).unwrap();
-            let id = rome.send("account.verify", passwords::verify(account, "et tu?"));
-            assert_eq!(rome.answer(id).get("result").is_some(), *may);
         });
         machine.daemon.signal(Signal::SIGCONT);
         let _ = pending.map(|id| rome.answer(id));
@@ -381,8 +438,8 @@ fn six_cuts_during_a_start_lose_nothing() {
     }
 }
 
-#[test]
-fn six_cuts_behind_an_export_or_an_import_lose_nothing() {
+/// A machine with thirty certificates, and who has appended them.
+fn thirty_certificates() -> (Machine, Peer) {
     let mut machine = Machine::new();
     machine.daemon.prepare();
     machine.daemon.serve();
@@ -390,27 +447,26 @@ fn six_cuts_behind_an_export_or_an_import_lose_nothing() {
     for number in 0..30 {
         server.append(&format!("n{number}"), &Made::long(HAMLET, 8_000));
     }
+    (machine, server)
+}
+
+#[test]
+fn two_cuts_behind_an_export_and_two_behind_an_import_lose_nothing() {
+    let (mut machine, _server) = thirty_certificates();
     let mut all = Cuts::default();
     let mut text = String::new();
-    for _ in 0..3 {
+    for _ in 0..2 {
         text = migration::exported(&machine.daemon);
         all.cut(&mut machine, |daemon| {
             let found = fs::read_to_string(daemon.folder.path().join("exported"));
             assert!(found.unwrap() == text, "the export is another one");
         });
     }
-    for _ in 0..3 {
+    for _ in 0..2 {
         let mut other = Machine::new();
         other.daemon.prepare();
         other.daemon.serve();
-        let backup = other.daemon.folder.path().join("backup");
-        fs::write(&backup, &text).unwrap();
-        let done = other
-            .daemon
-            .command("import")
-            .arg(&backup)
-            .output()
-            .unwrap();
+        let done = importing(&other.daemon, &text).wait_with_output().unwrap();
         assert!(done.status.success(), "{done:?}");
         all.cut(&mut other, |daemon| {
             assert!(
@@ -418,6 +474,107 @@ fn six_cuts_behind_an_export_or_an_import_lose_nothing() {
                 "the import is not whole"
             );
         });
+    }
+}
+
+#[test]
+fn four_cuts_during_an_export_leave_the_backup_of_before_or_the_new_one() {
+    let (mut machine, mut server) = thirty_certificates();
+    let folder = machine.daemon.folder.path().to_owned();
+    let mut all = Cuts::default();
+    let mut before = None;
+    for round in 0..4 {
+        let cert = Made::long(HAMLET, 8_000);
+        server.append(&format!("r{round}"), &cert);
+        let whole = migration::exported(&machine.daemon);
+        let mut export = machine.daemon.command("export");
+        let mut export = export.arg(folder.join("backup")).spawn().unwrap();
+        let unfinished = folder.join(format!("backup.{}.unfinished", export.id()));
+        machine.daemon.wait_for("export", |_| {
+            unfinished.exists() || export.try_wait().unwrap().is_some()
+        });
+        some_microseconds(25_000);
+        let is_acknowledged = export.try_wait().unwrap().is_some();
+        let pid = Pid::from_raw(export.id().try_into().unwrap());
+        if !is_acknowledged {
+            kill(pid, Signal::SIGSTOP).unwrap();
+        }
+        all.cut(&mut machine, |daemon| {
+            let found = fs::read_to_string(daemon.folder.path().join("backup")).ok();
+            let is_whole = found.as_ref() == Some(&whole);
+            assert!(
+                is_whole || (!is_acknowledged && found == before),
+                "the backup is neither"
+            );
+            daemon.server(options()).login(&cert);
+            assert!(migration::exported(daemon) == whole, "something is lost");
+        });
+        if !is_acknowledged {
+            kill(pid, Signal::SIGCONT).unwrap();
+        }
+        assert!(export.wait().unwrap().success());
+        before = Some(fs::read_to_string(folder.join("backup")).unwrap());
+        assert!(before.as_ref() == Some(&whole));
+    }
+}
+
+fn importing(daemon: &Daemon, text: &str) -> Child {
+    let backup = daemon.folder.path().join("backup");
+    fs::write(&backup, text).unwrap();
+    let mut import = daemon.command("import");
+    import.arg(&backup).stdout(Stdio::piped()).spawn().unwrap()
+}
+
+/// What an export holds but for the secret, which an import replaces.
+fn records(text: &str) -> BTreeSet<&str> {
+    let is_record = |line: &&str| line.contains("\"type\":") && !line.contains("\"secret\"");
+    text.lines().filter(is_record).collect()
+}
+
+#[test]
+fn four_cuts_during_an_import_lose_nothing_else_and_it_can_be_repeated() {
+    let (machine, _server) = thirty_certificates();
+    let text = migration::exported(&machine.daemon);
+    let mut all = Cuts::default();
+    for _ in 0..4 {
+        let mut other = Machine::new();
+        other.daemon.prepare();
+        other.daemon.serve();
+        let mut server = other.daemon.server(options());
+        let mut import = importing(&other.daemon, &text);
+        let mut appended: BTreeMap<String, Value> = BTreeMap::new();
+        // Others go on meanwhile.
+        other.daemon.wait_for("the import", |_| {
+            let name = format!("n{}", appended.len());
+            let params = append(&name, &Made::of(OPHELIA));
+            let answer = server.ask(
+                "certificate.append",
+                with(params, "account", json!(OPHELIA)),
+            );
+            appended.insert(name, answer["fingerprint"].clone());
+            let held = server.ask("status", json!({}))["store"]["certificates"].clone();
+            held.as_u64() > Some(appended.len() as u64)
+        });
+        some_microseconds(25_000);
+        let is_acknowledged = import.try_wait().unwrap().is_some();
+        all.cut(&mut other, |daemon| {
+            assert_eq!(listed_of(OPHELIA, &mut daemon.server(options())), appended);
+            let wanted = records(&text);
+            let found = migration::exported(daemon);
+            let missing = wanted.difference(&records(&found)).count();
+            assert!(
+                missing == 0 || !is_acknowledged,
+                "the import is not whole: {missing} records are missing"
+            );
+            let mut imported = records(&found);
+            imported.retain(|record| !record.contains(OPHELIA));
+            assert!(imported.is_subset(&wanted), "half a record was imported");
+            let repeated = importing(daemon, &text).wait_with_output().unwrap();
+            assert!(repeated.status.success(), "{repeated:?}");
+            assert!(records(&migration::exported(daemon)).is_superset(&wanted));
+        });
+        let done = import.wait_with_output().unwrap();
+        assert!(done.status.success(), "{done:?}");
     }
 }
 
