@@ -14,14 +14,14 @@ use serde_json::{Value, json};
 
 use crate::support::{Daemon, HAMLET, HOST, Made, ONE, Peer, append, hello, login, named, with};
 
-struct Authority {
+pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pem: String,
+    pub pem: String,
     der: Vec<u8>,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         Self::with_key(name, &PKCS_ECDSA_P256_SHA256)
     }
 

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, HAMLET, HOST, Made, hello, named};
+use crate::authorities::Authority;
+use crate::support::{Daemon, HAMLET, HOST, Made, hello, named, offer};
 
 fn run(daemon: &Daemon, args: &[&str]) -> (bool, String) {
     let done = daemon.command("host").args(args).output().unwrap();
@@ -123,4 +124,25 @@ fn hosts_are_listed_in_pages() {
     let second = server.ask("host.list", json!({"after": first["next"]}));
     assert_eq!(second["next"], Value::Null);
     assert_eq!(second["hosts"].as_array().unwrap().len(), 20);
+}
+
+#[test]
+fn a_host_is_not_forgotten_while_its_server_says_hello() {
+    let daemon = Daemon::start();
+    // A hello takes its time while files of authorities are read.
+    let file = daemon.folder.path().join("ca.pem");
+    std::fs::write(&file, Authority::new("Denmark").pem.repeat(900)).unwrap();
+    let options = json!({"saslcertd_trust": "ca", "saslcertd_ca_file": file});
+    let (mut server, mut admin) = (daemon.peer(), daemon.peer());
+    server.send("session.hello", hello(HOST, options));
+    // Not there yet, or declared by who is connected; never taken away.
+    let mut why = String::new();
+    while !why.contains("a server that is connected declares the host") {
+        let refused = admin.refused("host.forget", json!({"host": HOST}));
+        assert_eq!(refused["code"], -32002, "{refused}");
+        why = refused["message"].as_str().unwrap().to_owned();
+    }
+    let hello = server.answer(1);
+    assert_eq!(hello["result"]["hosts"][0]["ready"], true, "{hello}");
+    server.ask("external.offer", offer(&Made::of(HAMLET)));
 }

@@ -35,6 +35,11 @@ impl<T> Default for Each<T> {
 }
 
 impl<T> Each<T> {
+    /// All of them, in order.
+    pub fn all(&self) -> impl Iterator<Item = &Result<T, Bad>> {
+        self.0.iter()
+    }
+
     /// The good ones.
     pub fn good(&self) -> impl Iterator<Item = &T> {
         self.0.iter().filter_map(|one| one.as_ref().ok())

@@ -17,7 +17,7 @@ use crate::identity::visible::visible;
 use crate::identity::{Host, ScramHash};
 use crate::policy::HostPolicy;
 use crate::policy::host::{Declared, Remark};
-use crate::store::HostRecord;
+use crate::store::{HostRecord, StoreError};
 
 /// Whose hello was refused last, for its version of the protocol, and who has not come back with ours.
 #[derive(Clone, Debug, Serialize)]
@@ -88,45 +88,62 @@ impl Service {
             // Reported anew by what follows.
             None => self.sessions.forget(connection.id),
         }
-        let mut changed = Vec::new();
-        let mut results = Vec::new();
-        for declared in hello.hosts {
-            let result = match declared {
-                Ok(declared) => self.declare(declared, &mut changed),
-                Err(bad) => HelloResult::unreadable(&bad),
+        for declared in hello.hosts.all() {
+            let name = match declared {
+                Ok(declared) => &declared.host,
+                Err(bad) => bad.text("host").unwrap_or_default(),
             };
             if served.len() < MAX_HOSTS {
-                served.extend(Host::parse(&result.host));
+                served.extend(Host::parse(name));
             }
-            results.push(result);
         }
-        self.add_problems_of_authorities(&mut results);
         let software = short(&hello.software);
-        if hello.module.is_some() {
-            *self.last_stranger() = None;
-        }
         tracing::info!(
             connection = connection.id,
             software,
             hosts = served.len(),
             "hello"
         );
+        // Before anything is declared: what a connected server declares cannot be forgotten.
         connection.introduce(Introduction {
             software,
             hosts: served,
             keeps_sessions: hello.sessions,
             module: hello.module.as_ref().map(shortened),
         });
+        if hello.module.is_some() {
+            *self.last_stranger() = None;
+        }
+        let mut changed = Vec::new();
+        let mut results = Vec::new();
+        for declared in hello.hosts {
+            results.push(match declared {
+                Ok(declared) => self.declare(declared, &mut changed),
+                Err(bad) => HelloResult::unreadable(&bad),
+            });
+        }
+        self.add_problems_of_authorities(&mut results);
         if changed.is_empty() {
             self.send_hello(&answer, results);
             return;
         }
         self.task(answer, move |service, answer| {
-            match service.store.remember_hosts(changed) {
+            match service.remember(changed) {
                 Ok(()) => service.send_hello(answer, results),
                 Err(error) => answer.send(Err(storage(&error))),
             }
         });
+    }
+
+    /// Writes what was declared, but for hosts that were declared anew or forgotten since. Blocks.
+    fn remember(&self, mut changed: Vec<(Host, HostRecord)>) -> Result<(), StoreError> {
+        // Held until it is written: what is written last is what is so.
+        let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+        changed.retain(|(host, record)| {
+            let known = hosts.get(host);
+            known.is_some_and(|known| known.record() == *record)
+        });
+        self.store.remember_hosts(changed)
     }
 
     /// Answers with what is so now: from here on the asker is told when a host's SCRAM hashes change.
@@ -379,7 +396,41 @@ const MAX_TEXT: usize = 200;
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use super::super::super::connection::{Peer, Role};
     use super::*;
+    use crate::store::Store;
+
+    /// The daemon, with a store of its own.
+    fn service(folder: &tempfile::TempDir) -> Service {
+        let folder = folder.path().join("data");
+        Store::create(&folder).unwrap();
+        Service::new(Store::open(&folder, 1 << 20, Box::new(|_| {})).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_was_declared_anew_or_forgotten_meanwhile_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let service = service(&folder);
+        let declare = |max_certs: u8| {
+            let hello = json!({"host": "a.lit", "options": {"saslcertd_max_certs": max_certs}});
+            let mut changed = Vec::new();
+            service.declare(serde_json::from_value(hello).unwrap(), &mut changed);
+            changed
+        };
+        let written = || service.store.hosts().unwrap();
+        let (first, second) = (declare(3), declare(4));
+        service.remember(second.clone()).unwrap();
+        service.remember(first).unwrap();
+        assert_eq!(written(), second);
+        let peer = Peer {
+            uid: 0,
+            pid: None,
+            role: Role::Admin,
+        };
+        service.forget_host(json!({"host": "a.lit"}), peer).unwrap();
+        service.remember(second).unwrap();
+        assert_eq!(written(), []);
+    }
 
     #[test]
     fn so_many_hosts_with_so_many_options_are_remembered() {
