@@ -75,11 +75,14 @@ impl Reservations {
     }
 
     /// The reservation with this token is not needed any more. Another's stays.
-    pub(super) fn give_back(&self, account: &BareJid, token: &str) {
+    ///
+    /// Was the name still reserved by it?
+    pub(super) fn give_back(&self, account: &BareJid, token: &str, now: UnixSeconds) -> bool {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.get(account).is_some_and(|own| own.token == token) {
-            all.remove(account);
+        if all.get(account).is_none_or(|own| own.token != token) {
+            return false;
         }
+        all.remove(account).is_some_and(|own| own.holds(now))
     }
 }
 
@@ -118,10 +121,15 @@ mod tests {
             assert_eq!(found, expected, "{token:?} {now:?}");
         }
         assert_eq!(reserve("two", NOW.plus(-3600)), Ok(()));
-        all.give_back(&brutus(), "one");
+        let give_back = |token, now| all.give_back(&brutus(), token, now);
+        assert!(!give_back("one", NOW.plus(-3600)));
         assert!(all.is_anothers(&brutus(), None, NOW.plus(-3600)));
-        all.give_back(&brutus(), "two");
+        assert!(give_back("two", NOW.plus(-3600)));
         assert!(!all.is_anothers(&brutus(), None, NOW.plus(-3600)));
+        // It was given back, or a while has passed.
+        assert!(!give_back("two", NOW.plus(-3600)));
+        assert_eq!(reserve("three", NOW), Ok(()));
+        assert!(!give_back("three", NOW.plus(RESERVED_SECONDS + 1)));
     }
 
     #[test]

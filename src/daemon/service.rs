@@ -300,7 +300,7 @@ impl Service {
                 });
             }
             "account.delete" => self.task(answer, move |service, answer| {
-                answer.send(service.delete(answer, params, peer));
+                answer.send(service.delete(answer, params, peer, now));
             }),
             "account.enable" => self.task(answer, move |service, answer| {
                 answer.send(service.enable(answer, params, peer, true));

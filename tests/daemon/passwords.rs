@@ -577,9 +577,27 @@ fn prosodys_detours_create_and_set_passwords() {
     );
     rome.ask("account.delete", taken_back.clone());
     other.ask("account.create", create("cinna@rome.lit", "poet"));
-    // Whoever takes a reservation back deletes no account that somebody else has made meanwhile.
-    rome.ask("account.delete", taken_back);
     assert!(admits(&mut other, "cinna@rome.lit", "poet"));
+    // It is used up: who names it later means the account.
+    rome.ask("account.delete", taken_back);
+    assert!(!admits(&mut other, "cinna@rome.lit", "poet"));
+    // Whoever takes a reservation back deletes no account that somebody else has made meanwhile, and hears of it.
+    let casca = json!({"account": "casca@rome.lit", "password": null, "caller": "server"});
+    let reserved = rome.ask("account.create", casca);
+    let at_the_terminal = with(
+        create("casca@rome.lit", "first"),
+        "caller",
+        json!("prosodyctl"),
+    );
+    other.ask("account.create", at_the_terminal);
+    let taken_back = with(
+        of("casca@rome.lit"),
+        "reservation",
+        reserved["reservation"].clone(),
+    );
+    let refused = rome.refused("account.delete", taken_back);
+    assert_eq!(refused["data"]["denial"], "account-exists");
+    assert!(admits(&mut other, "casca@rome.lit", "first"));
 }
 
 #[test]

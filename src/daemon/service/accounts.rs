@@ -338,7 +338,7 @@ impl Service {
         let put = self.put_password(answer, &account, &password.0, &policy, now, decide);
         // Not before: until the account is there, the reservation stands for it.
         if let Some(token) = token {
-            self.reservations.give_back(&account, token);
+            self.reservations.give_back(&account, token, now);
         }
         let (creation, at) = put?;
         Ok(json!({"created": creation == Creation::New, "password_changed": at}))
@@ -418,20 +418,30 @@ impl Service {
         Ok((creation, at))
     }
 
-    pub(super) fn delete(&self, answer: &Answer, params: Value, peer: Peer) -> Answered {
+    pub(super) fn delete(
+        &self,
+        answer: &Answer,
+        params: Value,
+        peer: Peer,
+        now: UnixSeconds,
+    ) -> Answered {
         let Delete {
             account,
             incarnation,
             reservation,
         } = fields(params)?;
         self.passwords_of(account.host(), peer)?;
-        // Prosody 13 takes a reservation back by deleting the account that it thinks it has created. That of the name
-        // may be another's by now.
-        if let Some(token) = reservation {
-            self.reservations.give_back(&account, &token);
-            return Ok(json!({"certificates": 0, "servers": 0}));
-        }
         let denied = |denial: Denial| refused("account.delete", &account, denial);
+        // Prosody 13 takes a reservation back by deleting the account that it thinks it has created: one of the name is
+        // another's. A reservation that has passed says nothing of who is meant.
+        let is_taken_back =
+            reservation.is_some_and(|token| self.reservations.give_back(&account, &token, now));
+        if is_taken_back {
+            return match self.known(&account)? {
+                None => Ok(json!({"certificates": 0, "servers": 0})),
+                Some(_) => Err(denied(Denial::AccountExists)),
+            };
+        }
         // What is refused anyway must not hold everybody's logins up.
         let known = self.known(&account)?;
         account::is_meant(known.as_ref(), incarnation.as_ref()).map_err(denied)?;
