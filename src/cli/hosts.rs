@@ -86,6 +86,6 @@ struct HelloHost {
 
 #[derive(Deserialize)]
 struct Remark {
-    /// `None`: it was never declared.
+    /// `None`: it is not declared, or cannot be.
     option: Option<String>,
 }

@@ -492,7 +492,7 @@ const SOMETHING_IS_NOT_IN: u8 = 3;
 const MAX_BATCH_BYTES: usize = 96 * 1024;
 /// Much longer than a name may be.
 const MAX_SENT_NAME_BYTES: usize = 1024;
-/// Code of a question about a host that was never declared, or whose options were refused.
+/// Code of a question about a host that is not declared, or whose options were refused.
 const NO_SUCH_HOST: i64 = -32_002;
 /// Code of a method that is not there, or not for this role.
 const NO_SUCH_METHOD: i64 = -32_601;

@@ -74,6 +74,8 @@ fn a_host_that_nobody_declares_any_more_is_taken_away_and_its_revocations_are_no
         &["cert", "add", HAMLET, "phone", file],
         &["cert", "disable", HAMLET, "phone"],
         &["cert", "revoke", HAMLET, "phone"],
+        &["cert", "list", HAMLET, "--revoked"],
+        &["cert", "unrevoke", HAMLET, "--all"],
         &["explain", HAMLET, file],
         &["account", "list", HOST],
     ] {

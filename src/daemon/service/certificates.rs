@@ -340,6 +340,7 @@ impl Service {
 
     pub(super) fn unrevoke(&self, params: Value, peer: Peer) -> Answered {
         let Unrevoke { account, key_id } = fields(params)?;
+        self.policy(account.host())?;
         let written = self.store.change(&account, move |view| {
             let mut revoked = view.revoked_keys()?;
             revoked.retain(|(key, _)| key_id.is_none_or(|meant| meant == *key));
@@ -362,6 +363,7 @@ impl Service {
     /// The keys that are revoked, oldest first, and the certificates that were disabled, of every account of the name.
     pub(super) fn marks(&self, params: Value) -> Answered {
         let Marked { account } = fields(params)?;
+        self.policy(account.host())?;
         let view = self.store.view(&account);
         let mut revoked = view.revocations().map_err(|error| storage(&error))?;
         revoked.sort_by_key(|(_, _, at)| *at);

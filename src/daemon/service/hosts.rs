@@ -307,7 +307,7 @@ impl HelloResult {
     }
 
     fn unknown(host: &Host) -> Self {
-        let problem = "it was never declared; declare it with its options";
+        let problem = "it is not declared; declare it with its options";
         Self::not_ready(host.to_string(), problem)
     }
 
