@@ -12,8 +12,8 @@ local several_certificates = "There is more than one certificate in it: paste on
 local no_certificate = "This is no certificate: neither PEM (BEGIN CERTIFICATE) nor its base64";
 
 -- The base64, without white space, of the only certificate in what somebody pasted: PEM with any text around it, or bare
--- base64. Of a private key no more than its first line: the daemon says what that means. Returns nil and what is wrong if
--- there is none, or more than one.
+-- base64. Of a private key no more than its first line, and of what begins with a byte order mark no more than that: the daemon
+-- says what it means. Returns nil and what is wrong if there is none, or more than one.
 local function certificate_in(text, max_base64)
 	local body, last = nil, 0;
 	while true do
@@ -29,6 +29,7 @@ local function certificate_in(text, max_base64)
 		end
 	end
 	local base64 = (body or text):gsub("%s+", "");
+	if base64:sub(1, 3) == "\239\187\191" then return "\239\187\191"; end
 	if base64:find("^[%w+/]+=+[%w+/]") then return nil, several_certificates; end
 	if not base64:find("^[%w+/]+=*$") then return nil, no_certificate; end
 	if #base64 > max_base64 then

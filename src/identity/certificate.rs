@@ -11,6 +11,7 @@ use x509_parser::prelude::{
     FromDer, GeneralName, ParsedExtension, SubjectPublicKeyInfo, X509Certificate,
 };
 
+use super::byte_order_mark::ByteOrderMark;
 use super::hash::hash_as_hex;
 use super::jid::Jid;
 use super::strict_der::{self, DerFault};
@@ -85,6 +86,12 @@ pub enum Finding {
     /// Text where DER is wanted.
     #[error("this is PEM text; the DER certificate is wanted, as base64")]
     IsPem,
+    /// A byte order mark in front of it.
+    #[error("it {mark}")]
+    Marked {
+        /// Which.
+        mark: ByteOrderMark,
+    },
     /// A private key, which was not to leave its device.
     #[error(
         "there is a private key in it. Make a new key: this one has been seen, and must not be used any more; only the \

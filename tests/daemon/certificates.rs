@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use rcgen::{CustomExtension, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
 use serde_json::{Value, json};
 
@@ -243,6 +245,42 @@ fn an_append_is_refused_with_the_words_for_the_client() {
             .zip(data["stanza"]["condition"].as_str());
         assert_eq!(got, expected, "{name} {answer}");
     }
+}
+
+#[test]
+fn a_file_that_is_uploaded_as_it_is_is_refused_in_the_words_for_that_file() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let cert = Made::of(HAMLET);
+    let pem = format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        cert.base64()
+    );
+    let marked = |bytes: &[u8]| [b"\xef\xbb\xbf", bytes].concat();
+    let utf16: Vec<u8> = format!("\u{feff}{pem}")
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let key = format!("\u{feff}{}", cert.key.serialize_pem());
+    let mark =
+        "It begins with a byte order mark, three bytes that nobody sees; this takes them away: sed";
+    for (uploaded, words) in [
+        (BASE64.encode(marked(&cert.der)), mark),
+        (BASE64.encode(marked(pem.as_bytes())), mark),
+        (format!("\u{feff}{}", cert.base64()), mark),
+        (format!("\n\u{feff}{pem}"), mark),
+        (BASE64.encode(utf16), "It is UTF-16 text"),
+        (BASE64.encode(&pem), "This is PEM text"),
+        (BASE64.encode(&key), "There is a private key in it"),
+        (key, "There is a private key in it"),
+    ] {
+        let wish = with(append("phone", &cert), "certificate", json!(uploaded));
+        let refused = server.refused("certificate.append", wish);
+        assert_eq!(refused["data"]["denial"], "cert-unacceptable", "{refused}");
+        let said = refused["message"].as_str().unwrap();
+        assert!(said.starts_with(words), "{words}: {said}");
+    }
+    server.append("phone", &cert);
 }
 
 #[test]

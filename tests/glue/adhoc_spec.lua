@@ -56,6 +56,7 @@ describe("what somebody pasted", function ()
 		["a certificate and its encrypted key"] = {
 			armoured(wrapped) .. armoured(wrapped, "ENCRYPTED PRIVATE KEY"), "-----BEGIN ENCRYPTED PRIVATE KEY-----";
 		};
+		["a byte order mark before base64"] = { " \239\187\191" .. wrapped, "\239\187\191" };
 		["a key and its certificate"] = { armoured(wrapped, "EC PRIVATE KEY") .. armoured(wrapped), "-----BEGIN EC PRIVATE KEY-----" };
 	}) do
 		it("is not sent on, but that it was there: " .. what, function ()

@@ -15,8 +15,8 @@ use super::{Answer, Answered, Service, closing, storage};
 use crate::identity::certificate::{Finding, holds_private_key};
 use crate::identity::visible::visible;
 use crate::identity::{
-    AccountList, AddedBy, BareJid, CertificateName, ClientCert, Disabled, Enrolment, Fingerprint,
-    Incarnation, KeyId, UnixSeconds,
+    AccountList, AddedBy, BareJid, ByteOrderMark, CertificateName, ClientCert, Disabled, Enrolment,
+    Fingerprint, Incarnation, KeyId, UnixSeconds,
 };
 use crate::policy::manage::{
     Appending, Asker, LoggedInBy, MAX_MARKS, Marks, Revoked, Scope, Which,
@@ -551,11 +551,9 @@ fn asker(
 
 pub(super) fn certificate_in(base64: &str) -> Result<ClientCert, Denial> {
     let unacceptable = |finding| Denial::CertificateUnacceptable { finding };
-    if holds_private_key(base64.as_bytes()) {
-        return Err(unacceptable(Finding::PrivateKey));
-    }
-    if base64.trim_start().starts_with("-----BEGIN") {
-        return Err(unacceptable(Finding::IsPem));
+    // Before it is decoded, and behind that: somebody encodes a whole file, somebody pastes it.
+    if let Some(finding) = instead(base64.as_bytes()) {
+        return Err(unacceptable(finding));
     }
     if base64.len() > MAX_CERTIFICATE_BASE64_BYTES * 2 {
         return Err(unacceptable(Finding::TooLarge));
@@ -564,7 +562,22 @@ pub(super) fn certificate_in(base64: &str) -> Result<ClientCert, Denial> {
         NotDecoded::TooLong => unacceptable(Finding::TooLarge),
         NotDecoded::NotBase64 => Denial::NotBase64,
     })?;
+    if let Some(finding) = instead(&der) {
+        return Err(unacceptable(finding));
+    }
     ClientCert::from_der(&der).map_err(unacceptable)
+}
+
+/// What it is in the place of a certificate, or of its base64, as far as its beginning shows that.
+fn instead(bytes: &[u8]) -> Option<Finding> {
+    if holds_private_key(bytes) {
+        return Some(Finding::PrivateKey);
+    }
+    let bytes = bytes.trim_ascii_start();
+    if let Some(mark) = ByteOrderMark::of(bytes) {
+        return Some(Finding::Marked { mark });
+    }
+    bytes.starts_with(b"-----BEGIN").then_some(Finding::IsPem)
 }
 
 pub(super) fn append_edits(
