@@ -35,6 +35,34 @@ pub struct RevocationLists {
     fits: Mutex<HashMap<(usize, [u8; 32]), bool>>,
 }
 
+/// How many signatures of lists are tried for one question, and may be.
+#[derive(Debug)]
+pub(super) struct Tries {
+    pub(super) made: usize,
+    max: usize,
+}
+
+impl Tries {
+    /// For one question of somebody who wants to log in.
+    pub(super) fn of_a_question() -> Self {
+        Self {
+            made: 0,
+            max: MAX_TRIES,
+        }
+    }
+
+    /// For what nobody waits for: each list and key is tried once.
+    fn unlimited() -> Self {
+        Self {
+            made: 0,
+            max: usize::MAX,
+        }
+    }
+}
+
+/// No more signatures may be tried.
+struct TooMany;
+
 /// What is known of one list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedBy {
@@ -89,7 +117,7 @@ impl RevocationLists {
         // For each the lists that count.
         let counting: Vec<(&Authority, Vec<usize>)> = authorities
             .iter()
-            .map(|one| (one, self.counting(one.subject_id, &one.issued.key)))
+            .map(|one| (one, self.all_counting(one.subject_id, &one.issued.key)))
             .collect();
         let mut about = Vec::new();
         for (at, (list, revoked)) in self.lists.iter().zip(&self.sizes).enumerate() {
@@ -99,7 +127,10 @@ impl RevocationLists {
                     .filter(|(one, _)| one.subject_id == list.issuer_id)
             };
             let signed_by: Vec<_> = named()
-                .filter(|(one, _)| self.is_signed(at, &one.issued.key))
+                .filter(|(one, _)| {
+                    let signed = self.is_signed(at, &one.issued.key, &mut Tries::unlimited());
+                    signed.is_ok_and(|signed| signed)
+                })
                 .collect();
             let problem = if named().next().is_none() {
                 None
@@ -128,7 +159,7 @@ impl RevocationLists {
     #[must_use]
     pub(super) fn is_there_one_of(&self, authority: &Authority) -> bool {
         let key = &authority.issued.key;
-        authority.issued.may_sign_lists && !self.counting(authority.subject_id, key).is_empty()
+        authority.issued.may_sign_lists && !self.all_counting(authority.subject_id, key).is_empty()
     }
 
     /// Is anything revoked on a path that was found earlier?
@@ -142,7 +173,7 @@ impl RevocationLists {
         self.listing(id).any(|at| {
             self.lists
                 .get(at)
-                .is_some_and(|list| self.counting(list.issuer_id, key).contains(&at))
+                .is_some_and(|list| self.all_counting(list.issuer_id, key).contains(&at))
         })
     }
 
@@ -158,38 +189,54 @@ impl RevocationLists {
     /// The lists that count of an authority: the newest of each scope that its key has signed.
     ///
     /// Source: RFC 5280 6.3.3 (a) and (g).
-    fn counting(&self, issuer_id: [u8; 32], key: &PublicKey) -> Vec<usize> {
+    fn counting(
+        &self,
+        issuer_id: [u8; 32],
+        key: &PublicKey,
+        tries: &mut Tries,
+    ) -> Result<Vec<usize>, TooMany> {
         let mut counting: Vec<(usize, &Scope)> = Vec::new();
         for at in self.by_issuer.get(&issuer_id).into_iter().flatten() {
             let Some(list) = self.lists.get(*at) else {
                 continue;
             };
             let is_older = counting.iter().any(|(_, newer)| **newer == list.scope);
-            if !is_older && self.is_signed(*at, key) {
+            if !is_older && self.is_signed(*at, key, tries)? {
                 counting.push((*at, &list.scope));
             }
         }
-        counting.into_iter().map(|(at, _)| at).collect()
+        Ok(counting.into_iter().map(|(at, _)| at).collect())
     }
 
-    fn is_signed(&self, at: usize, key: &PublicKey) -> bool {
+    /// The same, whatever it costs.
+    fn all_counting(&self, issuer_id: [u8; 32], key: &PublicKey) -> Vec<usize> {
+        let counting = self.counting(issuer_id, key, &mut Tries::unlimited());
+        counting.unwrap_or_default()
+    }
+
+    fn is_signed(&self, at: usize, key: &PublicKey, tries: &mut Tries) -> Result<bool, TooMany> {
         let which = (at, key.id);
         let fits = || self.fits.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = fits().get(&which) {
-            return *known;
+            return Ok(*known);
         }
+        if tries.made >= tries.max {
+            return Err(TooMany);
+        }
+        tries.made += 1;
         let list = self.lists.get(at);
         let is_signed = list.is_some_and(|list| signature::fits(&list.signed, key));
         let mut fits = fits();
         if fits.len() < MAX_REMEMBERED {
             fits.insert(which, is_signed);
         }
-        is_signed
+        Ok(is_signed)
     }
 
     /// May `cert` still be used, by what the authority of that name has said?
     ///
-    /// Shape: the first of `signers` has signed `cert`; the others have its name. What one of them revokes is revoked.
+    /// Shape: the first of `signers` has signed `cert`; the others have its name. What one of them revokes is revoked. `tries`
+    /// counts the signatures of the whole question.
     /// Errors: the "no", and why.
     /// Source: RFC 5280 6.3.3.
     pub(super) fn require_unrevoked(
@@ -197,6 +244,7 @@ impl RevocationLists {
         cert: &Issued,
         signers: &[&Issued],
         accept_expired: bool,
+        tries: &mut Tries,
         now: UnixSeconds,
     ) -> Result<(), Untrusted> {
         let shown = signers
@@ -213,7 +261,14 @@ impl RevocationLists {
         let mut covered = Reasons(0);
         let mut is_old = false;
         for signer in signers.iter().filter(|signer| signer.may_sign_lists) {
-            for at in self.counting(issuer_id, &signer.key) {
+            let Ok(counting) = self.counting(issuer_id, &signer.key, tries) else {
+                // What was tried is remembered: the next question comes further.
+                return refused(
+                    Denial::CrlMissing,
+                    "too many revocation lists would have to be tried, to find that of",
+                );
+            };
+            for at in counting {
                 let Some(list) = self.lists.get(at) else {
                     continue;
                 };
@@ -281,5 +336,8 @@ fn reasons_about(cert: &Issued, list: &RevocationList) -> Reasons {
     Reasons(reasons & scope.reasons.0)
 }
 
+/// Most signatures of lists that are tried for one question. Those of the authorities of the file were tried when it was read; of
+/// a key that a client shows there is a list or two, unless somebody puts others of its name into the file.
+pub(super) const MAX_TRIES: usize = 64;
 /// Most pairs of a list and a key that are remembered; more are tried anew each time.
 const MAX_REMEMBERED: usize = 100_000;

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use crate::identity::{Issued, PublicKey, UnixSeconds};
 use crate::policy::denial::Denial;
 
+use super::lists::Tries;
 use super::rules::{Demands, State};
 use super::{Authorities, Revocation, Untrusted, signature};
 
@@ -44,8 +45,10 @@ struct Walk<'a> {
     question: &'a Question<'a>,
     /// By the certificate (the leaf is the last) and its issuer's key.
     tried: HashMap<(usize, &'a PublicKey), bool>,
-    /// How many signatures were tried.
+    /// How many signatures of certificates were tried.
     signatures: usize,
+    /// And of lists.
+    tries: Tries,
     steps: usize,
     /// What came furthest.
     refused: (Progress, Untrusted),
@@ -70,11 +73,13 @@ pub(super) fn find<'a>(question: &'a Question<'a>) -> (Result<Way<'a>, Untrusted
         question,
         tried: HashMap::new(),
         signatures: 0,
+        tries: Tries::of_a_question(),
         steps: 0,
         refused: (Progress::Nothing, nobody),
     };
     let found = walk.below_anchors();
-    (found.ok_or(walk.refused.1), walk.signatures)
+    let tried = walk.signatures + walk.tries.made;
+    (found.ok_or(walk.refused.1), tried)
 }
 
 impl<'a> Walk<'a> {
@@ -205,7 +210,13 @@ impl<'a> Walk<'a> {
                 signers.extend(self.other_signers(path, issuer.cert, above.len()));
                 let lists = revocation.lists;
                 lists
-                    .require_unrevoked(cert, &signers, revocation.accept_expired, now)
+                    .require_unrevoked(
+                        cert,
+                        &signers,
+                        revocation.accept_expired,
+                        &mut self.tries,
+                        now,
+                    )
                     .map_err(|untrusted| (Progress::Whole, untrusted))?;
             }
             all.push(signers.into_iter().map(|signer| &signer.key).collect());
@@ -259,7 +270,7 @@ impl<'a> Walk<'a> {
                     let lists = revocation.lists;
                     let accept_expired = revocation.accept_expired;
                     lists
-                        .require_unrevoked(cert, &[by], accept_expired, now)
+                        .require_unrevoked(cert, &[by], accept_expired, &mut self.tries, now)
                         .is_ok()
                 });
                 if is_unrevoked {
@@ -311,6 +322,6 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Most signatures that are tried for one question. A chain of six has six, and a few more where two authorities share a name.
+/// Most signatures of certificates that are tried for one question. A chain of six has six, and a few more where two authorities share a name.
 pub(super) const MAX_SIGNATURES: usize = 16;
 const MAX_STEPS: usize = 256;

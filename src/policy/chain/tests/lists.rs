@@ -48,6 +48,36 @@ fn a_list_of_the_same_name_and_another_key_says_nothing_and_hides_nothing() {
 }
 
 #[test]
+fn of_many_lists_some_are_tried_for_one_question_and_the_others_for_the_next() {
+    use super::super::lists::MAX_TRIES;
+
+    let root = Ca::root(|_| {});
+    let (elsinore, impostor) = (
+        root.below(2, named("Elsinore")),
+        Ca::root(named("Elsinore")),
+    );
+    let trusted = trusting(&[&root]);
+    let leaf = elsinore.leaf(20, |_| {});
+    // All of them newer than the genuine one.
+    let forged = impostor.list(1, &[]).repeat(100);
+    let lists = read(&(root.list(1, &[]) + &forged + &elsinore.list(2, &[])));
+    let ask = || {
+        let revocation = Some(Revocation {
+            lists: &lists,
+            accept_expired: true,
+        });
+        let (shown, demands) = ([elsinore.der.as_slice()], Demands::default());
+        let (found, tries) = super::super::path(&leaf, &shown, &trusted, revocation, &demands, NOW);
+        (found.err().map(|untrusted| untrusted.denial), tries)
+    };
+    // Two signatures are those of the chain. That of the root is there for its own list.
+    let missing = Some(Denial::CrlMissing);
+    assert_eq!(ask(), (missing, 2 + MAX_TRIES));
+    assert_eq!(ask(), (None, 2 + 102 - MAX_TRIES));
+    assert_eq!(ask(), (None, 2));
+}
+
+#[test]
 fn an_authority_with_two_keys_has_a_list_of_each() {
     let (old, new) = (Ca::root(|_| {}), Ca::root(|_| {}));
     let trusted = trusting(&[&old, &new]);
