@@ -128,6 +128,28 @@ pub fn offer<'a>(
     }
 }
 
+/// Could a record let somebody log in with it, if an authority that has to agree does? Whom it cannot help is a stranger.
+///
+/// Shape: `accounts` holds what is known of each account; one that is missing does not exist.
+/// Units: as for [`offer`].
+#[must_use]
+pub fn is_known(
+    facts: &CertificateFacts<'_>,
+    accounts: &[AccountFact],
+    policy: &HostPolicy,
+    now: UnixSeconds,
+) -> bool {
+    let is_usable = policy.trust.has_lists()
+        && require_acceptable(facts.cert, policy).is_ok()
+        && require_validity(facts.cert, now).is_ok();
+    let mut candidates = match enrolled(facts, policy) {
+        Ok(candidates) if is_usable => candidates,
+        Ok(_) | Err(_) => return false,
+    };
+    retain_usable(&mut candidates, accounts);
+    !candidates.is_empty()
+}
+
 /// The accounts that have enrolled it.
 fn enrolled<'a>(
     facts: &CertificateFacts<'a>,

@@ -6,9 +6,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use nix::sys::signal::Signal;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
-    RevokedCertParams, SanType, SerialNumber, SignatureAlgorithm,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, RevokedCertParams, SanType, SerialNumber,
+    SignatureAlgorithm,
 };
 use serde_json::{Value, json};
 
@@ -43,6 +44,11 @@ impl Authority {
 
     /// A certificate of `jid`.
     fn issued(&self, jid: &str, serial: u64) -> Made {
+        self.issued_for(jid, serial, &[])
+    }
+
+    /// One for these purposes.
+    fn issued_for(&self, jid: &str, serial: u64, purposes: &[ExtendedKeyUsagePurpose]) -> Made {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
         let mut params = CertificateParams::default();
         params.serial_number = Some(SerialNumber::from(serial));
@@ -52,6 +58,7 @@ impl Authority {
             vec![1, 3, 6, 1, 5, 5, 7, 8, 5],
             jid.into(),
         ))];
+        params.extended_key_usages = purposes.to_vec();
         let der = params.signed_by(&key, &self.issuer).unwrap().der().to_vec();
         Made { der, key }
     }
@@ -363,8 +370,14 @@ fn a_list_that_somebody_else_has_signed_closes_nothing_and_hides_nothing() {
     let shown = &status["hosts"][0]["authorities"]["crl_file"]["lists"];
     assert_eq!(shown[0]["problem"], problem, "{status}");
     assert_eq!(shown[1]["problem"], Value::Null, "{status}");
-    let text = String::from_utf8(daemon.command("status").output().unwrap().stdout).unwrap();
-    assert!(text.contains(problem), "{text}");
+    let said = daemon.command("status").output().unwrap();
+    let text = String::from_utf8(said.stdout).unwrap();
+    assert!(
+        text.contains("WARNING: ") && text.contains(problem),
+        "{text}"
+    );
+    // Whoever else logs in is none the worse for it.
+    assert!(said.status.success());
     daemon.wait_for("the log", |daemon| daemon.log().contains(problem));
 }
 
@@ -437,6 +450,71 @@ fn a_flood_of_forged_chains_holds_up_neither_the_enrolled_nor_other_places() {
     );
     assert!(counts.0 > 0 && counts.1 > 0, "{counts:?}");
     assert_eq!(counts.0 + counts.1, chains.len());
+}
+
+#[test]
+fn a_record_that_cannot_let_it_in_does_not_skip_the_strangers_queue() {
+    let daemon = Daemon::start();
+    let files = Files::of(&daemon);
+    let ours = Authority::with_key("Denmark", &PKCS_ECDSA_P384_SHA384);
+    std::fs::write(&files.authorities, &ours.pem).unwrap();
+    let cert = ours.issued(HAMLET, 7);
+    let mut server = daemon.server(files.options("enrolled_and_ca"));
+    server.append("card", &cert);
+    // The account was made anew since.
+    let later =
+        json!([{"username": "hamlet", "exists": true, "enabled": true, "incarnation": "two"}]);
+    let mut ask_often = |question: Value| {
+        let ids: Vec<u64> = (0..200)
+            .map(|_| server.send("external.login", question.clone()))
+            .collect();
+        let answers: Vec<Value> = ids.iter().map(|_| server.line().unwrap()).collect();
+        let yes = answers.iter().filter(|one| one.get("result").is_some());
+        let sent_away = answers.iter().filter(|one| one["error"]["code"] == -32001);
+        (yes.count(), sent_away.count())
+    };
+    assert_eq!(ask_often(login(&cert)), (200, 0));
+    let (yes, sent_away) = ask_often(with(login(&cert), "accounts", later));
+    assert!(yes == 0 && sent_away > 0, "{yes} {sent_away}");
+}
+
+#[test]
+fn what_a_certificate_is_for_is_the_same_with_and_without_an_authority_and_in_explain() {
+    let daemon = Daemon::start();
+    let files = Files::of(&daemon);
+    let ours = Authority::new("Denmark");
+    std::fs::write(&files.authorities, &ours.pem).unwrap();
+    let file = daemon.folder.path().join("cert.der");
+    let any = ExtendedKeyUsagePurpose::Any;
+    for (serial, purposes, is_fine) in [
+        (7, vec![any.clone()], true),
+        (8, vec![ExtendedKeyUsagePurpose::ServerAuth, any], true),
+        (9, vec![ExtendedKeyUsagePurpose::ServerAuth], false),
+    ] {
+        let cert = ours.issued_for(HAMLET, serial, &purposes);
+        std::fs::write(&file, &cert.der).unwrap();
+        for trust in ["enrolled", "ca", "enrolled_and_ca", "enrolled_or_ca"] {
+            let options = match trust {
+                "enrolled" => json!({}),
+                _ => files.options(trust),
+            };
+            let mut server = daemon.server(options);
+            if is_fine && trust == "enrolled" {
+                server.append(&format!("card {serial}"), &cert);
+            }
+            let id = server.send("external.login", login(&cert));
+            let answer = server.answer(id);
+            let denial = answer.pointer("/error/data/denial").and_then(Value::as_str);
+            let expected = (!is_fine).then_some("cert-unacceptable");
+            assert_eq!(denial, expected, "{trust} {purposes:?} {answer}");
+            // So that nobody waits for what it knows of the account.
+            drop(server);
+            let explained = daemon.command("explain").arg(HAMLET).arg(&file).output();
+            let text = String::from_utf8(explained.unwrap().stdout).unwrap();
+            let says_no = text.contains("extended key usage");
+            assert_eq!(says_no, !is_fine, "{trust} {purposes:?} {text}");
+        }
+    }
 }
 
 #[test]

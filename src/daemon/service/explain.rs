@@ -9,7 +9,7 @@ use super::{Answered, Service, storage};
 use crate::identity::{BareJid, ClientCert, Jid, UnixSeconds};
 use crate::policy::Denial;
 use crate::policy::explain::{Asked, Explanation, Known, Rule, Verdict, explain};
-use crate::policy::login::{AccountFact, CertificateFacts};
+use crate::policy::login::AccountFact;
 
 impl Service {
     /// Blocks.
@@ -55,15 +55,7 @@ impl Service {
             Accounts::Prosody => self.ask_existence(&account, &mut accounts)?,
         };
         let explanation = explain(
-            &CertificateFacts {
-                host,
-                cert: &cert,
-                enrolments: &fetched.enrolments,
-                revoked_for: &fetched.revoked_for,
-                disabled_for: &fetched.disabled_for,
-                key_disabled_for: &fetched.key_disabled_for,
-                by_authority,
-            },
+            &fetched.about(host, &cert, by_authority),
             &Asked {
                 account: &account,
                 accounts: &accounts,

@@ -25,7 +25,12 @@ impl Service {
         match fields::<Offer>(params) {
             Err(fault) => answer.send(Err(fault.into())),
             Ok(question) if self.asks_authorities(&question.host) => {
-                let turn = self.turn(&question.host, &question.chain, question.address.as_deref());
+                let shown = Shown {
+                    host: &question.host,
+                    chain: &question.chain,
+                    address: question.address.as_deref(),
+                };
+                let turn = self.turn(&shown, None, now);
                 self.judged(turn, answer, move |service, answer| {
                     answer.send(service.decided_offer(&question, now));
                 });
@@ -40,16 +45,57 @@ impl Service {
             .is_ok_and(|policy| policy.trust.ca().is_some())
     }
 
-    /// What nobody has enrolled waits for its turn, by the place that it comes from: signatures cost time, and a stranger may
-    /// show what it likes.
-    fn turn(&self, host: &Host, chain: &Chain, address: Option<&str>) -> Turn {
-        let fingerprint = Fingerprint::of(chain.leaf());
-        let held = self.store.enrolments_of(&fingerprint, host);
-        if held.is_ok_and(|held| !held.is_empty()) {
+    /// What no record can let in waits for its turn, by the place that it comes from: signatures cost time, and a stranger may
+    /// show what it likes. `told`: what the asker knows of the accounts.
+    fn turn(&self, shown: &Shown<'_>, told: Option<Vec<AccountFact>>, now: UnixSeconds) -> Turn {
+        // Why it could not be looked up is said when it is decided.
+        if self.is_known(shown, told, now).unwrap_or(false) {
             return Turn::AtOnce;
         }
-        let purpose = Purpose::Try(address.map(Place::of));
+        let purpose = Purpose::Try(shown.address.map(Place::of));
         Turn::Queued(self.strangers.queue(purpose))
+    }
+
+    fn is_known(
+        &self,
+        Shown { host, chain, .. }: &Shown<'_>,
+        told: Option<Vec<AccountFact>>,
+        now: UnixSeconds,
+    ) -> Result<bool, Refusal> {
+        let leaf = chain.leaf();
+        let held = self.store.enrolments_of(&Fingerprint::of(leaf), host);
+        let held = held.map_err(|error| storage(&error))?;
+        // Most strangers cost no more than that.
+        if held.is_empty() {
+            return Ok(false);
+        }
+        let Ok(cert) = ClientCert::from_der(leaf) else {
+            return Ok(false);
+        };
+        let (lives, policy) = self.host(host)?;
+        let accounts = match self.known_of(lives, host, &policy, leaf)?.or(told) {
+            Some(accounts) => accounts,
+            None => self.newest_of(&held).map_err(|error| storage(&error))?,
+        };
+        let fetched = self.fetch(host, &cert, None, &policy);
+        let fetched = fetched.map_err(|error| storage(&error))?;
+        let facts = fetched.about(host, &cert, None);
+        Ok(login::is_known(&facts, &accounts, &policy, now))
+    }
+
+    /// Of the accounts that hold the records, the newest of each name that was ever heard of: Prosody is not asked yet.
+    fn newest_of(&self, held: &[Enrolment]) -> Result<Vec<AccountFact>, StoreError> {
+        let newest = |held: &Enrolment| {
+            let account = held.account.clone();
+            let known = self.store.view(&account).incarnation()?;
+            Ok(AccountFact {
+                account,
+                exists: true,
+                enabled: true,
+                incarnation: known.map(|(incarnation, _)| incarnation),
+            })
+        };
+        held.iter().map(newest).collect()
     }
 
     fn judged(
@@ -103,7 +149,13 @@ impl Service {
             Err(fault) => return answer.send(Err(fault.into())),
         };
         if self.asks_authorities(&question.host) {
-            let turn = self.turn(&question.host, &question.chain, question.address.as_deref());
+            let told = told(&question);
+            let shown = Shown {
+                host: &question.host,
+                chain: &question.chain,
+                address: question.address.as_deref(),
+            };
+            let turn = self.turn(&shown, Some(told), now);
             return self.judged(turn, answer, move |service, answer| {
                 service.decide_login_in_turn(answer, &question, now);
             });
@@ -142,22 +194,8 @@ impl Service {
     fn decided_login(&self, connection: u64, question: &Login, now: UnixSeconds) -> Answered {
         let host = &question.host;
         let (lives, policy) = self.host(host)?;
-        let told = || {
-            question
-                .accounts
-                .good()
-                .filter_map(|known| {
-                    Some(AccountFact {
-                        account: BareJid::of(&known.username, host).ok()?,
-                        exists: known.exists,
-                        enabled: known.enabled,
-                        incarnation: known.incarnation.clone(),
-                    })
-                })
-                .collect()
-        };
         let known = self.known_of(lives, host, &policy, question.chain.leaf())?;
-        let accounts: Vec<AccountFact> = known.unwrap_or_else(told);
+        let accounts = known.unwrap_or_else(|| told(question));
         let authzid = question.authzid.as_deref();
         let address = question.address.as_deref();
         let leaf = question.chain.leaf();
@@ -284,15 +322,7 @@ impl Service {
         let facts = self
             .fetch(host, &cert, None, policy)
             .map_err(|error| storage(&error))?;
-        let facts_with = |by_authority| CertificateFacts {
-            host,
-            cert: &cert,
-            enrolments: &facts.enrolments,
-            revoked_for: &facts.revoked_for,
-            disabled_for: &facts.disabled_for,
-            key_disabled_for: &facts.key_disabled_for,
-            by_authority,
-        };
+        let facts_with = |by_authority| facts.about(host, &cert, by_authority);
         // Where everybody whom it names has enrolled it, the lists alone may let it in, and no signature is tried.
         if matches!(policy.trust, Trust::EnrolledOrCa(_)) && facts.is_enrolled_by_all(&cert, host) {
             let decided = decide(&facts_with(None), None);
@@ -445,6 +475,24 @@ pub(super) struct Fetched {
 }
 
 impl Fetched {
+    /// With what an authority says of the certificate.
+    pub(super) fn about<'a>(
+        &'a self,
+        host: &'a Host,
+        cert: &'a ClientCert,
+        by_authority: Option<Result<(), Denial>>,
+    ) -> CertificateFacts<'a> {
+        CertificateFacts {
+            host,
+            cert,
+            enrolments: &self.enrolments,
+            revoked_for: &self.revoked_for,
+            disabled_for: &self.disabled_for,
+            key_disabled_for: &self.key_disabled_for,
+            by_authority,
+        }
+    }
+
     /// Has every account of the host that the certificate names enrolled it?
     fn is_enrolled_by_all(&self, cert: &ClientCert, host: &Host) -> bool {
         let named = cert.addresses.iter().filter_map(Jid::account);
@@ -453,9 +501,30 @@ impl Fetched {
     }
 }
 
+/// What somebody shows, and from where.
+struct Shown<'a> {
+    host: &'a Host,
+    chain: &'a Chain,
+    address: Option<&'a str>,
+}
+
+/// What the asker knows of the accounts.
+fn told(question: &Login) -> Vec<AccountFact> {
+    let good = question.accounts.good();
+    let facts = good.filter_map(|known| {
+        Some(AccountFact {
+            account: BareJid::of(&known.username, &question.host).ok()?,
+            exists: known.exists,
+            enabled: known.enabled,
+            incarnation: known.incarnation.clone(),
+        })
+    });
+    facts.collect()
+}
+
 /// When a question about a chain is answered.
 enum Turn {
-    /// Somebody has enrolled the certificate.
+    /// A record could let it in.
     AtOnce,
     /// When there is room; `None`: too many wait.
     Queued(Option<Queued>),

@@ -628,6 +628,80 @@ fn a_short_rsa_key_is_refused() {
     }
 }
 
+#[test]
+fn only_a_record_that_could_let_it_in_makes_a_certificate_known() {
+    let (cert, host) = (cert_naming(&["h@a.lit"]), host("a.lit"));
+    let (own, foreign) = ([enrolled(&cert, "h@a.lit")], [enrolled(&cert, "g@a.lit")]);
+    let revoked = [(account("h@a.lit"), incarnation("one"))];
+    let facts = CertificateFacts {
+        host: &host,
+        cert: &cert,
+        enrolments: &own,
+        revoked_for: &[],
+        disabled_for: &[],
+        key_disabled_for: &[],
+        // Nobody has asked them yet.
+        by_authority: None,
+    };
+    let with = |enrolments| CertificateFacts {
+        enrolments,
+        ..facts.clone()
+    };
+    let key_is_revoked = CertificateFacts {
+        revoked_for: &revoked,
+        ..facts.clone()
+    };
+    let (both, either, authority) = (
+        ca(Trust::EnrolledAndCa),
+        ca(Trust::EnrolledOrCa),
+        ca(Trust::Ca),
+    );
+    let disabled = AccountFact {
+        enabled: false,
+        ..fact("h@a.lit")
+    };
+    let later = AccountFact {
+        incarnation: Some(incarnation("two")),
+        ..fact("h@a.lit")
+    };
+    let present = || vec![fact("h@a.lit"), fact("g@a.lit")];
+    for (case, facts, accounts, policy, now, expected) in [
+        ("both", facts.clone(), present(), &both, NOW, true),
+        ("either", facts.clone(), present(), &either, NOW, true),
+        ("no lists", facts.clone(), present(), &authority, NOW, false),
+        ("unknown", with(&[]), present(), &both, NOW, false),
+        (
+            "names another",
+            with(&foreign),
+            present(),
+            &both,
+            NOW,
+            false,
+        ),
+        ("revoked", key_is_revoked, present(), &both, NOW, false),
+        ("disabled", facts.clone(), vec![disabled], &both, NOW, false),
+        (
+            "a later account",
+            facts.clone(),
+            vec![later],
+            &both,
+            NOW,
+            false,
+        ),
+        ("no account", facts.clone(), vec![], &both, NOW, false),
+        (
+            "expired",
+            facts.clone(),
+            present(),
+            &both,
+            cert.not_after.plus(1),
+            false,
+        ),
+    ] {
+        assert_eq!(is_known(&facts, &accounts, policy, now), expected, "{case}");
+    }
+}
+
 fn ca(how: fn(CaFiles) -> Trust) -> HostPolicy {
     HostPolicy {
         trust: how(CaFiles {
