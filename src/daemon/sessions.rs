@@ -35,14 +35,16 @@ struct Live {
 }
 
 impl Sessions {
-    /// Somebody logged in by an authority's word, and is to be bound to a resource.
+    /// Somebody logs in by an authority's word, and is to be bound to a resource. False if there is no room to keep that: then
+    /// it must not be a yes, since nothing would end the session when the authority takes its word back.
+    #[must_use]
     pub fn logged_in(
         &self,
         connection: u64,
         account: &BareJid,
         key_id: KeyId,
         path: &CertificationPath,
-    ) {
+    ) -> bool {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own = all.entry(connection).or_default();
         let login = (account.clone(), key_id, path.clone());
@@ -51,16 +53,20 @@ impl Sessions {
             *count += 1;
         } else if own.unbound.len() < MAX_SESSIONS && own.takes(size) {
             own.unbound.insert(login, 1);
+        } else {
+            return false;
         }
+        true
     }
 
-    /// There is such a session. Beyond [`MAX_SESSIONS`] it is not listed.
-    pub fn opened(&self, connection: u64, session: &OpenedSession) {
+    /// There is such a session. False if there is no room to keep it: it is not listed, and neither an authority's word that is
+    /// taken back nor its certificate's expiry ends it.
+    #[must_use]
+    pub fn opened(&self, connection: u64, session: &OpenedSession) -> bool {
         let Some(resource) = &session.resource else {
-            if let Some(path) = &session.path {
-                self.logged_in(connection, &session.account, session.key_id, path);
-            }
-            return;
+            return session.path.as_ref().is_none_or(|path| {
+                self.logged_in(connection, &session.account, session.key_id, path)
+            });
         };
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own = all.entry(connection).or_default();
@@ -74,12 +80,13 @@ impl Sessions {
         own.remove(&session.account, resource);
         let size = bytes_of_session(&session.account, resource, &live);
         if resource.len() > MAX_RESOURCE_BYTES || own.count >= MAX_SESSIONS || !own.takes(size) {
-            return;
+            return false;
         }
         own.next_expiry = earlier(own.next_expiry, session.not_after);
         let resources = own.resources.entry(session.account.clone()).or_default();
         resources.insert(resource.clone(), live);
         own.count += 1;
+        true
     }
 
     /// A session that was opened is what became of one of the logins.
@@ -198,6 +205,13 @@ impl Sessions {
         found
     }
 
+    /// Leaves no room for another session of the connection.
+    #[cfg(test)]
+    pub fn fill(&self, connection: u64) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(connection).or_default().bytes = MAX_BYTES;
+    }
+
     /// How many sessions a connection reports.
     #[must_use]
     pub fn count(&self, connection: u64) -> usize {
@@ -288,10 +302,9 @@ mod tests {
             not_after: None,
         };
         let listed = |with| sessions.resources(&account, &Fingerprint::from_bytes([with; 32]));
-        sessions.opened(1, &opened("b", 1));
-        sessions.opened(1, &opened("a", 1));
-        sessions.opened(1, &opened("a", 1));
-        sessions.opened(2, &opened("c", 2));
+        for (connection, resource, with) in [(1, "b", 1), (1, "a", 1), (1, "a", 1), (2, "c", 2)] {
+            assert!(sessions.opened(connection, &opened(resource, with)));
+        }
         assert_eq!(
             (listed(1), listed(2)),
             (vec!["a".into(), "b".into()], vec!["c".into()])
@@ -330,12 +343,12 @@ mod tests {
                 .map_or(0, |own| own.bytes)
         };
         // Longer than a resource can be.
-        sessions.opened(1, &opened("x".repeat(MAX_RESOURCE_BYTES + 1)));
+        assert!(!sessions.opened(1, &opened("x".repeat(MAX_RESOURCE_BYTES + 1))));
         assert_eq!((sessions.count(1), used()), (0, 0));
         let longest = |number: usize| format!("{number:0>MAX_RESOURCE_BYTES$}");
         for number in 0..300 {
-            sessions.opened(1, &opened(longest(number)));
-            sessions.opened(1, &opened(longest(number)));
+            assert!(sessions.opened(1, &opened(longest(number))));
+            assert!(sessions.opened(1, &opened(longest(number))));
         }
         assert_eq!(sessions.count(1), 300);
         let one = bytes_of_account(&account) + MAX_RESOURCE_BYTES;
@@ -345,7 +358,7 @@ mod tests {
         // Full: no more is listed, until something has ended.
         let fill = MAX_BYTES - used() - one + 1;
         assert!(sessions.0.lock().unwrap().get_mut(&1).unwrap().takes(fill));
-        sessions.opened(1, &opened(longest(300)));
+        assert!(!sessions.opened(1, &opened(longest(300))));
         assert_eq!(sessions.count(1), 300);
         for number in 0..2 {
             let closed = ClosedSession {
@@ -354,7 +367,7 @@ mod tests {
             };
             sessions.closed(1, &closed);
         }
-        sessions.opened(1, &opened(longest(300)));
+        assert!(sessions.opened(1, &opened(longest(300))));
         assert_eq!((sessions.count(1), used()), (299, 299 * one + fill));
     }
 
@@ -380,10 +393,13 @@ mod tests {
             let all = sessions.0.lock().unwrap();
             all.get(&1).map_or(0, |own| own.bytes)
         };
-        sessions.logged_in(1, &account, KeyId::from_bytes([1; 32]), &path);
+        let log_in = || sessions.logged_in(1, &account, KeyId::from_bytes([1; 32]), &path);
+        assert!(log_in());
         assert!(used() > 3 * 1990, "{}", used());
         assert_eq!(sessions.no_longer(|_, _| false).len(), 1);
         assert_eq!(used(), 0);
+        sessions.fill(1);
+        assert!(!log_in());
     }
 
     #[test]
@@ -418,10 +434,10 @@ mod tests {
         // Of two logins, so many became sessions, which have ended.
         for (bound, left) in [(0, 1), (1, 1), (2, 0)] {
             for _ in 0..2 {
-                sessions.logged_in(1, &account, key_id, &path);
+                assert!(sessions.logged_in(1, &account, key_id, &path));
             }
             for _ in 0..bound {
-                sessions.opened(1, &session);
+                assert!(sessions.opened(1, &session));
                 sessions.bound(1, &session);
                 closed();
             }
@@ -449,15 +465,15 @@ mod tests {
         };
         let expired = |now| sessions.expired(UnixSeconds(now), |_| true).len();
         for (resource, not_after) in [("a", Some(10)), ("b", Some(20)), ("c", None)] {
-            sessions.opened(1, &opened(resource, not_after));
+            assert!(sessions.opened(1, &opened(resource, not_after)));
         }
         // The last second of its validity is one of them.
         let by_time = [10, 11, 12, 20, 21, 22, 9].map(expired);
         assert_eq!(by_time, [0, 1, 0, 0, 1, 0, 0]);
         // One that is resumed is told of again.
-        sessions.opened(1, &opened("a", Some(10)));
+        assert!(sessions.opened(1, &opened("a", Some(10))));
         assert_eq!(sessions.expired(UnixSeconds(11), |_| false), []);
-        sessions.opened(1, &opened("a", Some(10)));
+        assert!(sessions.opened(1, &opened("a", Some(10))));
         assert_eq!((expired(11), expired(11)), (1, 0));
     }
 }

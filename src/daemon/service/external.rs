@@ -221,6 +221,14 @@ impl Service {
         })?;
         match decided {
             Ok(yes) => {
+                let sessions = &self.sessions;
+                let is_kept = yes.path.as_ref().is_none_or(|path| {
+                    sessions.logged_in(connection, &yes.account, yes.key_id, path)
+                });
+                if !is_kept {
+                    tracing::error!(connection, account = %yes.account, "external.login: no room to keep one more session");
+                    return Err(Fault::Overload.into());
+                }
                 let password_changed = match lives {
                     Accounts::Prosody => None,
                     Accounts::Daemon => self.known(&yes.account)?.map(|of| of.password_changed),
@@ -248,10 +256,6 @@ impl Service {
                     "password_changed": password_changed,
                     "path": yes.path,
                 });
-                if let Some(path) = &yes.path {
-                    let sessions = &self.sessions;
-                    sessions.logged_in(connection, &yes.account, yes.key_id, path);
-                }
                 if let Some(held) = yes.held {
                     self.used(held, question.address.clone(), now);
                 }

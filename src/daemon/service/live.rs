@@ -72,7 +72,7 @@ impl Service {
         let mut close: Vec<Value> = Vec::new();
         for session in opened.sessions.good() {
             // Before anything is looked up: what is revoked from here on finds the session.
-            self.sessions.opened(connection.id, session);
+            let is_kept = self.sessions.opened(connection.id, session);
             let is_over = match self.is_over(session) {
                 Ok(is_over) => is_over,
                 // Its record cannot be read, and the other sessions must not wait for it.
@@ -85,6 +85,9 @@ impl Service {
             if is_over {
                 let session = json!({"account": session.account, "key_id": session.key_id});
                 close.push(closing(session));
+            } else if !is_kept && self.ends_by_itself(session) {
+                tracing::error!(connection = connection.id, account = %session.account, "no room to keep one more session: it is closed");
+                close.push(closing_unkept(&json!(session.account), &session.key_id));
             } else if session.not_after.is_some_and(|end| end < now)
                 && self.closes_expired(session.account.host())
             {
@@ -105,6 +108,12 @@ impl Service {
         unreadable(connection.id, "session.opened", &opened.sessions);
         close.dedup();
         Ok(close)
+    }
+
+    /// Must the session be known here to be ended in time? A revocation ends it in any case.
+    fn ends_by_itself(&self, session: &OpenedSession) -> bool {
+        session.path.is_some()
+            || (session.not_after.is_some() && self.closes_expired(session.account.host()))
     }
 
     /// Has what let the session in been taken back?
@@ -151,4 +160,68 @@ fn closing_expired(account: &Value, key_id: &KeyId, fingerprint: &Fingerprint) -
         "condition": "reset",
         "text": "This client certificate has expired",
     })
+}
+
+/// The fields of `sessions.close` for sessions that there is no room for.
+fn closing_unkept(account: &Value, key_id: &KeyId) -> Value {
+    json!({
+        "account": account,
+        "key_id": key_id,
+        "condition": "resource-constraint",
+        "text": "There are too many sessions",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::HashSet;
+
+    use super::super::super::connection::{Introduction, Peer, Role};
+    use super::*;
+    use crate::store::Store;
+
+    #[test]
+    fn a_session_that_cannot_be_kept_is_closed_if_nothing_else_would_end_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("data");
+        Store::create(&folder).unwrap();
+        let store = Store::open(&folder, 1 << 20, Box::new(|_| {})).unwrap();
+        let service = Service::new(store).unwrap();
+        let peer = Peer {
+            uid: 0,
+            pid: None,
+            role: Role::Server,
+        };
+        let connection = Connection::new(1, peer);
+        connection.introduce(Introduction {
+            software: String::new(),
+            hosts: HashSet::new(),
+            keeps_sessions: true,
+            module: None,
+        });
+        let id = "0".repeat(64);
+        let path = json!({"issued": [id], "keys": [[]], "authority": id});
+        let condition = |resource: &Value, path: &Value| {
+            let session = json!({
+                "account": "h@a.lit", "fingerprint": id, "key_id": id, "resource": resource, "path": path,
+            });
+            let opened = json!({"sessions": [session]});
+            let answer = service.opened(&connection, opened, UnixSeconds(0)).unwrap();
+            answer.pointer("/close/0/condition").cloned()
+        };
+        let (bound, unbound) = (json!("phone"), json!(null));
+        for resource in [&bound, &unbound] {
+            assert_eq!(condition(resource, &path), None);
+        }
+        service.sessions.fill(1);
+        for (resource, path, expected) in [
+            (&json!("desk"), &path, Some("resource-constraint")),
+            (&json!("desk"), &json!(null), None),
+            (&unbound, &json!(null), None),
+        ] {
+            assert_eq!(condition(resource, path), expected.map(Value::from));
+        }
+    }
 }
