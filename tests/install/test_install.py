@@ -120,6 +120,7 @@ def test_an_upgrade_and_a_downgrade_keep_everything(running: ChatServer, package
         [pid] = machine.processes("saslcertd")
         said = install(machine, newer)
         assert version(machine) == wanted and "created a store" not in said
+        assert "until you restart it" in said
         # Nobody restarts it here; until somebody does, the old one serves.
         assert machine.processes("saslcertd") == [pid]
         running.assert_logs_in("phone")
