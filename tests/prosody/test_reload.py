@@ -8,7 +8,7 @@ from connection import Refused
 from namespaces import SASLCERT
 from processes import wait_until
 from prosody import Config, Host
-from scene import DOMAIN, Scene, eventually
+from scene import DOMAIN, Account, Scene, eventually
 
 RELOADS: dict[str, Callable[[Scene], None]] = {
     "the module": lambda scene: scene.prosody.reload_module("saslcertd"),
@@ -20,6 +20,15 @@ RELOADS: dict[str, Callable[[Scene], None]] = {
     "the configuration": lambda scene: scene.prosody.reload_config(),
     "everything": lambda scene: [reload(scene) for name, reload in RELOADS.items() if name != "everything"],
 }
+
+
+async def is_enrolled(scene: Scene, account: Account, name: str) -> bool:
+    """Does the account's list take one more certificate now?"""
+    try:
+        await scene.enrol(account, name)
+    except Refused:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("reload", RELOADS.values(), ids=RELOADS.keys())
@@ -62,14 +71,7 @@ async def test_a_config_reload_brings_new_options_to_the_daemon(own_scene):
     scene.prosody.write_config()
     scene.prosody.reload_config()
 
-    async def is_allowed() -> bool:
-        try:
-            await scene.enrol(account, "laptop")
-        except Refused:
-            return False
-        return True
-
-    await eventually("the new limit holds", is_allowed)
+    await eventually("the new limit holds", lambda: is_enrolled(scene, account, "laptop"))
 
 
 @pytest.mark.provokes("saslcertd_trust")
@@ -111,11 +113,4 @@ async def test_a_configuration_that_cannot_be_read_changes_nothing(own_scene):
         scene.prosody.config_file.write_text(good.replace("max_certs = 1", "max_certs = 2"))
         scene.prosody.reload_config()
 
-        async def is_allowed() -> bool:
-            try:
-                await scene.enrol(account, "laptop")
-            except Refused:
-                return False
-            return True
-
-        await eventually("the mended configuration counts", is_allowed)
+        await eventually("the mended configuration counts", lambda: is_enrolled(scene, account, "laptop"))

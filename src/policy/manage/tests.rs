@@ -28,17 +28,28 @@ fn try_append(
     policy: &HostPolicy,
     now: UnixSeconds,
 ) -> Result<Appended, Denial> {
-    let account = account("h@a.lit");
-    let incarnation = incarnation("one");
+    append_beside(&Marks::default(), cert, name, asker, held, policy, now)
+}
+
+/// The same, where `marks` are remembered beside the list.
+fn append_beside(
+    marks: &Marks,
+    cert: &ClientCert,
+    name: &str,
+    asker: &Asker,
+    held: &AccountList,
+    policy: &HostPolicy,
+    now: UnixSeconds,
+) -> Result<Appended, Denial> {
     let wish = Appending {
-        account: &account,
-        incarnation: &incarnation,
+        account: &account("h@a.lit"),
+        incarnation: &incarnation("one"),
         asker,
         name,
         cert,
         may_manage: true,
     };
-    append(&wish, held, &Marks::default(), policy, now)
+    append(&wish, held, marks, policy, now)
 }
 
 /// What a session that logged in with its password adds.
@@ -360,15 +371,6 @@ fn a_mechanism_that_is_not_known_to_prove_a_password_proves_a_token() {
 #[test]
 fn what_is_remembered_beside_the_list_can_refuse_an_append() {
     let cert = cert_naming(&["h@a.lit"]);
-    let (account, incarnation) = (account("h@a.lit"), incarnation("one"));
-    let wish = Appending {
-        account: &account,
-        incarnation: &incarnation,
-        asker: &PASSWORD,
-        name: "x",
-        cert: &cert,
-        may_manage: true,
-    };
     for (revoked_for, are_too_many, expected) in [
         (vec![], false, None),
         (vec!["one"], false, Some(Denial::KeyRevoked)),
@@ -378,14 +380,13 @@ fn what_is_remembered_beside_the_list_can_refuse_an_append() {
     ] {
         let revoked_for = revoked_for.into_iter();
         let marks = Marks {
-            revoked_for: revoked_for
-                .map(crate::policy::fixtures::incarnation)
-                .collect(),
+            revoked_for: revoked_for.map(incarnation).collect(),
             are_too_many,
             is_anothers: false,
         };
         let list = AccountList::default();
-        let got = append(&wish, &list, &marks, &HostPolicy::default(), NOW);
+        let policy = HostPolicy::default();
+        let got = append_beside(&marks, &cert, "x", &PASSWORD, &list, &policy, NOW);
         assert_eq!(got.err(), expected, "{marks:?}");
     }
 }
@@ -413,6 +414,9 @@ fn a_revocation_takes_every_certificate_with_that_key() {
     let marks = [mark(&other, "lost"), mark(&other, "phone")];
     let list = holding(&[first, renewed, other]);
     let scope = Scope::Of(Some(incarnation("one")));
+    let policy = HostPolicy::default();
+    let try_revoke =
+        |scope: &Scope, which: Which<'_>| revoke(&PASSWORD, scope, which, &list, &marks, &policy);
     for (which, key, removed, cleared) in [
         (Which::Named("renewed"), key, vec!["renewed", "phone"], 0),
         (Which::WithKey(key), key, vec!["phone", "renewed"], 0),
@@ -420,31 +424,14 @@ fn a_revocation_takes_every_certificate_with_that_key() {
         (Which::Named("lost"), other_key, vec!["other"], 2),
         (Which::WithKey(other_key), other_key, vec!["other"], 2),
     ] {
-        let got = revoke(
-            &PASSWORD,
-            &scope,
-            which,
-            &list,
-            &marks,
-            &HostPolicy::default(),
-        )
-        .unwrap();
+        let got = try_revoke(&scope, which).unwrap();
         let names: Vec<&str> = got.removed.iter().map(|held| held.name.as_str()).collect();
         assert_eq!(names, removed, "{which:?}");
         assert_eq!(got.keys, [(key, incarnation("one"))], "{which:?}");
         assert_eq!(got.cleared.len(), cleared, "{which:?}");
     }
     // Whatever had the name goes with it: a decoy in its place must not save the first.
-    let which = Which::Named("phone");
-    let both = revoke(
-        &PASSWORD,
-        &scope,
-        which,
-        &list,
-        &marks,
-        &HostPolicy::default(),
-    );
-    let both = both.unwrap();
+    let both = try_revoke(&scope, Which::Named("phone")).unwrap();
     assert_eq!(
         both.keys,
         [(key, incarnation("one")), (other_key, incarnation("one"))]
@@ -462,14 +449,7 @@ fn a_revocation_takes_every_certificate_with_that_key() {
         (&later, Which::Named("lost")),
         (&later, Which::WithKey(key)),
     ] {
-        let got = revoke(
-            &PASSWORD,
-            scope,
-            which,
-            &list,
-            &marks,
-            &HostPolicy::default(),
-        );
+        let got = try_revoke(scope, which);
         assert_eq!(got.err(), Some(Denial::NameUnknown), "{which:?}");
     }
 }
