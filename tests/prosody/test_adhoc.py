@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import re
 from dataclasses import dataclass
@@ -229,6 +230,8 @@ WRONG = {
     "a private key beside it": "private key",
     "a certificate request": "neither PEM",
     "base64 of something else": "DER",
+    "base64 behind a byte order mark": "begins with a byte order mark",
+    "base64 of a file with a byte order mark": "begins with a byte order mark",
     "PEM around nothing": "neither PEM",
     "far too much": "24 KiB",
     "somebody else's": "not this account's",
@@ -247,6 +250,8 @@ async def test_what_is_not_one_certificate_of_this_account_is_refused_with_a_rea
         "a private key beside it": pem_of(phone) + phone.key_file.read_text(),
         "a certificate request": f"-----BEGIN CERTIFICATE REQUEST-----\n{wrapped(phone.base64)}\n-----END CERTIFICATE REQUEST-----",
         "base64 of something else": "dGhlIHJlc3QgaXMgc2lsZW5jZQ==",
+        "base64 behind a byte order mark": "\ufeff" + phone.base64,
+        "base64 of a file with a byte order mark": base64.b64encode(("\ufeff" + pem_of(phone)).encode()).decode(),
         "PEM around nothing": "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----",
         "far too much": wrapped("A" * 30000),
         "somebody else's": pem_of(scene.certificate(scene.account())),

@@ -86,7 +86,9 @@ async def test_257_01_anything_else_than_one_certificate_in_der_is_refused_in_cl
 
     cases: dict[str, tuple[str, tuple[str, str], str]] = {
         "PEM": (good.cert_file.read_text(), ("modify", "not-acceptable"), "PEM"),
-        "PEM in base64": (of_der(good.cert_file.read_bytes()), ("modify", "not-acceptable"), "DER"),
+        "behind a byte order mark": ("\ufeff" + good.base64, ("modify", "not-acceptable"), "byte order mark"),
+        "a file with a byte order mark": (of_der(b"\xef\xbb\xbf" + good.der), ("modify", "not-acceptable"), "byte order mark"),
+        "PEM in base64": (of_der(good.cert_file.read_bytes()), ("modify", "not-acceptable"), "PEM text"),
         "a chain": (of_der(good.der + scene.certificate(account).der), ("modify", "not-acceptable"), "one certificate"),
         "a byte behind it": (of_der(good.der + b"\0"), ("modify", "not-acceptable"), "one certificate"),
         "truncated": (of_der(good.der[:-1]), ("modify", "not-acceptable"), "DER"),
