@@ -545,3 +545,71 @@ const MAX_CANDIDATES: usize = 64;
 const MAX_UNWRITTEN_USES: usize = 100_000;
 /// Few enough that a change which waits behind them hardly notices.
 const USES_IN_ONE_WRITE: usize = 500;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD as BASE64;
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
+
+    use super::super::DeclaredHost;
+    use super::*;
+    use crate::store::Store;
+
+    const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
+
+    /// An authority's certificate as PEM, and one of `h@a.lit` that it has issued, as base64.
+    fn issued() -> (String, String) {
+        let params = || {
+            let mut params = CertificateParams::default();
+            params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2096, 1, 1);
+            params
+        };
+        let (mut authority, mut leaf) = (params(), params());
+        authority
+            .distinguished_name
+            .push(DnType::CommonName, "Denmark");
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let xmpp = vec![1, 3, 6, 1, 5, 5, 7, 8, 5];
+        leaf.subject_alt_names = vec![SanType::OtherName((xmpp, "h@a.lit".into()))];
+        let (key, own) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let pem = authority.self_signed(&key).unwrap().pem();
+        let leaf = leaf.signed_by(&own, &Issuer::new(authority, key)).unwrap();
+        (pem, BASE64.encode(leaf.der()))
+    }
+
+    #[test]
+    fn a_login_whose_session_cannot_be_kept_is_not_a_yes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, file) = (folder.path().join("data"), folder.path().join("ca.pem"));
+        let (pem, leaf) = issued();
+        std::fs::write(&file, pem).unwrap();
+        Store::create(&data).unwrap();
+        let store = Store::open(&data, 1 << 20, Box::new(|_| {})).unwrap();
+        let service = Service::new(store).unwrap();
+        let options = json!({"saslcertd_trust": "ca", "saslcertd_ca_file": file});
+        let declared =
+            DeclaredHost::new(Accounts::Prosody, serde_json::from_value(options).unwrap());
+        let host = Host::parse("a.lit").unwrap();
+        service.hosts.write().unwrap().insert(host, declared);
+        service.read_authorities(false);
+        let question: Login = fields(json!({
+            "host": "a.lit", "chain": [leaf], "authzid": null, "address": null,
+            "accounts": [{"username": "h", "exists": true, "enabled": true, "incarnation": null}],
+        }))
+        .unwrap();
+        let log_in = || service.decided_login(1, &question, NOW);
+        assert!(log_in().is_ok());
+        // A second one of the same kind would take no room of its own.
+        service.sessions.forget(1);
+        service.sessions.fill(1);
+        let refused = log_in().unwrap_err();
+        assert!(
+            matches!(refused, Refusal::Fault(Fault::Overload)),
+            "{refused:?}"
+        );
+    }
+}
