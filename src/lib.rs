@@ -2,21 +2,28 @@
 //! whom; what is in this account's list of certificates; is this its password.
 //!
 //! ```text
-//! identity   who: JIDs, certificates, passwords   no IO, no clock
-//! policy     may they: pure rules           knows identity
-//! store      what is remembered: sled       knows identity
-//! daemon     answering                      knows all three
-//! client     an XMPP client                 feature `client`
-//! extauth    two old line protocols          knows identity
-//! cli        the commands
+//! identity        who: JIDs, certificates, passwords   no IO, no clock
+//! policy          may they: pure rules             knows identity
+//! store           what is remembered: sled         knows identity
+//! protocol        the contract of both sides       knows identity, policy
+//! daemon          answering                        knows these four
+//! client          an XMPP client                   feature `client`
+//! extauth         two old line protocols           knows identity, protocol
+//! doctor          what is wrong here, and its mend
+//! import_prosody  what Prosody has stored          knows identity, protocol
+//! cli             the commands
+//! system          the shell, the service manager, the usual places
 //! ```
 
 pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod daemon;
+mod doctor;
 pub mod extauth;
 pub mod identity;
+mod import_prosody;
 pub mod policy;
-mod shell;
+pub mod protocol;
 pub mod store;
+mod system;

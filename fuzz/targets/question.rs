@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use saslcertd::daemon::protocol::{
+use saslcertd::protocol::{
     Append, Hello, Import, ImportAccount, Incoming, Line, Lines, Login, Opened, fields, parse,
 };
 

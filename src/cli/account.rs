@@ -13,11 +13,12 @@ use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
 use super::Global;
-use super::ask::{AskError, Asker};
-use super::hosts::{declare_unknown, host, is_undeclared, not_declared};
+use super::hosts::{host, is_undeclared, not_declared};
 use super::password::new_password;
 use super::say::{complain, say, say_json};
 use crate::identity::{BareJid, Host, counted};
+use crate::protocol::client::{AskError, Asker};
+use crate::protocol::declaring::declare_unknown;
 
 /// `saslcertd account`.
 #[derive(Debug, Subcommand)]

@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::identity::{ByteOrderMark, counted};
+use crate::protocol::client::Asker;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::Global;
-use super::ask::Asker;
 use super::say::{complain, say, say_json};
 
 /// `saslcertd export`.

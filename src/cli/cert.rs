@@ -11,12 +11,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::Global;
-use super::ask::Asker;
 use super::certificate_file::certificates_in;
 use super::hosts::of_host;
 use super::say::{say, say_json};
 use crate::identity::visible::{meant, visible};
 use crate::identity::{BareJid, KeyId};
+use crate::protocol::client::Asker;
 
 /// `saslcertd cert`.
 #[derive(Debug, Subcommand)]

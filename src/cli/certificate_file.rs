@@ -10,10 +10,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use crate::daemon::protocol::{MAX_CERTIFICATE_BASE64_BYTES, MAX_CHAIN, MAX_CHAIN_BASE64_BYTES};
 use crate::identity::ByteOrderMark;
 use crate::identity::certificate::holds_private_key;
 use crate::policy::chain::hides_section;
+use crate::protocol::{MAX_CERTIFICATE_BASE64_BYTES, MAX_CHAIN, MAX_CHAIN_BASE64_BYTES};
 
 /// The certificates in the file, leaf first, each as base64 of DER. Whether they are any good is for the daemon to say.
 pub(super) fn certificates_in(path: &Path) -> anyhow::Result<Vec<String>> {

@@ -7,10 +7,10 @@ use anyhow::anyhow;
 use serde_json::{Value, json};
 
 use super::Global;
-use super::ask::Asker;
 use super::say::{say, say_json};
 use crate::identity::counted;
 use crate::identity::visible::visible;
+use crate::protocol::client::Asker;
 
 pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
     let mut daemon = Asker::connect(&global.socket)?;

@@ -18,15 +18,17 @@ use xmpp_parsers::jid::BareJid;
 
 use super::advice::Kind;
 use super::key_files::{NewFile, file_stem, write_new};
-use super::login::{ServerArgs, account, deadlines, exit_code, runtime};
+use super::login::{ServerArgs, account, deadlines, exit_code};
 use super::password::password;
 use super::say::{say, say_json};
-use super::steps::{Done, Outcome, Steps, chain};
+use super::steps::{Done, Outcome, Steps};
+use crate::client::causes::chain;
 use crate::client::certificate::{self, Fresh};
 use crate::client::certificates;
 use crate::client::login::{Plan, log_in};
 use crate::client::pkcs12::{self, Archive};
 use crate::client::resolve::Route;
+use crate::client::runtime::runtime;
 use crate::client::sasl::Credential;
 use crate::client::session::{RequestError, Session};
 use crate::client::tls::Trust;
@@ -78,7 +80,7 @@ enum Encryption {
 
 /// Runs the command; prints everything itself.
 pub(super) fn run(args: &EnrollArgs, json: bool) -> anyhow::Result<ExitCode> {
-    let runtime = runtime()?;
+    let runtime = runtime().context("the runtime can't start")?;
     let mut steps = Steps::new(json);
     args.server.warn();
     let mut report = Report::new(args);

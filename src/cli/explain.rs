@@ -7,13 +7,13 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::Global;
-use super::ask::Asker;
 use super::cert::account;
 use super::certificate_file::{certificates_in, fitting};
 use super::hosts::of_host;
 use super::say::{complain, say, say_json};
-use crate::daemon::protocol::MAX_CHAIN;
 use crate::identity::{counted, visible};
+use crate::protocol::MAX_CHAIN;
+use crate::protocol::client::Asker;
 
 /// `saslcertd explain`.
 #[derive(Debug, clap::Args)]

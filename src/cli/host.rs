@@ -7,10 +7,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Global;
-use super::ask::Asker;
 use super::hosts::{host, of_host};
 use super::say::{say, say_json};
 use crate::identity::{Host, counted};
+use crate::protocol::client::Asker;
 
 /// `saslcertd host`.
 #[derive(Debug, Subcommand)]

@@ -8,15 +8,16 @@ use clap::Args;
 use nix::sys::stat::{Mode, umask};
 use serde_json::json;
 
-use super::owner;
 use super::say::{say, say_json};
+use crate::daemon::owner;
 use crate::store::{Created, Store};
+use crate::system::places::DEFAULT_DATA_DIR;
 
 /// `saslcertd init`.
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
     /// The folder to create it in. Root does it as the folder's owner.
-    #[arg(long, value_name = "DIR", default_value = super::serve::DEFAULT_DATA_DIR)]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
     data_dir: PathBuf,
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
 use serde::Serialize;
-use tokio::runtime::{Builder, Runtime};
 use xmpp_parsers::jid::{BareJid, Jid};
 
 use super::advice::Kind;
@@ -16,6 +15,7 @@ use crate::client::certificate::{self, Identity};
 use crate::client::deadline::Deadlines;
 use crate::client::login::{LoginError, Plan, log_in};
 use crate::client::resolve::{Route, Server};
+use crate::client::runtime::runtime;
 use crate::client::sasl::Credential;
 use crate::client::tls::Trust;
 use crate::identity;
@@ -65,7 +65,7 @@ pub(super) struct ServerArgs {
 
 /// Runs the command; prints everything itself.
 pub(super) fn run(args: &LoginArgs, json: bool) -> anyhow::Result<ExitCode> {
-    let runtime = runtime()?;
+    let runtime = runtime().context("the runtime can't start")?;
     let mut steps = Steps::new(json);
     args.server.warn();
     let mut report = Report::new(&args.jid);
@@ -195,14 +195,6 @@ pub(super) fn account(given: &str) -> anyhow::Result<BareJid> {
     BareJid::new(given).map_err(|_| {
         anyhow!("{shown} is not an account (user@host): a character that is not allowed")
     })
-}
-
-/// One thread is enough: a client does one thing at a time.
-pub(super) fn runtime() -> anyhow::Result<Runtime> {
-    Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("the runtime can't start")
 }
 
 /// Each step ten seconds, a minute in all.

@@ -3,7 +3,6 @@
 mod account;
 #[cfg(feature = "client")]
 mod advice;
-mod ask;
 mod backup;
 mod cert;
 mod certificate_file;
@@ -21,11 +20,9 @@ mod init;
 mod key_files;
 #[cfg(feature = "client")]
 mod login;
-mod owner;
 mod password;
 mod say;
 mod serve;
-mod services;
 mod status;
 #[cfg(feature = "client")]
 mod steps;
@@ -120,7 +117,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Host(command) => host::run(&command, &global),
         Command::Export(args) => backup::export(&args, &global),
         Command::Import(args) => backup::import(&args, &global),
-        Command::ImportProsody(args) => import_prosody::run(&args, &global),
+        Command::ImportProsody(args) => import_prosody::run(args, &global),
         #[cfg(feature = "client")]
         Command::Enroll(args) => enroll::run(&args, global.json),
         #[cfg(feature = "client")]

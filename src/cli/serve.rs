@@ -13,10 +13,10 @@ use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
-use super::owner;
 use crate::daemon::listening::Place;
-use crate::daemon::{server, socket_folder};
+use crate::daemon::{owner, server, socket_folder};
 use crate::identity::visible;
+use crate::system::places::DEFAULT_DATA_DIR;
 
 /// `saslcertd serve`.
 #[derive(Debug, Args)]
@@ -54,8 +54,6 @@ enum LogLevel {
     /// And every connection.
     Debug,
 }
-
-pub(super) const DEFAULT_DATA_DIR: &str = "/var/lib/saslcertd";
 
 pub(super) fn run(args: ServeArgs, socket: &Path) -> anyhow::Result<ExitCode> {
     let level = match args.log {

@@ -7,10 +7,10 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::Global;
-use super::ask::Asker;
 use super::say::{say, say_json};
 use crate::identity::counted;
 use crate::identity::visible::visible;
+use crate::protocol::client::Asker;
 
 pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
     let status = Asker::connect(&global.socket)?.status()?;

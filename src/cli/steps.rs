@@ -1,6 +1,5 @@
 //! The steps of a login, in words for people and as JSON.
 
-use std::error::Error;
 use std::io::{IsTerminal, stderr};
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use serde::Serialize;
 
 use super::advice::{Asked, Kind, advice};
 use super::say::say;
+use crate::client::causes::chain;
 use crate::client::login::{LoginError, Progress, Step};
 use crate::client::resolve::Security;
 use crate::client::stream::Features;
@@ -209,20 +209,6 @@ impl From<&tls::Facts> for Tls {
                 .is_some_and(|request| request.answered),
         }
     }
-}
-
-/// An error and its causes in one line; each is said once.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 fn name(step: Step, credential: Kind) -> &'static str {

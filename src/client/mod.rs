@@ -10,6 +10,7 @@
 //! It must not know the daemon, its store or its socket, and prints nothing: that is the command line's.
 
 mod bounded;
+pub(crate) mod causes;
 pub mod certificate;
 pub mod certificates;
 pub mod connect;
@@ -17,6 +18,7 @@ pub mod deadline;
 pub mod login;
 pub mod pkcs12;
 pub mod resolve;
+pub mod runtime;
 pub mod sasl;
 pub mod session;
 pub mod stream;

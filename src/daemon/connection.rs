@@ -9,28 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::protocol::Module;
 use crate::identity::Host;
-
-/// What a peer may ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Everything but administration.
-    Server,
-    /// Everything.
-    Admin,
-}
-
-impl Role {
-    /// Its name in `status`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Server => "server",
-            Self::Admin => "admin",
-        }
-    }
-}
+use crate::protocol::{Module, Role};
 
 /// Who is at the other end, as the kernel told at accept.
 #[derive(Clone, Copy, Debug)]

@@ -1,4 +1,4 @@
-//! Answering: the protocol, one method for each question, and the socket.
+//! Answering: one method for each question, and the socket.
 
 mod authorities;
 pub mod connection;
@@ -6,8 +6,8 @@ mod derivations;
 mod guesses;
 pub mod listening;
 mod manager;
+pub(crate) mod owner;
 mod panics;
-pub mod protocol;
 mod reservations;
 pub mod server;
 pub mod service;

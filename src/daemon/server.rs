@@ -20,13 +20,13 @@ use tokio::time::MissedTickBehavior;
 use crate::identity::UnixSeconds;
 use crate::store::{OnLoss, Store, StoreError};
 
-use super::connection::{Connection, Peer, Role};
+use super::connection::{Connection, Peer};
 use super::listening::{ListenError, Listening, Place};
 use super::manager;
 use super::panics::Opening;
-use super::protocol::{self, Fault, Lines};
 use super::service::Service;
 use super::socket_folder::Tenant;
+use crate::protocol::{self, Fault, Lines, Role};
 
 /// What `serve` is started with.
 #[derive(Clone, Debug)]

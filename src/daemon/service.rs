@@ -37,12 +37,12 @@ use crate::identity::{
 use crate::store::{Store, StoreError};
 
 use super::authorities::AuthorityFiles;
-use super::connection::{Connection, Peer, Role};
+use super::connection::{Connection, Peer};
 use super::derivations::{Derivations, Purpose, Queued};
 use super::guesses::{Guesses, Place};
-use super::protocol::{self, Closed, Each, Fault, Id, Incoming, Line, Refusal, fields};
 use super::reservations::Reservations;
 use super::sessions::Sessions;
+use crate::protocol::{self, Closed, Each, Fault, Id, Incoming, Line, Refusal, Role, fields};
 use checks::Checks;
 use hosts::DeclaredHost;
 

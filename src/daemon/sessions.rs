@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::identity::{BareJid, CertificationPath, Fingerprint, KeyId, UnixSeconds};
 
-use super::protocol::{ClosedSession, OpenedSession};
+use crate::protocol::{ClosedSession, OpenedSession};
 
 /// The live sessions of all connections.
 #[derive(Debug, Default)]

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Gid, Group, Uid, User};
 
 use super::listening::{ListenError, file_error};
-use crate::shell::word;
+use crate::system::places::DEFAULT_SOCKET;
+use crate::system::shell::word;
 
 /// As whom the daemon serves.
 #[derive(Clone, Copy, Debug)]
@@ -46,9 +47,6 @@ impl std::fmt::Display for Remedy {
         }
     }
 }
-
-/// Where the socket is unless told otherwise.
-pub(crate) const DEFAULT_SOCKET: &str = "/run/saslcertd/saslcertd.sock";
 
 /// Whether the daemon may listen at `socket`, a path that it makes itself.
 pub(crate) fn check(socket: &Path, tenant: Tenant) -> Result<(), ListenError> {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::committer::Table;
 use super::{SLED_FOLDER, StoreError, Tables, damaged, engine, migration, reached};
-use crate::shell::word;
+use crate::system::shell::word;
 
 /// What is wrong with a folder that has no `FORMAT`: there is no store in it, or it has lost that file.
 pub(super) fn without_format(folder: &Path) -> StoreError {

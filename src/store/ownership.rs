@@ -11,7 +11,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{Uid, User};
 
 use super::{FORMAT_FILE, StoreError, file_error, known_format};
-use crate::shell::word;
+use crate::system::shell::word;
 
 /// The user and the group that the store in `folder` belongs to; none where there is no folder.
 ///

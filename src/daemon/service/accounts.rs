@@ -7,12 +7,8 @@ use std::sync::{PoisonError, RwLockWriteGuard};
 
 use serde_json::{Value, json};
 
-use super::super::connection::{Peer, Role};
+use super::super::connection::Peer;
 use super::super::guesses::{Outcome, Place};
-use super::super::protocol::{
-    Accounts, Bad, Check, Create, CreateCaller, Delete, Failed, Fault, ListAccounts, OfAccount,
-    OfHost, PAGE_BYTES, Refusal, Scram, SetPassword, Succeeded, Verify, base64_of, fields,
-};
 use super::super::reservations::NotReserved;
 use super::{Answer, Answered, Service, ask, storage, unreadable};
 use crate::identity::{
@@ -20,6 +16,10 @@ use crate::identity::{
 };
 use crate::policy::account::{Caller, Change, Creation, NEW_SALT_BYTES};
 use crate::policy::{Denial, HostPolicy, account};
+use crate::protocol::{
+    Accounts, Bad, Check, Create, CreateCaller, Delete, Failed, Fault, ListAccounts, OfAccount,
+    OfHost, PAGE_BYTES, Refusal, Role, Scram, SetPassword, Succeeded, Verify, base64_of, fields,
+};
 use crate::store::{Edit, StoreError, View};
 
 impl Service {

@@ -7,9 +7,9 @@ use std::sync::PoisonError;
 use serde_json::{Value, json};
 
 use super::super::connection::Peer;
-use super::super::protocol::{Admit, Refusal, fields};
 use super::{Answer, Service};
 use crate::policy::account;
+use crate::protocol::{Admit, Refusal, fields};
 
 impl Service {
     /// May a session begin that neither a password nor a certificate has logged in?

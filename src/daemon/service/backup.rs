@@ -9,7 +9,6 @@ use std::sync::PoisonError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::super::protocol::{Accounts, Export, Exported, Fault, Import, fields, in_base64};
 use super::hosts::{DeclaredHost, room_for};
 use super::{Answered, Service, storage};
 use crate::identity::{
@@ -17,6 +16,7 @@ use crate::identity::{
     Incarnation, Jid, KeyId, LastUse, ScramHash, ScramVerifier, UnixSeconds,
 };
 use crate::policy::Denial;
+use crate::protocol::{Accounts, Export, Exported, Fault, Import, fields, in_base64};
 use crate::store::{Edit, Place, Store, StoreError, View};
 
 /// One thing that is remembered. Its JSON is the form of the backup; a new field needs a default.

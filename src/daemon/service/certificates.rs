@@ -4,12 +4,7 @@ use std::sync::PoisonError;
 
 use serde_json::{Value, json};
 
-use super::super::connection::{Peer, Role};
-use super::super::protocol::{
-    Accounts, Append, Certificate, Expiring, Fault, List, MAX_CERTIFICATE_BASE64_BYTES, Marked,
-    Named, NotDecoded, PAGE_BYTES, Refusal, Revoke, Session, SessionBy, Unrevoke, base64_of,
-    fields,
-};
+use super::super::connection::Peer;
 use super::moving_in::Unmarked;
 use super::{Answer, Answered, Service, closing, storage};
 use crate::identity::certificate::{Finding, holds_private_key};
@@ -22,6 +17,11 @@ use crate::policy::manage::{
     Appending, Asker, LoggedInBy, MAX_MARKS, Marks, Revoked, Scope, Which,
 };
 use crate::policy::{Denial, manage};
+use crate::protocol::{
+    Accounts, Append, Certificate, Expiring, Fault, List, MAX_CERTIFICATE_BASE64_BYTES, Marked,
+    Named, NotDecoded, PAGE_BYTES, Refusal, Revoke, Role, Session, SessionBy, Unrevoke, base64_of,
+    fields,
+};
 use crate::store::{Edit, StoreError, View};
 
 impl Service {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::protocol::{StoreCheck, fields};
 use super::{Answered, Service, storage};
 use crate::identity::UnixSeconds;
+use crate::protocol::{StoreCheck, fields};
 use crate::store::{StoreError, TableCheck};
 
 /// The check that runs, and the last one that has ended.

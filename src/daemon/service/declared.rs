@@ -5,9 +5,9 @@ use std::sync::PoisonError;
 use serde_json::{Value, json};
 
 use super::super::connection::Peer;
-use super::super::protocol::{Fault, ForgetHost, ListHosts, Refusal, fields};
 use super::{Answered, Service, storage};
 use crate::identity::Host;
+use crate::protocol::{Fault, ForgetHost, ListHosts, Refusal, fields};
 
 impl Service {
     /// A page of the hosts that were ever declared, in order, with what the store holds of each. Blocks.

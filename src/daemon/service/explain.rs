@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::super::protocol::{Accounts, Explain, Refusal, fields};
 use super::accounts::new_incarnation;
 use super::moving_in::Unmarked;
 use super::{Answered, Service, storage};
@@ -10,6 +9,7 @@ use crate::identity::{BareJid, ClientCert, Jid, UnixSeconds};
 use crate::policy::Denial;
 use crate::policy::explain::{Asked, Explanation, Known, Rule, Verdict, explain};
 use crate::policy::login::AccountFact;
+use crate::protocol::{Accounts, Explain, Refusal, fields};
 
 impl Service {
     /// Blocks.

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use super::super::authorities::Problem;
 use super::super::derivations::{Purpose, Queued};
 use super::super::guesses::Place;
-use super::super::protocol::{Accounts, Chain, Fault, Login, Offer, Refusal, fields};
 use super::{Answer, Answered, Service, storage};
 use crate::identity::visible::visible;
 use crate::identity::{
@@ -18,6 +17,7 @@ use crate::policy::chain::Untrusted;
 use crate::policy::host::Trust;
 use crate::policy::login::{AccountFact, Admitted, CertificateFacts};
 use crate::policy::{Denial, HostPolicy, login};
+use crate::protocol::{Accounts, Chain, Fault, Login, Offer, Refusal, fields};
 use crate::store::{StoreError, Use};
 
 impl Service {

@@ -8,15 +8,15 @@ use serde_json::{Map, Value, json};
 
 use super::super::authorities::Problem;
 use super::super::connection::Introduction;
-use super::super::protocol::{
-    Accounts, Bad, Fault, Greeting, Hello, HelloHost, Module, PROTOCOL_VERSION, fields,
-};
 use super::{Answer, Service, storage};
 use crate::identity::jid::JidError;
 use crate::identity::visible::visible;
 use crate::identity::{Host, ScramHash};
 use crate::policy::HostPolicy;
 use crate::policy::host::{Declared, Remark};
+use crate::protocol::{
+    Accounts, Bad, Fault, Greeting, Hello, HelloHost, Module, PROTOCOL_VERSION, fields,
+};
 use crate::store::{HostRecord, StoreError};
 
 /// Whose hello was refused last, for its version of the protocol, and who has not come back with ours.
@@ -396,8 +396,9 @@ const MAX_TEXT: usize = 200;
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::super::super::connection::{Peer, Role};
+    use super::super::super::connection::Peer;
     use super::*;
+    use crate::protocol::Role;
     use crate::store::Store;
 
     /// The daemon, with a store of its own.

@@ -5,9 +5,9 @@ use std::sync::PoisonError;
 use serde_json::{Value, json};
 
 use super::super::connection::Connection;
-use super::super::protocol::{Fault, Opened, OpenedSession, Refusal, fields};
 use super::{Answered, Service, ask, closing, storage, unreadable};
 use crate::identity::{Fingerprint, Host, KeyId, UnixSeconds};
+use crate::protocol::{Fault, Opened, OpenedSession, Refusal, fields};
 use crate::store::StoreError;
 
 impl Service {
@@ -178,8 +178,9 @@ mod tests {
 
     use std::collections::HashSet;
 
-    use super::super::super::connection::{Introduction, Peer, Role};
+    use super::super::super::connection::{Introduction, Peer};
     use super::*;
+    use crate::protocol::Role;
     use crate::store::Store;
 
     #[test]

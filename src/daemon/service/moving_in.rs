@@ -4,7 +4,6 @@
 
 use serde_json::{Value, json};
 
-use super::super::protocol::{Accounts, Fault, ImportAccount, ImportLogin, Refusal, fields};
 use super::accounts::{new_incarnation, new_verifiers};
 use super::certificates::{append_edits, certificate_in, is_anothers};
 use super::{Answered, Service, storage};
@@ -15,6 +14,7 @@ use crate::identity::{
 };
 use crate::policy::manage::{Appending, Asker, LoggedInBy, MAX_MARKS, Marks};
 use crate::policy::{Denial, HostPolicy, manage};
+use crate::protocol::{Accounts, Fault, ImportAccount, ImportLogin, Refusal, fields};
 use crate::store::{Edit, StoreError, View};
 
 /// What becomes of one thing that is brought.
@@ -403,10 +403,7 @@ fn brought(login: ImportLogin, policy: &HostPolicy, now: UnixSeconds) -> Result<
 }
 
 /// The answer for an account whose login cannot be taken, and with it none of its certificates.
-fn refused_whole(
-    why: &Verdict,
-    certificates: &[super::super::protocol::ImportCertificate],
-) -> Value {
+fn refused_whole(why: &Verdict, certificates: &[crate::protocol::ImportCertificate]) -> Value {
     let missing = Verdict::refused(Denial::AccountMissing);
     let rows: Vec<Value> = certificates
         .iter()

@@ -5,13 +5,13 @@ use std::sync::PoisonError;
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::super::protocol::{Accounts, Fault, Refusal};
 use super::accounts::new_incarnation;
 use super::moving_in::Unmarked;
 use super::{Service, storage};
 use crate::identity::visible::visible;
 use crate::identity::{BareJid, CertificateName, Enrolment, Host, Incarnation, UnixSeconds, days};
 use crate::policy::manage;
+use crate::protocol::{Accounts, Fault, Refusal};
 
 impl Service {
     /// Tells the accounts of each host which of their certificates expire soon, once for each of the days of

@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::connection::Connection;
-use super::super::protocol::{PROTOCOL_VERSION, Status, fields};
 use super::hosts::{DeclaredHost, remarks};
 use super::{Answered, Service, storage};
 use crate::identity::{Host, ScramHash};
+use crate::protocol::{PROTOCOL_VERSION, Status, fields};
 use crate::store::StoreError;
 
 impl Service {

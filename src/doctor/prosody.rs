@@ -14,9 +14,9 @@ use serde_json::{Map, Value};
 
 use super::commands::Commands;
 use super::finding::{Change, Edit, Finding, Level, Mend, one_line, word};
-use crate::daemon::protocol::PROTOCOL_VERSION;
 use crate::identity::counted;
 use crate::policy::host::{HostPolicy, Remark};
+use crate::protocol::PROTOCOL_VERSION;
 
 /// What `prosodyctl mod_saslcertd facts` prints: see facts.lib.lua.
 #[derive(Debug, Clone, Default, Deserialize)]

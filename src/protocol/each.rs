@@ -6,7 +6,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{Fault, fields};
+use super::fault::Fault;
+use super::fields::fields;
 
 /// A list as it came.
 #[derive(Clone, Debug)]

@@ -8,7 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::{Each, MAX_CERTIFICATE_BASE64_BYTES, MAX_CHAIN, MAX_CHAIN_BASE64_BYTES};
+use super::each::Each;
+use super::limits::{MAX_CERTIFICATE_BASE64_BYTES, MAX_CHAIN, MAX_CHAIN_BASE64_BYTES};
 use crate::identity::{
     BareJid, CertificationPath, Fingerprint, Host, Incarnation, Jid, KeyId, ScramHash, UnixSeconds,
 };

@@ -16,10 +16,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use xmpp_parsers::jid::BareJid;
 
-use super::super::steps::chain;
 use super::commands::Commands;
 use super::finding::{Change, Edit, Finding, Level, Mend, one_line, word};
 use super::prosody::{Facts, Host, Port, listed};
+use crate::client::causes::chain;
 use crate::client::certificate::{Identity, make};
 use crate::client::connect;
 use crate::client::deadline::Deadlines;

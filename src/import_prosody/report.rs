@@ -56,7 +56,7 @@ pub(super) struct Login {
 }
 
 /// The report, as it is written.
-pub(super) struct Report<W> {
+pub(crate) struct Report<W> {
     out: W,
     is_json: bool,
     accounts: Count,
@@ -179,7 +179,7 @@ impl Count {
 }
 
 impl<W: Write> Report<W> {
-    pub(super) fn new(out: W, is_json: bool) -> Self {
+    pub(crate) fn new(out: W, is_json: bool) -> Self {
         Self {
             out,
             is_json,

@@ -2,11 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::serve::DEFAULT_DATA_DIR;
 use super::daemon::Process;
 use super::finding::{Change, Edit, Mend, word};
 use super::prosody::Facts;
-pub(super) use crate::daemon::socket_folder::DEFAULT_SOCKET;
+use crate::system::places::{DEFAULT_DATA_DIR, DEFAULT_SOCKET};
 
 /// What the commands of this installation look like.
 #[derive(Debug, Clone)]
@@ -269,7 +268,7 @@ mod tests {
     #[test]
     fn the_daemon_is_started_as_the_page_says() {
         let expected = "saslcertd serve";
-        let page = include_str!("../../../docs/operations.md");
+        let page = include_str!("../../docs/operations.md");
         let lines = page.lines().filter(|line| line.starts_with("    "));
         let started: Vec<&str> = lines
             .map(str::trim)
@@ -280,8 +279,7 @@ mod tests {
         let once = "saslcertd serve --accept-rollback";
         assert_eq!(started, [once, other, "exec saslcertd serve", expected]);
         assert!(
-            include_str!("../../../systemd/install")
-                .contains("next=\"$prefix/bin/saslcertd serve\"")
+            include_str!("../../systemd/install").contains("next=\"$prefix/bin/saslcertd serve\"")
         );
         assert_eq!(usual().start_daemon(), expected);
         let unit = Commands {

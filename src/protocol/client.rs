@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::services::start_line;
-use crate::daemon::protocol::MAX_ANSWER_BYTES;
+use super::limits::MAX_ANSWER_BYTES;
+use crate::system::services::start_line;
 
 /// A connection to the daemon.
 #[derive(Debug)]

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
-pub(super) use crate::shell::word;
+pub(super) use crate::system::shell::word;
 
 /// How bad it is; the worst of all is the exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Level {
+pub(crate) enum Level {
     Ok,
     /// Something else must be mended first, or it can't be seen from here. Counts as little as `Ok`.
     NotChecked,
@@ -22,9 +22,9 @@ pub(super) enum Level {
 
 /// What one check found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Finding {
+pub(crate) struct Finding {
     pub(super) check: &'static str,
-    pub(super) level: Level,
+    pub(crate) level: Level,
     pub(super) message: String,
     /// With `Ok`, what would make it better.
     pub(super) mend: Option<Mend>,

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::bring::{Wanted, import};
 use super::report::Report;
-use super::{ImportProsodyArgs, import};
 use crate::identity::Host;
 
 const PLAIN: &str = "return { password = \"secret\" };\n";
@@ -18,7 +18,7 @@ const PLAIN: &str = "return { password = \"secret\" };\n";
 /// A data folder, and what came of importing it.
 struct Scene {
     place: TempDir,
-    args: ImportProsodyArgs,
+    wanted: Wanted,
 }
 
 struct Outcome {
@@ -35,7 +35,7 @@ impl Scene {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, content).unwrap();
         }
-        let args = ImportProsodyArgs {
+        let wanted = Wanted {
             dir: place.path().join("data"),
             #[cfg(feature = "sql")]
             sql: None,
@@ -44,7 +44,7 @@ impl Scene {
             apply: false,
             new_host: false,
         };
-        Self { place, args }
+        Self { place, wanted }
     }
 
     /// Runs the import against a daemon that answers each question as `answer` says: with a result, or with an
@@ -71,7 +71,7 @@ impl Scene {
             }
         });
         let mut out = Vec::new();
-        let result = import(&self.args, &socket, Report::new(&mut out, true));
+        let result = import(&self.wanted, &socket, Report::new(&mut out, true));
         daemon.join().unwrap();
         let out = String::from_utf8(out).unwrap();
         let lines = out.lines().map(|line| serde_json::from_str(line).unwrap());
@@ -175,10 +175,10 @@ fn each_host_and_user_is_asked_about_in_order_and_only_those_that_were_named() {
         accounts(scene.import(take_all)),
         ["z@a.lit", "w@b.lit", "x@b.lit", "y@b.lit"]
     );
-    scene.args.hosts = vec![Host::parse("a.lit").unwrap()];
+    scene.wanted.hosts = vec![Host::parse("a.lit").unwrap()];
     assert_eq!(accounts(scene.import(take_all)), ["z@a.lit"]);
-    scene.args.hosts = Vec::new();
-    scene.args.certs_only = true;
+    scene.wanted.hosts = Vec::new();
+    scene.wanted.certs_only = true;
     let outcome = scene.import(take_all);
     assert_eq!(outcome.questions[0]["params"]["login"], Value::Null);
     assert_eq!(outcome.totals()["accounts"]["found"], 0);
@@ -194,7 +194,7 @@ fn many_certificates_go_into_several_questions_and_the_login_once_when_it_is_app
         ("rome%2elit/client_certs/brutus.dat", &file),
     ]);
     for apply in [true, false] {
-        scene.args.apply = apply;
+        scene.wanted.apply = apply;
         let outcome = scene.import(take_all);
         assert!(outcome.questions.len() > 4);
         for (number, question) in outcome.questions.iter().enumerate() {
@@ -301,8 +301,8 @@ fn a_host_that_nobody_declared_is_said_once_and_declared_only_if_that_is_wanted(
     );
     assert_eq!(totals["certificates"]["unclear"], 1);
 
-    scene.args.apply = true;
-    scene.args.new_host = true;
+    scene.wanted.apply = true;
+    scene.wanted.new_host = true;
     let declared = Mutex::new(false);
     let outcome = scene.import(move |method, params| {
         let mut declared = declared.lock().unwrap();
@@ -329,8 +329,8 @@ fn a_host_that_nobody_declared_is_said_once_and_declared_only_if_that_is_wanted(
 #[test]
 fn a_host_whose_options_were_refused_is_not_declared_anew() {
     let mut scene = Scene::new(&[("rome%2elit/accounts/brutus.dat", PLAIN)]);
-    scene.args.apply = true;
-    scene.args.new_host = true;
+    scene.wanted.apply = true;
+    scene.wanted.new_host = true;
     let outcome = scene.import(|method, _| match method {
         "status" => json!({"result": {"hosts": [{"host": "rome.lit"}]}}),
         _ => fault(-32_002),
@@ -397,9 +397,9 @@ fn a_fault_leaves_its_account_unclear_and_a_lost_daemon_ends_the_import() {
 fn a_folder_or_host_that_is_not_there_is_an_error() {
     let mut scene = Scene::new(&[("rome%2elit/accounts/brutus.dat", PLAIN)]);
     let socket = scene.place.path().join("no-socket");
-    let mut fails = |change: &dyn Fn(&mut ImportProsodyArgs)| {
-        change(&mut scene.args);
-        let error = import(&scene.args, &socket, Report::new(Vec::new(), false)).unwrap_err();
+    let mut fails = |change: &dyn Fn(&mut Wanted)| {
+        change(&mut scene.wanted);
+        let error = import(&scene.wanted, &socket, Report::new(Vec::new(), false)).unwrap_err();
         error.to_string()
     };
     assert!(fails(&|_| ()).contains("not running"));
@@ -435,7 +435,7 @@ fn an_account_in_both_places_is_taken_only_if_both_say_the_same() {
              ('egypt.lit', 'charmian', 'accounts', 'password', 'string', 'secret');",
         )
         .unwrap();
-    scene.args.sql = Some(file);
+    scene.wanted.sql = Some(file);
     let outcome = scene.import(take_all);
     assert!(!outcome.result.unwrap());
     let of = |jid: &str| {

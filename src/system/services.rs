@@ -2,22 +2,22 @@
 
 use std::path::Path;
 
-use crate::daemon::socket_folder::DEFAULT_SOCKET;
-use crate::shell::word;
+use super::places::DEFAULT_SOCKET;
+use super::shell::word;
 
 /// systemd does, for it runs.
-pub(super) fn runs_systemd() -> bool {
+pub(crate) fn runs_systemd() -> bool {
     Path::new("/run/systemd/system").exists()
 }
 
 /// systemd starts this service.
-pub(super) fn has_unit(name: &str) -> bool {
+pub(crate) fn has_unit(name: &str) -> bool {
     let has = |folder: &str| Path::new(folder).join(format!("{name}.service")).exists();
     runs_systemd() && UNIT_FOLDERS.iter().any(|folder| has(folder))
 }
 
 /// The line for root's shell that starts the daemon at this socket.
-pub(super) fn start_line(socket: &Path) -> String {
+pub(crate) fn start_line(socket: &Path) -> String {
     if has_unit("saslcertd") {
         return "systemctl start saslcertd".to_owned();
     }

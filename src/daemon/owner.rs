@@ -10,12 +10,13 @@ use std::path::Path;
 use nix::unistd::{Gid, Uid, User, getgrouplist, setgid, setgroups, setuid};
 
 use crate::store::Store;
+use crate::system::places::DEFAULT_DATA_DIR;
 
 /// Another user than root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Owner {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+pub(crate) struct Owner {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
 }
 
 impl Owner {
@@ -55,7 +56,7 @@ impl Owner {
 
 /// As whom a `serve` by root serves: the owner of the store; where that is root, whoever the socket's folder was made for. None:
 /// root itself, to whom all of it belongs.
-pub(super) fn who_serves(data_dir: &Path, socket: &Path) -> Option<Owner> {
+pub(crate) fn who_serves(data_dir: &Path, socket: &Path) -> Option<Owner> {
     let of_store = || {
         let (uid, gid) = Store::owner(data_dir)?;
         Owner::new(uid, gid)
@@ -75,7 +76,7 @@ pub(super) fn who_serves(data_dir: &Path, socket: &Path) -> Option<Owner> {
 }
 
 /// Root serves as that user, who is a member also of the group that the socket is given.
-pub(super) fn become_for_serve(
+pub(crate) fn become_for_serve(
     data_dir: &Path,
     socket: &Path,
     server_users: &[String],
@@ -103,13 +104,13 @@ fn group_of(name: &str) -> Option<Gid> {
 
 /// Root makes the store as the user whose folder it is. One that is missing is made by, and for, whoever runs this; but the
 /// usual one for the usual user.
-pub(super) fn become_for_init(folder: &Path) -> io::Result<()> {
+pub(crate) fn become_for_init(folder: &Path) -> io::Result<()> {
     if !Uid::effective().is_root() {
         return Ok(());
     }
     let usual = User::from_name("saslcertd").ok().flatten();
     if let Some(user) = usual
-        && folder == Path::new(super::serve::DEFAULT_DATA_DIR)
+        && folder == Path::new(DEFAULT_DATA_DIR)
         && !folder.exists()
     {
         DirBuilder::new().mode(0o700).create(folder)?;

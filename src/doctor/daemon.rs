@@ -10,9 +10,9 @@ use super::access::{CONNECT, Class, Node, Obstacle, Who, obstacle};
 use super::commands::Commands;
 use super::finding::{Change, Edit, Finding, Level, Mend, one_line, word};
 use super::prosody::{Facts, Host, ModuleCopy, listed, replacing};
-use crate::daemon::protocol::PROTOCOL_VERSION;
 use crate::daemon::socket_folder::{Remedy, is_own};
 use crate::identity::counted;
+use crate::protocol::PROTOCOL_VERSION;
 
 /// What is there of the daemon.
 #[derive(Debug, Clone)]

@@ -1,0 +1,20 @@
+//! What is wrong with an installation, and the line that mends it. What explains most comes first.
+//!
+//! `gather` asks prosodyctl, the daemon, the files, the processes and TLS; then each family of checks judges what was gathered.
+//!
+//! Must not know: how findings are printed.
+
+mod access;
+mod authorities;
+mod commands;
+mod daemon;
+mod finding;
+mod gather;
+mod machine;
+mod prosody;
+mod releases;
+#[cfg(feature = "client")]
+mod tls;
+
+pub(crate) use finding::{Finding, Level};
+pub(crate) use gather::{Installation, examine};

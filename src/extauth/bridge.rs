@@ -1,0 +1,261 @@
+//! The bridge between a server's script and the daemon.
+//!
+//! The server waits for each answer, so one question is asked at a time. "No" and "could not ask" are the same to it:
+//! the latter gets a line on standard error, too.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::input::StandardInput;
+use super::wire::{Password, Protocol, Request, RequestError, serve};
+use crate::identity::password::MAX_PASSWORD_BYTES;
+use crate::identity::visible::visible;
+use crate::identity::{BareJid, Host};
+use crate::protocol::client::{AskError, Asker};
+use crate::protocol::declaring::declare_unknown;
+
+/// Answers the server's requests on standard input, for `hosts` only unless there are none, until it ends.
+///
+/// Errors: of standard input and output.
+pub(crate) fn run(protocol: Protocol, hosts: &[Host], socket: &Path) -> io::Result<()> {
+    let mut bridge = Bridge {
+        socket,
+        hosts,
+        daemon: None,
+        said: HashMap::new(),
+    };
+    // Early, so that whoever sets this up reads at once what is wrong.
+    if let Err(error) = bridge.connected().map(drop) {
+        bridge.say(Trouble::Lost, &anyhow::Error::from(error).to_string());
+    }
+    let input = StandardInput::open()?;
+    serve(protocol, input, io::stdout().lock(), |request| {
+        bridge.decide(request)
+    })
+}
+
+/// The daemon, as the server's script sees it.
+struct Bridge<'a> {
+    socket: &'a Path,
+    hosts: &'a [Host],
+    daemon: Option<Asker>,
+    /// When each was said last.
+    said: HashMap<Trouble, Instant>,
+}
+
+/// What is said on standard error, each at most once in [`SILENCE`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Trouble {
+    /// The daemon is away.
+    Lost,
+    /// The daemon could not answer, by the code of its error.
+    Fault(i64),
+    /// A host that is not answered for.
+    OtherHost,
+    /// The server wrote what is no request.
+    NoRequest,
+    /// The server did not write the change of a password alone.
+    NotAlone,
+}
+
+/// The fields of a question about an account. Not JSON yet: its copies would not be wiped.
+#[derive(Clone, Copy, Serialize)]
+struct Fields<'a> {
+    account: &'a BareJid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caller: Option<&'static str>,
+    /// Which account of the name is meant; any, if it is not named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incarnation: Option<&'a str>,
+    /// The server's script never hears of the client's.
+    address: (),
+}
+
+impl<'a> Fields<'a> {
+    fn of(account: &'a BareJid) -> Self {
+        Self {
+            account,
+            password: None,
+            caller: None,
+            incarnation: None,
+            address: (),
+        }
+    }
+
+    fn with(self, password: &'a Password) -> Self {
+        Self {
+            password: Some(password),
+            ..self
+        }
+    }
+}
+
+impl Bridge<'_> {
+    /// Yes or no. What could not be asked is no.
+    fn decide(&mut self, request: Result<&Request, RequestError>) -> bool {
+        let request = match request {
+            Ok(request) => request,
+            Err(error @ RequestError::NotAlone) => {
+                self.say(
+                    Trouble::NotAlone,
+                    &format!("the server wrote {error}: no password was set"),
+                );
+                return false;
+            }
+            Err(error) => {
+                self.say(
+                    Trouble::NoRequest,
+                    &format!("the server wrote what is no request: {error}"),
+                );
+                return false;
+            }
+        };
+        let host = request.account().host();
+        if !self.hosts.is_empty() && !self.hosts.contains(host) {
+            self.say(
+                Trouble::OtherHost,
+                &format!("{host} is none of the hosts that --host names"),
+            );
+            return false;
+        }
+        match self.answer(request) {
+            Ok(is_yes) => is_yes,
+            Err(AskError::Refused { .. }) => false,
+            Err(AskError::Fault { code, message }) => {
+                self.say(Trouble::Fault(code), &format!("{host}: {message}"));
+                false
+            }
+            Err(AskError::Lost(error)) => {
+                self.say(Trouble::Lost, &error.to_string());
+                false
+            }
+        }
+    }
+
+    fn answer(&mut self, request: &Request) -> Result<bool, AskError> {
+        match request {
+            Request::Authenticate { account, password } => {
+                Ok(self.verify(account, password)?.is_some())
+            }
+            Request::Exists { account } => self.exists(account),
+            Request::SetPassword { account, password } => {
+                let method = "account.set_password";
+                self.change(method, Fields::of(account).with(password))
+            }
+            Request::Create { account, password } => {
+                let fields = Fields {
+                    caller: Some("server"),
+                    ..Fields::of(account).with(password)
+                };
+                self.change("account.create", fields)
+            }
+            Request::Delete { account } => self.change("account.delete", Fields::of(account)),
+            Request::DeleteWithPassword { account, password } => {
+                let Some(admitted) = self.verify(account, password)? else {
+                    return Ok(false);
+                };
+                // The account whose password it was, and not whichever has the name by now.
+                let incarnation = admitted.get("incarnation").and_then(Value::as_str);
+                let fields = Fields {
+                    incarnation,
+                    ..Fields::of(account)
+                };
+                Ok(incarnation.is_some() && self.change("account.delete", fields)?)
+            }
+        }
+    }
+
+    /// The daemon's yes; `None` where it is no without asking.
+    fn verify(
+        &mut self,
+        account: &BareJid,
+        password: &Password,
+    ) -> Result<Option<Value>, AskError> {
+        // No account has a longer one, and it might not fit into a question.
+        if password.len() > MAX_PASSWORD_BYTES {
+            return Ok(None);
+        }
+        let fields = Fields::of(account).with(password);
+        self.ask("account.verify", fields).map(Some)
+    }
+
+    fn exists(&mut self, account: &BareJid) -> Result<bool, AskError> {
+        let fields = Fields::of(account);
+        let answer = self.ask("account.exists", fields)?;
+        Ok(answer.get("exists") == Some(&Value::Bool(true)))
+    }
+
+    fn change(&mut self, method: &str, fields: Fields<'_>) -> Result<bool, AskError> {
+        let password = fields.password.unwrap_or_default();
+        if password.len() > MAX_PASSWORD_BYTES {
+            return Ok(false);
+        }
+        // A change is never repeated. So first something that is: it notices that the daemon was started anew.
+        self.exists(fields.account)?;
+        self.ask_once(method, fields).map(|_| true)
+    }
+
+    /// Asks, over a new connection once more if the old one is found dead.
+    fn ask(&mut self, method: &str, fields: Fields<'_>) -> Result<Value, AskError> {
+        let was_connected = self.daemon.is_some();
+        let begun = Instant::now();
+        match self.ask_once(method, fields) {
+            // Not after a daemon that was waited for in vain: the server waits, too.
+            Err(AskError::Lost(_)) if was_connected && begun.elapsed() < ANSWER_TIMEOUT / 4 => {
+                self.ask_once(method, fields)
+            }
+            other => other,
+        }
+    }
+
+    fn ask_once(&mut self, method: &str, fields: Fields<'_>) -> Result<Value, AskError> {
+        let asked = self.connected()?.ask(method, &fields);
+        if let Err(AskError::Lost(_)) = asked {
+            // Whatever it still says is the answer to nothing.
+            self.daemon = None;
+        }
+        asked
+    }
+
+    fn connected(&mut self) -> Result<&mut Asker, AskError> {
+        if self.daemon.is_none() {
+            let mut daemon =
+                Asker::connect_as_server(self.socket, ANSWER_TIMEOUT).map_err(AskError::Lost)?;
+            declare_unknown(&mut daemon, "saslcertd extauth", self.hosts)?;
+            if self.said.remove(&Trouble::Lost).is_some() {
+                report("saslcertd answers again");
+            }
+            self.daemon = Some(daemon);
+        }
+        // Proof: it was filled above.
+        self.daemon
+            .as_mut()
+            .ok_or_else(|| AskError::Lost(anyhow::anyhow!("not connected")))
+    }
+
+    fn say(&mut self, trouble: Trouble, text: &str) {
+        let now = Instant::now();
+        let before = self.said.get(&trouble);
+        if before.is_none_or(|before| now.duration_since(*before) >= SILENCE) {
+            self.said.insert(trouble, now);
+            report(&format!("answering no: {text}"));
+        }
+    }
+}
+
+/// Says something to whoever reads standard error, if anybody does.
+fn report(text: &str) {
+    let _ = writeln!(io::stderr(), "saslcertd extauth: {}", visible(text));
+}
+
+/// Prosody's module waits 5 s, and takes an answer that comes later for that to its next question.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long what was said is not said again.
+const SILENCE: Duration = Duration::from_mins(1);

@@ -1,0 +1,183 @@
+//! Answers that are no yes: a fault, where nothing was decided, and a refusal, where it was.
+//!
+//! Must not know: who decides, and how.
+
+use crate::policy::Denial;
+
+use super::limits::PROTOCOL_VERSION;
+use super::role::Role;
+
+/// Every reason why a question has no decision. Never means "no".
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The asker's: bytes that are not text.
+    #[error("the line is not UTF-8")]
+    NotUtf8,
+    /// The asker's: not JSON, or nested too deeply.
+    #[error("the line is not JSON (at column {column})")]
+    NotJson {
+        /// Where it stops being JSON.
+        column: usize,
+    },
+    /// The asker's: longer than [`MAX_QUESTION_BYTES`](super::MAX_QUESTION_BYTES).
+    #[error("the line is longer than 131072 bytes")]
+    TooLong,
+    /// The asker's: JSON, but not a question.
+    #[error("{0}")]
+    NotQuestion(&'static str),
+    /// The asker's: unknown, or not for its role.
+    #[error("there is no method {method}{}", for_admins(*.uid, *.role))]
+    UnknownMethod {
+        /// What was asked for; shortened.
+        method: String,
+        /// Who asks.
+        uid: u32,
+        /// What else it may ask.
+        role: Role,
+    },
+    /// The asker's: a field is missing or wrong.
+    #[error("{problem}")]
+    WrongParams {
+        /// Which, and what it must be.
+        problem: String,
+    },
+    /// The asker's: nobody declared the host.
+    #[error("the host was not declared")]
+    HostUndeclared,
+    /// The admin's: a host can't be forgotten that somebody who is connected declares.
+    #[error("a server that is connected declares the host; take it out of its configuration first")]
+    HostDeclared,
+    /// The admin's: the host's options are in error.
+    #[error("the host's options are in error")]
+    HostNotReady,
+    /// The asker's: a question about passwords, for a host whose accounts live in Prosody.
+    #[error("the host's accounts live in Prosody")]
+    AccountsInProsody,
+    /// The admin's: only Prosody knows, and it cannot be asked.
+    #[error("the accounts of this host live in Prosody, and Prosody can't be asked: {problem}")]
+    ServerAway {
+        /// Why not.
+        problem: &'static str,
+    },
+    /// The admin's: a file of the host's authorities or revocation lists can't be used.
+    #[error("the authorities could not be asked")]
+    AuthoritiesUnreadable,
+    /// The asker's: `session.hello` comes first.
+    #[error(
+        "session.hello comes first, since user {uid} is a server's (--server-user); an administrator (--admin-user {uid}) \
+         needs none"
+    )]
+    NoHello {
+        /// Who asks.
+        uid: u32,
+    },
+    /// The asker's: no flag admits its user.
+    #[error(
+        "user {uid} may not ask: start saslcertd with --server-user {uid} if Prosody runs as that user, or with \
+         --admin-user {uid}"
+    )]
+    NotAdmitted {
+        /// Who asks.
+        uid: u32,
+    },
+    /// The asker's: another version of the protocol.
+    #[error("this saslcertd speaks version {PROTOCOL_VERSION} of the protocol")]
+    OtherVersion,
+    /// Ours: too much is going on.
+    #[error("too many questions are waiting")]
+    Overload,
+    /// Ours: it took too long. What was to be changed may be changed later.
+    #[error("the answer took too long")]
+    Deadline,
+    /// The admin's: the disk is nearly full. Whatever frees or protects goes on.
+    #[error("the server's disk is nearly full")]
+    DiskFull,
+    /// Ours: the store.
+    #[error("the store could not be asked")]
+    Storage,
+    /// Ours: an answer that is longer than the protocol allows.
+    #[error("the answer is too long")]
+    AnswerTooLong,
+}
+
+/// What may be missing.
+fn for_admins(uid: u32, role: Role) -> String {
+    match role {
+        Role::Admin => String::new(),
+        Role::Server => format!(
+            ", or only for administrators: user {uid} is a server's (--server-user), --admin-user {uid} makes it one"
+        ),
+    }
+}
+
+impl Fault {
+    pub(super) fn code(&self) -> i32 {
+        match self {
+            Self::NotUtf8 | Self::NotJson { .. } | Self::TooLong => -32700,
+            Self::NotQuestion(_) => -32600,
+            Self::UnknownMethod { .. } => -32601,
+            Self::WrongParams { .. } => -32602,
+            Self::Overload
+            | Self::Deadline
+            | Self::DiskFull
+            | Self::Storage
+            | Self::ServerAway { .. }
+            | Self::AuthoritiesUnreadable
+            | Self::AnswerTooLong => -32001,
+            Self::HostUndeclared
+            | Self::HostDeclared
+            | Self::HostNotReady
+            | Self::AccountsInProsody => -32002,
+            Self::NoHello { .. } | Self::NotAdmitted { .. } | Self::OtherVersion => -32003,
+        }
+    }
+
+    pub(super) fn stanza(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Overload
+            | Self::Deadline
+            | Self::ServerAway { .. }
+            | Self::AuthoritiesUnreadable => ("wait", "remote-server-timeout"),
+            Self::DiskFull => ("wait", "resource-constraint"),
+            Self::HostUndeclared
+            | Self::HostDeclared
+            | Self::HostNotReady
+            | Self::AccountsInProsody => ("cancel", "service-unavailable"),
+            Self::WrongParams { .. } => ("modify", "bad-request"),
+            Self::NotUtf8
+            | Self::NotJson { .. }
+            | Self::TooLong
+            | Self::NotQuestion(_)
+            | Self::UnknownMethod { .. }
+            | Self::NoHello { .. }
+            | Self::NotAdmitted { .. }
+            | Self::OtherVersion
+            | Self::Storage
+            | Self::AnswerTooLong => ("wait", "internal-server-error"),
+        }
+    }
+}
+
+/// A question that was not answered with yes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Refusal {
+    /// It was decided, and refused. Read by a stranger who wants to log in.
+    Login(Denial),
+    /// It was decided, and refused. Read by the account's owner.
+    Management(Denial),
+    /// A password was refused. Read by a stranger, after a delay.
+    Password {
+        /// Why.
+        denial: Denial,
+        /// In seconds.
+        delay: f64,
+    },
+    /// It was not decided.
+    Fault(Fault),
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}

@@ -1,0 +1,6 @@
+//! Where things are unless told otherwise.
+
+/// The daemon's socket.
+pub(crate) const DEFAULT_SOCKET: &str = "/run/saslcertd/saslcertd.sock";
+/// The store's folder.
+pub(crate) const DEFAULT_DATA_DIR: &str = "/var/lib/saslcertd";
