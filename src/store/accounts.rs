@@ -4,9 +4,11 @@ use std::sync::{Arc, PoisonError};
 
 use crate::identity::{Account, Host};
 
-use super::census::{Census, Censuses};
-use super::committer::{Planned, Row, Table};
-use super::{Edit, Store, StoreError, Tables, View, record};
+use super::census::Census;
+use super::edit::{Planned, Row, Table};
+use super::error::StoreError;
+use super::secret::SECRET_ROW;
+use super::{Store, record};
 
 impl Store {
     /// Up to `limit` accounts of `host` in the order of their names, those behind `after` only.
@@ -83,72 +85,3 @@ impl Store {
         Ok(is_taken)
     }
 }
-
-impl Tables {
-    /// Counts all accounts. Damaged ones are left out.
-    pub(super) fn censuses(&self) -> Result<Censuses, StoreError> {
-        let censuses = Censuses::default();
-        for (key, value) in self.sound_rows(Table::Meta) {
-            let host = key.strip_prefix(LOOKS_ROW).map(String::from_utf8_lossy);
-            if let Some(Ok(host)) = host.map(|host| Host::parse(&host)) {
-                match record::looks(&value) {
-                    Ok(dealt) => censuses.deal(&host, dealt),
-                    Err(error) => drop(self.corrupt(Table::Meta, &error)),
-                }
-            }
-        }
-        for (key, value) in self.sound_rows(Table::Passwords) {
-            if let Some(jid) = record::account_of(record::account_part(&key)) {
-                let host = jid.host().clone();
-                match record::account(jid, &value) {
-                    Ok(account) => censuses.count(&host, &account),
-                    Err(error) => drop(self.corrupt(Table::Passwords, &error)),
-                }
-            }
-        }
-        self.require_sound()?;
-        Ok(censuses)
-    }
-}
-
-/// Keeps the census right: called in the writer thread, with what is about to be written. What comes back is to be
-/// written with it.
-pub(super) fn count(
-    censuses: &Censuses,
-    view: &View<'_>,
-    edits: &[Edit],
-) -> Result<Option<Row>, StoreError> {
-    let host = view.account.host();
-    // Of several, the last one stands.
-    let after = edits.iter().rev().find_map(|edit| match edit {
-        Edit::PutAccount(account) => Some(Some(account.as_ref())),
-        Edit::RemoveAccount => Some(None),
-        _ => None,
-    });
-    let Some(after) = after else {
-        return Ok(None);
-    };
-    let dealt = censuses.changed(host, view.account()?.as_ref(), after);
-    Ok(dealt.map(|dealt| Row {
-        table: Table::Meta,
-        key: [LOOKS_ROW, host.as_str().as_bytes()].concat(),
-        value: Some(record::encode_looks(&dealt)),
-    }))
-}
-
-/// The secret in `meta`, made at the first start; to be synced by who calls.
-pub(super) fn own_secret(meta: &sled::Tree) -> Result<[u8; 32], StoreError> {
-    let found = meta.get(SECRET_ROW).map_err(StoreError::Engine)?;
-    if let Some(secret) = found.and_then(|row| row.first_chunk::<32>().copied()) {
-        return Ok(secret);
-    }
-    let mut secret = [0; 32];
-    getrandom::fill(&mut secret).map_err(StoreError::Random)?;
-    meta.insert(SECRET_ROW, &secret)
-        .map_err(StoreError::Engine)?;
-    meta.flush().map_err(StoreError::Engine)?;
-    Ok(secret)
-}
-
-const SECRET_ROW: &[u8] = b"secret";
-const LOOKS_ROW: &[u8] = b"looks ";

@@ -2,9 +2,11 @@
 
 use crate::identity::{BareJid, Enrolment, Host};
 
-use super::committer::{Planned, Table};
+use super::edit::{Planned, Table};
+use super::error::StoreError;
 use super::tables::Tables;
-use super::{Store, StoreError, View, record};
+use super::view::View;
+use super::{Store, record};
 
 impl Store {
     /// Reads the accounts behind `after` (`None`: from the first on) in the order of hosts and names, as long as `read` says that

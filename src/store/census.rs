@@ -6,6 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
+use super::edit::{Edit, Row, Table};
+use super::error::StoreError;
+use super::record;
+use super::tables::Tables;
+use super::view::View;
 use crate::identity::account::Looks;
 use crate::identity::{Account, Host, ScramHash};
 
@@ -127,6 +132,55 @@ impl Censuses {
     }
 }
 
+impl Censuses {
+    /// Counts all accounts. Damaged ones are left out.
+    pub(super) fn of_all(tables: &Tables) -> Result<Self, StoreError> {
+        let censuses = Self::default();
+        for (key, value) in tables.sound_rows(Table::Meta) {
+            let host = key.strip_prefix(LOOKS_ROW).map(String::from_utf8_lossy);
+            if let Some(Ok(host)) = host.map(|host| Host::parse(&host)) {
+                match record::looks(&value) {
+                    Ok(dealt) => censuses.deal(&host, dealt),
+                    Err(error) => drop(tables.corrupt(Table::Meta, &error)),
+                }
+            }
+        }
+        for (key, value) in tables.sound_rows(Table::Passwords) {
+            if let Some(jid) = record::account_of(record::account_part(&key)) {
+                let host = jid.host().clone();
+                match record::account(jid, &value) {
+                    Ok(account) => censuses.count(&host, &account),
+                    Err(error) => drop(tables.corrupt(Table::Passwords, &error)),
+                }
+            }
+        }
+        tables.require_sound()?;
+        Ok(censuses)
+    }
+
+    /// Keeps the census right: called in the writer thread, with what is about to be written. What comes back is to be
+    /// written with it.
+    pub(super) fn note(&self, view: &View<'_>, edits: &[Edit]) -> Result<Option<Row>, StoreError> {
+        let host = view.account.host();
+        // Of several, the last one stands.
+        let after = edits.iter().rev().find_map(|edit| match edit {
+            Edit::PutAccount(account) => Some(Some(account.as_ref())),
+            Edit::RemoveAccount => Some(None),
+            _ => None,
+        });
+        let Some(after) = after else {
+            return Ok(None);
+        };
+        let dealt = self.changed(host, view.account()?.as_ref(), after);
+        Ok(dealt.map(|dealt| Row {
+            table: Table::Meta,
+            key: [LOOKS_ROW, host.as_str().as_bytes()].concat(),
+            value: Some(record::encode_looks(&dealt)),
+        }))
+    }
+}
+
+const LOOKS_ROW: &[u8] = b"looks ";
 /// A fifth of the accounts look another way now.
 const MAX_DRIFT: f64 = 0.2;
 

@@ -12,84 +12,13 @@ use std::thread::{self, JoinHandle};
 use sled::Transactional;
 use sled::transaction::TransactionError;
 
+use super::edit::{Planned, Row, Table};
 use super::engine::{self, Durable};
+use super::error::StoreError;
+use super::ledger::{Ledger, lock};
 use super::reached::Reached;
+use super::tables::Tables;
 use super::tally::{self, Changed};
-use super::whole::{Ledger, lock};
-use super::{StoreError, Tables};
-
-/// sled's trees, by what they hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Table {
-    Certificates,
-    ByFingerprint,
-    Accounts,
-    RevokedKeys,
-    Disabled,
-    Hosts,
-    Passwords,
-    Meta,
-    /// One row about all others.
-    Tally,
-}
-
-impl Table {
-    pub(super) const COUNT: usize = 9;
-    pub(super) const ALL: [Self; Self::COUNT] = [
-        Self::Certificates,
-        Self::ByFingerprint,
-        Self::Accounts,
-        Self::RevokedKeys,
-        Self::Disabled,
-        Self::Hosts,
-        Self::Passwords,
-        Self::Meta,
-        Self::Tally,
-    ];
-    /// Those whose rows are counted: all but the one that says how many there are.
-    pub(super) const COUNTED: &'static [Self] = match Self::ALL.split_last() {
-        Some((Self::Tally, counted)) => counted,
-        _ => panic!("the tally stands last"),
-    };
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Certificates => "certs",
-            Self::ByFingerprint => "by_fingerprint",
-            Self::Accounts => "accounts",
-            Self::RevokedKeys => "revoked_keys",
-            Self::Disabled => "disabled",
-            Self::Hosts => "hosts",
-            Self::Passwords => "passwords",
-            Self::Meta => "meta",
-            Self::Tally => "tally",
-        }
-    }
-}
-
-/// One row to write, or to remove.
-#[derive(Debug)]
-pub(super) struct Row {
-    pub(super) table: Table,
-    pub(super) key: Vec<u8>,
-    pub(super) value: Option<Vec<u8>>,
-}
-
-/// What a change writes, and what its asker is told when that is on the disk.
-pub(super) struct Planned<T> {
-    pub(super) rows: Vec<Row>,
-    pub(super) outcome: T,
-}
-
-impl<T> Planned<T> {
-    /// Something was looked at, and nothing is written.
-    pub(super) fn nothing(outcome: T) -> Self {
-        Self {
-            rows: Vec::new(),
-            outcome,
-        }
-    }
-}
 
 pub(super) struct Committer {
     waiting: Mutex<Option<SyncSender<Job>>>,

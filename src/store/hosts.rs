@@ -2,9 +2,10 @@
 
 use crate::identity::{Host, UnixSeconds};
 
-use super::committer::{Planned, Row, Table};
+use super::Store;
+use super::edit::{Planned, Row, Table};
+use super::error::StoreError;
 use super::record::{self, HostRecord};
-use super::{Store, StoreError};
 
 /// How much there is of a host's accounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,11 @@
 
 use std::path::Path;
 
-use super::committer::Table;
-use super::{SLED_FOLDER, StoreError, Tables, damaged, engine, migration, reached};
+use super::edit::Table;
+use super::error::{StoreError, damaged};
+use super::layout::SLED_FOLDER;
+use super::tables::Tables;
+use super::{engine, migration, reached};
 use crate::system::shell::word;
 
 /// What is wrong with a folder that has no `FORMAT`: there is no store in it, or it has lost that file.

@@ -11,10 +11,9 @@ use std::path::Path;
 
 use nix::sys::statvfs::statvfs;
 
-use super::{
-    FORMAT, FORMAT_ROW, FORMER_FORMAT, SLED_FOLDER, StoreError, damaged, engine, file_error,
-    sync_file, whole, write_format,
-};
+use super::error::{StoreError, damaged, file_error, words};
+use super::layout::{FORMAT, FORMAT_ROW, FORMER_FORMAT, SLED_FOLDER, sync_file, write_format};
+use super::{engine, whole};
 
 /// Writes the store in `folder`, which is of [`FORMER_FORMAT`], anew.
 ///
@@ -240,7 +239,7 @@ fn unreadable(folder: &Path, tree: &[u8], error: &sled::Error) -> StoreError {
     let problem = format!(
         "a record in {} cannot be read, so that the store cannot be written anew: {}",
         String::from_utf8_lossy(tree).escape_debug(),
-        engine::words(error)
+        words(error)
     );
     damaged(folder, &problem)
 }

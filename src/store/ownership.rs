@@ -10,7 +10,9 @@ use std::path::{Component, Path};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{Uid, User};
 
-use super::{FORMAT_FILE, StoreError, file_error, known_format};
+use super::error::{StoreError, file_error};
+use super::layout::{FORMAT_FILE, SLED_FOLDER, known_format};
+use super::{engine, lost, migration, reached};
 use crate::system::shell::word;
 
 /// The user and the group that the store in `folder` belongs to; none where there is no folder.
@@ -50,7 +52,7 @@ pub(super) fn look(folder: &Path, own: u32) -> Result<(), StoreError> {
     match fs::symlink_metadata(folder.join(FORMAT_FILE)) {
         Ok(_) => drop(known_format(folder)?),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Err(super::lost::without_format(folder));
+            return Err(lost::without_format(folder));
         }
         Err(error) => return Err(file_error("cannot look at", folder)(error)),
     }
@@ -115,17 +117,17 @@ fn require_own(folder: &Path, own: u32) -> Result<(), StoreError> {
 /// Others may keep something beside it: `lost+found`, for one. `path` is from the folder on.
 fn is_of_store(path: &Path) -> bool {
     // What holds nothing of its own is set aside when it cannot be read.
-    if path.parent() == Some(Path::new(super::SLED_FOLDER)) && super::engine::is_dispensable(path) {
+    if path.parent() == Some(Path::new(SLED_FOLDER)) && engine::is_dispensable(path) {
         return false;
     }
     let ours = [
         FORMAT_FILE,
         "LOCK",
-        super::reached::FILE,
-        super::SLED_FOLDER,
+        reached::FILE,
+        SLED_FOLDER,
         // Left by a migration that was cut off; the daemon must remove them.
-        super::migration::FRESH_FOLDER,
-        super::migration::FORMER_FOLDER,
+        migration::FRESH_FOLDER,
+        migration::FORMER_FOLDER,
     ];
     matches!(path.components().next(), Some(Component::Normal(first)) if ours.iter().any(|name| first == *name))
 }

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-use super::{StoreError, file_error};
+use super::error::{StoreError, file_error};
 
 /// The file, and what stood in it.
 pub(super) struct Reached {

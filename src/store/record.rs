@@ -14,8 +14,7 @@ use crate::identity::{
     Incarnation, Jid, KeyId, LastUse, ScramHash, ScramVerifier, UnixSeconds,
 };
 
-use super::Edit;
-use super::committer::{Row, Table};
+use super::edit::{Edit, Row, Table};
 
 /// Why bytes are not a record.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-use super::StoreError;
+use super::error::StoreError;
 
 /// Writes down why the store in `folder` was not opened. What can't be written is left out: the log has it, too.
 pub fn note(folder: &Path, words: &str) {

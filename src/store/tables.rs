@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::identity::{Enrolment, Fingerprint, Host};
 
-use super::committer::{Row, Table};
-use super::tally::Tally;
-use super::{OnFailure, StoreError, engine, record};
+use super::edit::Table;
+use super::error::{OnFailure, StoreError, words};
+use super::record;
 
 /// sled's trees, and how a failure is told. Shared by readers and the writer.
 #[derive(Clone)]
@@ -40,13 +40,6 @@ impl Tables {
         #[allow(clippy::indexing_slicing)]
         // A table's discriminant is below COUNT, which is the array's length.
         &self.trees[table as usize]
-    }
-
-    /// Not by the writer: for who opens or makes a store, who flushes it, too.
-    pub(super) fn write_tally(&self, tally: &Tally) -> Result<(), StoreError> {
-        let Row { table, key, value } = tally.row();
-        let written = self.tree(table).insert(key, value.unwrap_or_default());
-        written.map(drop).map_err(StoreError::Engine)
     }
 
     pub(super) fn read(&self, table: Table, key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
@@ -151,7 +144,7 @@ impl Tables {
 
     pub(super) fn read_error(&self, table: Table, error: sled::Error) -> StoreError {
         match error {
-            sled::Error::Corruption { .. } => self.corrupt(table, &engine::words(&error)),
+            sled::Error::Corruption { .. } => self.corrupt(table, &words(&error)),
             error => {
                 self.fail(&StoreError::Engine(error));
                 StoreError::Failed

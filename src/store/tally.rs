@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::committer::{Row, Table};
+use super::edit::{Row, Table};
+use super::error::StoreError;
 use super::record::{self, Versioned};
-use super::{StoreError, Tables};
+use super::tables::Tables;
 
 /// How many rows there are, and the sum of their hashes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,6 +104,13 @@ impl Tally {
             key: KEY.to_vec(),
             value: Some(record::encode(&record)),
         }
+    }
+
+    /// Not by the writer: for who opens or makes a store, who flushes it, too.
+    pub(super) fn write(&self, tables: &Tables) -> Result<(), StoreError> {
+        let Row { table, key, value } = self.row();
+        let written = tables.tree(table).insert(key, value.unwrap_or_default());
+        written.map(drop).map_err(StoreError::Engine)
     }
 
     /// What the store says of itself; `None`: nothing was ever counted in it, or that row is lost.

@@ -5,9 +5,10 @@ use crate::identity::{
     KeyId, UnixSeconds,
 };
 
-use super::committer::Table;
+use super::edit::{Edit, Table};
+use super::error::StoreError;
+use super::record;
 use super::tables::Tables;
-use super::{Edit, StoreError, record};
 
 /// A place among the things that are remembered of an account: behind one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,281 @@
+//! While the store serves: is every row as it was written?
+//!
+//! A page at a time, in the writer thread, so that changes go on between two pages.
+
+use std::sync::Arc;
+
+use super::edit::{Planned, Row, Table};
+use super::error::StoreError;
+use super::ledger::{Ledger, UnderWay, lock};
+use super::tables::Tables;
+use super::tally::Sum;
+use super::whole::{AllRows, Found, Loss, TableCheck, unreadable};
+use super::{Store, record};
+
+/// The row that remembers a loss that was accepted.
+fn loss_row(loss: &Loss) -> Row {
+    Row {
+        table: Table::Meta,
+        key: LOSS_ROW.to_vec(),
+        value: Some(record::encode(loss)),
+    }
+}
+
+impl Store {
+    /// Reads every row, and holds them against what was written. Changes go on meanwhile.
+    ///
+    /// Blocks for as long as it takes: a page at a time in the writer thread, and before each page `pause` is called with how
+    /// many rows were read by then. There must be one check at a time.
+    pub fn check(&self, mut pause: impl FnMut(u64)) -> Result<Vec<TableCheck>, StoreError> {
+        let mut read = 0;
+        let mut checks = Vec::new();
+        for table in Table::COUNTED.iter().copied() {
+            let ledger = Arc::clone(&self.ledger);
+            self.committer.commit_in_turn(move |_| {
+                lock(&ledger).check = Some(UnderWay {
+                    table,
+                    behind: None,
+                    found: Sum::default(),
+                });
+                Ok(Planned::nothing(()))
+            })?;
+            loop {
+                pause(read);
+                let ledger = Arc::clone(&self.ledger);
+                let page = self.committer.commit_in_turn(move |tables| {
+                    Ok(Planned::nothing(read_page(&mut lock(&ledger), tables)?))
+                })?;
+                read += page.rows;
+                if let Some(check) = page.end {
+                    checks.push(check);
+                    break;
+                }
+            }
+        }
+        Ok(checks)
+    }
+
+    /// Writes down what was accepted at this opening.
+    pub(super) fn remember_loss(&self) -> Result<(), StoreError> {
+        let Some(loss) = &self.found.accepted else {
+            return Ok(());
+        };
+        let rows = vec![loss_row(loss)];
+        self.committer
+            .commit_in_turn(move |_| Ok(Planned { rows, outcome: () }))
+    }
+
+    /// Why `SEQUENCE` does not say how far the store has come, in words; `None`: it does.
+    #[must_use]
+    pub fn sequence_problem(&self) -> Option<String> {
+        self.reached.problem()
+    }
+
+    /// How many commits the store has seen.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        lock(&self.ledger).tally().commits
+    }
+
+    /// How many rows there are to be checked.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        let ledger = lock(&self.ledger);
+        let rows = |table: &Table| ledger.tally().of(*table).rows;
+        Table::COUNTED.iter().map(rows).sum()
+    }
+
+    /// How it was found when it was opened.
+    #[must_use]
+    pub fn found(&self) -> &Found {
+        &self.found
+    }
+
+    /// What was last accepted to be missing, at this opening or an earlier one.
+    pub fn accepted_loss(&self) -> Result<Option<Loss>, StoreError> {
+        let value = self.tables.read(Table::Meta, LOSS_ROW)?;
+        value
+            .map(|value| self.tables.decoded(Table::Meta, &value))
+            .transpose()
+    }
+}
+
+struct Page {
+    rows: u64,
+    /// The table's last one.
+    end: Option<TableCheck>,
+}
+
+/// In the writer thread: nothing changes meanwhile.
+fn read_page(ledger: &mut Ledger, tables: &Tables) -> Result<Page, StoreError> {
+    let Some(check) = &mut ledger.check else {
+        return Err(StoreError::Failed);
+    };
+    let table = check.table;
+    let mut page = Page { rows: 0, end: None };
+    let mut unreadable_behind = None;
+    let mut is_end = true;
+    let mut bytes = 0;
+    for row in tables.rows_behind(table, &[], check.behind.clone()) {
+        match row {
+            Ok((key, value)) => {
+                check.found.add(table, &key, &value);
+                page.rows += 1;
+                bytes += key.len() + value.len();
+                check.behind = Some(key.to_vec());
+            }
+            Err(StoreError::Corrupt { .. }) => {
+                unreadable_behind = Some(check.behind.clone().unwrap_or_default());
+                break;
+            }
+            Err(error) => return Err(error),
+        }
+        if page.rows >= PAGE_ROWS || bytes >= PAGE_BYTES {
+            is_end = false;
+            break;
+        }
+    }
+    if is_end {
+        let all = AllRows {
+            sum: check.found,
+            unreadable: unreadable_behind.map(|last| unreadable(&last)),
+        };
+        page.end = Some(all.held_against(table, ledger.tally().of(table)));
+        ledger.check = None;
+    }
+    Ok(page)
+}
+
+const LOSS_ROW: &[u8] = b"loss";
+/// As long as these stay in the writer, no change is made: about a millisecond.
+const PAGE_ROWS: u64 = 128;
+const PAGE_BYTES: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use super::*;
+    use std::path::Path;
+
+    use crate::identity::{BareJid, Incarnation, KeyId, UnixSeconds};
+    use crate::store::{Edit, OnLoss};
+
+    fn revoke(store: &Store, account: &str, key: u8, is_revoked: bool) {
+        let account = BareJid::parse(account).unwrap();
+        let key_id = KeyId::from_bytes([key; 32]);
+        let incarnation = Incarnation::parse("one").unwrap();
+        let edit = if is_revoked {
+            Edit::RevokeKey {
+                key_id,
+                incarnation,
+                at: UnixSeconds(i64::from(key)),
+            }
+        } else {
+            Edit::UnrevokeKey {
+                key_id,
+                incarnation,
+            }
+        };
+        let changed = store.change(&account, move |_| Ok(Ok::<_, ()>((vec![edit], ()))));
+        changed.unwrap().unwrap();
+    }
+
+    fn created() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        Store::create(folder.path()).unwrap();
+        let store = opened(folder.path(), OnLoss::Refuse).unwrap();
+        (folder, store)
+    }
+
+    fn opened(folder: &Path, on_loss: OnLoss) -> Result<Store, StoreError> {
+        Store::open_with(folder, 8 << 20, on_loss, Box::new(|_| {}))
+    }
+
+    fn problems(checks: &[TableCheck]) -> Vec<(&str, &str)> {
+        let problem = |check: &TableCheck| Some((check.table, check.problem.clone()?));
+        let mut problems = Vec::new();
+        for (table, problem) in checks.iter().filter_map(problem) {
+            problems.push((table, &*problem.leak()));
+        }
+        problems
+    }
+
+    #[test]
+    fn a_check_is_right_whatever_is_changed_between_its_pages() {
+        let (_folder, store) = created();
+        for number in 0..200 {
+            for key in 0..3 {
+                revoke(&store, &format!("user{number:03}@a.lit"), key, true);
+            }
+        }
+        let mut turn = 0;
+        let checks = store.check(|_| {
+            turn += 1;
+            // Before the place where it is, and behind it: new rows, other ones, and rows that go.
+            for number in [0, turn * 17 % 200, 199] {
+                let account = format!("user{number:03}@a.lit");
+                revoke(&store, &account, 0, turn % 2 == 0);
+                revoke(&store, &account, 9, turn % 3 != 0);
+            }
+            revoke(&store, &format!("aaa{turn}@a.lit"), 1, true);
+            revoke(&store, &format!("zzz{turn}@a.lit"), 1, true);
+        });
+        let checks = checks.unwrap();
+        assert!(turn > 10, "{turn}");
+        assert_eq!(problems(&checks), []);
+        let revoked = checks.iter().find(|check| check.table == "revoked_keys");
+        assert!(revoked.unwrap().rows > 600);
+    }
+
+    #[test]
+    fn a_row_that_was_not_written_so_is_found_and_the_store_is_not_opened_again() {
+        let key = b"a.lit\0user\0whatever";
+        for (told, damage) in [
+            (
+                "2 rows are there, and 1 was written",
+                Box::new(|tree: &sled::Tree| drop(tree.insert(key, b"new").unwrap()))
+                    as Box<dyn Fn(&sled::Tree)>,
+            ),
+            (
+                "0 rows are there, and 1 was written",
+                Box::new(|tree| tree.clear().unwrap()),
+            ),
+            (
+                "its 1 row is not the one that was written",
+                Box::new(|tree| {
+                    let (key, _) = tree.first().unwrap().unwrap();
+                    tree.insert(key, b"other").unwrap();
+                }),
+            ),
+        ] {
+            let (folder, store) = created();
+            revoke(&store, "user@a.lit", 1, true);
+            assert_eq!(problems(&store.check(|_| {}).unwrap()), []);
+            damage(store.tables.tree(Table::RevokedKeys));
+            let found = store.check(|_| {}).unwrap();
+            assert_eq!(problems(&found), [("revoked_keys", told)]);
+            store.close();
+            drop(store);
+            let refused = opened(folder.path(), OnLoss::Refuse).err().unwrap();
+            let refused = refused.to_string();
+            assert!(refused.contains(told), "{refused}");
+            assert!(refused.contains("--accept-rollback"), "{refused}");
+            // What is accepted is remembered, and counts from then on.
+            let now = UnixSeconds(7);
+            let store = opened(folder.path(), OnLoss::Accept { now }).unwrap();
+            let loss = Loss {
+                at: now,
+                commits: 0,
+                tables: vec!["revoked_keys".to_owned()],
+            };
+            assert_eq!(store.found().accepted, Some(loss.clone()));
+            assert_eq!(problems(&store.check(|_| {}).unwrap()), []);
+            drop(store);
+            let store = opened(folder.path(), OnLoss::Refuse).unwrap();
+            assert_eq!(store.found().accepted, None);
+            assert_eq!(store.accepted_loss().unwrap(), Some(loss));
+            assert!(store.found().is_checked);
+        }
+    }
+}

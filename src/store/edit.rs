@@ -1,0 +1,120 @@
+//! What a change writes: steps in an account's list, and the rows of sled's trees that they become.
+//!
+//! Must not know: who decides a change, how a row is encoded.
+
+use crate::identity::{Account, Disabled, Enrolment, Incarnation, KeyId, UnixSeconds};
+
+/// One step of a change to an account's list.
+#[derive(Clone, Debug)]
+pub enum Edit {
+    /// Write a record; one of the same account and name is replaced.
+    Put(Box<Enrolment>),
+    /// Remove a record.
+    Remove(Box<Enrolment>),
+    /// Remember that a key was revoked for this account.
+    RevokeKey {
+        /// Which key.
+        key_id: KeyId,
+        /// For which account of the name.
+        incarnation: Incarnation,
+        /// When.
+        at: UnixSeconds,
+    },
+    /// Forget that.
+    UnrevokeKey {
+        /// Which key.
+        key_id: KeyId,
+        /// For which account of the name.
+        incarnation: Incarnation,
+    },
+    /// Remember that a certificate was taken out of the list.
+    MarkDisabled(Box<Disabled>),
+    /// Forget that.
+    ClearDisabled(Box<Disabled>),
+    /// Remember which account of the name is the present one.
+    SetIncarnation {
+        /// Its id.
+        incarnation: Incarnation,
+        /// Since when it is known.
+        since: UnixSeconds,
+    },
+    /// Forget that.
+    ForgetIncarnation,
+    /// Write the account itself; one that exists is replaced.
+    PutAccount(Box<Account>),
+    /// Remove the account itself, and nothing that belongs to it.
+    RemoveAccount,
+}
+
+/// sled's trees, by what they hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Table {
+    Certificates,
+    ByFingerprint,
+    Accounts,
+    RevokedKeys,
+    Disabled,
+    Hosts,
+    Passwords,
+    Meta,
+    /// One row about all others.
+    Tally,
+}
+
+impl Table {
+    pub(super) const COUNT: usize = 9;
+    pub(super) const ALL: [Self; Self::COUNT] = [
+        Self::Certificates,
+        Self::ByFingerprint,
+        Self::Accounts,
+        Self::RevokedKeys,
+        Self::Disabled,
+        Self::Hosts,
+        Self::Passwords,
+        Self::Meta,
+        Self::Tally,
+    ];
+    /// Those whose rows are counted: all but the one that says how many there are.
+    pub(super) const COUNTED: &'static [Self] = match Self::ALL.split_last() {
+        Some((Self::Tally, counted)) => counted,
+        _ => panic!("the tally stands last"),
+    };
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Certificates => "certs",
+            Self::ByFingerprint => "by_fingerprint",
+            Self::Accounts => "accounts",
+            Self::RevokedKeys => "revoked_keys",
+            Self::Disabled => "disabled",
+            Self::Hosts => "hosts",
+            Self::Passwords => "passwords",
+            Self::Meta => "meta",
+            Self::Tally => "tally",
+        }
+    }
+}
+
+/// One row to write, or to remove.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) table: Table,
+    pub(super) key: Vec<u8>,
+    pub(super) value: Option<Vec<u8>>,
+}
+
+/// What a change writes, and what its asker is told when that is on the disk.
+pub(super) struct Planned<T> {
+    pub(super) rows: Vec<Row>,
+    pub(super) outcome: T,
+}
+
+impl<T> Planned<T> {
+    /// Something was looked at, and nothing is written.
+    pub(super) fn nothing(outcome: T) -> Self {
+        Self {
+            rows: Vec::new(),
+            outcome,
+        }
+    }
+}

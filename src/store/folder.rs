@@ -1,0 +1,226 @@
+//! A store's folder is made, looked at and opened. One process has it at a time.
+//!
+//! Must not know: what is asked of the store once it is open.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+
+use super::census::Censuses;
+use super::committer::Committer;
+use super::edit::Table;
+use super::error::{OnFailure, StoreError, damaged, file_error};
+use super::layout::{
+    FORMAT, FORMAT_FILE, FORMAT_ROW, SLED_FOLDER, known_format, sync_file, write_format,
+};
+use super::ledger::Ledger;
+use super::reached::{self, Reached, Said};
+use super::tables::Tables;
+use super::whole::{self, OnLoss};
+use super::{Store, engine, lost, migration, ownership, refusal, secret};
+
+/// What `create` found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// A new store was made.
+    New,
+    /// There was one already; nothing was touched.
+    Existing,
+}
+
+impl Store {
+    /// Creates the store in `folder`, which is made if need be (mode 0700). An existing store is left alone.
+    ///
+    /// Errors: the folder is in use, holds a newer store or one that has lost its `FORMAT`, or cannot be written.
+    pub fn create(folder: &Path) -> Result<Created, StoreError> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(file_error("cannot create", folder))?;
+        if folder.join(FORMAT_FILE).exists() {
+            known_format(folder)?;
+            return Ok(Created::Existing);
+        }
+        let _lock = lock(folder)?;
+        let sled = folder.join(SLED_FOLDER);
+        let db = lost::open_unused(folder, SMALL_CACHE_BYTES)?;
+        let meta = db.open_tree("meta").map_err(StoreError::Engine)?;
+        meta.insert(FORMAT_ROW, &FORMAT.to_be_bytes())
+            .map_err(StoreError::Engine)?;
+        // Of a making that was interrupted.
+        reached::forget(folder)?;
+        let tally = whole::count(&db)?;
+        db.flush().map_err(StoreError::Engine)?;
+        drop((meta, db));
+        engine::sync(&sled)?;
+        Reached::open(folder)?.0.note_firmly(tally.commits)?;
+        // Last: a folder without it is not a store, whatever else was written before a crash.
+        write_format(folder)?;
+        // Its own entry: it may be new. Who may not read the folder above did not make it.
+        if let Some(above) = folder.parent().filter(|above| File::open(above).is_ok()) {
+            sync_file(above)?;
+        }
+        Ok(Created::New)
+    }
+
+    /// Whether there is a store in `folder`, good or damaged.
+    #[must_use]
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join(FORMAT_FILE).exists()
+    }
+
+    /// The user and the group that the store in `folder` belongs to; none where there is no folder.
+    #[must_use]
+    pub fn owner(folder: &Path) -> Option<(u32, u32)> {
+        ownership::owner(folder)
+    }
+
+    /// Looks whether a process of user `own` can open the store in `folder`, of what can be seen from outside.
+    ///
+    /// Errors: missing, newer, somebody else's, on a disk that is read-only; each says what to do.
+    pub fn look(folder: &Path, own: u32) -> Result<(), StoreError> {
+        ownership::look(folder, own)
+    }
+
+    /// Opens the store in `folder`, which must exist and be whole. One of an older format is written anew first, which may
+    /// take minutes.
+    ///
+    /// Units: `cache_bytes` of sled's page cache (not a cap on memory).
+    /// Errors: missing, in use, newer, damaged, gone back to an older state, no room to write it anew; each says what to do.
+    pub fn open(
+        folder: &Path,
+        cache_bytes: u64,
+        on_failure: OnFailure,
+    ) -> Result<Self, StoreError> {
+        Self::open_with(folder, cache_bytes, OnLoss::Refuse, on_failure)
+    }
+
+    /// The same, and says what is done with a store that is not whole.
+    pub fn open_with(
+        folder: &Path,
+        cache_bytes: u64,
+        on_loss: OnLoss,
+        on_failure: OnFailure,
+    ) -> Result<Self, StoreError> {
+        let opened = Self::opened(folder, cache_bytes, on_loss, on_failure);
+        match &opened {
+            Ok(_) => refusal::clear(folder),
+            Err(error) => refusal::note_error(folder, error),
+        }
+        opened
+    }
+
+    fn opened(
+        folder: &Path,
+        cache_bytes: u64,
+        on_loss: OnLoss,
+        on_failure: OnFailure,
+    ) -> Result<Self, StoreError> {
+        if !folder.join(FORMAT_FILE).exists() {
+            return Err(lost::without_format(folder));
+        }
+        let found = known_format(folder)?;
+        let lock = lock(folder)?;
+        if found == FORMAT {
+            migration::finish(folder)?;
+        }
+        let sled = folder.join(SLED_FOLDER);
+        // sled would create an empty store in the place of a lost one, without a word.
+        if !engine::db_file(&sled).exists() {
+            return Err(damaged(folder, "sled/db is missing"));
+        }
+        if found != FORMAT {
+            migration::migrate(folder, cache_bytes / 2)?;
+        }
+        let (reached, said) = Reached::open(folder)?;
+        let db = engine::open(&sled, engine::SEGMENT_BYTES, cache_bytes)?;
+        let meta = db.open_tree("meta").map_err(StoreError::Engine)?;
+        let row = meta.get(FORMAT_ROW).map_err(StoreError::Engine)?;
+        if row.as_deref() != Some(&FORMAT.to_be_bytes()[..]) {
+            return Err(damaged(folder, "sled's files are not those of this store"));
+        }
+        let tables = Tables::open(&db, on_failure)?;
+        let mut proof = whole::prove(folder, &tables, said, on_loss)?;
+        // In a store that is whole there is one.
+        let secret = secret::own_secret(&meta)?;
+        if proof.is_new {
+            proof.count_again(&tables, Table::Meta)?;
+            proof.tally.write(&tables)?;
+        }
+        // What it wrote while it was opened, too.
+        db.flush().map_err(StoreError::Engine)?;
+        engine::sync(&sled)?;
+        if !proof.is_new && found == FORMAT && !matches!(said, Said::Commits(_)) {
+            tracing::warn!(
+                file = %folder.join("SEQUENCE").display(),
+                ?said,
+                "the file is lost or damaged, and is made anew; had the store gone back to an older state, nobody would know"
+            );
+        }
+        reached.note_firmly(proof.tally.commits)?;
+        let censuses = Arc::new(Censuses::of_all(&tables)?);
+        let durable = engine::Durable::of(&sled)?;
+        let ledger = Ledger::of(proof.tally);
+        let reached = Arc::new(reached);
+        let committer = Committer::start(
+            db,
+            tables.clone(),
+            durable,
+            Arc::clone(&reached),
+            Arc::clone(&ledger),
+        )?;
+        let store = Self {
+            tables,
+            committer,
+            censuses,
+            ledger,
+            reached,
+            found: proof.found,
+            secret: RwLock::new(secret),
+            folder: folder.to_owned(),
+            _lock: lock,
+        };
+        store.remember_loss()?;
+        Ok(store)
+    }
+}
+
+fn lock(folder: &Path) -> Result<File, StoreError> {
+    let path = folder.join("LOCK");
+    let mut file = OpenOptions::new()
+        .create(true)
+        .read(true)
+        .write(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(file_error("cannot open", &path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => {
+            let mut owner = String::new();
+            // Whoever it is, the folder is in use: an unreadable name changes nothing.
+            let _ = (&mut file).take(100).read_to_string(&mut owner);
+            return Err(StoreError::Locked {
+                folder: folder.display().to_string(),
+                owner: match owner.trim() {
+                    "" => "another process".to_owned(),
+                    owner => owner.to_owned(),
+                },
+            });
+        }
+        Err(fs::TryLockError::Error(source)) => {
+            return Err(file_error("cannot lock", &path)(source));
+        }
+    }
+    let owner = format!("saslcertd, process {}\n", std::process::id());
+    file.set_len(0)
+        .and_then(|()| file.write_all(owner.as_bytes()))
+        .map_err(file_error("cannot write", &path))?;
+    Ok(file)
+}
+
+const SMALL_CACHE_BYTES: u64 = 8 << 20;
