@@ -11,7 +11,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use crate::identity::ByteOrderMark;
-use crate::identity::certificate::holds_private_key;
+use crate::identity::private_key::holds_private_key;
 use crate::policy::chain::hides_section;
 use crate::protocol::{MAX_CERTIFICATE_BASE64_BYTES, MAX_CHAIN, MAX_CHAIN_BASE64_BYTES};
 

@@ -22,7 +22,7 @@ use xmpp_parsers::jid::BareJid;
 use zeroize::Zeroizing;
 
 use crate::identity::ByteOrderMark;
-use crate::identity::certificate::holds_private_key;
+use crate::identity::private_key::holds_private_key;
 
 /// A certificate with its key, ready for TLS.
 #[derive(Debug, Clone)]

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::identity::certificate::holds_private_key;
+use crate::identity::private_key::holds_private_key;
 use crate::identity::{CertificationPath, UnixSeconds};
 use crate::policy::Denial;
 use crate::policy::chain::{self, Authorities, PemError, Revocation, RevocationLists, Untrusted};

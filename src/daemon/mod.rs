@@ -1,15 +1,22 @@
 //! Answering: one method for each question, and the socket.
 
+mod accepting;
 mod authorities;
+mod clock;
 pub mod connection;
 mod derivations;
+pub(crate) mod disk_room;
 mod guesses;
+mod limits;
+pub mod listen_error;
 pub mod listening;
 mod manager;
 pub(crate) mod owner;
 mod panics;
 mod reservations;
+pub mod roles;
 pub mod server;
 pub mod service;
 pub mod sessions;
 pub(crate) mod socket_folder;
+mod upkeep;

@@ -16,6 +16,7 @@ mod declared;
 mod explain;
 mod external;
 mod hosts;
+mod incarnations;
 mod live;
 mod moving_in;
 mod notices;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Group, Uid, User};
 
-use super::listening::{ListenError, file_error};
+use super::listen_error::{ListenError, Remedy, file_error};
 use crate::system::places::DEFAULT_SOCKET;
 use crate::system::shell::word;
 
@@ -24,28 +24,6 @@ pub(crate) struct Tenant {
     pub(crate) uid: u32,
     /// The group that its socket is given.
     pub(crate) group: Option<u32>,
-}
-
-/// What lets the daemon listen after all.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Remedy {
-    /// A line for root's shell.
-    Run(String),
-    /// A folder of its own: this one is others', too.
-    Move,
-}
-
-impl std::fmt::Display for Remedy {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Run(line) => write!(out, "mend it with: {line}"),
-            Self::Move => write!(
-                out,
-                "it is not saslcertd's alone, so listen elsewhere: --socket {DEFAULT_SOCKET}, and the same as \
-                 saslcertd_socket in Prosody's configuration"
-            ),
-        }
-    }
 }
 
 /// Whether the daemon may listen at `socket`, a path that it makes itself.

@@ -12,8 +12,9 @@ use serde_json::Value;
 
 use super::access::{Node, READ, Who, obstacle};
 use super::commands::Commands;
+use super::facts::Facts;
 use super::finding::{Change, Edit, Finding, Mend, one_line, word};
-use super::prosody::{Facts, listed};
+use super::prosody::listed;
 
 /// What is to be seen of the files from here, and who has to read them.
 #[derive(Debug, Clone)]
@@ -117,8 +118,7 @@ pub(super) fn findings(
     let Some(facts) = facts else {
         return Vec::new();
     };
-    let is_asked =
-        |host: &super::prosody::Host| host.options.keys().any(|option| option == CA_FILE);
+    let is_asked = |host: &super::facts::Host| host.options.keys().any(|option| option == CA_FILE);
     if !facts.enabled().any(is_asked) {
         return Vec::new();
     }

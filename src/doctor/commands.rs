@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::daemon::Process;
+use super::facts::{Facts, Host};
 use super::finding::{Change, Edit, Mend, word};
-use super::prosody::Facts;
+use super::process::Process;
 use crate::system::places::{DEFAULT_DATA_DIR, DEFAULT_SOCKET};
 
 /// What the commands of this installation look like.
@@ -31,6 +31,27 @@ pub(super) struct Commands {
 }
 
 impl Commands {
+    /// What enables a module for a host, where it is not: it is forbidden, or nowhere named.
+    pub(super) fn enabling(&self, facts: &Facts, module: &str, host: Option<&Host>) -> Edit {
+        let lists = |modules: &[String]| modules.iter().any(|name| name == module);
+        let section = host
+            .filter(|host| lists(&host.modules_disabled_here))
+            .map(|host| host.name.as_str());
+        let is_forbidden = section.is_some() || lists(&facts.modules_disabled);
+        let (within, change) = if is_forbidden {
+            ("modules_disabled", Change::Remove(format!("\"{module}\"")))
+        } else {
+            ("modules_enabled", Change::Add(format!("\"{module}\";")))
+        };
+        Edit {
+            file: facts.file_of(section),
+            host: section.map(str::to_owned),
+            within: Some(within.to_owned()),
+            change,
+            then: self.restart_prosody(),
+        }
+    }
+
     pub(super) fn restart_prosody(&self) -> String {
         if self.prosody_unit {
             return "systemctl restart prosody".to_owned();

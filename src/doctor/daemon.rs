@@ -8,9 +8,12 @@ use serde_json::Value;
 
 use super::access::{CONNECT, Class, Node, Obstacle, Who, obstacle};
 use super::commands::Commands;
+use super::facts::{Facts, Host, ModuleCopy};
 use super::finding::{Change, Edit, Finding, Level, Mend, one_line, word};
-use super::prosody::{Facts, Host, ModuleCopy, listed, replacing};
-use crate::daemon::socket_folder::{Remedy, is_own};
+use super::process::Process;
+use super::prosody::{listed, replacing};
+use crate::daemon::listen_error::Remedy;
+use crate::daemon::socket_folder::is_own;
 use crate::identity::counted;
 use crate::protocol::PROTOCOL_VERSION;
 
@@ -51,20 +54,6 @@ pub(super) enum Answer {
     Nobody,
     /// Anything else, in words.
     Other(String),
-}
-
-/// A running `saslcertd serve`.
-#[derive(Debug, Clone)]
-pub(super) struct Process {
-    pub(super) pid: i32,
-    pub(super) uid: u32,
-    /// The users that it takes for Prosody's: names as it was started with, and their numbers where there is one.
-    pub(super) server_users: Vec<(String, Option<u32>)>,
-    /// What it was started with: the program, and what stands behind `serve`.
-    pub(super) program: String,
-    pub(super) flags: Vec<String>,
-    /// systemd has started it.
-    pub(super) is_units: bool,
 }
 
 /// The store's folder.

@@ -17,18 +17,21 @@ use serde_json::Value;
 
 use super::access::{self, Node, Who};
 use super::commands::Commands;
-use super::daemon::{self, Daemon, Process, Server};
+use super::daemon::{self, Daemon, Server};
+use super::facts::Facts;
 use super::finding::{Finding, Mend, word};
 use super::machine::{self, Disk, Machine};
-use super::prosody::{self, Facts, Prosodyctl};
+use super::process::Process;
+use super::prosody::{self};
+use super::prosodyctl::{self, Prosodyctl};
 #[cfg(feature = "client")]
 use super::tls;
 use super::{authorities, releases};
 #[cfg(feature = "client")]
 use crate::client::{resolve::Route, runtime::runtime};
-use crate::daemon::listening::ListenError;
+use crate::daemon::listen_error::{ListenError, Remedy};
 use crate::daemon::owner;
-use crate::daemon::socket_folder::{self, Remedy, Tenant};
+use crate::daemon::socket_folder::{self, Tenant};
 use crate::protocol::client::Asker;
 use crate::store::{Store, StoreError, refusal};
 use crate::system::places::{DEFAULT_DATA_DIR, DEFAULT_SOCKET};
@@ -59,7 +62,7 @@ pub(crate) fn examine(installation: &Installation) -> anyhow::Result<Vec<Finding
         config: installation.prosody_config.clone(),
     };
     let mut answer = prosodyctl.ask();
-    if let prosody::Answer::NoModule {
+    if let prosodyctl::Answer::NoModule {
         found: Some(folder),
         closed,
         ..

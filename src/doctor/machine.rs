@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
 
 use super::commands::Commands;
+use super::facts::Facts;
 use super::finding::{Change, Edit, Finding, Mend, word};
-use super::prosody::Facts;
-use crate::daemon::server::reserve_bytes;
+use crate::daemon::disk_room::reserve_bytes;
 
 /// What was measured.
 #[derive(Debug, Clone)]

@@ -8,10 +8,13 @@ mod access;
 mod authorities;
 mod commands;
 mod daemon;
+mod facts;
 mod finding;
 mod gather;
 mod machine;
+mod process;
 mod prosody;
+mod prosodyctl;
 mod releases;
 #[cfg(feature = "client")]
 mod tls;

@@ -17,8 +17,9 @@ use tokio::net::TcpStream;
 use xmpp_parsers::jid::BareJid;
 
 use super::commands::Commands;
+use super::facts::{Facts, Host, Port};
 use super::finding::{Change, Edit, Finding, Level, Mend, one_line, word};
-use super::prosody::{Facts, Host, Port, listed};
+use super::prosody::listed;
 use crate::client::causes::chain;
 use crate::client::certificate::{Identity, make};
 use crate::client::connect;
@@ -409,7 +410,7 @@ fn port_findings(
             return Finding::not_checked("tls", format!("{message}; clients come for the others"));
         }
         let mend = if host.lacks_mod_tls(port) {
-            Mend::Edit(facts.enabling("tls", Some(host), commands))
+            Mend::Edit(commands.enabling(facts, "tls", Some(host)))
         } else {
             Mend::Run(format!("{} check certs", commands.prosodyctl))
         };

@@ -2,10 +2,10 @@
 //!
 //! Must not know: how it is stored, how its password is tried.
 
-use super::certificate::UnixSeconds;
 use super::enrolment::Incarnation;
 use super::jid::BareJid;
 use super::password::{Look, ScramHash, ScramVerifier};
+use super::time::UnixSeconds;
 
 /// An account whose password lives here.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,4 @@
 //! Certificate authorities, their revocation lists, and which certificates a path to one of them consists of. With
-//! certificate.rs and issued.rs the only user of x509-parser.
 //!
 //! Must not know: which authorities are trusted, by whom, what time it is.
 
@@ -7,18 +6,17 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use x509_parser::prelude::{FromDer, X509Name};
 
-use super::certificate::{ClientCert, UnixSeconds};
+use super::certificate::ClientCert;
 use super::hash::hash_as_hex;
 use super::issued::{
     AUTHORITY_KEY_ID, ExtensionsFault, Issued, MAX_EXTENSIONS, PublicKey, Reasons, Signed, dotted,
-    extensions_in, point_names, seconds, signed_in,
+    extensions_in, point_names, seconds, shown, signed_in,
 };
 use super::name::{GeneralName, Name};
 use super::strict_der::{self, DerFault};
+use super::time::UnixSeconds;
 use super::tlv::{self, ENUMERATED, GENERALIZED_TIME, INTEGER, SEQUENCE, UTC_TIME, Values};
-use super::visible::visible;
 
 /// A certificate as its issuer knows it: SHA-256 of the issuer's name and the serial number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -419,22 +417,12 @@ pub fn is_self_issued(cert: &ClientCert) -> bool {
     Issued::from_der(&cert.der).is_some_and(|cert| cert.is_self_issued())
 }
 
-/// A name for people: not long.
-pub(super) fn shown(name: &[u8]) -> String {
-    let Ok((_, name)) = X509Name::from_der(name) else {
-        return String::new();
-    };
-    let text: String = name.to_string().chars().take(MAX_SHOWN_CHARS).collect();
-    visible(&text).into_owned()
-}
-
 const CRL_NUMBER: &[u8] = &[0x55, 0x1d, 20];
 const REASON: &[u8] = &[0x55, 0x1d, 21];
 const INVALIDITY_DATE: &[u8] = &[0x55, 0x1d, 24];
 const DELTA: &[u8] = &[0x55, 0x1d, 27];
 const DISTRIBUTION_POINT: &[u8] = &[0x55, 0x1d, 28];
 const CERTIFICATE_ISSUER: &[u8] = &[0x55, 0x1d, 29];
-const MAX_SHOWN_CHARS: usize = 200;
 
 hash_as_hex!(IssuedId);
 hash_as_hex!(AuthorityId);

@@ -4,8 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::certificate::{ClientCert, Fingerprint, KeyId, UnixSeconds};
+use super::certificate::ClientCert;
+use super::fingerprint::{Fingerprint, KeyId};
 use super::jid::{BareJid, Jid};
+use super::time::UnixSeconds;
 
 /// The name that a user gave a certificate: trimmed, 1 to 256 bytes, no control characters, nothing that XML can't carry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

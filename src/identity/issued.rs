@@ -1,20 +1,20 @@
 //! What an issuer has signed, as far as the validation of a path asks for it: the extensions of a certificate, and what its
-//! signature covers. With certificate.rs and authority.rs the only user of x509-parser.
+//! signature covers.
 //!
 //! Must not know: whom anybody trusts, what time it is.
 
 use sha2::{Digest, Sha256};
 use time::{Date, Month, PrimitiveDateTime, Time};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 
-use super::authority::shown;
-use super::certificate::UnixSeconds;
 use super::name::{GeneralName, Name, emails_in};
 use super::strict_der;
+use super::time::UnixSeconds;
 use super::tlv::{
     self, BIT_STRING, BOOLEAN, GENERALIZED_TIME, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING,
     SEQUENCE, UTC_TIME, Value, Values,
 };
+use super::visible::visible;
 
 /// What is signed, and the signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -494,6 +494,16 @@ pub fn dotted(id: &[u8]) -> String {
     texts.join(".")
 }
 
+/// A name for people: not long.
+pub(super) fn shown(name: &[u8]) -> String {
+    let Ok((_, name)) = X509Name::from_der(name) else {
+        return String::new();
+    };
+    let text: String = name.to_string().chars().take(MAX_SHOWN_CHARS).collect();
+    visible(&text).into_owned()
+}
+
+const MAX_SHOWN_CHARS: usize = 200;
 /// Most policies, mappings, trees, names and distribution points in one certificate.
 const MAX_OF_A_KIND: usize = 128;
 /// Most extensions of a certificate, of a list, and of what a list says of one certificate; RFC 5280 knows fewer than twenty.

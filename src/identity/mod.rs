@@ -6,25 +6,31 @@ mod byte_order_mark;
 pub mod certificate;
 mod counted;
 pub mod enrolment;
+pub mod fingerprint;
 mod hash;
 pub mod issued;
 pub mod jid;
+pub mod key;
 pub mod name;
 pub mod password;
+pub mod private_key;
 pub mod strict_der;
+pub mod time;
 mod tlv;
 pub mod visible;
 
 pub use account::Account;
 pub use authority::{Authority, AuthorityId, CertificationPath, IssuedId, RevocationList};
 pub use byte_order_mark::ByteOrderMark;
-pub use certificate::{ClientCert, Fingerprint, KeyId, UnixSeconds};
+pub use certificate::ClientCert;
 pub use counted::{counted, days};
 pub use enrolment::{
     AccountList, AddedBy, CertificateName, Disabled, Enrolment, Incarnation, LastUse,
 };
+pub use fingerprint::{Fingerprint, KeyId};
 pub use hash::HashError;
 pub use issued::{Issued, PublicKey};
 pub use jid::{BareJid, Host, Jid, JidError};
 pub use name::{GeneralName, Name};
 pub use password::{ScramHash, ScramVerifier, Secret};
+pub use time::UnixSeconds;

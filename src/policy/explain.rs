@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::denial::Denial;
 use super::host::{HostPolicy, Trust};
 use super::login::{self, AccountFact, CertificateFacts};
-use crate::identity::certificate::Key;
+use crate::identity::key::Key;
 use crate::identity::visible::visible;
 use crate::identity::{BareJid, Enrolment, UnixSeconds};
 

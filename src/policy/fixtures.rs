@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use crate::identity::certificate::Key;
+use crate::identity::key::Key;
 use crate::identity::{
     AddedBy, BareJid, CertificateName, ClientCert, Enrolment, Fingerprint, Host, Incarnation, Jid,
     KeyId, UnixSeconds,

@@ -6,7 +6,7 @@ use crate::identity::{BareJid, ClientCert, Enrolment, Host, Incarnation, Jid, Un
 
 use super::denial::Denial;
 use super::host::{HostPolicy, Trust};
-use crate::identity::certificate::Key;
+use crate::identity::key::Key;
 
 /// What an offer and a login are decided from.
 #[derive(Clone, Debug)]

@@ -5,9 +5,10 @@ use std::sync::PoisonError;
 use serde_json::{Value, json};
 
 use super::super::connection::Peer;
-use super::moving_in::Unmarked;
+use super::incarnations::Unmarked;
 use super::{Answer, Answered, Service, closing, storage};
-use crate::identity::certificate::{Finding, holds_private_key};
+use crate::identity::certificate::Finding;
+use crate::identity::private_key::holds_private_key;
 use crate::identity::visible::visible;
 use crate::identity::{
     AccountList, AddedBy, BareJid, ByteOrderMark, CertificateName, ClientCert, Disabled, Enrolment,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::accounts::new_incarnation;
-use super::moving_in::Unmarked;
+use super::incarnations::Unmarked;
 use super::{Answered, Service, storage};
 use crate::identity::{BareJid, ClientCert, Jid, UnixSeconds};
 use crate::policy::Denial;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::accounts::{new_incarnation, new_verifiers};
 use super::certificates::{append_edits, certificate_in, is_anothers};
+use super::incarnations::Unmarked;
 use super::{Answered, Service, storage};
 use crate::identity::password::VerifierError;
 use crate::identity::{
@@ -14,7 +15,7 @@ use crate::identity::{
 };
 use crate::policy::manage::{Appending, Asker, LoggedInBy, MAX_MARKS, Marks};
 use crate::policy::{Denial, HostPolicy, manage};
-use crate::protocol::{Accounts, Fault, ImportAccount, ImportLogin, Refusal, fields};
+use crate::protocol::{Accounts, ImportAccount, ImportLogin, Refusal, fields};
 use crate::store::{Edit, StoreError, View};
 
 /// What becomes of one thing that is brought.
@@ -150,38 +151,6 @@ impl Service {
         }
         Ok(result)
     }
-
-    /// Which account of the name lives in Prosody; `None` if there is none.
-    pub(super) fn incarnation_in_prosody(
-        &self,
-        account: &BareJid,
-        unmarked: Unmarked<'_>,
-    ) -> Result<Option<Incarnation>, Fault> {
-        let make = matches!(unmarked, Unmarked::Mark);
-        let params = json!({"account": account, "make": make});
-        let answered = self.ask_server(account.host(), "account.incarnation", &params)?;
-        if answered.get("exists").and_then(Value::as_bool) != Some(true) {
-            return Ok(None);
-        }
-        match (answered.get("incarnation"), unmarked) {
-            (None | Some(Value::Null), Unmarked::Pretend(fresh)) => Ok(Some(fresh.clone())),
-            (id, _) => {
-                let id = id.and_then(Value::as_str);
-                let id = id.and_then(|id| Incarnation::parse(id).ok());
-                let problem = "it answers with no incarnation";
-                id.map(Some).ok_or(Fault::ServerAway { problem })
-            }
-        }
-    }
-}
-
-/// What becomes of an account in Prosody that has no incarnation yet.
-#[derive(Clone, Copy)]
-pub(super) enum Unmarked<'a> {
-    /// Prosody gives it one.
-    Mark,
-    /// Nothing is changed; this is taken for it.
-    Pretend(&'a Incarnation),
 }
 
 /// One account that is brought, in the writer thread.

@@ -6,7 +6,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::accounts::new_incarnation;
-use super::moving_in::Unmarked;
+use super::incarnations::Unmarked;
 use super::{Service, storage};
 use crate::identity::visible::visible;
 use crate::identity::{BareJid, CertificateName, Enrolment, Host, Incarnation, UnixSeconds, days};

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use serde_json::json;
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
 
 use super::super::commands::usual;
+use super::super::facts::Port;
 use super::*;
 
 fn facts(hosts: &Value) -> Facts {

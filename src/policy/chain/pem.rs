@@ -6,7 +6,7 @@ use rustls_pki_types::pem::{PemObject, SectionKind};
 
 use crate::identity::ByteOrderMark;
 use crate::identity::authority::AuthorityError;
-use crate::identity::certificate::holds_private_key;
+use crate::identity::private_key::holds_private_key;
 
 /// What is wrong with a file of authorities or lists. Never quotes the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

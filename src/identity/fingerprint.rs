@@ -1,0 +1,34 @@
+//! Which certificate, and which key: sums that stand for them.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::hash::hash_as_hex;
+
+/// SHA-256 of a certificate's DER; as text 64 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Fingerprint([u8; 32]);
+
+/// SHA-256 of the DER of a SubjectPublicKeyInfo: which key, whatever certificate it stands in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KeyId([u8; 32]);
+
+impl Fingerprint {
+    /// The fingerprint of whatever certificate `der` is.
+    #[must_use]
+    pub fn of(der: &[u8]) -> Self {
+        Self(Sha256::digest(der).into())
+    }
+}
+
+impl KeyId {
+    /// The id of the key in this DER of a SubjectPublicKeyInfo.
+    pub(super) fn of(info: &[u8]) -> Self {
+        Self(Sha256::digest(info).into())
+    }
+}
+
+hash_as_hex!(Fingerprint);
+hash_as_hex!(KeyId);
