@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
-use super::Global;
+use super::global::Global;
 use super::hosts::{host, is_undeclared, not_declared};
 use super::password::new_password;
 use super::say::{complain, say, say_json};

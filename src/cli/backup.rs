@@ -16,7 +16,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::Global;
+use super::global::Global;
 use super::say::{complain, say, say_json};
 
 /// `saslcertd export`.

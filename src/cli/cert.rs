@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::Global;
 use super::certificate_file::certificates_in;
+use super::global::Global;
 use super::hosts::of_host;
 use super::say::{say, say_json};
 use crate::identity::visible::{meant, visible};

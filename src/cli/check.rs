@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
-use super::Global;
+use super::global::Global;
 use super::say::{say, say_json};
 use crate::identity::counted;
 use crate::identity::visible::visible;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use serde_json::json;
 
-use super::Global;
+use super::global::Global;
 use super::say::{say, say_json};
 #[cfg(feature = "client")]
 use crate::client::resolve::Route;

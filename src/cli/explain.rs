@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use super::Global;
 use super::cert::account;
 use super::certificate_file::{certificates_in, fitting};
+use super::global::Global;
 use super::hosts::of_host;
 use super::say::{complain, say, say_json};
 use crate::identity::{counted, visible};

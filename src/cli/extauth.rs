@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use super::Global;
+use super::global::Global;
 use crate::extauth;
 use crate::identity::Host;
 

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Global;
+use super::global::Global;
 use super::hosts::{host, of_host};
 use super::say::{say, say_json};
 use crate::identity::{Host, counted};

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::Global;
+use super::global::Global;
 use crate::identity::Host;
 use crate::import_prosody::{Report, Wanted, import};
 

@@ -12,6 +12,7 @@ mod doctor;
 mod enroll;
 mod explain;
 mod extauth;
+mod global;
 mod host;
 mod hosts;
 mod import_prosody;
@@ -29,10 +30,11 @@ mod steps;
 
 pub use say::complain;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
+
+use global::Global;
 
 /// Client certificates and passwords for Prosody: the daemon and its command line.
 #[derive(Debug, Parser)]
@@ -42,23 +44,6 @@ pub struct Cli {
     global: Global,
     #[command(subcommand)]
     command: Command,
-}
-
-/// Options of all commands.
-#[derive(Debug, Args)]
-pub struct Global {
-    /// The daemon's socket.
-    #[arg(
-        long,
-        global = true,
-        value_name = "PATH",
-        env = "SASLCERTD_SOCKET",
-        default_value = "/run/saslcertd/saslcertd.sock"
-    )]
-    socket: PathBuf,
-    /// Print JSON, for programs.
-    #[arg(long, global = true)]
-    json: bool,
 }
 
 #[derive(Debug, Subcommand)]

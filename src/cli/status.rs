@@ -6,7 +6,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::Global;
+use super::global::Global;
 use super::say::{say, say_json};
 use crate::identity::counted;
 use crate::identity::visible::visible;

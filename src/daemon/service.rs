@@ -39,13 +39,13 @@ use crate::store::{Store, StoreError};
 
 use super::authorities::AuthorityFiles;
 use super::connection::{Connection, Peer};
+use super::declared_host::{DeclaredHost, Stranger};
 use super::derivations::{Derivations, Purpose, Queued};
 use super::guesses::{Guesses, Place};
 use super::reservations::Reservations;
 use super::sessions::Sessions;
+use super::store_checks::Checks;
 use crate::protocol::{self, Closed, Each, Fault, Id, Incoming, Line, Refusal, Role, fields};
-use checks::Checks;
-use hosts::DeclaredHost;
 
 /// Everything that questions are answered from.
 pub struct Service {
@@ -71,7 +71,7 @@ pub struct Service {
     noticed: Mutex<HashMap<Host, UnixSeconds>>,
     /// The SCRAM hashes of each host as its servers know them.
     scram_told: Mutex<HashMap<Host, Vec<ScramHash>>>,
-    stranger: Mutex<Option<hosts::Stranger>>,
+    stranger: Mutex<Option<Stranger>>,
     checks: Checks,
 }
 

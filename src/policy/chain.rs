@@ -3,6 +3,7 @@
 //!
 //! Must not know: which files they come from.
 
+mod authorities;
 mod lists;
 mod pem;
 mod policies;
@@ -10,100 +11,15 @@ mod rules;
 mod signature;
 mod walk;
 
-use rustls_pki_types::pem::SectionKind;
-
 use crate::identity::authority::IssuerKey;
-use crate::identity::{
-    Authority, AuthorityId, CertificationPath, Issued, IssuedId, PublicKey, UnixSeconds,
-};
+use crate::identity::{AuthorityId, CertificationPath, Issued, IssuedId, PublicKey, UnixSeconds};
 
 use super::denial::Denial;
 
-pub use lists::{ListedBy, RevocationLists};
+pub use authorities::{Authorities, Untrusted};
+pub use lists::{ListedBy, Revocation, RevocationLists};
 pub use pem::{PemError, hides_section};
 pub use rules::Demands;
-
-/// The authorities of one file.
-#[derive(Debug)]
-pub struct Authorities {
-    about: Vec<Authority>,
-}
-
-/// No path: the "no", and why, for the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Untrusted {
-    /// The "no".
-    pub denial: Denial,
-    /// In plain words.
-    pub cause: String,
-}
-
-impl Authorities {
-    /// The authorities in a PEM file; each certificate in it is trusted.
-    ///
-    /// Errors: nothing of a file that holds anything else than whole certificates of authorities is taken.
-    pub fn from_pem(pem: &[u8]) -> Result<Self, PemError> {
-        let command = "openssl x509 -inform DER -in FILE -out FILE.pem";
-        let mut about = Vec::new();
-        pem::each_section(
-            pem,
-            SectionKind::Certificate,
-            "CERTIFICATE",
-            command,
-            |number, der| {
-                let section = |problem| PemError::Section { number, problem };
-                about.push(Authority::from_der(der).map_err(section)?);
-                Ok(())
-            },
-        )?;
-        Ok(Self { about })
-    }
-
-    /// What is known of them, in the order of the file.
-    #[must_use]
-    pub fn about(&self) -> &[Authority] {
-        &self.about
-    }
-
-    /// Why `authority` can vouch for nobody, whenever it is asked; `None` if it can.
-    #[must_use]
-    pub fn never_vouches(&self, authority: &Authority) -> Option<String> {
-        let issued = &authority.issued;
-        if let Some(cause) = signature::unusable_key(&issued.key) {
-            return Some(cause);
-        }
-        if !issued.is_for_clients {
-            return Some("it is not for clients (extendedKeyUsage)".to_owned());
-        }
-        let id = issued.not_understood.as_ref()?;
-        Some(format!("its critical extension {id} is not understood"))
-    }
-
-    /// Those that no list of `lists` is of: what they issued is refused.
-    pub fn without_list<'a>(
-        &'a self,
-        lists: &RevocationLists,
-    ) -> impl Iterator<Item = &'a Authority> {
-        self.about
-            .iter()
-            .filter(|authority| !lists.is_there_one_of(authority))
-    }
-
-    /// Does a path that was found earlier still end at one of them?
-    #[must_use]
-    pub fn still_trust(&self, path: &CertificationPath) -> bool {
-        path.is_whole() && self.about.iter().any(|known| known.id == path.authority)
-    }
-}
-
-/// Revocation lists, and whether one that is older than it promised still counts.
-#[derive(Clone, Copy, Debug)]
-pub struct Revocation<'a> {
-    /// The lists.
-    pub lists: &'a RevocationLists,
-    /// `saslcertd_crl_expired = "accept"`.
-    pub accept_expired: bool,
-}
 
 /// Finds a path from a client's certificate to one of the authorities, of which nothing is revoked; and how many signatures were
 /// tried.

@@ -13,8 +13,11 @@ use super::denial::Denial;
 use super::host::{HostPolicy, ManageWith, Trust};
 use super::login::{names, require_acceptable, require_validity};
 use crate::identity::authority::is_self_issued;
+use expiry::SECONDS_PER_DAY;
+pub use expiry::{EXPIRED_STAYS_SECONDS, expires_within, is_expired, is_over, is_stale};
 pub use room::{MAX_EXPIRED, MAX_LIST_BYTES};
 
+mod expiry;
 mod room;
 
 /// The session that asks, as far as the rules go.
@@ -406,30 +409,6 @@ pub fn is_orphan(
     present.is_some_and(|(present, since)| of != present && now > since.plus(EXPIRED_STAYS_SECONDS))
 }
 
-/// Is the record so long expired that it goes by itself? Until then it is shown, and holds its name.
-#[must_use]
-pub fn is_stale(held: &Enrolment, now: UnixSeconds) -> bool {
-    is_over(held.not_after, now)
-}
-
-/// Did the certificate expire so long ago that nothing needs to be remembered of it?
-#[must_use]
-pub fn is_over(not_after: UnixSeconds, now: UnixSeconds) -> bool {
-    now > not_after.plus(EXPIRED_STAYS_SECONDS)
-}
-
-/// Has its certificate expired?
-#[must_use]
-pub fn is_expired(held: &Enrolment, now: UnixSeconds) -> bool {
-    now > held.not_after
-}
-
-/// Will its certificate, which has not expired yet, have expired in so many days?
-#[must_use]
-pub fn expires_within(held: &Enrolment, days: u16, now: UnixSeconds) -> bool {
-    !is_expired(held, now) && is_expired(held, now.plus(i64::from(days) * SECONDS_PER_DAY))
-}
-
 /// Since when its user is to know that the certificate expires: the last moment so many days before that has come.
 ///
 /// `None` before the first one and when it has expired; a moment before the certificate was added doesn't count, its user has
@@ -542,11 +521,8 @@ fn require_address(
     }
 }
 
-const SECONDS_PER_DAY: i64 = 86_400;
 /// Most revoked keys and disabled certificates of one account. No revocation is ever refused for it; appending is.
 pub const MAX_MARKS: usize = 1000;
-/// How long an expired record stays in the list, marked.
-pub const EXPIRED_STAYS_SECONDS: i64 = 30 * SECONDS_PER_DAY;
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,8 @@ use std::sync::PoisonError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::hosts::{DeclaredHost, room_for};
+use super::super::declared_host::DeclaredHost;
+use super::hosts::room_for;
 use super::{Answered, Service, storage};
 use crate::identity::{
     Account, AddedBy, BareJid, CertificateName, ClientCert, Disabled, Enrolment, Fingerprint, Host,

@@ -1,81 +1,15 @@
 //! Checks of the whole store: asked for by an administrator, and by the clock. One at a time; one that somebody waits for hurries.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::super::store_checks::{Ended, Running, State, described};
 use super::{Answered, Service, storage};
 use crate::identity::UnixSeconds;
 use crate::protocol::{StoreCheck, fields};
 use crate::store::{StoreError, TableCheck};
-
-/// The check that runs, and the last one that has ended.
-#[derive(Debug, Default)]
-pub(super) struct Checks {
-    state: Mutex<State>,
-    hurried: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// How many have begun since the start.
-    begun: u64,
-    running: Option<Running>,
-    last: Option<Ended>,
-}
-
-#[derive(Debug)]
-struct Running {
-    rows: u64,
-    is_hurried: bool,
-}
-
-#[derive(Debug)]
-struct Ended {
-    number: u64,
-    at: UnixSeconds,
-    tables: Vec<TableCheck>,
-}
-
-impl Ended {
-    fn is_whole(&self) -> bool {
-        self.tables.iter().all(|table| table.problem.is_none())
-    }
-}
-
-impl Checks {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Has none found damage? And what `status` says.
-    pub(super) fn described(&self) -> (bool, Value) {
-        let state = self.state();
-        let is_whole = state.last.as_ref().is_none_or(Ended::is_whole);
-        (is_whole, described(state.last.as_ref()))
-    }
-}
-
-fn described(ended: Option<&Ended>) -> Value {
-    let Some(ended) = ended else {
-        return Value::Null;
-    };
-    let table = |check: &TableCheck| {
-        json!({
-            "table": check.table,
-            "rows": check.rows,
-            "written": check.written,
-            "problem": check.problem,
-        })
-    };
-    json!({
-        "number": ended.number,
-        "at": ended.at,
-        "whole": ended.is_whole(),
-        "tables": ended.tables.iter().map(table).collect::<Vec<_>>(),
-    })
-}
 
 impl Service {
     /// What the opening of the store, at `now`, has found, and its log lines. If every row was read then, that was a check.

@@ -8,34 +8,18 @@ use serde_json::{Map, Value, json};
 
 use super::super::authorities::Problem;
 use super::super::connection::Introduction;
+use super::super::declared_host::{DeclaredHost, Stranger, json_of};
 use super::{Answer, Service, storage};
 use crate::identity::jid::JidError;
 use crate::identity::visible::visible;
 use crate::identity::{Host, ScramHash};
 use crate::policy::HostPolicy;
-use crate::policy::host::{Declared, Remark};
+use crate::policy::host::Remark;
 use crate::protocol::{
     Accounts, Bad, Fault, Greeting, Hello, HelloHost, Module, PROTOCOL_VERSION, fields,
 };
 use crate::store::{HostRecord, StoreError};
 
-/// Whose hello was refused last, for its version of the protocol, and who has not come back with ours.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Stranger {
-    uid: u32,
-    pid: Option<i32>,
-    software: String,
-    protocol: u32,
-    module: Option<Module>,
-}
-
-/// A host as it was declared last.
-#[derive(Clone, Debug)]
-pub(super) struct DeclaredHost {
-    pub(super) accounts: Accounts,
-    pub(super) options: Map<String, Value>,
-    pub(super) declared: Declared,
-}
 impl Service {
     pub(super) fn hello(self: &Arc<Self>, answer: Answer, params: Value) {
         // The rest may look different in another version.
@@ -249,33 +233,6 @@ impl Service {
     }
 }
 
-impl DeclaredHost {
-    pub(super) fn new(accounts: Accounts, options: Map<String, Value>) -> Self {
-        Self {
-            accounts,
-            declared: HostPolicy::from_options(&options),
-            options,
-        }
-    }
-
-    /// As the store remembers it.
-    pub(super) fn remembered(record: &HostRecord) -> Result<Self, serde_json::Error> {
-        let accounts = serde_json::from_value(Value::from(record.accounts.clone()))?;
-        Ok(Self::new(accounts, serde_json::from_str(&record.options)?))
-    }
-
-    pub(super) fn record(&self) -> HostRecord {
-        HostRecord {
-            accounts: match self.accounts {
-                Accounts::Prosody => "prosody",
-                Accounts::Daemon => "daemon",
-            }
-            .to_owned(),
-            options: json_of(&self.options),
-        }
-    }
-}
-
 /// A host in the answer to a hello.
 #[derive(Serialize)]
 struct HelloResult {
@@ -350,10 +307,6 @@ fn shortened(module: &Module) -> Module {
         version: short(&module.version),
         path: short(&module.path),
     }
-}
-
-fn json_of(options: &Map<String, Value>) -> String {
-    Value::Object(options.clone()).to_string()
 }
 
 /// Can the daemon remember a host with these options?

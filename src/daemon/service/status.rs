@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::connection::Connection;
-use super::hosts::{DeclaredHost, remarks};
+use super::super::declared_host::DeclaredHost;
+use super::hosts::remarks;
 use super::{Answered, Service, storage};
 use crate::identity::{Host, ScramHash};
 use crate::protocol::{PROTOCOL_VERSION, Status, fields};

@@ -18,8 +18,9 @@ use crate::identity::{
 };
 use crate::policy::denial::Denial;
 
+use super::authorities::{Authorities, Untrusted};
 use super::pem::{PemError, each_section};
-use super::{Authorities, Untrusted, signature};
+use super::signature;
 
 /// The revocation lists of one file.
 #[derive(Debug)]
@@ -339,5 +340,26 @@ fn reasons_about(cert: &Issued, list: &RevocationList) -> Reasons {
 /// Most signatures of lists that are tried for one question. Those of the authorities of the file were tried when it was read; of
 /// a key that a client shows there is a list or two, unless somebody puts others of its name into the file.
 pub(super) const MAX_TRIES: usize = 64;
+/// Revocation lists, and whether one that is older than it promised still counts.
+#[derive(Clone, Copy, Debug)]
+pub struct Revocation<'a> {
+    /// The lists.
+    pub lists: &'a RevocationLists,
+    /// `saslcertd_crl_expired = "accept"`.
+    pub accept_expired: bool,
+}
+
+impl Authorities {
+    /// Those that no list of `lists` is of: what they issued is refused.
+    pub fn without_list<'a>(
+        &'a self,
+        lists: &RevocationLists,
+    ) -> impl Iterator<Item = &'a Authority> {
+        self.about
+            .iter()
+            .filter(|authority| !lists.is_there_one_of(authority))
+    }
+}
+
 /// Most pairs of a list and a key that are remembered; more are tried anew each time.
 const MAX_REMEMBERED: usize = 100_000;

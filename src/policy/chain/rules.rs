@@ -6,7 +6,7 @@ use crate::identity::issued::PolicyId;
 use crate::identity::{GeneralName, Issued, UnixSeconds};
 use crate::policy::denial::Denial;
 
-use super::Untrusted;
+use super::authorities::Untrusted;
 use super::policies::Policies;
 
 /// What is demanded of every path beside what the authorities say themselves. Nothing, unless somebody sets it.

@@ -13,6 +13,8 @@ mod der;
 mod lists;
 mod rules;
 
+use crate::identity::Authority;
+
 use super::*;
 use crate::identity::authority::AuthorityError;
 use crate::identity::{ByteOrderMark, RevocationList};

@@ -10,9 +10,11 @@ use std::collections::HashMap;
 use crate::identity::{Issued, PublicKey, UnixSeconds};
 use crate::policy::denial::Denial;
 
+use super::authorities::{Authorities, Untrusted};
+use super::lists::Revocation;
 use super::lists::Tries;
 use super::rules::{Demands, State};
-use super::{Authorities, Revocation, Untrusted, signature};
+use super::signature;
 
 /// What is looked for.
 pub(super) struct Question<'a> {

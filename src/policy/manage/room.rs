@@ -5,7 +5,7 @@
 use crate::identity::{Enrolment, UnixSeconds};
 use crate::policy::denial::Denial;
 
-use super::{is_expired, is_stale};
+use super::expiry::{is_expired, is_stale};
 
 /// What becomes of an account's records when another is to come.
 #[derive(Debug)]
