@@ -1,0 +1,667 @@
+//! Who may import whom: each room of `src/` knows those that its row names, and no two files know each other.
+//!
+//! It reads the source: `use` lines, and paths that begin with `crate`, `super`, `self` or a child module. A name that a module only
+//! hands on is followed to the file that defines it. Code of tests may import what it likes.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+/// Each room, and the rooms that it may import. docs/architecture.md has the same in words.
+const KNOWS: [(&str, &[&str]); 13] = [
+    ("system", &[]),
+    ("identity", &[]),
+    ("policy", &["identity"]),
+    ("store", &["system", "identity"]),
+    ("protocol", &["system", "identity", "policy"]),
+    (
+        "daemon",
+        &["system", "identity", "policy", "store", "protocol"],
+    ),
+    ("client", &["identity"]),
+    ("extauth", &["identity", "protocol"]),
+    ("import_prosody", &["identity", "protocol"]),
+    // It judges what these do.
+    (
+        "doctor",
+        &[
+            "system", "identity", "policy", "store", "protocol", "daemon", "client",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "system",
+            "identity",
+            "policy",
+            "store",
+            "protocol",
+            "daemon",
+            "client",
+            "extauth",
+            "import_prosody",
+            "doctor",
+        ],
+    ),
+    ("main", &["cli"]),
+    ("manual", &["cli"]),
+];
+
+/// Crates that stand in some rooms only.
+const CRATES: [(&str, &[&str]); 6] = [
+    ("sled", &["store"]),
+    ("x509_parser", &["identity"]),
+    ("clap", &["cli", "main", "manual"]),
+    ("clap_complete", &["manual"]),
+    ("clap_mangen", &["manual"]),
+    ("rusqlite", &["import_prosody"]),
+];
+
+#[test]
+fn each_room_imports_only_the_rooms_that_its_row_names() {
+    let house = House::of(&sources());
+    assert_eq!(house.broken_layers(), Vec::<String>::new());
+}
+
+#[test]
+fn some_crates_stand_in_their_room_only() {
+    let house = House::of(&sources());
+    assert_eq!(house.broken_crates(), Vec::<String>::new());
+    for (name, rooms) in CRATES {
+        let is_used = rooms.iter().any(|room| house.uses(room, name));
+        assert!(is_used, "{name} is used nowhere: take its row out");
+    }
+}
+
+#[test]
+fn no_two_files_import_each_other() {
+    let house = House::of(&sources());
+    assert_eq!(house.circles(), Vec::<String>::new());
+}
+
+#[test]
+fn a_broken_rule_is_named_with_its_file_and_line() {
+    let sources = house_of(&[
+        ("identity/mod.rs", "mod jid;\npub use jid::Jid;\n"),
+        (
+            "identity/jid.rs",
+            "//! crate::cli in a comment\n\nuse crate::policy::{\n    login,\n};\nstruct Jid;\n",
+        ),
+        ("policy/mod.rs", "pub mod login;\n"),
+        (
+            "policy/login.rs",
+            "fn ask() { let _ = \"crate::cli\"; crate::store::open(sled::Config::new()) }\n",
+        ),
+        (
+            "store/mod.rs",
+            "pub fn open() {}\n#[cfg(test)]\nmod tests {\n    use crate::cli::Cli;\n}\n",
+        ),
+    ]);
+    let house = House::of(&sources);
+    assert_eq!(
+        house.broken_layers(),
+        [
+            "src/identity/jid.rs:3: identity may not import policy",
+            "src/policy/login.rs:1: policy may not import store",
+        ]
+    );
+    assert_eq!(
+        house.broken_crates(),
+        ["src/policy/login.rs:1: the crate sled belongs into store"]
+    );
+}
+
+#[test]
+fn a_circle_is_found_through_names_that_a_module_hands_on() {
+    let sources = house_of(&[
+        (
+            "store/mod.rs",
+            "mod a;\nmod b;\npub use a::{Apple, Ash as Tree};\npub use b::*;\n",
+        ),
+        (
+            "store/a.rs",
+            "use super::Bee;\npub struct Apple;\npub struct Ash;\n",
+        ),
+        ("store/b.rs", "pub struct Bee(super::Tree);\n"),
+    ]);
+    assert_eq!(
+        House::of(&sources).circles(),
+        ["src/store/a.rs:1 imports src/store/b.rs, src/store/b.rs:1 imports src/store/a.rs"]
+    );
+}
+
+#[test]
+fn what_a_module_defines_itself_and_its_child_takes_is_a_circle() {
+    let sources = house_of(&[
+        (
+            "store/mod.rs",
+            "mod a;\nuse a::Apple;\npub struct Store(Apple);\n",
+        ),
+        ("store/a.rs", "pub struct Apple;\nimpl super::Store {}\n"),
+    ]);
+    assert_eq!(
+        House::of(&sources).circles(),
+        ["src/store/mod.rs:2 imports src/store/a.rs, src/store/a.rs:2 imports src/store/mod.rs"]
+    );
+    // A face that only hands names on imports nobody.
+    let sources = house_of(&[
+        (
+            "store/mod.rs",
+            "mod a;\npub use a::Apple;\npub struct Store;\n",
+        ),
+        ("store/a.rs", "pub struct Apple;\nimpl super::Store {}\n"),
+    ]);
+    assert_eq!(House::of(&sources).circles(), Vec::<String>::new());
+}
+
+#[test]
+fn longer_circles_are_found_as_well() {
+    let sources = house_of(&[
+        ("store/mod.rs", "mod a;\nmod b;\nmod c;\n"),
+        ("store/a.rs", "use super::b;\n"),
+        ("store/b.rs", "use super::c;\n"),
+        ("store/c.rs", "use super::a;\n"),
+    ]);
+    assert_eq!(
+        House::of(&sources).circles(),
+        [
+            "src/store/a.rs:1 imports src/store/b.rs, src/store/b.rs:1 imports src/store/c.rs, src/store/c.rs:1 imports src/store/a.rs"
+        ]
+    );
+}
+
+/// The text of each file, by its path below `src/`.
+type Sources = BTreeMap<String, String>;
+
+fn house_of(files: &[(&str, &str)]) -> Sources {
+    let owned = |(path, text): &(&str, &str)| ((*path).to_owned(), (*text).to_owned());
+    files.iter().map(owned).collect()
+}
+
+fn sources() -> Sources {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Sources::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
+                found.insert(name.to_owned(), fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+/// A module's path: `["store", "view"]`; empty for `lib.rs`.
+type Module = Vec<String>;
+
+/// One file, without comments, texts and tests.
+struct File {
+    path: String,
+    code: String,
+    /// Names that it binds with `use`, and the paths that they stand for.
+    bound: BTreeMap<String, Vec<String>>,
+    /// Modules whose names it takes in with `*`.
+    globs: Vec<Vec<String>>,
+}
+
+/// The files, and which of them imports which.
+struct House {
+    files: BTreeMap<Module, File>,
+    /// From, to, and the line where the first imports the second.
+    imports: BTreeMap<(Module, Module), usize>,
+}
+
+impl House {
+    fn of(sources: &Sources) -> Self {
+        let files = sources.iter().filter(|(path, _)| !is_of_tests(path));
+        let mut house = Self {
+            files: files
+                .map(|(path, text)| (module(path), File::of(path, text)))
+                .collect(),
+            imports: BTreeMap::new(),
+        };
+        let mut imports = BTreeMap::new();
+        for (from, file) in &house.files {
+            for (line, path) in file.mentioned(from, |child| house.files.contains_key(child)) {
+                let to = house.home(from, &path, 0);
+                if to != *from && !to.is_empty() {
+                    imports.entry((from.clone(), to)).or_insert(line);
+                }
+            }
+        }
+        house.imports = imports;
+        house
+    }
+
+    /// The module whose file defines what `path`, as it stands in `from`, names.
+    fn home(&self, from: &Module, path: &[String], depth: usize) -> Module {
+        let mut at: Module = from.clone();
+        let mut rest = path;
+        while let [first, more @ ..] = rest {
+            match first.as_str() {
+                "crate" => at.clear(),
+                "super" => drop(at.pop()),
+                "self" => {}
+                _ => break,
+            }
+            rest = more;
+        }
+        loop {
+            let [first, more @ ..] = rest else { return at };
+            let below: Module = at.iter().chain([first]).cloned().collect();
+            if self.files.contains_key(&below) {
+                at = below;
+                rest = more;
+                continue;
+            }
+            let Some(file) = self.files.get(&at) else {
+                return at;
+            };
+            if depth < 8 {
+                if let Some(target) = file.bound.get(first) {
+                    let target: Vec<String> = target.iter().chain(more).cloned().collect();
+                    return self.home(&at, &target, depth + 1);
+                }
+                for glob in &file.globs {
+                    let target = self.home(&at, glob, depth + 1);
+                    let defines =
+                        |file: &File| file.defines(first) || file.bound.contains_key(first);
+                    if target != at && self.files.get(&target).is_some_and(defines) {
+                        return self.home(&target, rest, depth + 1);
+                    }
+                }
+            }
+            return at;
+        }
+    }
+
+    fn shown(&self, module: &Module) -> String {
+        format!("src/{}", self.files[module].path)
+    }
+
+    fn broken_layers(&self) -> Vec<String> {
+        let mut broken = Vec::new();
+        for ((from, to), line) in &self.imports {
+            let (own, other) = (&from[..1.min(from.len())], &to[..1]);
+            let ([own], [other]) = (own, other) else {
+                continue;
+            };
+            let row = KNOWS.iter().find(|(room, _)| room == own);
+            let Some((_, known)) = row else {
+                broken.push(format!("{}:{line}: {own} has no row", self.shown(from)));
+                continue;
+            };
+            if own != other && !known.contains(&other.as_str()) {
+                broken.push(format!(
+                    "{}:{line}: {own} may not import {other}",
+                    self.shown(from)
+                ));
+            }
+        }
+        broken
+    }
+
+    fn broken_crates(&self) -> Vec<String> {
+        let mut broken = Vec::new();
+        for (module, file) in &self.files {
+            for (name, rooms) in CRATES {
+                let is_home = module
+                    .first()
+                    .is_some_and(|room| rooms.contains(&room.as_str()));
+                if let (false, Some(line)) = (is_home, file.line_with(name)) {
+                    broken.push(format!(
+                        "src/{}:{line}: the crate {name} belongs into {}",
+                        file.path,
+                        rooms.join(", ")
+                    ));
+                }
+            }
+        }
+        broken
+    }
+
+    fn uses(&self, room: &str, name: &str) -> bool {
+        let of_room = self
+            .files
+            .iter()
+            .filter(|(module, _)| module.first().is_some_and(|first| first == room));
+        of_room
+            .into_iter()
+            .any(|(_, file)| file.line_with(name).is_some())
+    }
+
+    /// One circle, the shortest, for each file that is in any and not in an earlier one.
+    fn circles(&self) -> Vec<String> {
+        let mut told = BTreeSet::new();
+        let mut circles = Vec::new();
+        for start in self.files.keys() {
+            let Some(circle) = self.circle_from(start) else {
+                continue;
+            };
+            if circle.iter().any(|module| told.contains(module)) {
+                continue;
+            }
+            let steps = circle.iter().zip(circle.iter().cycle().skip(1));
+            let words = steps.map(|(from, to)| {
+                let line = self.imports[&(from.clone(), to.clone())];
+                format!("{}:{line} imports {}", self.shown(from), self.shown(to))
+            });
+            circles.push(words.collect::<Vec<_>>().join(", "));
+            told.extend(circle);
+        }
+        circles
+    }
+
+    /// The shortest way from `start` back to itself.
+    fn circle_from(&self, start: &Module) -> Option<Vec<Module>> {
+        let mut ways = vec![vec![start.clone()]];
+        let mut seen = BTreeSet::new();
+        while !ways.is_empty() {
+            let mut longer = Vec::new();
+            for way in ways {
+                let last = way.last()?;
+                let next = self.imports.keys().filter(|(from, _)| from == last);
+                for (_, to) in next {
+                    if to == start {
+                        return Some(way);
+                    }
+                    if seen.insert(to.clone()) {
+                        longer.push(way.iter().chain([to]).cloned().collect());
+                    }
+                }
+            }
+            ways = longer;
+        }
+        None
+    }
+}
+
+impl File {
+    fn of(path: &str, text: &str) -> Self {
+        let code = bare(text);
+        let (mut bound, mut globs) = (BTreeMap::new(), Vec::new());
+        for (_, tree) in uses(&code) {
+            for (path, name) in leaves(tree.path) {
+                if name == "*" {
+                    globs.push(path);
+                } else {
+                    bound.insert(name, path);
+                }
+            }
+        }
+        Self {
+            path: path.to_owned(),
+            code,
+            bound,
+            globs,
+        }
+    }
+
+    /// Every path of this crate's that its code has, and its line. Not those of a child's that it only hands on.
+    fn mentioned(
+        &self,
+        own: &Module,
+        is_module: impl Fn(&Module) -> bool,
+    ) -> Vec<(usize, Vec<String>)> {
+        let is_child = |name: &str| {
+            let child: Module = own.iter().cloned().chain([name.to_owned()]).collect();
+            is_module(&child)
+        };
+        let mut found = Vec::new();
+        let mut rest = self.code.clone();
+        for (at, tree) in uses(&self.code) {
+            let end = at + self.code[at..].find(';').unwrap_or(0);
+            rest.replace_range(at..end, &" ".repeat(end - at));
+            for (path, _) in leaves(tree.path) {
+                let is_own = matches!(path[0].as_str(), "crate" | "super" | "self");
+                let is_handed_on = tree.is_public && is_child(&path[0]);
+                if (is_own || is_child(&path[0])) && !is_handed_on {
+                    found.push((line_of(&self.code, at), path));
+                }
+            }
+        }
+        for (at, path) in paths(&rest) {
+            let is_own = matches!(path[0].as_str(), "crate" | "super" | "self");
+            if is_own || is_child(&path[0]) {
+                found.push((line_of(&self.code, at), path));
+            }
+        }
+        found
+    }
+
+    fn defines(&self, name: &str) -> bool {
+        let kinds = [
+            "struct",
+            "enum",
+            "fn",
+            "trait",
+            "const",
+            "static",
+            "type",
+            "macro_rules!",
+        ];
+        words(&self.code).any(|(at, word)| {
+            let before = self.code[..at].trim_end();
+            word == name && kinds.iter().any(|kind| before.ends_with(kind))
+        })
+    }
+
+    /// The first line that names a path into the crate.
+    fn line_with(&self, name: &str) -> Option<usize> {
+        let mut all = words(&self.code);
+        let found = all.find(|(at, word)| {
+            let (before, after) = (
+                self.code[..*at].trim_end(),
+                self.code[at + word.len()..].trim_start(),
+            );
+            let is_path =
+                after.starts_with("::") || before.ends_with("use") || after.starts_with(" as ");
+            *word == name && is_path && !before.ends_with("::")
+        });
+        found.map(|(at, _)| line_of(&self.code, at))
+    }
+}
+
+/// One `use`, without the word and its semicolon.
+struct Use<'a> {
+    path: &'a str,
+    is_public: bool,
+}
+
+/// Every `use` in the code, and where it begins.
+fn uses(code: &str) -> Vec<(usize, Use<'_>)> {
+    let mut found = Vec::new();
+    for (at, word) in words(code) {
+        // `impl Trait + use<'a>` is none.
+        let after = &code[at + word.len()..];
+        if word != "use" || !after.starts_with(char::is_whitespace) {
+            continue;
+        }
+        let Some(end) = after.find(';') else { continue };
+        let before = code[..at].trim_end();
+        let is_public = before.ends_with("pub") || before.ends_with(')');
+        let path = after[..end].trim();
+        found.push((at, Use { path, is_public }));
+    }
+    found
+}
+
+/// The paths of a tree, each with the name that it binds.
+fn leaves(tree: &str) -> Vec<(Vec<String>, String)> {
+    let tree = tree.trim();
+    if let Some(open) = tree.find('{') {
+        let (head, inside) = (
+            &tree[..open],
+            &tree[open + 1..tree.rfind('}').unwrap_or(tree.len())],
+        );
+        let (mut depth, mut start, mut parts) = (0, 0, Vec::new());
+        for (at, letter) in inside.char_indices() {
+            match letter {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' if depth == 0 => {
+                    parts.push(&inside[start..at]);
+                    start = at + 1;
+                }
+                _ => {}
+            }
+        }
+        parts.push(&inside[start..]);
+        let whole = parts.iter().filter(|part| !part.trim().is_empty());
+        return whole
+            .flat_map(|part| leaves(&format!("{head}{}", part.trim())))
+            .collect();
+    }
+    let (path, name) = match tree.split_once(" as ") {
+        Some((path, name)) => (path, Some(name.trim().to_owned())),
+        None => (tree, None),
+    };
+    let mut path: Vec<String> = path
+        .split("::")
+        .map(|part| part.trim().to_owned())
+        .collect();
+    let last = path.pop().unwrap_or_default();
+    match last.as_str() {
+        "*" => vec![(path, "*".to_owned())],
+        // `use a::{self}` binds `a`.
+        "self" if !path.is_empty() => {
+            let name = name.or_else(|| path.last().cloned());
+            vec![(path, name.unwrap_or_default())]
+        }
+        _ => {
+            path.push(last.clone());
+            vec![(path, name.unwrap_or(last))]
+        }
+    }
+}
+
+/// Every path of two parts and more, and where it begins.
+fn paths(code: &str) -> Vec<(usize, Vec<String>)> {
+    let mut found: Vec<(usize, Vec<String>)> = Vec::new();
+    let mut end = 0;
+    for (at, word) in words(code) {
+        let is_more = at >= 2 && code[..at].ends_with("::") && end + 2 == at;
+        match found.last_mut() {
+            Some((_, path)) if is_more => path.push(word.to_owned()),
+            // The end of a path whose beginning is no word: `<T>::new`.
+            _ if code[..at].ends_with("::") => {}
+            _ => found.push((at, vec![word.to_owned()])),
+        }
+        end = at + word.len();
+    }
+    found.retain(|(_, path)| path.len() > 1);
+    found
+}
+
+fn words(code: &str) -> impl Iterator<Item = (usize, &str)> {
+    let is_of_word = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == '!';
+    let mut start = None;
+    code.char_indices()
+        .chain([(code.len(), ' ')])
+        .filter_map(move |(at, letter)| {
+            if is_of_word(letter) {
+                start.get_or_insert(at);
+                return None;
+            }
+            start.take().map(|start| (start, &code[start..at]))
+        })
+}
+
+fn line_of(code: &str, at: usize) -> usize {
+    code[..at].matches('\n').count() + 1
+}
+
+/// Files that only tests are built of.
+fn is_of_tests(path: &str) -> bool {
+    path.ends_with("tests.rs") || path.contains("/tests/") || path.ends_with("fixtures.rs")
+}
+
+fn module(path: &str) -> Module {
+    let parts = path.trim_end_matches(".rs").split('/').map(str::to_owned);
+    let mut module: Module = parts.collect();
+    match module.last().map(String::as_str) {
+        Some("mod") => drop(module.pop()),
+        Some("lib") if module.len() == 1 => module.clear(),
+        _ => {}
+    }
+    module
+}
+
+/// The code without comments, texts, and what stands behind `#[cfg(test)]` at the end; its lines stay where they are.
+fn bare(text: &str) -> String {
+    let end = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
+    let text: Vec<char> = text[..end].chars().collect();
+    let mut out = String::new();
+    let mut at = 0;
+    let starts = |at: usize, mark: &str| {
+        mark.chars()
+            .enumerate()
+            .all(|(i, c)| text.get(at + i) == Some(&c))
+    };
+    while at < text.len() {
+        let stop = if starts(at, "//") {
+            let mut stop = at;
+            while stop < text.len() && text[stop] != '\n' {
+                stop += 1;
+            }
+            stop
+        } else if let Some(hashes) = raw_text_at(&text, at) {
+            let close = format!("\"{}", "#".repeat(hashes));
+            let mut stop = at + 2 + hashes;
+            while stop < text.len() && !starts(stop, &close) {
+                stop += 1;
+            }
+            stop + close.len()
+        } else if text[at] == '"' {
+            let mut stop = at + 1;
+            while stop < text.len() && text[stop] != '"' {
+                stop += if text[stop] == '\\' { 2 } else { 1 };
+            }
+            stop + 1
+        } else if text[at] == '\''
+            && (text.get(at + 1) == Some(&'\\') || text.get(at + 2) == Some(&'\''))
+        {
+            // A letter, and no lifetime.
+            let mut stop = at
+                + if text.get(at + 1) == Some(&'\\') {
+                    3
+                } else {
+                    2
+                };
+            while stop < text.len() && text[stop] != '\'' {
+                stop += 1;
+            }
+            stop + 1
+        } else {
+            out.push(text[at]);
+            at += 1;
+            continue;
+        };
+        let gone = &text[at..stop.min(text.len())];
+        out.push(' ');
+        out.extend(gone.iter().filter(|letter| **letter == '\n'));
+        at = stop;
+    }
+    out
+}
+
+/// How many `#` a raw text has that begins here.
+fn raw_text_at(text: &[char], at: usize) -> Option<usize> {
+    let is_in_word =
+        at > 0 && (text[at - 1].is_alphanumeric() || text[at - 1] == '_') && text[at - 1] != 'b';
+    if text[at] != 'r' || is_in_word {
+        return None;
+    }
+    let hashes = text[at + 1..]
+        .iter()
+        .take_while(|letter| **letter == '#')
+        .count();
+    (text.get(at + 1 + hashes) == Some(&'"')).then_some(hashes)
+}
