@@ -3,6 +3,7 @@ its yes, whatever the client has logged in by."""
 
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +71,11 @@ async def test_tokens_of_before_a_host_moved_let_nobody_in(moving: Scene):
     store = scene.prosody.folder / "data" / "rome%2elit" / "fast_tokens"
     kept = shutil.copytree(store, scene.prosody.folder / "kept")
     assert len(list(kept.iterdir())) == len(names)
+    # The mod_sasl2_fast of 2026 refuses by itself what is older than the account's password.
+    for file in kept.iterdir():
+        text, tokens_there = re.subn(r'(?<=\["issued_at"\] = )[^;]+', str(time.time() + 3600), file.read_text())
+        assert tokens_there == 1, text
+        file.write_text(text)
     scene.prosody.stop()
     made(scene, "moved")
     made(scene, "disabled", enabled=False)
