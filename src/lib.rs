@@ -5,8 +5,9 @@
 //! identity        who: JIDs, certificates, passwords   no IO, no clock
 //! policy          may they: pure rules             knows identity
 //! store           what is remembered: sled         knows identity
-//! protocol        the contract of both sides       knows identity, policy
-//! daemon          answering                        knows these four
+//! wording         what people read                 knows identity
+//! protocol        the contract of both sides       knows identity, policy, wording
+//! daemon          answering                        knows these five
 //! client          an XMPP client                   feature `client`
 //! extauth         two old line protocols           knows identity, protocol
 //! doctor          what is wrong here, and its mend
@@ -27,3 +28,4 @@ pub mod policy;
 pub mod protocol;
 pub mod store;
 mod system;
+pub mod wording;

@@ -10,15 +10,18 @@ use std::fs;
 use std::path::Path;
 
 /// Each room, and the rooms that it may import. docs/architecture.md has the same in words.
-const KNOWS: [(&str, &[&str]); 13] = [
+const KNOWS: [(&str, &[&str]); 14] = [
     ("system", &[]),
     ("identity", &[]),
     ("policy", &["identity"]),
     ("store", &["system", "identity"]),
-    ("protocol", &["system", "identity", "policy"]),
+    ("wording", &["identity"]),
+    ("protocol", &["system", "identity", "policy", "wording"]),
     (
         "daemon",
-        &["system", "identity", "policy", "store", "protocol"],
+        &[
+            "system", "identity", "policy", "store", "wording", "protocol",
+        ],
     ),
     ("client", &["identity"]),
     ("extauth", &["identity", "protocol"]),
@@ -37,6 +40,7 @@ const KNOWS: [(&str, &[&str]); 13] = [
             "identity",
             "policy",
             "store",
+            "wording",
             "protocol",
             "daemon",
             "client",

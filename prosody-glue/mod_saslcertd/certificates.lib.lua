@@ -67,18 +67,6 @@ local function printable(text)
 	return (tostring(text):gsub("[%z\1-\8\11\12\14-\31]", "?"));
 end
 
--- The texts of a record or an answer that may be printed; the daemon has made them. Nothing else of somebody's own is.
-local function shown(record)
-	local texts = type(record) == "table" and type(record.shown) == "table" and record.shown or {};
-	return {
-		name = texts.name or "?";
-		added_jid = texts.added_jid;
-		address = texts.address;
-		resources = type(texts.resources) == "table" and texts.resources or {};
-		removed = type(texts.removed) == "table" and texts.removed or {};
-	};
-end
-
 local function with_details(question, details)
 	local params = {};
 	for name, value in pairs(question) do params[name] = value; end
@@ -115,8 +103,7 @@ local function new(with)
 		return true;
 	end
 
-	-- The params that every question of this session has, or nil and the failure. They outlive the session: whoever asks
-	-- several questions goes on when it ends in between.
+	-- The params that every question of this session has, or nil and the failure.
 	function certificates.question(host, origin, make_incarnation)
 		local incarnation, err;
 		if not host.in_daemon() then
@@ -132,9 +119,9 @@ local function new(with)
 		return { account = account_of(host, origin), incarnation = incarnation or with.null, session = facts_of(origin) };
 	end
 
-	-- All records and those that were disabled (name, key_id), or nil and the failure.
-	function certificates.fetch(question)
-		local records, disabled = {}, {};
+	-- All records, or nil and the failure.
+	local function fetch(question)
+		local records = {};
 		local params = with_details(question, { after = with.null });
 		for _ = 1, max_pages do
 			local result, failure = with.ask("certificate.list", params, { timeout = 2 * with.timeout(), again = true });
@@ -142,17 +129,10 @@ local function new(with)
 			for _, record in ipairs(type(result.certificates) == "table" and result.certificates or {}) do
 				records[#records + 1] = record;
 			end
-			disabled = type(result.disabled) == "table" and result.disabled or {};
 			if result.next == nil or result.next == params.after then break; end
 			params.after = result.next;
 		end
-		return records, disabled;
-	end
-
-	-- The daemon's answer, or nil and the failure. Whoever asks must send the answer on before anything may wait: the
-	-- next line may close this very session.
-	function certificates.change(question, method, details)
-		return with.ask(method, with_details(question, details), { timeout = math.max(with.timeout(), change_timeout) });
+		return records;
 	end
 
 	local function add_item(reply, record)
@@ -172,7 +152,7 @@ local function new(with)
 		local question, failure = certificates.question(host, origin);
 		if not question then return refuse(origin, stanza, failure); end
 		local records;
-		records, failure = certificates.fetch(question); -- or the disabled ones, which XEP-0257 doesn't list
+		records, failure = fetch(question);
 		if not records then return refuse(origin, stanza, failure); end
 		local reply = st.reply(stanza):tag("items", { xmlns = xmlns });
 		for _, record in ipairs(records) do add_item(reply, record); end
@@ -184,7 +164,7 @@ local function new(with)
 		local question, result, failure;
 		question, failure = certificates.question(host, origin, make_incarnation);
 		if not question then return refuse(origin, stanza, failure); end
-		result, failure = certificates.change(question, method, details);
+		result, failure = with.ask(method, with_details(question, details), { timeout = math.max(with.timeout(), change_timeout) });
 		if not result then return refuse(origin, stanza, failure); end
 		if not origin.destroyed then origin.send(st.reply(stanza)); end
 		-- Whoever has read the answer finds the sessions gone. The daemon says so in its next line, but before that is read
@@ -220,9 +200,7 @@ end
 return {
 	new = new;
 	xmlns = xmlns;
-	max_certificate_base64 = max_certificate_base64;
 	words = words;
 	parse_append = parse_append;
 	printable = printable;
-	shown = shown;
 };

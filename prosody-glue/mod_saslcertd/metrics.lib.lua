@@ -10,8 +10,8 @@ local expiring_timeout = 10;
 
 -- ok: yes; refused: no; fault: could not be decided; away: not asked, or not answered in time.
 local function result_of(result, failure)
-	-- That EXTERNAL isn't offered is no error, but a no all the same.
-	if result then return type(result) == "table" and result.offer == false and "refused" or "ok"; end
+	-- That EXTERNAL isn't offered, or a form refused, is no error, but a no all the same.
+	if result then return type(result) == "table" and result.denial and "refused" or "ok"; end
 	if failure.code == -32000 then return "refused"; end
 	if failure.code or failure.reason == "too-long" or failure.reason == "not-text" then return "fault"; end
 	return "away";

@@ -40,9 +40,7 @@ local new_adhoc = module:require "adhoc".new;
 local new_sessions = module:require "sessions".new;
 local new_devices = module:require "devices".new;
 local new_tls = module:require "tls".new;
-local new_shell = module:require "shell".new;
 local console = module:require "console";
-local new_prosodyctl = module:require "prosodyctl".new;
 local new_metrics = module:require "metrics".new;
 
 local protocol_version = 1;
@@ -151,6 +149,13 @@ local function declared_hosts()
 		log_problem(host.module, name .. " misplaced", "error", misplaced[1] and table.concat(misplaced, "; ") or nil);
 		list:push({ host = name, accounts = host.in_daemon() and "daemon" or "prosody", options = merged });
 	end
+	return list;
+end
+
+-- For a command of prosodyctl, whose process loads no hosts: what is said of them elsewhere stays.
+local function attached_hosts()
+	local list = array();
+	for _, name in ipairs(console.configured_hosts(configmanager, modulemanager, module.name)) do list:push({ host = name }); end
 	return list;
 end
 
@@ -281,7 +286,7 @@ client = client_lib.new({
 	answer = function (...) return asked(...); end;
 	log = log;
 	hello = function ()
-		local list = declared_hosts();
+		local list = commanded and attached_hosts() or declared_hosts();
 		-- A server of many hosts says it in several lines.
 		local pieces = client_lib.pieces_of(list, max_hello_bytes, function (host) return #json.encode(host) + 1; end);
 		if not pieces[1] then pieces[1] = {}; end
@@ -397,13 +402,15 @@ local certificates = certificates_lib.new({
 });
 
 local adhoc = new_adhoc({
-	certificates = certificates;
-	close_revoked = sessions.close_revoked;
+	ask = ask;
+	question = certificates.question;
 	words = certificates_lib.words;
 	printable = certificates_lib.printable;
-	shown = certificates_lib.shown;
-	max_certificate_base64 = certificates_lib.max_certificate_base64;
+	close = sessions.close_each;
+	timeout = function () return settings.timeout; end;
 	new_form = dataforms.new;
+	array = array;
+	null = json.null;
 	presented = function (session)
 		local chain = sasl_lib.chain_of_peer(session, true);
 		return chain and chain[1];
@@ -422,73 +429,28 @@ local sasl = sasl_lib.new({
 	hosts = hosts;
 });
 
--- Whether the daemon answers now: a connection says only that it did, and one that has just been made is waited for. Adds nothing to
--- what was declared.
-local function answers()
-	local question = { protocol = protocol_version, software = software, hosts = array({}), continued = true };
-	local result, failure = ask("session.hello", question, { timeout = settings.timeout, again = true });
-	return result ~= nil or failure.code ~= nil;
-end
-
-local function state_of_server()
-	local silent = not answers();
-	local list = {};
-	for name, host in pairs(hosts) do
-		list[#list + 1] = {
-			name = name;
-			ready = host.ready;
-			errors = host.errors;
-			in_daemon = host.in_daemon();
-			scram = host.scram;
-			withdrawn = host.withdrawn();
-		};
+-- As the console wants it.
+local function state()
+	local withdrawn = {};
+	for name, host in pairs(in_server and hosts or {}) do
+		if host.withdrawn() then withdrawn[#withdrawn + 1] = name; end
 	end
 	return {
 		socket = settings.socket;
 		connected = client.connected();
-		silent = silent;
-		since = connection.since;
+		since = in_server and connection.since or nil;
 		why = connection.why;
-		software = connection.software;
-		hosts = list;
-		sessions = sessions.count();
+		sessions = in_server and sessions.count() or nil;
+		withdrawn = withdrawn;
 	};
 end
 
-local prosodyctl = new_prosodyctl({
+local run_command = console.new({
 	ask = ask;
-	hello = function (wanted)
-		return { protocol = protocol_version, software = software, hosts = array(wanted), sessions = false };
-	end;
-	module_name = module.name;
-	configmanager = configmanager;
-	modulemanager = modulemanager;
-	user_exists = function (...) return require "util.prosodyctl".user_exists(...); end;
-	make_host = function (name)
-		prosody.hosts[name] = prosody.hosts[name] or require "util.startup".make_host(name); -- luacheck: ignore 122
-	end;
-	messages_of = messages_of;
-	socket = function () return settings.socket; end;
-	why = function () return connection.why; end;
-});
-
-local shell = new_shell({
-	certificates = certificates;
-	ask = ask;
-	close_revoked = function (...)
-		if in_server then return sessions.close_revoked(...); end
-	end;
-	split_jid = jid.prepped_split;
-	serves = in_server and function (name) return hosts[name] ~= nil; end or prosodyctl.serves;
-	exists = in_server and function (username, name)
-		return is_active(name) and usermanager.user_exists(username, name) and true or false;
-	end
-		or prosodyctl.exists;
-	state = in_server and state_of_server or prosodyctl.state;
-	why = function () return connection.why; end;
 	timeout = function () return settings.timeout; end;
+	state = state;
+	array = array;
 	null = json.null;
-	shown = certificates_lib.shown;
 });
 
 tls = new_tls({
@@ -537,7 +499,7 @@ local commands = {};
 for _, command in ipairs(console.commands) do
 	commands[command.name] = function (arg)
 		commanded = true;
-		return console.run(shell, command, arg);
+		return console.run_once(run_command, command, arg);
 	end;
 end
 
@@ -568,7 +530,7 @@ function module.command(arg)
 end
 
 if in_server then
-	remove_from_shell = console.add_to_shell(module, shell);
+	remove_from_shell = console.add_to_shell(module, run_command);
 
 	api.offered, api.selectable, api.process = sasl.offered, sasl.selectable, sasl.process;
 

@@ -108,6 +108,13 @@ local function new(with)
 		end, text or condition, condition, text);
 	end
 
+	-- The same, of each of these: account, key_id, condition, text, fingerprint.
+	function sessions.close_each(closings)
+		for _, over in ipairs(type(closings) == "table" and closings or {}) do
+			sessions.close(over.account, over.key_id, over.condition or "not-authorized", over.text, over.fingerprint);
+		end
+	end
+
 	-- Those of the account that have no resource: Prosody overlooks them.
 	function sessions.close_unbound(account, condition, text)
 		return close_where(function (session) return not session.resource and is_of(session, account); end, text, condition, text);
@@ -158,9 +165,7 @@ local function new(with)
 		local entries = {};
 		each_tagged(function (session) entries[#entries + 1] = entry_of(session); end);
 		ask_about("session.opened", "sessions", entries, { timeout = 10 }, function (result)
-			for _, over in ipairs(type(result.close) == "table" and result.close or {}) do
-				sessions.close(over.account, over.key_id, over.condition or "not-authorized", over.text, over.fingerprint);
-			end
+			sessions.close_each(result.close);
 		end, sessions.report_all);
 	end
 

@@ -7,16 +7,16 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::certificate_file::certificates_in;
 use super::global::Global;
 use super::hosts::of_host;
 use super::say::{say, say_json};
+use crate::identity::time::UnixSeconds;
 use crate::identity::visible::{meant, visible};
 use crate::identity::{BareJid, KeyId};
 use crate::protocol::client::Asker;
+use crate::wording::certificates::{Row, moment};
 
 /// `saslcertd cert`.
 #[derive(Debug, Subcommand)]
@@ -101,7 +101,7 @@ pub(super) fn run(command: &CertCommand, global: &Global) -> anyhow::Result<Exit
         CertCommand::List { jid, .. } => {
             let account = account(jid)?;
             let rows = all(global, &account)?;
-            let mut said: String = rows.iter().map(row).collect();
+            let mut said = rows.iter().map(row).collect::<anyhow::Result<String>>()?;
             if rows.is_empty() {
                 said = format!("{account} has no certificates\n");
             }
@@ -113,7 +113,7 @@ pub(super) fn run(command: &CertCommand, global: &Global) -> anyhow::Result<Exit
                 .into_iter()
                 .find(|row| text(row, "name") == meant(name));
             let found = found.context("There is no certificate of this name")?;
-            let said = format!("{}{}", row(&found), pem(&text(&found, "certificate")));
+            let said = format!("{}{}", row(&found)?, pem(&text(&found, "certificate")));
             (found, said)
         }
         CertCommand::Add {
@@ -252,41 +252,13 @@ fn text_at<'a>(value: &'a Value, path: &str) -> Cow<'a, str> {
 
 fn date_at(value: &Value, path: &str) -> Option<String> {
     let seconds = value.pointer(path).and_then(Value::as_i64)?;
-    let time = OffsetDateTime::from_unix_timestamp(seconds).ok()?;
-    time.format(&Rfc3339).ok()
+    Some(moment(UnixSeconds(seconds)))
 }
 
-fn row(certificate: &Value) -> String {
-    let text = |path| text_at(certificate, path);
-    let date = |path| date_at(certificate, path);
-    let is = |path| certificate.pointer(path) == Some(&Value::Bool(true));
-    let list = |path: &str| {
-        let items = certificate.pointer(path).and_then(Value::as_array);
-        let texts = items.into_iter().flatten().filter_map(Value::as_str);
-        texts.map(visible).collect::<Vec<_>>().join(", ")
-    };
-    let used = date("/last_use/at").map_or("never used".to_owned(), |at| {
-        format!("last used {at} from {}", text("/last_use/address"))
-    });
-    format!(
-        "{name}\n  for      {addresses}\n  valid    to {until}{expired}\n  added    {added} by {by}\n  \
-         used     {used}\n  online   {online}\n  manages  {manages}\n  sha-256  {fingerprint}\n  key      {key}\n",
-        name = text("/name"),
-        addresses = list("/addresses"),
-        until = date("/not_after").unwrap_or_default(),
-        expired = if is("/expired") { " (EXPIRED)" } else { "" },
-        added = date("/added/at").unwrap_or_default(),
-        by = match &*text("/added/by") {
-            "admin" => "an administrator".to_owned(),
-            how => format!("{} ({how})", text("/added/jid")),
-        },
-        online = Some(list("/resources"))
-            .filter(|all| !all.is_empty())
-            .unwrap_or("no".to_owned()),
-        manages = if is("/may_manage") { "yes" } else { "no" },
-        fingerprint = text("/fingerprint"),
-        key = text("/key_id"),
-    )
+fn row(certificate: &Value) -> anyhow::Result<String> {
+    let row: Row = serde_json::from_value(certificate.clone())
+        .context("the daemon's answer is not readable; is it of another version?")?;
+    Ok(row.in_full())
 }
 
 fn pem(base64: &str) -> String {
@@ -299,19 +271,4 @@ fn pem(base64: &str) -> String {
         rest = more;
     }
     out + "-----END CERTIFICATE-----\n"
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_cannot_be_seen_of_a_name_is_written_out() {
-        let named = |name: &str| row(&json!({"name": name}));
-        assert!(
-            named("pho\u{202e}ne\u{2066}\u{200b}\u{ad}")
-                .starts_with("pho\\u{202e}ne\\u{2066}\\u{200b}\\u{ad}\n")
-        );
-        assert!(named("ünï 📱 אב").starts_with("ünï 📱 אב\n"));
-    }
 }

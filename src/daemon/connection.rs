@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::identity::Host;
+use crate::identity::{Host, UnixSeconds};
 use crate::protocol::{Module, Role};
 
 /// Who is at the other end, as the kernel told at accept.
@@ -48,6 +48,8 @@ pub struct Introduction {
     pub hosts: HashSet<Host>,
     /// Has it sessions, which it can be asked to close?
     pub keeps_sessions: bool,
+    /// When it said hello for the first time.
+    pub since: UnixSeconds,
     /// The module that asks, if it is one.
     pub module: Option<Module>,
 }

@@ -12,6 +12,8 @@ mod authorities;
 mod backup;
 mod certificates;
 mod checks;
+mod command;
+mod console;
 mod declared;
 mod explain;
 mod external;
@@ -196,7 +198,9 @@ impl Service {
         // Who did not introduce itself is not asked to close sessions, so it must not open any.
         let connection = &answer.connection;
         let is_too_early = (method.starts_with("external.") && !connection.keeps_sessions())
-            || (method.starts_with("certificate.")
+            || (["certificate.", "command.", "console."]
+                .iter()
+                .any(|family| method.starts_with(family))
                 && peer.role == Role::Server
                 && !connection.is_introduced());
         if is_too_early {
@@ -205,7 +209,7 @@ impl Service {
             return;
         }
         match (method, peer.role) {
-            ("session.hello", _) => self.hello(answer, params),
+            ("session.hello", _) => self.hello(answer, params, now),
             ("external.offer", _) => self.offer(answer, params, now),
             ("external.login", _) => self.login(answer, params, now),
             ("session.opened", _) => {
@@ -226,6 +230,12 @@ impl Service {
             }),
             ("certificate.expiring", _) => self.task(answer, move |service, answer| {
                 answer.send(service.expiring(params, now));
+            }),
+            ("command.step", _) => self.task(answer, move |service, answer| {
+                service.command_step(answer, params, peer, now);
+            }),
+            ("console.run", _) => self.task(answer, move |service, answer| {
+                service.console_run(answer, params, now);
             }),
             ("certificate.marks", Role::Admin) => self.task(answer, move |service, answer| {
                 answer.send(service.marks(params));
@@ -605,11 +615,13 @@ fn unreadable<T>(connection: u64, question: &'static str, list: &Each<T>) {
 fn closing(mut session: Value) -> Value {
     if let Value::Object(fields) = &mut session {
         fields.insert("condition".to_owned(), "not-authorized".into());
-        let text = "This client certificate has been revoked";
-        fields.insert("text".to_owned(), text.into());
+        fields.insert("text".to_owned(), REVOKED.into());
     }
     session
 }
+
+/// What a session hears at its end.
+const REVOKED: &str = "This client certificate has been revoked";
 
 /// Logs why the store could not be asked; the asker is only told that it could not.
 fn storage(error: &StoreError) -> Refusal {

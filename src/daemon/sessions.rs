@@ -139,6 +139,17 @@ impl Sessions {
         found
     }
 
+    /// How many sessions of `account` that have a resource logged in with this key.
+    #[must_use]
+    pub fn of_key(&self, account: &BareJid, key_id: &KeyId) -> usize {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_account = all.values().filter_map(|own| own.resources.get(account));
+        of_account
+            .flatten()
+            .filter(|(_, live)| live.key_id == *key_id)
+            .count()
+    }
+
     /// The accounts and keys of those that an authority vouched for, by a path that does not `hold` any more; each once.
     /// What has not become a session by then won't: it is forgotten.
     pub fn no_longer(

@@ -13,6 +13,7 @@ pub mod jid;
 pub mod key;
 pub mod name;
 pub mod password;
+pub mod pasted;
 pub mod private_key;
 pub mod strict_der;
 pub mod time;

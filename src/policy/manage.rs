@@ -258,6 +258,8 @@ pub enum Which<'a> {
     Named(&'a str),
     /// Every one with this key, in the list or disabled.
     WithKey(KeyId),
+    /// Every one but those with this key: that of the session that asks.
+    AllBut(KeyId),
 }
 
 /// What a revocation does.
@@ -311,31 +313,25 @@ pub fn revoke(
     disabled: &[Disabled],
     policy: &HostPolicy,
 ) -> Result<Revoked, Denial> {
-    let own = in_scope(&list.enrolments, scope);
+    let mut own = in_scope(&list.enrolments, scope);
+    own.sort_by_key(|held| held.order);
     require_management(asker, &own, policy, Act::Remove)?;
     let disabled: Vec<&Disabled> = disabled
         .iter()
         .filter(|mark| is_in_scope(&mark.incarnation, scope))
         .collect();
-    let (enrolled, marked): (Vec<&Enrolment>, Vec<&Disabled>) = match which {
+    let enrolled: Vec<&Enrolment> = match which {
+        Which::Named(name) => named(&own, name),
+        Which::WithKey(key_id) => having(&own, |held| held.key_id == key_id),
+        Which::AllBut(key_id) => having(&own, |held| held.key_id != key_id),
+    };
+    let marked = match which {
         Which::Named(name) => {
-            let enrolled = named(&own, name);
             let name = CertificateName::parse(name).ok();
-            let by_name = |mark: &&&Disabled| Some(&mark.name) == name.as_ref();
-            let marked = disabled.iter().filter(by_name).copied().collect();
-            (enrolled, marked)
+            having(&disabled, |mark| Some(&mark.name) == name.as_ref())
         }
-        Which::WithKey(key_id) => (
-            own.iter()
-                .filter(|held| held.key_id == key_id)
-                .copied()
-                .collect(),
-            disabled
-                .iter()
-                .filter(|mark| mark.key_id == key_id)
-                .copied()
-                .collect(),
-        ),
+        Which::WithKey(key_id) => having(&disabled, |mark| mark.key_id == key_id),
+        Which::AllBut(key_id) => having(&disabled, |mark| mark.key_id != key_id),
     };
     let first = enrolled.iter().map(|held| (&held.name, held.fingerprint));
     let first = first
@@ -375,6 +371,68 @@ pub fn revoke(
         removed,
         keys,
     })
+}
+
+fn having<'a, T>(all: &[&'a T], is_meant: impl Fn(&T) -> bool) -> Vec<&'a T> {
+    let meant = all.iter().filter(|one| is_meant(one));
+    meant.copied().collect()
+}
+
+impl Revoked {
+    /// What was revoked, as the user called it, each name once: the records that leave, and what was disabled before and has
+    /// none of their keys.
+    #[must_use]
+    pub fn names(&self) -> Vec<&CertificateName> {
+        let has_left =
+            |mark: &&Disabled| self.removed.iter().all(|held| held.key_id != mark.key_id);
+        let removed = self.removed.iter().map(|held| &held.name);
+        let cleared = self.cleared.iter().filter(has_left);
+        let mut names = Vec::new();
+        for name in removed.chain(cleared.map(|mark| &mark.name)) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// Of the certificate that was revoked under this name.
+    #[must_use]
+    pub fn fingerprint_of(&self, name: &CertificateName) -> Fingerprint {
+        let held = self
+            .removed
+            .iter()
+            .map(|held| (&held.name, held.fingerprint));
+        let marked = self
+            .cleared
+            .iter()
+            .map(|mark| (&mark.name, mark.fingerprint));
+        let mut all = held.chain(marked);
+        all.find(|(of, _)| *of == name)
+            .map_or(self.fingerprint, |(_, fingerprint)| fingerprint)
+    }
+}
+
+/// What a revocation of all keys but one would take, before it is confirmed: one name for each key, in the list's order.
+///
+/// Shape: `own` and `disabled` as [`list()`] and [`disabled()`] give them.
+#[must_use]
+pub fn others<'a>(
+    own: &[&'a Enrolment],
+    disabled: &[&'a Disabled],
+    kept: KeyId,
+) -> Vec<&'a CertificateName> {
+    let listed = own.iter().map(|held| (held.key_id, &held.name));
+    let marked = disabled.iter().map(|mark| (mark.key_id, &mark.name));
+    let mut seen = vec![kept];
+    let mut names = Vec::new();
+    for (key_id, name) in listed.chain(marked) {
+        if !seen.contains(&key_id) {
+            seen.push(key_id);
+            names.push(name);
+        }
+    }
+    names
 }
 
 /// The records that go by themselves: long expired ones, other expired ones that are too many, and those of an account that was

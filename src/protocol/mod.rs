@@ -4,6 +4,8 @@
 //! Must not know: how a question is answered; the store.
 
 pub(crate) mod client;
+mod command;
+mod console;
 pub(crate) mod declaring;
 mod each;
 mod fault;
@@ -14,6 +16,8 @@ mod message;
 mod questions;
 mod role;
 
+pub use command::*;
+pub use console::*;
 pub use each::{Bad, Each};
 pub use fault::{Fault, Refusal};
 pub use fields::fields;

@@ -240,6 +240,8 @@ pub struct Session {
     pub mechanism: Option<String>,
     /// Its certificate, if that is how it logged in.
     pub fingerprint: Option<Fingerprint>,
+    /// The key of that.
+    pub key_id: Option<KeyId>,
     /// Its full JID.
     pub jid: Option<Jid>,
     /// Its client's address.

@@ -90,7 +90,16 @@ fn every_question_of_the_page_is_answered_as_the_page_says() {
         if method == "certificate.append" {
             let id = server.send("certificate.disable", named("phone"));
             server.answer(id);
-        } else if method.starts_with("certificate.") || method.starts_with("external.") {
+        } else if ["certificate.", "external.", "command.", "console."]
+            .iter()
+            .any(|family| method.starts_with(family))
+        {
+            if method.starts_with("command.") || method.starts_with("console.") {
+                server.ask(
+                    "certificate.unrevoke",
+                    json!({"account": HAMLET, "key_id": null}),
+                );
+            }
             let id = server.send("certificate.append", append("phone", &cert));
             server.answer(id);
         }

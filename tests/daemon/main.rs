@@ -14,6 +14,8 @@ mod activation;
 mod authorities;
 mod backup;
 mod certificates;
+mod command;
+mod console;
 mod documentation;
 mod explain;
 mod extauth;

@@ -1,11 +1,15 @@
 local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
 local console = load_library("console");
 
-local shell = {
-	list = function (jid) return true, "1 of " .. jid, { "first" }; end;
-	revoke = function (jid, name) return false, ("no %s of %s"):format(name, jid); end;
-	status = function () return true, "well"; end;
+local answers = {
+	list = { true, "1 of a@b", { "first" } };
+	revoke = { false, "no x of a@b" };
+	status = { true, "well" };
 };
+local function run(command, ...)
+	assert.equal(#command.words, select("#", ...));
+	return (table.unpack or unpack)(answers[command.name]); -- luacheck: ignore 113
+end
 
 local function session()
 	local printed = {};
@@ -32,7 +36,7 @@ describe("the admin shell", function ()
 				section[item.name] = item.handler;
 				words[item.name] = #item.args;
 			end;
-		}, shell));
+		}, run));
 		check(section);
 		assert.same({ list = 1, revoke = 2, status = 0 }, words);
 	end);
@@ -40,9 +44,9 @@ describe("the admin shell", function ()
 	it("of 0.12 gets a table, until the module's end", function ()
 		local env = {};
 		local module = { shared = function (_, path) return path == "/*/admin_shell/env" and env; end };
-		local remove = console.add_to_shell(module, shell);
+		local remove = console.add_to_shell(module, run);
 		check(env.saslcert);
-		local later = console.add_to_shell(module, shell);
+		local later = console.add_to_shell(module, run);
 		remove();
 		assert.is_table(env.saslcert);
 		later();
@@ -55,9 +59,80 @@ describe("prosodyctl", function ()
 		for _, command in ipairs(console.commands) do
 			local arg = { command.name };
 			for i = 0, 4 do
-				if i ~= #command.words then assert.is_nil(console.run(shell, command, arg)); end
+				if i ~= #command.words then assert.is_nil(console.run_once(run, command, arg)); end
 				arg[#arg + 1] = "x";
 			end
 		end
+	end);
+
+	it("knows which hosts the configuration gives to the module", function ()
+		local options = {
+			["*"] = {}, ["a.lit"] = {}, ["rome.lit"] = { authentication = "saslcertd" }, ["off.lit"] = { enabled = false };
+			["rooms.lit"] = { component_module = "muc" }, ["guests.lit"] = { authentication = "anonymous" }, ["none.lit"] = {};
+		};
+		local names = console.configured_hosts({
+			getconfig = function () return options; end;
+			get = function (name, option) return options[name][option]; end;
+		}, {
+			get_modules_for_host = function (name) return { contains = function (_, of) return of == "saslcertd" and name ~= "none.lit"; end }; end;
+		}, "saslcertd");
+		table.sort(names);
+		assert.same({ "a.lit", "rome.lit" }, names);
+	end);
+end);
+
+describe("a command", function ()
+	local state, reply, asked;
+	local function ask(name, ...)
+		local command;
+		for _, one in ipairs(console.commands) do
+			if one.name == name then command = one; end
+		end
+		return console.new({
+			ask = function (method, params, options)
+				asked = { method = method, params = params, options = options };
+				return reply.result, reply.failure;
+			end;
+			timeout = function () return 2; end;
+			state = function () return state; end;
+			array = function (list) return list; end;
+			null = "null";
+		})(command, ...);
+	end
+	before_each(function ()
+		state = { socket = "/s", connected = true, since = 1767225600.5, sessions = 3, withdrawn = { "a.lit" } };
+		reply = { result = { ok = true, text = "done", lines = { "one" } } };
+	end);
+
+	it("is the daemon's to run, with what only the server knows", function ()
+		assert.same({ true, "done", { "one" } }, { ask("revoke", "a@b", "phone") });
+		assert.same({
+			method = "console.run";
+			params = { words = { "revoke", "a@b", "phone" }, socket = "/s", sessions = 3, withdrawn = { "a.lit" } };
+			options = { timeout = 10, again = false };
+		}, asked);
+		state = { socket = "/s", connected = false, withdrawn = {} };
+		ask("list", "a@b");
+		assert.equal("null", asked.params.sessions);
+		assert.same({ timeout = 2, again = true }, asked.options);
+	end);
+
+	it("says why the daemon can't be asked", function ()
+		for _, case in ipairs({
+			{ "list", { code = -32002, message = "its own words" }, "its own words" };
+			{ "list", { reason = "not-text" }, "That is too long, or not UTF-8 text" };
+			{ "list", { reason = "timeout" }, "saslcertd did not answer" };
+			{ "revoke", { reason = "lost" }, "saslcertd did not answer; it may have been done or not" };
+			{ "list", { reason = "away" }, "saslcertd can't be asked: no such file" };
+			{ "status", { reason = "timeout" }, "saslcertd can't be asked: it does not answer", "Connected since 2026-01-01 00:00:00 UTC to saslcertd at /s" };
+		}) do
+			reply = { failure = case[2] };
+			state.why = "no such file";
+			local ok, text, lines = ask(case[1]);
+			assert.same({ false, case[3], case[4] and { case[4] } }, { ok, text, lines });
+		end
+		state = { socket = "/s", connected = false, withdrawn = {} };
+		reply = { failure = { reason = "away" } };
+		assert.same({ false, "saslcertd can't be asked", { "Not connected to saslcertd at /s" } }, { ask("status") });
 	end);
 end);

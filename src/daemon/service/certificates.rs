@@ -12,7 +12,7 @@ use crate::identity::private_key::holds_private_key;
 use crate::identity::visible::visible;
 use crate::identity::{
     AccountList, AddedBy, BareJid, ByteOrderMark, CertificateName, ClientCert, Disabled, Enrolment,
-    Fingerprint, Incarnation, KeyId, UnixSeconds,
+    Fingerprint, Incarnation, KeyId, LastUse, UnixSeconds,
 };
 use crate::policy::manage::{
     Appending, Asker, LoggedInBy, MAX_MARKS, Marks, Revoked, Scope, Which,
@@ -24,57 +24,127 @@ use crate::protocol::{
     fields,
 };
 use crate::store::{Edit, StoreError, View};
+use crate::wording::certificates::{self as wording, Added, Row};
+use crate::wording::notices;
+
+/// Whose list a question is about, and who asks it.
+pub(super) struct Whose {
+    pub(super) account: BareJid,
+    pub(super) incarnation: Option<Incarnation>,
+    /// None for an admin.
+    pub(super) session: Option<Session>,
+    pub(super) peer: Peer,
+}
+
+impl Whose {
+    /// Who asks, in words for the account's owner and for the log.
+    fn by(&self) -> String {
+        described(self.session.as_ref(), self.peer)
+    }
+
+    fn is_by_admin(&self) -> bool {
+        let session = self.session.as_ref();
+        session.is_none_or(|session| session.by == SessionBy::Admin)
+    }
+}
 
 impl Service {
     pub(super) fn list(&self, params: Value, peer: Peer, now: UnixSeconds) -> Answered {
         let question: List = fields(params)?;
-        let policy = self.policy(question.account.host())?;
-        let by = described(question.session.as_ref(), peer);
-        let account = &question.account;
-        let incarnation =
-            self.incarnation_of(account, question.incarnation, question.session.as_ref())?;
-        let (asker, scope) = asker(question.session, incarnation, peer)?;
+        let after = question.after;
+        let whose = Whose {
+            account: question.account,
+            incarnation: question.incarnation,
+            session: question.session,
+            peer,
+        };
+        self.seen(&whose, |own, disabled| {
+            let mut page = Vec::new();
+            let mut bytes = 0;
+            let mut next = None;
+            for held in own {
+                if after.is_some_and(|after| held.order <= after) {
+                    continue;
+                }
+                if bytes > PAGE_BYTES {
+                    next = page.last().map(|(order, _)| *order);
+                    break;
+                }
+                let row = self.listed(held, now);
+                bytes += row.to_string().len();
+                page.push((held.order, row));
+            }
+            let rows: Vec<Value> = page.into_iter().map(|(_, row)| row).collect();
+            let disabled: Vec<Value> = disabled
+                .iter()
+                .take(MAX_LISTED_MARKS)
+                .map(|mark| {
+                    json!({
+                        "name": mark.name,
+                        "shown": {"name": visible(mark.name.as_str())},
+                        "fingerprint": mark.fingerprint,
+                        "key_id": mark.key_id,
+                    })
+                })
+                .collect();
+            json!({"certificates": rows, "next": next, "disabled": disabled})
+        })
+    }
+
+    /// Hands `show` the list, in its order, and what was disabled of it, each key once.
+    pub(super) fn seen<T>(
+        &self,
+        whose: &Whose,
+        show: impl FnOnce(&[&Enrolment], &[&Disabled]) -> T,
+    ) -> Result<T, Refusal> {
+        let account = &whose.account;
+        let policy = self.policy(account.host())?;
+        let (asker, scope) = self.asker_of(whose)?;
         let view = self.store.view(account);
         let list = view.list().map_err(|error| storage(&error))?;
         let disabled = view.disabled().map_err(|error| storage(&error))?;
-        let own = manage::list(&asker, &scope, &list, &policy).map_err(|denial| {
-            tracing::info!(
-                account = %question.account, reason = denial.words().code, by, "certificate.list: no"
-            );
-            Refusal::Management(denial)
-        })?;
-        let mut page = Vec::new();
-        let mut bytes = 0;
-        let mut next = None;
-        for held in own {
-            if question.after.is_some_and(|after| held.order <= after) {
-                continue;
-            }
-            if bytes > PAGE_BYTES {
-                next = page.last().map(|(order, _)| *order);
-                break;
-            }
-            let row = self.listed(held, now);
-            bytes += row.to_string().len();
-            page.push((held.order, row));
-        }
-        let rows: Vec<Value> = page.into_iter().map(|(_, row)| row).collect();
-        let disabled: Vec<Value> = manage::disabled(&scope, &list, &disabled)
-            .into_iter()
-            .take(MAX_LISTED_MARKS)
-            .map(|mark| {
-                json!({
-                    "name": mark.name,
-                    "shown": {"name": visible(mark.name.as_str())},
-                    "fingerprint": mark.fingerprint,
-                    "key_id": mark.key_id,
-                })
-            })
-            .collect();
-        Ok(json!({"certificates": rows, "next": next, "disabled": disabled}))
+        let own = manage::list(&asker, &scope, &list, &policy)
+            .map_err(|denial| refused("certificate.list", account, &whose.by(), denial))?;
+        Ok(show(&own, &manage::disabled(&scope, &list, &disabled)))
     }
 
-    fn listed(&self, held: &Enrolment, now: UnixSeconds) -> Value {
+    /// Who asks, and about which of the accounts of the name.
+    fn asker_of(&self, whose: &Whose) -> Result<(Asker, Scope), Refusal> {
+        let incarnation = self.incarnation_of(whose)?;
+        Ok(asker(whose.session.clone(), incarnation, whose.peer)?)
+    }
+
+    /// The same record for people to read.
+    pub(super) fn row(&self, held: &Enrolment, now: UnixSeconds) -> Row {
+        let (last_use, resources) = self.uses_of(held);
+        Row {
+            name: held.name.clone(),
+            fingerprint: held.fingerprint,
+            key_id: held.key_id,
+            addresses: held.addresses.clone(),
+            not_after: held.not_after,
+            expired: manage::is_expired(held, now),
+            may_manage: held.may_manage,
+            added: Added {
+                at: held.added_at,
+                by: match &held.added_by {
+                    AddedBy {
+                        certificate: Some(_),
+                        ..
+                    } => wording::AddedBy::Certificate,
+                    AddedBy { jid: Some(_), .. } => wording::AddedBy::Password,
+                    AddedBy { .. } => wording::AddedBy::Admin,
+                },
+                fingerprint: held.added_by.certificate,
+                jid: held.added_by.jid.clone(),
+            },
+            last_use,
+            resources,
+        }
+    }
+
+    /// The last login with it, and the resources of its live sessions.
+    fn uses_of(&self, held: &Enrolment) -> (Option<LastUse>, Vec<String>) {
         let key = (held.account.clone(), held.name.clone());
         let uses = self
             .last_uses
@@ -86,6 +156,11 @@ impl Service {
             .or_else(|| held.last_use.clone());
         drop(uses);
         let resources = self.sessions.resources(&held.account, &held.fingerprint);
+        (last_use, resources)
+    }
+
+    fn listed(&self, held: &Enrolment, now: UnixSeconds) -> Value {
+        let (last_use, resources) = self.uses_of(held);
         let online: Vec<_> = resources.iter().map(|one| visible(one.as_str())).collect();
         let added_jid = held.added_by.jid.as_ref().map(ToString::to_string);
         let address = last_use.as_ref().and_then(|last| last.address.as_deref());
@@ -124,68 +199,18 @@ impl Service {
 
     pub(super) fn append(&self, params: Value, peer: Peer, now: UnixSeconds) -> Answered {
         let question: Append = fields(params)?;
-        let (lives, policy) = self.host(question.account.host())?;
-        self.require_room()?;
-        let by = described(question.session.as_ref(), peer);
-        let told = question.incarnation;
-        let (asker, scope) = asker(question.session.clone(), told.clone(), peer)?;
-        let incarnation = match scope {
-            Scope::Every if told.is_none() => self.present_incarnation(lives, &question.account)?,
-            _ => self
-                .incarnation_of(&question.account, told, question.session.as_ref())?
-                .ok_or_else(|| Fault::WrongParams {
-                    problem: "missing field `incarnation`".to_owned(),
-                })?,
+        let whose = Whose {
+            account: question.account,
+            incarnation: question.incarnation,
+            session: question.session,
+            peer,
         };
-        let account = question.account.clone();
-        let decided = certificate_in(&question.certificate).map(|cert| {
-            let warnings = manage::warnings(&cert);
-            let written = self.store.change(&account, move |view| {
-                if lives == Accounts::Daemon && !is_still(view, &incarnation)? {
-                    return Ok(Err(Denial::AccountMissing));
-                }
-                let list = view.list()?;
-                let marks = Marks {
-                    revoked_for: view.revoked_for(&cert.key_id)?,
-                    are_too_many: view.has_more_marks_than(MAX_MARKS, &incarnation)?,
-                    is_anothers: is_anothers(view, &cert, &question.account)?,
-                };
-                let wish = Appending {
-                    account: &question.account,
-                    incarnation: &incarnation,
-                    asker: &asker,
-                    name: &question.name,
-                    cert: &cert,
-                    may_manage: question.may_manage,
-                };
-                let appended = manage::append(&wish, &list, &marks, &policy, now);
-                Ok(appended
-                    .map(|appended| (append_edits(&appended, &list, now), appended.enrolment)))
-            });
-            (written, warnings)
-        });
-        let (written, warnings) = match decided {
-            Ok((written, warnings)) => (written.map_err(|error| storage(&error))?, warnings),
-            Err(denial) => (Err(denial), Vec::new()),
+        let wish = Wanted {
+            name: question.name,
+            certificate: question.certificate,
+            may_manage: question.may_manage,
         };
-        let held =
-            written.map_err(|denial| refused("certificate.append", &account, &by, denial))?;
-        done(
-            "certificate.append",
-            &account,
-            &held.name,
-            &held.fingerprint,
-            &by,
-        );
-        self.tell(
-            &account,
-            &format!(
-                "The certificate \"{}\" (SHA-256 {}) was added to your account by {by}. Whoever holds its \
-                 key can log in as you. If that was not you: revoke it, and change your password.",
-                visible(held.name.as_str()),
-                held.fingerprint,
-            ),
-        );
+        let (held, warnings) = self.appended(&whose, wish, now)?;
         Ok(json!({
             "name": held.name,
             "shown": {"name": visible(held.name.as_str())},
@@ -195,18 +220,83 @@ impl Service {
         }))
     }
 
+    /// Adds a certificate and tells the account: the new record, and what its user should know.
+    pub(super) fn appended(
+        &self,
+        whose: &Whose,
+        wish: Wanted,
+        now: UnixSeconds,
+    ) -> Result<(Enrolment, Vec<&'static str>), Refusal> {
+        const QUESTION: &str = "certificate.append";
+        let account = &whose.account;
+        let (lives, policy) = self.host(account.host())?;
+        self.require_room()?;
+        let told = whose.incarnation.clone();
+        let (asker, scope) = asker(whose.session.clone(), told.clone(), whose.peer)?;
+        let incarnation = match scope {
+            Scope::Every if told.is_none() => self.present_incarnation(lives, account)?,
+            _ => self
+                .incarnation_of(whose)?
+                .ok_or_else(|| Fault::WrongParams {
+                    problem: "missing field `incarnation`".to_owned(),
+                })?,
+        };
+        let by = whose.by();
+        let denied = |denial| refused(QUESTION, account, &by, denial);
+        let cert = certificate_in(&wish.certificate).map_err(denied)?;
+        let warnings = manage::warnings(&cert);
+        let to = account.clone();
+        let written = self.store.change(account, move |view| {
+            if lives == Accounts::Daemon && !is_still(view, &incarnation)? {
+                return Ok(Err(Denial::AccountMissing));
+            }
+            let list = view.list()?;
+            let marks = Marks {
+                revoked_for: view.revoked_for(&cert.key_id)?,
+                are_too_many: view.has_more_marks_than(MAX_MARKS, &incarnation)?,
+                is_anothers: is_anothers(view, &cert, &to)?,
+            };
+            let wish = Appending {
+                account: &to,
+                incarnation: &incarnation,
+                asker: &asker,
+                name: &wish.name,
+                cert: &cert,
+                may_manage: wish.may_manage,
+            };
+            let appended = manage::append(&wish, &list, &marks, &policy, now);
+            Ok(appended.map(|appended| (append_edits(&appended, &list, now), appended.enrolment)))
+        });
+        let held = written.map_err(|error| storage(&error))?.map_err(denied)?;
+        done(QUESTION, account, &held.name, &held.fingerprint, &by);
+        self.tell(account, &notices::added(&held.name, &held.fingerprint, &by));
+        Ok((held, warnings))
+    }
+
     pub(super) fn disable(&self, params: Value, peer: Peer) -> Answered {
         let question: Named = fields(params)?;
-        let policy = self.policy(question.account.host())?;
-        let by = described(question.session.as_ref(), peer);
-        let incarnation = self.incarnation_of(
-            &question.account,
-            question.incarnation,
-            question.session.as_ref(),
-        )?;
-        let (asker, scope) = asker(question.session, incarnation, peer)?;
-        let name = question.name;
-        let written = self.store.change(&question.account, move |view| {
+        let whose = Whose {
+            account: question.account,
+            incarnation: question.incarnation,
+            session: question.session,
+            peer,
+        };
+        let held = self.disabled(&whose, question.name)?;
+        Ok(json!({
+            "name": held.name,
+            "shown": {"name": visible(held.name.as_str())},
+            "fingerprint": held.fingerprint,
+        }))
+    }
+
+    /// Takes a certificate out of the list and tells the account: the first record that left.
+    pub(super) fn disabled(&self, whose: &Whose, name: String) -> Result<Enrolment, Refusal> {
+        const QUESTION: &str = "certificate.disable";
+        let account = &whose.account;
+        let policy = self.policy(account.host())?;
+        let (asker, scope) = self.asker_of(whose)?;
+        let by = whose.by();
+        let written = self.store.change(account, move |view| {
             let list = concerned(view, &name, &asker)?;
             let gone = manage::disable(&asker, &scope, &name, &list, &policy);
             Ok(gone.and_then(|gone| {
@@ -227,116 +317,103 @@ impl Service {
                 Ok((edits.collect(), (*first).clone()))
             }))
         });
-        let account = &question.account;
         let held = written
             .map_err(|error| storage(&error))?
-            .map_err(|denial| refused("certificate.disable", account, &by, denial))?;
-        done(
-            "certificate.disable",
-            account,
-            &held.name,
-            &held.fingerprint,
-            &by,
-        );
-        self.tell(
-            account,
-            &format!(
-                "The certificate \"{}\" was removed from your account by {by}. It can no longer be used to \
-                 log in; sessions that use it go on. If the device is lost, revoke it, too.",
-                visible(held.name.as_str()),
-            ),
-        );
-        Ok(json!({
-            "name": held.name,
-            "shown": {"name": visible(held.name.as_str())},
-            "fingerprint": held.fingerprint,
-        }))
+            .map_err(|denial| refused(QUESTION, account, &by, denial))?;
+        done(QUESTION, account, &held.name, &held.fingerprint, &by);
+        self.tell(account, &notices::disabled(&held.name, &by));
+        Ok(held)
     }
 
     pub(super) fn revoke(&self, answer: &Answer, params: Value, peer: Peer, now: UnixSeconds) {
-        match self.revoked(answer, params, peer, now) {
-            Err(refusal) => answer.send(Err(refusal)),
-            Ok((account, revoked, by)) => self.tell(
-                &account,
-                &format!(
-                    "The certificate \"{}\" was revoked by {by}. Its key can never be used again for your \
-                     account, and its sessions were closed.",
-                    visible(revoked.name.as_str()),
-                ),
-            ),
+        let revoked = fields(params)
+            .map_err(Refusal::from)
+            .and_then(|question: Revoke| {
+                let gone = match (question.name, question.key_id) {
+                    (Some(name), None) => Gone::Named(name),
+                    (None, Some(key_id)) => Gone::WithKey(key_id),
+                    _ => {
+                        return Err(Refusal::from(Fault::WrongParams {
+                            problem: "either `name` or `key_id` is wanted".to_owned(),
+                        }));
+                    }
+                };
+                let whose = Whose {
+                    account: question.account,
+                    incarnation: question.incarnation,
+                    session: question.session,
+                    peer,
+                };
+                self.revoked(answer, &whose, gone, now, |revoked, _| {
+                    let removed: Vec<_> = revoked.removed.iter().map(|held| &held.name).collect();
+                    let shown: Vec<_> = removed.iter().map(|name| visible(name.as_str())).collect();
+                    json!({
+                        "name": revoked.name,
+                        "shown": {"name": visible(revoked.name.as_str()), "removed": shown},
+                        "fingerprint": revoked.fingerprint,
+                        "key_id": revoked.keys.first().map(|(key_id, _)| key_id),
+                        "removed": removed,
+                    })
+                })
+            });
+        if let Err(refusal) = revoked {
+            answer.send(Err(refusal));
         }
     }
 
-    fn revoked(
+    /// Revokes keys in one transaction, answers with `result` of it and of the keys, has their sessions closed, and tells the
+    /// account.
+    ///
+    /// Errors: nothing was revoked, and nothing answered.
+    pub(super) fn revoked(
         &self,
         answer: &Answer,
-        params: Value,
-        peer: Peer,
+        whose: &Whose,
+        gone: Gone,
         now: UnixSeconds,
-    ) -> Result<(BareJid, Revoked, String), Refusal> {
+        result: impl FnOnce(&Revoked, &[KeyId]) -> Value,
+    ) -> Result<(), Refusal> {
         const QUESTION: &str = "certificate.revoke";
-        let question: Revoke = fields(params)?;
-        let policy = self.policy(question.account.host())?;
-        let by = described(question.session.as_ref(), peer);
-        let incarnation = self.incarnation_of(
-            &question.account,
-            question.incarnation,
-            question.session.as_ref(),
-        )?;
-        let (asker, scope) = asker(question.session, incarnation, peer)?;
-        let (account, name, key_id) = (question.account, question.name, question.key_id);
-        if name.is_some() == key_id.is_some() {
-            return Err(Fault::WrongParams {
-                problem: "either `name` or `key_id` is wanted".to_owned(),
-            }
-            .into());
-        }
+        let account = &whose.account;
+        let policy = self.policy(account.host())?;
+        let (asker, scope) = self.asker_of(whose)?;
+        let by = whose.by();
         let decide = move |view: &View<'_>| {
-            let which = match (&name, key_id) {
-                (Some(name), None) => Which::Named(name),
-                (None, Some(key_id)) => Which::WithKey(key_id),
-                // Excluded above: exactly one is there.
-                _ => return Ok(Err(Denial::NameUnknown)),
-            };
             let (list, disabled) = (view.list()?, view.disabled()?);
+            let which = gone.which();
             Ok(manage::revoke(
                 &asker, &scope, which, &list, &disabled, &policy,
             ))
         };
         // What is refused anyway must not hold everybody's logins up.
-        let denied = decide(&self.store.view(&account)).map_err(|error| storage(&error))?;
-        denied.map_err(|denial| refused(QUESTION, &account, &by, denial))?;
+        let denied = decide(&self.store.view(account)).map_err(|error| storage(&error))?;
+        denied.map_err(|denial| refused(QUESTION, account, &by, denial))?;
         // Before the commit: a login that is decided after this line finds the key revoked.
         let guard = self
             .revocations
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        let written = self.store.change(&account, move |view| {
+        let written = self.store.change(account, move |view| {
             Ok(decide(view)?.map(|revoked| (revoke_edits(&revoked, now), revoked)))
         });
         let revoked = written
             .map_err(|error| storage(&error))?
-            .map_err(|denial| refused(QUESTION, &account, &by, denial))?;
-        let removed: Vec<&CertificateName> =
-            revoked.removed.iter().map(|held| &held.name).collect();
-        let shown: Vec<_> = removed.iter().map(|name| visible(name.as_str())).collect();
-        let result = json!({
-            "name": revoked.name,
-            "shown": {"name": visible(revoked.name.as_str()), "removed": shown},
-            "fingerprint": revoked.fingerprint,
-            "key_id": revoked.keys.first().map(|(key_id, _)| key_id),
-            "removed": removed,
-        });
+            .map_err(|denial| refused(QUESTION, account, &by, denial))?;
         let mut keys: Vec<KeyId> = revoked.keys.iter().map(|(key_id, _)| *key_id).collect();
         keys.dedup();
         let doomed = keys
-            .into_iter()
+            .iter()
             .map(|key_id| closing(json!({"account": account, "key_id": key_id})));
-        self.close_and_answer(answer, result, &doomed.collect::<Vec<_>>());
+        let doomed: Vec<Value> = doomed.collect();
+        self.close_and_answer(answer, result(&revoked, &keys), &doomed);
         // While no login is decided: the log has the order of what happened.
-        done(QUESTION, &account, &revoked.name, &revoked.fingerprint, &by);
+        let names = revoked.names();
+        for name in &names {
+            done(QUESTION, account, name, &revoked.fingerprint_of(name), &by);
+        }
         drop(guard);
-        Ok((account, revoked, by))
+        self.tell(account, &notices::revoked(&names, &by));
+        Ok(())
     }
 
     pub(super) fn unrevoke(&self, params: Value, peer: Peer) -> Answered {
@@ -425,18 +502,12 @@ impl Service {
     }
 
     /// Which account of the name a session means: where accounts live here, the one that there is.
-    fn incarnation_of(
-        &self,
-        account: &BareJid,
-        told: Option<Incarnation>,
-        session: Option<&Session>,
-    ) -> Result<Option<Incarnation>, Refusal> {
-        let (lives, _) = self.host(account.host())?;
-        let is_admins = session.is_none_or(|session| session.by == SessionBy::Admin);
-        if lives == Accounts::Prosody || is_admins {
-            return Ok(told);
+    fn incarnation_of(&self, whose: &Whose) -> Result<Option<Incarnation>, Refusal> {
+        let (lives, _) = self.host(whose.account.host())?;
+        if lives == Accounts::Prosody || whose.is_by_admin() {
+            return Ok(whose.incarnation.clone());
         }
-        self.present_incarnation(lives, account).map(Some)
+        self.present_incarnation(lives, &whose.account).map(Some)
     }
 
     /// Removes what expired long ago, and what belongs to accounts that were replaced long ago. Blocks.
@@ -457,6 +528,33 @@ impl Service {
         });
         if let Err(error) = swept {
             let _ = storage(&error);
+        }
+    }
+}
+
+/// A certificate that is to be added.
+pub(super) struct Wanted {
+    /// Under which name.
+    pub(super) name: String,
+    /// Base64.
+    pub(super) certificate: String,
+    /// May its sessions add and remove certificates?
+    pub(super) may_manage: bool,
+}
+
+/// What is to be revoked; see [`Which`].
+pub(super) enum Gone {
+    Named(String),
+    WithKey(KeyId),
+    AllBut(KeyId),
+}
+
+impl Gone {
+    fn which(&self) -> Which<'_> {
+        match self {
+            Self::Named(name) => Which::Named(name),
+            Self::WithKey(key_id) => Which::WithKey(*key_id),
+            Self::AllBut(key_id) => Which::AllBut(*key_id),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::super::declared_host::{DeclaredHost, Stranger, json_of};
 use super::{Answer, Service, storage};
 use crate::identity::jid::JidError;
 use crate::identity::visible::visible;
-use crate::identity::{Host, ScramHash};
+use crate::identity::{Host, ScramHash, UnixSeconds};
 use crate::policy::HostPolicy;
 use crate::policy::host::Remark;
 use crate::protocol::{
@@ -21,7 +21,7 @@ use crate::protocol::{
 use crate::store::{HostRecord, StoreError};
 
 impl Service {
-    pub(super) fn hello(self: &Arc<Self>, answer: Answer, params: Value) {
+    pub(super) fn hello(self: &Arc<Self>, answer: Answer, params: Value, now: UnixSeconds) {
         // The rest may look different in another version.
         let greeting = Greeting::deserialize(&params).ok();
         if let Some(greeting) = greeting.filter(|one| one.protocol != PROTOCOL_VERSION) {
@@ -29,7 +29,7 @@ impl Service {
             return;
         }
         match fields(params) {
-            Ok(hello) => self.greet(answer, hello),
+            Ok(hello) => self.greet(answer, hello, now),
             Err(fault) => answer.send(Err(fault.into())),
         }
     }
@@ -64,10 +64,12 @@ impl Service {
         self.stranger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn greet(self: &Arc<Self>, answer: Answer, hello: Hello) {
+    fn greet(self: &Arc<Self>, answer: Answer, hello: Hello, now: UnixSeconds) {
         let connection = Arc::clone(&answer.connection);
         let mut served = HashSet::new();
-        match connection.introduction().filter(|_| hello.continued) {
+        let before = connection.introduction();
+        let since = before.as_ref().map_or(now, |before| before.since);
+        match before.filter(|_| hello.continued) {
             Some(before) => served = before.hosts,
             // Reported anew by what follows.
             None => self.sessions.forget(connection.id),
@@ -93,6 +95,7 @@ impl Service {
             software,
             hosts: served,
             keeps_sessions: hello.sessions,
+            since,
             module: hello.module.as_ref().map(shortened),
         });
         if hello.module.is_some() {

@@ -200,6 +200,7 @@ mod tests {
             software: String::new(),
             hosts: HashSet::new(),
             keeps_sessions: true,
+            since: UnixSeconds(0),
             module: None,
         });
         let id = "0".repeat(64);

@@ -455,6 +455,104 @@ fn a_revocation_takes_every_certificate_with_that_key() {
 }
 
 #[test]
+fn a_revocation_of_all_others_takes_every_key_but_one_s_own() {
+    let own = Enrolment {
+        order: 2,
+        ..enrolled(&cert_naming(&["h@a.lit"]), "h@a.lit")
+    };
+    let named = |name: &str, held: &Enrolment, order| Enrolment {
+        name: CertificateName::parse(name).unwrap(),
+        order,
+        ..held.clone()
+    };
+    let own_again = named("renewed", &own, 3);
+    let tablet = named("tablet", &enrolled(&other_cert(), "h@a.lit"), 1);
+    let tablet_again = named("tablet, renewed", &tablet, 4);
+    let laptop = Enrolment {
+        key_id: KeyId::from_bytes([7; 32]),
+        fingerprint: Fingerprint::of(b"laptop"),
+        ..named("laptop", &own, 5)
+    };
+    let mark = |name: &str, of: &Enrolment, key_id| Disabled {
+        incarnation: of.incarnation.clone(),
+        name: CertificateName::parse(name).unwrap(),
+        fingerprint: of.fingerprint,
+        key_id,
+        not_after: of.not_after,
+    };
+    let lost_key = KeyId::from_bytes([8; 32]);
+    let lost = mark("lost", &own, lost_key);
+    let marks = [
+        lost.clone(),
+        mark("an older own one", &own, own.key_id),
+        mark("tablet of before", &own, tablet.key_id),
+    ];
+    let scope = Scope::Of(Some(incarnation("one")));
+    let list_of = |held: &[&Enrolment]| {
+        let held: Vec<Enrolment> = held.iter().map(|one| (*one).clone()).collect();
+        holding(&held)
+    };
+    for (held, marks, shown, names, keys) in [
+        // Whatever the order of the records, that of the list is told.
+        (
+            list_of(&[&laptop, &own_again, &tablet_again, &tablet, &own]),
+            &marks[..],
+            vec!["tablet", "laptop", "lost"],
+            vec!["tablet", "tablet, renewed", "laptop", "lost"],
+            vec![tablet.key_id, laptop.key_id, lost_key],
+        ),
+        (
+            list_of(&[&own]),
+            &marks[..1],
+            vec!["lost"],
+            vec!["lost"],
+            vec![lost_key],
+        ),
+        (
+            list_of(&[&own, &own_again]),
+            &marks[1..2],
+            vec![],
+            vec![],
+            vec![],
+        ),
+        (list_of(&[]), &[][..], vec![], vec![], vec![]),
+    ] {
+        let usual = HostPolicy::default();
+        let listed = list(&PASSWORD, &scope, &held, &usual).unwrap();
+        let before = others(&listed, &disabled(&scope, &held, marks), own.key_id);
+        let before: Vec<&str> = before.iter().map(|name| name.as_str()).collect();
+        assert_eq!(before, shown);
+        let which = Which::AllBut(own.key_id);
+        let got = revoke(&PASSWORD, &scope, which, &held, marks, &usual);
+        if keys.is_empty() {
+            assert_eq!(got.err(), Some(Denial::NameUnknown));
+            continue;
+        }
+        let got = got.unwrap();
+        let told: Vec<&str> = got.names().iter().map(|name| name.as_str()).collect();
+        assert_eq!(told, names);
+        let mut gone: Vec<KeyId> = got.keys.iter().map(|(key_id, _)| *key_id).collect();
+        let mut wanted = keys;
+        gone.sort();
+        wanted.sort();
+        assert_eq!(gone, wanted);
+        assert!(got.removed.iter().all(|held| held.key_id != own.key_id));
+        // Of its own key nothing is forgotten.
+        assert!(got.cleared.iter().all(|mark| mark.key_id != own.key_id));
+    }
+    // By whom nothing may be revoked, all may not be.
+    let restricted = Enrolment {
+        may_manage: false,
+        ..own.clone()
+    };
+    let held = list_of(&[&restricted, &laptop]);
+    let asker = by_certificate(&cert_naming(&["h@a.lit"]));
+    let which = Which::AllBut(own.key_id);
+    let refused = revoke(&asker, &scope, which, &held, &[], &HostPolicy::default());
+    assert_eq!(refused.err(), Some(Denial::ManagementForbidden));
+}
+
+#[test]
 fn what_is_long_expired_or_orphaned_goes_by_itself() {
     let held = enrolled(&other_cert(), "h@a.lit");
     let long_ago = NOW.plus(-EXPIRED_STAYS_SECONDS - 1);

@@ -1,0 +1,373 @@
+//! `command.step`: users whose client knows no XEP-0257 manage their certificates with forms (XEP-0050).
+//!
+//! Each form becomes the question that a client with XEP-0257 would cause. Must not know: rules, words.
+
+use serde_json::{Value, json};
+
+use super::super::connection::Peer;
+use super::certificates::{Gone, Wanted, Whose};
+use super::{Answer, REVOKED, Service};
+use crate::identity::certificate::Finding;
+use crate::identity::pasted::{self, NotOne};
+use crate::identity::{Enrolment, Fingerprint, KeyId, UnixSeconds};
+use crate::policy::{Denial, manage};
+use crate::protocol::{
+    Close, CommandStep, CommandStepped, MAX_CERTIFICATE_BASE64_BYTES, Note, NoteKind, Progress,
+    Refusal, SessionBy, StepError, fields,
+};
+use crate::wording::forms::{self, Added, Chosen, ChosenState, Filled, Form, Subcommand};
+
+impl Service {
+    pub(super) fn command_step(
+        &self,
+        answer: &Answer,
+        params: Value,
+        peer: Peer,
+        now: UnixSeconds,
+    ) {
+        let asking = fields::<CommandStep>(params).map(|question| Asking {
+            fingerprint: question.session.fingerprint,
+            own_key: question
+                .session
+                .key_id
+                .filter(|_| question.session.by == SessionBy::Certificate),
+            whose: Whose {
+                account: question.account,
+                incarnation: question.incarnation,
+                session: Some(question.session),
+                peer,
+            },
+            presented: question.presented,
+            step: question.step.as_deref().and_then(Step::of),
+            action: question.action,
+            filled: question.fields,
+        });
+        match asking
+            .map_err(Refusal::from)
+            .and_then(|asking| self.stepped(answer, &asking, now))
+        {
+            Ok(Some(stepped)) => answer.send(Ok(json!(stepped))),
+            Ok(None) => (),
+            // A decision is an end of the command like any other; what could not be asked is none.
+            Err(Refusal::Management(denial)) => {
+                let words = denial.words();
+                answer.send(Ok(json!(CommandStepped {
+                    denial: Some(words.code),
+                    ..failed(&words.stanza_text)
+                })));
+            }
+            Err(fault) => answer.send(Err(fault)),
+        }
+    }
+
+    /// The answer, or `None` if it was sent already.
+    fn stepped(
+        &self,
+        answer: &Answer,
+        asking: &Asking,
+        now: UnixSeconds,
+    ) -> Result<Option<CommandStepped>, Refusal> {
+        match (asking.action.as_str(), asking.step) {
+            ("cancel", _) => Ok(Some(CommandStepped {
+                status: Progress::Canceled,
+                ..CommandStepped::default()
+            })),
+            ("prev", _) | ("execute", None) => Ok(Some(asking.menu())),
+            ("next" | "complete", None) => Ok(Some(not_taken("bad-sessionid", forms::HAS_ENDED))),
+            ("execute" | "next" | "complete", Some(step)) => {
+                let Some(filled) = &asking.filled else {
+                    return Ok(Some(failed(forms::NO_FORM)));
+                };
+                match step {
+                    Step::Menu => self.begin(asking, filled, now).map(Some),
+                    Step::Inside(Subcommand::Revoke) => match filled.certificate() {
+                        Ok(name) => {
+                            self.revoke_and_say(answer, asking, Gone::Named(name.to_owned()), now)
+                        }
+                        Err(problem) => Ok(Some(failed(&problem))),
+                    },
+                    Step::Inside(Subcommand::RevokeOthers) => match asking.own_key {
+                        Some(own) => self.revoke_and_say(answer, asking, Gone::AllBut(own), now),
+                        None => Ok(Some(failed(forms::NONE_TO_KEEP))),
+                    },
+                    Step::Inside(subcommand) => {
+                        self.finish_form(asking, subcommand, filled, now).map(Some)
+                    }
+                }
+            }
+            _ => Ok(Some(not_taken("malformed-action", forms::NO_ACTION))),
+        }
+    }
+
+    /// What follows on the choice in the menu: the form of a sub-command, or all there is to it.
+    fn begin(
+        &self,
+        asking: &Asking,
+        filled: &Filled,
+        now: UnixSeconds,
+    ) -> Result<CommandStepped, Refusal> {
+        let subcommand = match filled.chosen() {
+            Ok(word) => match Subcommand::of(word) {
+                Some(subcommand) => subcommand,
+                None => return Ok(failed(forms::NO_SUBCOMMAND)),
+            },
+            Err(problem) => return Ok(failed(&problem)),
+        };
+        let shown = match subcommand {
+            Subcommand::Add => Ok(forms::adding()),
+            Subcommand::AddCurrent if asking.presented.is_some() => Ok(forms::adding_current()),
+            Subcommand::AddCurrent => return Ok(failed(forms::NONE_PRESENTED)),
+            Subcommand::List => return self.list_to_read(asking, now),
+            Subcommand::Disable => self.seen(&asking.whose, |own, _| {
+                let all: Vec<Chosen<'_>> = own.iter().map(|held| asking.chosen(held)).collect();
+                (!all.is_empty())
+                    .then(|| forms::disabling(&all))
+                    .ok_or(forms::EMPTY_LIST)
+            })?,
+            Subcommand::Revoke => self.seen(&asking.whose, |own, disabled| {
+                let listed = own.iter().map(|held| asking.chosen(held));
+                let marked = disabled.iter().map(|mark| Chosen {
+                    name: &mark.name,
+                    state: ChosenState::Disabled,
+                });
+                let all: Vec<Chosen<'_>> = listed.chain(marked).collect();
+                (!all.is_empty())
+                    .then(|| forms::revoking(&all))
+                    .ok_or(forms::EMPTY_LIST)
+            })?,
+            Subcommand::RevokeOthers => match asking.own_key {
+                Some(own_key) => self.seen(&asking.whose, |own, disabled| {
+                    let names = manage::others(own, disabled, own_key);
+                    (!names.is_empty())
+                        .then(|| forms::revoking_others(&names))
+                        .ok_or(forms::NO_OTHERS)
+                })?,
+                None => return Ok(failed(forms::NONE_TO_KEEP)),
+            },
+        };
+        Ok(match shown {
+            Ok(form) => to_fill_in(subcommand, form),
+            Err(nothing) => said(nothing.to_owned()),
+        })
+    }
+
+    fn list_to_read(&self, asking: &Asking, now: UnixSeconds) -> Result<CommandStepped, Refusal> {
+        let rows = self.seen(&asking.whose, |own, _| {
+            own.iter()
+                .map(|held| self.row(held, now))
+                .collect::<Vec<_>>()
+        })?;
+        if rows.is_empty() {
+            return Ok(said(forms::EMPTY_LIST.to_owned()));
+        }
+        Ok(CommandStepped {
+            form: Some(forms::list(&rows)),
+            ..CommandStepped::default()
+        })
+    }
+
+    /// Does what a form asks for, but for revocations.
+    fn finish_form(
+        &self,
+        asking: &Asking,
+        subcommand: Subcommand,
+        filled: &Filled,
+        now: UnixSeconds,
+    ) -> Result<CommandStepped, Refusal> {
+        match subcommand {
+            Subcommand::Add => {
+                let (added, text) = match filled.pasted() {
+                    Ok(filled) => filled,
+                    Err(problem) => return Ok(failed(&problem)),
+                };
+                match pasted::certificate_in(&text, MAX_CERTIFICATE_BASE64_BYTES) {
+                    Ok(certificate) => self.add_and_say(asking, &added, certificate, now),
+                    Err(NotOne::PrivateKey) => Err(unacceptable(Finding::PrivateKey)),
+                    Err(NotOne::Marked { mark }) => Err(unacceptable(Finding::Marked { mark })),
+                    Err(problem) => Ok(failed(&problem.to_string())),
+                }
+            }
+            Subcommand::AddCurrent => match (filled.added(), &asking.presented) {
+                (Ok(added), Some(presented)) => {
+                    self.add_and_say(asking, &added, presented.clone(), now)
+                }
+                (Ok(_), None) => Ok(failed(forms::NONE_PRESENTED)),
+                (Err(problem), _) => Ok(failed(&problem)),
+            },
+            Subcommand::Disable => match filled.certificate() {
+                Ok(name) => {
+                    let held = self.disabled(&asking.whose, name.to_owned())?;
+                    Ok(said(forms::has_disabled(&held.name)))
+                }
+                Err(problem) => Ok(failed(&problem)),
+            },
+            // Whose end is reached at once, or that sends its answer itself.
+            Subcommand::List | Subcommand::Revoke | Subcommand::RevokeOthers => {
+                Ok(not_taken("bad-sessionid", forms::HAS_ENDED))
+            }
+        }
+    }
+
+    fn add_and_say(
+        &self,
+        asking: &Asking,
+        added: &Added<'_>,
+        certificate: String,
+        now: UnixSeconds,
+    ) -> Result<CommandStepped, Refusal> {
+        let wish = Wanted {
+            name: added.name.to_owned(),
+            certificate,
+            may_manage: added.may_manage,
+        };
+        let (held, warnings) = self.appended(&asking.whose, wish, now)?;
+        let mut stepped = said(forms::has_added(&held.name, held.not_after));
+        if !warnings.is_empty() {
+            stepped.notes.push(Note {
+                kind: NoteKind::Warn,
+                text: warnings.join("\n"),
+            });
+        }
+        Ok(stepped)
+    }
+
+    fn revoke_and_say(
+        &self,
+        answer: &Answer,
+        asking: &Asking,
+        gone: Gone,
+        now: UnixSeconds,
+    ) -> Result<Option<CommandStepped>, Refusal> {
+        let is_of_others = matches!(gone, Gone::AllBut(_));
+        let revoked = self.revoked(answer, &asking.whose, gone, now, |revoked, keys| {
+            // Whoever reads the answer finds the sessions gone; that of the asker must live to send it on.
+            let doomed = keys
+                .iter()
+                .filter(|key_id| asking.own_key != Some(**key_id));
+            let close = doomed.map(|key_id| Close {
+                account: asking.whose.account.clone(),
+                key_id: *key_id,
+                condition: "not-authorized",
+                text: REVOKED,
+            });
+            json!(CommandStepped {
+                close: close.collect(),
+                ..said(forms::has_revoked(&revoked.names()))
+            })
+        });
+        match revoked {
+            Ok(()) => Ok(None),
+            // Another session was faster.
+            Err(Refusal::Management(Denial::NameUnknown)) if is_of_others => {
+                Ok(Some(said(forms::NO_OTHERS.to_owned())))
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+}
+
+/// A step, and who takes it.
+struct Asking {
+    whose: Whose,
+    /// Of the certificate that the session has logged in with.
+    fingerprint: Option<Fingerprint>,
+    own_key: Option<KeyId>,
+    presented: Option<String>,
+    step: Option<Step>,
+    action: String,
+    filled: Option<Filled>,
+}
+
+impl Asking {
+    fn menu(&self) -> CommandStepped {
+        let form = forms::menu(|one| match one {
+            Subcommand::AddCurrent => self.own_key.is_none() && self.presented.is_some(),
+            Subcommand::RevokeOthers => self.own_key.is_some(),
+            _ => true,
+        });
+        CommandStepped {
+            status: Progress::Executing,
+            step: Some(MENU),
+            form: Some(form),
+            actions: vec!["next"],
+            default: Some("next"),
+            ..CommandStepped::default()
+        }
+    }
+
+    fn chosen<'a>(&self, held: &'a Enrolment) -> Chosen<'a> {
+        let is_in_use = self.fingerprint == Some(held.fingerprint);
+        Chosen {
+            name: &held.name,
+            state: if is_in_use {
+                ChosenState::InUse
+            } else {
+                ChosenState::Listed
+            },
+        }
+    }
+}
+
+/// Where a run of the command is.
+#[derive(Clone, Copy)]
+enum Step {
+    /// The menu was shown.
+    Menu,
+    /// The form of a sub-command was.
+    Inside(Subcommand),
+}
+
+impl Step {
+    /// Session ids are common to all commands of Prosody: with that of another one comes its state, which is none of ours.
+    fn of(word: &str) -> Option<Self> {
+        match word {
+            MENU => Some(Self::Menu),
+            word => Subcommand::of(word).map(Self::Inside),
+        }
+    }
+}
+
+fn unacceptable(finding: Finding) -> Refusal {
+    Refusal::Management(Denial::CertificateUnacceptable { finding })
+}
+
+fn to_fill_in(subcommand: Subcommand, form: Form) -> CommandStepped {
+    CommandStepped {
+        status: Progress::Executing,
+        step: Some(subcommand.word()),
+        form: Some(form),
+        actions: vec!["prev", "complete"],
+        default: Some("complete"),
+        ..CommandStepped::default()
+    }
+}
+
+fn said(text: String) -> CommandStepped {
+    noted(NoteKind::Info, text)
+}
+
+fn failed(text: &str) -> CommandStepped {
+    noted(NoteKind::Error, text.to_owned())
+}
+
+fn noted(kind: NoteKind, text: String) -> CommandStepped {
+    CommandStepped {
+        notes: vec![Note { kind, text }],
+        ..CommandStepped::default()
+    }
+}
+
+fn not_taken(command: &'static str, text: &'static str) -> CommandStepped {
+    CommandStepped {
+        status: Progress::Error,
+        error: Some(StepError {
+            kind: "modify",
+            condition: "bad-request",
+            command,
+            text,
+        }),
+        ..CommandStepped::default()
+    }
+}
+
+const MENU: &str = "menu";

@@ -1,0 +1,233 @@
+//! `console.run`: what an administrator does in Prosody's shell or with `prosodyctl`.
+//!
+//! Must not know: rules, words.
+
+use std::sync::PoisonError;
+
+use serde_json::{Value, json};
+
+use super::certificates::{Gone, Whose};
+use super::hosts::remarks;
+use super::incarnations::Unmarked;
+use super::{Answer, Service};
+use crate::identity::{BareJid, CertificateName, Host, Incarnation, UnixSeconds};
+use crate::policy::Denial;
+use crate::protocol::{
+    Accounts, ConsoleRan, ConsoleRun, Fault, Refusal, Session, SessionBy, fields,
+};
+use crate::wording::console::{self, HostStatus, Readiness, Status};
+
+impl Service {
+    pub(super) fn console_run(&self, answer: &Answer, params: Value, now: UnixSeconds) {
+        let ran = fields(params)
+            .map_err(Refusal::from)
+            .and_then(|question: ConsoleRun| {
+                let words: Vec<&str> = question.words.iter().map(String::as_str).collect();
+                match words.as_slice() {
+                    ["list", jid] => self.console_list(answer, jid, now).map(Some),
+                    ["revoke", jid, name] => self.console_revoke(answer, jid, name, now),
+                    ["status"] => Ok(Some(self.console_status(answer, &question))),
+                    _ => Err(Refusal::from(Fault::WrongParams {
+                        problem: "words: there is no such command".to_owned(),
+                    })),
+                }
+            });
+        match ran {
+            Ok(Some(ran)) => answer.send(Ok(json!(ran))),
+            // It was sent already.
+            Ok(None) => (),
+            Err(Refusal::Management(denial)) => {
+                let text = denial.words().stanza_text;
+                answer.send(Ok(json!(denied(&denial, text))));
+            }
+            Err(fault) => answer.send(Err(fault)),
+        }
+    }
+
+    fn console_list(
+        &self,
+        answer: &Answer,
+        jid: &str,
+        now: UnixSeconds,
+    ) -> Result<ConsoleRan, Refusal> {
+        let whose = match self.whose_of(answer, jid) {
+            Ok(whose) => whose,
+            Err(problem) => return Ok(no(problem)),
+        };
+        let account = &whose.account;
+        let (count, lines) = self.seen(&whose, |own, disabled| {
+            let rows = own.iter().map(|held| self.row(held, now).in_one_line());
+            let marks = disabled
+                .iter()
+                .map(|mark| console::disabled(&mark.name, &mark.fingerprint));
+            (own.len(), rows.chain(marks).collect::<Vec<String>>())
+        })?;
+        if lines.is_empty() && self.is_missing(account)? {
+            return Ok(no(console::missing(account)));
+        }
+        Ok(ConsoleRan {
+            ok: true,
+            text: console::listed(count, account),
+            lines,
+            denial: None,
+        })
+    }
+
+    fn console_revoke(
+        &self,
+        answer: &Answer,
+        jid: &str,
+        name: &str,
+        now: UnixSeconds,
+    ) -> Result<Option<ConsoleRan>, Refusal> {
+        let whose = match self.whose_of(answer, jid) {
+            Ok(_) if name.is_empty() => return Ok(Some(no(console::WHICH.to_owned()))),
+            Ok(whose) => whose,
+            Err(problem) => return Ok(Some(no(problem))),
+        };
+        let account = &whose.account;
+        let revoked = self.revoked(
+            answer,
+            &whose,
+            Gone::Named(name.to_owned()),
+            now,
+            |revoked, keys| {
+                let sessions = keys
+                    .iter()
+                    .map(|key_id| self.sessions.of_key(account, key_id))
+                    .sum();
+                let others: Vec<&CertificateName> = revoked
+                    .removed
+                    .iter()
+                    .map(|held| &held.name)
+                    .filter(|name| **name != revoked.name)
+                    .collect();
+                let lines = keys
+                    .first()
+                    .map(|key_id| console::revoked_too(&others, account, key_id));
+                json!(ConsoleRan {
+                    ok: true,
+                    text: console::revoked(&revoked.name, &revoked.fingerprint, account, sessions),
+                    lines: lines.unwrap_or_default(),
+                    denial: None,
+                })
+            },
+        );
+        match revoked {
+            Ok(()) => Ok(None),
+            Err(Refusal::Management(denial @ Denial::NameUnknown)) => {
+                let text = if self.is_missing(account)? {
+                    console::missing(account)
+                } else {
+                    console::unknown_name(account)
+                };
+                Ok(Some(denied(&denial, text)))
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    fn console_status(&self, answer: &Answer, question: &ConsoleRun) -> ConsoleRan {
+        let hello = answer.connection.introduction();
+        // A command that was typed has only just connected.
+        let since = hello.as_ref().filter(|hello| hello.keeps_sessions);
+        let since = since.map(|hello| hello.since);
+        let served = hello.map(|hello| hello.hosts);
+        let status = Status {
+            socket: question.socket.clone(),
+            since,
+            sessions: question.sessions,
+            hosts: served
+                .into_iter()
+                .flatten()
+                .map(|host| self.host_status(&host, question.withdrawn.contains(&host)))
+                .collect(),
+        };
+        let (ok, text, lines) = status.told();
+        ConsoleRan {
+            ok,
+            text,
+            lines,
+            denial: None,
+        }
+    }
+
+    fn host_status(&self, host: &Host, is_withdrawn: bool) -> HostStatus {
+        let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+        let known = hosts.get(host);
+        let errors = known.map(|known| remarks(&known.declared.errors));
+        let lives = known.map(|known| known.accounts);
+        drop(hosts);
+        let text = |remark: &Value| {
+            remark
+                .get("message")
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        };
+        HostStatus {
+            name: host.to_string(),
+            readiness: match errors {
+                _ if is_withdrawn => Readiness::Withdrawn,
+                None => Readiness::Undeclared,
+                Some(errors) if errors.is_empty() => Readiness::Ready,
+                Some(errors) => Readiness::NotReady {
+                    errors: errors.iter().filter_map(text).collect(),
+                },
+            },
+            scram: (lives == Some(Accounts::Daemon)).then(|| self.store.census(host).common()),
+        }
+    }
+
+    /// An administrator's question about every account that ever had the name; or what is wrong with the words.
+    fn whose_of(&self, answer: &Answer, jid: &str) -> Result<Whose, String> {
+        if jid.trim().is_empty() {
+            return Err(console::WHOSE.to_owned());
+        }
+        let account = BareJid::parse(jid).map_err(|_| console::NO_ACCOUNT.to_owned())?;
+        if matches!(self.host(account.host()), Err(Fault::HostUndeclared)) {
+            return Err(console::no_host(&account));
+        }
+        Ok(Whose {
+            account,
+            incarnation: None,
+            session: Some(Session {
+                secure: true,
+                by: SessionBy::Admin,
+                mechanism: None,
+                fingerprint: None,
+                key_id: None,
+                jid: None,
+                address: None,
+            }),
+            peer: answer.connection.peer,
+        })
+    }
+
+    /// Is there no such account? While Prosody can't be whose about its own, nobody says so.
+    fn is_missing(&self, account: &BareJid) -> Result<bool, Refusal> {
+        let (lives, _) = self.host(account.host())?;
+        if lives == Accounts::Daemon {
+            return Ok(self.known(account)?.is_none());
+        }
+        // Any will do: it is not looked at.
+        let any = Incarnation::parse("any").ok();
+        let found = any.map(|any| self.incarnation_in_prosody(account, Unmarked::Pretend(&any)));
+        Ok(matches!(found, Some(Ok(None))))
+    }
+}
+
+fn no(text: impl Into<String>) -> ConsoleRan {
+    ConsoleRan {
+        ok: false,
+        text: text.into(),
+        lines: Vec::new(),
+        denial: None,
+    }
+}
+
+fn denied(denial: &Denial, text: impl Into<String>) -> ConsoleRan {
+    ConsoleRan {
+        denial: Some(denial.words().code),
+        ..no(text)
+    }
+}

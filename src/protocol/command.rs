@@ -1,0 +1,115 @@
+//! `command.step`: a step of the ad-hoc command by which users manage their certificates, and its answer.
+//!
+//! Must not know: what the steps are about.
+
+use serde::{Deserialize, Serialize};
+
+use super::Session;
+use crate::identity::{BareJid, Incarnation, KeyId};
+use crate::wording::forms::{Filled, Form};
+
+/// `command.step`.
+#[derive(Debug, Deserialize)]
+pub struct CommandStep {
+    /// Whose certificates.
+    pub account: BareJid,
+    /// Which account of that name.
+    pub incarnation: Option<Incarnation>,
+    /// The asking session.
+    pub session: Session,
+    /// The certificate that its connection has presented, as base64, if it has logged in with none.
+    pub presented: Option<String>,
+    /// Where this run of the command is: the `step` of the answer before; none at its beginning.
+    pub step: Option<String>,
+    /// As the client named it (XEP-0050, 3.1).
+    pub action: String,
+    /// Of the form that came with it, if one did.
+    pub fields: Option<Filled>,
+}
+
+/// Its answer.
+#[derive(Debug, Default, Serialize)]
+pub struct CommandStepped {
+    /// How far the run is.
+    pub status: Progress,
+    /// Where it is; to be handed in with the next step.
+    pub step: Option<&'static str>,
+    /// To be filled in, or, at the end, to be read.
+    pub form: Option<Form>,
+    /// What can be done next.
+    pub actions: Vec<&'static str>,
+    /// Which of them a client does unless told otherwise.
+    pub default: Option<&'static str>,
+    /// What there is to be said.
+    pub notes: Vec<Note>,
+    /// Why the step was not taken at all.
+    pub error: Option<StepError>,
+    /// Why it was not done, for the asker's statistics.
+    pub denial: Option<&'static str>,
+    /// Sessions that are closed before the answer is shown; that of the asker is none of them.
+    pub close: Vec<Close>,
+}
+
+/// How far a run is (XEP-0050, 3.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Progress {
+    /// A form is to be filled in.
+    Executing,
+    /// At its end.
+    #[default]
+    Completed,
+    /// Given up by the client.
+    Canceled,
+    /// Not taken.
+    Error,
+}
+
+/// What there is to be said (XEP-0050, 3.5).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// Of which kind.
+    #[serde(rename = "type")]
+    pub kind: NoteKind,
+    /// In words.
+    pub text: String,
+}
+
+/// The kinds of notes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NoteKind {
+    /// It was done.
+    Info,
+    /// It was done, but.
+    Warn,
+    /// It was not.
+    Error,
+}
+
+/// A stanza error, and its condition of XEP-0050.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct StepError {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Its condition.
+    pub condition: &'static str,
+    /// XEP-0050, 3.6.
+    pub command: &'static str,
+    /// In words.
+    pub text: &'static str,
+}
+
+/// Sessions of an account and key that are to be closed, and in which words: as in `sessions.close`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Close {
+    /// Of which account.
+    pub account: BareJid,
+    /// That logged in with this key.
+    pub key_id: KeyId,
+    /// The stream error.
+    pub condition: &'static str,
+    /// In words.
+    pub text: &'static str,
+}

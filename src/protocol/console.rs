@@ -1,0 +1,34 @@
+//! `console.run`: a command of an administrator, typed in Prosody's shell or after `prosodyctl`, and its answer.
+//!
+//! Must not know: which commands there are.
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::Host;
+
+/// `console.run`.
+#[derive(Debug, Deserialize)]
+pub struct ConsoleRun {
+    /// As they were typed.
+    pub words: Vec<String>,
+    /// Where the asker finds the daemon.
+    pub socket: String,
+    /// Its live sessions that logged in with a certificate; none if it keeps no sessions.
+    pub sessions: Option<u64>,
+    /// Its hosts where another module takes the logins.
+    #[serde(default)]
+    pub withdrawn: Vec<Host>,
+}
+
+/// Its answer.
+#[derive(Debug, Serialize)]
+pub struct ConsoleRan {
+    /// Was it done, and is all well?
+    pub ok: bool,
+    /// The closing sentence.
+    pub text: String,
+    /// What is printed before it.
+    pub lines: Vec<String>,
+    /// Why it was not done, for the asker's statistics.
+    pub denial: Option<&'static str>,
+}

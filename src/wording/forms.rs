@@ -1,0 +1,588 @@
+//! The ad-hoc command (XEP-0050) by which users manage their certificates: its forms (XEP-0004), what was filled in, and what
+//! is said at the end. Names of fields and forms are those of `mod_client_certs`: clients have them in their caches.
+//!
+//! Must not know: what any of it does.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use zeroize::Zeroizing;
+
+use super::certificates::{Row, all_quoted, minute, quoted};
+use crate::identity::visible::visible;
+use crate::identity::{CertificateName, UnixSeconds};
+
+/// What the command does once it was chosen in the menu.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Subcommand {
+    /// Adds a certificate that is pasted.
+    Add,
+    /// Adds the one that the connection presented.
+    AddCurrent,
+    /// Shows the list.
+    List,
+    /// Takes one out of the list.
+    Disable,
+    /// Revokes one and its key.
+    Revoke,
+    /// Revokes all but the one that the session has logged in with.
+    RevokeOthers,
+}
+
+impl Subcommand {
+    /// In the order of the menu.
+    pub const ALL: [Self; 6] = [
+        Self::Add,
+        Self::AddCurrent,
+        Self::List,
+        Self::Disable,
+        Self::Revoke,
+        Self::RevokeOthers,
+    ];
+
+    /// As a form names it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::AddCurrent => "add-current",
+            Self::List => "list",
+            Self::Disable => "disable",
+            Self::Revoke => "revoke",
+            Self::RevokeOthers => "revoke-others",
+        }
+    }
+
+    /// The one of this word.
+    #[must_use]
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.word() == word)
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Add => "Add certificate",
+            Self::AddCurrent => "Add the certificate that I am using now",
+            Self::List => "List certificates",
+            Self::Disable => "Disable certificate",
+            Self::Revoke => "Revoke certificate",
+            Self::RevokeOthers => "Revoke all certificates but the one that I am using now",
+        }
+    }
+}
+
+/// A form, to be filled in or to be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Form {
+    /// Above it.
+    pub title: String,
+    /// Below the title.
+    pub instructions: Option<String>,
+    /// In this order.
+    pub fields: Vec<Field>,
+}
+
+/// A field of a form.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Field {
+    /// What it is called in the form that comes back.
+    pub name: String,
+    /// Of which type of XEP-0004.
+    #[serde(rename = "type")]
+    pub kind: Kind,
+    /// What people read beside it.
+    pub label: Option<String>,
+    /// Must it be filled in?
+    pub required: bool,
+    /// What stands in it; of a text of several lines, all of them.
+    pub value: Option<String>,
+    /// Of a list: what can be chosen.
+    pub options: Vec<Choice>,
+}
+
+/// One of the types of XEP-0004, 3.3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Not shown.
+    Hidden,
+    /// A line.
+    TextSingle,
+    /// Several lines.
+    TextMulti,
+    /// Yes or no; its value is `true` or `false`.
+    Boolean,
+    /// One of a list.
+    ListSingle,
+}
+
+/// What can be chosen in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Choice {
+    /// As people read it.
+    pub label: String,
+    /// As it comes back.
+    pub value: String,
+}
+
+fn field(name: &str, kind: Kind, label: &str) -> Field {
+    Field {
+        name: name.to_owned(),
+        kind,
+        label: Some(label.to_owned()),
+        required: true,
+        value: None,
+        options: Vec::new(),
+    }
+}
+
+fn form(of: &str, title: &str, instructions: String, fields: Vec<Field>) -> Form {
+    let form_type = Field {
+        label: None,
+        required: false,
+        value: Some(format!("{NODE}#{of}")),
+        ..field("FORM_TYPE", Kind::Hidden, "")
+    };
+    Form {
+        title: title.to_owned(),
+        instructions: Some(instructions),
+        fields: std::iter::once(form_type).chain(fields).collect(),
+    }
+}
+
+fn name_field() -> Field {
+    field("name", Kind::TextSingle, "Name")
+}
+
+fn certificate_field() -> Field {
+    field("cert", Kind::TextMulti, "Certificate (PEM)")
+}
+
+fn manage_field() -> Field {
+    Field {
+        required: false,
+        value: Some("true".to_owned()),
+        ..field("manage", Kind::Boolean, "Can manage certificates")
+    }
+}
+
+fn choice_field() -> Field {
+    field("cert", Kind::ListSingle, "Certificate")
+}
+
+fn action_field() -> Field {
+    field("subcmd", Kind::ListSingle, "Actions")
+}
+
+/// Which sub-command?
+#[must_use]
+pub fn menu(offered: impl Fn(Subcommand) -> bool) -> Form {
+    let offered = Subcommand::ALL.into_iter().filter(|one| offered(*one));
+    let choice = |one: Subcommand| Choice {
+        label: one.label().to_owned(),
+        value: one.word().to_owned(),
+    };
+    let action = Field {
+        options: offered.map(choice).collect(),
+        ..action_field()
+    };
+    let question = "What action do you want to perform?".to_owned();
+    form("subcmd", "Certificate management", question, vec![action])
+}
+
+/// Which certificate is to be added, and under which name?
+#[must_use]
+pub fn adding() -> Form {
+    let fields = vec![name_field(), certificate_field(), manage_field()];
+    let what = "Give the certificate a name, that of the device for example, and paste it as PEM";
+    form("add", "Adding a certificate", what.to_owned(), fields)
+}
+
+/// Under which name is the certificate of this connection to be added?
+#[must_use]
+pub fn adding_current() -> Form {
+    let what =
+        "Your client has presented a certificate. Give it a name, and log in with it from now on";
+    form(
+        "add-current",
+        "Adding the certificate of this connection",
+        what.to_owned(),
+        vec![name_field(), manage_field()],
+    )
+}
+
+/// What can be chosen to be disabled or revoked.
+#[derive(Clone, Copy, Debug)]
+pub struct Chosen<'a> {
+    /// The user's name for it.
+    pub name: &'a CertificateName,
+    /// What is to be known of it.
+    pub state: ChosenState,
+}
+
+/// What is to be known of a certificate before it is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChosenState {
+    /// Nothing.
+    Listed,
+    /// The session that asks has logged in with it.
+    InUse,
+    /// It was disabled before, and sessions that use it may go on.
+    Disabled,
+}
+
+/// Which certificate is to be disabled?
+#[must_use]
+pub fn disabling(all: &[Chosen<'_>]) -> Form {
+    let what = "Nobody can log in with it any more, until it is added again. Sessions stay";
+    choosing("disable", "Disabling a certificate", what, all)
+}
+
+/// Which certificate is to be revoked?
+#[must_use]
+pub fn revoking(all: &[Chosen<'_>]) -> Form {
+    let what =
+        "For a device that is lost: its sessions are closed, and its key can never be used again";
+    choosing("revoke", "Revoking a certificate", what, all)
+}
+
+fn choosing(of: &str, title: &str, what: &str, all: &[Chosen<'_>]) -> Form {
+    let mut options: Vec<Choice> = Vec::new();
+    for one in all {
+        let value = one.name.as_str();
+        if options.iter().any(|known| known.value == value) {
+            continue;
+        }
+        let state = match one.state {
+            ChosenState::Listed => "",
+            ChosenState::InUse => " (the one that you are using now)",
+            ChosenState::Disabled => " (disabled; sessions may be online)",
+        };
+        options.push(Choice {
+            label: format!("{}{state}", visible(value)),
+            value: value.to_owned(),
+        });
+    }
+    let choice = Field {
+        options,
+        ..choice_field()
+    };
+    form(of, title, what.to_owned(), vec![choice])
+}
+
+/// Are all these to be revoked?
+#[must_use]
+pub fn revoking_others(names: &[&CertificateName]) -> Form {
+    let what = format!(
+        "Their sessions are closed, and their keys can never be used again: {}",
+        all_quoted(names)
+    );
+    form(
+        "revoke-others",
+        "Revoking all other certificates",
+        what,
+        Vec::new(),
+    )
+}
+
+/// The list itself, to be read.
+#[must_use]
+pub fn list(rows: &[Row]) -> Form {
+    let name_of = |fingerprint: &_| {
+        let found = rows.iter().find(|row| row.fingerprint == *fingerprint);
+        found.map(|row| row.name.clone())
+    };
+    let fields = rows.iter().map(|row| Field {
+        required: false,
+        value: Some(row.for_owner(name_of)),
+        ..field(
+            row.name.as_str(),
+            Kind::TextMulti,
+            &visible(row.name.as_str()),
+        )
+    });
+    Form {
+        title: "List of certificates".to_owned(),
+        instructions: None,
+        fields: fields.collect(),
+    }
+}
+
+/// The fields of a form that came back, as they came. Wiped when it is dropped: somebody may have pasted a private key.
+pub struct Filled(BTreeMap<String, Vec<Zeroizing<String>>>);
+
+impl<'de> Deserialize<'de> for Filled {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let fields = BTreeMap::<String, Vec<String>>::deserialize(deserializer)?;
+        let wiped = |values: Vec<String>| values.into_iter().map(Zeroizing::new).collect();
+        let fields = fields.into_iter();
+        Ok(Self(
+            fields.map(|(name, values)| (name, wiped(values))).collect(),
+        ))
+    }
+}
+
+impl std::fmt::Debug for Filled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Filled(…)")
+    }
+}
+
+/// What was filled in of [`adding()`] and [`adding_current()`].
+#[derive(Debug)]
+pub struct Added<'a> {
+    /// Under which name.
+    pub name: &'a str,
+    /// May its sessions add and remove certificates?
+    pub may_manage: bool,
+}
+
+impl Filled {
+    /// The word of the sub-command that was chosen.
+    ///
+    /// Errors, of this and all others: what is wrong, field by field.
+    pub fn chosen(&self) -> Result<&str, String> {
+        self.line(&action_field())
+    }
+
+    /// The certificate that was chosen.
+    pub fn certificate(&self) -> Result<&str, String> {
+        self.line(&choice_field())
+    }
+
+    /// Of [`adding()`], with the text that was pasted.
+    pub fn pasted(&self) -> Result<(Added<'_>, Zeroizing<String>), String> {
+        let lines = self.values("cert");
+        let text: Vec<&str> = lines.iter().map(|line| line.as_str()).collect();
+        let text = Zeroizing::new(text.join("\n"));
+        let missing = text
+            .is_empty()
+            .then(|| problem(&certificate_field(), MISSING));
+        match (self.added(), missing) {
+            (Ok(added), None) => Ok((added, text)),
+            (Ok(_), Some(missing)) => Err(missing),
+            (Err(wrong), missing) => Err(std::iter::once(wrong)
+                .chain(missing)
+                .collect::<Vec<_>>()
+                .join("\n")),
+        }
+    }
+
+    /// Of [`adding_current()`].
+    pub fn added(&self) -> Result<Added<'_>, String> {
+        let may_manage = match self.first("manage") {
+            Some("1" | "true") => Ok(true),
+            Some("0" | "false") | None => Ok(false),
+            Some(_) => Err(problem(&manage_field(), "must be true or false")),
+        };
+        match (self.line(&name_field()), may_manage) {
+            (Ok(name), Ok(may_manage)) => Ok(Added { name, may_manage }),
+            (name, may_manage) => {
+                let wrong: Vec<String> = name.err().into_iter().chain(may_manage.err()).collect();
+                Err(wrong.join("\n"))
+            }
+        }
+    }
+
+    fn line(&self, field: &Field) -> Result<&str, String> {
+        let value = self.first(&field.name).filter(|value| !value.is_empty());
+        value.ok_or_else(|| problem(field, MISSING))
+    }
+
+    fn first(&self, name: &str) -> Option<&str> {
+        self.values(name).first().map(|value| value.as_str())
+    }
+
+    fn values(&self, name: &str) -> &[Zeroizing<String>] {
+        self.0.get(name).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+fn problem(field: &Field, what: &str) -> String {
+    let label = field.label.as_deref().unwrap_or(&field.name);
+    format!("{label}: {what}")
+}
+
+/// What the command says at its end.
+#[must_use]
+pub fn has_added(name: &CertificateName, not_after: UnixSeconds) -> String {
+    format!(
+        "Added the certificate {}. Expires: {}",
+        quoted(name),
+        minute(not_after)
+    )
+}
+
+/// The same, of what was disabled.
+#[must_use]
+pub fn has_disabled(name: &CertificateName) -> String {
+    format!("Disabled: {}", quoted(name))
+}
+
+/// The same, of all that were revoked.
+#[must_use]
+pub fn has_revoked(names: &[&CertificateName]) -> String {
+    format!("Revoked: {}", all_quoted(names))
+}
+
+/// There is nothing to show or to choose from.
+pub const EMPTY_LIST: &str = "There are no certificates in your list";
+/// There is nothing to revoke.
+pub const NO_OTHERS: &str = "There are no other certificates in your list";
+/// For a session that has logged in with none.
+pub const NONE_TO_KEEP: &str = "You did not log in with a certificate, so there is none to keep. Revoke certificates one by one";
+/// For a connection without one.
+pub const NONE_PRESENTED: &str =
+    "Your client has presented no certificate on this connection that could be added";
+/// A step came without its form.
+pub const NO_FORM: &str = "The form is missing";
+/// The menu has no such entry.
+pub const NO_SUBCOMMAND: &str = "There is no such action";
+/// XEP-0050 has no such action.
+pub const NO_ACTION: &str = "There is no such action";
+/// A step came that belongs to no run of this command.
+pub const HAS_ENDED: &str = "This command has ended, start it again";
+
+const MISSING: &str = "must be filled in";
+const NODE: &str = "http://prosody.im/protocol/certs";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use serde_json::json;
+
+    fn name(text: &str) -> CertificateName {
+        CertificateName::parse(text).unwrap()
+    }
+
+    fn filled(fields: serde_json::Value) -> Filled {
+        serde_json::from_value(fields).unwrap()
+    }
+
+    #[test]
+    fn words_of_subcommands_find_them_again() {
+        for one in Subcommand::ALL {
+            assert_eq!(Subcommand::of(one.word()), Some(one));
+            assert_eq!(json!(one), one.word());
+        }
+        assert_eq!(Subcommand::of("dance"), None);
+    }
+
+    #[test]
+    fn forms_have_the_names_that_clients_know() {
+        let phone = name("phone");
+        let chosen = [Chosen {
+            name: &phone,
+            state: ChosenState::Listed,
+        }];
+        for (form, form_type, names) in [
+            (menu(|_| true), "subcmd", vec!["subcmd"]),
+            (adding(), "add", vec!["name", "cert", "manage"]),
+            (adding_current(), "add-current", vec!["name", "manage"]),
+            (disabling(&chosen), "disable", vec!["cert"]),
+            (revoking(&chosen), "revoke", vec!["cert"]),
+            (revoking_others(&[&phone]), "revoke-others", vec![]),
+        ] {
+            let (first, rest) = form.fields.split_first().unwrap();
+            let wanted = format!("http://prosody.im/protocol/certs#{form_type}");
+            assert_eq!(first.value.as_deref(), Some(&*wanted));
+            assert_eq!((&*first.name, first.kind), ("FORM_TYPE", Kind::Hidden));
+            let got: Vec<&str> = rest.iter().map(|field| field.name.as_str()).collect();
+            assert_eq!(got, names);
+        }
+    }
+
+    #[test]
+    fn the_menu_has_what_is_offered() {
+        let form = menu(|one| one != Subcommand::AddCurrent && one != Subcommand::RevokeOthers);
+        let values = form.fields.iter().flat_map(|field| &field.options);
+        let values: Vec<&str> = values.map(|option| option.value.as_str()).collect();
+        assert_eq!(values, ["add", "list", "disable", "revoke"]);
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_seen_is_written_out_and_comes_back_as_it_is() {
+        let (odd, own) = (name("a\u{202e}b"), name("mine"));
+        let chosen = |name, state| Chosen { name, state };
+        let form = revoking(&[
+            chosen(&odd, ChosenState::Listed),
+            chosen(&own, ChosenState::InUse),
+            // A name is chosen once, whatever has it.
+            chosen(&own, ChosenState::Disabled),
+        ]);
+        let options: Vec<(&str, &str)> = form
+            .fields
+            .iter()
+            .flat_map(|field| &field.options)
+            .map(|option| (option.label.as_str(), option.value.as_str()))
+            .collect();
+        assert_eq!(
+            options,
+            [
+                ("a\\u{202e}b", "a\u{202e}b"),
+                ("mine (the one that you are using now)", "mine")
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named_by_its_label() {
+        for (fields, wrong) in [
+            (json!({"name": ["phone"], "cert": ["MIIB"]}), None),
+            (
+                json!({"name": ["phone"], "cert": ["MIIB"], "manage": ["0"]}),
+                None,
+            ),
+            (
+                json!({"name": [], "cert": ["MIIB"]}),
+                Some("Name: must be filled in"),
+            ),
+            (
+                json!({"name": [""], "cert": ["MIIB"]}),
+                Some("Name: must be filled in"),
+            ),
+            (
+                json!({"name": ["phone"]}),
+                Some("Certificate (PEM): must be filled in"),
+            ),
+            (
+                json!({"name": ["phone"], "cert": [""]}),
+                Some("Certificate (PEM): must be filled in"),
+            ),
+            (
+                json!({"name": ["phone"], "cert": ["MIIB"], "manage": ["perhaps"]}),
+                Some("Can manage certificates: must be true or false"),
+            ),
+            (
+                json!({}),
+                Some("Name: must be filled in\nCertificate (PEM): must be filled in"),
+            ),
+        ] {
+            let form = filled(fields.clone());
+            assert_eq!(form.pasted().err().as_deref(), wrong, "{fields}");
+        }
+        assert!(filled(json!({})).chosen().is_err());
+        assert!(filled(json!({"cert": []})).certificate().is_err());
+    }
+
+    #[test]
+    fn several_values_are_the_lines_of_a_text() {
+        let form =
+            filled(json!({"name": ["phone", "late"], "cert": ["MI", "IB"], "manage": ["1"]}));
+        let (added, text) = form.pasted().unwrap();
+        assert_eq!((added.name, added.may_manage), ("phone", true));
+        assert_eq!(*text, "MI\nIB");
+    }
+
+    #[test]
+    fn the_list_is_read_by_name() {
+        let form = list(&[]);
+        assert_eq!(
+            (form.title.as_str(), form.fields.len()),
+            ("List of certificates", 0)
+        );
+    }
+}

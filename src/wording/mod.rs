@@ -1,0 +1,8 @@
+//! What people read: sentences, forms and rows, finished and safe to show.
+//!
+//! Must not know: who asks, how anything is stored or sent.
+
+pub mod certificates;
+pub mod console;
+pub mod forms;
+pub mod notices;
