@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import admin_socket
 from daemon import Daemon
 from processes import PATIENCE, REPOSITORY, TARGET, Identity, RigError, Service, clean_environment, finish, free_ports, tail, wait_until
 from server_certificates import make_server_certificates
@@ -81,6 +82,7 @@ class Prosody(Service):
         self.config = config
         self.log = self.folder / "prosody.log"
         self.config_file = self.folder / "prosody.cfg.lua"
+        self.admin_socket = self.folder / "admin.sock"
         self.ca_file = self.folder / "ca.pem"
         self.starttls_port, self.direct_tls_port = 0, 0
         unpacked = PROSODY_ROOT or TARGET / "prosody" / version
@@ -129,7 +131,7 @@ class Prosody(Service):
 run_as_root = true
 data_path = {lua_string(self.folder / "data")}
 pidfile = {lua_string(self.folder / "prosody.pid")}
-admin_socket = {lua_string(self.folder / "admin.sock")}
+admin_socket = {lua_string(self.admin_socket)}
 log = {{ debug = {lua_string(self.log)} }}
 certificates = {lua_string(self.folder / "certs")}
 interfaces = {{ "127.0.0.1" }}
@@ -171,7 +173,7 @@ saslcertd_timeout = {self.config.timeout}
             for port in (self.starttls_port, self.direct_tls_port):
                 socket.create_connection(("127.0.0.1", port), 1).close()
             with socket.socket(socket.AF_UNIX) as admin:
-                admin.connect(str(self.folder / "admin.sock"))
+                admin.connect(str(self.admin_socket))
         except OSError:
             return None
         return "up"
@@ -189,13 +191,14 @@ saslcertd_timeout = {self.config.timeout}
 
     def shell(self, command: str) -> str:
         """Runs a command in the running server's shell; one that starts with `>` is Lua."""
-        return self.control("shell", command)
+        return admin_socket.run(self.admin_socket, command)
 
     def register(self, username: str, host: str, password: str) -> None:
+        """Makes an account, or sets its password, as an admin does: by a process of its own."""
         self.control("register", username, host, password)
 
     def register_many(self, usernames: Iterable[str], host: str, password: str) -> None:
-        """As `register`, in one go and through the running server."""
+        """Makes accounts in one go, in the running server."""
         names = lua_list(usernames)
         self.shell(
             f"> for _, name in ipairs({names}) do "

@@ -70,9 +70,15 @@ class Scene:
         return Server(domain, self.prosody.starttls_port, self.prosody.direct_tls_port, self.prosody.ca_file)
 
     def account(self, username: str | None = None, host: str = DOMAIN) -> Account:
-        """A new account; its name is unique unless it is given."""
+        """A new account; its name is unique unless it is given.
+
+        One with a name may have had it before, or it matters to the test: an admin makes it, with prosodyctl. The others, some
+        hundreds, are made in the running server."""
         account = Account(username or f"player{next(_numbers)}", host)
-        self.prosody.register(account.username, account.host, account.password)
+        if username:
+            self.prosody.register(account.username, account.host, account.password)
+        else:
+            self.prosody.register_many([account.username], account.host, account.password)
         return account
 
     def certificate(self, *addresses: str | Account, **options: Any) -> ClientCertificate:
