@@ -12,6 +12,8 @@ PYTHON := target/venv/bin/python
 export SASLCERTD_BINARY := $(TARGET_DIR)/debug/saslcertd
 # Other arguments for these tests: make test-prosody PYTEST='-k revoked -x', make test-install PYTEST=--reuse
 PYTEST ?=
+# The tests against Prosody wait more than they compute, so several run at a time. One after the other: PYTEST=-n0
+AT_A_TIME := -n $(shell n=$$(nproc); echo $$((n < 4 ? 3 * n : 12))) --dist worksteal
 FUZZ_SECONDS ?= 60
 export KEEP
 
@@ -105,7 +107,7 @@ test-lua: ## specs of the pure parts of Prosody's module, by the Lua of Debian's
 	busted --lua="$$(command -v lua5.2)" tests/glue
 
 test-prosody: build ## tests against both Prosodys (after fetch-test)
-	cd tests/prosody && $(abspath $(PYTHON)) -B -m pytest -p no:cacheprovider $(PYTEST) </dev/null
+	cd tests/prosody && $(abspath $(PYTHON)) -B -m pytest -p no:cacheprovider $(AT_A_TIME) $(PYTEST) </dev/null
 
 test-versions: fetch-versions build ## test-prosody against the newest Prosodys, in a Debian 13 (as root; not part of test)
 	tests/prosody/versions.sh $(PYTEST)

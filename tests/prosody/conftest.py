@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import rome
-from processes import Identity, finish
+from processes import Identity, finish, keep_to_own_ports
 from prosody import USUAL_MODULES, Config, Host
 from rig import Rig
 from scene import DOMAIN, Scene
@@ -27,8 +27,20 @@ PROSODY_VERSIONS = (os.environ.get("PROSODY_VERSIONS") or finish([str(Path(__fil
 
 
 def pytest_configure() -> None:
-    # Being asked to end is no reason to leave folders behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # pytest-xdist runs tests in several processes: gw0, gw1 …
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        keep_to_own_ports(int(worker.removeprefix("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def interrupt(*_: object) -> None:
+    """Being asked to end is no reason to leave folders behind: neither for us, nor for the processes that xdist has started."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        for children in Path("/proc/self/task").glob("*/children"):
+            for child in children.read_text().split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(child), signal.SIGTERM)
+    raise KeyboardInterrupt
 
 
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:

@@ -30,6 +30,9 @@ TARGET = REPOSITORY / "target"
 #: Slow machines are not broken ones: how long anything that should happen may take, in seconds.
 PATIENCE = 20.0
 
+#: Where `free_ports` looks: below those that the kernel gives to outgoing connections.
+PORTS = range(15000, 32000)
+
 T = TypeVar("T")
 
 
@@ -64,14 +67,21 @@ def freeze(pid: int) -> None:
     wait_until(f"the threads of process {pid} stand still", stopped)
 
 
+def keep_to_own_ports(number: int, count: int) -> None:
+    """Of `count` processes that look for ports at the same time, this is `number`, from 0 on: none takes what another has found
+    free and not opened yet."""
+    global PORTS
+    PORTS = PORTS[number::count]
+
+
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody listens on, below those that the kernel gives to outgoing connections."""
+    """Loopback ports of `PORTS` that nobody listens on."""
     ports: list[int] = []
     held = []
     try:
         while len(ports) < count:
             candidate = socket.socket()
-            port = random.SystemRandom().randrange(15000, 32000)
+            port = random.SystemRandom().choice(PORTS)
             try:
                 candidate.bind(("127.0.0.1", port))
             except OSError:
