@@ -14,6 +14,8 @@ export SASLCERTD_BINARY := $(TARGET_DIR)/debug/saslcertd
 PYTEST ?=
 # The tests against Prosody wait more than they compute, so several run at a time. One after the other: PYTEST=-n0
 AT_A_TIME := -n $(shell n=$$(nproc); echo $$((n < 4 ? 3 * n : 12))) --dist worksteal
+# Many of those in Rust wait, too: for the disk, for a deadline, for a process.
+TEST_THREADS := --test-threads $(shell echo $$((2 * $$(nproc))))
 FUZZ_SECONDS ?= 60
 export KEEP
 
@@ -24,7 +26,7 @@ DESTDIR ?=
 PROSODY_MODULES ?= $(PREFIX)/lib/prosody/modules
 ZSH_COMPLETIONS ?= $(PREFIX)/share/zsh/$(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
 
-.PHONY: help test demo audit build release install deb fetch-test fetch-demo \
+.PHONY: help test demo audit build build-tested release install deb fetch-test fetch-demo \
 	fetch-deny lint lint-rust lint-deps lint-lua lint-units test-rust test-lua test-prosody fuzz fetch-install test-install \
 	test-versions fetch-versions test-pkits
 
@@ -97,7 +99,7 @@ lint-units: ## systemd's own opinion of the units
 
 test-rust: ## unit and socket tests of the daemon
 	if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		$(CARGO) nextest run --locked --no-fail-fast </dev/null && $(CARGO) test --locked --doc --quiet </dev/null; \
+		$(CARGO) nextest run --locked --no-fail-fast $(TEST_THREADS) </dev/null && $(CARGO) test --locked --doc --quiet </dev/null; \
 	else \
 		$(CARGO) test --locked --no-fail-fast </dev/null; \
 	fi
@@ -106,10 +108,14 @@ test-lua: ## specs of the pure parts of Prosody's module, by the Lua of Debian's
 	busted --lua="$$(command -v lua5.4)" tests/glue
 	busted --lua="$$(command -v lua5.2)" tests/glue
 
-test-prosody: build ## tests against both Prosodys (after fetch-test)
+# As they are built for test-rust: with other features, half of what they need would be compiled once more.
+build-tested:
+	$(CARGO) build --locked --bins --test pkits
+
+test-prosody: build-tested ## tests against both Prosodys (after fetch-test)
 	cd tests/prosody && $(abspath $(PYTHON)) -B -m pytest -p no:cacheprovider $(AT_A_TIME) $(PYTEST) </dev/null
 
-test-versions: fetch-versions build ## test-prosody against the newest Prosodys, in a Debian 13 (as root; not part of test)
+test-versions: fetch-versions build-tested ## test-prosody against the newest Prosodys, in a Debian 13 (as root; not part of test)
 	tests/prosody/versions.sh $(PYTEST)
 
 fetch-versions:
