@@ -91,13 +91,19 @@ class Daemon(Service):
                 raise RigError(f"{method}: {answer['error']}")
             return answer["result"]
 
+    def written(self, since: int = 0) -> str:
+        """What stands in its log now, from byte `since` on."""
+        with self.output.open("rb") as log:
+            log.seek(since)
+            return log.read().decode(errors="replace")
+
     def read_log(self, since: int = 0) -> str:
         """What it has logged until now, from byte `since` on. A thread of its own writes it, and not at once."""
         mark = f"reader of the log {secrets.token_hex(8)}"
         self.ask("status", software=mark)
 
         def up_to_the_mark() -> str | None:
-            before, found, _ = self.output.read_bytes()[since:].decode(errors="replace").partition(mark)
+            before, found, _ = self.written(since).partition(mark)
             return before if found else None
 
         return wait_until("the daemon's log", up_to_the_mark, diagnosis=lambda: tail(self.output))

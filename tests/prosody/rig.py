@@ -89,8 +89,7 @@ class Rig:
         if self.prosody.output.exists():
             found += trouble_in(self.prosody.output.read_text(errors="replace"), TRACEBACK, allowed)
         if self.daemon.output.exists():
-            daemon = self.daemon.output.read_bytes()[since[1] :].decode(errors="replace")
-            found += trouble_in(daemon, PANIC, allowed)
+            found += trouble_in(self.daemon.written(since[1]), PANIC, allowed)
         if found:
             raise AssertionError("the logs tell of faults:\n" + "\n".join(dict.fromkeys(found)))
 

@@ -1,6 +1,7 @@
 """The pages say what is so: docs/conformance.md has every rule, with tests that exist, and README shows what the demo prints."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -31,6 +32,7 @@ def rows() -> dict[str, list[str]]:
     return found
 
 
+@functools.cache
 def names_in(file: Path) -> set[str]:
     text = file.read_text()
     if file.suffix == ".py":
