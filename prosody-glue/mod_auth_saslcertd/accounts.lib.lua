@@ -27,28 +27,14 @@ local function text_of(failure)
 	return "saslcertd can't be asked at the moment";
 end
 
--- with:
---   ask(method, params, options)         waits; the result, or nil and the failure (see client.lib.lua)
---   ask_blocking(method, params, seconds, attach)  the same, while the server stands still; attach: the host, for a change
---   can_wait(), timeout(), now(), null, valid_text(string), known (see known.lib.lua)
---   thread()                             what asks first and acts later is one of these
---   caller(username)                     who creates this account: "server", "prosodyctl" or "reset"
---   check()                              asks which live sessions have lost their account
---   password_is_of(account, password_changed)  tells live sessions that they have seen the password change
---   reset(username)                      an existing account got another password in the place of a new account
---   log(level, format, …)
-local function new(host, with)
-	local accounts = { name = "saslcertd" };
+-- What is asked of the daemon: learn(username), and change(username, method, params), which also forgets what was known.
+local function new_questions(host, with)
 	local known = with.known;
 	local not_before = 0;
-	local complained = false;
-	-- The name that a thread has reserved: it creates the account, or gives the name back.
-	local reserved = setmetatable({}, { __mode = "k" });
-
-	local function account_of(username) return username .. "@" .. host; end
+	local questions = {};
 
 	local function ask_exists(username)
-		local params = { account = account_of(username) };
+		local params = { account = username .. "@" .. host };
 		if with.can_wait() then
 			return with.ask("account.exists", params, { timeout = math.min(with.timeout(), exists_timeout), again = true });
 		end
@@ -60,7 +46,7 @@ local function new(host, with)
 	end
 
 	-- What the daemon says, or nil and the failure.
-	local function learn(username)
+	function questions.learn(username)
 		local mark = known.mark();
 		local result, failure = ask_exists(username);
 		local facts;
@@ -76,13 +62,13 @@ local function new(host, with)
 		else
 			return nil, failure;
 		end
-		complained = false;
+		questions.complained = false;
 		known.remember(username, facts, mark);
 		return facts;
 	end
 
-	local function change(username, method, params)
-		params.account = account_of(username);
+	function questions.change(username, method, params)
+		params.account = username .. "@" .. host;
 		local result, failure;
 		if with.can_wait() then
 			result, failure = with.ask(method, params, { timeout = math.max(with.timeout(), change_timeout) });
@@ -99,19 +85,19 @@ local function new(host, with)
 		return result;
 	end
 
-	-- The reservation of this name by this thread, which is used up by it.
-	local function take_reservation(username)
-		local own = reserved[with.thread()];
-		reserved[with.thread()] = nil;
-		return own and own.username == username and own.token or nil;
-	end
+	return questions;
+end
 
-	local function check_password(password)
-		if type(password) ~= "string" or #password > max_password_bytes or not with.valid_text(password) then
-			return nil, "A password must be UTF-8 text of at most 1024 bytes";
-		end
-		return true;
+local function check_password(with, password)
+	if type(password) ~= "string" or #password > max_password_bytes or not with.valid_text(password) then
+		return nil, "A password must be UTF-8 text of at most 1024 bytes";
 	end
+	return true;
+end
+
+-- Whether there is an account, and what is known of it.
+local function add_reading(accounts, with, questions)
+	local known = with.known;
 
 	-- True when the daemon can't be asked and nothing is known. Whoever hears "no" bounces the message to somebody who is offline,
 	-- doesn't store it in the archive, or drops a change of a roster. "Yes" to a stranger's name costs a file that is nobody's (but
@@ -121,13 +107,13 @@ local function new(host, with)
 		local facts = known.fresh(username);
 		if not facts and not with.can_wait() and known.existed(username) then return true; end
 		local failure;
-		if not facts then facts, failure = learn(username); end
+		if not facts then facts, failure = questions.learn(username); end
 		if facts then
 			if facts.exists then return true; end
 			return nil, "No such account";
 		end
-		if not known.existed(username) and not complained then
-			complained = true;
+		if not known.existed(username) and not questions.complained then
+			questions.complained = true;
 			with.log("warn", "Whether %s exists can't be asked: %s. Until saslcertd answers again, every name counts as an account",
 				username, failure.message or failure.reason);
 		end
@@ -136,13 +122,13 @@ local function new(host, with)
 
 	-- Could the daemon be asked about this name?
 	function accounts.can_ask(username)
-		return known.fresh(username) ~= nil or learn(username) ~= nil;
+		return known.fresh(username) ~= nil or questions.learn(username) ~= nil;
 	end
 
 	-- Never of what was known before the daemon went away: tokens of Prosody's own get people in by it.
 	local function sure_facts(username)
 		local facts, failure = known.fresh(username), nil;
-		if not facts then facts, failure = learn(username); end
+		if not facts then facts, failure = questions.learn(username); end
 		if not facts then return nil, text_of(failure); end
 		if not facts.exists then return nil, "No such account"; end
 		return facts;
@@ -160,33 +146,38 @@ local function new(host, with)
 		return facts.enabled;
 	end
 
-	function accounts.test_password(username, password)
-		local ok, err = check_password(password);
-		if not ok then return nil, err; end
-		local result, failure = with.ask("account.verify", { account = account_of(username), password = password, address = with.null },
-			{ timeout = with.timeout(), again = true });
-		if not result then return nil, text_of(failure); end
-		return true;
+end
+
+-- Creating an account, in one step or two, and its password.
+local function add_creating(accounts, host, with, questions)
+	-- The name that a thread has reserved: it creates the account, or gives the name back.
+	local reserved = setmetatable({}, { __mode = "k" });
+
+	-- The reservation of this name by this thread, which is used up by it.
+	local function take_reservation(username)
+		local own = reserved[with.thread()];
+		reserved[with.thread()] = nil;
+		return own and own.username == username and own.token or nil;
 	end
 
 	-- In the second step of a creation it's the new account's.
 	function accounts.set_password(username, password)
 		local token = take_reservation(username);
-		local ok, err = check_password(password);
+		local ok, err = check_password(with, password);
 		if ok and token then
-			ok, err = change(username, "account.create", { password = password, reservation = token, caller = "server" });
+			ok, err = questions.change(username, "account.create", { password = password, reservation = token, caller = "server" });
 		elseif ok then
-			ok, err = change(username, "account.set_password", { password = password });
+			ok, err = questions.change(username, "account.set_password", { password = password });
 		end
 		if not ok then return nil, err; end
-		with.password_is_of(account_of(username), ok.password_changed);
+		with.password_is_of(username .. "@" .. host, ok.password_changed);
 		return true;
 	end
 
 	-- Keeps others from creating an account of this name, until this thread has. True; or nil, a text and the failure.
 	local function reserve(username)
 		reserved[with.thread()] = nil;
-		local result, err, failure = change(username, "account.create", { password = with.null, caller = "server" });
+		local result, err, failure = questions.change(username, "account.create", { password = with.null, caller = "server" });
 		if not result then return nil, err, failure; end
 		reserved[with.thread()] = { username = username, token = result.reservation };
 		return true;
@@ -202,30 +193,56 @@ local function new(host, with)
 		end
 		local caller = with.caller(username);
 		local token = take_reservation(username);
-		local ok, problem = check_password(password);
+		local ok, problem = check_password(with, password);
 		if not ok then return nil, problem; end
-		local result, err = change(username, "account.create", { password = password, reservation = token, caller = caller });
+		local result, err = questions.change(username, "account.create", { password = password, reservation = token, caller = caller });
 		if not result then return nil, err; end
-		with.password_is_of(account_of(username), result.password_changed);
+		with.password_is_of(username .. "@" .. host, result.password_changed);
 		if caller == "reset" and result.created == false then with.reset(username); end
 		return true;
 	end
 
 	function accounts.delete_user(username)
-		local ok, err = change(username, "account.delete", { reservation = take_reservation(username) });
+		local ok, err = questions.change(username, "account.delete", { reservation = take_reservation(username) });
 		if not ok then return nil, err; end
 		return true;
 	end
 
 	function accounts.enable(username)
-		local ok, err = change(username, "account.enable", {});
+		local ok, err = questions.change(username, "account.enable", {});
 		if not ok then return nil, err; end
 		return true;
 	end
 
 	function accounts.disable(username)
-		local ok, err = change(username, "account.disable", {});
+		local ok, err = questions.change(username, "account.disable", {});
 		if not ok then return nil, err; end
+		return true;
+	end
+
+end
+
+-- with:
+--   ask(method, params, options)         waits; the result, or nil and the failure (see client.lib.lua)
+--   ask_blocking(method, params, seconds, attach)  the same, while the server stands still; attach: the host, for a change
+--   can_wait(), timeout(), now(), null, valid_text(string), known (see known.lib.lua)
+--   thread()                             what asks first and acts later is one of these
+--   caller(username)                     who creates this account: "server", "prosodyctl" or "reset"
+--   check()                              asks which live sessions have lost their account
+--   password_is_of(account, password_changed)  tells live sessions that they have seen the password change
+--   reset(username)                      an existing account got another password in the place of a new account
+--   log(level, format, …)
+local function new(host, with)
+	local accounts, questions = { name = "saslcertd" }, new_questions(host, with);
+	add_reading(accounts, with, questions);
+	add_creating(accounts, host, with, questions);
+
+	function accounts.test_password(username, password)
+		local ok, err = check_password(with, password);
+		if not ok then return nil, err; end
+		local result, failure = with.ask("account.verify", { account = username .. "@" .. host, password = password, address = with.null },
+			{ timeout = with.timeout(), again = true });
+		if not result then return nil, text_of(failure); end
 		return true;
 	end
 

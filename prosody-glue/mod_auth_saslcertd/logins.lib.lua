@@ -40,56 +40,53 @@ local function proof_in(message)
 	return type(message) == "string" and message:match("c=[^,]*,r=[^,]*,?.-,p=(.*)$") or nil;
 end
 
--- with:
---   new_sasl(realm, profile); ask(method, params, options); timeout(); scram() (the hashes to offer, or nil if that isn't known)
---   sleep(session, seconds)            waits, but not for a session that is gone
---   encode_base64, decode_base64, valid_text, null
-local function new(host, with)
-	local logins = {};
+-- What the daemon is asked for a login on this host: plain_test and scram_keys (of util.sasl's profile), confirm and count_failure.
+-- with: as in new().
+local function new_questions(host, with)
+	local questions = {};
 
-	local function account_of(username) return username .. "@" .. host; end
-
-	local function ask(method, params, again)
+	local function ask(method, username, session, params, again)
+		params.account = username .. "@" .. host;
+		if session then params.address = session.ip or with.null; end
 		return with.ask(method, params, { timeout = with.timeout(), again = again });
 	end
 
 	-- The delay. What can't be counted is a failure all the same.
-	local function count_failure(session, username)
-		local result = ask("account.failed", { account = account_of(username), address = session.ip or with.null });
+	function questions.count_failure(session, username)
+		local result = ask("account.failed", username, session, {});
 		return result and result.delay or 0;
 	end
 
 	-- The tag comes first, then what waits: the daemon's next line may say that the account is gone.
-	local function admit(session, username, result)
-		if session.destroyed then return; end
-		session.saslcert_account = account_of(username);
+	local function take(session, outcome, username, result, failure)
+		outcome.verdict, outcome.delay = verdict_of(result, failure);
+		outcome.failure = failure;
+		if not result or session.destroyed then return; end
+		session.saslcert_account = username .. "@" .. host;
 		-- By these the daemon knows whether the login still holds.
 		session.saslcert_login = { incarnation = result.incarnation, password_changed = result.password_changed };
 	end
 
-	local function plain_test(session, handler, username, password)
+	function questions.plain_test(session, handler, username, password)
 		local outcome = handler.saslcertd_outcome;
 		if #password > max_password_bytes or not with.valid_text(password) then
-			outcome.verdict, outcome.delay = "no", count_failure(session, username);
+			outcome.verdict, outcome.delay = "no", questions.count_failure(session, username);
 			return false;
 		end
-		local result, failure = ask("account.verify",
-			{ account = account_of(username), password = password, address = session.ip or with.null }, true);
-		outcome.verdict, outcome.delay = verdict_of(result, failure);
-		outcome.failure = failure;
-		if outcome.verdict == "yes" then admit(session, username, result); end
+		take(session, outcome, username, ask("account.verify", username, session, { password = password }, true));
 		return outcome.verdict == "yes";
 	end
 
 	-- Stored key, server key, iterations, salt and true, or nothing.
-	local function scram_keys(hash, handler, username)
+	function questions.scram_keys(hash, handler, username)
 		local outcome = handler.saslcertd_outcome;
-		-- Offered once, but by now there is an account that lacks it: this one, perhaps.
-		if not contains(with.scram() or all_hashes, hash) then
-			outcome.verdict, outcome.failure = "unasked", { message = hash .. " is not offered any more" };
+		local function unasked(message)
+			outcome.verdict, outcome.failure = "unasked", { message = message };
 			return nil;
 		end
-		local result, failure = ask("account.scram", { account = account_of(username), hash = hash }, true);
+		-- Offered once, but by now there is an account that lacks it: this one, perhaps.
+		if not contains(with.scram() or all_hashes, hash) then return unasked(hash .. " is not offered any more"); end
+		local result, failure = ask("account.scram", username, nil, { hash = hash }, true);
 		if not result then
 			outcome.verdict, outcome.failure = verdict_of(nil, failure), failure;
 			return nil;
@@ -99,40 +96,67 @@ local function new(host, with)
 		local iterations = tonumber(result.iterations);
 		iterations = iterations and math.floor(iterations);
 		if salt == "" or #stored_key ~= hash_bytes[hash] or #server_key ~= hash_bytes[hash] or not iterations or iterations < 1 then
-			outcome.verdict, outcome.failure = "unasked", { message = "the answer is incomplete" };
-			return nil;
+			return unasked("the answer is incomplete");
 		end
 		return stored_key, server_key, iterations, salt, true;
 	end
 
 	-- The proof was right: is it still?
-	local function confirm(session, outcome, username, hash, stored_key)
-		local result, failure = ask("account.succeeded", {
-			account = account_of(username);
-			hash = hash;
-			stored_key = with.encode_base64(stored_key);
-			address = session.ip or with.null;
-		}, true);
-		outcome.verdict, outcome.delay = verdict_of(result, failure);
-		outcome.failure = failure;
-		if outcome.verdict == "yes" then admit(session, username, result); end
+	function questions.confirm(session, handler, hash, stored_key)
+		local params = { hash = hash, stored_key = with.encode_base64(stored_key) };
+		take(session, handler.saslcertd_outcome, handler.username, ask("account.succeeded", handler.username, session, params, true));
 	end
 
-	local function fail(session, handler, condition, text)
-		if session.destroyed then
-			-- COMPAT 13.0: mod_saslauth reads it of a session that has lost it.
-			session.base_type = session.base_type or "c2s";
-			-- COMPAT mod_sasl2 since 2025: it clones the handler of a session that has lost it.
-			if handler.saslcert_sasl2 then session.sasl_handler = session.sasl_handler or handler; end
-		else
-			session.saslcert_account = nil;
-		end
-		return "failure", condition, text;
+	return questions;
+end
+
+local function fail(session, handler, condition, text)
+	if session.destroyed then
+		-- COMPAT 13.0: mod_saslauth reads it of a session that has lost it.
+		session.base_type = session.base_type or "c2s";
+		-- COMPAT mod_sasl2 since 2025: it clones the handler of a session that has lost it.
+		if handler.saslcert_sasl2 then session.sasl_handler = session.sasl_handler or handler; end
+	else
+		session.saslcert_account = nil;
 	end
+	return "failure", condition, text;
+end
+
+-- What a login comes to, once the daemon's word is there and its delay has passed.
+--
+-- reply: status, and condition and text, or data: of util.sasl.
+local function concluded(with, host, session, handler, reply)
+	local status, condition_or_data, text = reply[1], reply[2], reply[3];
+	local outcome = handler.saslcertd_outcome;
+	if outcome.verdict == "unasked" then
+		if not session.destroyed then
+			session.log("info", "The password of %s could not be checked: %s", tostring(handler.username),
+				tostring(outcome.failure and (outcome.failure.message or outcome.failure.reason)));
+		end
+		return fail(session, handler, "temporary-auth-failure", could_not_ask);
+	end
+	local delay = seconds_of(outcome.delay);
+	if delay > 0 and not session.destroyed then with.sleep(session, delay); end
+	if status == "failure" then
+		if not session.destroyed then session.log("info", "Login by password refused: %s", tostring(condition_or_data)); end
+		return fail(session, handler, condition_or_data, text);
+	end
+	-- Gone, or its account was changed while it waited: whoever did that has taken the tag off.
+	if status == "success" and (session.destroyed or session.saslcert_account ~= handler.username .. "@" .. host) then
+		return fail(session, handler, "temporary-auth-failure", could_not_ask);
+	end
+	return status, condition_or_data, text;
+end
+
+-- with:
+--   new_sasl(realm, profile); ask(method, params, options); timeout(); scram() (the hashes to offer, or nil if that isn't known)
+--   sleep(session, seconds)            waits, but not for a session that is gone
+--   encode_base64, decode_base64, valid_text, null
+local function new(host, with)
+	local logins, questions = {}, new_questions(host, with);
 
 	local function process(session, handler, inner, message)
-		local outcome = {};
-		handler.saslcertd_outcome = outcome;
+		handler.saslcertd_outcome = {};
 		handler.saslcert_sasl2 = session.saslcert_sasl2;
 		local hash = handler.selected and handler.selected:match("^SCRAM%-(SHA%-%d+)");
 		local stored_key = hash and handler.state and handler.state.stored_key;
@@ -142,30 +166,12 @@ local function new(host, with)
 
 		local status, condition_or_data, text = inner(handler, message);
 		if stored_key and status == "success" then
-			confirm(session, outcome, handler.username, hash, stored_key);
-			if outcome.verdict ~= "yes" then status, condition_or_data, text = "failure", "not-authorized", wrong_proof; end
+			questions.confirm(session, handler, hash, stored_key);
+			if handler.saslcertd_outcome.verdict ~= "yes" then status, condition_or_data, text = "failure", "not-authorized", wrong_proof; end
 		elseif stored_key and status == "failure" and condition_or_data == "not-authorized" then
-			outcome.delay = count_failure(session, handler.username);
+			handler.saslcertd_outcome.delay = questions.count_failure(session, handler.username);
 		end
-
-		if outcome.verdict == "unasked" then
-			if not session.destroyed then
-				session.log("info", "The password of %s could not be checked: %s", tostring(handler.username),
-					tostring(outcome.failure and (outcome.failure.message or outcome.failure.reason)));
-			end
-			return fail(session, handler, "temporary-auth-failure", could_not_ask);
-		end
-		local delay = seconds_of(outcome.delay);
-		if delay > 0 and not session.destroyed then with.sleep(session, delay); end
-		if status == "failure" then
-			if not session.destroyed then session.log("info", "Login by password refused: %s", tostring(condition_or_data)); end
-			return fail(session, handler, condition_or_data, text);
-		end
-		-- Gone, or its account was changed while it waited: whoever did that has taken the tag off.
-		if status == "success" and (session.destroyed or session.saslcert_account ~= account_of(handler.username)) then
-			return fail(session, handler, "temporary-auth-failure", could_not_ask);
-		end
-		return status, condition_or_data, text;
+		return concluded(with, host, session, handler, { status, condition_or_data, text });
 	end
 
 	local function shadow(handler, session)
@@ -197,12 +203,14 @@ local function new(host, with)
 	function logins.get_sasl_handler(session)
 		session = session or { log = function () end };
 		local profile = {
-			plain_test = function (handler, username, password) return plain_test(session, handler, username, password), true; end;
+			plain_test = function (handler, username, password)
+				return questions.plain_test(session, handler, username, password), true;
+			end;
 		};
 		for _, hash in ipairs(hashes()) do
 			if hash_bytes[hash] then
 				profile["scram_" .. hash:lower():gsub("-", "_")] = function (handler, username)
-					return scram_keys(hash, handler, username);
+					return questions.scram_keys(hash, handler, username);
 				end;
 			end
 		end

@@ -74,27 +74,71 @@ local function with_details(question, details)
 	return params;
 end
 
+local function facts_of(with, origin)
+	local tag = origin.saslcert;
+	return {
+		secure = origin.secure and true or false;
+		by = tag and "certificate" or "sasl";
+		mechanism = not tag and origin.saslcert_mechanism or with.null;
+		fingerprint = tag and tag.fingerprint;
+		key_id = tag and tag.key_id;
+		jid = origin.full_jid;
+		address = origin.ip or with.null;
+	};
+end
+
+-- The params that every question of this session has, or nil and the failure.
+local function question_of(with, host, origin, make_incarnation)
+	local incarnation, err;
+	if not host.in_daemon() then
+		local read = make_incarnation and host.accounts.make_incarnation or host.accounts.incarnation;
+		incarnation, err = read(origin.username);
+		if err then
+			return nil, {
+				stanza = { type = "wait", condition = "internal-server-error" };
+				message = "The account's data can't be read at the moment";
+			};
+		end
+	end
+	return { account = origin.username .. "@" .. host.name, incarnation = incarnation or with.null, session = facts_of(with, origin) };
+end
+
+-- All records, or nil and the failure.
+local function fetch(with, question)
+	local records = {};
+	local params = with_details(question, { after = with.null });
+	for _ = 1, max_pages do
+		local result, failure = with.ask("certificate.list", params, { timeout = 2 * with.timeout(), again = true });
+		if not result then return nil, failure; end
+		for _, record in ipairs(type(result.certificates) == "table" and result.certificates or {}) do
+			records[#records + 1] = record;
+		end
+		if result.next == nil or result.next == params.after then break; end
+		params.after = result.next;
+	end
+	return records;
+end
+
+local function add_item(reply, record)
+	reply:tag("item");
+	reply:text_tag("name", printable(record.name));
+	reply:text_tag("x509cert", printable(record.certificate));
+	local resources = type(record.resources) == "table" and record.resources or {};
+	if resources[1] then
+		reply:tag("users");
+		for _, resource in ipairs(resources) do reply:text_tag("resource", printable(resource)); end
+		reply:up();
+	end
+	reply:up();
+end
+
 -- with: ask(method, params, options); close_revoked(account, key_id); timeout(); null; st
 local function new(with)
 	local certificates = {};
 	local st = with.st;
 
-	local function account_of(host, origin)
-		return origin.username .. "@" .. host.name;
-	end
-
-	local function facts_of(origin)
-		local tag = origin.saslcert;
-		return {
-			secure = origin.secure and true or false;
-			by = tag and "certificate" or "sasl";
-			mechanism = not tag and origin.saslcert_mechanism or with.null;
-			fingerprint = tag and tag.fingerprint;
-			key_id = tag and tag.key_id;
-			jid = origin.full_jid;
-			address = origin.ip or with.null;
-		};
-	end
+	-- For other questions of the same session.
+	function certificates.question(...) return question_of(with, ...); end
 
 	local function refuse(origin, stanza, failure)
 		if not origin.destroyed then
@@ -103,56 +147,11 @@ local function new(with)
 		return true;
 	end
 
-	-- The params that every question of this session has, or nil and the failure.
-	function certificates.question(host, origin, make_incarnation)
-		local incarnation, err;
-		if not host.in_daemon() then
-			local read = make_incarnation and host.accounts.make_incarnation or host.accounts.incarnation;
-			incarnation, err = read(origin.username);
-			if err then
-				return nil, {
-					stanza = { type = "wait", condition = "internal-server-error" };
-					message = "The account's data can't be read at the moment";
-				};
-			end
-		end
-		return { account = account_of(host, origin), incarnation = incarnation or with.null, session = facts_of(origin) };
-	end
-
-	-- All records, or nil and the failure.
-	local function fetch(question)
-		local records = {};
-		local params = with_details(question, { after = with.null });
-		for _ = 1, max_pages do
-			local result, failure = with.ask("certificate.list", params, { timeout = 2 * with.timeout(), again = true });
-			if not result then return nil, failure; end
-			for _, record in ipairs(type(result.certificates) == "table" and result.certificates or {}) do
-				records[#records + 1] = record;
-			end
-			if result.next == nil or result.next == params.after then break; end
-			params.after = result.next;
-		end
-		return records;
-	end
-
-	local function add_item(reply, record)
-		reply:tag("item");
-		reply:text_tag("name", printable(record.name));
-		reply:text_tag("x509cert", printable(record.certificate));
-		local resources = type(record.resources) == "table" and record.resources or {};
-		if resources[1] then
-			reply:tag("users");
-			for _, resource in ipairs(resources) do reply:text_tag("resource", printable(resource)); end
-			reply:up();
-		end
-		reply:up();
-	end
-
 	function certificates.list(host, origin, stanza)
 		local question, failure = certificates.question(host, origin);
 		if not question then return refuse(origin, stanza, failure); end
 		local records;
-		records, failure = fetch(question);
+		records, failure = fetch(with, question);
 		if not records then return refuse(origin, stanza, failure); end
 		local reply = st.reply(stanza):tag("items", { xmlns = xmlns });
 		for _, record in ipairs(records) do add_item(reply, record); end

@@ -5,6 +5,20 @@
 
 local rival = "client_certs";
 
+-- The ad-hoc command, if this host has any. new: host, and what makes commands → the command.
+local function provided_command(module, host, new)
+	-- By way of its module: by this name, require would find our own library.
+	local loaded, mod_adhoc = pcall(module.depends, module, "adhoc");
+	if not loaded then
+		-- Whoever disabled it wants no commands, but may well want certificates.
+		module:log("info", "No ad-hoc commands for certificates: %s", mod_adhoc);
+		return nil;
+	end
+	local command = new(host, mod_adhoc.module:require("adhoc").new);
+	module:provides("adhoc", command);
+	return command;
+end
+
 -- module: of the host. with: usermanager; is_active(name) (does Prosody serve the host still?); modulemanager;
 --   accounts (what Prosody knows of the host's accounts); wrap(provider, hostname,
 -- withdrawn); command(host, new_command) (the ad-hoc command); xmlns (the feature); closed(); provider_changed()
@@ -46,15 +60,7 @@ local function new(module, with)
 
 	local function provide_command()
 		remove_command();
-		-- By way of its module: by this name, require would find our own library.
-		local loaded, mod_adhoc = pcall(module.depends, module, "adhoc");
-		if not loaded then
-			-- Whoever disabled it wants no commands, but may well want certificates.
-			module:log("info", "No ad-hoc commands for certificates: %s", mod_adhoc);
-			return;
-		end
-		command = with.command(host, mod_adhoc.module:require("adhoc").new);
-		module:provides("adhoc", command);
+		command = provided_command(module, host, with.command);
 	end
 
 	local function look_for_rival()

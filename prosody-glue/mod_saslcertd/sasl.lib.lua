@@ -60,12 +60,24 @@ local function words(failure)
 	return condition, failure.message;
 end
 
--- with: ask(method, params, options); now(); timeout(); encode_base64; array; null; hosts (see mod_saslcertd)
-local function new(with)
-	local sasl = {};
+local function failure_of(handler, session, condition, text)
+	if session.destroyed then
+		-- COMPAT 13.0: mod_saslauth reads it of a session that has lost it.
+		session.base_type = session.base_type or "c2s";
+		-- COMPAT mod_sasl2 since 2025: it clones the handler of a session that has lost it.
+		if handler.saslcert_sasl2 then session.sasl_handler = session.sasl_handler or handler; end
+	end
+	handler.saslcert_challenged = nil;
+	-- COMPAT mod_sasl2 of before 2025 goes on with this very handler; mod_saslauth makes a new one.
+	handler.selected = nil;
+	return "failure", condition, text;
+end
 
-	-- Asks once per connection. The verdict: "yes", "no", or "unasked" if the question could not be answered.
-	local function ask_offer(host, chain, session, timeout)
+-- Asking whether EXTERNAL is offered. The verdict: "yes", "no", or "unasked" if the question could not be answered.
+local function new_offers(with)
+	local offers = {};
+
+	function offers.ask(host, chain, session, timeout)
 		local result, failure = with.ask("external.offer", {
 			host = host.name;
 			chain = with.array(chain);
@@ -85,13 +97,14 @@ local function new(with)
 		return { verdict = host.accounts.any_usable(candidates, facts) and "yes" or "no", candidates = candidates };
 	end
 
-	local function offer_for(host, session)
+	-- Once per connection.
+	function offers.of(host, session)
 		local offer = session.saslcert_offer;
 		local conn = session.conn;
 		if offer and offer.conn == conn then return offer; end
 		local chain = chain_of_peer(session, host.leaf_only);
 		if chain then
-			offer = ask_offer(host, chain, session, with.timeout() / 4);
+			offer = offers.ask(host, chain, session, with.timeout() / 4);
 		else
 			session.log("info", "The client's certificate is too long, EXTERNAL is not offered");
 			offer = { verdict = "no", candidates = {} };
@@ -102,100 +115,120 @@ local function new(with)
 		return offer;
 	end
 
-	local function failure_of(handler, session, condition, text)
-		if session.destroyed then
-			-- COMPAT 13.0: mod_saslauth reads it of a session that has lost it.
-			session.base_type = session.base_type or "c2s";
-			-- COMPAT mod_sasl2 since 2025: it clones the handler of a session that has lost it.
-			if handler.saslcert_sasl2 then session.sasl_handler = session.sasl_handler or handler; end
-		end
-		handler.saslcert_challenged = nil;
-		-- COMPAT mod_sasl2 of before 2025 goes on with this very handler; mod_saslauth makes a new one.
-		handler.selected = nil;
-		return "failure", condition, text;
+	return offers;
+end
+
+-- The daemon's decision: its answer; or nil, condition and text.
+local function decide(with, offers, host, session, message)
+	if host.withdrawn() then return nil, "temporary-auth-failure", could_not_ask; end
+	local deadline = with.now() + with.timeout();
+	local chain = chain_of_peer(session, host.leaf_only);
+	if not chain then return nil, "not-authorized"; end
+	if #message > max_authzid_bytes then return nil, "invalid-authzid"; end
+
+	local offer = offers.of(host, session);
+	if offer.verdict == "unasked" then
+		offer = offers.ask(host, chain, session, math.max(deadline - with.now(), 0.1));
+		if session.destroyed or offer.verdict == "unasked" then return nil, "temporary-auth-failure", could_not_ask; end
+		offer.conn = session.conn;
+		session.saslcert_offer = offer;
 	end
+	local facts = {};
+	if not host.in_daemon() then
+		facts = host.accounts.facts(offer.candidates);
+		if not facts then return nil, "temporary-auth-failure", could_not_ask; end
+		for _, fact in ipairs(facts) do fact.incarnation = fact.incarnation or with.null; end
+	end
+	local result, failure = with.ask("external.login", {
+		host = host.name;
+		chain = with.array(chain);
+		authzid = message ~= "" and with.encode_base64(message) or with.null;
+		stream_from = session.saslcert_sasl2 and session.saslcert_from or with.null;
+		address = session.ip or with.null;
+		accounts = with.array(facts);
+	}, { timeout = math.max(deadline - with.now(), 0.1), again = true });
+	if session.destroyed then return nil, "temporary-auth-failure", could_not_ask; end
+	if not result then
+		session.log("info", "Login by certificate refused: %s", failure.denial or failure.message or failure.reason);
+		return nil, words(failure);
+	end
+	if not host.accounts.usable(result.username) or type(result.fingerprint) ~= "string" or type(result.key_id) ~= "string" then
+		session.log("error", "The daemon's answer to external.login is incomplete");
+		return nil, "temporary-auth-failure", could_not_ask;
+	end
+	return result;
+end
 
-	local function login(host, session, handler, message)
-		local function refuse(condition, text)
-			return failure_of(handler, session, condition, text);
+-- Makes the daemon's yes a login.
+local function admit(host, session, handler, result)
+	local username = result.username;
+	handler.username = username;
+	-- Before anything that may wait: the daemon's next line may be the revocation of this key.
+	session.saslcert = {
+		account = username .. "@" .. host.name;
+		fingerprint = result.fingerprint;
+		key_id = result.key_id;
+		incarnation = result.incarnation;
+		password_changed = result.password_changed;
+		name = result.name;
+		resource = result.resource;
+		path = result.path;
+		not_after = result.not_after;
+	};
+	-- Of an account that lives in the daemon, the daemon has just said so.
+	if not host.in_daemon() then
+		local exists = host.accounts.exists(username);
+		local enabled = exists and host.accounts.enabled(username);
+		if session.destroyed then return failure_of(handler, session, "temporary-auth-failure", could_not_ask); end
+		if not enabled then
+			session.saslcert = nil;
+			return failure_of(handler, session, exists and "account-disabled" or "not-authorized");
 		end
-		if host.withdrawn() then return refuse("temporary-auth-failure", could_not_ask); end
-		local deadline = with.now() + with.timeout();
-		local chain = chain_of_peer(session, host.leaf_only);
-		if not chain then return refuse("not-authorized"); end
-		if #message > max_authzid_bytes then return refuse("invalid-authzid"); end
+	end
+	handler.resource = result.resource;
+	session.log("info", "Logged in as %s by the certificate %s (%s)", username,
+		result.name and ("%q"):format(result.name) or "of an authority", result.fingerprint);
+	return "success";
+end
 
-		local offer = offer_for(host, session);
-		if offer.verdict == "unasked" then
-			offer = ask_offer(host, chain, session, math.max(deadline - with.now(), 0.1));
-			if session.destroyed or offer.verdict == "unasked" then return refuse("temporary-auth-failure", could_not_ask); end
-			offer.conn = session.conn;
-			session.saslcert_offer = offer;
+-- SASL2 wants to know what the stream's header said; SASL does not.
+local function add_host(module)
+	module:hook("stream-features", function (event)
+		local session = event.origin;
+		if session.type ~= "c2s_unauthed" then return; end
+		session.saslcert_told = nil;
+		session.saslcert_from = type(event.stream) == "table" and event.stream.from or nil;
+	end, 10);
+	module:hook_tag("urn:xmpp:sasl:2", "authenticate", function (session)
+		if session.type ~= "c2s_unauthed" then
+			-- COMPAT mod_sasl2 lets a session authenticate again. Its tag must stay that of its login.
+			session:close({ condition = "policy-violation", text = "This stream is authenticated already" });
+			return true;
 		end
-		local facts = {};
-		if not host.in_daemon() then
-			facts = host.accounts.facts(offer.candidates);
-			if not facts then return refuse("temporary-auth-failure", could_not_ask); end
-			for _, fact in ipairs(facts) do fact.incarnation = fact.incarnation or with.null; end
-		end
-		local result, failure = with.ask("external.login", {
-			host = host.name;
-			chain = with.array(chain);
-			authzid = message ~= "" and with.encode_base64(message) or with.null;
-			stream_from = session.saslcert_sasl2 and session.saslcert_from or with.null;
-			address = session.ip or with.null;
-			accounts = with.array(facts);
-		}, { timeout = math.max(deadline - with.now(), 0.1), again = true });
-		if session.destroyed then return refuse("temporary-auth-failure", could_not_ask); end
-		if not result then
-			local condition, text = words(failure);
-			session.log("info", "Login by certificate refused: %s", failure.denial or failure.message or failure.reason);
-			return refuse(condition, text);
-		end
-		local username = result.username;
-		if not host.accounts.usable(username) or type(result.fingerprint) ~= "string" or type(result.key_id) ~= "string" then
-			session.log("error", "The daemon's answer to external.login is incomplete");
-			return refuse("temporary-auth-failure", could_not_ask);
-		end
-		handler.username = username;
-		-- Before anything that may wait: the daemon's next line may be the revocation of this key.
-		session.saslcert = {
-			account = username .. "@" .. host.name;
-			fingerprint = result.fingerprint;
-			key_id = result.key_id;
-			incarnation = result.incarnation;
-			password_changed = result.password_changed;
-			name = result.name;
-			resource = result.resource;
-			path = result.path;
-			not_after = result.not_after;
-		};
-		-- Of an account that lives in the daemon, the daemon has just said so.
-		if not host.in_daemon() then
-			local exists = host.accounts.exists(username);
-			local enabled = exists and host.accounts.enabled(username);
-			if session.destroyed then return refuse("temporary-auth-failure", could_not_ask); end
-			if not enabled then
-				session.saslcert = nil;
-				return refuse(exists and "account-disabled" or "not-authorized");
-			end
-		end
-		handler.resource = result.resource;
-		session.log("info", "Logged in as %s by the certificate %s (%s)", username,
-			result.name and ("%q"):format(result.name) or "of an authority", result.fingerprint);
-		return "success";
+		session.saslcert_sasl2 = true;
+	end, 200);
+	module:hook("stanza/urn:ietf:params:xml:ns:xmpp-sasl:auth", function (event)
+		event.origin.saslcert_sasl2 = nil;
+	end, 200);
+end
+
+-- with: ask(method, params, options); now(); timeout(); encode_base64; array; null; hosts (see mod_saslcertd)
+local function new(with)
+	local sasl = { add_host = add_host };
+	local offers = new_offers(with);
+
+	local function verdict_on(hostname, session)
+		local host = with.hosts[hostname];
+		return host and not host.withdrawn() and offers.of(host, session).verdict;
 	end
 
 	-- What the handlers call; through a table that outlives a reload, since handlers of open streams do too.
-	function sasl.offered(hostname, session)
-		local host = with.hosts[hostname];
-		return host and not host.withdrawn() and offer_for(host, session).verdict == "yes";
-	end
+	function sasl.offered(hostname, session) return verdict_on(hostname, session) == "yes"; end
 
 	-- A client may choose EXTERNAL unseen. While the daemon can't be asked it hears so, and not that there is no EXTERNAL.
 	function sasl.selectable(hostname, session)
-		local host = with.hosts[hostname];
-		return host and not host.withdrawn() and offer_for(host, session).verdict ~= "no";
+		local verdict = verdict_on(hostname, session);
+		return verdict and verdict ~= "no";
 	end
 
 	function sasl.process(hostname, session, handler, message)
@@ -206,28 +239,9 @@ local function new(with)
 			handler.saslcert_challenged = true;
 			return "challenge", "";
 		end
-		return login(host, session, handler, message or "");
-	end
-
-	-- SASL2 wants to know what the stream's header said; SASL does not.
-	function sasl.add_host(module)
-		module:hook("stream-features", function (event)
-			local session = event.origin;
-			if session.type ~= "c2s_unauthed" then return; end
-			session.saslcert_told = nil;
-			session.saslcert_from = type(event.stream) == "table" and event.stream.from or nil;
-		end, 10);
-		module:hook_tag("urn:xmpp:sasl:2", "authenticate", function (session)
-			if session.type ~= "c2s_unauthed" then
-				-- COMPAT mod_sasl2 lets a session authenticate again. Its tag must stay that of its login.
-				session:close({ condition = "policy-violation", text = "This stream is authenticated already" });
-				return true;
-			end
-			session.saslcert_sasl2 = true;
-		end, 200);
-		module:hook("stanza/urn:ietf:params:xml:ns:xmpp-sasl:auth", function (event)
-			event.origin.saslcert_sasl2 = nil;
-		end, 200);
+		local result, condition, text = decide(with, offers, host, session, message or "");
+		if not result then return failure_of(handler, session, condition, text); end
+		return admit(host, session, handler, result);
 	end
 
 	return sasl;

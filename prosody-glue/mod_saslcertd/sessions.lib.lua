@@ -11,6 +11,8 @@
 local xmlns_sm = { "urn:xmpp:sm:2", "urn:xmpp:sm:3" };
 -- Well below the limit of a question.
 local max_report_bytes = 96 * 1024;
+-- Until those are asked about again that could not be.
+local repeat_seconds = 5;
 
 local function same_key(tag, account, key_id)
 	return tag ~= nil and tag.account == account and tag.key_id == key_id;
@@ -22,31 +24,11 @@ local function is_of(session, account)
 	return session.type ~= "c2s_unauthed" and session.username ~= nil and session.username .. "@" .. tostring(session.host) == account;
 end
 
--- with: notify(method, params); request(method, params, options, callback); encode; array; null; st; split_jid; join_jid;
---   pieces_of (see client); prosody_hosts; connections (tables whose values are sessions, those not yet bound too); resumption_tokens
---   (of mod_smacks); update_session (13);
---   after(seconds, f); log(level, format, …)
-local function new(with)
-	local sessions = {};
-	local st = with.st;
-
-	local function entry_of(session)
-		local tag = session.saslcert;
-		return {
-			account = tag.account;
-			fingerprint = tag.fingerprint;
-			key_id = tag.key_id;
-			incarnation = tag.incarnation or with.null;
-			path = tag.path or with.null;
-			not_after = tag.not_after or with.null;
-			resource = session.resource or with.null;
-			address = session.ip or with.null;
-		};
-	end
-
+-- Finding them, and how many there are.
+local function add_search(sessions, with)
 	-- Calls found(session) for each session: bound ones, hibernating or not, and those not yet bound. No closing inside of
 	-- it, that changes the tables.
-	local function each_session(found)
+	function sessions.each(found)
 		local seen = {};
 		local function look_at(session)
 			if seen[session] or session.destroyed then return; end
@@ -63,46 +45,52 @@ local function new(with)
 		end
 	end
 
-	local function each_tagged(found)
-		each_session(function (session)
+	-- The same, of those that logged in with a certificate.
+	function sessions.each_tagged(found)
+		sessions.each(function (session)
 			if session.saslcert then found(session); end
 		end);
 	end
 
-	-- How many live sessions logged in with a certificate.
+	-- How many of these there are.
 	function sessions.count()
 		local count = 0;
-		each_tagged(function () count = count + 1; end);
+		sessions.each_tagged(function () count = count + 1; end);
 		return count;
 	end
 
-	local function close_all(list, reason)
-		for _, session in ipairs(list) do
-			-- A login that still waits for its delay, over BOSH say, finds that it has come to nothing.
-			session.saslcert_account = nil;
-			local ok, err = pcall(session.close, session, reason);
-			if not ok then with.log("error", "A session could not be closed: %s", err); end
-		end
-		return #list;
+	-- The account got another password, which those of its sessions that live on have seen.
+	function sessions.password_is_of(account, password_changed)
+		sessions.each(function (session)
+			local login = session.saslcert_login or session.saslcert;
+			if login and is_of(session, account) then login.password_changed = password_changed; end
+		end);
 	end
+end
 
+-- Closing them.
+local function add_closing(sessions, with)
 	local function close_where(doomed, why, condition, text)
 		local list = {};
-		each_session(function (session)
+		sessions.each(function (session)
 			if doomed(session) then list[#list + 1] = session; end
 		end);
 		for _, session in ipairs(list) do session.log("info", "Closing the session: %s", why); end
-		return close_all(list, { condition = condition, text = text });
+		for _, session in ipairs(list) do
+			-- A login that still waits for its delay, over BOSH say, finds that it has come to nothing.
+			session.saslcert_account = nil;
+			local ok, err = pcall(session.close, session, { condition = condition, text = text });
+			if not ok then with.log("error", "A session could not be closed: %s", err); end
+		end
+		return #list;
 	end
 
 	-- Closes the sessions of this account that logged in with this key, and with this certificate if there is a fingerprint;
 	-- without a key all of them, also those that have not bound a resource yet, or still wait for the delay of their password.
 	-- Returns how many.
 	function sessions.close(account, key_id, condition, text, fingerprint)
-		if key_id == nil then
-			return close_where(function (session) return is_of(session, account); end, text or condition, condition, text);
-		end
 		return close_where(function (session)
+			if key_id == nil then return is_of(session, account); end
 			local tag = session.saslcert;
 			return same_key(tag, account, key_id) and (fingerprint == nil or tag.fingerprint == fingerprint);
 		end, text or condition, condition, text);
@@ -115,6 +103,11 @@ local function new(with)
 		end
 	end
 
+	-- The same, in the words of a revocation.
+	function sessions.close_revoked(account, key_id)
+		return sessions.close(account, key_id, "not-authorized", "This client certificate has been revoked");
+	end
+
 	-- Those of the account that have no resource: Prosody overlooks them.
 	function sessions.close_unbound(account, condition, text)
 		return close_where(function (session) return not session.resource and is_of(session, account); end, text, condition, text);
@@ -124,10 +117,22 @@ local function new(with)
 	function sessions.close_unbound_of(host, condition, text)
 		return close_where(function (session) return not session.resource and session.host == host; end, text, condition, text);
 	end
+end
 
-	-- The same, in the words of a revocation.
-	function sessions.close_revoked(account, key_id)
-		return sessions.close(account, key_id, "not-authorized", "This client certificate has been revoked");
+-- What the daemon hears of them.
+local function add_reports(sessions, with)
+	local function entry_of(session)
+		local tag = session.saslcert;
+		return {
+			account = tag.account;
+			fingerprint = tag.fingerprint;
+			key_id = tag.key_id;
+			incarnation = tag.incarnation;
+			path = tag.path or with.null;
+			not_after = tag.not_after or with.null;
+			resource = session.resource or with.null;
+			address = session.ip or with.null;
+		};
 	end
 
 	-- Which round of each kind of question is the newest: an older one is given up.
@@ -142,7 +147,7 @@ local function new(with)
 		local failed = false;
 		local function ask(i)
 			if not pieces[i] then
-				if failed then with.after(5, function () if rounds[method] == round then again(); end end); end
+				if failed then with.after(repeat_seconds, function () if rounds[method] == round then again(); end end); end
 				return;
 			end
 			with.request(method, { [field] = with.array(pieces[i]) }, options, function (result, failure)
@@ -163,7 +168,7 @@ local function new(with)
 	-- Tells the daemon of all live sessions, as questions: the keys in the answers were revoked meanwhile.
 	function sessions.report_all()
 		local entries = {};
-		each_tagged(function (session) entries[#entries + 1] = entry_of(session); end);
+		sessions.each_tagged(function (session) entries[#entries + 1] = entry_of(session); end);
 		ask_about("session.opened", "sessions", entries, { timeout = 10 }, function (result)
 			sessions.close_each(result.close);
 		end, sessions.report_all);
@@ -173,7 +178,7 @@ local function new(with)
 	-- to changed(account, change).
 	function sessions.check_accounts(in_daemon, changed)
 		local entries = {};
-		each_session(function (session)
+		sessions.each(function (session)
 			if not in_daemon(session.host) then return; end
 			local account = session.saslcert_account or session.saslcert and session.saslcert.account;
 			-- However it has logged in.
@@ -193,23 +198,38 @@ local function new(with)
 		end, function () sessions.check_accounts(in_daemon, changed); end);
 	end
 
-	-- The account got another password, which those of its sessions that live on have seen.
-	function sessions.password_is_of(account, password_changed)
-		each_session(function (session)
-			local login = session.saslcert_login or session.saslcert;
-			if login and is_of(session, account) then login.password_changed = password_changed; end
-		end);
-	end
-
-	local function opened(session)
+	function sessions.opened(session)
 		with.notify("session.opened", { sessions = with.array({ entry_of(session) }) });
 	end
 
-	local function closed(account, resource)
+	function sessions.closed(account, resource)
 		with.notify("session.closed", { sessions = with.array({ { account = account, resource = resource } }) });
 	end
+end
 
-	-- The tag follows the login: a session that is resumed gets that of the stream it is resumed by, or loses its own.
+-- The tag follows the login: it goes when that fails after all, and to the session that is resumed.
+local function hook_login(sessions, with, module)
+	-- mod_saslauth fires it when a login fails after all; the tag must not outlive that.
+	module:hook("authentication-failure", function (event)
+		-- Only of streams that are not logged in: a session must not shed its tag by failing once more.
+		if event.session and event.session.type == "c2s_unauthed" then
+			event.session.saslcert, event.session.saslcert_account = nil, nil;
+		end
+	end, 100);
+
+	module:hook("authentication-success", function (event)
+		event.session.saslcert_offer = nil;
+	end);
+
+	-- mod_saslauth and mod_sasl2 fire them before they drop the handler.
+	local function note_mechanism(event)
+		local handler = event.session.sasl_handler;
+		event.session.saslcert_mechanism = handler and handler.selected;
+	end
+	module:hook("authentication-success", note_mechanism, 100);
+	module:hook("sasl2/c2s/success", note_mechanism, 900);
+
+	-- A session that is resumed gets the tag of the stream it is resumed by, or loses its own.
 	local function resumed(session, by)
 		local before, now = session.saslcert, by.saslcert;
 		session.saslcert = now;
@@ -217,125 +237,118 @@ local function new(with)
 		session.saslcert_account, session.saslcert_login = by.saslcert_account, by.saslcert_login;
 		if not session.resource then return; end
 		if now then
-			opened(session);
+			sessions.opened(session);
 		elseif before then
-			closed(before.account, session.resource);
+			sessions.closed(before.account, session.resource);
 		end
 	end
+
+	if not with.update_session then -- COMPAT 0.12
+		module:hook("smacks-hibernation-end", function (event) resumed(event.resumed, event.origin); end);
+		return;
+	end
+	module:hook_global("c2s-session-updated", function (event)
+		if event.session.host ~= module.host then return; end
+		resumed(event.session, event.from_session);
+		-- COMPAT 13.0: it is resumed while mod_c2s has the connection paused, because the login (in SASL2) or the resumption
+		-- itself waited for the daemon. It wakes the connection of the new session, which by then belongs to the old one.
+		local by, conn = event.from_session, event.session.conn;
+		if (by.saslcert or by.saslcert_account) and conn and conn.resume then conn:resume(); end
+	end);
+end
+
+-- A certificate with a full address binds its resource, whatever the client asks for, and resumes no other.
+local function hook_resources(sessions, with, module)
+	module:hook("pre-resource-bind", function (event)
+		local session = event.session;
+		local want = session.saslcert and session.saslcert.resource;
+		if not want then return; end
+		local user = with.prosody_hosts[module.host].sessions[session.username];
+		local old = user and user.sessions[want];
+		-- conflict_resolve, which comes after this, might give the new session another resource.
+		if old and old ~= session then old:close({ condition = "conflict", text = "Replaced by new connection" }); end
+		event.resource = want;
+	end, 10);
+
+	module:hook("resource-bind", function (event)
+		local session, tag = event.session, event.session.saslcert;
+		session.saslcert_offer = nil;
+		if not tag then return; end
+		if tag.resource and session.resource ~= tag.resource then
+			session.log("warn", "Bound to %q, but the certificate names %q: closing", session.resource, tag.resource);
+			session:close({ condition = "policy-violation", text = "The certificate names another resource" });
+			return;
+		end
+		sessions.opened(session);
+	end);
+
+	module:hook("resource-unbind", function (event)
+		local session = event.session;
+		if session.saslcert then sessions.closed(session.saslcert.account, session.resource); end
+	end);
 
 	-- Would this stream resume a session of another resource than its certificate names?
 	local function resumes_another(session, token)
 		local want = session.saslcert and session.saslcert.resource;
 		if not want or not session.username then return false; end
 		local old = with.resumption_tokens[with.join_jid(session.username, session.host, token)];
-		return old and old.resource ~= want;
+		local is_another = old and old.resource ~= want;
+		if is_another then session.log("info", "Not resuming: the certificate names another resource"); end
+		return is_another;
 	end
 
 	local function failed_resumption(xmlns)
-		return st.stanza("failed", { xmlns = xmlns }):tag("item-not-found", { xmlns = "urn:ietf:params:xml:ns:xmpp-stanzas" }):up();
+		return with.st.stanza("failed", { xmlns = xmlns }):tag("item-not-found", { xmlns = "urn:ietf:params:xml:ns:xmpp-stanzas" }):up();
 	end
 
-	function sessions.add_host(module)
-		-- mod_saslauth fires it when a login fails after all; the tag must not outlive that.
-		module:hook("authentication-failure", function (event)
-			-- Only of streams that are not logged in: a session must not shed its tag by failing once more.
-			if event.session and event.session.type == "c2s_unauthed" then
-				event.session.saslcert, event.session.saslcert_account = nil, nil;
-			end
-		end, 100);
-
-		module:hook("authentication-success", function (event)
-			event.session.saslcert_offer = nil;
-		end);
-
-		-- mod_saslauth and mod_sasl2 fire them before they drop the handler.
-		local function note_mechanism(event)
-			local handler = event.session.sasl_handler;
-			event.session.saslcert_mechanism = handler and handler.selected;
-		end
-		module:hook("authentication-success", note_mechanism, 100);
-		module:hook("sasl2/c2s/success", note_mechanism, 900);
-
-		-- A certificate with a full address binds its resource, whatever the client asks for.
-		module:hook("pre-resource-bind", function (event)
-			local session = event.session;
-			local want = session.saslcert and session.saslcert.resource;
-			if not want then return; end
-			local user = with.prosody_hosts[module.host].sessions[session.username];
-			local old = user and user.sessions[want];
-			-- conflict_resolve, which comes after this, might give the new session another resource.
-			if old and old ~= session then
-				old:close({ condition = "conflict", text = "Replaced by new connection" });
-			end
-			event.resource = want;
-		end, 10);
-
-		module:hook("resource-bind", function (event)
-			local session = event.session;
-			local tag = session.saslcert;
-			session.saslcert_offer = nil;
-			if not tag then return; end
-			if tag.resource and session.resource ~= tag.resource then
-				session.log("warn", "Bound to %q, but the certificate names %q: closing", session.resource, tag.resource);
-				session:close({ condition = "policy-violation", text = "The certificate names another resource" });
-				return;
-			end
-			opened(session);
-		end);
-
-		module:hook("resource-unbind", function (event)
-			local session = event.session;
-			if session.saslcert then closed(session.saslcert.account, session.resource); end
-		end);
-
-		if with.update_session then
-			module:hook_global("c2s-session-updated", function (event)
-				if event.session.host ~= module.host then return; end
-				resumed(event.session, event.from_session);
-				-- COMPAT 13.0: it is resumed while mod_c2s has the connection paused, because the login (in SASL2) or the resumption
-				-- itself waited for the daemon. It wakes the connection of the new session, which by then belongs to the old one.
-				local by, conn = event.from_session, event.session.conn;
-				if (by.saslcert or by.saslcert_account) and conn and conn.resume then conn:resume(); end
-			end);
-		else -- COMPAT 0.12
-			module:hook("smacks-hibernation-end", function (event)
-				resumed(event.resumed, event.origin);
-			end);
-		end
-
-		for _, xmlns in ipairs(xmlns_sm) do
-			module:hook_tag(xmlns, "resume", function (session, stanza)
-				if not resumes_another(session, stanza.attr.previd) then return; end
-				session.log("info", "Not resuming: the certificate names another resource");
-				session.send(failed_resumption(xmlns));
-				return true;
-			end, 10);
-		end
-
-		-- Before mod_sasl2_sm (110) and mod_sasl2_bind2 (100).
-		module:hook("sasl2/c2s/success", function (event)
-			local session = event.session;
-			local request = session.sasl2_sm_request;
-			if not request or request.name ~= "resume" or not resumes_another(session, request.attr.previd) then return; end
-			session.log("info", "Not resuming: the certificate names another resource");
-			session.sasl2_sm_request = nil;
-			if event.success then event.success:add_child(failed_resumption(request.attr.xmlns)); end
-		end, 120);
-
-		-- A token would outlive the certificate (before mod_sasl2_fast, 75).
-		module:hook("sasl2/c2s/success", function (event)
-			if event.session.saslcert then event.session.fast_token_request = nil; end
-		end, 80);
-
-		-- XEP-0257: who stole a device must not take the account.
-		local function deny(event)
-			local origin, stanza = event.origin, event.stanza;
-			if stanza.attr.type ~= "set" or not origin.saslcert then return; end
-			origin.send(st.error_reply(stanza, "auth", "not-authorized", "Log in with your password to do this"));
+	for _, xmlns in ipairs(xmlns_sm) do
+		module:hook_tag(xmlns, "resume", function (session, stanza)
+			if not resumes_another(session, stanza.attr.previd) then return; end
+			session.send(failed_resumption(xmlns));
 			return true;
-		end
-		module:hook("iq/self/jabber:iq:register:query", deny, 100);
-		module:hook("iq/host/jabber:iq:register:query", deny, 100);
+		end, 10);
+	end
+
+	-- Before mod_sasl2_sm (110) and mod_sasl2_bind2 (100).
+	module:hook("sasl2/c2s/success", function (event)
+		local session = event.session;
+		local request = session.sasl2_sm_request;
+		if not request or request.name ~= "resume" or not resumes_another(session, request.attr.previd) then return; end
+		session.sasl2_sm_request = nil;
+		if event.success then event.success:add_child(failed_resumption(request.attr.xmlns)); end
+	end, 120);
+end
+
+-- Whoever stole a device must not take the account (XEP-0257), nor keep it.
+local function hook_restrictions(with, module)
+	-- A token would outlive the certificate (before mod_sasl2_fast, 75).
+	module:hook("sasl2/c2s/success", function (event)
+		if event.session.saslcert then event.session.fast_token_request = nil; end
+	end, 80);
+
+	local function deny(event)
+		local origin, stanza = event.origin, event.stanza;
+		if stanza.attr.type ~= "set" or not origin.saslcert then return; end
+		origin.send(with.st.error_reply(stanza, "auth", "not-authorized", "Log in with your password to do this"));
+		return true;
+	end
+	module:hook("iq/self/jabber:iq:register:query", deny, 100);
+	module:hook("iq/host/jabber:iq:register:query", deny, 100);
+end
+
+-- with: notify(method, params); request(method, params, options, callback); encode; array; null; st; join_jid; pieces_of (see client);
+--   prosody_hosts; connections (tables whose values are sessions, those not yet bound too); resumption_tokens (of mod_smacks);
+--   update_session (13); after(seconds, f); log(level, format, …)
+local function new(with)
+	local sessions = {};
+	add_search(sessions, with);
+	add_closing(sessions, with);
+	add_reports(sessions, with);
+
+	function sessions.add_host(module)
+		hook_login(sessions, with, module);
+		hook_resources(sessions, with, module);
+		hook_restrictions(with, module);
 	end
 
 	return sessions;
