@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use super::clock::now;
 use super::connection::{Connection, Peer};
+use super::dispatch;
 use super::limits::SHUTDOWN_LIMIT;
 use super::listening::Listening;
 use super::roles::Roles;
@@ -161,7 +162,7 @@ async fn read_lines(
         let now = now();
         lines.feed(bytes, |line| {
             unfinished_since = None;
-            service.handle(connection, line, now, started.elapsed());
+            dispatch::line(service, connection, line, now, started.elapsed());
         });
         if lines.is_unfinished() {
             let since = *unfinished_since.get_or_insert_with(tokio::time::Instant::now);

@@ -31,30 +31,29 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
-use zeroize::Zeroizing;
 
-use crate::identity::visible::visible;
 use crate::identity::{
     BareJid, CertificateName, Fingerprint, Host, LastUse, ScramHash, UnixSeconds,
 };
 use crate::store::{Store, StoreError};
 
 use super::authorities::AuthorityFiles;
-use super::connection::{Connection, Peer};
+use super::connection::Connection;
 use super::declared_host::{DeclaredHost, Stranger};
 use super::derivations::{Derivations, Purpose, Queued};
-use super::guesses::{Guesses, Place};
+use super::guesses::Guesses;
+use super::reply::{Answer, Answered, ask, unreadable};
 use super::reservations::Reservations;
 use super::sessions::Sessions;
 use super::store_checks::Checks;
-use crate::protocol::{self, Closed, Each, Fault, Id, Incoming, Line, Refusal, Role, fields};
+use crate::protocol::{self, Fault, Refusal};
 
 /// Everything that questions are answered from.
 pub struct Service {
     store: Store,
     hosts: RwLock<HashMap<Host, DeclaredHost>>,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
-    sessions: Sessions,
+    pub(super) sessions: Sessions,
     authorities: AuthorityFiles,
     /// Whose turn it is to read the files of authorities.
     reading: Mutex<()>,
@@ -78,7 +77,6 @@ pub struct Service {
 }
 
 type Expected = HashMap<(u64, String), mpsc::Sender<Result<Value, String>>>;
-type Answered<T = Value> = Result<T, Refusal>;
 
 impl Service {
     /// A service that knows the hosts that the store remembers, and their authorities.
@@ -140,247 +138,19 @@ impl Service {
         self.expected().retain(|(of, _), _| *of != connection.id);
     }
 
-    /// Answers one line, now or later.
-    ///
-    /// `uptime` is for `status`.
-    pub fn handle(
-        self: &Arc<Self>,
-        connection: &Arc<Connection>,
-        line: Line,
-        now: UnixSeconds,
-        uptime: Duration,
-    ) {
-        let parsed = match line {
-            // There may be a password in it.
-            Line::Whole(line) => protocol::parse(&Zeroizing::new(line)),
-            Line::TooLong => Err((None, Fault::TooLong)),
-        };
-        match parsed {
-            Ok(Incoming::Question {
-                id: Some(id),
-                method,
-                params,
-            }) => {
-                let answer = Answer {
-                    connection: Arc::clone(connection),
-                    id,
-                    is_sent: AtomicBool::new(false),
-                };
-                self.question(answer, &method, params, now, uptime);
-            }
-            Ok(Incoming::Question {
-                id: None,
-                method,
-                params,
-            }) => self.notification(connection, &method, params, now),
-            Ok(Incoming::Answer { id, result }) => {
-                tracing::debug!(connection = connection.id, id, ?result, "answered");
-                let waits = self.expected().remove(&(connection.id, id));
-                // Whoever waited may have given up.
-                waits.map(|waits| waits.send(result));
-            }
-            Err((id, fault)) => {
-                tracing::warn!(connection = connection.id, reason = %fault, "unreadable line");
-                connection.push(&protocol::failure(id.as_ref(), &fault.into()));
-            }
-        }
-    }
-
-    fn question(
-        self: &Arc<Self>,
-        answer: Answer,
-        method: &str,
-        params: Value,
-        now: UnixSeconds,
-        uptime: Duration,
-    ) {
-        let peer = answer.connection.peer;
-        // Who did not introduce itself is not asked to close sessions, so it must not open any.
-        let connection = &answer.connection;
-        let is_too_early = (method.starts_with("external.") && !connection.keeps_sessions())
-            || (["certificate.", "command.", "console."]
-                .iter()
-                .any(|family| method.starts_with(family))
-                && peer.role == Role::Server
-                && !connection.is_introduced());
-        if is_too_early {
-            let uid = peer.uid;
-            answer.send(Err(Fault::NoHello { uid }.into()));
-            return;
-        }
-        match (method, peer.role) {
-            ("session.hello", _) => self.hello(answer, params, now),
-            ("external.offer", _) => self.offer(answer, params, now),
-            ("external.login", _) => self.login(answer, params, now),
-            ("session.opened", _) => {
-                let answered = self.opened(&answer.connection, params, now);
-                answer.send(answered);
-            }
-            ("certificate.list", _) => self.task(answer, move |service, answer| {
-                answer.send(service.list(params, peer, now));
-            }),
-            ("certificate.append", _) => self.task(answer, move |service, answer| {
-                answer.send(service.append(params, peer, now));
-            }),
-            ("certificate.disable", _) => self.task(answer, move |service, answer| {
-                answer.send(service.disable(params, peer));
-            }),
-            ("certificate.revoke", _) => self.task(answer, move |service, answer| {
-                service.revoke(answer, params, peer, now);
-            }),
-            ("certificate.expiring", _) => self.task(answer, move |service, answer| {
-                answer.send(service.expiring(params, now));
-            }),
-            ("command.step", _) => self.task(answer, move |service, answer| {
-                service.command_step(answer, params, peer, now);
-            }),
-            ("console.run", _) => self.task(answer, move |service, answer| {
-                service.console_run(answer, params, now);
-            }),
-            ("certificate.marks", Role::Admin) => self.task(answer, move |service, answer| {
-                answer.send(service.marks(params));
-            }),
-            ("certificate.unrevoke", Role::Admin) => self.task(answer, move |service, answer| {
-                answer.send(service.unrevoke(params, peer));
-            }),
-            ("host.scram", _) => answer.send(self.scram_of(params, peer)),
-            (method, _) if method.starts_with("account.") => {
-                self.account_question(answer, method, params, now);
-            }
-            ("host.list", Role::Admin) => self.task(answer, move |service, answer| {
-                answer.send(service.list_hosts(params));
-            }),
-            ("host.forget", Role::Admin) => self.task(answer, move |service, answer| {
-                answer.send(service.forget_host(params, peer));
-            }),
-            ("export", Role::Admin) => self.task(answer, move |service, answer| {
-                answer.send(service.export(params));
-            }),
-            ("import", Role::Admin) => self.task(answer, move |service, answer| {
-                answer.send(service.import(params));
-            }),
-            ("explain", Role::Admin) => self.task(answer, move |service, answer| {
-                answer.send(service.explain(params, now));
-            }),
-            ("store.check", Role::Admin) => {
-                let answered = self.store_check(params, now);
-                answer.send(answered);
-            }
-            ("status", Role::Admin) => self.task(answer, move |service, answer| {
-                answer.send(service.status(params, uptime));
-            }),
-            _ => answer.send_unknown(method),
-        }
-    }
-
-    fn account_question(
-        self: &Arc<Self>,
-        answer: Answer,
-        method: &str,
-        params: Value,
-        now: UnixSeconds,
-    ) {
-        let peer = answer.connection.peer;
-        match method {
-            "account.exists" => answer.send(self.exists(params, peer)),
-            "account.verify" => {
-                let address = params.get("address").and_then(Value::as_str);
-                let purpose = Purpose::Try(address.map(Place::of));
-                self.derivation(purpose, answer, move |service, answer| {
-                    service.verify(answer, params, peer, now);
-                });
-            }
-            "account.scram" => answer.send(self.scram(params, peer)),
-            // It may have to wait for a change that is being written.
-            "account.succeeded" => self.task(answer, move |service, answer| {
-                service.succeeded(answer, params, peer, now);
-            }),
-            "account.admit" => self.task(answer, move |service, answer| {
-                service.admit(answer, params, peer);
-            }),
-            "account.check" => self.task(answer, move |service, answer| {
-                answer.send(service.check(answer.connection.id, params, peer));
-            }),
-            "account.failed" => answer.send(self.failed(params, peer, now)),
-            "account.create" => self.derivation(Purpose::Change, answer, move |service, answer| {
-                answer.send(service.create(answer, params, peer, now));
-            }),
-            "account.set_password" => {
-                self.derivation(Purpose::Change, answer, move |service, answer| {
-                    answer.send(service.set_password(answer, params, peer, now));
-                });
-            }
-            "account.delete" => self.task(answer, move |service, answer| {
-                answer.send(service.delete(answer, params, peer, now));
-            }),
-            "account.enable" => self.task(answer, move |service, answer| {
-                answer.send(service.enable(answer, params, peer, true));
-            }),
-            "account.disable" => self.task(answer, move |service, answer| {
-                answer.send(service.enable(answer, params, peer, false));
-            }),
-            "account.import" if peer.role == Role::Admin => {
-                let work = move |service: &Self, answer: &Answer, params| {
-                    answer.send(service.import_account(params, now));
-                };
-                // Without a password nothing is derived; but Prosody may have to be waited for, and not in a turn of others.
-                if params
-                    .pointer("/login/password")
-                    .is_some_and(Value::is_string)
-                {
-                    self.derivation(Purpose::Change, answer, move |service, answer| {
-                        work(service, answer, params);
-                    });
-                } else {
-                    self.task(answer, move |service, answer| work(service, answer, params));
-                }
-            }
-            "account.list" => self.task(answer, move |service, answer| {
-                answer.send(service.list_accounts(params, peer));
-            }),
-            _ => answer.send_unknown(method),
-        }
-    }
-
-    fn notification(
-        &self,
-        connection: &Arc<Connection>,
-        method: &str,
-        params: Value,
-        now: UnixSeconds,
-    ) {
-        let done = match method {
-            "session.opened" => self.bound(connection, params, now).map(|over| {
-                // Belt and braces: a session whose login lost its race is closed as soon as it is heard of.
-                for session in over {
-                    ask(connection, "sessions.close", &session);
-                }
-            }),
-            "session.closed" => fields::<Closed>(params)
-                .map(|closed| {
-                    for session in closed.sessions.good() {
-                        self.sessions.closed(connection.id, session);
-                    }
-                    unreadable(connection.id, "session.closed", &closed.sessions);
-                })
-                .map_err(Refusal::from),
-            _ => Ok(()),
-        };
-        if let Err(refusal) = done {
-            tracing::warn!(connection = connection.id, method, ?refusal, "notification");
-        }
-    }
-
     /// Runs `work` where it may block. Its answer, or a fault, is sent within the deadline.
-    fn task(self: &Arc<Self>, answer: Answer, work: impl FnOnce(&Self, &Answer) + Send + 'static) {
+    pub(super) fn task(
+        self: &Arc<Self>,
+        answer: Answer,
+        work: impl FnOnce(&Arc<Self>, &Answer) + Send + 'static,
+    ) {
         let permit = Arc::clone(&self.tasks).try_acquire_owned();
         let (Ok(permit), Some(in_flight)) = (permit, answer.connection.begin()) else {
             answer.send(Err(Fault::Overload.into()));
             return;
         };
         let service = Arc::clone(self);
-        let answer = Arc::new(answer);
-        let late = Arc::clone(&answer);
+        let late = answer.clone();
         let work = tokio::task::spawn_blocking(move || {
             work(&service, &answer);
             drop((permit, in_flight));
@@ -395,11 +165,11 @@ impl Service {
     }
 
     /// Runs `work`, which derives keys, when its turn has come.
-    fn derivation(
+    pub(super) fn derivation(
         self: &Arc<Self>,
         purpose: Purpose,
         answer: Answer,
-        work: impl FnOnce(&Self, &Answer) + Send + 'static,
+        work: impl FnOnce(&Arc<Self>, &Answer) + Send + 'static,
     ) {
         self.in_turn(self.derivations.queue(purpose), answer, work);
     }
@@ -409,7 +179,7 @@ impl Service {
         self: &Arc<Self>,
         queued: Option<Queued>,
         answer: Answer,
-        work: impl FnOnce(&Self, &Answer) + Send + 'static,
+        work: impl FnOnce(&Arc<Self>, &Answer) + Send + 'static,
     ) {
         let Some(queued) = queued else {
             answer.send(Err(Fault::Overload.into()));
@@ -508,7 +278,7 @@ impl Service {
         answer.send_before(Ok(result), &lines(&answer.connection));
     }
 
-    fn expected(&self) -> MutexGuard<'_, Expected> {
+    pub(super) fn expected(&self) -> MutexGuard<'_, Expected> {
         self.expected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -552,62 +322,6 @@ impl Service {
             let params = json!({"account": account, "text": text});
             ask(connection, "account.notify", &params);
         }
-    }
-}
-
-/// Where the answer to one question goes. At most one is sent.
-struct Answer {
-    connection: Arc<Connection>,
-    id: Id,
-    is_sent: AtomicBool,
-}
-
-impl Answer {
-    fn send(&self, answered: Answered) {
-        self.send_before(answered, "");
-    }
-
-    fn send_unknown(&self, method: &str) {
-        let shown: String = method.chars().take(64).collect();
-        let method = visible(&shown).into_owned();
-        let Peer { uid, role, .. } = self.connection.peer;
-        self.send(Err(Fault::UnknownMethod { method, uid, role }.into()));
-    }
-
-    /// Sends the answer, unless one was sent, and `lines` right behind it in any case.
-    fn send_before(&self, answered: Answered, lines: &str) {
-        if self.is_sent.swap(true, Ordering::AcqRel) {
-            self.connection.push(lines);
-            return;
-        }
-        let line = match answered {
-            Ok(result) => protocol::success(&self.id, &result),
-            Err(refusal) => {
-                if let Refusal::Fault(fault) = &refusal {
-                    tracing::warn!(connection = self.connection.id, reason = %fault, "not decided");
-                }
-                protocol::failure(Some(&self.id), &refusal)
-            }
-        };
-        self.connection.push(&(line + lines));
-    }
-}
-
-fn ask(connection: &Connection, method: &str, params: &Value) {
-    let id = connection.question_id();
-    connection.push(&protocol::question(&id, method, params));
-}
-
-/// Logs what of a list could not be read: the asker's fault, and nobody else's.
-fn unreadable<T>(connection: u64, question: &'static str, list: &Each<T>) {
-    if let Some(first) = list.bad().next() {
-        let (count, reason) = (list.bad().count(), &first.problem);
-        tracing::warn!(
-            connection,
-            count,
-            reason,
-            "{question}: elements that are unreadable"
-        );
     }
 }
 

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Session;
+use super::request::{Before, Lane, Request};
 use crate::identity::{BareJid, Incarnation, KeyId};
 use crate::wording::forms::{Filled, Form};
 
@@ -25,6 +26,12 @@ pub struct CommandStep {
     pub action: String,
     /// Of the form that came with it, if one did.
     pub fields: Option<Filled>,
+}
+
+impl Request for CommandStep {
+    const METHOD: &'static str = "command.step";
+    const BEFORE: Before = Before::Hello;
+    const LANE: Lane = Lane::Task;
 }
 
 /// Its answer.

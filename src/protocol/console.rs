@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::request::{Before, Lane, Request};
 use crate::identity::Host;
 
 /// `console.run`.
@@ -18,6 +19,12 @@ pub struct ConsoleRun {
     /// Its hosts where another module takes the logins.
     #[serde(default)]
     pub withdrawn: Vec<Host>,
+}
+
+impl Request for ConsoleRun {
+    const METHOD: &'static str = "console.run";
+    const BEFORE: Before = Before::Hello;
+    const LANE: Lane = Lane::Task;
 }
 
 /// Its answer.

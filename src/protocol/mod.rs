@@ -14,6 +14,7 @@ mod limits;
 mod line;
 mod message;
 mod questions;
+mod request;
 mod role;
 
 pub use command::*;
@@ -28,4 +29,5 @@ pub use limits::{
 pub use line::{Line, Lines};
 pub use message::{Id, Incoming, failure, parse, question, success};
 pub use questions::*;
+pub use request::{Before, Lane, Request};
 pub use role::Role;

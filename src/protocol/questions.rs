@@ -9,7 +9,13 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::each::Each;
-use super::limits::{MAX_CERTIFICATE_BASE64_BYTES, MAX_CHAIN, MAX_CHAIN_BASE64_BYTES};
+use super::fault::Fault;
+use super::fields::fields;
+use super::limits::{
+    MAX_CERTIFICATE_BASE64_BYTES, MAX_CHAIN, MAX_CHAIN_BASE64_BYTES, PROTOCOL_VERSION,
+};
+use super::request::{Before, Lane, Request};
+use super::role::Role;
 use crate::identity::{
     BareJid, CertificationPath, Fingerprint, Host, Incarnation, Jid, KeyId, ScramHash, UnixSeconds,
 };
@@ -86,6 +92,28 @@ pub struct Greeting {
     pub module: Option<Module>,
 }
 
+/// `session.hello`, of this version of the protocol or of another.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum AnyHello {
+    /// Of this one.
+    Ours(Hello),
+    /// Of another: the rest may look different there.
+    Other(Greeting),
+}
+
+impl Request for AnyHello {
+    const METHOD: &'static str = "session.hello";
+    const LANE: Lane = Lane::AtOnce;
+
+    fn read(params: Value) -> Result<Self, Fault> {
+        match Greeting::deserialize(&params) {
+            Ok(other) if other.protocol != PROTOCOL_VERSION => Ok(Self::Other(other)),
+            _ => fields(params).map(Self::Ours),
+        }
+    }
+}
+
 /// A copy of Prosody's module.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -134,6 +162,12 @@ pub struct Offer {
     pub address: Option<String>,
 }
 
+impl Request for Offer {
+    const METHOD: &'static str = "external.offer";
+    const BEFORE: Before = Before::HelloWithSessions;
+    const LANE: Lane = Lane::AtOnce;
+}
+
 /// `external.login`.
 #[derive(Debug, Deserialize)]
 pub struct Login {
@@ -151,6 +185,12 @@ pub struct Login {
     /// What is known of the candidates.
     #[serde(default)]
     pub accounts: Each<LoginAccount>,
+}
+
+impl Request for Login {
+    const METHOD: &'static str = "external.login";
+    const BEFORE: Before = Before::HelloWithSessions;
+    const LANE: Lane = Lane::AtOnce;
 }
 
 /// One candidate in a login.
@@ -275,6 +315,12 @@ pub struct List {
     pub after: Option<u64>,
 }
 
+impl Request for List {
+    const METHOD: &'static str = "certificate.list";
+    const BEFORE: Before = Before::Hello;
+    const LANE: Lane = Lane::Task;
+}
+
 /// `certificate.append`.
 #[derive(Debug, Deserialize)]
 pub struct Append {
@@ -292,6 +338,12 @@ pub struct Append {
     pub may_manage: bool,
 }
 
+impl Request for Append {
+    const METHOD: &'static str = "certificate.append";
+    const BEFORE: Before = Before::Hello;
+    const LANE: Lane = Lane::Task;
+}
+
 /// `certificate.revoke`: by name or by key.
 #[derive(Debug, Deserialize)]
 pub struct Revoke {
@@ -307,6 +359,12 @@ pub struct Revoke {
     pub key_id: Option<KeyId>,
 }
 
+impl Request for Revoke {
+    const METHOD: &'static str = "certificate.revoke";
+    const BEFORE: Before = Before::Hello;
+    const LANE: Lane = Lane::Task;
+}
+
 /// `certificate.disable`.
 #[derive(Debug, Deserialize)]
 pub struct Named {
@@ -320,6 +378,12 @@ pub struct Named {
     pub name: String,
 }
 
+impl Request for Named {
+    const METHOD: &'static str = "certificate.disable";
+    const BEFORE: Before = Before::Hello;
+    const LANE: Lane = Lane::Task;
+}
+
 /// `certificate.unrevoke`.
 #[derive(Debug, Deserialize)]
 pub struct Unrevoke {
@@ -329,11 +393,25 @@ pub struct Unrevoke {
     pub key_id: Option<KeyId>,
 }
 
+impl Request for Unrevoke {
+    const METHOD: &'static str = "certificate.unrevoke";
+    const ROLE: Role = Role::Admin;
+    const BEFORE: Before = Before::Hello;
+    const LANE: Lane = Lane::Task;
+}
+
 /// `certificate.marks`.
 #[derive(Debug, Deserialize)]
 pub struct Marked {
     /// Of which account.
     pub account: BareJid,
+}
+
+impl Request for Marked {
+    const METHOD: &'static str = "certificate.marks";
+    const ROLE: Role = Role::Admin;
+    const BEFORE: Before = Before::Hello;
+    const LANE: Lane = Lane::Task;
 }
 
 /// `certificate.expiring`.
@@ -345,11 +423,23 @@ pub struct Expiring {
     pub days: u16,
 }
 
+impl Request for Expiring {
+    const METHOD: &'static str = "certificate.expiring";
+    const BEFORE: Before = Before::Hello;
+    const LANE: Lane = Lane::Task;
+}
+
 /// `store.check`.
 #[derive(Debug, Deserialize)]
 pub struct StoreCheck {
     /// Begin one, unless one runs.
     pub start: bool,
+}
+
+impl Request for StoreCheck {
+    const METHOD: &'static str = "store.check";
+    const ROLE: Role = Role::Admin;
+    const LANE: Lane = Lane::AtOnce;
 }
 
 /// `explain`.
@@ -363,11 +453,46 @@ pub struct Explain {
     pub authzid: Option<String>,
 }
 
-/// `account.exists`, `account.enable`, `account.disable`.
+impl Request for Explain {
+    const METHOD: &'static str = "explain";
+    const ROLE: Role = Role::Admin;
+    const LANE: Lane = Lane::Task;
+}
+
+/// `account.exists`.
 #[derive(Debug, Deserialize)]
-pub struct OfAccount {
+pub struct AccountExists {
     /// Which.
     pub account: BareJid,
+}
+
+impl Request for AccountExists {
+    const METHOD: &'static str = "account.exists";
+    const LANE: Lane = Lane::AtOnce;
+}
+
+/// `account.enable`.
+#[derive(Debug, Deserialize)]
+pub struct EnableAccount {
+    /// Which.
+    pub account: BareJid,
+}
+
+impl Request for EnableAccount {
+    const METHOD: &'static str = "account.enable";
+    const LANE: Lane = Lane::Task;
+}
+
+/// `account.disable`.
+#[derive(Debug, Deserialize)]
+pub struct DisableAccount {
+    /// Which.
+    pub account: BareJid,
+}
+
+impl Request for DisableAccount {
+    const METHOD: &'static str = "account.disable";
+    const LANE: Lane = Lane::Task;
 }
 
 /// `host.scram`.
@@ -377,11 +502,21 @@ pub struct OfHost {
     pub host: Host,
 }
 
+impl Request for OfHost {
+    const METHOD: &'static str = "host.scram";
+    const LANE: Lane = Lane::AtOnce;
+}
+
 /// `account.check`.
 #[derive(Debug, Deserialize)]
 pub struct Check {
     /// Accounts with live sessions.
     pub accounts: Each<Checked>,
+}
+
+impl Request for Check {
+    const METHOD: &'static str = "account.check";
+    const LANE: Lane = Lane::Task;
 }
 
 /// An account as it was when a session of it logged in.
@@ -406,6 +541,15 @@ pub struct Verify {
     pub address: Option<String>,
 }
 
+impl Request for Verify {
+    const METHOD: &'static str = "account.verify";
+    const LANE: Lane = Lane::Try;
+
+    fn address(&self) -> Option<&str> {
+        self.address.as_deref()
+    }
+}
+
 /// `account.scram`.
 #[derive(Debug, Deserialize)]
 pub struct Scram {
@@ -413,6 +557,11 @@ pub struct Scram {
     pub account: BareJid,
     /// Of the mechanism that the client chose.
     pub hash: ScramHash,
+}
+
+impl Request for Scram {
+    const METHOD: &'static str = "account.scram";
+    const LANE: Lane = Lane::AtOnce;
 }
 
 /// `account.succeeded`.
@@ -429,6 +578,11 @@ pub struct Succeeded {
     pub address: Option<String>,
 }
 
+impl Request for Succeeded {
+    const METHOD: &'static str = "account.succeeded";
+    const LANE: Lane = Lane::Task;
+}
+
 /// `account.admit`.
 #[derive(Debug, Deserialize)]
 pub struct Admit {
@@ -440,6 +594,11 @@ pub struct Admit {
     pub address: Option<String>,
 }
 
+impl Request for Admit {
+    const METHOD: &'static str = "account.admit";
+    const LANE: Lane = Lane::Task;
+}
+
 /// `account.failed`.
 #[derive(Debug, Deserialize)]
 pub struct Failed {
@@ -447,6 +606,11 @@ pub struct Failed {
     pub account: BareJid,
     /// The client's address.
     pub address: Option<String>,
+}
+
+impl Request for Failed {
+    const METHOD: &'static str = "account.failed";
+    const LANE: Lane = Lane::AtOnce;
 }
 
 /// `account.create`.
@@ -460,6 +624,11 @@ pub struct Create {
     pub reservation: Option<String>,
     /// For whom.
     pub caller: CreateCaller,
+}
+
+impl Request for Create {
+    const METHOD: &'static str = "account.create";
+    const LANE: Lane = Lane::Change;
 }
 
 /// For whom an account is created.
@@ -483,6 +652,11 @@ pub struct SetPassword {
     pub password: Text,
 }
 
+impl Request for SetPassword {
+    const METHOD: &'static str = "account.set_password";
+    const LANE: Lane = Lane::Change;
+}
+
 /// `account.delete`.
 #[derive(Debug, Deserialize)]
 pub struct Delete {
@@ -494,6 +668,11 @@ pub struct Delete {
     pub reservation: Option<String>,
 }
 
+impl Request for Delete {
+    const METHOD: &'static str = "account.delete";
+    const LANE: Lane = Lane::Task;
+}
+
 /// `account.list`.
 #[derive(Debug, Deserialize)]
 pub struct ListAccounts {
@@ -503,11 +682,22 @@ pub struct ListAccounts {
     pub after: Option<String>,
 }
 
+impl Request for ListAccounts {
+    const METHOD: &'static str = "account.list";
+    const LANE: Lane = Lane::Task;
+}
+
 /// `status`.
 #[derive(Debug, Default, Deserialize)]
 pub struct Status {
     /// The last page's `next`.
     pub after: Option<Host>,
+}
+
+impl Request for Status {
+    const METHOD: &'static str = "status";
+    const ROLE: Role = Role::Admin;
+    const LANE: Lane = Lane::Task;
 }
 
 /// `host.list`.
@@ -517,6 +707,12 @@ pub struct ListHosts {
     pub after: Option<Host>,
 }
 
+impl Request for ListHosts {
+    const METHOD: &'static str = "host.list";
+    const ROLE: Role = Role::Admin;
+    const LANE: Lane = Lane::Task;
+}
+
 /// `host.forget`.
 #[derive(Debug, Deserialize)]
 pub struct ForgetHost {
@@ -524,11 +720,23 @@ pub struct ForgetHost {
     pub host: Host,
 }
 
+impl Request for ForgetHost {
+    const METHOD: &'static str = "host.forget";
+    const ROLE: Role = Role::Admin;
+    const LANE: Lane = Lane::Task;
+}
+
 /// `export`.
 #[derive(Debug, Deserialize)]
 pub struct Export {
     /// The last page's `next`.
     pub after: Option<Exported>,
+}
+
+impl Request for Export {
+    const METHOD: &'static str = "export";
+    const ROLE: Role = Role::Admin;
+    const LANE: Lane = Lane::Task;
 }
 
 /// Up to where an export has come.
@@ -561,6 +769,12 @@ pub struct Import {
     pub apply: bool,
 }
 
+impl Request for Import {
+    const METHOD: &'static str = "import";
+    const ROLE: Role = Role::Admin;
+    const LANE: Lane = Lane::Task;
+}
+
 /// `account.import`.
 #[derive(Debug, Deserialize)]
 pub struct ImportAccount {
@@ -574,6 +788,25 @@ pub struct ImportAccount {
     pub certificates: Vec<ImportCertificate>,
     /// Write it?
     pub apply: bool,
+}
+
+impl Request for ImportAccount {
+    const METHOD: &'static str = "account.import";
+    const ROLE: Role = Role::Admin;
+    const LANE: Lane = Lane::Change;
+
+    fn lane(&self) -> Lane {
+        let brings_password = self
+            .login
+            .as_ref()
+            .is_some_and(|login| login.password.is_some());
+        // Without a password nothing is derived; but Prosody may have to be waited for, and not in a turn of others.
+        if brings_password {
+            Lane::Change
+        } else {
+            Lane::Task
+        }
+    }
 }
 
 /// A password that is brought: as it is, or its verifiers.
@@ -651,6 +884,11 @@ impl std::fmt::Debug for Text {
 pub struct Opened {
     /// Which.
     pub sessions: Each<OpenedSession>,
+}
+
+impl Request for Opened {
+    const METHOD: &'static str = "session.opened";
+    const LANE: Lane = Lane::AtOnce;
 }
 
 /// A live session that logged in with a certificate.

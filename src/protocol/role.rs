@@ -1,7 +1,7 @@
 //! What a peer may ask.
 
-/// What a peer may ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a peer may ask; a higher one may ask what a lower one may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// Everything but administration.
     Server,

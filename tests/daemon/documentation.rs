@@ -2,6 +2,8 @@
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
+use saslcertd::daemon::dispatch::QUESTIONS;
+use saslcertd::protocol::{Before, Lane};
 use serde_json::{Value, json};
 
 use crate::passwords;
@@ -122,6 +124,52 @@ fn every_question_of_the_page_is_answered_as_the_page_says() {
         tried += 1;
     }
     assert!(tried >= 10, "only {tried} examples were tried");
+}
+
+#[test]
+fn the_table_of_questions_is_that_of_the_code() {
+    let page = include_str!("../../docs/protocol.md");
+    let (_, table) = page.split_once("| question | who may ask |").unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let on_page: Vec<Vec<&str>> = rows(table);
+    let code = QUESTIONS.iter().map(|row| {
+        let before = match row.before {
+            Before::Nothing => "–",
+            Before::Hello => "hello of a server",
+            Before::HelloWithSessions => "hello with sessions",
+        };
+        let lane = match row.lane {
+            Lane::AtOnce => "at once",
+            Lane::Task => "as a task",
+            Lane::Try => "in turn, a try",
+            Lane::Change => "in turn, a change",
+        };
+        [
+            format!("`{}`", row.method),
+            row.role.name().to_owned(),
+            before.to_owned(),
+            lane.to_owned(),
+        ]
+    });
+    assert_eq!(on_page, code.collect::<Vec<_>>());
+}
+
+#[test]
+fn every_question_has_an_example_that_is_read_as_the_daemon_reads_it() {
+    let cert = Made::of(HAMLET);
+    let hash = "4c5ef8ea21aba9e29aba1b2b08c6dd2ea1cdc1db5c56e5f4f2e3d2a9a1d5c2b7";
+    let examples = examples(&cert, &json!({"fingerprint": hash, "key_id": hash}));
+    for row in QUESTIONS {
+        let of_it = examples
+            .iter()
+            .filter(|example| example["method"] == row.method);
+        // What the daemon asks itself under the same name has no id of a number.
+        let asked: Vec<&Value> = of_it.filter(|example| example["id"].is_number()).collect();
+        assert!(!asked.is_empty(), "{} has no example", row.method);
+        for example in asked {
+            assert_eq!((row.read)(example["params"].clone()), Ok(()), "{example}");
+        }
+    }
 }
 
 const OPTIONS_PAGE: &str = include_str!("../../docs/options.md");

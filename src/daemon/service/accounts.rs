@@ -17,14 +17,14 @@ use crate::identity::{
 use crate::policy::account::{Caller, Change, Creation, NEW_SALT_BYTES};
 use crate::policy::{Denial, HostPolicy, account};
 use crate::protocol::{
-    Accounts, Bad, Check, Create, CreateCaller, Delete, Failed, Fault, ListAccounts, OfAccount,
-    OfHost, PAGE_BYTES, Refusal, Role, Scram, SetPassword, Succeeded, Verify, base64_of, fields,
+    AccountExists, Accounts, Bad, Check, Create, CreateCaller, Delete, Failed, Fault, ListAccounts,
+    OfHost, PAGE_BYTES, Refusal, Role, Scram, SetPassword, Succeeded, Verify, base64_of,
 };
 use crate::store::{Edit, StoreError, View};
 
 impl Service {
-    pub(super) fn exists(&self, params: Value, peer: Peer) -> Answered {
-        let OfAccount { account } = fields(params)?;
+    pub(in crate::daemon) fn exists(&self, question: AccountExists, peer: Peer) -> Answered {
+        let AccountExists { account } = question;
         self.passwords_of(account.host(), peer)?;
         let known = self.known(&account)?;
         Ok(json!({
@@ -36,11 +36,13 @@ impl Service {
     }
 
     /// Runs in its turn of the derivations.
-    pub(super) fn verify(&self, answer: &Answer, params: Value, peer: Peer, now: UnixSeconds) {
-        let question: Verify = match fields(params) {
-            Ok(question) => question,
-            Err(fault) => return answer.send(Err(fault.into())),
-        };
+    pub(in crate::daemon) fn verify(
+        &self,
+        answer: &Answer,
+        question: &Verify,
+        peer: Peer,
+        now: UnixSeconds,
+    ) {
         let policy = match self.passwords_of(question.account.host(), peer) {
             Ok(policy) => policy,
             Err(fault) => return answer.send(Err(fault.into())),
@@ -155,8 +157,8 @@ impl Service {
         }
     }
 
-    pub(super) fn scram(&self, params: Value, peer: Peer) -> Answered {
-        let Scram { account, hash } = fields(params)?;
+    pub(in crate::daemon) fn scram(&self, question: Scram, peer: Peer) -> Answered {
+        let Scram { account, hash } = question;
         let policy = self.passwords_of(account.host(), peer)?;
         let secret = self.store.secret();
         let looks = self.store.census(account.host()).dealt;
@@ -175,14 +177,20 @@ impl Service {
         }))
     }
 
-    pub(super) fn scram_of(&self, params: Value, peer: Peer) -> Answered {
-        let OfHost { host } = fields(params)?;
+    pub(in crate::daemon) fn scram_of(&self, question: OfHost, peer: Peer) -> Answered {
+        let OfHost { host } = question;
         self.passwords_of(&host, peer)?;
         Ok(json!({"scram": self.store.census(&host).common()}))
     }
 
-    pub(super) fn succeeded(&self, answer: &Answer, params: Value, peer: Peer, now: UnixSeconds) {
-        let decided = self.decided_success(answer, params, peer, now);
+    pub(in crate::daemon) fn succeeded(
+        &self,
+        answer: &Answer,
+        question: &Succeeded,
+        peer: Peer,
+        now: UnixSeconds,
+    ) {
+        let decided = self.decided_success(answer, question, peer, now);
         if let Err(refusal) = decided {
             answer.send(Err(refusal));
         }
@@ -191,18 +199,17 @@ impl Service {
     fn decided_success(
         &self,
         answer: &Answer,
-        params: Value,
+        question: &Succeeded,
         peer: Peer,
         now: UnixSeconds,
     ) -> Result<(), Refusal> {
-        let question: Succeeded = fields(params)?;
         let account = &question.account;
         let policy = self.passwords_of(account.host(), peer)?;
         let address = question.address.as_deref();
         let place = address.map(Place::of);
         let max = policy.guess_delay_max_seconds;
         let delay = place.map_or(0.0, |place| self.guesses.begun(account, place, max, now));
-        let admitted = self.admit_proof(answer, &question, delay);
+        let admitted = self.admit_proof(answer, question, delay);
         if let Some(place) = place {
             // Whoever has made a right proof has guessed nothing, even if it came too late.
             let outcome = match admitted {
@@ -249,8 +256,13 @@ impl Service {
     }
 
     /// Which accounts with live sessions were changed while their server did not hear of it.
-    pub(super) fn check(&self, connection: u64, params: Value, peer: Peer) -> Answered {
-        let Check { accounts } = fields(params)?;
+    pub(in crate::daemon) fn check(
+        &self,
+        connection: u64,
+        question: Check,
+        peer: Peer,
+    ) -> Answered {
+        let Check { accounts } = question;
         unreadable(connection, "account.check", &accounts);
         let mut changes = Vec::new();
         for session in accounts {
@@ -291,8 +303,13 @@ impl Service {
         Ok(json!({"changes": changes}))
     }
 
-    pub(super) fn failed(&self, params: Value, peer: Peer, now: UnixSeconds) -> Answered {
-        let Failed { account, address } = fields(params)?;
+    pub(in crate::daemon) fn failed(
+        &self,
+        question: Failed,
+        peer: Peer,
+        now: UnixSeconds,
+    ) -> Answered {
+        let Failed { account, address } = question;
         let policy = self.passwords_of(account.host(), peer)?;
         let place = address.as_deref().map(Place::of);
         let max = policy.guess_delay_max_seconds;
@@ -306,14 +323,13 @@ impl Service {
     }
 
     /// Runs in its turn of the derivations.
-    pub(super) fn create(
+    pub(in crate::daemon) fn create(
         &self,
         answer: &Answer,
-        params: Value,
+        question: Create,
         peer: Peer,
         now: UnixSeconds,
     ) -> Answered {
-        let question: Create = fields(params)?;
         let account = question.account;
         let policy = self.passwords_of(account.host(), peer)?;
         self.require_room()?;
@@ -345,14 +361,14 @@ impl Service {
     }
 
     /// Runs in its turn of the derivations.
-    pub(super) fn set_password(
+    pub(in crate::daemon) fn set_password(
         &self,
         answer: &Answer,
-        params: Value,
+        question: SetPassword,
         peer: Peer,
         now: UnixSeconds,
     ) -> Answered {
-        let SetPassword { account, password } = fields(params)?;
+        let SetPassword { account, password } = question;
         let policy = self.passwords_of(account.host(), peer)?;
         self.require_room()?;
         let decide = account::set_password;
@@ -418,10 +434,10 @@ impl Service {
         Ok((creation, at))
     }
 
-    pub(super) fn delete(
+    pub(in crate::daemon) fn delete(
         &self,
         answer: &Answer,
-        params: Value,
+        question: Delete,
         peer: Peer,
         now: UnixSeconds,
     ) -> Answered {
@@ -429,7 +445,7 @@ impl Service {
             account,
             incarnation,
             reservation,
-        } = fields(params)?;
+        } = question;
         self.passwords_of(account.host(), peer)?;
         let denied = |denial: Denial| refused("account.delete", &account, denial);
         // Prosody 13 takes a reservation back by deleting the account that it thinks it has created: one of the name is
@@ -462,10 +478,10 @@ impl Service {
     }
 
     /// Enables or disables.
-    pub(super) fn enable(
+    pub(in crate::daemon) fn enable(
         &self,
         answer: &Answer,
-        params: Value,
+        account: &BareJid,
         peer: Peer,
         enabled: bool,
     ) -> Answered {
@@ -474,13 +490,12 @@ impl Service {
         } else {
             "account.disable"
         };
-        let OfAccount { account } = fields(params)?;
         self.passwords_of(account.host(), peer)?;
-        if self.known(&account)?.is_none() {
-            return Err(refused(question, &account, Denial::AccountMissing));
+        if self.known(account)?.is_none() {
+            return Err(refused(question, account, Denial::AccountMissing));
         }
         let guard = self.no_answers();
-        let written = self.change_account(&account, move |view| {
+        let written = self.change_account(account, move |view| {
             let Some(known) = view.account()? else {
                 return Ok(Err(Denial::AccountMissing));
             };
@@ -495,18 +510,18 @@ impl Service {
         });
         let was_enabled = written
             .map_err(|error| storage(&error))?
-            .map_err(|denial| refused(question, &account, denial))?;
+            .map_err(|denial| refused(question, account, denial))?;
         if was_enabled != enabled {
             let change = if enabled { "enabled" } else { "disabled" };
-            self.tell_changed(answer, &account, change);
+            self.tell_changed(answer, account, change);
         }
         drop(guard);
         tracing::info!(%account, was_enabled, uid = peer.uid, "{question}: yes");
         Ok(json!({"was_enabled": was_enabled}))
     }
 
-    pub(super) fn list_accounts(&self, params: Value, peer: Peer) -> Answered {
-        let ListAccounts { host, after } = fields(params)?;
+    pub(in crate::daemon) fn list_accounts(&self, question: ListAccounts, peer: Peer) -> Answered {
+        let ListAccounts { host, after } = question;
         self.passwords_of(&host, peer)?;
         let read = self
             .store

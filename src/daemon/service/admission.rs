@@ -4,23 +4,27 @@
 
 use std::sync::PoisonError;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::super::connection::Peer;
 use super::{Answer, Service};
 use crate::policy::account;
-use crate::protocol::{Admit, Refusal, fields};
+use crate::protocol::{Admit, Refusal};
 
 impl Service {
     /// May a session begin that neither a password nor a certificate has logged in?
-    pub(super) fn admit(&self, answer: &Answer, params: Value, peer: Peer) {
-        if let Err(refusal) = self.decided_admission(answer, params, peer) {
+    pub(in crate::daemon) fn admit(&self, answer: &Answer, question: &Admit, peer: Peer) {
+        if let Err(refusal) = self.decided_admission(answer, question, peer) {
             answer.send(Err(refusal));
         }
     }
 
-    fn decided_admission(&self, answer: &Answer, params: Value, peer: Peer) -> Result<(), Refusal> {
-        let question: Admit = fields(params)?;
+    fn decided_admission(
+        &self,
+        answer: &Answer,
+        question: &Admit,
+        peer: Peer,
+    ) -> Result<(), Refusal> {
         let account = &question.account;
         self.passwords_of(account.host(), peer)?;
         let (mechanism, address) = (&question.mechanism, &question.address);

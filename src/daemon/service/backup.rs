@@ -98,8 +98,8 @@ enum Fate {
 }
 
 impl Service {
-    pub(super) fn export(&self, params: Value) -> Answered {
-        let Export { after } = fields(params)?;
+    pub(in crate::daemon) fn export(&self, question: Export) -> Answered {
+        let Export { after } = question;
         let mut page = Page::default();
         let hosts_behind = match &after {
             None => {
@@ -172,8 +172,8 @@ impl Service {
         None
     }
 
-    pub(super) fn import(&self, params: Value) -> Answered {
-        let Import { records, apply } = fields(params)?;
+    pub(in crate::daemon) fn import(&self, question: Import) -> Answered {
+        let Import { records, apply } = question;
         if apply {
             self.require_room()?;
         }

@@ -21,7 +21,6 @@ use crate::policy::{Denial, manage};
 use crate::protocol::{
     Accounts, Append, Certificate, Expiring, Fault, List, MAX_CERTIFICATE_BASE64_BYTES, Marked,
     Named, NotDecoded, PAGE_BYTES, Refusal, Revoke, Role, Session, SessionBy, Unrevoke, base64_of,
-    fields,
 };
 use crate::store::{Edit, StoreError, View};
 use crate::wording::certificates::{self as wording, Added, Row};
@@ -49,8 +48,7 @@ impl Whose {
 }
 
 impl Service {
-    pub(super) fn list(&self, params: Value, peer: Peer, now: UnixSeconds) -> Answered {
-        let question: List = fields(params)?;
+    pub(in crate::daemon) fn list(&self, question: List, peer: Peer, now: UnixSeconds) -> Answered {
         let after = question.after;
         let whose = Whose {
             account: question.account,
@@ -197,8 +195,12 @@ impl Service {
         })
     }
 
-    pub(super) fn append(&self, params: Value, peer: Peer, now: UnixSeconds) -> Answered {
-        let question: Append = fields(params)?;
+    pub(in crate::daemon) fn append(
+        &self,
+        question: Append,
+        peer: Peer,
+        now: UnixSeconds,
+    ) -> Answered {
         let whose = Whose {
             account: question.account,
             incarnation: question.incarnation,
@@ -273,8 +275,7 @@ impl Service {
         Ok((held, warnings))
     }
 
-    pub(super) fn disable(&self, params: Value, peer: Peer) -> Answered {
-        let question: Named = fields(params)?;
+    pub(in crate::daemon) fn disable(&self, question: Named, peer: Peer) -> Answered {
         let whose = Whose {
             account: question.account,
             incarnation: question.incarnation,
@@ -325,40 +326,51 @@ impl Service {
         Ok(held)
     }
 
-    pub(super) fn revoke(&self, answer: &Answer, params: Value, peer: Peer, now: UnixSeconds) {
-        let revoked = fields(params)
-            .map_err(Refusal::from)
-            .and_then(|question: Revoke| {
-                let gone = match (question.name, question.key_id) {
-                    (Some(name), None) => Gone::Named(name),
-                    (None, Some(key_id)) => Gone::WithKey(key_id),
-                    _ => {
-                        return Err(Refusal::from(Fault::WrongParams {
-                            problem: "either `name` or `key_id` is wanted".to_owned(),
-                        }));
-                    }
-                };
-                let whose = Whose {
-                    account: question.account,
-                    incarnation: question.incarnation,
-                    session: question.session,
-                    peer,
-                };
-                self.revoked(answer, &whose, gone, now, |revoked, _| {
-                    let removed: Vec<_> = revoked.removed.iter().map(|held| &held.name).collect();
-                    let shown: Vec<_> = removed.iter().map(|name| visible(name.as_str())).collect();
-                    json!({
-                        "name": revoked.name,
-                        "shown": {"name": visible(revoked.name.as_str()), "removed": shown},
-                        "fingerprint": revoked.fingerprint,
-                        "key_id": revoked.keys.first().map(|(key_id, _)| key_id),
-                        "removed": removed,
-                    })
-                })
-            });
-        if let Err(refusal) = revoked {
+    pub(in crate::daemon) fn revoke(
+        &self,
+        answer: &Answer,
+        question: Revoke,
+        peer: Peer,
+        now: UnixSeconds,
+    ) {
+        if let Err(refusal) = self.decided_revocation(answer, question, peer, now) {
             answer.send(Err(refusal));
         }
+    }
+
+    fn decided_revocation(
+        &self,
+        answer: &Answer,
+        question: Revoke,
+        peer: Peer,
+        now: UnixSeconds,
+    ) -> Result<(), Refusal> {
+        let gone = match (question.name, question.key_id) {
+            (Some(name), None) => Gone::Named(name),
+            (None, Some(key_id)) => Gone::WithKey(key_id),
+            _ => {
+                return Err(Refusal::from(Fault::WrongParams {
+                    problem: "either `name` or `key_id` is wanted".to_owned(),
+                }));
+            }
+        };
+        let whose = Whose {
+            account: question.account,
+            incarnation: question.incarnation,
+            session: question.session,
+            peer,
+        };
+        self.revoked(answer, &whose, gone, now, |revoked, _| {
+            let removed: Vec<_> = revoked.removed.iter().map(|held| &held.name).collect();
+            let shown: Vec<_> = removed.iter().map(|name| visible(name.as_str())).collect();
+            json!({
+                "name": revoked.name,
+                "shown": {"name": visible(revoked.name.as_str()), "removed": shown},
+                "fingerprint": revoked.fingerprint,
+                "key_id": revoked.keys.first().map(|(key_id, _)| key_id),
+                "removed": removed,
+            })
+        })
     }
 
     /// Revokes keys in one transaction, answers with `result` of it and of the keys, has their sessions closed, and tells the
@@ -416,8 +428,8 @@ impl Service {
         Ok(())
     }
 
-    pub(super) fn unrevoke(&self, params: Value, peer: Peer) -> Answered {
-        let Unrevoke { account, key_id } = fields(params)?;
+    pub(in crate::daemon) fn unrevoke(&self, question: Unrevoke, peer: Peer) -> Answered {
+        let Unrevoke { account, key_id } = question;
         self.policy(account.host())?;
         let written = self.store.change(&account, move |view| {
             let mut revoked = view.revoked_keys()?;
@@ -439,8 +451,8 @@ impl Service {
     }
 
     /// The keys that are revoked, oldest first, and the certificates that were disabled, of every account of the name.
-    pub(super) fn marks(&self, params: Value) -> Answered {
-        let Marked { account } = fields(params)?;
+    pub(in crate::daemon) fn marks(&self, question: Marked) -> Answered {
+        let Marked { account } = question;
         self.policy(account.host())?;
         let view = self.store.view(&account);
         let mut revoked = view.revocations().map_err(|error| storage(&error))?;
@@ -469,8 +481,8 @@ impl Service {
     }
 
     /// How many certificates of a host expire soon.
-    pub(super) fn expiring(&self, params: Value, now: UnixSeconds) -> Answered {
-        let Expiring { host, days } = fields(params)?;
+    pub(in crate::daemon) fn expiring(&self, question: Expiring, now: UnixSeconds) -> Answered {
+        let Expiring { host, days } = question;
         self.policy(&host)?;
         let mut count: u64 = 0;
         let soon = |held: &Enrolment| manage::expires_within(held, days, now);

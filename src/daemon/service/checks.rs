@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::super::store_checks::{Ended, Running, State, described};
 use super::{Answered, Service, storage};
 use crate::identity::UnixSeconds;
-use crate::protocol::{StoreCheck, fields};
+use crate::protocol::StoreCheck;
 use crate::store::{StoreError, TableCheck};
 
 impl Service {
@@ -60,8 +60,12 @@ impl Service {
         begun.is_some()
     }
 
-    pub(super) fn store_check(self: &Arc<Self>, params: Value, now: UnixSeconds) -> Answered {
-        let StoreCheck { start } = fields(params)?;
+    pub(in crate::daemon) fn store_check(
+        self: &Arc<Self>,
+        question: &StoreCheck,
+        now: UnixSeconds,
+    ) -> Answered {
+        let StoreCheck { start } = *question;
         if start && let Some(number) = self.begin_check(true) {
             let service = Arc::clone(self);
             let spawned = std::thread::Builder::new()

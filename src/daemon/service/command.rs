@@ -2,7 +2,7 @@
 //!
 //! Each form becomes the question that a client with XEP-0257 would cause. Must not know: rules, words.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::super::connection::Peer;
 use super::certificates::{Gone, Wanted, Whose};
@@ -13,19 +13,19 @@ use crate::identity::{Enrolment, Fingerprint, KeyId, UnixSeconds};
 use crate::policy::{Denial, manage};
 use crate::protocol::{
     Close, CommandStep, CommandStepped, MAX_CERTIFICATE_BASE64_BYTES, Note, NoteKind, Progress,
-    Refusal, SessionBy, StepError, fields,
+    Refusal, SessionBy, StepError,
 };
 use crate::wording::forms::{self, Added, Chosen, ChosenState, Filled, Form, Subcommand};
 
 impl Service {
-    pub(super) fn command_step(
+    pub(in crate::daemon) fn command_step(
         &self,
         answer: &Answer,
-        params: Value,
+        question: CommandStep,
         peer: Peer,
         now: UnixSeconds,
     ) {
-        let asking = fields::<CommandStep>(params).map(|question| Asking {
+        let asking = Asking {
             fingerprint: question.session.fingerprint,
             own_key: question
                 .session
@@ -41,11 +41,8 @@ impl Service {
             step: question.step.as_deref().and_then(Step::of),
             action: question.action,
             filled: question.fields,
-        });
-        match asking
-            .map_err(Refusal::from)
-            .and_then(|asking| self.stepped(answer, &asking, now))
-        {
+        };
+        match self.stepped(answer, &asking, now) {
             Ok(Some(stepped)) => answer.send(Ok(json!(stepped))),
             Ok(None) => (),
             // A decision is an end of the command like any other; what could not be asked is none.

@@ -12,26 +12,25 @@ use super::incarnations::Unmarked;
 use super::{Answer, Service};
 use crate::identity::{BareJid, CertificateName, Host, Incarnation, UnixSeconds};
 use crate::policy::Denial;
-use crate::protocol::{
-    Accounts, ConsoleRan, ConsoleRun, Fault, Refusal, Session, SessionBy, fields,
-};
+use crate::protocol::{Accounts, ConsoleRan, ConsoleRun, Fault, Refusal, Session, SessionBy};
 use crate::wording::console::{self, HostStatus, Readiness, Status};
 
 impl Service {
-    pub(super) fn console_run(&self, answer: &Answer, params: Value, now: UnixSeconds) {
-        let ran = fields(params)
-            .map_err(Refusal::from)
-            .and_then(|question: ConsoleRun| {
-                let words: Vec<&str> = question.words.iter().map(String::as_str).collect();
-                match words.as_slice() {
-                    ["list", jid] => self.console_list(answer, jid, now).map(Some),
-                    ["revoke", jid, name] => self.console_revoke(answer, jid, name, now),
-                    ["status"] => Ok(Some(self.console_status(answer, &question))),
-                    _ => Err(Refusal::from(Fault::WrongParams {
-                        problem: "words: there is no such command".to_owned(),
-                    })),
-                }
-            });
+    pub(in crate::daemon) fn console_run(
+        &self,
+        answer: &Answer,
+        question: &ConsoleRun,
+        now: UnixSeconds,
+    ) {
+        let words: Vec<&str> = question.words.iter().map(String::as_str).collect();
+        let ran = match words.as_slice() {
+            ["list", jid] => self.console_list(answer, jid, now).map(Some),
+            ["revoke", jid, name] => self.console_revoke(answer, jid, name, now),
+            ["status"] => Ok(Some(self.console_status(answer, question))),
+            _ => Err(Refusal::from(Fault::WrongParams {
+                problem: "words: there is no such command".to_owned(),
+            })),
+        };
         match ran {
             Ok(Some(ran)) => answer.send(Ok(json!(ran))),
             // It was sent already.

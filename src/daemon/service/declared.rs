@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use super::super::connection::Peer;
 use super::{Answered, Service, storage};
 use crate::identity::Host;
-use crate::protocol::{Fault, ForgetHost, ListHosts, Refusal, fields};
+use crate::protocol::{Fault, ForgetHost, ListHosts, Refusal};
 
 impl Service {
     /// A page of the hosts that were ever declared, in order, with what the store holds of each. Blocks.
-    pub(super) fn list_hosts(&self, params: Value) -> Answered {
-        let ListHosts { after } = fields(params)?;
+    pub(in crate::daemon) fn list_hosts(&self, question: ListHosts) -> Answered {
+        let ListHosts { after } = question;
         let mut behind: Vec<_> = {
             let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
             let behind = hosts
@@ -43,8 +43,8 @@ impl Service {
     /// again: no revocation is lost. Blocks until it is on the disk.
     ///
     /// Errors: a peer that is connected declares it.
-    pub(super) fn forget_host(&self, params: Value, peer: Peer) -> Answered {
-        let ForgetHost { host } = fields(params)?;
+    pub(in crate::daemon) fn forget_host(&self, question: ForgetHost, peer: Peer) -> Answered {
+        let ForgetHost { host } = question;
         let held = self.held(&host)?;
         // Held until it is written: who declares the host from now on is remembered behind that.
         let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);

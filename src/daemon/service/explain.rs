@@ -1,6 +1,6 @@
 //! `explain`: why somebody can log in with a certificate, or why not.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::accounts::new_incarnation;
 use super::incarnations::Unmarked;
@@ -9,16 +9,16 @@ use crate::identity::{BareJid, ClientCert, Jid, UnixSeconds};
 use crate::policy::Denial;
 use crate::policy::explain::{Asked, Explanation, Known, Rule, Verdict, explain};
 use crate::policy::login::AccountFact;
-use crate::protocol::{Accounts, Explain, Refusal, fields};
+use crate::protocol::{Accounts, Explain, Refusal};
 
 impl Service {
     /// Blocks.
-    pub(super) fn explain(&self, params: Value, now: UnixSeconds) -> Answered {
+    pub(in crate::daemon) fn explain(&self, question: Explain, now: UnixSeconds) -> Answered {
         let Explain {
             account,
             chain,
             authzid,
-        } = fields(params)?;
+        } = question;
         let host = account.host();
         let (lives, policy) = self.host(host)?;
         let cert = match ClientCert::from_der(chain.leaf()) {

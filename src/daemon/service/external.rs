@@ -17,26 +17,28 @@ use crate::policy::chain::Untrusted;
 use crate::policy::host::Trust;
 use crate::policy::login::{AccountFact, Admitted, CertificateFacts};
 use crate::policy::{Denial, HostPolicy, login};
-use crate::protocol::{Accounts, Chain, Fault, Login, Offer, Refusal, fields};
+use crate::protocol::{Accounts, Chain, Fault, Login, Offer, Refusal};
 use crate::store::{StoreError, Use};
 
 impl Service {
-    pub(super) fn offer(self: &Arc<Self>, answer: Answer, params: Value, now: UnixSeconds) {
-        match fields::<Offer>(params) {
-            Err(fault) => answer.send(Err(fault.into())),
-            Ok(question) if self.asks_authorities(&question.host) => {
-                let shown = Shown {
-                    host: &question.host,
-                    chain: &question.chain,
-                    address: question.address.as_deref(),
-                };
-                let turn = self.turn(&shown, None, now);
-                self.judged(turn, answer, move |service, answer| {
-                    answer.send(service.decided_offer(&question, now));
-                });
-            }
-            Ok(question) => answer.send(self.decided_offer(&question, now)),
+    pub(in crate::daemon) fn offer(
+        self: &Arc<Self>,
+        answer: Answer,
+        question: Offer,
+        now: UnixSeconds,
+    ) {
+        if !self.asks_authorities(&question.host) {
+            return answer.send(self.decided_offer(&question, now));
         }
+        let shown = Shown {
+            host: &question.host,
+            chain: &question.chain,
+            address: question.address.as_deref(),
+        };
+        let turn = self.turn(&shown, None, now);
+        self.judged(turn, answer, move |service, answer| {
+            answer.send(service.decided_offer(&question, now));
+        });
     }
 
     /// Signatures are checked where that holds nobody else up.
@@ -102,7 +104,7 @@ impl Service {
         self: &Arc<Self>,
         turn: Turn,
         answer: Answer,
-        work: impl FnOnce(&Self, &Answer) + Send + 'static,
+        work: impl FnOnce(&Arc<Self>, &Answer) + Send + 'static,
     ) {
         match turn {
             Turn::AtOnce => self.task(answer, work),
@@ -143,11 +145,12 @@ impl Service {
         })
     }
 
-    pub(super) fn login(self: &Arc<Self>, answer: Answer, params: Value, now: UnixSeconds) {
-        let question: Login = match fields(params) {
-            Ok(question) => question,
-            Err(fault) => return answer.send(Err(fault.into())),
-        };
+    pub(in crate::daemon) fn login(
+        self: &Arc<Self>,
+        answer: Answer,
+        question: Login,
+        now: UnixSeconds,
+    ) {
         if self.asks_authorities(&question.host) {
             let told = told(&question);
             let shown = Shown {
@@ -556,6 +559,7 @@ mod tests {
 
     use super::super::DeclaredHost;
     use super::*;
+    use crate::protocol::fields;
     use crate::store::Store;
 
     const NOW: UnixSeconds = UnixSeconds(1_800_000_000);

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::super::authorities::Problem;
@@ -16,21 +16,20 @@ use crate::identity::{Host, ScramHash, UnixSeconds};
 use crate::policy::HostPolicy;
 use crate::policy::host::Remark;
 use crate::protocol::{
-    Accounts, Bad, Fault, Greeting, Hello, HelloHost, Module, PROTOCOL_VERSION, fields,
+    Accounts, AnyHello, Bad, Fault, Greeting, Hello, HelloHost, Module, PROTOCOL_VERSION,
 };
 use crate::store::{HostRecord, StoreError};
 
 impl Service {
-    pub(super) fn hello(self: &Arc<Self>, answer: Answer, params: Value, now: UnixSeconds) {
-        // The rest may look different in another version.
-        let greeting = Greeting::deserialize(&params).ok();
-        if let Some(greeting) = greeting.filter(|one| one.protocol != PROTOCOL_VERSION) {
-            self.refuse_version(&answer, &greeting);
-            return;
-        }
-        match fields(params) {
-            Ok(hello) => self.greet(answer, hello, now),
-            Err(fault) => answer.send(Err(fault.into())),
+    pub(in crate::daemon) fn hello(
+        self: &Arc<Self>,
+        answer: Answer,
+        hello: AnyHello,
+        now: UnixSeconds,
+    ) {
+        match hello {
+            AnyHello::Ours(hello) => self.greet(answer, hello, now),
+            AnyHello::Other(greeting) => self.refuse_version(&answer, &greeting),
         }
     }
 
@@ -384,7 +383,8 @@ mod tests {
             pid: None,
             role: Role::Admin,
         };
-        service.forget_host(json!({"host": "a.lit"}), peer).unwrap();
+        let question = crate::protocol::fields(json!({"host": "a.lit"})).unwrap();
+        service.forget_host(question, peer).unwrap();
         service.remember(second).unwrap();
         assert_eq!(written(), []);
     }

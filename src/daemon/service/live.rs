@@ -7,30 +7,29 @@ use serde_json::{Value, json};
 use super::super::connection::Connection;
 use super::{Answered, Service, ask, closing, storage, unreadable};
 use crate::identity::{Fingerprint, Host, KeyId, UnixSeconds};
-use crate::protocol::{Fault, Opened, OpenedSession, Refusal, fields};
+use crate::protocol::{Fault, Opened, OpenedSession, Refusal};
 use crate::store::StoreError;
 
 impl Service {
     /// Takes note of all live sessions, and answers which of them are to be closed.
-    pub(super) fn opened(
+    pub(in crate::daemon) fn opened(
         &self,
         connection: &Connection,
-        params: Value,
+        opened: &Opened,
         now: UnixSeconds,
     ) -> Answered {
-        let close = self.noted(connection, &fields(params)?, now)?;
+        let close = self.noted(connection, opened, now)?;
         Ok(json!({"close": close}))
     }
 
     /// Takes note of sessions that were bound to their resources; returns those that are to be closed.
-    pub(super) fn bound(
+    pub(in crate::daemon) fn bound(
         &self,
         connection: &Connection,
-        params: Value,
+        opened: &Opened,
         now: UnixSeconds,
     ) -> Result<Vec<Value>, Refusal> {
-        let opened = fields(params)?;
-        let close = self.noted(connection, &opened, now)?;
+        let close = self.noted(connection, opened, now)?;
         for session in opened.sessions.good() {
             self.sessions.bound(connection.id, session);
         }
@@ -210,7 +209,13 @@ mod tests {
                 "account": "h@a.lit", "fingerprint": id, "key_id": id, "resource": resource, "path": path,
             });
             let opened = json!({"sessions": [session]});
-            let answer = service.opened(&connection, opened, UnixSeconds(0)).unwrap();
+            let answer = service
+                .opened(
+                    &connection,
+                    &crate::protocol::fields(opened).unwrap(),
+                    UnixSeconds(0),
+                )
+                .unwrap();
             answer.pointer("/close/0/condition").cloned()
         };
         let (bound, unbound) = (json!("phone"), json!(null));

@@ -15,7 +15,7 @@ use crate::identity::{
 };
 use crate::policy::manage::{Appending, Asker, LoggedInBy, MAX_MARKS, Marks};
 use crate::policy::{Denial, HostPolicy, manage};
-use crate::protocol::{Accounts, ImportAccount, ImportLogin, Refusal, fields};
+use crate::protocol::{Accounts, ImportAccount, ImportLogin, Refusal};
 use crate::store::{Edit, StoreError, View};
 
 /// What becomes of one thing that is brought.
@@ -81,8 +81,11 @@ struct Brought {
 
 impl Service {
     /// Runs in its turn of the derivations, if it brings a password.
-    pub(super) fn import_account(&self, params: Value, now: UnixSeconds) -> Answered {
-        let question: ImportAccount = fields(params)?;
+    pub(in crate::daemon) fn import_account(
+        &self,
+        question: ImportAccount,
+        now: UnixSeconds,
+    ) -> Answered {
         let (lives, policy) = self.host(question.account.host())?;
         self.require_room()?;
         let account = question.account;

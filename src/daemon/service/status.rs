@@ -10,7 +10,7 @@ use super::super::declared_host::DeclaredHost;
 use super::hosts::remarks;
 use super::{Answered, Service, storage};
 use crate::identity::{Host, ScramHash};
-use crate::protocol::{PROTOCOL_VERSION, Status, fields};
+use crate::protocol::{PROTOCOL_VERSION, Status};
 use crate::store::StoreError;
 
 impl Service {
@@ -28,8 +28,8 @@ impl Service {
         })
     }
 
-    pub(super) fn status(&self, params: Value, uptime: Duration) -> Answered {
-        let Status { after } = fields(params)?;
+    pub(in crate::daemon) fn status(&self, question: Status, uptime: Duration) -> Answered {
+        let Status { after } = question;
         let figures = self.store.figures().map_err(|error| storage(&error))?;
         let all = self
             .connections

@@ -1,0 +1,63 @@
+//! What every question says of itself: how it is called, who may ask it, when, and where it is answered.
+//!
+//! Must not know: which questions there are, how one is answered.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::fault::Fault;
+use super::fields::fields;
+use super::role::Role;
+
+/// A question, with its fields.
+pub trait Request: DeserializeOwned + Send + 'static {
+    /// How it is called.
+    const METHOD: &'static str;
+    /// Who may ask it: this role and every higher one.
+    const ROLE: Role = Role::Server;
+    /// What the asker must have said before.
+    const BEFORE: Before = Before::Nothing;
+    /// Where it is answered.
+    const LANE: Lane;
+
+    /// Reads its fields.
+    ///
+    /// Errors: which of them is wrong.
+    fn read(params: Value) -> Result<Self, Fault> {
+        fields(params)
+    }
+
+    /// Where this one is answered, if that depends on its fields.
+    fn lane(&self) -> Lane {
+        Self::LANE
+    }
+
+    /// The address of the client that the asker speaks for, if it is known.
+    fn address(&self) -> Option<&str> {
+        None
+    }
+}
+
+/// What must have been said before. Who did not introduce itself is not asked to close sessions, so it must not open any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing.
+    Nothing,
+    /// `session.hello`, by a server; an administrator needs none.
+    Hello,
+    /// `session.hello`, by somebody who keeps sessions.
+    HelloWithSessions,
+}
+
+/// Where a question is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Where its line was read: from memory, or by a short read. What turns out to take longer moves on by itself.
+    AtOnce,
+    /// Where it may block: it waits for the disk, or for a server.
+    Task,
+    /// In its turn of the key derivations: a password is tried.
+    Try,
+    /// In its turn of the key derivations: a password is set.
+    Change,
+}
