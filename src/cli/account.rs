@@ -4,21 +4,24 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{anyhow, ensure};
 use clap::{Args, Subcommand};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use zeroize::Zeroizing;
 
 use super::global::Global;
 use super::hosts::{host, is_undeclared, not_declared};
 use super::password::new_password;
 use super::say::{complain, say, say_json};
-use crate::identity::{BareJid, Host, counted};
+use crate::identity::{BareJid, Host, UnixSeconds, counted};
 use crate::protocol::client::{AskError, Asker};
 use crate::protocol::declaring::declare_unknown;
+use crate::protocol::{
+    AccountExists, Create, CreateCaller, Delete, DisableAccount, EnableAccount, ListAccounts,
+    ListedAccount, Request, SetPassword, Text,
+};
 
 /// `saslcertd account`.
 #[derive(Debug, Subcommand)]
@@ -83,30 +86,33 @@ pub(super) fn run(command: &AccountCommand, global: &Global) -> anyhow::Result<E
         AccountCommand::Create { which, new_host } => create(&mut daemon, which, *new_host)?,
         AccountCommand::Passwd(WithPassword { jid, password_file }) => {
             ensure!(exists(&mut daemon, jid)?, "there is no account {jid}");
-            let password = new_password(password_file.as_deref(), jid)?;
-            let result = ask(&mut daemon, "account.set_password", jid, Some(&password))?;
+            let password = Text(new_password(password_file.as_deref(), jid)?);
+            let account = jid.clone();
+            let result = ask(&mut daemon, jid, &SetPassword { account, password })?;
             (
-                result,
+                json!(result),
                 format!("{jid} has a new password; its sessions are closed\n"),
             )
         }
         AccountCommand::Disable(Which { jid }) => {
-            let result = ask(&mut daemon, "account.disable", jid, None)?;
-            let said = if is(&result, "was_enabled") {
+            let account = jid.clone();
+            let result = ask(&mut daemon, jid, &DisableAccount { account })?;
+            let said = if result.was_enabled {
                 format!("{jid} is disabled; its sessions are closed\n")
             } else {
                 format!("{jid} was disabled already\n")
             };
-            (result, said)
+            (json!(result), said)
         }
         AccountCommand::Enable(Which { jid }) => {
-            let result = ask(&mut daemon, "account.enable", jid, None)?;
-            let already = if is(&result, "was_enabled") {
+            let account = jid.clone();
+            let result = ask(&mut daemon, jid, &EnableAccount { account })?;
+            let already = if result.was_enabled {
                 "was enabled already"
             } else {
                 "is enabled"
             };
-            (result, format!("{jid} {already}\n"))
+            (json!(result), format!("{jid} {already}\n"))
         }
         AccountCommand::Delete { which, .. } => delete(&mut daemon, &which.jid)?,
     };
@@ -134,65 +140,81 @@ fn create(
     // Before the password is asked for.
     ensure!(!exists(daemon, jid)?, "there is an account {jid} already");
     let lives_elsewhere = lives_in_prosody(daemon, jid.host())?;
-    let password = new_password(password_file.as_deref(), jid)?;
-    let result = ask(daemon, "account.create", jid, Some(&password))?;
+    let password = Text(new_password(password_file.as_deref(), jid)?);
+    let question = Create {
+        account: jid.clone(),
+        password: Some(password),
+        reservation: None,
+        caller: CreateCaller::Server,
+    };
+    let result = ask(daemon, jid, &question)?;
     if lives_elsewhere {
         complain(&format!(
             "accounts of {} live in Prosody until you set authentication = \"saslcertd\" there",
             jid.host()
         ));
     }
-    Ok((result, format!("{jid} was created\n")))
+    Ok((json!(result), format!("{jid} was created\n")))
 }
 
 fn delete(daemon: &mut Asker, jid: &BareJid) -> anyhow::Result<(Value, String)> {
-    let result = ask(daemon, "account.delete", jid, None)?;
-    let number = |field| result.get(field).and_then(Value::as_u64).unwrap_or(0);
-    let certificates = counted(number("certificates"), "certificate", "certificates");
-    if number("servers") == 0 {
+    let question = Delete {
+        account: jid.clone(),
+        incarnation: None,
+        reservation: None,
+    };
+    let result = ask(daemon, jid, &question)?;
+    let certificates = counted(result.certificates, "certificate", "certificates");
+    if result.servers == 0 {
         complain(&format!(
             "no server was told: what Prosody itself keeps of {jid} (roster, messages) remains"
         ));
     }
     Ok((
-        result,
+        json!(result),
         format!("{jid} was deleted, and {certificates} with it\n"),
     ))
 }
 
 fn list(daemon: &mut Asker, host: &Host) -> anyhow::Result<(Value, String)> {
     let mut accounts = Vec::new();
-    let mut after = Value::Null;
+    let mut question = ListAccounts {
+        host: host.clone(),
+        after: None,
+    };
     loop {
-        let mut page = daemon
-            .ask("account.list", &json!({"host": host, "after": after}))
+        let page = daemon
+            .put(&question)
             .map_err(|error| of_host(error, host))?;
-        if let Some(Value::Array(more)) = page.get_mut("accounts").map(Value::take) {
-            accounts.extend(more);
-        }
-        after = page.get("next").cloned().unwrap_or_default();
-        if after.is_null() {
+        accounts.extend(page.accounts);
+        question.after = page.next;
+        if question.after.is_none() {
             break;
         }
     }
-    let said = table(&accounts, host).context("the daemon's list is not readable")?;
+    let said = table(&accounts, host);
     Ok((json!({"accounts": accounts}), said))
 }
 
-fn table(accounts: &[Value], host: &Host) -> anyhow::Result<String> {
+fn table(accounts: &[ListedAccount], host: &Host) -> String {
     if accounts.is_empty() {
-        return Ok(format!("{host} has no accounts\n"));
+        return format!("{host} has no accounts\n");
     }
     let mut rows =
         vec![["USERNAME", "STATE", "CREATED", "PASSWORD SET", "SCRAM"].map(str::to_owned)];
     for account in accounts {
-        let row = Row::deserialize(account)?;
+        let scram: Vec<_> = account.scram.iter().map(|hash| hash.name()).collect();
         rows.push([
-            row.username,
-            if row.enabled { "enabled" } else { "disabled" }.to_owned(),
-            date(row.created),
-            date(row.password_changed),
-            row.scram.join(", "),
+            account.username.clone(),
+            if account.enabled {
+                "enabled"
+            } else {
+                "disabled"
+            }
+            .to_owned(),
+            date(account.created),
+            date(account.password_changed),
+            scram.join(", "),
         ]);
     }
     let width = |column: usize| {
@@ -208,51 +230,30 @@ fn table(accounts: &[Value], host: &Host) -> anyhow::Result<String> {
         out.push_str(line.trim_end());
         out.push('\n');
     }
-    Ok(out)
+    out
 }
 
-#[derive(Deserialize)]
-struct Row {
-    username: String,
-    enabled: bool,
-    created: Option<i64>,
-    password_changed: Option<i64>,
-    scram: Vec<String>,
-}
-
-fn date(seconds: Option<i64>) -> String {
-    let time = seconds.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+fn date(at: UnixSeconds) -> String {
+    let time = OffsetDateTime::from_unix_timestamp(at.0).ok();
     let text = time.and_then(|time| time.format(&Rfc3339).ok());
     text.unwrap_or_else(|| "-".to_owned())
 }
 
-/// Asks a question about an account, with a password if there is one.
-fn ask(
+/// Asks a question about an account.
+fn ask<Q: Request + Serialize>(
     daemon: &mut Asker,
-    method: &str,
     account: &BareJid,
-    password: Option<&Zeroizing<String>>,
-) -> anyhow::Result<Value> {
-    // Not JSON yet: its copies would not be wiped.
-    #[derive(Serialize)]
-    struct Fields<'a> {
-        account: &'a BareJid,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        password: Option<&'a str>,
-        caller: &'static str,
-    }
-    let fields = Fields {
-        account,
-        password: password.map(|password| password.as_str()),
-        caller: "server",
-    };
-    let asked = daemon.ask(method, &fields);
+    question: &Q,
+) -> anyhow::Result<Q::Answer> {
+    let asked = daemon.put(question);
     asked.map_err(|error| in_words(error, account))
 }
 
 fn exists(daemon: &mut Asker, account: &BareJid) -> anyhow::Result<bool> {
-    let answer = ask(daemon, "account.exists", account, None)?;
-    Ok(is(&answer, "exists"))
+    let question = AccountExists {
+        account: account.clone(),
+    };
+    Ok(ask(daemon, account, &question)?.exists)
 }
 
 /// Whether a Prosody has declared that it keeps the accounts of `host` itself.
@@ -313,10 +314,6 @@ fn confirm_deletion(account: &BareJid) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn is(value: &Value, field: &str) -> bool {
-    value.get(field) == Some(&Value::Bool(true))
-}
-
 fn account(text: &str) -> anyhow::Result<BareJid> {
     BareJid::parse(text).map_err(|error| anyhow!("this is not an account (user@host): {error}"))
 }
@@ -326,22 +323,36 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::identity::ScramHash;
 
     #[test]
     fn the_table_has_a_row_for_each_account() {
         let rome = Host::parse("rome.lit").unwrap();
-        assert_eq!(table(&[], &rome).unwrap(), "rome.lit has no accounts\n");
+        assert_eq!(table(&[], &rome), "rome.lit has no accounts\n");
+        let account = |username: &str, enabled, created, password_changed, scram: &[ScramHash]| {
+            ListedAccount {
+                username: username.to_owned(),
+                enabled,
+                created: UnixSeconds(created),
+                password_changed: UnixSeconds(password_changed),
+                scram: scram.to_vec(),
+            }
+        };
         let accounts = [
-            json!({"username": "brutus", "enabled": true, "created": 1_767_225_600, "password_changed": 1_767_229_200,
-                   "scram": ["SHA-1", "SHA-256"]}),
-            json!({"username": "g\u{e1}ius", "enabled": false, "created": null, "password_changed": null, "scram": []}),
+            account(
+                "brutus",
+                true,
+                1_767_225_600,
+                1_767_229_200,
+                &ScramHash::ALL,
+            ),
+            account("g\u{e1}ius", false, 1_767_225_600, i64::MAX, &[]),
         ];
         assert_eq!(
-            table(&accounts, &rome).unwrap(),
+            table(&accounts, &rome),
             "USERNAME  STATE     CREATED               PASSWORD SET          SCRAM\n\
              brutus    enabled   2026-01-01T00:00:00Z  2026-01-01T01:00:00Z  SHA-1, SHA-256\n\
-             g\u{e1}ius     disabled  -                     -\n"
+             g\u{e1}ius     disabled  2026-01-01T00:00:00Z  -\n"
         );
-        assert!(table(&[json!({"username": 1})], &rome).is_err());
     }
 }

@@ -3,10 +3,11 @@
 //!
 //! Must not know: how a question is answered.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::connection::{Connection, Peer};
@@ -32,18 +33,19 @@ struct Moment {
 }
 
 /// One question that is being answered.
-struct Asked<'a> {
+struct Asked<'a, Q> {
     answer: &'a Answer,
     moment: Moment,
+    question: PhantomData<Q>,
 }
 
-impl Asked<'_> {
+impl<Q: Request> Asked<'_, Q> {
     fn peer(&self) -> Peer {
         self.answer.connection.peer
     }
 
-    fn send(&self, answered: Answered) {
-        self.answer.send(answered);
+    fn send(&self, answered: Answered<Q::Answer>) {
+        self.answer.send(answered.map(|answer| json!(answer)));
     }
 }
 
@@ -189,7 +191,7 @@ fn put<Q: Request>(
     answer: Answer,
     params: Value,
     moment: Moment,
-    handler: impl FnOnce(&Arc<Service>, Q, &Asked<'_>) + Send + 'static,
+    handler: impl FnOnce(&Arc<Service>, Q, &Asked<'_, Q>) + Send + 'static,
 ) {
     let Peer { uid, role, .. } = answer.connection.peer;
     let is_early = match Q::BEFORE {
@@ -210,7 +212,15 @@ fn put<Q: Request>(
     let lane = question.lane();
     let place = question.address().map(Place::of);
     let work = move |service: &Arc<Service>, answer: &Answer| {
-        handler(service, question, &Asked { answer, moment });
+        handler(
+            service,
+            question,
+            &Asked {
+                answer,
+                moment,
+                question: PhantomData,
+            },
+        );
     };
     match lane {
         Lane::AtOnce => work(service, &answer),

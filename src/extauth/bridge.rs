@@ -9,15 +9,17 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use serde_json::Value;
 
 use super::input::StandardInput;
 use super::wire::{Password, Protocol, Request, RequestError, serve};
 use crate::identity::password::MAX_PASSWORD_BYTES;
 use crate::identity::visible::visible;
-use crate::identity::{BareJid, Host};
+use crate::identity::{BareJid, Host, Incarnation};
 use crate::protocol::client::{AskError, Asker};
 use crate::protocol::declaring::declare_unknown;
+use crate::protocol::{
+    self, AccountExists, Admission, Create, CreateCaller, Delete, SetPassword, Text, Verify,
+};
 
 /// Answers the server's requests on standard input, for `hosts` only unless there are none, until it ends.
 ///
@@ -61,40 +63,6 @@ enum Trouble {
     NoRequest,
     /// The server did not write the change of a password alone.
     NotAlone,
-}
-
-/// The fields of a question about an account. Not JSON yet: its copies would not be wiped.
-#[derive(Clone, Copy, Serialize)]
-struct Fields<'a> {
-    account: &'a BareJid,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    password: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    caller: Option<&'static str>,
-    /// Which account of the name is meant; any, if it is not named.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    incarnation: Option<&'a str>,
-    /// The server's script never hears of the client's.
-    address: (),
-}
-
-impl<'a> Fields<'a> {
-    fn of(account: &'a BareJid) -> Self {
-        Self {
-            account,
-            password: None,
-            caller: None,
-            incarnation: None,
-            address: (),
-        }
-    }
-
-    fn with(self, password: &'a Password) -> Self {
-        Self {
-            password: Some(password),
-            ..self
-        }
-    }
 }
 
 impl Bridge<'_> {
@@ -146,28 +114,31 @@ impl Bridge<'_> {
             }
             Request::Exists { account } => self.exists(account),
             Request::SetPassword { account, password } => {
-                let method = "account.set_password";
-                self.change(method, Fields::of(account).with(password))
+                let Some(password) = sendable(password) else {
+                    return Ok(false);
+                };
+                let account = account.clone();
+                self.change(&account.clone(), &SetPassword { account, password })
             }
             Request::Create { account, password } => {
-                let fields = Fields {
-                    caller: Some("server"),
-                    ..Fields::of(account).with(password)
+                let Some(password) = sendable(password) else {
+                    return Ok(false);
                 };
-                self.change("account.create", fields)
+                let question = Create {
+                    account: account.clone(),
+                    password: Some(password),
+                    reservation: None,
+                    caller: CreateCaller::Server,
+                };
+                self.change(account, &question)
             }
-            Request::Delete { account } => self.change("account.delete", Fields::of(account)),
+            Request::Delete { account } => self.delete(account, None),
             Request::DeleteWithPassword { account, password } => {
                 let Some(admitted) = self.verify(account, password)? else {
                     return Ok(false);
                 };
                 // The account whose password it was, and not whichever has the name by now.
-                let incarnation = admitted.get("incarnation").and_then(Value::as_str);
-                let fields = Fields {
-                    incarnation,
-                    ..Fields::of(account)
-                };
-                Ok(incarnation.is_some() && self.change("account.delete", fields)?)
+                self.delete(account, Some(admitted.incarnation))
             }
         }
     }
@@ -177,46 +148,68 @@ impl Bridge<'_> {
         &mut self,
         account: &BareJid,
         password: &Password,
-    ) -> Result<Option<Value>, AskError> {
-        // No account has a longer one, and it might not fit into a question.
-        if password.len() > MAX_PASSWORD_BYTES {
+    ) -> Result<Option<Admission>, AskError> {
+        let Some(password) = sendable(password) else {
             return Ok(None);
-        }
-        let fields = Fields::of(account).with(password);
-        self.ask("account.verify", fields).map(Some)
+        };
+        let question = Verify {
+            account: account.clone(),
+            password,
+            // The server's script never hears of the client's.
+            address: None,
+        };
+        self.ask(&question).map(Some)
     }
 
     fn exists(&mut self, account: &BareJid) -> Result<bool, AskError> {
-        let fields = Fields::of(account);
-        let answer = self.ask("account.exists", fields)?;
-        Ok(answer.get("exists") == Some(&Value::Bool(true)))
+        let account = account.clone();
+        Ok(self.ask(&AccountExists { account })?.exists)
     }
 
-    fn change(&mut self, method: &str, fields: Fields<'_>) -> Result<bool, AskError> {
-        let password = fields.password.unwrap_or_default();
-        if password.len() > MAX_PASSWORD_BYTES {
-            return Ok(false);
-        }
+    fn delete(
+        &mut self,
+        account: &BareJid,
+        incarnation: Option<Incarnation>,
+    ) -> Result<bool, AskError> {
+        let question = Delete {
+            account: account.clone(),
+            incarnation,
+            reservation: None,
+        };
+        self.change(account, &question)
+    }
+
+    fn change<Q: protocol::Request + Serialize>(
+        &mut self,
+        account: &BareJid,
+        question: &Q,
+    ) -> Result<bool, AskError> {
         // A change is never repeated. So first something that is: it notices that the daemon was started anew.
-        self.exists(fields.account)?;
-        self.ask_once(method, fields).map(|_| true)
+        self.exists(account)?;
+        self.ask_once(question).map(|_| true)
     }
 
     /// Asks, over a new connection once more if the old one is found dead.
-    fn ask(&mut self, method: &str, fields: Fields<'_>) -> Result<Value, AskError> {
+    fn ask<Q: protocol::Request + Serialize>(
+        &mut self,
+        question: &Q,
+    ) -> Result<Q::Answer, AskError> {
         let was_connected = self.daemon.is_some();
         let begun = Instant::now();
-        match self.ask_once(method, fields) {
+        match self.ask_once(question) {
             // Not after a daemon that was waited for in vain: the server waits, too.
             Err(AskError::Lost(_)) if was_connected && begun.elapsed() < ANSWER_TIMEOUT / 4 => {
-                self.ask_once(method, fields)
+                self.ask_once(question)
             }
             other => other,
         }
     }
 
-    fn ask_once(&mut self, method: &str, fields: Fields<'_>) -> Result<Value, AskError> {
-        let asked = self.connected()?.ask(method, &fields);
+    fn ask_once<Q: protocol::Request + Serialize>(
+        &mut self,
+        question: &Q,
+    ) -> Result<Q::Answer, AskError> {
+        let asked = self.connected()?.put(question);
         if let Err(AskError::Lost(_)) = asked {
             // Whatever it still says is the answer to nothing.
             self.daemon = None;
@@ -248,6 +241,11 @@ impl Bridge<'_> {
             report(&format!("answering no: {text}"));
         }
     }
+}
+
+/// The password, if any account may have it: no account has a longer one, and it might not fit into a question.
+fn sendable(password: &Password) -> Option<Text> {
+    (password.len() <= MAX_PASSWORD_BYTES).then(|| Text(password.clone()))
 }
 
 /// Says something to whoever reads standard error, if anybody does.

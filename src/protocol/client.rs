@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::limits::MAX_ANSWER_BYTES;
+use super::request::Request;
 use crate::system::services::start_line;
 
 /// A connection to the daemon.
@@ -110,6 +111,16 @@ impl Asker {
             questions: 0,
             who,
         })
+    }
+
+    /// The answer to a question. See [`Asker::ask`].
+    pub(crate) fn put<Q: Request + Serialize>(
+        &mut self,
+        question: &Q,
+    ) -> Result<Q::Answer, AskError> {
+        let answer = self.ask(Q::METHOD, question)?;
+        let read = serde_json::from_value(answer);
+        read.map_err(|_| AskError::Lost(anyhow!(self.stranger())))
     }
 
     /// The result of `method`, asked with `params`. What the daemon asks meanwhile stays unanswered: who says

@@ -3,6 +3,7 @@
 //! Must not know: what the steps are about.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::Session;
 use super::request::{Before, Lane, Request};
@@ -30,6 +31,7 @@ pub struct CommandStep {
 
 impl Request for CommandStep {
     const METHOD: &'static str = "command.step";
+    type Answer = Value;
     const BEFORE: Before = Before::Hello;
     const LANE: Lane = Lane::Task;
 }

@@ -3,6 +3,7 @@
 //! Must not know: which commands there are.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::request::{Before, Lane, Request};
 use crate::identity::Host;
@@ -23,6 +24,7 @@ pub struct ConsoleRun {
 
 impl Request for ConsoleRun {
     const METHOD: &'static str = "console.run";
+    type Answer = Value;
     const BEFORE: Before = Before::Hello;
     const LANE: Lane = Lane::Task;
 }

@@ -3,6 +3,7 @@
 //!
 //! Must not know: how a question is answered; the store.
 
+mod accounts;
 pub(crate) mod client;
 mod command;
 mod console;
@@ -16,7 +17,9 @@ mod message;
 mod questions;
 mod request;
 mod role;
+mod values;
 
+pub use accounts::*;
 pub use command::*;
 pub use console::*;
 pub use each::{Bad, Each};
@@ -31,3 +34,4 @@ pub use message::{Id, Incoming, failure, parse, question, success};
 pub use questions::*;
 pub use request::{Before, Lane, Request};
 pub use role::Role;
+pub use values::*;

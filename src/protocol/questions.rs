@@ -2,58 +2,19 @@
 //!
 //! Must not know: what a question means.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use zeroize::Zeroizing;
 
 use super::each::Each;
 use super::fault::Fault;
 use super::fields::fields;
-use super::limits::{
-    MAX_CERTIFICATE_BASE64_BYTES, MAX_CHAIN, MAX_CHAIN_BASE64_BYTES, PROTOCOL_VERSION,
-};
+use super::limits::PROTOCOL_VERSION;
 use super::request::{Before, Lane, Request};
 use super::role::Role;
+use super::values::{Chain, Session, Text, bytes, in_base64, optional_bytes};
 use crate::identity::{
-    BareJid, CertificationPath, Fingerprint, Host, Incarnation, Jid, KeyId, ScramHash, UnixSeconds,
+    BareJid, CertificationPath, Fingerprint, Host, Incarnation, KeyId, ScramHash, UnixSeconds,
 };
-
-/// DER, as base64 that may be folded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Certificate(pub Vec<u8>);
-
-impl Certificate {
-    /// The bytes that `text` encodes; white space in it is ignored (XEP-0257's own example has line breaks).
-    ///
-    /// Errors: it is too long, or no base64.
-    pub fn from_base64(text: &str) -> Result<Self, NotDecoded> {
-        let solid: String = text.split_ascii_whitespace().collect();
-        if solid.len() > MAX_CERTIFICATE_BASE64_BYTES {
-            return Err(NotDecoded::TooLong);
-        }
-        let decoded = BASE64.decode(solid);
-        decoded.map(Self).map_err(|_| NotDecoded::NotBase64)
-    }
-}
-
-/// Why a text is no certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotDecoded {
-    /// More than any has.
-    #[error("is longer than {MAX_CERTIFICATE_BASE64_BYTES} bytes of base64")]
-    TooLong,
-    /// Other letters, or not whole.
-    #[error("is not base64")]
-    NotBase64,
-}
-
-/// As it goes out: base64 without line breaks.
-#[must_use]
-pub fn base64_of(der: &[u8]) -> String {
-    BASE64.encode(der)
-}
 
 /// `session.hello`.
 #[derive(Debug, Deserialize)]
@@ -104,6 +65,7 @@ pub enum AnyHello {
 
 impl Request for AnyHello {
     const METHOD: &'static str = "session.hello";
+    type Answer = Value;
     const LANE: Lane = Lane::AtOnce;
 
     fn read(params: Value) -> Result<Self, Fault> {
@@ -164,6 +126,7 @@ pub struct Offer {
 
 impl Request for Offer {
     const METHOD: &'static str = "external.offer";
+    type Answer = Value;
     const BEFORE: Before = Before::HelloWithSessions;
     const LANE: Lane = Lane::AtOnce;
 }
@@ -189,6 +152,7 @@ pub struct Login {
 
 impl Request for Login {
     const METHOD: &'static str = "external.login";
+    type Answer = Value;
     const BEFORE: Before = Before::HelloWithSessions;
     const LANE: Lane = Lane::AtOnce;
 }
@@ -206,102 +170,6 @@ pub struct LoginAccount {
     pub incarnation: Option<Incarnation>,
 }
 
-/// A chain as the client presented it: 1 to [`MAX_CHAIN`] certificates, leaf first.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Chain(Vec<Vec<u8>>);
-
-impl Chain {
-    /// The client's own certificate.
-    #[must_use]
-    pub fn leaf(&self) -> &[u8] {
-        self.0.first().map_or(&[], Vec::as_slice)
-    }
-
-    /// What it presented beside it, to show who issued it.
-    #[must_use]
-    pub fn intermediates(&self) -> Vec<&[u8]> {
-        self.0.iter().skip(1).map(Vec::as_slice).collect()
-    }
-}
-
-impl<'de> Deserialize<'de> for Chain {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::Error;
-        let texts = Vec::<String>::deserialize(deserializer)?;
-        let total: usize = texts.iter().map(String::len).sum();
-        if !(1..=MAX_CHAIN).contains(&texts.len()) || total > MAX_CHAIN_BASE64_BYTES {
-            return Err(D::Error::custom(
-                "a chain has 1 to 6 certificates and at most 65536 bytes of base64",
-            ));
-        }
-        let decoded = texts.iter().map(|text| Certificate::from_base64(text));
-        let chain: Result<Vec<Vec<u8>>, _> = decoded.map(|cert| cert.map(|cert| cert.0)).collect();
-        chain
-            .map(Self)
-            .map_err(|error| D::Error::custom(format!("a certificate of the chain {error}")))
-    }
-}
-
-/// Bytes as base64, both ways.
-pub mod in_base64 {
-    use super::{BASE64, Engine};
-    use serde::{Deserializer, Serializer};
-
-    /// As base64.
-    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&BASE64.encode(bytes))
-    }
-
-    /// Out of base64.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        super::bytes(deserializer)
-    }
-}
-
-fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    BASE64.decode(text).map_err(serde::de::Error::custom)
-}
-
-fn optional_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u8>>, D::Error> {
-    let text = Option::<String>::deserialize(deserializer)?;
-    text.map(|text| BASE64.decode(text).map_err(serde::de::Error::custom))
-        .transpose()
-}
-
-/// How the asking session logged in.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Session {
-    /// Its stream is encrypted.
-    pub secure: bool,
-    /// By what it logged in.
-    pub by: SessionBy,
-    /// The SASL mechanism, if it is not known what that proves; none if there was none.
-    pub mechanism: Option<String>,
-    /// Its certificate, if that is how it logged in.
-    pub fingerprint: Option<Fingerprint>,
-    /// The key of that.
-    pub key_id: Option<KeyId>,
-    /// Its full JID.
-    pub jid: Option<Jid>,
-    /// Its client's address.
-    pub address: Option<String>,
-}
-
-/// By what a session logged in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SessionBy {
-    /// By this `mechanism`.
-    Sasl,
-    /// By a password, as the asker knows.
-    Password,
-    /// EXTERNAL.
-    Certificate,
-    /// By nothing: an administrator of the server asks, in its shell or with `prosodyctl`.
-    Admin,
-}
-
 /// `certificate.list`.
 #[derive(Debug, Deserialize)]
 pub struct List {
@@ -317,6 +185,7 @@ pub struct List {
 
 impl Request for List {
     const METHOD: &'static str = "certificate.list";
+    type Answer = Value;
     const BEFORE: Before = Before::Hello;
     const LANE: Lane = Lane::Task;
 }
@@ -340,6 +209,7 @@ pub struct Append {
 
 impl Request for Append {
     const METHOD: &'static str = "certificate.append";
+    type Answer = Value;
     const BEFORE: Before = Before::Hello;
     const LANE: Lane = Lane::Task;
 }
@@ -361,6 +231,7 @@ pub struct Revoke {
 
 impl Request for Revoke {
     const METHOD: &'static str = "certificate.revoke";
+    type Answer = Value;
     const BEFORE: Before = Before::Hello;
     const LANE: Lane = Lane::Task;
 }
@@ -380,6 +251,7 @@ pub struct Named {
 
 impl Request for Named {
     const METHOD: &'static str = "certificate.disable";
+    type Answer = Value;
     const BEFORE: Before = Before::Hello;
     const LANE: Lane = Lane::Task;
 }
@@ -395,6 +267,7 @@ pub struct Unrevoke {
 
 impl Request for Unrevoke {
     const METHOD: &'static str = "certificate.unrevoke";
+    type Answer = Value;
     const ROLE: Role = Role::Admin;
     const BEFORE: Before = Before::Hello;
     const LANE: Lane = Lane::Task;
@@ -409,6 +282,7 @@ pub struct Marked {
 
 impl Request for Marked {
     const METHOD: &'static str = "certificate.marks";
+    type Answer = Value;
     const ROLE: Role = Role::Admin;
     const BEFORE: Before = Before::Hello;
     const LANE: Lane = Lane::Task;
@@ -425,6 +299,7 @@ pub struct Expiring {
 
 impl Request for Expiring {
     const METHOD: &'static str = "certificate.expiring";
+    type Answer = Value;
     const BEFORE: Before = Before::Hello;
     const LANE: Lane = Lane::Task;
 }
@@ -438,6 +313,7 @@ pub struct StoreCheck {
 
 impl Request for StoreCheck {
     const METHOD: &'static str = "store.check";
+    type Answer = Value;
     const ROLE: Role = Role::Admin;
     const LANE: Lane = Lane::AtOnce;
 }
@@ -455,235 +331,8 @@ pub struct Explain {
 
 impl Request for Explain {
     const METHOD: &'static str = "explain";
+    type Answer = Value;
     const ROLE: Role = Role::Admin;
-    const LANE: Lane = Lane::Task;
-}
-
-/// `account.exists`.
-#[derive(Debug, Deserialize)]
-pub struct AccountExists {
-    /// Which.
-    pub account: BareJid,
-}
-
-impl Request for AccountExists {
-    const METHOD: &'static str = "account.exists";
-    const LANE: Lane = Lane::AtOnce;
-}
-
-/// `account.enable`.
-#[derive(Debug, Deserialize)]
-pub struct EnableAccount {
-    /// Which.
-    pub account: BareJid,
-}
-
-impl Request for EnableAccount {
-    const METHOD: &'static str = "account.enable";
-    const LANE: Lane = Lane::Task;
-}
-
-/// `account.disable`.
-#[derive(Debug, Deserialize)]
-pub struct DisableAccount {
-    /// Which.
-    pub account: BareJid,
-}
-
-impl Request for DisableAccount {
-    const METHOD: &'static str = "account.disable";
-    const LANE: Lane = Lane::Task;
-}
-
-/// `host.scram`.
-#[derive(Debug, Deserialize)]
-pub struct OfHost {
-    /// Which.
-    pub host: Host,
-}
-
-impl Request for OfHost {
-    const METHOD: &'static str = "host.scram";
-    const LANE: Lane = Lane::AtOnce;
-}
-
-/// `account.check`.
-#[derive(Debug, Deserialize)]
-pub struct Check {
-    /// Accounts with live sessions.
-    pub accounts: Each<Checked>,
-}
-
-impl Request for Check {
-    const METHOD: &'static str = "account.check";
-    const LANE: Lane = Lane::Task;
-}
-
-/// An account as it was when a session of it logged in.
-#[derive(Debug, Deserialize)]
-pub struct Checked {
-    /// Which.
-    pub account: BareJid,
-    /// Which account of that name.
-    pub incarnation: Option<Incarnation>,
-    /// When it had got its password; `None` if that does not matter.
-    pub password_changed: Option<UnixSeconds>,
-}
-
-/// `account.verify`.
-#[derive(Debug, Deserialize)]
-pub struct Verify {
-    /// Whose password it is to be.
-    pub account: BareJid,
-    /// As the client sent it.
-    pub password: Text,
-    /// The client's address.
-    pub address: Option<String>,
-}
-
-impl Request for Verify {
-    const METHOD: &'static str = "account.verify";
-    const LANE: Lane = Lane::Try;
-
-    fn address(&self) -> Option<&str> {
-        self.address.as_deref()
-    }
-}
-
-/// `account.scram`.
-#[derive(Debug, Deserialize)]
-pub struct Scram {
-    /// Who says to be whom.
-    pub account: BareJid,
-    /// Of the mechanism that the client chose.
-    pub hash: ScramHash,
-}
-
-impl Request for Scram {
-    const METHOD: &'static str = "account.scram";
-    const LANE: Lane = Lane::AtOnce;
-}
-
-/// `account.succeeded`.
-#[derive(Debug, Deserialize)]
-pub struct Succeeded {
-    /// As whom the client is to be logged in.
-    pub account: BareJid,
-    /// Of the mechanism.
-    pub hash: ScramHash,
-    /// Against which the proof was checked.
-    #[serde(deserialize_with = "bytes")]
-    pub stored_key: Vec<u8>,
-    /// The client's address.
-    pub address: Option<String>,
-}
-
-impl Request for Succeeded {
-    const METHOD: &'static str = "account.succeeded";
-    const LANE: Lane = Lane::Task;
-}
-
-/// `account.admit`.
-#[derive(Debug, Deserialize)]
-pub struct Admit {
-    /// Whose session is to begin.
-    pub account: BareJid,
-    /// The SASL mechanism that has logged it in; none if there was none.
-    pub mechanism: Option<String>,
-    /// The client's address.
-    pub address: Option<String>,
-}
-
-impl Request for Admit {
-    const METHOD: &'static str = "account.admit";
-    const LANE: Lane = Lane::Task;
-}
-
-/// `account.failed`.
-#[derive(Debug, Deserialize)]
-pub struct Failed {
-    /// As whom the client tried to log in.
-    pub account: BareJid,
-    /// The client's address.
-    pub address: Option<String>,
-}
-
-impl Request for Failed {
-    const METHOD: &'static str = "account.failed";
-    const LANE: Lane = Lane::AtOnce;
-}
-
-/// `account.create`.
-#[derive(Debug, Deserialize)]
-pub struct Create {
-    /// Which.
-    pub account: BareJid,
-    /// `None` reserves the name.
-    pub password: Option<Text>,
-    /// As the answer to that question named it: the name is reserved for whoever asks.
-    pub reservation: Option<String>,
-    /// For whom.
-    pub caller: CreateCaller,
-}
-
-impl Request for Create {
-    const METHOD: &'static str = "account.create";
-    const LANE: Lane = Lane::Change;
-}
-
-/// For whom an account is created.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CreateCaller {
-    /// See [`crate::policy::account::Caller`].
-    Server,
-    /// See there.
-    Prosodyctl,
-    /// See there.
-    Reset,
-}
-
-/// `account.set_password`.
-#[derive(Debug, Deserialize)]
-pub struct SetPassword {
-    /// Whose.
-    pub account: BareJid,
-    /// The new one.
-    pub password: Text,
-}
-
-impl Request for SetPassword {
-    const METHOD: &'static str = "account.set_password";
-    const LANE: Lane = Lane::Change;
-}
-
-/// `account.delete`.
-#[derive(Debug, Deserialize)]
-pub struct Delete {
-    /// Which.
-    pub account: BareJid,
-    /// Which account of that name; `None`: whichever has it.
-    pub incarnation: Option<Incarnation>,
-    /// No account, but a name that was reserved.
-    pub reservation: Option<String>,
-}
-
-impl Request for Delete {
-    const METHOD: &'static str = "account.delete";
-    const LANE: Lane = Lane::Task;
-}
-
-/// `account.list`.
-#[derive(Debug, Deserialize)]
-pub struct ListAccounts {
-    /// Of which host.
-    pub host: Host,
-    /// The last page's `next`.
-    pub after: Option<String>,
-}
-
-impl Request for ListAccounts {
-    const METHOD: &'static str = "account.list";
     const LANE: Lane = Lane::Task;
 }
 
@@ -696,6 +345,7 @@ pub struct Status {
 
 impl Request for Status {
     const METHOD: &'static str = "status";
+    type Answer = Value;
     const ROLE: Role = Role::Admin;
     const LANE: Lane = Lane::Task;
 }
@@ -709,6 +359,7 @@ pub struct ListHosts {
 
 impl Request for ListHosts {
     const METHOD: &'static str = "host.list";
+    type Answer = Value;
     const ROLE: Role = Role::Admin;
     const LANE: Lane = Lane::Task;
 }
@@ -722,6 +373,7 @@ pub struct ForgetHost {
 
 impl Request for ForgetHost {
     const METHOD: &'static str = "host.forget";
+    type Answer = Value;
     const ROLE: Role = Role::Admin;
     const LANE: Lane = Lane::Task;
 }
@@ -735,6 +387,7 @@ pub struct Export {
 
 impl Request for Export {
     const METHOD: &'static str = "export";
+    type Answer = Value;
     const ROLE: Role = Role::Admin;
     const LANE: Lane = Lane::Task;
 }
@@ -771,6 +424,7 @@ pub struct Import {
 
 impl Request for Import {
     const METHOD: &'static str = "import";
+    type Answer = Value;
     const ROLE: Role = Role::Admin;
     const LANE: Lane = Lane::Task;
 }
@@ -792,6 +446,7 @@ pub struct ImportAccount {
 
 impl Request for ImportAccount {
     const METHOD: &'static str = "account.import";
+    type Answer = Value;
     const ROLE: Role = Role::Admin;
     const LANE: Lane = Lane::Change;
 
@@ -860,25 +515,6 @@ pub struct ImportCertificate {
     pub may_manage: bool,
 }
 
-/// Text that is wiped when it is dropped.
-pub struct Text(pub Zeroizing<String>);
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Serde's own words would say what stands there instead: a password that is a number, say.
-        match Value::deserialize(deserializer)? {
-            Value::String(text) => Ok(Self(Zeroizing::new(text))),
-            _ => Err(serde::de::Error::custom("a string is wanted")),
-        }
-    }
-}
-
-impl std::fmt::Debug for Text {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Text(…)")
-    }
-}
-
 /// `session.opened`.
 #[derive(Debug, Deserialize)]
 pub struct Opened {
@@ -888,6 +524,7 @@ pub struct Opened {
 
 impl Request for Opened {
     const METHOD: &'static str = "session.opened";
+    type Answer = Value;
     const LANE: Lane = Lane::AtOnce;
 }
 
@@ -925,39 +562,4 @@ pub struct ClosedSession {
     pub account: BareJid,
     /// Its resource.
     pub resource: String,
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    #[test]
-    fn certificates_may_be_folded_but_not_too_long() {
-        assert_eq!(
-            Certificate::from_base64(" AQ\r\n ID\t"),
-            Ok(Certificate(vec![1, 2, 3]))
-        );
-        for text in ["A", "A===", "AQ==AQ==", "@@@@"] {
-            assert_eq!(Certificate::from_base64(text), Err(NotDecoded::NotBase64));
-        }
-        let long = "A".repeat(24 * 1024 + 4);
-        assert_eq!(Certificate::from_base64(&long), Err(NotDecoded::TooLong));
-    }
-
-    #[test]
-    fn a_chain_that_is_too_long_is_not_said_to_be_no_base64() {
-        let long = "A".repeat(24 * 1024 + 4);
-        for (chain, wanted) in [
-            (vec!["AQID", &long], "is longer than 24576 bytes of base64"),
-            (vec!["AQID", "@"], "is not base64"),
-            (vec!["AQID"; 7], "a chain has 1 to 6 certificates"),
-            (vec![], "a chain has 1 to 6 certificates"),
-        ] {
-            let refused = serde_json::from_value::<Chain>(serde_json::json!(chain));
-            let refused = refused.unwrap_err().to_string();
-            assert!(refused.contains(wanted), "{refused}");
-        }
-    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Must not know: which questions there are, how one is answered.
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -13,6 +14,8 @@ use super::role::Role;
 pub trait Request: DeserializeOwned + Send + 'static {
     /// How it is called.
     const METHOD: &'static str;
+    /// What it is answered with.
+    type Answer: Serialize + DeserializeOwned;
     /// Who may ask it: this role and every higher one.
     const ROLE: Role = Role::Server;
     /// What the asker must have said before.

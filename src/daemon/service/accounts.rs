@@ -17,22 +17,28 @@ use crate::identity::{
 use crate::policy::account::{Caller, Change, Creation, NEW_SALT_BYTES};
 use crate::policy::{Denial, HostPolicy, account};
 use crate::protocol::{
-    AccountExists, Accounts, Bad, Check, Create, CreateCaller, Delete, Failed, Fault, ListAccounts,
-    OfHost, PAGE_BYTES, Refusal, Role, Scram, SetPassword, Succeeded, Verify, base64_of,
+    AccountExists, AccountPage, Accounts, Admission, Bad, Check, Create, CreateCaller, Created,
+    Delayed, Delete, Deleted, Existence, Failed, Fault, HostScram, ListAccounts, ListedAccount,
+    OfHost, PAGE_BYTES, PasswordSet, Refusal, Role, Scram, ScramKeys, SetPassword, Succeeded,
+    Switched, Verify,
 };
 use crate::store::{Edit, StoreError, View};
 
 impl Service {
-    pub(in crate::daemon) fn exists(&self, question: AccountExists, peer: Peer) -> Answered {
+    pub(in crate::daemon) fn exists(
+        &self,
+        question: AccountExists,
+        peer: Peer,
+    ) -> Answered<Existence> {
         let AccountExists { account } = question;
         self.passwords_of(account.host(), peer)?;
         let known = self.known(&account)?;
-        Ok(json!({
-            "exists": known.is_some(),
-            "enabled": known.as_ref().is_some_and(|known| known.enabled),
-            "created": known.as_ref().map(|known| known.created),
-            "password_changed": known.as_ref().map(|known| known.password_changed),
-        }))
+        Ok(Existence {
+            exists: known.is_some(),
+            enabled: known.as_ref().is_some_and(|known| known.enabled),
+            created: known.as_ref().map(|known| known.created),
+            password_changed: known.as_ref().map(|known| known.password_changed),
+        })
     }
 
     /// Runs in its turn of the derivations.
@@ -157,7 +163,7 @@ impl Service {
         }
     }
 
-    pub(in crate::daemon) fn scram(&self, question: Scram, peer: Peer) -> Answered {
+    pub(in crate::daemon) fn scram(&self, question: Scram, peer: Peer) -> Answered<ScramKeys> {
         let Scram { account, hash } = question;
         let policy = self.passwords_of(account.host(), peer)?;
         let secret = self.store.secret();
@@ -169,18 +175,20 @@ impl Service {
         let own = known.as_ref().and_then(|known| known.verifier(hash));
         tracing::debug!(%account, hash = hash.name(), "account.scram");
         let verifier = own.unwrap_or(&decoy);
-        Ok(json!({
-            "salt": base64_of(verifier.salt()),
-            "iterations": verifier.iterations(),
-            "stored_key": base64_of(verifier.stored_key()),
-            "server_key": base64_of(verifier.server_key()),
-        }))
+        Ok(ScramKeys {
+            salt: verifier.salt().to_vec(),
+            iterations: verifier.iterations(),
+            stored_key: verifier.stored_key().to_vec(),
+            server_key: verifier.server_key().to_vec(),
+        })
     }
 
-    pub(in crate::daemon) fn scram_of(&self, question: OfHost, peer: Peer) -> Answered {
+    pub(in crate::daemon) fn scram_of(&self, question: OfHost, peer: Peer) -> Answered<HostScram> {
         let OfHost { host } = question;
         self.passwords_of(&host, peer)?;
-        Ok(json!({"scram": self.store.census(&host).common()}))
+        Ok(HostScram {
+            scram: self.store.census(&host).common(),
+        })
     }
 
     pub(in crate::daemon) fn succeeded(
@@ -308,7 +316,7 @@ impl Service {
         question: Failed,
         peer: Peer,
         now: UnixSeconds,
-    ) -> Answered {
+    ) -> Answered<Delayed> {
         let Failed { account, address } = question;
         let policy = self.passwords_of(account.host(), peer)?;
         let place = address.as_deref().map(Place::of);
@@ -319,7 +327,7 @@ impl Service {
             delay
         });
         tracing::info!(%account, address, delay, "account.failed");
-        Ok(json!({"delay": delay}))
+        Ok(Delayed { delay })
     }
 
     /// Runs in its turn of the derivations.
@@ -329,7 +337,7 @@ impl Service {
         question: Create,
         peer: Peer,
         now: UnixSeconds,
-    ) -> Answered {
+    ) -> Answered<Created> {
         let account = question.account;
         let policy = self.passwords_of(account.host(), peer)?;
         self.require_room()?;
@@ -346,7 +354,11 @@ impl Service {
         account::create(known.as_ref(), caller, has_password, is_anothers).map_err(denied)?;
         let Some(password) = question.password else {
             let token = self.reserve(&account, now)?;
-            return Ok(json!({"created": true, "password_changed": null, "reservation": token}));
+            return Ok(Created {
+                created: true,
+                password_changed: None,
+                reservation: Some(token),
+            });
         };
         // Whoever is first to be written has the name, whatever was reserved.
         let decide =
@@ -357,7 +369,11 @@ impl Service {
             self.reservations.give_back(&account, token, now);
         }
         let (creation, at) = put?;
-        Ok(json!({"created": creation == Creation::New, "password_changed": at}))
+        Ok(Created {
+            created: creation == Creation::New,
+            password_changed: Some(at),
+            reservation: None,
+        })
     }
 
     /// Runs in its turn of the derivations.
@@ -367,13 +383,15 @@ impl Service {
         question: SetPassword,
         peer: Peer,
         now: UnixSeconds,
-    ) -> Answered {
+    ) -> Answered<PasswordSet> {
         let SetPassword { account, password } = question;
         let policy = self.passwords_of(account.host(), peer)?;
         self.require_room()?;
         let decide = account::set_password;
         self.put_password(answer, &account, &password.0, &policy, now, decide)
-            .map(|(_, at)| json!({"password_changed": at}))
+            .map(|(_, at)| PasswordSet {
+                password_changed: at,
+            })
     }
 
     /// Derives, and writes the account as `decide` says.
@@ -440,7 +458,7 @@ impl Service {
         question: Delete,
         peer: Peer,
         now: UnixSeconds,
-    ) -> Answered {
+    ) -> Answered<Deleted> {
         let Delete {
             account,
             incarnation,
@@ -454,7 +472,10 @@ impl Service {
             reservation.is_some_and(|token| self.reservations.give_back(&account, &token, now));
         if is_taken_back {
             return match self.known(&account)? {
-                None => Ok(json!({"certificates": 0, "servers": 0})),
+                None => Ok(Deleted {
+                    certificates: 0,
+                    servers: 0,
+                }),
                 Some(_) => Err(denied(Denial::AccountExists)),
             };
         }
@@ -474,7 +495,10 @@ impl Service {
         let servers = self.tell_changed(answer, &account, "deleted");
         drop(guard);
         tracing::info!(%account, certificates, uid = peer.uid, "account.delete: yes");
-        Ok(json!({"certificates": certificates, "servers": servers}))
+        Ok(Deleted {
+            certificates,
+            servers,
+        })
     }
 
     /// Enables or disables.
@@ -484,7 +508,7 @@ impl Service {
         account: &BareJid,
         peer: Peer,
         enabled: bool,
-    ) -> Answered {
+    ) -> Answered<Switched> {
         let question = if enabled {
             "account.enable"
         } else {
@@ -517,10 +541,14 @@ impl Service {
         }
         drop(guard);
         tracing::info!(%account, was_enabled, uid = peer.uid, "{question}: yes");
-        Ok(json!({"was_enabled": was_enabled}))
+        Ok(Switched { was_enabled })
     }
 
-    pub(in crate::daemon) fn list_accounts(&self, question: ListAccounts, peer: Peer) -> Answered {
+    pub(in crate::daemon) fn list_accounts(
+        &self,
+        question: ListAccounts,
+        peer: Peer,
+    ) -> Answered<AccountPage> {
         let ListAccounts { host, after } = question;
         self.passwords_of(&host, peer)?;
         let read = self
@@ -528,7 +556,7 @@ impl Service {
             .accounts_of(&host, after.as_deref(), PAGE_ACCOUNTS);
         let read = read.map_err(|error| storage(&error))?;
         let mut is_whole = read.len() < PAGE_ACCOUNTS;
-        let mut rows: Vec<Value> = Vec::new();
+        let mut rows: Vec<ListedAccount> = Vec::new();
         let mut bytes = 0;
         for account in &read {
             if bytes > PAGE_BYTES {
@@ -536,19 +564,22 @@ impl Service {
                 break;
             }
             let hashes = account.verifiers.iter().map(ScramVerifier::hash);
-            let row = json!({
-                "username": account.jid.username(),
-                "enabled": account.enabled,
-                "created": account.created,
-                "password_changed": account.password_changed,
-                "scram": hashes.collect::<Vec<_>>(),
-            });
-            bytes += row.to_string().len();
+            let row = ListedAccount {
+                username: account.jid.username().to_owned(),
+                enabled: account.enabled,
+                created: account.created,
+                password_changed: account.password_changed,
+                scram: hashes.collect(),
+            };
+            bytes += json!(row).to_string().len();
             rows.push(row);
         }
-        let last = rows.last().and_then(|row| row.get("username")).cloned();
+        let last = rows.last().map(|row| row.username.clone());
         let next = last.filter(|_| !is_whole);
-        Ok(json!({"accounts": rows, "next": next}))
+        Ok(AccountPage {
+            accounts: rows,
+            next,
+        })
     }
 
     /// What stands in `passwords` for the account.
@@ -653,10 +684,10 @@ fn change_of_unreadable(bad: &Bad) -> Option<Value> {
 
 /// A yes, with what tells later whether it still holds.
 fn admission(known: &Account, delay: f64) -> Value {
-    json!({
-        "delay": delay,
-        "incarnation": known.incarnation,
-        "password_changed": known.password_changed,
+    json!(Admission {
+        delay: Some(delay),
+        incarnation: known.incarnation.clone(),
+        password_changed: known.password_changed,
     })
 }
 

@@ -1,0 +1,367 @@
+//! `account.…` and `host.scram`: accounts whose passwords live in the daemon, each question with its answer.
+//!
+//! Must not know: who exists.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::each::Each;
+use super::request::{Lane, Request};
+use super::values::{Text, in_base64};
+use crate::identity::{BareJid, Host, Incarnation, ScramHash, UnixSeconds};
+
+/// `account.exists`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AccountExists {
+    /// Which.
+    pub account: BareJid,
+}
+
+impl Request for AccountExists {
+    const METHOD: &'static str = "account.exists";
+    type Answer = Existence;
+    const LANE: Lane = Lane::AtOnce;
+}
+
+/// What is known of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Existence {
+    /// Is there one?
+    pub exists: bool,
+    /// May anybody log in as it?
+    pub enabled: bool,
+    /// Since when there is one.
+    pub created: Option<UnixSeconds>,
+    /// When it got its password.
+    pub password_changed: Option<UnixSeconds>,
+}
+
+/// `account.verify`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Verify {
+    /// Whose password it is to be.
+    pub account: BareJid,
+    /// As the client sent it.
+    pub password: Text,
+    /// The client's address.
+    pub address: Option<String>,
+}
+
+impl Request for Verify {
+    const METHOD: &'static str = "account.verify";
+    type Answer = Admission;
+    const LANE: Lane = Lane::Try;
+
+    fn address(&self) -> Option<&str> {
+        self.address.as_deref()
+    }
+}
+
+/// A yes, with what tells later whether it still holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Admission {
+    /// How long the asker waits before it tells the client, in seconds; none where no password was tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<f64>,
+    /// Which account of the name it is.
+    pub incarnation: Incarnation,
+    /// When it got its password.
+    pub password_changed: UnixSeconds,
+}
+
+/// `account.scram`.
+#[derive(Debug, Deserialize)]
+pub struct Scram {
+    /// Who says to be whom.
+    pub account: BareJid,
+    /// Of the mechanism that the client chose.
+    pub hash: ScramHash,
+}
+
+impl Request for Scram {
+    const METHOD: &'static str = "account.scram";
+    type Answer = ScramKeys;
+    const LANE: Lane = Lane::AtOnce;
+}
+
+/// What a SCRAM exchange needs, of an account or of a decoy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScramKeys {
+    /// The salt.
+    #[serde(with = "in_base64")]
+    pub salt: Vec<u8>,
+    /// The iteration count.
+    pub iterations: u32,
+    /// The StoredKey.
+    #[serde(with = "in_base64")]
+    pub stored_key: Vec<u8>,
+    /// The ServerKey.
+    #[serde(with = "in_base64")]
+    pub server_key: Vec<u8>,
+}
+
+/// `account.succeeded`.
+#[derive(Debug, Deserialize)]
+pub struct Succeeded {
+    /// As whom the client is to be logged in.
+    pub account: BareJid,
+    /// Of the mechanism.
+    pub hash: ScramHash,
+    /// Against which the proof was checked.
+    #[serde(with = "in_base64")]
+    pub stored_key: Vec<u8>,
+    /// The client's address.
+    pub address: Option<String>,
+}
+
+impl Request for Succeeded {
+    const METHOD: &'static str = "account.succeeded";
+    type Answer = Admission;
+    const LANE: Lane = Lane::Task;
+}
+
+/// `account.failed`.
+#[derive(Debug, Deserialize)]
+pub struct Failed {
+    /// As whom the client tried to log in.
+    pub account: BareJid,
+    /// The client's address.
+    pub address: Option<String>,
+}
+
+impl Request for Failed {
+    const METHOD: &'static str = "account.failed";
+    type Answer = Delayed;
+    const LANE: Lane = Lane::AtOnce;
+}
+
+/// How long the asker waits before it tells the client.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Delayed {
+    /// In seconds.
+    pub delay: f64,
+}
+
+/// `account.admit`.
+#[derive(Debug, Deserialize)]
+pub struct Admit {
+    /// Whose session is to begin.
+    pub account: BareJid,
+    /// The SASL mechanism that has logged it in; none if there was none.
+    pub mechanism: Option<String>,
+    /// The client's address.
+    pub address: Option<String>,
+}
+
+impl Request for Admit {
+    const METHOD: &'static str = "account.admit";
+    type Answer = Admission;
+    const LANE: Lane = Lane::Task;
+}
+
+/// `account.check`.
+#[derive(Debug, Deserialize)]
+pub struct Check {
+    /// Accounts with live sessions.
+    pub accounts: Each<Checked>,
+}
+
+impl Request for Check {
+    const METHOD: &'static str = "account.check";
+    type Answer = Value;
+    const LANE: Lane = Lane::Task;
+}
+
+/// An account as it was when a session of it logged in.
+#[derive(Debug, Deserialize)]
+pub struct Checked {
+    /// Which.
+    pub account: BareJid,
+    /// Which account of that name.
+    pub incarnation: Option<Incarnation>,
+    /// When it had got its password; `None` if that does not matter.
+    pub password_changed: Option<UnixSeconds>,
+}
+
+/// `account.create`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Create {
+    /// Which.
+    pub account: BareJid,
+    /// `None` reserves the name.
+    pub password: Option<Text>,
+    /// As the answer to that question named it: the name is reserved for whoever asks.
+    pub reservation: Option<String>,
+    /// For whom.
+    pub caller: CreateCaller,
+}
+
+impl Request for Create {
+    const METHOD: &'static str = "account.create";
+    type Answer = Created;
+    const LANE: Lane = Lane::Change;
+}
+
+/// An account that was created, or a name that is reserved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Created {
+    /// Was there none of this name before?
+    pub created: bool,
+    /// When it got its password; none for a reservation.
+    pub password_changed: Option<UnixSeconds>,
+    /// By which the name is asked for again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reservation: Option<String>,
+}
+
+/// For whom an account is created.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CreateCaller {
+    /// See [`crate::policy::account::Caller`].
+    Server,
+    /// See there.
+    Prosodyctl,
+    /// See there.
+    Reset,
+}
+
+/// `account.set_password`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SetPassword {
+    /// Whose.
+    pub account: BareJid,
+    /// The new one.
+    pub password: Text,
+}
+
+impl Request for SetPassword {
+    const METHOD: &'static str = "account.set_password";
+    type Answer = PasswordSet;
+    const LANE: Lane = Lane::Change;
+}
+
+/// An account has another password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordSet {
+    /// Since when.
+    pub password_changed: UnixSeconds,
+}
+
+/// `account.delete`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Delete {
+    /// Which.
+    pub account: BareJid,
+    /// Which account of that name; `None`: whichever has it.
+    pub incarnation: Option<Incarnation>,
+    /// No account, but a name that was reserved.
+    pub reservation: Option<String>,
+}
+
+impl Request for Delete {
+    const METHOD: &'static str = "account.delete";
+    type Answer = Deleted;
+    const LANE: Lane = Lane::Task;
+}
+
+/// An account is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deleted {
+    /// So many certificates are gone with it.
+    pub certificates: usize,
+    /// So many other connections were told to remove its data.
+    pub servers: usize,
+}
+
+/// `account.enable`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct EnableAccount {
+    /// Which.
+    pub account: BareJid,
+}
+
+impl Request for EnableAccount {
+    const METHOD: &'static str = "account.enable";
+    type Answer = Switched;
+    const LANE: Lane = Lane::Task;
+}
+
+/// `account.disable`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DisableAccount {
+    /// Which.
+    pub account: BareJid,
+}
+
+impl Request for DisableAccount {
+    const METHOD: &'static str = "account.disable";
+    type Answer = Switched;
+    const LANE: Lane = Lane::Task;
+}
+
+/// An account is enabled or disabled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Switched {
+    /// How it was before.
+    pub was_enabled: bool,
+}
+
+/// `account.list`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ListAccounts {
+    /// Of which host.
+    pub host: Host,
+    /// The last page's `next`.
+    pub after: Option<String>,
+}
+
+impl Request for ListAccounts {
+    const METHOD: &'static str = "account.list";
+    type Answer = AccountPage;
+    const LANE: Lane = Lane::Task;
+}
+
+/// A page of the accounts of a host, in the order of their names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountPage {
+    /// The accounts.
+    pub accounts: Vec<ListedAccount>,
+    /// To be asked for next; none behind the last page.
+    pub next: Option<String>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedAccount {
+    /// Its localpart.
+    pub username: String,
+    /// May anybody log in as it?
+    pub enabled: bool,
+    /// Since when there is one.
+    pub created: UnixSeconds,
+    /// When it got its password.
+    pub password_changed: UnixSeconds,
+    /// Which verifiers it has.
+    pub scram: Vec<ScramHash>,
+}
+
+/// `host.scram`.
+#[derive(Debug, Deserialize)]
+pub struct OfHost {
+    /// Which.
+    pub host: Host,
+}
+
+impl Request for OfHost {
+    const METHOD: &'static str = "host.scram";
+    type Answer = HostScram;
+    const LANE: Lane = Lane::AtOnce;
+}
+
+/// The SCRAM hashes that may be offered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostScram {
+    /// Those that every account has.
+    pub scram: Vec<ScramHash>,
+}

@@ -1,0 +1,205 @@
+//! The values that stand in the fields of questions: certificates, chains, bytes, texts that are wiped, how a session logged in.
+//!
+//! Must not know: what they are asked for.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::limits::{MAX_CERTIFICATE_BASE64_BYTES, MAX_CHAIN, MAX_CHAIN_BASE64_BYTES};
+use crate::identity::{Fingerprint, Jid, KeyId};
+
+/// DER, as base64 that may be folded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate(pub Vec<u8>);
+
+impl Certificate {
+    /// The bytes that `text` encodes; white space in it is ignored (XEP-0257's own example has line breaks).
+    ///
+    /// Errors: it is too long, or no base64.
+    pub fn from_base64(text: &str) -> Result<Self, NotDecoded> {
+        let solid: String = text.split_ascii_whitespace().collect();
+        if solid.len() > MAX_CERTIFICATE_BASE64_BYTES {
+            return Err(NotDecoded::TooLong);
+        }
+        let decoded = BASE64.decode(solid);
+        decoded.map(Self).map_err(|_| NotDecoded::NotBase64)
+    }
+}
+
+/// Why a text is no certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotDecoded {
+    /// More than any has.
+    #[error("is longer than {MAX_CERTIFICATE_BASE64_BYTES} bytes of base64")]
+    TooLong,
+    /// Other letters, or not whole.
+    #[error("is not base64")]
+    NotBase64,
+}
+
+/// As it goes out: base64 without line breaks.
+#[must_use]
+pub fn base64_of(der: &[u8]) -> String {
+    BASE64.encode(der)
+}
+
+/// A chain as the client presented it: 1 to [`MAX_CHAIN`] certificates, leaf first.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Chain(Vec<Vec<u8>>);
+
+impl Chain {
+    /// The client's own certificate.
+    #[must_use]
+    pub fn leaf(&self) -> &[u8] {
+        self.0.first().map_or(&[], Vec::as_slice)
+    }
+
+    /// What it presented beside it, to show who issued it.
+    #[must_use]
+    pub fn intermediates(&self) -> Vec<&[u8]> {
+        self.0.iter().skip(1).map(Vec::as_slice).collect()
+    }
+}
+
+impl<'de> Deserialize<'de> for Chain {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        let total: usize = texts.iter().map(String::len).sum();
+        if !(1..=MAX_CHAIN).contains(&texts.len()) || total > MAX_CHAIN_BASE64_BYTES {
+            return Err(D::Error::custom(
+                "a chain has 1 to 6 certificates and at most 65536 bytes of base64",
+            ));
+        }
+        let decoded = texts.iter().map(|text| Certificate::from_base64(text));
+        let chain: Result<Vec<Vec<u8>>, _> = decoded.map(|cert| cert.map(|cert| cert.0)).collect();
+        chain
+            .map(Self)
+            .map_err(|error| D::Error::custom(format!("a certificate of the chain {error}")))
+    }
+}
+
+/// Bytes as base64, both ways.
+pub mod in_base64 {
+    use super::{BASE64, Engine};
+    use serde::{Deserializer, Serializer};
+
+    /// As base64.
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64.encode(bytes))
+    }
+
+    /// Out of base64.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        super::bytes(deserializer)
+    }
+}
+
+pub(super) fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    BASE64.decode(text).map_err(serde::de::Error::custom)
+}
+
+pub(super) fn optional_bytes<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<u8>>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| BASE64.decode(text).map_err(serde::de::Error::custom))
+        .transpose()
+}
+
+/// How the asking session logged in.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Session {
+    /// Its stream is encrypted.
+    pub secure: bool,
+    /// By what it logged in.
+    pub by: SessionBy,
+    /// The SASL mechanism, if it is not known what that proves; none if there was none.
+    pub mechanism: Option<String>,
+    /// Its certificate, if that is how it logged in.
+    pub fingerprint: Option<Fingerprint>,
+    /// The key of that.
+    pub key_id: Option<KeyId>,
+    /// Its full JID.
+    pub jid: Option<Jid>,
+    /// Its client's address.
+    pub address: Option<String>,
+}
+
+/// By what a session logged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionBy {
+    /// By this `mechanism`.
+    Sasl,
+    /// By a password, as the asker knows.
+    Password,
+    /// EXTERNAL.
+    Certificate,
+    /// By nothing: an administrator of the server asks, in its shell or with `prosodyctl`.
+    Admin,
+}
+
+/// Text that is wiped when it is dropped.
+pub struct Text(pub Zeroizing<String>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Serde's own words would say what stands there instead: a password that is a number, say.
+        match Value::deserialize(deserializer)? {
+            Value::String(text) => Ok(Self(Zeroizing::new(text))),
+            _ => Err(serde::de::Error::custom("a string is wanted")),
+        }
+    }
+}
+
+impl std::fmt::Debug for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Text(…)")
+    }
+}
+
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn certificates_may_be_folded_but_not_too_long() {
+        assert_eq!(
+            Certificate::from_base64(" AQ\r\n ID\t"),
+            Ok(Certificate(vec![1, 2, 3]))
+        );
+        for text in ["A", "A===", "AQ==AQ==", "@@@@"] {
+            assert_eq!(Certificate::from_base64(text), Err(NotDecoded::NotBase64));
+        }
+        let long = "A".repeat(24 * 1024 + 4);
+        assert_eq!(Certificate::from_base64(&long), Err(NotDecoded::TooLong));
+    }
+
+    #[test]
+    fn a_chain_that_is_too_long_is_not_said_to_be_no_base64() {
+        let long = "A".repeat(24 * 1024 + 4);
+        for (chain, wanted) in [
+            (vec!["AQID", &long], "is longer than 24576 bytes of base64"),
+            (vec!["AQID", "@"], "is not base64"),
+            (vec!["AQID"; 7], "a chain has 1 to 6 certificates"),
+            (vec![], "a chain has 1 to 6 certificates"),
+        ] {
+            let refused = serde_json::from_value::<Chain>(serde_json::json!(chain));
+            let refused = refused.unwrap_err().to_string();
+            assert!(refused.contains(wanted), "{refused}");
+        }
+    }
+}
