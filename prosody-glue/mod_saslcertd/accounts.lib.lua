@@ -4,7 +4,7 @@
 -- It must not know certificates: the daemon draws the conclusions.
 
 -- with: usermanager; is_active(host) (does Prosody serve it still? Who has waited may find it gone); nodeprep; new_id();
---   store (of the host, get and set); log(level, format, …)
+--   store (of the host, get and set); null; log(level, format, …)
 local function new(host, with)
 	local accounts = {};
 	local usermanager = with.usermanager;
@@ -57,7 +57,7 @@ local function new(host, with)
 		return nil, err or "not kept";
 	end
 
-	-- What external.login hears about the candidates of the offer; nil and why if a store can't say.
+	-- What external.offer and external.login hear about the candidates; nil and why if a store can't say.
 	function accounts.facts(candidates)
 		local facts = {};
 		for _, candidate in ipairs(candidates) do
@@ -73,26 +73,11 @@ local function new(host, with)
 					username = username;
 					exists = exists;
 					enabled = exists and accounts.enabled(username);
-					incarnation = id;
+					incarnation = id or with.null;
 				};
 			end
 		end
 		return facts;
-	end
-
-	-- Does one of the candidates exist, is it enabled, and still the account that is meant? One without an incarnation means
-	-- whichever account has the name. facts: of the candidates, in any order.
-	function accounts.any_usable(candidates, facts)
-		local known = {};
-		for _, fact in ipairs(facts) do known[fact.username] = fact; end
-		for _, candidate in ipairs(candidates) do
-			local fact = known[candidate.username];
-			if fact and fact.exists and fact.enabled
-				and (candidate.incarnation == nil or candidate.incarnation == fact.incarnation) then
-				return true;
-			end
-		end
-		return false;
 	end
 
 	return accounts;

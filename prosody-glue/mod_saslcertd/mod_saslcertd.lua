@@ -604,6 +604,7 @@ function module.add_host(host_module)
 			is_active = is_active;
 			nodeprep = encodings.stringprep.nodeprep;
 			new_id = new_uuid;
+			null = json.null;
 			store = host_module:open_store("saslcertd", "keyval");
 			log = function (...) return host_module:log(...); end;
 		});

@@ -77,24 +77,33 @@ end
 local function new_offers(with)
 	local offers = {};
 
-	function offers.ask(host, chain, session, timeout)
-		local result, failure = with.ask("external.offer", {
+	-- facts: of the candidates, when it is asked again.
+	local function ask(host, chain, session, timeout, facts)
+		return with.ask("external.offer", {
 			host = host.name;
 			chain = with.array(chain);
 			address = session.ip or with.null;
+			accounts = facts and with.array(facts) or with.null;
 		}, { timeout = timeout, again = true });
-		if not result then return { verdict = failure.code == -32000 and "no" or "unasked", candidates = {} }; end
+	end
+
+	function offers.ask(host, chain, session, timeout)
+		local unasked = { verdict = "unasked", candidates = {} };
 		local candidates = {};
-		for _, candidate in ipairs(type(result.candidates) == "table" and result.candidates or {}) do
+		local result, failure = ask(host, chain, session, timeout);
+		for _, candidate in ipairs(result and type(result.candidates) == "table" and result.candidates or {}) do
 			if type(candidate) == "table" and host.accounts.usable(candidate.username) then
 				candidates[#candidates + 1] = candidate;
 			end
 		end
-		if result.offer ~= true then return { verdict = "no", candidates = candidates }; end
-		if host.in_daemon() then return { verdict = "yes", candidates = candidates }; end
-		local facts = host.accounts.facts(candidates);
-		if not facts then return { verdict = "unasked", candidates = {} }; end
-		return { verdict = host.accounts.any_usable(candidates, facts) and "yes" or "no", candidates = candidates };
+		-- Which of these accounts there are, only Prosody knows.
+		if result and result.offer == true and not host.in_daemon() then
+			local facts = host.accounts.facts(candidates);
+			if not facts then return unasked; end
+			result, failure = ask(host, chain, session, timeout, facts);
+		end
+		if not result and failure.code ~= -32000 then return unasked; end
+		return { verdict = result and result.offer == true and "yes" or "no", candidates = candidates };
 	end
 
 	-- Once per connection.
@@ -137,7 +146,6 @@ local function decide(with, offers, host, session, message)
 	if not host.in_daemon() then
 		facts = host.accounts.facts(offer.candidates);
 		if not facts then return nil, "temporary-auth-failure", could_not_ask; end
-		for _, fact in ipairs(facts) do fact.incarnation = fact.incarnation or with.null; end
 	end
 	local result, failure = with.ask("external.login", {
 		host = host.name;

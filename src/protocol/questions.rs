@@ -122,6 +122,8 @@ pub struct Offer {
     pub chain: Chain,
     /// The client's address.
     pub address: Option<String>,
+    /// What is known of the candidates, when it is asked again; of accounts that live in the daemon nothing needs to be.
+    pub accounts: Option<Each<LoginAccount>>,
 }
 
 impl Request for Offer {

@@ -171,3 +171,36 @@ fn a_name_cannot_pass_for_other_fields_of_the_log() {
         "{line}"
     );
 }
+
+#[test]
+fn asked_again_with_what_is_known_the_offer_is_made_for_accounts_that_can_log_in() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let cert = Made::of(HAMLET);
+    server.append("phone", &cert);
+    let fact = json!({"username": "hamlet", "exists": true, "enabled": true, "incarnation": ONE});
+    for (facts, offered) in [
+        (json!([fact]), true),
+        (json!([with(fact.clone(), "exists", json!(false))]), false),
+        (json!([with(fact.clone(), "enabled", json!(false))]), false),
+        (
+            json!([with(fact.clone(), "incarnation", json!("two"))]),
+            false,
+        ),
+        (
+            json!([with(fact.clone(), "incarnation", Value::Null)]),
+            false,
+        ),
+        (json!([with(fact, "username", json!("horatio"))]), false),
+        (json!([]), false),
+        // Not asked again yet.
+        (Value::Null, true),
+    ] {
+        let question = with(offer(&cert), "accounts", facts.clone());
+        assert_eq!(
+            server.ask("external.offer", question)["offer"],
+            offered,
+            "{facts}"
+        );
+    }
+}

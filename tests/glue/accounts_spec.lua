@@ -13,6 +13,7 @@ local function new_world(with)
 		is_active = function (name) return name == "shakespeare.lit" and not world.is_gone; end;
 		nodeprep = function (text) return text:lower(); end;
 		new_id = function () world.ids = world.ids + 1; return "id-" .. world.ids; end;
+		null = "null";
 		store = with.store or {
 			get = function (_, username) return world.data[username]; end;
 			set = function (_, username, data) world.data[username] = data; return true; end;
@@ -59,8 +60,8 @@ describe("the facts of a login", function ()
 		world.data.hamlet = { incarnation = "a" };
 		assert.same({
 			{ username = "hamlet", exists = true, enabled = true, incarnation = "a" },
-			{ username = "ophelia", exists = true, enabled = false },
-			{ username = "yorick", exists = false, enabled = false },
+			{ username = "ophelia", exists = true, enabled = false, incarnation = "null" },
+			{ username = "yorick", exists = false, enabled = false, incarnation = "null" },
 		}, world.accounts.facts({ { username = "hamlet" }, { username = "ophelia" }, { username = "yorick" } }));
 	end);
 
@@ -72,29 +73,6 @@ describe("the facts of a login", function ()
 
 	it("leave out names that aren't prepared", function ()
 		assert.same({}, new_world().accounts.facts({ { username = "Hamlet" }, { username = "" }, { username = 5 }, {} }));
-	end);
-end);
-
-describe("an offer", function ()
-	local function offered(fact, incarnation)
-		return new_world().accounts.any_usable({ { username = "hamlet", incarnation = incarnation } }, { fact });
-	end
-
-	it("needs an account that exists, is enabled, and still is the one that is meant", function ()
-		assert.is_true(offered({ username = "hamlet", exists = true, enabled = true, incarnation = "a" }, "a"));
-		assert.is_false(offered({ username = "hamlet", exists = true, enabled = true, incarnation = "b" }, "a"));
-		assert.is_false(offered({ username = "hamlet", exists = true, enabled = true }, "a"));
-		assert.is_false(offered({ username = "hamlet", exists = true, enabled = false, incarnation = "a" }, "a"));
-		assert.is_false(offered({ username = "hamlet", exists = false, enabled = false, incarnation = "a" }, "a"));
-		assert.is_false(offered({ username = "yorick", exists = true, enabled = true, incarnation = "a" }, "a"));
-	end);
-
-	it("may mean whichever account has the name", function ()
-		assert.is_true(offered({ username = "hamlet", exists = true, enabled = true }, nil));
-		assert.is_true(offered({ username = "hamlet", exists = true, enabled = true, incarnation = "a" }, nil));
-		assert.is_false(offered({ username = "hamlet", exists = true, enabled = false }, nil));
-		assert.is_false(offered({ username = "hamlet", exists = false, enabled = false }, nil));
-		assert.is_false(offered({ username = "yorick", exists = true, enabled = true }, nil));
 	end);
 end);
 

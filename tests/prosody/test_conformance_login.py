@@ -129,7 +129,7 @@ async def test_178_05_external_is_not_offered_for_a_certificate_that_names_nobod
         assert not await is_offered(scene, scene.certificate(*addresses)), addresses
 
 
-async def test_178_05_the_daemon_is_asked_once_per_connection(scene: Scene):
+async def test_178_05_the_daemon_decides_once_per_connection(scene: Scene):
     account = scene.account()
     phone, stranger = await scene.enrol(account), scene.certificate(account)
     for certificate in (phone, stranger):

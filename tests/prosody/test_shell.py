@@ -337,7 +337,7 @@ async def test_the_statistics_count_questions_refusals_time_and_the_connection(o
 
     after = metrics_at(port)
     assert after.of("questions_total", method="external.login", result="ok") == 2
-    assert after.of("questions_total", method="external.offer", result="ok") == 2
+    assert after.of("questions_total", method="external.offer", result="ok") == 4
     assert after.of("questions_total", method="external.offer", result="refused") == 1
     assert after.of("denials_total", denial="cert-unknown") == 1
     assert after.of("questions_total", method="console.run", result="ok") == 1

@@ -17,7 +17,7 @@ use crate::policy::chain::Untrusted;
 use crate::policy::host::Trust;
 use crate::policy::login::{AccountFact, Admitted, CertificateFacts};
 use crate::policy::{Denial, HostPolicy, login};
-use crate::protocol::{Accounts, Chain, Fault, Login, Offer, Refusal};
+use crate::protocol::{Accounts, Chain, Each, Fault, Login, LoginAccount, Offer, Refusal};
 use crate::store::{StoreError, Use};
 
 impl Service {
@@ -35,7 +35,7 @@ impl Service {
             chain: &question.chain,
             address: question.address.as_deref(),
         };
-        let turn = self.turn(&shown, None, now);
+        let turn = self.turn(&shown, told_of_offer(&question), now);
         self.judged(turn, answer, move |service, answer| {
             answer.send(service.decided_offer(&question, now));
         });
@@ -115,6 +115,8 @@ impl Service {
     fn decided_offer(&self, question: &Offer, now: UnixSeconds) -> Answered {
         let (lives, policy) = self.host(&question.host)?;
         let known = self.known_of(lives, &question.host, &policy, question.chain.leaf())?;
+        let known = known.or_else(|| told_of_offer(question));
+        let is_final = known.is_some();
         let decided = self.with_facts(&question.host, &question.chain, &policy, now, |facts, _| {
             let mut candidates = login::offer(facts, &policy, now)?;
             if let Some(known) = &known {
@@ -133,7 +135,12 @@ impl Service {
         let host = &question.host;
         Ok(match decided {
             Ok((fingerprint, candidates)) => {
-                tracing::info!(%host, %fingerprint, "external.offer: yes");
+                if is_final {
+                    tracing::info!(%host, %fingerprint, "external.offer: yes");
+                } else {
+                    // Asked again, when it is known which accounts there are.
+                    tracing::debug!(%host, %fingerprint, "external.offer: to these accounts");
+                }
                 json!({"offer": true, "candidates": candidates})
             }
             Err(denial) => {
@@ -152,7 +159,7 @@ impl Service {
         now: UnixSeconds,
     ) {
         if self.asks_authorities(&question.host) {
-            let told = told(&question);
+            let told = told(&question.host, &question.accounts);
             let shown = Shown {
                 host: &question.host,
                 chain: &question.chain,
@@ -198,7 +205,7 @@ impl Service {
         let host = &question.host;
         let (lives, policy) = self.host(host)?;
         let known = self.known_of(lives, host, &policy, question.chain.leaf())?;
-        let accounts = known.unwrap_or_else(|| told(question));
+        let accounts = known.unwrap_or_else(|| told(&question.host, &question.accounts));
         let authzid = question.authzid.as_deref();
         let address = question.address.as_deref();
         let leaf = question.chain.leaf();
@@ -516,17 +523,21 @@ struct Shown<'a> {
 }
 
 /// What the asker knows of the accounts.
-fn told(question: &Login) -> Vec<AccountFact> {
-    let good = question.accounts.good();
-    let facts = good.filter_map(|known| {
+fn told(host: &Host, accounts: &Each<LoginAccount>) -> Vec<AccountFact> {
+    let facts = accounts.good().filter_map(|known| {
         Some(AccountFact {
-            account: BareJid::of(&known.username, &question.host).ok()?,
+            account: BareJid::of(&known.username, host).ok()?,
             exists: known.exists,
             enabled: known.enabled,
             incarnation: known.incarnation.clone(),
         })
     });
     facts.collect()
+}
+
+fn told_of_offer(question: &Offer) -> Option<Vec<AccountFact>> {
+    let accounts = question.accounts.as_ref()?;
+    Some(told(&question.host, accounts))
 }
 
 /// When a question about a chain is answered.
