@@ -116,7 +116,7 @@ test-prosody: build-tested ## tests against both Prosodys (after fetch-test)
 	cd tests/prosody && $(abspath $(PYTHON)) -B -m pytest -p no:cacheprovider $(AT_A_TIME) $(PYTEST) </dev/null
 
 test-versions: fetch-versions build-tested ## test-prosody against the newest Prosodys, in a Debian 13 (as root; not part of test)
-	tests/prosody/versions.sh $(PYTEST)
+	tests/prosody/versions.sh $(AT_A_TIME) $(PYTEST)
 
 fetch-versions:
 	@tests/prosody/fetch.sh versions
