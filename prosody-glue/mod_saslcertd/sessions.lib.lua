@@ -14,10 +14,6 @@ local max_report_bytes = 96 * 1024;
 -- Until those are asked about again that could not be.
 local repeat_seconds = 5;
 
-local function same_key(tag, account, key_id)
-	return tag ~= nil and tag.account == account and tag.key_id == key_id;
-end
-
 local function is_of(session, account)
 	if session.saslcert_account == account or session.saslcert and session.saslcert.account == account then return true; end
 	-- Before the login is complete, username is what somebody claims.
@@ -68,39 +64,67 @@ local function add_search(sessions, with)
 	end
 end
 
+-- By account, then by key id: the closings of these sessions, in their order.
+local function index_of(closings)
+	local index = {};
+	for _, closing in ipairs(closings) do
+		local account, key_id = closing.account, closing.key_id;
+		if account ~= nil and key_id ~= nil then
+			local keys = index[account] or {};
+			local of_key = keys[key_id] or {};
+			of_key[#of_key + 1] = closing;
+			index[account], keys[key_id] = keys, of_key;
+		end
+	end
+	return index;
+end
+
+-- The first closing of the index that means the session with this tag; nil if none does.
+local function closing_of(index, tag)
+	local keys = tag and index[tag.account];
+	for _, closing in ipairs(keys and keys[tag.key_id] or {}) do
+		if closing.fingerprint == nil or closing.fingerprint == tag.fingerprint then return closing; end
+	end
+end
+
 -- Closing them.
 local function add_closing(sessions, with)
-	local function close_where(doomed, why, condition, text)
+	-- Closes each session for which reason_of(session) names a reason: condition, and maybe text. Returns how many.
+	local function close_where(reason_of)
 		local list = {};
 		sessions.each(function (session)
-			if doomed(session) then list[#list + 1] = session; end
+			local reason = reason_of(session);
+			if reason then list[#list + 1] = { session = session, condition = reason.condition, text = reason.text }; end
 		end);
-		for _, session in ipairs(list) do session.log("info", "Closing the session: %s", why); end
-		for _, session in ipairs(list) do
+		for _, doomed in ipairs(list) do doomed.session.log("info", "Closing the session: %s", doomed.text or doomed.condition); end
+		for _, doomed in ipairs(list) do
+			local session = doomed.session;
 			-- A login that still waits for its delay, over BOSH say, finds that it has come to nothing.
 			session.saslcert_account = nil;
-			local ok, err = pcall(session.close, session, { condition = condition, text = text });
+			local ok, err = pcall(session.close, session, { condition = doomed.condition, text = doomed.text });
 			if not ok then with.log("error", "A session could not be closed: %s", err); end
 		end
 		return #list;
 	end
 
-	-- Closes the sessions of this account that logged in with this key, and with this certificate if there is a fingerprint;
-	-- without a key all of them, also those that have not bound a resource yet, or still wait for the delay of their password.
-	-- Returns how many.
-	function sessions.close(account, key_id, condition, text, fingerprint)
+	-- Closes the sessions that these closings mean, each by account, key_id, condition, text and maybe fingerprint: those of the
+	-- account that logged in with this key, and with this certificate if there is a fingerprint. Returns how many.
+	-- There may be a thousand closings: all sessions are looked at once for all of them, and not at all for none.
+	function sessions.close_each(closings)
+		local index = index_of(type(closings) == "table" and closings or {});
+		if next(index) == nil then return 0; end
 		return close_where(function (session)
-			if key_id == nil then return is_of(session, account); end
-			local tag = session.saslcert;
-			return same_key(tag, account, key_id) and (fingerprint == nil or tag.fingerprint == fingerprint);
-		end, text or condition, condition, text);
+			local closing = closing_of(index, session.saslcert);
+			return closing and { condition = closing.condition or "not-authorized", text = closing.text };
+		end);
 	end
 
-	-- The same, of each of these: account, key_id, condition, text, fingerprint.
-	function sessions.close_each(closings)
-		for _, over in ipairs(type(closings) == "table" and closings or {}) do
-			sessions.close(over.account, over.key_id, over.condition or "not-authorized", over.text, over.fingerprint);
-		end
+	-- The same, of one key; without a key all sessions of the account, also those that have not bound a resource yet, or still wait
+	-- for the delay of their password.
+	function sessions.close(account, key_id, condition, text, fingerprint)
+		local reason = { account = account, key_id = key_id, condition = condition, text = text, fingerprint = fingerprint };
+		if key_id ~= nil then return sessions.close_each({ reason }); end
+		return close_where(function (session) return is_of(session, account) and reason; end);
 	end
 
 	-- The same, in the words of a revocation.
@@ -110,12 +134,14 @@ local function add_closing(sessions, with)
 
 	-- Those of the account that have no resource: Prosody overlooks them.
 	function sessions.close_unbound(account, condition, text)
-		return close_where(function (session) return not session.resource and is_of(session, account); end, text, condition, text);
+		local reason = { condition = condition, text = text };
+		return close_where(function (session) return not session.resource and is_of(session, account) and reason; end);
 	end
 
 	-- Those of a host that goes: Prosody overlooks them, and whatever they wait for would find the host gone.
 	function sessions.close_unbound_of(host, condition, text)
-		return close_where(function (session) return not session.resource and session.host == host; end, text, condition, text);
+		local reason = { condition = condition, text = text };
+		return close_where(function (session) return not session.resource and session.host == host and reason; end);
 	end
 end
 
@@ -354,4 +380,4 @@ local function new(with)
 	return sessions;
 end
 
-return { new = new, same_key = same_key };
+return { new = new };

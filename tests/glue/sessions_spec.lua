@@ -75,6 +75,48 @@ describe("closing the sessions of a key", function ()
 		assert.is_nil(spared.destroyed);
 	end);
 
+	it("looks at all sessions once for a whole list, and not at all for an empty one", function ()
+		local world = new_world();
+		local each, walks = world.sessions.each, 0;
+		function world.sessions.each(found) walks = walks + 1; return each(found); end
+		local closings, doomed = {}, {};
+		for i = 1, 1000 do closings[i] = { account = "hamlet@shakespeare.lit", key_id = "k" .. i, condition = "reset", text = "of " .. i }; end
+		for _, i in ipairs({ 1, 500, 1000 }) do doomed[i] = world.add("hamlet", "r" .. i, "k" .. i, "bound"); end
+		local spared = { world.add("hamlet", "a", "k1001", "bound"), world.add("hamlet", "b", nil, "bound"), world.add("ophelia", "a", "k1", "bound") };
+		assert.equal(3, world.sessions.close_each(closings));
+		assert.equal(1, walks);
+		for i, session in pairs(doomed) do assert.same({ condition = "reset", text = "of " .. i }, session.reason); end
+		for _, session in ipairs(spared) do assert.is_nil(session.destroyed); end
+		for _, none in ipairs({ {}, "none" }) do assert.equal(0, world.sessions.close_each(none)); end
+		assert.equal(0, world.sessions.close_each());
+		assert.equal(1, walks);
+	end);
+
+	it("closes each in the words of the first of a list that means it", function ()
+		local world = new_world();
+		local expired, full, other = world.add("hamlet", "a", "k", "bound"), world.add("hamlet", "b", "k", "bound"), world.add("hamlet", "c", "m", "bound");
+		expired.saslcert.fingerprint, full.saslcert.fingerprint = "old", "new";
+		local account = "hamlet@shakespeare.lit";
+		assert.equal(2, world.sessions.close_each({
+			{ account = account, key_id = "k", fingerprint = "old", condition = "reset", text = "Expired" };
+			{ account = account, key_id = "k", text = "Revoked" };
+			{ account = account, key_id = "m", fingerprint = "another" };
+		}));
+		assert.same({ condition = "reset", text = "Expired" }, expired.reason);
+		assert.same({ condition = "not-authorized", text = "Revoked" }, full.reason);
+		assert.is_nil(other.destroyed);
+		assert.equal(1, world.sessions.close_each({ { account = account, key_id = "m" } }));
+		assert.same({ condition = "not-authorized" }, other.reason);
+	end);
+
+	it("closes none for an entry that lacks its account or its key", function ()
+		local world = new_world();
+		world.add("hamlet", "a", "k", "bound");
+		world.add("hamlet", "b", nil, "bound");
+		assert.equal(0, world.sessions.close_each({ { account = "hamlet@shakespeare.lit" }, { key_id = "k" }, {} }));
+		assert.same({}, world.closed);
+	end);
+
 	it("of a host that goes closes those that have no resource, whom Prosody overlooks", function ()
 		local world = new_world();
 		local unbound, bound = world.add("hamlet", nil, nil, "unbound"), world.add("hamlet", "a", nil, "bound");
