@@ -73,6 +73,11 @@ local function failure_of(handler, session, condition, text)
 	return "failure", condition, text;
 end
 
+-- The seconds until then; a question gets a moment even if none are left.
+local function left_until(with, deadline)
+	return math.max(deadline - with.now(), 0.1);
+end
+
 -- Asking whether EXTERNAL is offered. The verdict: "yes", "no", or "unasked" if the question could not be answered.
 local function new_offers(with)
 	local offers = {};
@@ -87,7 +92,9 @@ local function new_offers(with)
 		}, { timeout = timeout, again = true });
 	end
 
+	-- timeout: of both questions, if it has to ask twice.
 	function offers.ask(host, chain, session, timeout)
+		local deadline = with.now() + timeout;
 		local unasked = { verdict = "unasked", candidates = {} };
 		local candidates = {};
 		local result, failure = ask(host, chain, session, timeout);
@@ -100,7 +107,7 @@ local function new_offers(with)
 		if result and result.offer == true and not host.in_daemon() then
 			local facts = host.accounts.facts(candidates);
 			if not facts then return unasked; end
-			result, failure = ask(host, chain, session, timeout, facts);
+			result, failure = ask(host, chain, session, left_until(with, deadline), facts);
 		end
 		if not result and failure.code ~= -32000 then return unasked; end
 		return { verdict = result and result.offer == true and "yes" or "no", candidates = candidates };
@@ -137,7 +144,7 @@ local function decide(with, offers, host, session, message)
 
 	local offer = offers.of(host, session);
 	if offer.verdict == "unasked" then
-		offer = offers.ask(host, chain, session, math.max(deadline - with.now(), 0.1));
+		offer = offers.ask(host, chain, session, left_until(with, deadline));
 		if session.destroyed or offer.verdict == "unasked" then return nil, "temporary-auth-failure", could_not_ask; end
 		offer.conn = session.conn;
 		session.saslcert_offer = offer;
@@ -154,7 +161,7 @@ local function decide(with, offers, host, session, message)
 		stream_from = session.saslcert_sasl2 and session.saslcert_from or with.null;
 		address = session.ip or with.null;
 		accounts = with.array(facts);
-	}, { timeout = math.max(deadline - with.now(), 0.1), again = true });
+	}, { timeout = left_until(with, deadline), again = true });
 	if session.destroyed then return nil, "temporary-auth-failure", could_not_ask; end
 	if not result then
 		session.log("info", "Login by certificate refused: %s", failure.denial or failure.message or failure.reason);

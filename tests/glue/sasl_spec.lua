@@ -37,7 +37,7 @@ local function new_provider()
 end
 
 local function new_world()
-	local world = { asked = {}, hosts = {}, replies = {}, users = { hamlet = true } };
+	local world = { time = 0, asked = {}, hosts = {}, replies = {}, users = { hamlet = true } };
 	local null = setmetatable({}, { __tostring = function () return "null"; end });
 	world.null = null;
 	world.hosts["shakespeare.lit"] = {
@@ -63,7 +63,8 @@ local function new_world()
 			if method == "external.offer" and params.accounts ~= null then
 				-- Asked again, with what is known of the candidates.
 				local first = params.accounts[1];
-				world.told = params.accounts;
+				world.told, world.told_within = params.accounts, options.timeout;
+				world.time = world.time + (world.telling_takes or 0);
 				return { offer = first ~= nil and first.exists, candidates = {} };
 			end
 			world.asked[#world.asked + 1] = { method = method, params = params, options = options };
@@ -72,7 +73,7 @@ local function new_world()
 			if not reply then return nil, { reason = "away" }; end
 			return reply;
 		end;
-		now = function () return 0; end;
+		now = function () return world.time; end;
 		timeout = function () return 2; end;
 		encode_base64 = function (bytes) return "b64:" .. bytes; end;
 		array = function (list) return list; end;
@@ -144,6 +145,16 @@ describe("the offer", function ()
 		session.conn = new_session({ pem_of("AAAA") }).conn;
 		world.handler(session):mechanisms();
 		assert.equal(2, #world.asked);
+	end);
+
+	it("has one deadline for both questions, of which the second gets what the first has left, or a moment", function ()
+		for taken, left in pairs({ [0.125] = 0.375, [0.5] = 0.1, [7] = 0.1 }) do
+			local world = new_world();
+			local reply = world.replies["external.offer"];
+			world.replies["external.offer"] = function () world.time = world.time + taken; return reply; end;
+			assert.is_true(world.handler(new_session({ pem_of("AAAA") })):mechanisms().EXTERNAL);
+			assert.same({ 0.5, left }, { world.asked[1].options.timeout, world.told_within });
+		end
 	end);
 
 	it("that a stream was told stays, whatever has become of it, and selecting is decided anew", function ()
@@ -320,6 +331,19 @@ describe("a login", function ()
 		local handler = begin(world, session);
 		world.replies["external.offer"] = offer;
 		assert.equal("success", (handler:process("")));
+	end);
+
+	it("has one deadline for all its questions when the offer has to be asked for again", function ()
+		local world = new_world();
+		local offer = world.replies["external.offer"];
+		world.replies["external.offer"] = nil;
+		local handler = begin(world);
+		world.replies["external.offer"] = function () world.time = world.time + 1.25; return offer; end;
+		world.telling_takes = 0.5;
+		assert.equal("success", (handler:process("")));
+		assert.same({ 0.5, 2, 0.75, 0.25 }, {
+			world.asked[1].options.timeout, world.asked[2].options.timeout, world.told_within, world.asked[3].options.timeout,
+		});
 	end);
 
 	it("of a disabled account is account-disabled, of one that is gone not-authorized", function ()
