@@ -19,6 +19,7 @@ from connection import Refused, StreamEnded
 from namespaces import CLIENT, PING, SASLCERT, SMACKS
 from prosody import Config, Host, lua_string
 from raw import Stream
+from relay import relay
 from scene import DOMAIN, Account, Scene
 
 REVOKED = "not-authorized"
@@ -296,25 +297,15 @@ async def slow_closing(path: Path, daemon: Path) -> AsyncIterator[asyncio.Event]
     comes when the event is set."""
     released = asyncio.Event()
 
-    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, holds: bool) -> None:
-        with contextlib.suppress(ConnectionError):
-            while line := await reader.readline():
-                if holds and b'"sessions.close"' in line:
-                    await released.wait()
-                writer.write(line)
-                await writer.drain()
-        writer.close()
+    async def hold(line: bytes) -> None:
+        if b'"sessions.close"' in line:
+            await released.wait()
 
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        of_daemon, to_daemon = await asyncio.open_unix_connection(daemon, limit=2**24)
-        await asyncio.gather(forward(reader, to_daemon, False), forward(of_daemon, writer, True))
-
-    server = await asyncio.start_unix_server(accept, path, limit=2**24)
-    try:
-        yield released
-    finally:
-        released.set()
-        server.close()
+    async with relay(path, daemon, to_prosody=hold):
+        try:
+            yield released
+        finally:
+            released.set()
 
 
 @pytest.mark.parametrize("by_itself", [False, True], ids=["by-another", "by-itself"])
