@@ -7,14 +7,33 @@ local xmlns_commands = "http://jabber.org/protocol/commands";
 -- A change waits for the disk of the daemon's machine.
 local change_timeout = 10;
 
+-- The text up to the first line of a private key, and whether there is one. The key itself is nobody's business but its user's: it
+-- goes no further than this, and the daemon sees by that line what was pasted, and says so.
+local function without_private_key(text)
+	for label, behind in text:gmatch("%-%-%-%-%-BEGIN ([%u%d ]+)%-%-%-%-%-()") do
+		if label:find("PRIVATE KEY", 1, true) then return text:sub(1, behind - 1), true; end
+	end
+	return text, false;
+end
+
+-- The values of a field: its lines, if it is a text.
+local function lines_of(field)
+	local lines = {};
+	for value in field:childtags("value") do
+		local line, has_key = without_private_key(value:get_text() or "");
+		lines[#lines + 1] = line;
+		if has_key then break; end
+	end
+	return lines;
+end
+
 -- The values of each field of a form, by its name; nil if there is no form.
 local function values_of(form)
 	if not form then return nil; end
 	local fields = {};
 	for field in form:childtags("field") do
-		local name, values = field.attr.var, {};
-		for value in field:childtags("value") do values[#values + 1] = value:get_text() or ""; end
-		if name and not fields[name] then fields[name] = values; end
+		local name = field.attr.var;
+		if name and not fields[name] then fields[name] = lines_of(field); end
 	end
 	return fields;
 end

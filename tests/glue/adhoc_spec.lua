@@ -76,6 +76,25 @@ describe("what was filled in", function ()
 		assert.same({ name = { "phone" }, cert = { "MI", "", "IB" }, none = {} }, library.values_of(form));
 		assert.is_nil(library.values_of(nil));
 	end);
+
+	local function sent_of(...) return library.values_of(form_of({ { "cert", ... }, { "name", "phone" } })); end
+
+	it("ends behind the first line of a private key, of whatever kind, in a line of its own or not", function ()
+		for _, label in ipairs({ "PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "PGP PRIVATE KEY BLOCK" }) do
+			local first = "-----BEGIN " .. label .. "-----";
+			for _, pasted in ipairs({ { first, "SECRET" }, { first .. "SECRET" }, { first .. "\nSECRET\n", "SECRET" } }) do
+				assert.same({ cert = { first }, name = { "phone" } }, sent_of(table.unpack(pasted)));
+			end
+			assert.same({ "-----BEGIN CERTIFICATE-----", "MI", "-----END CERTIFICATE-----", " " .. first },
+				sent_of("-----BEGIN CERTIFICATE-----", "MI", "-----END CERTIFICATE-----", " " .. first .. " SECRET", "SECRET").cert);
+		end
+	end);
+
+	it("is whole where there is no private key", function ()
+		for _, line in ipairs({ "-----BEGIN CERTIFICATE-----", "BEGIN PRIVATE KEY", "-----END PRIVATE KEY-----", "-----BEGIN private KEY-----" }) do
+			assert.same({ line, "MI" }, sent_of(line, "MI").cert);
+		end
+	end);
 end);
 
 describe("the command", function ()

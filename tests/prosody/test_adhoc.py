@@ -19,9 +19,10 @@ import slix
 from certs import ClientCertificate
 from connection import Refused, local_name
 from processes import free_ports
-from prosody import GLUE, Config, Host, lua_list
+from prosody import GLUE, Config, Host, lua_list, lua_string
 from raw import Stream
-from scene import Account, Scene
+from relay import relay
+from scene import DOMAIN, Account, Scene
 
 NODE = "http://prosody.im/protocol/certs"
 COMMANDS = "http://jabber.org/protocol/commands"
@@ -236,6 +237,30 @@ async def test_what_is_not_one_certificate_of_this_account_is_refused_with_a_rea
             refused = await run(stream, "add", {"name": "phone", "cert": text, "manage": True})
             assert reason in refused.error, text[:80]
         assert await stream.certificates() == {}
+
+
+async def test_of_a_private_key_that_is_pasted_prosody_hands_on_the_first_line_only(own_scene, tmp_path_factory: pytest.TempPathFactory):
+    # Short enough for a socket.
+    path = tmp_path_factory.mktemp("s") / "s"
+    scene = own_scene(Config(hosts=[Host(DOMAIN, declared=False)], extra=f"saslcertd_socket = {lua_string(path)}"))
+    account = scene.account()
+    phone = scene.certificate(account)
+    key = phone.key_file.read_text()
+    heard: list[str] = []
+
+    async def listen(line: bytes) -> None:
+        heard.append(line.decode())
+
+    async with relay(path, scene.daemon.socket, to_daemon=listen):
+        await asyncio.to_thread(scene.rig.wait_attached, DOMAIN)
+        async with await scene.password_session(account) as stream:
+            for pasted in (key, pem_of(phone) + key, key.replace("\n", " ")):
+                assert "private key" in (await run(stream, "add", {"name": "phone", "cert": pasted})).error
+    first, *secret, _ = key.splitlines()
+    assert secret
+    steps = [line for line in heard if first in line]
+    assert len(steps) == 3
+    assert [line for line in heard for part in secret if part in line.replace("\\/", "/")] == []
 
 
 async def test_a_missing_field_ends_the_command_with_its_name(scene: Scene):
