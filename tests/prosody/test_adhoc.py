@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import re
 from dataclasses import dataclass
@@ -480,6 +481,33 @@ async def test_all_others_are_revoked_and_this_one_stays(scene: Scene):
         await desk.ping()
         _, nothing = await begin(stream, "revoke-others")
         assert "no other certificates" in nothing.info
+
+
+async def test_when_all_others_are_revoked_the_answer_alone_closes_their_sessions(own_scene, tmp_path_factory: pytest.TempPathFactory):
+    # Short enough for a socket.
+    path = tmp_path_factory.mktemp("s") / "s"
+    scene = own_scene(Config(hosts=[Host(DOMAIN, declared=False)], extra=f"saslcertd_socket = {lua_string(path)}"))
+    account = scene.account()
+    released = asyncio.Event()
+
+    async def hold(line: bytes) -> None:
+        if b'"sessions.close"' in line:
+            await released.wait()
+
+    async with relay(path, scene.daemon.socket, to_prosody=hold), contextlib.AsyncExitStack() as streams:
+        await asyncio.to_thread(scene.rig.wait_attached, DOMAIN)
+        phone = await scene.enrol(account, "phone")
+        others = [await scene.enrol(account, name) for name in ("laptop", "tablet")]
+        stream = await streams.enter_async_context(await scene.certificate_session(account, phone))
+        doomed = [
+            await streams.enter_async_context(await scene.certificate_session(account, other)) for other in others for _ in range(2)
+        ]
+        assert '"laptop", "tablet"' in (await run(stream, "revoke-others", {})).info
+        for ended in doomed:
+            assert (await ended.wait_closed(5)).condition == "not-authorized"
+        assert not released.is_set()
+        await stream.ping()
+        released.set()
 
 
 async def test_who_disabled_their_certificate_does_not_escape(scene: Scene):
