@@ -45,7 +45,7 @@ local function new(with)
 			words = with.array({ command.name, ... });
 			socket = state.socket;
 			sessions = state.sessions or with.null;
-			withdrawn = with.array(state.withdrawn);
+			withdrawn = command.name == "status" and with.array(state.withdrawn) or nil;
 		}, { timeout = timeout, again = not command.changes });
 		if not result then return failed(command, failure); end
 		return result.ok, result.text, result.lines;

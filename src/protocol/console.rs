@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::each::Each;
 use super::request::{Before, Lane, Request};
 use crate::identity::Host;
 
@@ -17,9 +18,8 @@ pub struct ConsoleRun {
     pub socket: String,
     /// Its live sessions that logged in with a certificate; none if it keeps no sessions.
     pub sessions: Option<u64>,
-    /// Its hosts where another module takes the logins.
-    #[serde(default)]
-    pub withdrawn: Vec<Host>,
+    /// Its hosts where another module takes the logins; told for `status`.
+    pub withdrawn: Option<Each<Host>>,
 }
 
 impl Request for ConsoleRun {

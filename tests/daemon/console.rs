@@ -157,7 +157,14 @@ fn the_status_is_of_the_hosts_of_the_connection() {
             "2 sessions logged in with a certificate",
         ]
     );
-    let withdrawn = json!({"words": ["status"], "socket": "/run/socket", "withdrawn": [HOST]});
-    let ran = server.ask("console.run", withdrawn);
-    assert_eq!(ran["text"], "Not ready: denmark.lit, shakespeare.lit");
+    // What is no host here is nobody's, and shields none of the others.
+    for (withdrawn, unready) in [
+        (json!([HOST]), "denmark.lit, shakespeare.lit"),
+        (json!(["a..lit", 7, HOST]), "denmark.lit, shakespeare.lit"),
+        (Value::Null, "denmark.lit"),
+    ] {
+        let status = json!({"words": ["status"], "socket": "/run/socket", "withdrawn": withdrawn});
+        let ran = server.ask("console.run", status);
+        assert_eq!(ran["text"], format!("Not ready: {unready}"));
+    }
 }

@@ -108,13 +108,20 @@ describe("a command", function ()
 		assert.same({ true, "done", { "one" } }, { ask("revoke", "a@b", "phone") });
 		assert.same({
 			method = "console.run";
-			params = { words = { "revoke", "a@b", "phone" }, socket = "/s", sessions = 3, withdrawn = { "a.lit" } };
+			params = { words = { "revoke", "a@b", "phone" }, socket = "/s", sessions = 3 };
 			options = { timeout = 10, again = false };
 		}, asked);
 		state = { socket = "/s", connected = false, withdrawn = {} };
 		ask("list", "a@b");
 		assert.equal("null", asked.params.sessions);
 		assert.same({ timeout = 2, again = true }, asked.options);
+	end);
+
+	it("names the hosts that are withdrawn only where they are told of: there may be thousands", function ()
+		for name, withdrawn in pairs({ list = false, revoke = false, status = { "a.lit" } }) do
+			ask(name);
+			assert.same(withdrawn, asked.params.withdrawn or false, name);
+		end
 	end);
 
 	it("says why the daemon can't be asked", function ()

@@ -2,6 +2,7 @@
 //!
 //! Must not know: rules, words.
 
+use std::collections::HashSet;
 use std::sync::PoisonError;
 
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use super::incarnations::Unmarked;
 use super::{Answer, Service};
 use crate::identity::{BareJid, CertificateName, Host, Incarnation, UnixSeconds};
 use crate::policy::Denial;
-use crate::protocol::{Accounts, ConsoleRan, ConsoleRun, Fault, Refusal, Session, SessionBy};
+use crate::protocol::{Accounts, ConsoleRan, ConsoleRun, Each, Fault, Refusal, Session, SessionBy};
 use crate::wording::console::{self, HostStatus, Readiness, Status};
 
 impl Service {
@@ -132,6 +133,7 @@ impl Service {
         let since = hello.as_ref().filter(|hello| hello.keeps_sessions);
         let since = since.map(|hello| hello.since);
         let served = hello.map(|hello| hello.hosts);
+        let withdrawn: HashSet<&Host> = question.withdrawn.iter().flat_map(Each::good).collect();
         let status = Status {
             socket: question.socket.clone(),
             since,
@@ -139,7 +141,7 @@ impl Service {
             hosts: served
                 .into_iter()
                 .flatten()
-                .map(|host| self.host_status(&host, question.withdrawn.contains(&host)))
+                .map(|host| self.host_status(&host, withdrawn.contains(&host)))
                 .collect(),
         };
         let (ok, text, lines) = status.told();
