@@ -78,12 +78,10 @@ fn whoever_is_no_account_is_named() {
         assert_eq!(refusal(&mut server, &["list", jid]), words);
         assert_eq!(refusal(&mut server, &["revoke", jid, "phone"]), words);
     }
-    assert_eq!(
-        refusal(&mut server, &["revoke", HAMLET, ""]),
-        "Which certificate? Its name is needed"
-    );
-    let refused = server.refused("console.run", json!({"words": ["dance"], "socket": ""}));
-    assert_eq!(refused["code"], -32602);
+    for words in [["dance"].as_slice(), &["list", HAMLET, "phone"], &[]] {
+        let refused = server.refused("console.run", json!({"words": words, "socket": ""}));
+        assert_eq!(refused["code"], -32602);
+    }
     let mut rome = passwords::server(&daemon, json!({}));
     let nobody = "nobody@rome.lit";
     let missing = format!("There is no account {nobody}");
@@ -98,6 +96,20 @@ fn whoever_is_no_account_is_named() {
         refusal(&mut rome, &["revoke", passwords::BRUTUS, "phone"]),
         unknown
     );
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    for words in [["list"].as_slice(), &["revoke"]] {
+        let said = refusal(&mut server, words);
+        assert_eq!(said, "Whose? An account (user@host) is needed");
+    }
+    for words in [["revoke", HAMLET].as_slice(), &["revoke", HAMLET, ""]] {
+        let said = refusal(&mut server, words);
+        assert_eq!(said, "Which certificate? Its name is needed");
+    }
 }
 
 #[test]

@@ -130,6 +130,15 @@ def test_whoever_is_no_account_is_named(scene: Scene, ask: Ask):
         assert said in refusal(ask(scene, *words)), words
 
 
+def test_what_is_missing_in_a_call_is_named(scene: Scene):
+    for command, arguments, said in [
+        ("list", [], "Whose? An account (user@host) is needed"),
+        ("revoke", [], "Whose? An account (user@host) is needed"),
+        ("revoke", [f"yorick@{DOMAIN}"], "Which certificate? Its name is needed"),
+    ]:
+        assert said in refusal(by_call(scene, command, *arguments)), command
+
+
 async def test_a_name_cannot_write_on_the_terminal(scene: Scene, ask: Ask):
     account = scene.account()
     await scene.enrol(account, "pho\u202en\u200be")

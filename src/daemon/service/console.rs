@@ -25,7 +25,11 @@ impl Service {
     ) {
         let words: Vec<&str> = question.words.iter().map(String::as_str).collect();
         let ran = match words.as_slice() {
+            // What was left out is missed like what is empty.
+            ["list"] => self.console_list(answer, "", now).map(Some),
             ["list", jid] => self.console_list(answer, jid, now).map(Some),
+            ["revoke"] => self.console_revoke(answer, "", "", now),
+            ["revoke", jid] => self.console_revoke(answer, jid, "", now),
             ["revoke", jid, name] => self.console_revoke(answer, jid, name, now),
             ["status"] => Ok(Some(self.console_status(answer, question))),
             _ => Err(Refusal::from(Fault::WrongParams {
