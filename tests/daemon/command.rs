@@ -211,6 +211,22 @@ fn all_others_are_revoked_at_once_or_none() {
 }
 
 #[test]
+fn all_others_are_revoked_without_a_form_too_since_it_has_nothing_to_fill_in() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let (own, laptop) = (Made::of(HAMLET), Made::of(HAMLET));
+    server.append("phone", &own);
+    server.append("laptop", &laptop);
+    let session = by_certificate(&server.login(&own));
+    let confirm = step(Some("revoke-others"), "complete", Value::Null);
+    let revoked = take(&mut server, with(confirm, "session", session));
+    assert_eq!(note(&revoked, "info"), "Revoked: \"laptop\"");
+    server.login(&own);
+    let refused = server.login_refused(&laptop);
+    assert_eq!(refused["data"]["denial"], "key-revoked");
+}
+
+#[test]
 fn the_asker_s_own_sessions_are_closed_behind_the_answer() {
     let daemon = Daemon::start();
     let mut server = daemon.server(json!({}));

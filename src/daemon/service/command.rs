@@ -71,27 +71,24 @@ impl Service {
             })),
             ("prev", _) | ("execute", None) => Ok(Some(asking.menu())),
             ("next" | "complete", None) => Ok(Some(not_taken("bad-sessionid", forms::HAS_ENDED))),
-            ("execute" | "next" | "complete", Some(step)) => {
-                let Some(filled) = &asking.filled else {
-                    return Ok(Some(failed(forms::NO_FORM)));
-                };
-                match step {
-                    Step::Menu => self.begin(asking, filled, now).map(Some),
-                    Step::Inside(Subcommand::Revoke) => match filled.certificate() {
-                        Ok(name) => {
-                            self.revoke_and_say(answer, asking, Gone::Named(name.to_owned()), now)
-                        }
-                        Err(problem) => Ok(Some(failed(&problem))),
-                    },
-                    Step::Inside(Subcommand::RevokeOthers) => match asking.own_key {
-                        Some(own) => self.revoke_and_say(answer, asking, Gone::AllBut(own), now),
-                        None => Ok(Some(failed(forms::NONE_TO_KEEP))),
-                    },
-                    Step::Inside(subcommand) => {
-                        self.finish_form(asking, subcommand, filled, now).map(Some)
+            ("execute" | "next" | "complete", Some(step)) => match (step, &asking.filled) {
+                // There is nothing to fill in: a client may leave the form out.
+                (Step::Inside(Subcommand::RevokeOthers), _) => match asking.own_key {
+                    Some(own) => self.revoke_and_say(answer, asking, Gone::AllBut(own), now),
+                    None => Ok(Some(failed(forms::NONE_TO_KEEP))),
+                },
+                (_, None) => Ok(Some(failed(forms::NO_FORM))),
+                (Step::Menu, Some(filled)) => self.begin(asking, filled, now).map(Some),
+                (Step::Inside(Subcommand::Revoke), Some(filled)) => match filled.certificate() {
+                    Ok(name) => {
+                        self.revoke_and_say(answer, asking, Gone::Named(name.to_owned()), now)
                     }
+                    Err(problem) => Ok(Some(failed(&problem))),
+                },
+                (Step::Inside(subcommand), Some(filled)) => {
+                    self.finish_form(asking, subcommand, filled, now).map(Some)
                 }
-            }
+            },
             _ => Ok(Some(not_taken("malformed-action", forms::NO_ACTION))),
         }
     }
