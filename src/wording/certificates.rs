@@ -162,10 +162,16 @@ impl Row {
     }
 }
 
-/// Names of certificates, as a sentence has them: `"phone", "tablet"`.
+/// Names of certificates, as a sentence has them: `"phone", "tablet"`. Of many the first, and how many more there are: the sentence
+/// must fit into a stanza.
 #[must_use]
 pub fn all_quoted(names: &[&CertificateName]) -> String {
-    listed(names.iter().map(|name| quoted(name))).unwrap_or_default()
+    let some = names.iter().take(MAX_NAMES).map(|name| quoted(name));
+    let some = listed(some).unwrap_or_default();
+    match names.len().saturating_sub(MAX_NAMES) {
+        0 => some,
+        more => format!("{some} and {more} more"),
+    }
 }
 
 /// The name of a certificate, as a sentence has it.
@@ -235,12 +241,15 @@ fn listed(texts: impl Iterator<Item = String>) -> Option<String> {
     (!all.is_empty()).then(|| all.join(", "))
 }
 
+/// Most names in one sentence.
+const MAX_NAMES: usize = 20;
+
 /// 9999-12-31 23:59:59.
 const NO_END: UnixSeconds = UnixSeconds(253_402_300_799);
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use super::*;
     use crate::policy::fixtures::{cert_naming, other_cert};
@@ -340,6 +349,18 @@ mod tests {
         let said = bare.in_full();
         assert!(said.contains(" (EXPIRED)\n") && said.contains("by an administrator\n"));
         assert!(said.contains("never used\n") && said.contains("online   no\n"));
+    }
+
+    #[test]
+    fn of_many_names_some_are_said_and_the_others_counted() {
+        let names: Vec<CertificateName> = (1..=1000)
+            .map(|number| CertificateName::parse(&number.to_string()).unwrap())
+            .collect();
+        let names: Vec<&CertificateName> = names.iter().collect();
+        let twenty = all_quoted(&names[..20]);
+        assert!(twenty.starts_with("\"1\", \"2\", ") && twenty.ends_with("\"19\", \"20\""));
+        assert_eq!(all_quoted(&names[..21]), format!("{twenty} and 1 more"));
+        assert_eq!(all_quoted(&names), format!("{twenty} and 980 more"));
     }
 
     #[test]
