@@ -51,7 +51,10 @@ use crate::protocol::{self, Fault, Refusal};
 /// Everything that questions are answered from.
 pub struct Service {
     store: Store,
+    /// Never held while something is written: every offer and every login reads it.
     hosts: RwLock<HashMap<Host, DeclaredHost>>,
+    /// Whose turn it is to write of hosts.
+    remembering: Mutex<()>,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
     pub(super) sessions: Sessions,
     authorities: AuthorityFiles,
@@ -94,6 +97,7 @@ impl Service {
         let service = Self {
             store,
             hosts: RwLock::new(hosts),
+            remembering: Mutex::default(),
             connections: Mutex::default(),
             sessions: Sessions::default(),
             authorities: AuthorityFiles::default(),

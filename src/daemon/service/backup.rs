@@ -258,7 +258,8 @@ impl Service {
         options: Map<String, Value>,
         apply: bool,
     ) -> Result<Fate, super::Refusal> {
-        let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn_to_remember();
+        let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
         match hosts.get(&host) {
             Some(known) if known.accounts == accounts && known.options == options => {
                 return Ok(Fate::Unchanged);
@@ -273,12 +274,15 @@ impl Service {
         if let Err(problem) = room_for(&options, false, hosts.len()) {
             return Ok(Fate::Conflict(problem.into()));
         }
+        drop(hosts);
         if apply {
             let declared = DeclaredHost::new(accounts, options);
             let remembered = vec![(host.clone(), declared.record())];
             let written = self.store.remember_hosts(remembered);
             written.map_err(|error| storage(&error))?;
-            hosts.insert(host, declared);
+            let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
+            // What was declared meanwhile is newer, and is written behind this.
+            hosts.entry(host).or_insert(declared);
         }
         Ok(Fate::Written)
     }

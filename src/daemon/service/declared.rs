@@ -1,10 +1,12 @@
 //! `host.list` and `host.forget`: which hosts were ever declared, and taking away one that nobody declares any more.
 
+use std::collections::hash_map::Entry;
 use std::sync::PoisonError;
 
 use serde_json::{Value, json};
 
 use super::super::connection::Peer;
+use super::super::declared_host::DeclaredHost;
 use super::{Answered, Service, storage};
 use crate::identity::Host;
 use crate::protocol::{Fault, ForgetHost, ListHosts, Refusal};
@@ -46,29 +48,37 @@ impl Service {
     pub(in crate::daemon) fn forget_host(&self, question: ForgetHost, peer: Peer) -> Answered {
         let ForgetHost { host } = question;
         let held = self.held(&host)?;
-        // Held until it is written: who declares the host from now on is remembered behind that.
-        let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
-        if !hosts.contains_key(&host) {
-            return Err(Fault::HostUndeclared.into());
+        // Who declares the host from now on is remembered behind this.
+        let _turn = self.turn_to_remember();
+        let known = self.take_out(&host)?;
+        if let Err(error) = self.store.forget_host(&host) {
+            let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
+            // What was declared meanwhile is newer.
+            hosts.entry(host).or_insert(known);
+            return Err(storage(&error));
         }
-        if self.is_declared(&host) {
-            return Err(Fault::HostDeclared.into());
-        }
-        self.store
-            .forget_host(&host)
-            .map_err(|error| storage(&error))?;
-        hosts.remove(&host);
-        drop(hosts);
-        let mut told = self
-            .scram_told
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        told.remove(&host);
-        drop(told);
         let mut noticed = self.noticed.lock().unwrap_or_else(PoisonError::into_inner);
         noticed.remove(&host);
         tracing::info!(%host, uid = peer.uid, "host.forget: yes");
         Ok(held)
+    }
+
+    /// Takes the host out of memory: from here on it is undeclared.
+    fn take_out(&self, host: &Host) -> Result<DeclaredHost, Fault> {
+        // Both at once: a server that says hello from now on is told of the SCRAM hashes anew.
+        let mut told = self
+            .scram_told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
+        let Entry::Occupied(known) = hosts.entry(host.clone()) else {
+            return Err(Fault::HostUndeclared);
+        };
+        if self.is_declared(host) {
+            return Err(Fault::HostDeclared);
+        }
+        told.remove(host);
+        Ok(known.remove())
     }
 
     /// How much the store holds of a host.

@@ -1,7 +1,7 @@
 //! Hosts: what `session.hello` declares, and whether a question about a host may be answered.
 
 use std::collections::HashSet;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -59,7 +59,7 @@ impl Service {
         answer.send(Err(Fault::OtherVersion.into()));
     }
 
-    fn last_stranger(&self) -> std::sync::MutexGuard<'_, Option<Stranger>> {
+    fn last_stranger(&self) -> MutexGuard<'_, Option<Stranger>> {
         self.stranger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -123,13 +123,21 @@ impl Service {
 
     /// Writes what was declared, but for hosts that were declared anew or forgotten since. Blocks.
     fn remember(&self, mut changed: Vec<(Host, HostRecord)>) -> Result<(), StoreError> {
-        // Held until it is written: what is written last is what is so.
+        let _turn = self.turn_to_remember();
         let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
         changed.retain(|(host, record)| {
             let known = hosts.get(host);
             known.is_some_and(|known| known.record() == *record)
         });
+        drop(hosts);
         self.store.remember_hosts(changed)
+    }
+
+    /// Held from the look at the hosts until what follows from it is written: what is written last is what is so.
+    pub(super) fn turn_to_remember(&self) -> MutexGuard<'_, ()> {
+        self.remembering
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Answers with what is so now: from here on the asker is told when a host's SCRAM hashes change.
@@ -349,12 +357,19 @@ const MAX_TEXT: usize = 200;
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+    use std::cell::Cell;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::{Duration, Instant};
 
     use super::super::super::connection::Peer;
+    use super::super::Answered;
     use super::*;
+    use crate::identity::BareJid;
     use crate::protocol::Role;
-    use crate::store::Store;
+    use crate::store::{Edit, Store};
 
     /// The daemon, with a store of its own.
     fn service(folder: &tempfile::TempDir) -> Service {
@@ -363,30 +378,141 @@ mod tests {
         Service::new(Store::open(&folder, 1 << 20, Box::new(|_| {})).unwrap()).unwrap()
     }
 
-    #[test]
-    fn what_was_declared_anew_or_forgotten_meanwhile_is_not_written() {
-        let folder = tempfile::tempdir().unwrap();
-        let service = service(&folder);
-        let declare = |max_certs: u8| {
-            let hello = json!({"host": "a.lit", "options": {"saslcertd_max_certs": max_certs}});
-            let mut changed = Vec::new();
-            service.declare(serde_json::from_value(hello).unwrap(), &mut changed);
-            changed
-        };
-        let written = || service.store.hosts().unwrap();
-        let (first, second) = (declare(3), declare(4));
-        service.remember(second.clone()).unwrap();
-        service.remember(first).unwrap();
-        assert_eq!(written(), second);
+    fn declare(service: &Service, host: &str, max_certs: usize) -> Vec<(Host, HostRecord)> {
+        let hello = json!({"host": host, "options": {"saslcertd_max_certs": max_certs}});
+        let mut changed = Vec::new();
+        service.declare(serde_json::from_value(hello).unwrap(), &mut changed);
+        changed
+    }
+
+    fn forget(service: &Service, host: &str) -> Answered {
         let peer = Peer {
             uid: 0,
             pid: None,
             role: Role::Admin,
         };
-        let question = crate::protocol::fields(json!({"host": "a.lit"})).unwrap();
-        service.forget_host(question, peer).unwrap();
+        let question = crate::protocol::fields(json!({"host": host})).unwrap();
+        service.forget_host(question, peer)
+    }
+
+    fn import(service: &Service, host: &str) -> Answered {
+        let record = json!({"type": "host", "host": host, "accounts": "daemon", "options": {}});
+        let question = json!({"records": [record], "apply": true});
+        service.import(crate::protocol::fields(question).unwrap())
+    }
+
+    /// Runs `work` while the store's writer stands still, and `meanwhile` beside it.
+    fn while_the_disk_hangs<T: Send>(
+        service: &Service,
+        work: impl FnOnce() -> T + Send,
+        meanwhile: impl FnOnce(),
+    ) -> T {
+        let (begun, has_begun) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        thread::scope(|threads| {
+            threads.spawn(|| {
+                let anyone = BareJid::parse("hamlet@shakespeare.lit").unwrap();
+                let hangs = service.store.change(&anyone, move |_| {
+                    begun.send(()).unwrap();
+                    // Until it is dropped.
+                    let _ = released.recv();
+                    Ok(Err::<(Vec<Edit>, ()), ()>(()))
+                });
+                assert_eq!(hangs.unwrap(), Err(()));
+            });
+            has_begun.recv().unwrap();
+            let working = threads.spawn(work);
+            // Dropped at a panic, too: the threads are waited for.
+            let release = release;
+            eventually(|| service.remembering.try_lock().is_err());
+            meanwhile();
+            drop(release);
+            working.join().unwrap()
+        })
+    }
+
+    fn eventually(is_so: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !is_so() {
+            assert!(Instant::now() < deadline, "it is never so");
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn what_was_declared_anew_or_forgotten_meanwhile_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let service = service(&folder);
+        let written = || service.store.hosts().unwrap();
+        let (first, second) = (declare(&service, "a.lit", 3), declare(&service, "a.lit", 4));
+        service.remember(second.clone()).unwrap();
+        service.remember(first).unwrap();
+        assert_eq!(written(), second);
+        forget(&service, "a.lit").unwrap();
         service.remember(second).unwrap();
         assert_eq!(written(), []);
+    }
+
+    #[test]
+    fn hosts_are_read_and_declared_while_the_disk_hangs() {
+        let folder = tempfile::tempdir().unwrap();
+        let service = service(&folder);
+        let changed = declare(&service, "a.lit", 3);
+        service.remember(declare(&service, "b.lit", 3)).unwrap();
+        // Again and again: nobody sees from outside when the work has come to the disk.
+        let meanwhile = || {
+            for turn in 0..300 {
+                eventually(|| service.hosts.try_write().is_ok());
+                declare(&service, "d.lit", 1 + turn % 2);
+            }
+        };
+        while_the_disk_hangs(&service, || service.remember(changed).unwrap(), meanwhile);
+        while_the_disk_hangs(&service, || forget(&service, "b.lit").unwrap(), meanwhile);
+        let imported = while_the_disk_hangs(&service, || import(&service, "c.lit"), meanwhile);
+        assert_eq!(imported.unwrap()["written"], 1);
+        let written = service.store.hosts().unwrap();
+        let names: Vec<&str> = written.iter().map(|(host, _)| host.as_str()).collect();
+        assert_eq!(names, ["a.lit", "c.lit"]);
+    }
+
+    #[test]
+    fn a_host_that_is_declared_while_it_is_forgotten_is_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let service = service(&folder);
+        let known = declare(&service, "a.lit", 3);
+        service.remember(known.clone()).unwrap();
+        let host = Host::parse("a.lit").unwrap();
+        let declared = Cell::new(Vec::new());
+        let forgotten = while_the_disk_hangs(
+            &service,
+            || forget(&service, "a.lit"),
+            || {
+                eventually(|| {
+                    let hosts = service.hosts.try_read();
+                    hosts.is_ok_and(|hosts| !hosts.contains_key(&host))
+                });
+                // The same options as before: new all the same.
+                declared.set(declare(&service, "a.lit", 3));
+            },
+        );
+        assert_eq!(forgotten.unwrap()["accounts"], 0);
+        service.remember(declared.take()).unwrap();
+        assert!(service.policy(&host).is_ok());
+        assert_eq!(service.store.hosts().unwrap(), known);
+    }
+
+    #[test]
+    fn a_host_that_the_store_does_not_forget_stays_declared() {
+        let folder = tempfile::tempdir().unwrap();
+        let service = service(&folder);
+        service.remember(declare(&service, "a.lit", 3)).unwrap();
+        let anyone = BareJid::parse("hamlet@shakespeare.lit").unwrap();
+        let ends = service
+            .store
+            .change::<(), ()>(&anyone, |_| panic!("the writer ends"));
+        assert!(ends.is_err());
+        assert!(forget(&service, "a.lit").is_err());
+        assert!(service.policy(&Host::parse("a.lit").unwrap()).is_ok());
     }
 
     #[test]
