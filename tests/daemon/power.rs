@@ -517,7 +517,7 @@ fn four_cuts_during_an_export_leave_the_backup_of_before_or_the_new_one() {
         }
         assert!(export.wait().unwrap().success());
         before = Some(fs::read_to_string(folder.join("backup")).unwrap());
-        assert!(before.as_ref() == Some(&whole));
+        assert!(before.as_ref() == Some(&whole), "the backup is not whole");
     }
     eprintln!(
         "{inside} of {} cuts came before the backup was whole",
