@@ -4,7 +4,8 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
+mod prosodys;
+
 use std::process::Command;
 
 use saslcertd::identity::{ScramHash, ScramVerifier, Secret};
@@ -27,15 +28,6 @@ assert(ok, stored_key);
 print(hex(stored_key) .. " " .. hex(server_key));
 "#;
 
-fn prosody(version: &str) -> PathBuf {
-    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or("target".to_owned());
-    [Path::new("target"), Path::new(&target)]
-        .map(|folder| folder.join("prosody").join(version))
-        .into_iter()
-        .find(|folder| folder.exists())
-        .unwrap_or_else(|| panic!("no Prosody {version}; get it with: make fetch-test"))
-}
-
 fn hex(bytes: &[u8]) -> String {
     bytes
         .iter()
@@ -46,7 +38,7 @@ fn hex(bytes: &[u8]) -> String {
 fn stored_key_and_server_key_are_those_of_prosodys_own_library() {
     let script = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(script.path(), ASK).unwrap();
-    for version in ["0.12", "13.0"] {
+    for prosody in prosodys::unpacked() {
         for hash in ScramHash::ALL {
             for (password, salt, iterations) in [
                 ("pencil", "QSXCR+Q6sek8bf92", 4096),
@@ -63,7 +55,7 @@ fn stored_key_and_server_key_are_those_of_prosodys_own_library() {
                 let ours = ScramVerifier::derive(hash, &secret, salt.as_bytes(), iterations);
                 let asked = Command::new("lua5.4")
                     .arg(script.path())
-                    .arg(prosody(version))
+                    .arg(&prosody)
                     .args([hash.name(), password, salt, &iterations.to_string()])
                     .output()
                     .expect("lua5.4; get it with: make fetch-test");
@@ -71,8 +63,9 @@ fn stored_key_and_server_key_are_those_of_prosodys_own_library() {
                 assert_eq!(
                     String::from_utf8(asked.stdout).unwrap().trim(),
                     format!("{} {}", hex(ours.stored_key()), hex(ours.server_key())),
-                    "{} of {password:?} in Prosody {version}",
-                    hash.name()
+                    "{} of {password:?} in {}",
+                    hash.name(),
+                    prosody.display()
                 );
             }
         }

@@ -5,9 +5,10 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+mod prosodys;
+
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use proptest::prelude::*;
@@ -73,13 +74,7 @@ fn hex(text: &str) -> String {
 }
 
 fn compare(cases: &[Prepared]) {
-    for version in ["0.12", "13.0"] {
-        let target = std::env::var("CARGO_TARGET_DIR").unwrap_or("target".to_owned());
-        let prosody = [Path::new("target"), Path::new(&target)]
-            .map(|folder| folder.join("prosody").join(version))
-            .into_iter()
-            .find(|folder| folder.exists())
-            .unwrap_or_else(|| panic!("no Prosody {version}; get it with: make fetch-test"));
+    for prosody in prosodys::unpacked() {
         let script = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(script.path(), ASK).unwrap();
         let mut questions = tempfile::tempfile().unwrap();
@@ -105,9 +100,10 @@ fn compare(cases: &[Prepared]) {
             assert_eq!(
                 answer,
                 format!("{ours} {ours}"),
-                "{} {:?} in Prosody {version}",
+                "{} {:?} in {}",
                 case.part,
-                case.input
+                case.input,
+                prosody.display()
             );
         }
     }
