@@ -90,7 +90,7 @@ fn each_account_hears_once_what_expires() {
         (HAMLET, "tablet", 40),
         (ROMEO, "watch", 0),
         // Made anew since; due before all others.
-        ("ariel@shakespeare.lit", "phone", 29),
+        ("ariel@shakespeare.lit", "phone", 15),
         // And behind all others.
         (ANTONIO, "phone", 0),
     ]);
