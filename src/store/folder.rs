@@ -2,9 +2,8 @@
 //!
 //! Must not know: what is asked of the store once it is open.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::{Arc, RwLock};
 
@@ -12,6 +11,7 @@ use super::census::Censuses;
 use super::committer::Committer;
 use super::edit::Table;
 use super::error::{OnFailure, StoreError, damaged, file_error};
+use super::folder_lock::FolderLock;
 use super::layout::{
     FORMAT, FORMAT_FILE, FORMAT_ROW, SLED_FOLDER, known_format, sync_file, write_format,
 };
@@ -44,7 +44,7 @@ impl Store {
             known_format(folder)?;
             return Ok(Created::Existing);
         }
-        let _lock = lock(folder)?;
+        let _lock = FolderLock::take(folder)?;
         let sled = folder.join(SLED_FOLDER);
         let db = lost::open_unused(folder, SMALL_CACHE_BYTES)?;
         let meta = db.open_tree("meta").map_err(StoreError::Engine)?;
@@ -123,7 +123,7 @@ impl Store {
             return Err(lost::without_format(folder));
         }
         let found = known_format(folder)?;
-        let lock = lock(folder)?;
+        let lock = FolderLock::take(folder)?;
         if found == FORMAT {
             migration::finish(folder)?;
         }
@@ -186,41 +186,6 @@ impl Store {
         store.remember_loss()?;
         Ok(store)
     }
-}
-
-fn lock(folder: &Path) -> Result<File, StoreError> {
-    let path = folder.join("LOCK");
-    let mut file = OpenOptions::new()
-        .create(true)
-        .read(true)
-        .write(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(file_error("cannot open", &path))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => {
-            let mut owner = String::new();
-            // Whoever it is, the folder is in use: an unreadable name changes nothing.
-            let _ = (&mut file).take(100).read_to_string(&mut owner);
-            return Err(StoreError::Locked {
-                folder: folder.display().to_string(),
-                owner: match owner.trim() {
-                    "" => "another process".to_owned(),
-                    owner => owner.to_owned(),
-                },
-            });
-        }
-        Err(fs::TryLockError::Error(source)) => {
-            return Err(file_error("cannot lock", &path)(source));
-        }
-    }
-    let owner = format!("saslcertd, process {}\n", std::process::id());
-    file.set_len(0)
-        .and_then(|()| file.write_all(owner.as_bytes()))
-        .map_err(file_error("cannot write", &path))?;
-    Ok(file)
 }
 
 const SMALL_CACHE_BYTES: u64 = 8 << 20;

@@ -16,6 +16,7 @@ mod edit;
 mod engine;
 mod error;
 mod folder;
+mod folder_lock;
 mod hosts;
 mod layout;
 mod ledger;
@@ -31,7 +32,6 @@ mod tally;
 mod view;
 mod whole;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, RwLock};
@@ -50,6 +50,7 @@ pub use whole::{Found, Loss, OnLoss, TableCheck};
 use census::Censuses;
 use committer::Committer;
 use edit::{Planned, Table};
+use folder_lock::FolderLock;
 use layout::{SLED_FOLDER, folder_bytes};
 use ledger::Ledger;
 use reached::Reached;
@@ -66,7 +67,7 @@ pub struct Store {
     secret: RwLock<[u8; 32]>,
     folder: PathBuf,
     // Held for as long as the store is open.
-    _lock: File,
+    _lock: FolderLock,
 }
 
 /// How much there is.
