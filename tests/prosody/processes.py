@@ -74,14 +74,18 @@ def keep_to_own_ports(number: int, count: int) -> None:
     PORTS = PORTS[number::count]
 
 
+# Some are written into a configuration long before anybody listens on them.
+_dealt: set[int] = set()
+
+
 def free_ports(count: int) -> list[int]:
-    """Loopback ports of `PORTS` that nobody listens on."""
+    """Loopback ports of `PORTS` that nobody listens on, and that were not dealt before."""
     ports: list[int] = []
     held = []
     try:
         while len(ports) < count:
+            port = random.SystemRandom().choice([port for port in PORTS if port not in _dealt])
             candidate = socket.socket()
-            port = random.SystemRandom().choice(PORTS)
             try:
                 candidate.bind(("127.0.0.1", port))
             except OSError:
@@ -89,6 +93,7 @@ def free_ports(count: int) -> list[int]:
                 continue
             held.append(candidate)
             ports.append(port)
+            _dealt.add(port)
     finally:
         for candidate in held:
             candidate.close()
