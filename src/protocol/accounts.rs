@@ -1,4 +1,4 @@
-//! `account.…` and `host.scram`: accounts whose passwords live in the daemon, each question with its answer.
+//! `account.…`: accounts whose passwords live in the daemon, each question with its answer.
 //!
 //! Must not know: who exists.
 
@@ -343,25 +343,5 @@ pub struct ListedAccount {
     /// When it got its password.
     pub password_changed: UnixSeconds,
     /// Which verifiers it has.
-    pub scram: Vec<ScramHash>,
-}
-
-/// `host.scram`.
-#[derive(Debug, Deserialize)]
-pub struct OfHost {
-    /// Which.
-    pub host: Host,
-}
-
-impl Request for OfHost {
-    const METHOD: &'static str = "host.scram";
-    type Answer = HostScram;
-    const LANE: Lane = Lane::AtOnce;
-}
-
-/// The SCRAM hashes that may be offered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostScram {
-    /// Those that every account has.
     pub scram: Vec<ScramHash>,
 }

@@ -4,34 +4,44 @@
 //! Must not know: how a question is answered; the store.
 
 mod accounts;
+mod admin;
+mod backup;
+mod certificates;
 pub(crate) mod client;
 mod command;
 mod console;
 pub(crate) mod declaring;
 mod each;
+mod external;
 mod fault;
 mod fields;
+mod hosts;
 mod limits;
 mod line;
 mod message;
-mod questions;
 mod request;
 mod role;
+mod sessions;
 mod values;
 
 pub use accounts::*;
+pub use admin::*;
+pub use backup::*;
+pub use certificates::*;
 pub use command::*;
 pub use console::*;
 pub use each::{Bad, Each};
+pub use external::*;
 pub use fault::{Fault, Refusal};
 pub use fields::fields;
+pub use hosts::*;
 pub use limits::{
     MAX_ANSWER_BYTES, MAX_CERTIFICATE_BASE64_BYTES, MAX_CHAIN, MAX_CHAIN_BASE64_BYTES,
     MAX_QUESTION_BYTES, PAGE_BYTES, PROTOCOL_VERSION,
 };
 pub use line::{Line, Lines};
 pub use message::{Id, Incoming, failure, parse, question, success};
-pub use questions::*;
 pub use request::{Before, Lane, Request};
 pub use role::Role;
+pub use sessions::*;
 pub use values::*;

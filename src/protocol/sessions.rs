@@ -1,0 +1,159 @@
+//! `session.…`: what a server says of itself, its hosts and its live sessions.
+//!
+//! Must not know: what becomes of them.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::each::Each;
+use super::fault::Fault;
+use super::fields::fields;
+use super::limits::PROTOCOL_VERSION;
+use super::request::{Lane, Request};
+use crate::identity::{BareJid, CertificationPath, Fingerprint, Incarnation, KeyId, UnixSeconds};
+
+/// `session.hello`.
+#[derive(Debug, Deserialize)]
+pub struct Hello {
+    /// Version of the protocol.
+    pub protocol: u32,
+    /// Who asks, for the log and `status`.
+    pub software: String,
+    /// The hosts that it serves.
+    #[serde(default)]
+    pub hosts: Each<HelloHost>,
+    /// These hosts come beside those of the hello before, which did not fit into one line.
+    #[serde(default)]
+    pub continued: bool,
+    /// Does it keep sessions, which it can be asked to close?
+    #[serde(default = "yes")]
+    pub sessions: bool,
+    /// The module that asks, if it is one.
+    #[serde(default)]
+    pub module: Option<Module>,
+}
+
+/// `session.hello`, of whatever version of the protocol: what is the same in all of them.
+#[derive(Debug, Deserialize)]
+pub struct Greeting {
+    /// Version of the protocol.
+    pub protocol: u32,
+    /// Who asks.
+    #[serde(default)]
+    pub software: String,
+    /// Does it keep sessions?
+    #[serde(default = "yes")]
+    pub sessions: bool,
+    /// The module that asks, if it is one.
+    #[serde(default)]
+    pub module: Option<Module>,
+}
+
+/// `session.hello`, of this version of the protocol or of another.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum AnyHello {
+    /// Of this one.
+    Ours(Hello),
+    /// Of another: the rest may look different there.
+    Other(Greeting),
+}
+
+impl Request for AnyHello {
+    const METHOD: &'static str = "session.hello";
+    type Answer = Value;
+    const LANE: Lane = Lane::AtOnce;
+
+    fn read(params: Value) -> Result<Self, Fault> {
+        match Greeting::deserialize(&params) {
+            Ok(other) if other.protocol != PROTOCOL_VERSION => Ok(Self::Other(other)),
+            _ => fields(params).map(Self::Ours),
+        }
+    }
+}
+
+/// A copy of Prosody's module.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Module {
+    /// Its version.
+    pub version: String,
+    /// The folder that it was loaded from.
+    pub path: String,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// One host in a hello.
+#[derive(Debug, Deserialize)]
+pub struct HelloHost {
+    /// Which, as the asker calls it: one that is no domain is refused by itself, and not the others with it.
+    pub host: String,
+    /// Where its accounts live.
+    #[serde(default)]
+    pub accounts: Accounts,
+    /// Its options; without, the host is only attached to.
+    pub options: Option<Map<String, Value>>,
+}
+
+/// Where a host's accounts live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accounts {
+    /// In Prosody, with any auth provider.
+    #[default]
+    Prosody,
+    /// In the daemon.
+    Daemon,
+}
+
+/// `session.opened`.
+#[derive(Debug, Deserialize)]
+pub struct Opened {
+    /// Which.
+    pub sessions: Each<OpenedSession>,
+}
+
+impl Request for Opened {
+    const METHOD: &'static str = "session.opened";
+    type Answer = Value;
+    const LANE: Lane = Lane::AtOnce;
+}
+
+/// A live session that logged in with a certificate.
+#[derive(Clone, Debug, Deserialize)]
+pub struct OpenedSession {
+    /// Its account.
+    pub account: BareJid,
+    /// Its certificate.
+    pub fingerprint: Fingerprint,
+    /// Its key.
+    pub key_id: KeyId,
+    /// Which account of that name it is of.
+    pub incarnation: Option<Incarnation>,
+    /// Its resource; none before it is bound.
+    pub resource: Option<String>,
+    /// By which path an authority vouched for it; none if it needed no authority.
+    pub path: Option<CertificationPath>,
+    /// Last second of its certificate's validity, as the answer to its login said; none if that is not known any more.
+    #[serde(default)]
+    pub not_after: Option<UnixSeconds>,
+}
+
+/// `session.closed`.
+#[derive(Debug, Deserialize)]
+pub struct Closed {
+    /// Which.
+    pub sessions: Each<ClosedSession>,
+}
+
+/// A session that has ended.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ClosedSession {
+    /// Its account.
+    pub account: BareJid,
+    /// Its resource.
+    pub resource: String,
+}
