@@ -145,6 +145,23 @@ def of_somebody_elses_key(folder: Path, addresses: Sequence[str], theirs: Client
     return write(folder, builder.sign(signer, hashes.SHA256()), signer)
 
 
+def version_1() -> bytes:
+    """A certificate of version 1, which has no extensions, in DER. An older `openssl x509 -req` makes one; of the newer ones, and
+    of Python's library, none is to be had."""
+    algorithm = der(0x30, bytes.fromhex("06082a8648ce3d040302"))  # ecdsa-with-SHA256
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "phone")]).public_bytes()
+    now = datetime.datetime.now(datetime.timezone.utc)
+    dates = [now - datetime.timedelta(hours=1), now + datetime.timedelta(days=9)]
+    validity = der(0x30, b"".join(der(0x17, f"{date:%y%m%d%H%M%SZ}".encode()) for date in dates))
+    key = private.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    signed = der(0x30, der(0x02, b"\x01") + algorithm + name + validity + name + key)
+    signature = private.sign(signed, ec.ECDSA(hashes.SHA256()))
+    certificate = der(0x30, signed + algorithm + der(0x03, b"\0" + signature))
+    assert x509.load_der_x509_certificate(certificate).version == x509.Version.v1
+    return certificate
+
+
 def same_key(folder: Path, addresses: Sequence[str], other: ClientCertificate) -> ClientCertificate:
     """Another certificate for the key of `other`, as its owner can make it."""
     private = serialization.load_pem_private_key(other.key_file.read_bytes(), None)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import subprocess
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
+import certs
 from certs import ClientCertificate
 from connection import Refused, StreamEnded
 from namespaces import CLIENT, SASLCERT
@@ -63,21 +62,7 @@ async def test_257_01_base64_of_der_is_taken_with_or_without_white_space(scene: 
                 pass
 
 
-def version_1(folder: Path) -> bytes:
-    """A certificate without extensions, as `openssl x509 -req` makes them."""
-    key, request, certificate = folder / "v1.key", folder / "v1.req", folder / "v1.der"
-
-    def run(*words: str | Path) -> None:
-        subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
-
-    run("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key)
-    run("req", "-new", "-key", key, "-subj", "/CN=phone", "-out", request)
-    run("x509", "-req", "-in", request, "-signkey", key, "-days", "9", "-outform", "DER", "-out", certificate)
-    assert b"\x30\x03\x02\x01\x02\x02" not in certificate.read_bytes()[:24]
-    return certificate.read_bytes()
-
-
-async def test_257_01_anything_else_than_one_certificate_in_der_is_refused_in_clear_words(scene: Scene, tmp_path: Path):
+async def test_257_01_anything_else_than_one_certificate_in_der_is_refused_in_clear_words(scene: Scene):
     account = scene.account()
     good = scene.certificate(account)
 
@@ -97,7 +82,7 @@ async def test_257_01_anything_else_than_one_certificate_in_der_is_refused_in_cl
         "wrong tag inside": (of_der(good.der[:4] + b"\x31" + good.der[5:]), ("modify", "not-acceptable"), "SET"),
         "DER, but no certificate": (of_der(b"\x30\x03\x02\x01\x07"), ("modify", "not-acceptable"), "X.509"),
         "its key": (of_der(good.key_file.read_bytes()), ("modify", "not-acceptable"), "Make a new key"),
-        "version 1": (of_der(version_1(tmp_path)), ("modify", "not-acceptable"), "version 1"),
+        "version 1": (of_der(certs.version_1()), ("modify", "not-acceptable"), "version 1"),
         "RSA of 1024 bits": (scene.certificate(account, key="rsa-1024").base64, ("modify", "not-acceptable"), "it has 1024 bits, this server wants at least 2048"),
         "more than 16 KiB": (scene.certificate(account, padding=17000).base64, ("modify", "not-acceptable"), "KiB"),
         "more than a question holds": (of_der(bytes(100_000)), ("modify", "not-acceptable"), "KiB"),
