@@ -20,6 +20,8 @@ target=$root/target
 what=${1:-test}
 
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+# The tests of this script give it that of another Debian.
+os_release=${FETCH_OS_RELEASE:-/etc/os-release}
 export DEBIAN_FRONTEND=noninteractive
 
 say() { printf 'fetch: %s\n' "$*"; }
@@ -28,9 +30,9 @@ die() { printf 'fetch: %s\n' "$*" >&2; exit 1; }
 # Which Debian this is decides which Prosodys there are. Each is name:series:release, the release to take it from and its
 # folder's name below target/prosody/. 0.12 does not run on Debian 13, which lacks its libicu.
 debian() {
-	[ -r /etc/os-release ] || return 0
-	# shellcheck disable=SC1091
-	(. /etc/os-release && [ "${ID:-}" = debian ] && printf '%s' "${VERSION_ID:-}") || true
+	[ -r "$os_release" ] || return 0
+	# shellcheck disable=SC1090
+	(. "$os_release" && [ "${ID:-}" = debian ] && printf '%s' "${VERSION_ID:-}") || true
 }
 
 choose_prosodys() {
@@ -47,8 +49,8 @@ choose_prosodys() {
 
 # The Debian that everything else comes from.
 codename() {
-	# shellcheck disable=SC1091
-	(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
+	# shellcheck disable=SC1090
+	(. "$os_release" && printf '%s' "${VERSION_CODENAME:-}")
 }
 
 # --- the system's packages -----------------------------------------------------------------------
