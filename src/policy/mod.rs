@@ -1,12 +1,12 @@
 //! May they: the rules, as pure functions of facts and `now`. No IO, no clock, no logging.
 
-pub mod account;
 pub mod chain;
 pub mod denial;
 pub mod explain;
 pub mod host;
 pub mod login;
 pub mod manage;
+pub mod passwords;
 
 #[cfg(test)]
 pub(crate) mod fixtures;

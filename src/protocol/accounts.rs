@@ -218,7 +218,7 @@ pub struct Created {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CreateCaller {
-    /// See [`crate::policy::account::Caller`].
+    /// See [`crate::policy::passwords::Caller`].
     Server,
     /// See there.
     Prosodyctl,

@@ -14,8 +14,8 @@ use super::{Answer, Answered, Service, ask, storage, unreadable};
 use crate::identity::{
     Account, BareJid, Disabled, Host, Incarnation, ScramHash, ScramVerifier, Secret, UnixSeconds,
 };
-use crate::policy::account::{Caller, Change, Creation, NEW_SALT_BYTES};
-use crate::policy::{Denial, HostPolicy, account};
+use crate::policy::passwords::{Caller, Change, Creation, NEW_SALT_BYTES};
+use crate::policy::{Denial, HostPolicy, passwords};
 use crate::protocol::{
     AccountExists, AccountPage, Accounts, Admission, Bad, Check, Create, CreateCaller, Created,
     Delayed, Delete, Deleted, Existence, Failed, Fault, HostScram, ListAccounts, ListedAccount,
@@ -97,7 +97,7 @@ impl Service {
         let own = known.as_ref().and_then(Account::strongest).cloned();
         // Always made, and one is always tried: time tells nobody who exists.
         let looks = self.store.census(account.host()).dealt;
-        let decoys = account::decoys(account, &self.store.secret(), &looks, policy);
+        let decoys = passwords::decoys(account, &self.store.secret(), &looks, policy);
         let verifier = own.or_else(|| decoys.into_iter().next_back());
         let verifier = verifier.as_ref();
         let is_right = match (secret, verifier) {
@@ -119,7 +119,7 @@ impl Service {
         let now_known = view.account()?;
         let admitted = verifier
             .filter(|_| is_right)
-            .is_some_and(|verifier| account::admits(now_known.as_ref(), verifier).is_ok());
+            .is_some_and(|verifier| passwords::admits(now_known.as_ref(), verifier).is_ok());
         let admitted = now_known.filter(|_| admitted);
         answer.send(if let Some(known) = &admitted {
             Ok(admission(known, delay))
@@ -137,7 +137,7 @@ impl Service {
             let Some(known) = self.store.view(account).account()? else {
                 return Ok(Ok(()));
             };
-            let hashes = account::outdated(&known, policy);
+            let hashes = passwords::outdated(&known, policy);
             if hashes.is_empty() || self.is_disk_nearly_full() {
                 return Ok(Ok(()));
             }
@@ -168,9 +168,9 @@ impl Service {
         let policy = self.passwords_of(account.host(), peer)?;
         let secret = self.store.secret();
         let looks = self.store.census(account.host()).dealt;
-        let decoys = account::decoys(&account, &secret, &looks, &policy);
+        let decoys = passwords::decoys(&account, &secret, &looks, &policy);
         let decoy = decoys.into_iter().find(|decoy| decoy.hash() == hash);
-        let decoy = decoy.unwrap_or_else(|| account::decoy(&account, hash, &secret, &policy));
+        let decoy = decoy.unwrap_or_else(|| passwords::decoy(&account, hash, &secret, &policy));
         let known = self.known(&account)?.filter(|known| known.enabled);
         let own = known.as_ref().and_then(|known| known.verifier(hash));
         tracing::debug!(%account, hash = hash.name(), "account.scram");
@@ -254,7 +254,7 @@ impl Service {
             .and_then(|known| known.verifier(question.hash));
         let admitted = verifier
             .filter(|verifier| verifier.has_stored_key(&question.stored_key))
-            .is_some_and(|verifier| account::admits(known.as_ref(), verifier).is_ok());
+            .is_some_and(|verifier| passwords::admits(known.as_ref(), verifier).is_ok());
         let admitted = known.filter(|_| admitted);
         if let Some(known) = &admitted {
             answer.send(Ok(admission(known, delay)));
@@ -287,7 +287,7 @@ impl Service {
                 continue;
             }
             let change = match self.store.view(&account).account() {
-                Ok(known) => account::changed_since(
+                Ok(known) => passwords::changed_since(
                     known.as_ref(),
                     session.incarnation.as_ref(),
                     session.password_changed,
@@ -351,7 +351,7 @@ impl Service {
         let known = self.known(&account)?;
         let denied = |denial: Denial| refused("account.create", &account, denial);
         let has_password = question.password.is_some();
-        account::create(known.as_ref(), caller, has_password, is_anothers).map_err(denied)?;
+        passwords::create(known.as_ref(), caller, has_password, is_anothers).map_err(denied)?;
         let Some(password) = question.password else {
             let token = self.reserve(&account, now)?;
             return Ok(Created {
@@ -362,7 +362,7 @@ impl Service {
         };
         // Whoever is first to be written has the name, whatever was reserved.
         let decide =
-            move |known: Option<&Account>| account::create(known, caller, has_password, false);
+            move |known: Option<&Account>| passwords::create(known, caller, has_password, false);
         let put = self.put_password(answer, &account, &password.0, &policy, now, decide);
         // Not before: until the account is there, the reservation stands for it.
         if let Some(token) = token {
@@ -387,7 +387,7 @@ impl Service {
         let SetPassword { account, password } = question;
         let policy = self.passwords_of(account.host(), peer)?;
         self.require_room()?;
-        let decide = account::set_password;
+        let decide = passwords::set_password;
         self.put_password(answer, &account, &password.0, &policy, now, decide)
             .map(|(_, at)| PasswordSet {
                 password_changed: at,
@@ -481,11 +481,11 @@ impl Service {
         }
         // What is refused anyway must not hold everybody's logins up.
         let known = self.known(&account)?;
-        account::is_meant(known.as_ref(), incarnation.as_ref()).map_err(denied)?;
+        passwords::is_meant(known.as_ref(), incarnation.as_ref()).map_err(denied)?;
         let guard = self.no_answers();
         let written = self.change_account(&account, move |view| {
             let known = view.account()?;
-            if let Err(denial) = account::is_meant(known.as_ref(), incarnation.as_ref()) {
+            if let Err(denial) = passwords::is_meant(known.as_ref(), incarnation.as_ref()) {
                 return Ok(Err(denial));
             }
             let certificates = view.list()?.enrolments.len();

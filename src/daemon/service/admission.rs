@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::super::connection::Peer;
 use super::{Answer, Service};
-use crate::policy::account;
+use crate::policy::passwords;
 use crate::protocol::{Admit, Refusal};
 
 impl Service {
@@ -33,7 +33,7 @@ impl Service {
             .read()
             .unwrap_or_else(PoisonError::into_inner);
         let known = self.known(account)?;
-        let admitted = account::begins(known.as_ref(), mechanism.as_deref());
+        let admitted = passwords::begins(known.as_ref(), mechanism.as_deref());
         let answered = admitted.map(|known| {
             answer.send(Ok(json!({
                 "incarnation": known.incarnation,
