@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -19,13 +19,14 @@ use crate::identity::{CertificationPath, UnixSeconds};
 use crate::policy::Denial;
 use crate::policy::chain::{self, Authorities, PemError, Revocation, RevocationLists, Untrusted};
 use crate::policy::host::CaFiles;
+use crate::system::lock::{Lock, SharedLock};
 
 /// What the files of all hosts hold.
 #[derive(Debug, Default)]
 pub(super) struct AuthorityFiles {
-    authorities: RwLock<Files<Authorities>>,
-    lists: RwLock<Files<RevocationLists>>,
-    refused: Mutex<Refusals>,
+    authorities: SharedLock<Files<Authorities>>,
+    lists: SharedLock<Files<RevocationLists>>,
+    refused: Lock<Refusals>,
 }
 
 /// Chains that lead nowhere, by a hash of all that was shown: whoever shows the same again costs no signature.
@@ -132,12 +133,9 @@ impl AuthorityFiles {
 
     /// What was looked at counts from here on.
     pub(super) fn swap(&self, looked: Looked) {
-        *self
-            .authorities
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = looked.authorities;
-        *self.lists.write().unwrap_or_else(PoisonError::into_inner) = looked.lists;
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        *self.authorities.write() = looked.authorities;
+        *self.lists.write() = looked.lists;
+        let mut refused = self.refused.lock();
         refused.generation += 1;
         refused.until.clear();
     }
@@ -175,7 +173,7 @@ impl AuthorityFiles {
     ) -> Result<(Result<CertificationPath, Untrusted>, usize), Problem> {
         let shown = hash_of(files, leaf, intermediates);
         let (generation, known) = {
-            let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            let refused = self.refused.lock();
             let known = refused.until.get(&shown).filter(|(until, _)| now < *until);
             (
                 refused.generation,
@@ -194,7 +192,7 @@ impl AuthorityFiles {
         let (found, signatures) =
             chain::path(leaf, intermediates, &authorities, revocation, &demands, now);
         if let Err(untrusted) = &found {
-            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut refused = self.refused.lock();
             refused.remember(generation, shown, untrusted, now);
         }
         Ok((found, signatures))
@@ -339,11 +337,11 @@ impl Looked {
 }
 
 fn content<T>(
-    known: &RwLock<Files<T>>,
+    known: &SharedLock<Files<T>>,
     option: &'static str,
     path: &Path,
 ) -> Result<Arc<T>, Problem> {
-    let known = known.read().unwrap_or_else(PoisonError::into_inner);
+    let known = known.read();
     let content = known.get(path).map(|known| known.content.clone());
     let unread = || Err(FileError::Unreadable("was not read yet".to_owned()));
     content.unwrap_or_else(unread).map_err(|error| Problem {
@@ -354,19 +352,19 @@ fn content<T>(
 }
 
 /// Does a private key stand in the file, beside what is wanted?
-fn holds_key<T>(known: &RwLock<Files<T>>, path: &Path) -> bool {
-    let known = known.read().unwrap_or_else(PoisonError::into_inner);
+fn holds_key<T>(known: &SharedLock<Files<T>>, path: &Path) -> bool {
+    let known = known.read();
     known.get(path).is_some_and(|known| known.holds_key)
 }
 
 fn look<'a, T>(
-    known: &RwLock<Files<T>>,
+    known: &SharedLock<Files<T>>,
     wanted: impl Iterator<Item = &'a PathBuf>,
     anew: bool,
     parse: fn(&[u8]) -> Result<T, PemError>,
     changed: &mut bool,
 ) -> Files<T> {
-    let known = known.read().unwrap_or_else(PoisonError::into_inner);
+    let known = known.read();
     let mut looked = HashMap::new();
     for path in wanted {
         if looked.contains_key(path) {

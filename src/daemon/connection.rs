@@ -4,13 +4,14 @@
 //! is cut off when too much waits.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
 use crate::identity::{Host, UnixSeconds};
 use crate::protocol::{Module, Role};
+use crate::system::lock::Lock;
 
 /// Who is at the other end, as the kernel told at accept.
 #[derive(Clone, Copy, Debug)]
@@ -30,8 +31,8 @@ pub struct Connection {
     pub id: u64,
     /// Who is at the other end.
     pub peer: Peer,
-    hello: Mutex<Option<Introduction>>,
-    outbox: Mutex<Outbox>,
+    hello: Lock<Option<Introduction>>,
+    outbox: Lock<Outbox>,
     more: Notify,
     cut_off: Notify,
     idle: Notify,
@@ -67,8 +68,8 @@ impl Connection {
         Self {
             id,
             peer,
-            hello: Mutex::default(),
-            outbox: Mutex::default(),
+            hello: Lock::default(),
+            outbox: Lock::default(),
             more: Notify::new(),
             cut_off: Notify::new(),
             idle: Notify::new(),
@@ -79,7 +80,7 @@ impl Connection {
 
     /// Queues lines, each with its newline. Never waits.
     pub fn push(&self, lines: &str) {
-        let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outbox = self.outbox.lock();
         if outbox.is_closed {
             return;
         }
@@ -104,7 +105,7 @@ impl Connection {
     pub async fn queued(&self) -> Option<Vec<u8>> {
         loop {
             {
-                let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut outbox = self.outbox.lock();
                 if !outbox.bytes.is_empty() {
                     return Some(std::mem::take(&mut outbox.bytes));
                 }
@@ -123,7 +124,7 @@ impl Connection {
 
     /// Takes no more lines; what is queued is still written.
     pub fn close(&self) {
-        let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outbox = self.outbox.lock();
         outbox.is_closed = true;
         drop(outbox);
         self.more.notify_one();
@@ -131,20 +132,20 @@ impl Connection {
 
     /// Remembers who the peer says it is.
     pub fn introduce(&self, introduction: Introduction) {
-        *self.hello.lock().unwrap_or_else(PoisonError::into_inner) = Some(introduction);
+        *self.hello.lock() = Some(introduction);
     }
 
     /// Who the peer says it is; `None` before its hello.
     #[must_use]
     pub fn introduction(&self) -> Option<Introduction> {
-        let hello = self.hello.lock().unwrap_or_else(PoisonError::into_inner);
+        let hello = self.hello.lock();
         hello.clone()
     }
 
     /// Has the peer said hello, and keeps sessions of `host`?
     #[must_use]
     pub fn serves(&self, host: &Host) -> bool {
-        let hello = self.hello.lock().unwrap_or_else(PoisonError::into_inner);
+        let hello = self.hello.lock();
         hello
             .as_ref()
             .is_some_and(|hello| hello.keeps_sessions && hello.hosts.contains(host))
@@ -153,7 +154,7 @@ impl Connection {
     /// Has the peer said hello, for `host` among others? With or without sessions.
     #[must_use]
     pub fn declares(&self, host: &Host) -> bool {
-        let hello = self.hello.lock().unwrap_or_else(PoisonError::into_inner);
+        let hello = self.hello.lock();
         hello
             .as_ref()
             .is_some_and(|hello| hello.hosts.contains(host))
@@ -162,14 +163,14 @@ impl Connection {
     /// Has the peer said hello, and keeps sessions?
     #[must_use]
     pub fn keeps_sessions(&self) -> bool {
-        let hello = self.hello.lock().unwrap_or_else(PoisonError::into_inner);
+        let hello = self.hello.lock();
         hello.as_ref().is_some_and(|hello| hello.keeps_sessions)
     }
 
     /// Has the peer said hello?
     #[must_use]
     pub fn is_introduced(&self) -> bool {
-        let hello = self.hello.lock().unwrap_or_else(PoisonError::into_inner);
+        let hello = self.hello.lock();
         hello.is_some()
     }
 

@@ -2,12 +2,13 @@
 //! deadline. From one place only so many wait, and changes have a queue of their own: a flood costs those beside it little.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::guesses::Place;
+use crate::system::lock::Lock;
 
 /// The places for derivations.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ pub(super) struct Queued {
 }
 
 /// How many wait from each place.
-type Places = Mutex<HashMap<Place, u32>>;
+type Places = Lock<HashMap<Place, u32>>;
 
 #[derive(Debug)]
 struct OfPlace {
@@ -46,7 +47,7 @@ struct OfPlace {
 
 impl OfPlace {
     fn new(places: &Arc<Places>, place: Place) -> Option<Self> {
-        let mut counts = places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = places.lock();
         let count = counts.entry(place).or_default();
         if *count >= MAX_OF_PLACE {
             return None;
@@ -61,7 +62,7 @@ impl OfPlace {
 
 impl Drop for OfPlace {
     fn drop(&mut self) {
-        let mut counts = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.places.lock();
         if let Some(count) = counts.get_mut(&self.place) {
             *count -= 1;
             if *count == 0 {
@@ -181,6 +182,6 @@ mod tests {
         assert!(derivations.queue(Purpose::Change).is_some());
         drop(flood);
         assert!(queue("192.0.2.7").is_some());
-        assert_eq!(derivations.places.lock().unwrap().len(), 0);
+        assert_eq!(derivations.places.lock().len(), 0);
     }
 }

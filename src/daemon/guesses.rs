@@ -6,14 +6,15 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 
 use crate::identity::{BareJid, UnixSeconds};
+use crate::system::lock::Lock;
 
 /// The failures of the last minutes.
 #[derive(Debug, Default)]
 pub(super) struct Guesses {
-    counters: Mutex<Counters>,
+    counters: Lock<Counters>,
     // Accounts are counted by a keyed hash: names may be long, and nobody can make two of them meet.
     hasher: RandomState,
 }
@@ -125,7 +126,7 @@ impl Guesses {
     }
 
     fn lock(&self) -> MutexGuard<'_, Counters> {
-        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counters.lock()
     }
 
     fn keys(&self, account: &BareJid, place: Place) -> [Key; 2] {

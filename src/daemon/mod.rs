@@ -22,5 +22,6 @@ pub mod server;
 pub mod service;
 pub mod sessions;
 pub(crate) mod socket_folder;
+mod storage;
 mod store_checks;
 mod upkeep;

@@ -6,13 +6,13 @@
 //! Must not know: who may create an account, what stands in the store.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 use crate::identity::{BareJid, UnixSeconds};
+use crate::system::lock::Lock;
 
 /// Every reservation that was made and not given back.
 #[derive(Debug, Default)]
-pub(super) struct Reservations(Mutex<HashMap<BareJid, Reservation>>);
+pub(super) struct Reservations(Lock<HashMap<BareJid, Reservation>>);
 
 #[derive(Debug)]
 struct Reservation {
@@ -44,7 +44,7 @@ impl Reservations {
         token: String,
         now: UnixSeconds,
     ) -> Result<(), NotReserved> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         if all
             .get(&account)
             .is_some_and(|own| own.holds(now) && own.token != token)
@@ -69,7 +69,7 @@ impl Reservations {
         token: Option<&str>,
         now: UnixSeconds,
     ) -> bool {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.lock();
         all.get(account)
             .is_some_and(|own| own.holds(now) && Some(own.token.as_str()) != token)
     }
@@ -78,7 +78,7 @@ impl Reservations {
     ///
     /// Was the name still reserved by it?
     pub(super) fn give_back(&self, account: &BareJid, token: &str, now: UnixSeconds) -> bool {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         if all.get(account).is_none_or(|own| own.token != token) {
             return false;
         }

@@ -26,7 +26,7 @@ mod status;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, MutexGuard, RwLock, mpsc};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -36,6 +36,7 @@ use crate::identity::{
     BareJid, CertificateName, Fingerprint, Host, LastUse, ScramHash, UnixSeconds,
 };
 use crate::store::{Store, StoreError};
+use crate::system::lock::{Lock, SharedLock};
 
 use super::authorities::AuthorityFiles;
 use super::connection::Connection;
@@ -45,6 +46,7 @@ use super::guesses::Guesses;
 use super::reply::{Answer, Answered, ask, unreadable};
 use super::reservations::Reservations;
 use super::sessions::Sessions;
+use super::storage::refusal as storage;
 use super::store_checks::Checks;
 use crate::protocol::{self, Fault, Refusal};
 
@@ -52,16 +54,16 @@ use crate::protocol::{self, Fault, Refusal};
 pub struct Service {
     store: Store,
     /// Never held while something is written: every offer and every login reads it.
-    hosts: RwLock<HashMap<Host, DeclaredHost>>,
+    hosts: SharedLock<HashMap<Host, DeclaredHost>>,
     /// Whose turn it is to write of hosts.
-    remembering: Mutex<()>,
-    connections: Mutex<HashMap<u64, Arc<Connection>>>,
+    remembering: Lock<()>,
+    connections: Lock<HashMap<u64, Arc<Connection>>>,
     pub(super) sessions: Sessions,
     authorities: AuthorityFiles,
     /// Whose turn it is to read the files of authorities.
-    reading: Mutex<()>,
+    reading: Lock<()>,
     revocations: RwLock<()>,
-    last_uses: Mutex<HashMap<(BareJid, CertificateName), (Fingerprint, LastUse)>>,
+    last_uses: Lock<HashMap<(BareJid, CertificateName), (Fingerprint, LastUse)>>,
     tasks: Arc<Semaphore>,
     is_disk_nearly_full: AtomicBool,
     derivations: Derivations,
@@ -70,12 +72,12 @@ pub struct Service {
     guesses: Guesses,
     reservations: Reservations,
     /// Answers that somebody here waits for, by connection and id.
-    expected: Mutex<Expected>,
+    expected: Lock<Expected>,
     /// When it was last looked who is to hear that something expires.
-    noticed: Mutex<HashMap<Host, UnixSeconds>>,
+    noticed: Lock<HashMap<Host, UnixSeconds>>,
     /// The SCRAM hashes of each host as its servers know them.
-    scram_told: Mutex<HashMap<Host, Vec<ScramHash>>>,
-    stranger: Mutex<Option<Stranger>>,
+    scram_told: Lock<HashMap<Host, Vec<ScramHash>>>,
+    stranger: Lock<Option<Stranger>>,
     checks: Checks,
 }
 
@@ -96,24 +98,24 @@ impl Service {
         }
         let service = Self {
             store,
-            hosts: RwLock::new(hosts),
-            remembering: Mutex::default(),
-            connections: Mutex::default(),
+            hosts: SharedLock::new(hosts),
+            remembering: Lock::default(),
+            connections: Lock::default(),
             sessions: Sessions::default(),
             authorities: AuthorityFiles::default(),
-            reading: Mutex::default(),
+            reading: Lock::default(),
             revocations: RwLock::new(()),
-            last_uses: Mutex::default(),
+            last_uses: Lock::default(),
             tasks: Arc::new(Semaphore::new(MAX_TASKS as usize)),
             is_disk_nearly_full: AtomicBool::new(false),
             derivations: Derivations::default(),
             strangers: Derivations::for_strangers(),
             guesses: Guesses::default(),
             reservations: Reservations::default(),
-            expected: Mutex::default(),
-            noticed: Mutex::default(),
-            scram_told: Mutex::default(),
-            stranger: Mutex::default(),
+            expected: Lock::default(),
+            noticed: Lock::default(),
+            scram_told: Lock::default(),
+            stranger: Lock::default(),
             checks: Checks::default(),
         };
         service.read_authorities(false);
@@ -122,19 +124,13 @@ impl Service {
 
     /// A connection was accepted.
     pub fn connected(&self, connection: &Arc<Connection>) {
-        let mut all = self
-            .connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.connections.lock();
         all.insert(connection.id, Arc::clone(connection));
     }
 
     /// A connection has ended.
     pub fn disconnected(&self, connection: &Connection) {
-        let mut all = self
-            .connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.connections.lock();
         all.remove(&connection.id);
         drop(all);
         self.sessions.forget(connection.id);
@@ -259,10 +255,7 @@ impl Service {
     /// By the others first, so that who reads the answer finds them gone. On the asking connection the answer
     /// stands first, in one write: the session that asks may be the first to be closed.
     fn close_and_answer(&self, answer: &Answer, result: Value, doomed: &[Value]) {
-        let all = self
-            .connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let all = self.connections.lock();
         let lines = |connection: &Connection| -> String {
             let asked = doomed.iter().filter(|_| connection.keeps_sessions());
             asked
@@ -283,17 +276,14 @@ impl Service {
     }
 
     pub(super) fn expected(&self) -> MutexGuard<'_, Expected> {
-        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
+        self.expected.lock()
     }
 
     /// Asks a server of `host`, and waits for its answer. Blocks.
     fn ask_server(&self, host: &Host, method: &str, params: &Value) -> Result<Value, Fault> {
         let away = |problem| Fault::ServerAway { problem };
         let connection = {
-            let all = self
-                .connections
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let all = self.connections.lock();
             let serving = all.values().filter(|connection| connection.serves(host));
             serving.max_by_key(|connection| connection.id).cloned()
         };
@@ -314,10 +304,7 @@ impl Service {
 
     /// Sends the account a message, if a server of its host is connected.
     fn tell(&self, account: &BareJid, text: &str) {
-        let all = self
-            .connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let all = self.connections.lock();
         let serving = all
             .values()
             .filter(|connection| connection.serves(account.host()));
@@ -340,16 +327,6 @@ fn closing(mut session: Value) -> Value {
 
 /// What a session hears at its end.
 const REVOKED: &str = "This client certificate has been revoked";
-
-/// Logs why the store could not be asked; the asker is only told that it could not.
-fn storage(error: &StoreError) -> Refusal {
-    let cause = std::error::Error::source(error).map(ToString::to_string);
-    tracing::error!(%error, cause, "the store could not be asked");
-    match error {
-        StoreError::Busy => Fault::Overload.into(),
-        _ => Fault::Storage.into(),
-    }
-}
 
 /// Most questions that wait for the disk at a time, all connections together.
 const MAX_TASKS: u32 = 512;

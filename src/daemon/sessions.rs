@@ -4,15 +4,15 @@
 //! for, the ones without a resource too, and those whose certificate has expired where that is wanted. It is gone with the connection, and reported anew by the next hello.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
 
 use crate::identity::{BareJid, CertificationPath, Fingerprint, KeyId, UnixSeconds};
 
 use crate::protocol::{ClosedSession, OpenedSession};
+use crate::system::lock::Lock;
 
 /// The live sessions of all connections.
 #[derive(Debug, Default)]
-pub struct Sessions(Mutex<HashMap<u64, OfConnection>>);
+pub struct Sessions(Lock<HashMap<u64, OfConnection>>);
 
 #[derive(Debug, Default)]
 struct OfConnection {
@@ -45,7 +45,7 @@ impl Sessions {
         key_id: KeyId,
         path: &CertificationPath,
     ) -> bool {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         let own = all.entry(connection).or_default();
         let login = (account.clone(), key_id, path.clone());
         let size = bytes_of_login(account, path);
@@ -68,7 +68,7 @@ impl Sessions {
                 self.logged_in(connection, &session.account, session.key_id, path)
             });
         };
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         let own = all.entry(connection).or_default();
         let live = Live {
             fingerprint: session.fingerprint,
@@ -95,7 +95,7 @@ impl Sessions {
             return;
         };
         let login = (session.account.clone(), session.key_id, path.clone());
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         let Some(own) = all.get_mut(&connection) else {
             return;
         };
@@ -110,7 +110,7 @@ impl Sessions {
 
     /// A session has ended.
     pub fn closed(&self, connection: u64, session: &ClosedSession) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         let Some(own) = all.get_mut(&connection) else {
             return;
         };
@@ -119,14 +119,14 @@ impl Sessions {
 
     /// A connection has ended, or begins to report from the start.
     pub fn forget(&self, connection: u64) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         all.remove(&connection);
     }
 
     /// The resources of `account` that logged in with the certificate, in order.
     #[must_use]
     pub fn resources(&self, account: &BareJid, fingerprint: &Fingerprint) -> Vec<String> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.lock();
         let of_account = all.values().filter_map(|own| own.resources.get(account));
         let mut found: Vec<String> = of_account
             .flatten()
@@ -142,7 +142,7 @@ impl Sessions {
     /// How many sessions of `account` that have a resource logged in with this key.
     #[must_use]
     pub fn of_key(&self, account: &BareJid, key_id: &KeyId) -> usize {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.lock();
         let of_account = all.values().filter_map(|own| own.resources.get(account));
         of_account
             .flatten()
@@ -156,7 +156,7 @@ impl Sessions {
         &self,
         mut hold: impl FnMut(&BareJid, &CertificationPath) -> bool,
     ) -> Vec<(BareJid, KeyId)> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         let mut found = Vec::new();
         for own in all.values_mut() {
             let mut freed = 0;
@@ -193,7 +193,7 @@ impl Sessions {
         now: UnixSeconds,
         mut meant: impl FnMut(&BareJid) -> bool,
     ) -> Vec<(BareJid, KeyId, Fingerprint)> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         let mut found = Vec::new();
         let due = |own: &&mut OfConnection| own.next_expiry.is_some_and(|next| next < now);
         for own in all.values_mut().filter(due) {
@@ -219,14 +219,14 @@ impl Sessions {
     /// Leaves no room for another session of the connection.
     #[cfg(test)]
     pub fn fill(&self, connection: u64) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         all.entry(connection).or_default().bytes = MAX_BYTES;
     }
 
     /// How many sessions a connection reports.
     #[must_use]
     pub fn count(&self, connection: u64) -> usize {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.lock();
         all.get(&connection).map_or(0, |own| own.count)
     }
 }
@@ -345,14 +345,7 @@ mod tests {
             path: None,
             not_after: None,
         };
-        let used = || {
-            sessions
-                .0
-                .lock()
-                .unwrap()
-                .get(&1)
-                .map_or(0, |own| own.bytes)
-        };
+        let used = || sessions.0.lock().get(&1).map_or(0, |own| own.bytes);
         // Longer than a resource can be.
         assert!(!sessions.opened(1, &opened("x".repeat(MAX_RESOURCE_BYTES + 1))));
         assert_eq!((sessions.count(1), used()), (0, 0));
@@ -368,7 +361,7 @@ mod tests {
         assert_eq!(listed.len(), MAX_LISTED_RESOURCES);
         // Full: no more is listed, until something has ended.
         let fill = MAX_BYTES - used() - one + 1;
-        assert!(sessions.0.lock().unwrap().get_mut(&1).unwrap().takes(fill));
+        assert!(sessions.0.lock().get_mut(&1).unwrap().takes(fill));
         assert!(!sessions.opened(1, &opened(longest(300))));
         assert_eq!(sessions.count(1), 300);
         for number in 0..2 {
@@ -401,7 +394,7 @@ mod tests {
             authority: AuthorityId::from_bytes([3; 32]),
         };
         let used = || {
-            let all = sessions.0.lock().unwrap();
+            let all = sessions.0.lock();
             all.get(&1).map_or(0, |own| own.bytes)
         };
         let log_in = || sessions.logged_in(1, &account, KeyId::from_bytes([1; 32]), &path);

@@ -1,16 +1,17 @@
 //! The check of the whole store that runs, and the last one that has ended.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, MutexGuard};
 
 use serde_json::{Value, json};
 
 use crate::identity::UnixSeconds;
 use crate::store::TableCheck;
+use crate::system::lock::Lock;
 
 /// The check that runs, and the last one that has ended.
 #[derive(Debug, Default)]
 pub(super) struct Checks {
-    state: Mutex<State>,
+    state: Lock<State>,
     pub(super) hurried: Condvar,
 }
 
@@ -43,7 +44,7 @@ impl Ended {
 
 impl Checks {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Has none found damage? And what `status` says.

@@ -1,6 +1,6 @@
 //! Accounts whose passwords live here: lists of them, how they look, and the secret that hides who is none.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use crate::identity::{Account, Host};
 
@@ -55,7 +55,7 @@ impl Store {
     /// This store's own secret: from it comes what hides who is no account.
     #[must_use]
     pub fn secret(&self) -> [u8; 32] {
-        *self.secret.read().unwrap_or_else(PoisonError::into_inner)
+        *self.secret.read()
     }
 
     /// Takes the secret of another store, of which this one is a copy, unless there are accounts here; was it taken? Blocks
@@ -80,7 +80,7 @@ impl Store {
             })
         })?;
         if is_taken {
-            *self.secret.write().unwrap_or_else(PoisonError::into_inner) = secret;
+            *self.secret.write() = secret;
         }
         Ok(is_taken)
     }

@@ -4,7 +4,6 @@
 //! Must not know: names, passwords.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
 
 use super::edit::{Edit, Row, Table};
 use super::error::StoreError;
@@ -13,6 +12,7 @@ use super::tables::Tables;
 use super::view::View;
 use crate::identity::account::Looks;
 use crate::identity::{Account, Host, ScramHash};
+use crate::system::lock::Lock;
 
 /// How the accounts of one host look.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl Census {
 
 /// The census of each host.
 #[derive(Debug, Default)]
-pub(super) struct Censuses(Mutex<HashMap<Host, Census>>);
+pub(super) struct Censuses(Lock<HashMap<Host, Census>>);
 
 impl Censuses {
     /// An account was written, or removed (`after` is `None`). What comes back is to be remembered: the new proportions of
@@ -82,7 +82,7 @@ impl Censuses {
         before: Option<&Account>,
         after: Option<&Account>,
     ) -> Option<BTreeMap<Looks, u64>> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         let census = all.entry(host.clone()).or_default();
         census.accounts += u64::from(after.is_some());
         census.accounts -= u64::from(before.is_some()).min(census.accounts);
@@ -107,7 +107,7 @@ impl Censuses {
 
     /// An account was found when the store was opened.
     pub(super) fn count(&self, host: &Host, account: &Account) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         let census = all.entry(host.clone()).or_default();
         census.accounts += 1;
         if account.enabled {
@@ -117,17 +117,17 @@ impl Censuses {
 
     /// The proportions that were remembered.
     pub(super) fn deal(&self, host: &Host, dealt: BTreeMap<Looks, u64>) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         all.entry(host.clone()).or_default().dealt = dealt;
     }
 
     pub(super) fn is_anybody_here(&self) -> bool {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.lock();
         all.values().any(|census| census.accounts > 0)
     }
 
     pub(super) fn of(&self, host: &Host) -> Census {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.lock();
         all.get(host).cloned().unwrap_or_default()
     }
 }

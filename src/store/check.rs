@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::edit::{Planned, Row, Table};
 use super::error::StoreError;
-use super::ledger::{Ledger, UnderWay, lock};
+use super::ledger::{Ledger, UnderWay};
 use super::tables::Tables;
 use super::tally::Sum;
 use super::whole::{AllRows, Found, Loss, TableCheck, unreadable};
@@ -32,7 +32,7 @@ impl Store {
         for table in Table::COUNTED.iter().copied() {
             let ledger = Arc::clone(&self.ledger);
             self.committer.commit_in_turn(move |_| {
-                lock(&ledger).check = Some(UnderWay {
+                ledger.lock().check = Some(UnderWay {
                     table,
                     behind: None,
                     found: Sum::default(),
@@ -43,7 +43,7 @@ impl Store {
                 pause(read);
                 let ledger = Arc::clone(&self.ledger);
                 let page = self.committer.commit_in_turn(move |tables| {
-                    Ok(Planned::nothing(read_page(&mut lock(&ledger), tables)?))
+                    Ok(Planned::nothing(read_page(&mut ledger.lock(), tables)?))
                 })?;
                 read += page.rows;
                 if let Some(check) = page.end {
@@ -74,13 +74,13 @@ impl Store {
     /// How many commits the store has seen.
     #[must_use]
     pub fn commits(&self) -> u64 {
-        lock(&self.ledger).tally().commits
+        self.ledger.lock().tally().commits
     }
 
     /// How many rows there are to be checked.
     #[must_use]
     pub fn rows(&self) -> u64 {
-        let ledger = lock(&self.ledger);
+        let ledger = self.ledger.lock();
         let rows = |table: &Table| ledger.tally().of(*table).rows;
         Table::COUNTED.iter().map(rows).sum()
     }

@@ -5,8 +5,8 @@
 //! its own. Two changes of one account never share a group, so that the second sees what the first wrote.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
-use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use sled::Transactional;
@@ -15,14 +15,15 @@ use sled::transaction::TransactionError;
 use super::edit::{Planned, Row, Table};
 use super::engine::{self, Durable};
 use super::error::StoreError;
-use super::ledger::{Ledger, lock};
+use super::ledger::Ledger;
 use super::reached::Reached;
 use super::tables::Tables;
 use super::tally::{self, Changed};
+use crate::system::lock::Lock;
 
 pub(super) struct Committer {
-    waiting: Mutex<Option<SyncSender<Job>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    waiting: Lock<Option<SyncSender<Job>>>,
+    thread: Lock<Option<JoinHandle<()>>>,
 }
 
 /// Whoever asked is told through a closure that knows its types.
@@ -43,7 +44,7 @@ impl Committer {
         tables: Tables,
         durable: Durable,
         reached: Arc<Reached>,
-        ledger: Arc<Mutex<Ledger>>,
+        ledger: Arc<Lock<Ledger>>,
     ) -> Result<Self, StoreError> {
         let (sender, receiver) = mpsc::sync_channel(MAX_WAITING);
         let writer = Writer {
@@ -62,8 +63,8 @@ impl Committer {
                 source,
             })?;
         Ok(Self {
-            waiting: Mutex::new(Some(sender)),
-            thread: Mutex::new(Some(thread)),
+            waiting: Lock::new(Some(sender)),
+            thread: Lock::new(Some(thread)),
         })
     }
 
@@ -74,7 +75,7 @@ impl Committer {
         plan: impl FnOnce(&Tables) -> Result<Planned<T>, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (job, answered) = job(about, plan);
-        let sender = lock(&self.waiting);
+        let sender = self.waiting.lock();
         match sender.as_ref().map(|sender| sender.try_send(job)) {
             Some(Ok(())) => {}
             Some(Err(TrySendError::Full(_))) => return Err(StoreError::Busy),
@@ -110,7 +111,7 @@ impl Committer {
         job: Job,
         answered: &Receiver<Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let sender = lock(&self.waiting).clone().ok_or(StoreError::Failed)?;
+        let sender = self.waiting.lock().clone().ok_or(StoreError::Failed)?;
         sender.send(job).map_err(|_| StoreError::Failed)?;
         // `stop` waits for every sender to be gone.
         drop(sender);
@@ -119,8 +120,8 @@ impl Committer {
 
     /// Writes what waits, takes nothing more, and returns when the thread has ended.
     pub(super) fn stop(&self) {
-        drop(lock(&self.waiting).take());
-        if let Some(thread) = lock(&self.thread).take() {
+        drop(self.waiting.lock().take());
+        if let Some(thread) = self.thread.lock().take() {
             // A panic there has been told to everybody who waited: their answers never came.
             let _ = thread.join();
         }
@@ -163,7 +164,7 @@ struct Writer {
     durable: Durable,
     /// How far the store has come, beside it.
     reached: Arc<Reached>,
-    ledger: Arc<Mutex<Ledger>>,
+    ledger: Arc<Lock<Ledger>>,
 }
 
 impl Writer {
@@ -249,7 +250,7 @@ impl Writer {
                 after: value,
             });
         }
-        let tally = lock(&self.ledger).tally().after(&changes);
+        let tally = self.ledger.lock().tally().after(&changes);
         let mut batches: [sled::Batch; Table::COUNT] = Default::default();
         for changed in &changes {
             #[allow(clippy::indexing_slicing)]
@@ -274,13 +275,13 @@ impl Writer {
             TransactionError::Storage(error) => StoreError::Engine(error),
             TransactionError::Abort(()) => StoreError::Failed,
         })?;
-        lock(&self.ledger).committed(tally, &changes);
+        self.ledger.lock().committed(tally, &changes);
         Ok(())
     }
 
     /// Only of what is on the disk.
     fn note_how_far(&self) {
-        let commits = lock(&self.ledger).tally().commits;
+        let commits = self.ledger.lock().tally().commits;
         self.reached.note(commits);
     }
 

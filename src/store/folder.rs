@@ -5,7 +5,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use super::census::Censuses;
 use super::committer::Committer;
@@ -20,6 +20,7 @@ use super::reached::{self, Reached, Said};
 use super::tables::Tables;
 use super::whole::{self, OnLoss};
 use super::{Store, engine, lost, migration, ownership, refusal, secret};
+use crate::system::lock::SharedLock;
 
 /// What `create` found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,7 +180,7 @@ impl Store {
             ledger,
             reached,
             found: proof.found,
-            secret: RwLock::new(secret),
+            secret: SharedLock::new(secret),
             folder: folder.to_owned(),
             _lock: lock,
         };

@@ -1,9 +1,10 @@
 //! How much there is by now, and how far a check has come: what the writer thread and a check share.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::edit::Table;
 use super::tally::{Changed, Sum, Tally};
+use crate::system::lock::Lock;
 
 /// The tally as it is now, and a check that is under way. The writer thread changes both.
 pub(super) struct Ledger {
@@ -20,8 +21,8 @@ pub(super) struct UnderWay {
 }
 
 impl Ledger {
-    pub(super) fn of(tally: Tally) -> Arc<Mutex<Self>> {
-        Arc::new(Mutex::new(Self { tally, check: None }))
+    pub(super) fn of(tally: Tally) -> Arc<Lock<Self>> {
+        Arc::new(Lock::new(Self { tally, check: None }))
     }
 
     pub(super) fn tally(&self) -> &Tally {
@@ -42,9 +43,4 @@ impl Ledger {
             }
         }
     }
-}
-
-/// A thread that panics ends the process, but in tests.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

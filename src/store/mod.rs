@@ -33,10 +33,11 @@ mod view;
 mod whole;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, RwLock};
 
 use crate::identity::{BareJid, CertificateName, Enrolment, Fingerprint, Host, LastUse};
+use crate::system::lock::{Lock, SharedLock};
 
 pub use census::Census;
 pub use edit::Edit;
@@ -61,10 +62,10 @@ pub struct Store {
     tables: Tables,
     committer: Committer,
     censuses: Arc<Censuses>,
-    ledger: Arc<Mutex<Ledger>>,
+    ledger: Arc<Lock<Ledger>>,
     reached: Arc<Reached>,
     found: Found,
-    secret: RwLock<[u8; 32]>,
+    secret: SharedLock<[u8; 32]>,
     folder: PathBuf,
     // Held for as long as the store is open.
     _lock: FolderLock,

@@ -8,18 +8,18 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
 use super::error::{StoreError, file_error};
+use crate::system::lock::Lock;
 
 /// The file, and what stood in it.
 pub(super) struct Reached {
     file: File,
     path: PathBuf,
     /// Why the last commit is not noted, in words.
-    problem: Mutex<Option<String>>,
+    problem: Lock<Option<String>>,
 }
 
 /// What the file said.
@@ -54,7 +54,7 @@ impl Reached {
         let reached = Self {
             file,
             path,
-            problem: Mutex::new(None),
+            problem: Lock::new(None),
         };
         Ok((reached, said))
     }
@@ -62,7 +62,7 @@ impl Reached {
     /// Says that so many commits are on the disk; they must be. If that can't be written, [`problem`](Self::problem) says why.
     pub(super) fn note(&self, commits: u64) {
         let written = self.write(commits);
-        let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut problem = self.problem.lock();
         match written {
             Ok(()) => {
                 if problem.take().is_some() {
@@ -85,7 +85,7 @@ impl Reached {
 
     /// Why the last commit is not noted, if it is not.
     pub(super) fn problem(&self) -> Option<String> {
-        let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        let problem = self.problem.lock();
         problem.clone()
     }
 

@@ -1,7 +1,8 @@
-//! What the machine is asked, and told, by every part: words of its shell, its service manager, the usual places.
+//! What the machine is asked, and told, by every part: words of its shell, its service manager, the usual places; and locks.
 //!
 //! Must not know: anything of certificates, accounts or the protocol.
 
+pub(crate) mod lock;
 pub(crate) mod places;
 pub(crate) mod services;
 pub(crate) mod shell;

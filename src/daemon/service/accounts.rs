@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::super::connection::Peer;
 use super::super::guesses::{Outcome, Place};
 use super::super::reservations::NotReserved;
-use super::{Answer, Answered, Service, ask, storage, unreadable};
+use super::super::storage;
+use super::{Answer, Answered, Service, ask, unreadable};
 use crate::identity::{
     Account, BareJid, Disabled, Host, Incarnation, ScramHash, ScramVerifier, Secret, UnixSeconds,
 };
@@ -79,7 +80,7 @@ impl Service {
                 }
             }
             Ok(false) => tracing::info!(%account, address, delay, "account.verify: no"),
-            Err(error) => answer.send(Err(storage(&error))),
+            Err(error) => answer.send(Err(error.into())),
         }
     }
 
@@ -159,7 +160,7 @@ impl Service {
         match renewed {
             Ok(_) => {}
             // The login stands all the same.
-            Err(error) => drop(storage(&error)),
+            Err(error) => storage::log(&error),
         }
     }
 
@@ -294,10 +295,10 @@ impl Service {
                 ),
                 // Rather one too many: it may log in again.
                 Err(error @ StoreError::Corrupt { .. }) => {
-                    let _ = storage(&error);
+                    storage::log(&error);
                     Some(Change::Password)
                 }
-                Err(error) => return Err(storage(&error)),
+                Err(error) => return Err(error.into()),
             };
             let change = change.map(|change| match change {
                 Change::Deleted => "deleted",
@@ -408,9 +409,8 @@ impl Service {
         let secret = Secret::prepare(password).map_err(|_| denied(Denial::PasswordUnacceptable))?;
         let known = self.known(account)?;
         decide(known.as_ref()).map_err(denied)?;
-        let verifiers = new_verifiers(&ScramHash::ALL, &secret, policy.scram_iterations);
-        let verifiers = verifiers.map_err(|error| storage(&error))?;
-        let incarnation = new_incarnation().map_err(|error| storage(&error))?;
+        let verifiers = new_verifiers(&ScramHash::ALL, &secret, policy.scram_iterations)?;
+        let incarnation = new_incarnation()?;
         let jid = account.clone();
         let guard = self.no_answers();
         let written = self.change_account(account, move |view| {
@@ -441,7 +441,7 @@ impl Service {
                 (creation, at),
             )))
         });
-        let (creation, at) = written.map_err(|error| storage(&error))?.map_err(denied)?;
+        let (creation, at) = written?.map_err(denied)?;
         let (change, question) = match creation {
             Creation::New => ("created", "account.create"),
             Creation::Password => ("password", "account.set_password"),
@@ -491,7 +491,7 @@ impl Service {
             let certificates = view.list()?.enrolments.len();
             Ok(Ok((removal(view)?, certificates)))
         });
-        let certificates = written.map_err(|error| storage(&error))?.map_err(denied)?;
+        let certificates = written?.map_err(denied)?;
         let servers = self.tell_changed(answer, &account, "deleted");
         drop(guard);
         tracing::info!(%account, certificates, uid = peer.uid, "account.delete: yes");
@@ -532,9 +532,7 @@ impl Service {
             };
             Ok(Ok((edits, was_enabled)))
         });
-        let was_enabled = written
-            .map_err(|error| storage(&error))?
-            .map_err(|denial| refused(question, account, denial))?;
+        let was_enabled = written?.map_err(|denial| refused(question, account, denial))?;
         if was_enabled != enabled {
             let change = if enabled { "enabled" } else { "disabled" };
             self.tell_changed(answer, account, change);
@@ -553,8 +551,7 @@ impl Service {
         self.passwords_of(&host, peer)?;
         let read = self
             .store
-            .accounts_of(&host, after.as_deref(), PAGE_ACCOUNTS);
-        let read = read.map_err(|error| storage(&error))?;
+            .accounts_of(&host, after.as_deref(), PAGE_ACCOUNTS)?;
         let mut is_whole = read.len() < PAGE_ACCOUNTS;
         let mut rows: Vec<ListedAccount> = Vec::new();
         let mut bytes = 0;
@@ -584,8 +581,7 @@ impl Service {
 
     /// What stands in `passwords` for the account.
     pub(super) fn known(&self, account: &BareJid) -> Result<Option<Account>, Refusal> {
-        let view = self.store.view(account);
-        view.account().map_err(|error| storage(&error))
+        Ok(self.store.view(account).account()?)
     }
 
     /// The rules for passwords of `host`, if they are kept here. An admin may prepare a host before it is moved.
@@ -616,10 +612,7 @@ impl Service {
 
     /// Tells every server of the host which SCRAM hashes may be offered, if that has changed.
     fn tell_scram(&self, host: &Host) {
-        let mut told = self
-            .scram_told
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.scram_told.lock();
         // Under the lock, so that what is told last is what is so.
         let common = self.store.census(host).common();
         if told.get(host).unwrap_or(&ScramHash::ALL.to_vec()) == &common {
@@ -628,10 +621,7 @@ impl Service {
         let params = json!({"host": host, "scram": common});
         let line = json!({"jsonrpc": "2.0", "method": "host.scram", "params": params});
         told.insert(host.clone(), common);
-        let all = self
-            .connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let all = self.connections.lock();
         for connection in all.values().filter(|connection| connection.serves(host)) {
             connection.push(&format!("{line}\n"));
         }
@@ -639,10 +629,7 @@ impl Service {
 
     /// Tells every other server of the account's host; how many there are.
     fn tell_changed(&self, answer: &Answer, account: &BareJid, change: &str) -> usize {
-        let all = self
-            .connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let all = self.connections.lock();
         let others = all.values().filter(|connection| {
             connection.id != answer.connection.id && connection.serves(account.host())
         });
@@ -657,7 +644,7 @@ impl Service {
 
     /// Reserves the name; the answer is what whoever creates its account names again.
     fn reserve(&self, account: &BareJid, now: UnixSeconds) -> Result<String, Refusal> {
-        let token = new_token().map_err(|error| storage(&error))?;
+        let token = new_token()?;
         let reserved = self
             .reservations
             .reserve(account.clone(), token.clone(), now);

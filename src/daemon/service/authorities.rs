@@ -16,9 +16,9 @@ impl Service {
     ///
     /// As with a revocation, no yes by what they said before comes behind it.
     pub fn read_authorities(&self, anew: bool) {
-        let turn = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = self.reading.lock();
         let wanted: Vec<CaFiles> = {
-            let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+            let hosts = self.hosts.read();
             let policies = hosts.values().map(|known| &known.declared.policy);
             policies
                 .filter_map(|policy| policy.trust.ca().cloned())
@@ -35,10 +35,7 @@ impl Service {
         let doomed = self
             .sessions
             .no_longer(|account, path| self.still_vouched(account, Some(path)));
-        let all = self
-            .connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let all = self.connections.lock();
         for (account, key_id) in doomed {
             tracing::info!(%account, %key_id, "no authority vouches for it any more: its sessions are closed");
             let session = closing(json!({"account": account, "key_id": key_id}));
@@ -58,7 +55,7 @@ impl Service {
         let Some(path) = path else {
             return true;
         };
-        let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+        let hosts = self.hosts.read();
         let policy = hosts
             .get(account.host())
             .map(|known| &known.declared.policy);

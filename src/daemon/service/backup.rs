@@ -4,7 +4,6 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
-use std::sync::PoisonError;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -152,7 +151,7 @@ impl Service {
 
     /// Adds the hosts behind this one; up to where, if there are more.
     fn export_hosts(&self, page: &mut Page, behind: Option<&Host>) -> Option<Exported> {
-        let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+        let hosts = self.hosts.read();
         let mut hosts: Vec<_> = hosts
             .iter()
             .filter(|(host, _)| behind.is_none_or(|behind| *host > behind))
@@ -259,7 +258,7 @@ impl Service {
         apply: bool,
     ) -> Result<Fate, super::Refusal> {
         let _turn = self.turn_to_remember();
-        let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+        let hosts = self.hosts.read();
         match hosts.get(&host) {
             Some(known) if known.accounts == accounts && known.options == options => {
                 return Ok(Fate::Unchanged);
@@ -280,7 +279,7 @@ impl Service {
             let remembered = vec![(host.clone(), declared.record())];
             let written = self.store.remember_hosts(remembered);
             written.map_err(|error| storage(&error))?;
-            let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
+            let mut hosts = self.hosts.write();
             // What was declared meanwhile is newer, and is written behind this.
             hosts.entry(host).or_insert(declared);
         }

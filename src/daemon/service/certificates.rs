@@ -5,8 +5,9 @@ use std::sync::PoisonError;
 use serde_json::{Value, json};
 
 use super::super::connection::Peer;
+use super::super::storage;
 use super::incarnations::Unmarked;
-use super::{Answer, Answered, Service, closing, storage};
+use super::{Answer, Answered, Service, closing};
 use crate::identity::certificate::Finding;
 use crate::identity::private_key::holds_private_key;
 use crate::identity::visible::visible;
@@ -99,8 +100,8 @@ impl Service {
         let policy = self.policy(account.host())?;
         let (asker, scope) = self.asker_of(whose)?;
         let view = self.store.view(account);
-        let list = view.list().map_err(|error| storage(&error))?;
-        let disabled = view.disabled().map_err(|error| storage(&error))?;
+        let list = view.list()?;
+        let disabled = view.disabled()?;
         let own = manage::list(&asker, &scope, &list, &policy)
             .map_err(|denial| refused("certificate.list", account, &whose.by(), denial))?;
         Ok(show(&own, &manage::disabled(&scope, &list, &disabled)))
@@ -144,10 +145,7 @@ impl Service {
     /// The last login with it, and the resources of its live sessions.
     fn uses_of(&self, held: &Enrolment) -> (Option<LastUse>, Vec<String>) {
         let key = (held.account.clone(), held.name.clone());
-        let uses = self
-            .last_uses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let uses = self.last_uses.lock();
         let unwritten = uses.get(&key).filter(|(with, _)| *with == held.fingerprint);
         let last_use = unwritten
             .map(|(_, last)| last.clone())
@@ -269,7 +267,7 @@ impl Service {
             let appended = manage::append(&wish, &list, &marks, &policy, now);
             Ok(appended.map(|appended| (append_edits(&appended, &list, now), appended.enrolment)))
         });
-        let held = written.map_err(|error| storage(&error))?.map_err(denied)?;
+        let held = written?.map_err(denied)?;
         done(QUESTION, account, &held.name, &held.fingerprint, &by);
         self.tell(account, &notices::added(&held.name, &held.fingerprint, &by));
         Ok((held, warnings))
@@ -318,9 +316,7 @@ impl Service {
                 Ok((edits.collect(), (*first).clone()))
             }))
         });
-        let held = written
-            .map_err(|error| storage(&error))?
-            .map_err(|denial| refused(QUESTION, account, &by, denial))?;
+        let held = written?.map_err(|denial| refused(QUESTION, account, &by, denial))?;
         done(QUESTION, account, &held.name, &held.fingerprint, &by);
         self.tell(account, &notices::disabled(&held.name, &by));
         Ok(held)
@@ -398,7 +394,7 @@ impl Service {
             ))
         };
         // What is refused anyway must not hold everybody's logins up.
-        let denied = decide(&self.store.view(account)).map_err(|error| storage(&error))?;
+        let denied = decide(&self.store.view(account))?;
         denied.map_err(|denial| refused(QUESTION, account, &by, denial))?;
         // Before the commit: a login that is decided after this line finds the key revoked.
         let guard = self
@@ -408,9 +404,7 @@ impl Service {
         let written = self.store.change(account, move |view| {
             Ok(decide(view)?.map(|revoked| (revoke_edits(&revoked, now), revoked)))
         });
-        let revoked = written
-            .map_err(|error| storage(&error))?
-            .map_err(|denial| refused(QUESTION, account, &by, denial))?;
+        let revoked = written?.map_err(|denial| refused(QUESTION, account, &by, denial))?;
         let mut keys: Vec<KeyId> = revoked.keys.iter().map(|(key_id, _)| *key_id).collect();
         keys.dedup();
         let doomed = keys
@@ -442,9 +436,7 @@ impl Service {
             let edits = revoked.into_iter().map(lift).collect();
             Ok(Ok::<_, Denial>((edits, was_revoked)))
         });
-        let was_revoked = written
-            .map_err(|error| storage(&error))?
-            .map_err(Refusal::Management)?;
+        let was_revoked = written?.map_err(Refusal::Management)?;
         let by = described(None, peer);
         tracing::info!(%account, key_id = ?key_id, was_revoked, by, "certificate.unrevoke: yes");
         Ok(json!({"was_revoked": was_revoked}))
@@ -455,9 +447,9 @@ impl Service {
         let Marked { account } = question;
         self.policy(account.host())?;
         let view = self.store.view(&account);
-        let mut revoked = view.revocations().map_err(|error| storage(&error))?;
+        let mut revoked = view.revocations()?;
         revoked.sort_by_key(|(_, _, at)| *at);
-        let disabled = view.disabled().map_err(|error| storage(&error))?;
+        let disabled = view.disabled()?;
         let beyond = |count: usize| count.saturating_sub(MAX_LISTED_MARKS);
         let left_out = beyond(revoked.len()) + beyond(disabled.len());
         let revoked: Vec<Value> = revoked
@@ -487,9 +479,7 @@ impl Service {
         let mut count: u64 = 0;
         let soon = |held: &Enrolment| manage::expires_within(held, days, now);
         let store = &self.store;
-        store
-            .each_present(&host, MAX_LISTED_ROWS, soon, |_| count += 1)
-            .map_err(|error| storage(&error))?;
+        store.each_present(&host, MAX_LISTED_ROWS, soon, |_| count += 1)?;
         Ok(json!({ "count": count }))
     }
 
@@ -539,7 +529,7 @@ impl Service {
             })
         });
         if let Err(error) = swept {
-            let _ = storage(&error);
+            storage::log(&error);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::super::store_checks::{Ended, Running, State, described};
-use super::{Answered, Service, storage};
+use super::{Answered, Service};
 use crate::identity::UnixSeconds;
 use crate::protocol::StoreCheck;
 use crate::store::{StoreError, TableCheck};
@@ -73,11 +73,12 @@ impl Service {
                 .spawn(move || service.finish_check(number, now));
             if let Err(source) = spawned {
                 self.checks.state().running = None;
-                return Err(storage(&StoreError::File {
+                return Err(StoreError::File {
                     action: "cannot start a thread to check",
                     path: self.store.folder().display().to_string(),
                     source,
-                }));
+                }
+                .into());
             }
         }
         let state = self.checks.state();

@@ -3,7 +3,6 @@
 //! Must not know: rules, words.
 
 use std::collections::HashSet;
-use std::sync::PoisonError;
 
 use serde_json::{Value, json};
 
@@ -158,7 +157,7 @@ impl Service {
     }
 
     fn host_status(&self, host: &Host, is_withdrawn: bool) -> HostStatus {
-        let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+        let hosts = self.hosts.read();
         let known = hosts.get(host);
         let errors = known.map(|known| remarks(&known.declared.errors));
         let lives = known.map(|known| known.accounts);

@@ -1,13 +1,12 @@
 //! `host.list` and `host.forget`: which hosts were ever declared, and taking away one that nobody declares any more.
 
 use std::collections::hash_map::Entry;
-use std::sync::PoisonError;
 
 use serde_json::{Value, json};
 
 use super::super::connection::Peer;
 use super::super::declared_host::DeclaredHost;
-use super::{Answered, Service, storage};
+use super::{Answered, Service};
 use crate::identity::Host;
 use crate::protocol::{Fault, ForgetHost, ListHosts, Refusal};
 
@@ -16,7 +15,7 @@ impl Service {
     pub(in crate::daemon) fn list_hosts(&self, question: ListHosts) -> Answered {
         let ListHosts { after } = question;
         let mut behind: Vec<_> = {
-            let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+            let hosts = self.hosts.read();
             let behind = hosts
                 .iter()
                 .filter(|(host, _)| after.as_ref().is_none_or(|after| *host > after));
@@ -52,12 +51,12 @@ impl Service {
         let _turn = self.turn_to_remember();
         let known = self.take_out(&host)?;
         if let Err(error) = self.store.forget_host(&host) {
-            let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
+            let mut hosts = self.hosts.write();
             // What was declared meanwhile is newer.
             hosts.entry(host).or_insert(known);
-            return Err(storage(&error));
+            return Err(error.into());
         }
-        let mut noticed = self.noticed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noticed = self.noticed.lock();
         noticed.remove(&host);
         tracing::info!(%host, uid = peer.uid, "host.forget: yes");
         Ok(held)
@@ -66,11 +65,8 @@ impl Service {
     /// Takes the host out of memory: from here on it is undeclared.
     fn take_out(&self, host: &Host) -> Result<DeclaredHost, Fault> {
         // Both at once: a server that says hello from now on is told of the SCRAM hashes anew.
-        let mut told = self
-            .scram_told
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.scram_told.lock();
+        let mut hosts = self.hosts.write();
         let Entry::Occupied(known) = hosts.entry(host.clone()) else {
             return Err(Fault::HostUndeclared);
         };
@@ -83,7 +79,7 @@ impl Service {
 
     /// How much the store holds of a host.
     fn held(&self, host: &Host) -> Result<Value, Refusal> {
-        let held = self.store.held_of(host).map_err(|error| storage(&error))?;
+        let held = self.store.held_of(host)?;
         Ok(json!({
             "accounts": self.store.census(host).accounts,
             "certificates": held.certificates,
@@ -93,10 +89,7 @@ impl Service {
 
     /// Does somebody who is connected declare the host?
     fn is_declared(&self, host: &Host) -> bool {
-        let all = self
-            .connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let all = self.connections.lock();
         all.values().any(|one| one.declares(host))
     }
 }

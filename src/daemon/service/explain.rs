@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::accounts::new_incarnation;
 use super::incarnations::Unmarked;
-use super::{Answered, Service, storage};
+use super::{Answered, Service};
 use crate::identity::{BareJid, ClientCert, Jid, UnixSeconds};
 use crate::policy::Denial;
 use crate::policy::explain::{Asked, Explanation, Known, Rule, Verdict, explain};
@@ -31,8 +31,7 @@ impl Service {
                 }));
             }
         };
-        let fetched = self.fetch(host, &cert, Some(&account), &policy);
-        let fetched = fetched.map_err(|error| storage(&error))?;
+        let fetched = self.fetch(host, &cert, Some(&account), &policy)?;
         let asked = self.ask_authorities(&policy, &chain, now);
         let (by_authority, about_authority) = match asked {
             None => (None, None),
@@ -75,7 +74,7 @@ impl Service {
         account: &BareJid,
         accounts: &mut [AccountFact],
     ) -> Result<Known, Refusal> {
-        let fresh = new_incarnation().map_err(|error| storage(&error))?;
+        let fresh = new_incarnation()?;
         let Ok(present) = self.incarnation_in_prosody(account, Unmarked::Pretend(&fresh)) else {
             return Ok(Known::Nothing);
         };
@@ -99,8 +98,7 @@ impl Service {
                 }
             }
             Accounts::Prosody => {
-                let present = self.store.view(&account).incarnation();
-                let present = present.map_err(|error| storage(&error))?;
+                let present = self.store.view(&account).incarnation()?;
                 AccountFact {
                     account,
                     exists: true,

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::super::authorities::Problem;
 use super::super::derivations::{Purpose, Queued};
 use super::super::guesses::Place;
-use super::{Answer, Answered, Service, storage};
+use super::super::storage;
+use super::{Answer, Answered, Service};
 use crate::identity::visible::visible;
 use crate::identity::{
     BareJid, CertificateName, CertificationPath, ClientCert, Enrolment, Fingerprint, Host,
@@ -65,8 +66,7 @@ impl Service {
         now: UnixSeconds,
     ) -> Result<bool, Refusal> {
         let leaf = chain.leaf();
-        let held = self.store.enrolments_of(&Fingerprint::of(leaf), host);
-        let held = held.map_err(|error| storage(&error))?;
+        let held = self.store.enrolments_of(&Fingerprint::of(leaf), host)?;
         // Most strangers cost no more than that.
         if held.is_empty() {
             return Ok(false);
@@ -77,10 +77,9 @@ impl Service {
         let (lives, policy) = self.host(host)?;
         let accounts = match self.known_of(lives, host, &policy, leaf)?.or(told) {
             Some(accounts) => accounts,
-            None => self.newest_of(&held).map_err(|error| storage(&error))?,
+            None => self.newest_of(&held)?,
         };
-        let fetched = self.fetch(host, &cert, None, &policy);
-        let fetched = fetched.map_err(|error| storage(&error))?;
+        let fetched = self.fetch(host, &cert, None, &policy)?;
         let facts = fetched.about(host, &cert, None);
         Ok(login::is_known(&facts, &accounts, &policy, now))
     }
@@ -294,8 +293,7 @@ impl Service {
         let Ok(cert) = ClientCert::from_der(der) else {
             return Ok(Some(Vec::new()));
         };
-        let held = self.store.enrolments_of(&cert.fingerprint, host);
-        let held = held.map_err(|error| storage(&error))?;
+        let held = self.store.enrolments_of(&cert.fingerprint, host)?;
         let mut accounts: Vec<BareJid> = held.into_iter().map(|held| held.account).collect();
         if policy.trust.ca().is_some() {
             let named = cert.addresses.iter().filter_map(Jid::account);
@@ -333,9 +331,7 @@ impl Service {
             Ok(cert) => cert,
             Err(finding) => return Ok(Err(Denial::CertificateUnacceptable { finding })),
         };
-        let facts = self
-            .fetch(host, &cert, None, policy)
-            .map_err(|error| storage(&error))?;
+        let facts = self.fetch(host, &cert, None, policy)?;
         let facts_with = |by_authority| facts.about(host, &cert, by_authority);
         // Where everybody whom it names has enrolled it, the lists alone may let it in, and no signature is tried.
         if matches!(policy.trust, Trust::EnrolledOrCa(_)) && facts.is_enrolled_by_all(&cert, host) {
@@ -427,10 +423,7 @@ impl Service {
 
     fn used(&self, held: Enrolment, address: Option<String>, at: UnixSeconds) {
         let address = address.map(|text| text.chars().take(64).collect());
-        let mut uses = self
-            .last_uses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut uses = self.last_uses.lock();
         if uses.len() < MAX_UNWRITTEN_USES {
             let noted = (held.fingerprint, LastUse { at, address });
             uses.insert((held.account, held.name), noted);
@@ -443,12 +436,7 @@ impl Service {
         if self.is_disk_nearly_full() {
             return;
         }
-        let uses = std::mem::take(
-            &mut *self
-                .last_uses
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        let uses = std::mem::take(&mut *self.last_uses.lock());
         let uses: Vec<Use> = uses
             .into_iter()
             .map(|((account, name), (fingerprint, last_use))| Use {
@@ -460,7 +448,7 @@ impl Service {
             .collect();
         for uses in uses.chunks(USES_IN_ONE_WRITE) {
             if let Err(error) = self.store.note_uses(uses.to_vec()) {
-                let _ = storage(&error);
+                storage::log(&error);
                 return;
             }
         }
@@ -609,7 +597,7 @@ mod tests {
         let declared =
             DeclaredHost::new(Accounts::Prosody, serde_json::from_value(options).unwrap());
         let host = Host::parse("a.lit").unwrap();
-        service.hosts.write().unwrap().insert(host, declared);
+        service.hosts.write().insert(host, declared);
         service.read_authorities(false);
         let question: Login = fields(json!({
             "host": "a.lit", "chain": [leaf], "authzid": null, "address": null,

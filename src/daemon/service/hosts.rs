@@ -1,7 +1,7 @@
 //! Hosts: what `session.hello` declares, and whether a question about a host may be answered.
 
 use std::collections::HashSet;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::super::authorities::Problem;
 use super::super::connection::Introduction;
 use super::super::declared_host::{DeclaredHost, Stranger, json_of};
-use super::{Answer, Service, storage};
+use super::{Answer, Service};
 use crate::identity::jid::JidError;
 use crate::identity::visible::visible;
 use crate::identity::{Host, ScramHash, UnixSeconds};
@@ -60,7 +60,7 @@ impl Service {
     }
 
     fn last_stranger(&self) -> MutexGuard<'_, Option<Stranger>> {
-        self.stranger.lock().unwrap_or_else(PoisonError::into_inner)
+        self.stranger.lock()
     }
 
     fn greet(self: &Arc<Self>, answer: Answer, hello: Hello, now: UnixSeconds) {
@@ -116,7 +116,7 @@ impl Service {
         self.task(answer, move |service, answer| {
             match service.remember(changed) {
                 Ok(()) => service.send_hello(answer, results),
-                Err(error) => answer.send(Err(storage(&error))),
+                Err(error) => answer.send(Err(error.into())),
             }
         });
     }
@@ -124,7 +124,7 @@ impl Service {
     /// Writes what was declared, but for hosts that were declared anew or forgotten since. Blocks.
     fn remember(&self, mut changed: Vec<(Host, HostRecord)>) -> Result<(), StoreError> {
         let _turn = self.turn_to_remember();
-        let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+        let hosts = self.hosts.read();
         changed.retain(|(host, record)| {
             let known = hosts.get(host);
             known.is_some_and(|known| known.record() == *record)
@@ -135,23 +135,18 @@ impl Service {
 
     /// Held from the look at the hosts until what follows from it is written: what is written last is what is so.
     pub(super) fn turn_to_remember(&self) -> MutexGuard<'_, ()> {
-        self.remembering
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.remembering.lock()
     }
 
     /// Answers with what is so now: from here on the asker is told when a host's SCRAM hashes change.
     fn send_hello(&self, answer: &Answer, mut hosts: Vec<HelloResult>) {
         // Held until the answer is queued, so that no news gets in front of it.
-        let mut told = self
-            .scram_told
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.scram_told.lock();
         for result in &mut hosts {
             let Ok(host) = Host::parse(&result.host) else {
                 continue;
             };
-            let declared = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+            let declared = self.hosts.read();
             let lives = declared.get(&host).map(|known| known.accounts);
             if lives == Some(Accounts::Daemon) {
                 let common = self.store.census(&host).common();
@@ -171,7 +166,7 @@ impl Service {
             Ok(host) => host,
             Err(error) => return HelloResult::not_a_host(hello.host, error),
         };
-        let mut hosts = self.hosts.write().unwrap_or_else(PoisonError::into_inner);
+        let mut hosts = self.hosts.write();
         let known = hosts.get(&host);
         let Some(options) = hello.options else {
             return match known {
@@ -230,7 +225,7 @@ impl Service {
 
     /// Where the accounts of `host` live, and by which rules.
     pub(super) fn host(&self, host: &Host) -> Result<(Accounts, HostPolicy), Fault> {
-        let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+        let hosts = self.hosts.read();
         match hosts.get(host) {
             None => Err(Fault::HostUndeclared),
             Some(known) if !known.declared.errors.is_empty() => Err(Fault::HostNotReady),
@@ -424,7 +419,7 @@ mod tests {
             let working = threads.spawn(work);
             // Dropped at a panic, too: the threads are waited for.
             let release = release;
-            eventually(|| service.remembering.try_lock().is_err());
+            eventually(|| service.remembering.is_held());
             meanwhile();
             drop(release);
             working.join().unwrap()
@@ -462,7 +457,7 @@ mod tests {
         // Again and again: nobody sees from outside when the work has come to the disk.
         let meanwhile = || {
             for turn in 0..300 {
-                eventually(|| service.hosts.try_write().is_ok());
+                eventually(|| !service.hosts.is_held());
                 declare(&service, "d.lit", 1 + turn % 2);
             }
         };
@@ -488,8 +483,7 @@ mod tests {
             || forget(&service, "a.lit"),
             || {
                 eventually(|| {
-                    let hosts = service.hosts.try_read();
-                    hosts.is_ok_and(|hosts| !hosts.contains_key(&host))
+                    !service.hosts.is_held() && !service.hosts.read().contains_key(&host)
                 });
                 // The same options as before: new all the same.
                 declared.set(declare(&service, "a.lit", 3));

@@ -1,7 +1,5 @@
 //! `session.opened` and `session.closed`: which live sessions logged in with a certificate.
 
-use std::sync::PoisonError;
-
 use serde_json::{Value, json};
 
 use super::super::connection::Connection;
@@ -41,10 +39,7 @@ impl Service {
         let expired = self
             .sessions
             .expired(now, |account| self.closes_expired(account.host()));
-        let all = self
-            .connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let all = self.connections.lock();
         for (account, key_id, fingerprint) in expired {
             tracing::info!(%account, %fingerprint, "it has expired: its sessions are closed");
             let session = closing_expired(&json!(account), &key_id, &fingerprint);

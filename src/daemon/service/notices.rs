@@ -1,13 +1,11 @@
 //! Notices: an account hears that a certificate of its expires soon.
 
-use std::sync::PoisonError;
-
 use serde_json::json;
 use time::OffsetDateTime;
 
+use super::Service;
 use super::accounts::new_incarnation;
 use super::incarnations::Unmarked;
-use super::{Service, storage};
 use crate::identity::visible::visible;
 use crate::identity::{BareJid, CertificateName, Enrolment, Host, Incarnation, UnixSeconds, days};
 use crate::policy::manage;
@@ -29,14 +27,11 @@ impl Service {
 
     /// The hosts whose turn it is. From memory.
     fn hosts_to_notice(&self, now: UnixSeconds) -> Vec<Turn> {
-        let all = self
-            .connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let all = self.connections.lock();
         let connections: Vec<_> = all.values().cloned().collect();
         drop(all);
-        let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
-        let mut looked_at = self.noticed.lock().unwrap_or_else(PoisonError::into_inner);
+        let hosts = self.hosts.read();
+        let mut looked_at = self.noticed.lock();
         let mut due = Vec::new();
         for (host, known) in &*hosts {
             let policy = &known.declared.policy;
@@ -63,8 +58,7 @@ impl Service {
 
     fn give_notices_of(&self, turn: &Turn, now: UnixSeconds) -> Result<(), Refusal> {
         let Turn { host, lives, days } = turn;
-        let told = self.store.noticed_until(host);
-        let told = told.map_err(|error| storage(&error))?;
+        let told = self.store.noticed_until(host)?;
         let moment = |held: &Enrolment| manage::notice_since(held, days, now);
         let is_new = |held: &Enrolment| moment(held) > told;
         let mut due = Vec::new();
@@ -77,7 +71,7 @@ impl Service {
                 not_after: held.not_after,
             }));
         });
-        looked.map_err(|error| storage(&error))?;
+        looked?;
         due.sort_unstable_by(|one, other| one.order().cmp(&other.order()));
         let mut due = due.iter().peekable();
         while let Some(one) = due.next() {
@@ -95,8 +89,7 @@ impl Service {
             }
             // Only what was told of moves the mark: a clock that is wrong for a while moves nothing.
             if due.peek().is_none_or(|next| next.moment != one.moment) {
-                let marked = self.store.set_noticed_until(host, one.moment);
-                marked.map_err(|error| storage(&error))?;
+                self.store.set_noticed_until(host, one.moment)?;
             }
         }
         Ok(())
@@ -112,7 +105,7 @@ impl Service {
         let present = match lives {
             Accounts::Daemon => self.known(account)?.map(|known| known.incarnation),
             Accounts::Prosody => {
-                let fresh = new_incarnation().map_err(|error| storage(&error))?;
+                let fresh = new_incarnation()?;
                 self.incarnation_in_prosody(account, Unmarked::Pretend(&fresh))?
             }
         };

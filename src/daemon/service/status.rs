@@ -1,6 +1,6 @@
 //! `status`: what the daemon is doing.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::connection::Connection;
 use super::super::declared_host::DeclaredHost;
 use super::hosts::remarks;
-use super::{Answered, Service, storage};
+use super::{Answered, Service};
 use crate::identity::{Host, ScramHash};
 use crate::protocol::{PROTOCOL_VERSION, Status};
 use crate::store::StoreError;
@@ -30,22 +30,19 @@ impl Service {
 
     pub(in crate::daemon) fn status(&self, question: Status, uptime: Duration) -> Answered {
         let Status { after } = question;
-        let figures = self.store.figures().map_err(|error| storage(&error))?;
-        let all = self
-            .connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let figures = self.store.figures()?;
+        let all = self.connections.lock();
         let connections: Vec<Arc<Connection>> = all.values().cloned().collect();
         drop(all);
         let is_served = |host: &Host| connections.iter().any(|one| one.serves(host));
         // Those of a host that was given up are nobody's problem.
         let is_unasked = {
-            let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+            let hosts = self.hosts.read();
             let mut served = hosts.iter().filter(|(host, _)| is_served(host));
             served.any(|(_, known)| !self.problems_of(&known.declared.policy).is_empty())
         };
         let (hosts, next) = {
-            let hosts = self.hosts.read().unwrap_or_else(PoisonError::into_inner);
+            let hosts = self.hosts.read();
             let mut behind: Vec<_> = hosts
                 .iter()
                 .filter(|(host, _)| after.as_ref().is_none_or(|after| *host > after))
@@ -102,7 +99,7 @@ impl Service {
             Ok(loss) => loss,
             // Counted with the others that could not be read.
             Err(StoreError::Corrupt { .. }) => None,
-            Err(error) => return Err(storage(&error)),
+            Err(error) => return Err(error.into()),
         };
         let is_loss_new = self.store.found().accepted.is_some();
         let sequence_problem = self.store.sequence_problem();
@@ -135,7 +132,7 @@ impl Service {
                 })),
             },
             "connections": rows,
-            "stranger": *self.stranger.lock().unwrap_or_else(PoisonError::into_inner),
+            "stranger": *self.stranger.lock(),
             "hosts": hosts,
             "next": next,
         }))
