@@ -9,6 +9,8 @@ mod derivations;
 pub(crate) mod disk_room;
 pub mod dispatch;
 mod guesses;
+mod lanes;
+mod last_uses;
 mod limits;
 pub mod listen_error;
 pub mod listening;

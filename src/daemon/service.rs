@@ -25,24 +25,23 @@ mod notices;
 mod status;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, RwLock, mpsc};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
-use crate::identity::{
-    BareJid, CertificateName, Fingerprint, Host, LastUse, ScramHash, UnixSeconds,
-};
+use crate::identity::{BareJid, Host, ScramHash, UnixSeconds};
 use crate::store::{Store, StoreError};
 use crate::system::lock::{Lock, SharedLock};
 
 use super::authorities::AuthorityFiles;
 use super::connection::Connection;
 use super::declared_host::{DeclaredHost, Stranger};
-use super::derivations::{Derivations, Purpose, Queued};
+use super::derivations::{Purpose, Queued};
+use super::disk_room::DiskRoom;
 use super::guesses::Guesses;
+use super::lanes::Lanes;
+use super::last_uses::LastUses;
 use super::reply::{Answer, Answered, ask, unreadable};
 use super::reservations::Reservations;
 use super::sessions::Sessions;
@@ -63,12 +62,9 @@ pub struct Service {
     /// Whose turn it is to read the files of authorities.
     reading: Lock<()>,
     revocations: RwLock<()>,
-    last_uses: Lock<HashMap<(BareJid, CertificateName), (Fingerprint, LastUse)>>,
-    tasks: Arc<Semaphore>,
-    is_disk_nearly_full: AtomicBool,
-    derivations: Derivations,
-    /// Where chains are judged that nobody has enrolled.
-    strangers: Derivations,
+    last_uses: LastUses,
+    lanes: Lanes,
+    disk_room: DiskRoom,
     guesses: Guesses,
     reservations: Reservations,
     /// Answers that somebody here waits for, by connection and id.
@@ -105,11 +101,9 @@ impl Service {
             authorities: AuthorityFiles::default(),
             reading: Lock::default(),
             revocations: RwLock::new(()),
-            last_uses: Lock::default(),
-            tasks: Arc::new(Semaphore::new(MAX_TASKS as usize)),
-            is_disk_nearly_full: AtomicBool::new(false),
-            derivations: Derivations::default(),
-            strangers: Derivations::for_strangers(),
+            last_uses: LastUses::default(),
+            lanes: Lanes::default(),
+            disk_room: DiskRoom::default(),
             guesses: Guesses::default(),
             reservations: Reservations::default(),
             expected: Lock::default(),
@@ -144,24 +138,9 @@ impl Service {
         answer: Answer,
         work: impl FnOnce(&Arc<Self>, &Answer) + Send + 'static,
     ) {
-        let permit = Arc::clone(&self.tasks).try_acquire_owned();
-        let (Ok(permit), Some(in_flight)) = (permit, answer.connection.begin()) else {
-            answer.send(Err(Fault::Overload.into()));
-            return;
-        };
         let service = Arc::clone(self);
-        let late = answer.clone();
-        let work = tokio::task::spawn_blocking(move || {
-            work(&service, &answer);
-            drop((permit, in_flight));
-        });
-        tokio::spawn(async move {
-            if tokio::time::timeout(TASK_DEADLINE, work).await.is_err() {
-                tracing::error!(connection = late.connection.id, "a question took too long");
-            }
-            // Whatever happened, a question gets an answer; a second one is never sent.
-            late.send(Err(Fault::Deadline.into()));
-        });
+        self.lanes
+            .task(answer, move |answer| work(&service, answer));
     }
 
     /// Runs `work`, which derives keys, when its turn has come.
@@ -171,7 +150,9 @@ impl Service {
         answer: Answer,
         work: impl FnOnce(&Arc<Self>, &Answer) + Send + 'static,
     ) {
-        self.in_turn(self.derivations.queue(purpose), answer, work);
+        let service = Arc::clone(self);
+        self.lanes
+            .derivation(purpose, answer, move |answer| work(&service, answer));
     }
 
     /// Runs `work` when its turn has come.
@@ -181,30 +162,14 @@ impl Service {
         answer: Answer,
         work: impl FnOnce(&Arc<Self>, &Answer) + Send + 'static,
     ) {
-        let Some(queued) = queued else {
-            answer.send(Err(Fault::Overload.into()));
-            return;
-        };
         let service = Arc::clone(self);
-        tokio::spawn(async move {
-            match queued.turn().await {
-                Some(turn) => service.task(answer, move |service, answer| {
-                    work(service, answer);
-                    drop(turn);
-                }),
-                None => answer.send(Err(Fault::Overload.into())),
-            }
-        });
+        self.lanes
+            .in_turn(queued, answer, move |answer| work(&service, answer));
     }
 
     /// Waits until nothing is being answered any more, or until `limit` has passed.
     pub async fn finish(&self, limit: Duration) {
-        if tokio::time::timeout(limit, self.tasks.acquire_many(MAX_TASKS))
-            .await
-            .is_err()
-        {
-            tracing::warn!("questions are left unanswered");
-        }
+        self.lanes.finish(limit).await;
     }
 
     /// Bytes of the store's files, for the reserve of free space.
@@ -220,28 +185,12 @@ impl Service {
 
     /// Refuses, or takes again, what makes the store grow.
     pub fn set_disk_nearly_full(&self, is_full: bool) {
-        if self.is_disk_nearly_full.swap(is_full, Ordering::Relaxed) != is_full {
-            if is_full {
-                tracing::error!(
-                    folder = %self.store.folder().display(),
-                    "the disk is nearly full: nothing is added until there is room again"
-                );
-            } else {
-                tracing::info!("there is room on the disk again");
-            }
-        }
+        self.disk_room.set_nearly_full(is_full, self.store.folder());
     }
 
-    /// Errors: what makes the store grow is refused for lack of room.
-    fn require_room(&self) -> Result<(), Fault> {
-        if self.is_disk_nearly_full() {
-            return Err(Fault::DiskFull);
-        }
-        Ok(())
-    }
-
-    fn is_disk_nearly_full(&self) -> bool {
-        self.is_disk_nearly_full.load(Ordering::Relaxed)
+    /// Writes the last uses that were noted since the last time. Blocks.
+    pub fn write_last_uses(&self) {
+        self.last_uses.write(&self.store, &self.disk_room);
     }
 
     /// Writes everything that waits and lets nothing more in. Blocks.
@@ -328,9 +277,5 @@ fn closing(mut session: Value) -> Value {
 /// What a session hears at its end.
 const REVOKED: &str = "This client certificate has been revoked";
 
-/// Most questions that wait for the disk at a time, all connections together.
-const MAX_TASKS: u32 = 512;
 /// The longest that a server's answer may take.
 const SERVER_DEADLINE: Duration = Duration::from_secs(5);
-/// The longest that a question may take.
-const TASK_DEADLINE: Duration = Duration::from_secs(10);

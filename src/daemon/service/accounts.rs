@@ -139,7 +139,7 @@ impl Service {
                 return Ok(Ok(()));
             };
             let hashes = passwords::outdated(&known, policy);
-            if hashes.is_empty() || self.is_disk_nearly_full() {
+            if hashes.is_empty() || self.disk_room.is_nearly_full() {
                 return Ok(Ok(()));
             }
             let made = new_verifiers(&hashes, secret, policy.scram_iterations)?;
@@ -341,7 +341,7 @@ impl Service {
     ) -> Answered<Created> {
         let account = question.account;
         let policy = self.passwords_of(account.host(), peer)?;
-        self.require_room()?;
+        self.disk_room.require()?;
         let caller = match question.caller {
             CreateCaller::Server => Caller::Server,
             CreateCaller::Prosodyctl => Caller::Prosodyctl,
@@ -387,7 +387,7 @@ impl Service {
     ) -> Answered<PasswordSet> {
         let SetPassword { account, password } = question;
         let policy = self.passwords_of(account.host(), peer)?;
-        self.require_room()?;
+        self.disk_room.require()?;
         let decide = passwords::set_password;
         self.put_password(answer, &account, &password.0, &policy, now, decide)
             .map(|(_, at)| PasswordSet {

@@ -174,7 +174,7 @@ impl Service {
     pub(in crate::daemon) fn import(&self, question: Import) -> Answered {
         let Import { records, apply } = question;
         if apply {
-            self.require_room()?;
+            self.disk_room.require()?;
         }
         let mut fates: Vec<(usize, Fate)> = Vec::new();
         let mut by_account: BTreeMap<BareJid, Vec<(usize, Record)>> = BTreeMap::new();

@@ -144,13 +144,7 @@ impl Service {
 
     /// The last login with it, and the resources of its live sessions.
     fn uses_of(&self, held: &Enrolment) -> (Option<LastUse>, Vec<String>) {
-        let key = (held.account.clone(), held.name.clone());
-        let uses = self.last_uses.lock();
-        let unwritten = uses.get(&key).filter(|(with, _)| *with == held.fingerprint);
-        let last_use = unwritten
-            .map(|(_, last)| last.clone())
-            .or_else(|| held.last_use.clone());
-        drop(uses);
+        let last_use = self.last_uses.of(held);
         let resources = self.sessions.resources(&held.account, &held.fingerprint);
         (last_use, resources)
     }
@@ -230,7 +224,7 @@ impl Service {
         const QUESTION: &str = "certificate.append";
         let account = &whose.account;
         let (lives, policy) = self.host(account.host())?;
-        self.require_room()?;
+        self.disk_room.require()?;
         let told = whose.incarnation.clone();
         let (asker, scope) = asker(whose.session.clone(), told.clone(), whose.peer)?;
         let incarnation = match scope {

@@ -7,19 +7,18 @@ use serde_json::{Value, json};
 use super::super::authorities::Problem;
 use super::super::derivations::{Purpose, Queued};
 use super::super::guesses::Place;
-use super::super::storage;
 use super::{Answer, Answered, Service};
 use crate::identity::visible::visible;
 use crate::identity::{
     BareJid, CertificateName, CertificationPath, ClientCert, Enrolment, Fingerprint, Host,
-    Incarnation, Jid, KeyId, LastUse, UnixSeconds,
+    Incarnation, Jid, KeyId, UnixSeconds,
 };
 use crate::policy::chain::Untrusted;
 use crate::policy::host::Trust;
 use crate::policy::login::{AccountFact, Admitted, CertificateFacts};
 use crate::policy::{Denial, HostPolicy, login};
 use crate::protocol::{Accounts, Chain, Each, Fault, Login, LoginAccount, Offer, Refusal};
-use crate::store::{StoreError, Use};
+use crate::store::StoreError;
 
 impl Service {
     pub(in crate::daemon) fn offer(
@@ -56,7 +55,7 @@ impl Service {
             return Turn::AtOnce;
         }
         let purpose = Purpose::Try(shown.address.map(Place::of));
-        Turn::Queued(self.strangers.queue(purpose))
+        Turn::Queued(self.lanes.queue_stranger(purpose))
     }
 
     fn is_known(
@@ -266,7 +265,7 @@ impl Service {
                     "path": yes.path,
                 });
                 if let Some(held) = yes.held {
-                    self.used(held, question.address.clone(), now);
+                    self.last_uses.note(held, question.address.clone(), now);
                 }
                 Ok(result)
             }
@@ -420,39 +419,6 @@ impl Service {
             key_disabled_for,
         })
     }
-
-    fn used(&self, held: Enrolment, address: Option<String>, at: UnixSeconds) {
-        let address = address.map(|text| text.chars().take(64).collect());
-        let mut uses = self.last_uses.lock();
-        if uses.len() < MAX_UNWRITTEN_USES {
-            let noted = (held.fingerprint, LastUse { at, address });
-            uses.insert((held.account, held.name), noted);
-        }
-    }
-
-    /// Writes the last uses that were noted since the last time. Blocks.
-    pub fn write_last_uses(&self) {
-        // Each is a whole record: not from the reserve that revocations need.
-        if self.is_disk_nearly_full() {
-            return;
-        }
-        let uses = std::mem::take(&mut *self.last_uses.lock());
-        let uses: Vec<Use> = uses
-            .into_iter()
-            .map(|((account, name), (fingerprint, last_use))| Use {
-                account,
-                name,
-                fingerprint,
-                last_use,
-            })
-            .collect();
-        for uses in uses.chunks(USES_IN_ONE_WRITE) {
-            if let Err(error) = self.store.note_uses(uses.to_vec()) {
-                storage::log(&error);
-                return;
-            }
-        }
-    }
 }
 
 /// Somebody may log in.
@@ -543,10 +509,6 @@ fn fingerprint_of(der: &[u8]) -> Option<String> {
 
 /// Most accounts that one certificate is offered for.
 const MAX_CANDIDATES: usize = 64;
-/// Most last uses that wait to be written; beyond it some are forgotten.
-const MAX_UNWRITTEN_USES: usize = 100_000;
-/// Few enough that a change which waits behind them hardly notices.
-const USES_IN_ONE_WRITE: usize = 500;
 
 #[cfg(test)]
 mod tests {

@@ -87,7 +87,7 @@ impl Service {
         now: UnixSeconds,
     ) -> Answered {
         let (lives, policy) = self.host(question.account.host())?;
-        self.require_room()?;
+        self.disk_room.require()?;
         let account = question.account;
         let brought = match question.login {
             None => None,

@@ -93,7 +93,7 @@ impl Service {
             })
             .collect();
         rows.sort_by_key(|row| row.get("id").and_then(Value::as_u64));
-        let is_disk_nearly_full = self.is_disk_nearly_full();
+        let is_disk_nearly_full = self.disk_room.is_nearly_full();
         let (is_whole, check) = self.checks.described();
         let loss = match self.store.accepted_loss() {
             Ok(loss) => loss,

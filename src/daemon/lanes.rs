@@ -1,0 +1,122 @@
+//! Where questions are answered that may block: so many at a time, each within its deadline, and what costs much in its turn.
+//!
+//! Must not know: what is asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::derivations::{Derivations, Purpose, Queued};
+use super::reply::Answer;
+use crate::protocol::Fault;
+
+/// The lanes that lead off the thread that reads the lines.
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    tasks: Tasks,
+    derivations: Derivations,
+    /// Where chains are judged that nobody has enrolled.
+    strangers: Strangers,
+}
+
+#[derive(Debug)]
+struct Strangers(Derivations);
+
+impl Default for Strangers {
+    fn default() -> Self {
+        Self(Derivations::for_strangers())
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Tasks(Arc<Semaphore>);
+
+impl Default for Tasks {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_TASKS as usize)))
+    }
+}
+
+impl Lanes {
+    /// Runs `work` where it may block. Its answer, or a fault, is sent within the deadline.
+    pub(super) fn task(&self, answer: Answer, work: impl FnOnce(&Answer) + Send + 'static) {
+        self.tasks.run(answer, work);
+    }
+
+    /// Runs `work`, which derives keys, when its turn has come.
+    pub(super) fn derivation(
+        &self,
+        purpose: Purpose,
+        answer: Answer,
+        work: impl FnOnce(&Answer) + Send + 'static,
+    ) {
+        self.in_turn(self.derivations.queue(purpose), answer, work);
+    }
+
+    /// A turn to judge what a stranger shows; `None` when too many wait.
+    #[must_use]
+    pub(super) fn queue_stranger(&self, purpose: Purpose) -> Option<Queued> {
+        self.strangers.0.queue(purpose)
+    }
+
+    /// Runs `work` when its turn has come; without one, too many wait.
+    pub(super) fn in_turn(
+        &self,
+        queued: Option<Queued>,
+        answer: Answer,
+        work: impl FnOnce(&Answer) + Send + 'static,
+    ) {
+        let Some(queued) = queued else {
+            answer.send(Err(Fault::Overload.into()));
+            return;
+        };
+        let tasks = self.tasks.clone();
+        tokio::spawn(async move {
+            match queued.turn().await {
+                Some(turn) => tasks.run(answer, move |answer| {
+                    work(answer);
+                    drop(turn);
+                }),
+                None => answer.send(Err(Fault::Overload.into())),
+            }
+        });
+    }
+
+    /// Waits until nothing is being answered any more, or until `limit` has passed.
+    pub(super) async fn finish(&self, limit: Duration) {
+        if tokio::time::timeout(limit, self.tasks.0.acquire_many(MAX_TASKS))
+            .await
+            .is_err()
+        {
+            tracing::warn!("questions are left unanswered");
+        }
+    }
+}
+
+impl Tasks {
+    fn run(&self, answer: Answer, work: impl FnOnce(&Answer) + Send + 'static) {
+        let permit = Arc::clone(&self.0).try_acquire_owned();
+        let (Ok(permit), Some(in_flight)) = (permit, answer.connection.begin()) else {
+            answer.send(Err(Fault::Overload.into()));
+            return;
+        };
+        let late = answer.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            work(&answer);
+            drop((permit, in_flight));
+        });
+        tokio::spawn(async move {
+            if tokio::time::timeout(TASK_DEADLINE, work).await.is_err() {
+                tracing::error!(connection = late.connection.id, "a question took too long");
+            }
+            // Whatever happened, a question gets an answer; a second one is never sent.
+            late.send(Err(Fault::Deadline.into()));
+        });
+    }
+}
+
+/// Most questions that wait for the disk at a time, all connections together.
+const MAX_TASKS: u32 = 512;
+/// The longest that a question may take.
+const TASK_DEADLINE: Duration = Duration::from_secs(10);
