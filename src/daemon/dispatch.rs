@@ -84,9 +84,7 @@ pub(super) fn line(
         }) => notification(service, connection, &method, params, now),
         Ok(Incoming::Answer { id, result }) => {
             tracing::debug!(connection = connection.id, id, ?result, "answered");
-            let waits = service.expected().remove(&(connection.id, id));
-            // Whoever waited may have given up.
-            waits.map(|waits| waits.send(result));
+            service.servers.answered(connection.id, id, result);
         }
         Err((id, fault)) => {
             tracing::warn!(connection = connection.id, reason = %fault, "unreadable line");

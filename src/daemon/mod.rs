@@ -21,6 +21,7 @@ mod reply;
 mod reservations;
 pub mod roles;
 pub mod server;
+mod servers;
 pub mod service;
 pub mod sessions;
 pub(crate) mod socket_folder;

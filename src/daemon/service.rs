@@ -25,12 +25,12 @@ mod notices;
 mod status;
 
 use std::collections::HashMap;
-use std::sync::{Arc, MutexGuard, RwLock, mpsc};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::identity::{BareJid, Host, ScramHash, UnixSeconds};
+use crate::identity::{Host, ScramHash, UnixSeconds};
 use crate::store::{Store, StoreError};
 use crate::system::lock::{Lock, SharedLock};
 
@@ -42,12 +42,13 @@ use super::disk_room::DiskRoom;
 use super::guesses::Guesses;
 use super::lanes::Lanes;
 use super::last_uses::LastUses;
-use super::reply::{Answer, Answered, ask, unreadable};
+use super::reply::{Answer, Answered, unreadable};
 use super::reservations::Reservations;
+use super::servers::{Servers, closing_lines};
 use super::sessions::Sessions;
 use super::storage::refusal as storage;
 use super::store_checks::Checks;
-use crate::protocol::{self, Fault, Refusal};
+use crate::protocol::Refusal;
 
 /// Everything that questions are answered from.
 pub struct Service {
@@ -56,7 +57,7 @@ pub struct Service {
     hosts: SharedLock<HashMap<Host, DeclaredHost>>,
     /// Whose turn it is to write of hosts.
     remembering: Lock<()>,
-    connections: Lock<HashMap<u64, Arc<Connection>>>,
+    pub(super) servers: Servers,
     pub(super) sessions: Sessions,
     authorities: AuthorityFiles,
     /// Whose turn it is to read the files of authorities.
@@ -67,8 +68,6 @@ pub struct Service {
     disk_room: DiskRoom,
     guesses: Guesses,
     reservations: Reservations,
-    /// Answers that somebody here waits for, by connection and id.
-    expected: Lock<Expected>,
     /// When it was last looked who is to hear that something expires.
     noticed: Lock<HashMap<Host, UnixSeconds>>,
     /// The SCRAM hashes of each host as its servers know them.
@@ -76,8 +75,6 @@ pub struct Service {
     stranger: Lock<Option<Stranger>>,
     checks: Checks,
 }
-
-type Expected = HashMap<(u64, String), mpsc::Sender<Result<Value, String>>>;
 
 impl Service {
     /// A service that knows the hosts that the store remembers, and their authorities.
@@ -96,7 +93,7 @@ impl Service {
             store,
             hosts: SharedLock::new(hosts),
             remembering: Lock::default(),
-            connections: Lock::default(),
+            servers: Servers::default(),
             sessions: Sessions::default(),
             authorities: AuthorityFiles::default(),
             reading: Lock::default(),
@@ -106,7 +103,6 @@ impl Service {
             disk_room: DiskRoom::default(),
             guesses: Guesses::default(),
             reservations: Reservations::default(),
-            expected: Lock::default(),
             noticed: Lock::default(),
             scram_told: Lock::default(),
             stranger: Lock::default(),
@@ -118,18 +114,13 @@ impl Service {
 
     /// A connection was accepted.
     pub fn connected(&self, connection: &Arc<Connection>) {
-        let mut all = self.connections.lock();
-        all.insert(connection.id, Arc::clone(connection));
+        self.servers.connected(connection);
     }
 
     /// A connection has ended.
     pub fn disconnected(&self, connection: &Connection) {
-        let mut all = self.connections.lock();
-        all.remove(&connection.id);
-        drop(all);
+        self.servers.disconnected(connection);
         self.sessions.forget(connection.id);
-        // Who waits for it hears at once that nothing comes.
-        self.expected().retain(|(of, _), _| *of != connection.id);
     }
 
     /// Runs `work` where it may block. Its answer, or a fault, is sent within the deadline.
@@ -204,64 +195,8 @@ impl Service {
     /// By the others first, so that who reads the answer finds them gone. On the asking connection the answer
     /// stands first, in one write: the session that asks may be the first to be closed.
     fn close_and_answer(&self, answer: &Answer, result: Value, doomed: &[Value]) {
-        let all = self.connections.lock();
-        let lines = |connection: &Connection| -> String {
-            let asked = doomed.iter().filter(|_| connection.keeps_sessions());
-            asked
-                .map(|session| {
-                    let id = connection.question_id();
-                    protocol::question(&id, "sessions.close", session)
-                })
-                .collect()
-        };
-        for connection in all
-            .values()
-            .filter(|other| other.id != answer.connection.id)
-        {
-            connection.push(&lines(connection));
-        }
-        drop(all);
-        answer.send_before(Ok(result), &lines(&answer.connection));
-    }
-
-    pub(super) fn expected(&self) -> MutexGuard<'_, Expected> {
-        self.expected.lock()
-    }
-
-    /// Asks a server of `host`, and waits for its answer. Blocks.
-    fn ask_server(&self, host: &Host, method: &str, params: &Value) -> Result<Value, Fault> {
-        let away = |problem| Fault::ServerAway { problem };
-        let connection = {
-            let all = self.connections.lock();
-            let serving = all.values().filter(|connection| connection.serves(host));
-            serving.max_by_key(|connection| connection.id).cloned()
-        };
-        let connection = connection.ok_or(away("none of this host is connected"))?;
-        let id = connection.question_id();
-        let (answer, answered) = mpsc::channel();
-        let key = (connection.id, id);
-        self.expected().insert(key.clone(), answer);
-        connection.push(&protocol::question(&key.1, method, params));
-        let result = answered.recv_timeout(SERVER_DEADLINE);
-        self.expected().remove(&key);
-        match result {
-            Ok(Ok(result)) => Ok(result),
-            Ok(Err(_)) => Err(away("it refuses the question; is its module older?")),
-            Err(_) => Err(away("it does not answer")),
-        }
-    }
-
-    /// Sends the account a message, if a server of its host is connected.
-    fn tell(&self, account: &BareJid, text: &str) {
-        let all = self.connections.lock();
-        let serving = all
-            .values()
-            .filter(|connection| connection.serves(account.host()));
-        // The newest: an older one of the same server may be about to be noticed as gone.
-        if let Some(connection) = serving.max_by_key(|connection| connection.id) {
-            let params = json!({"account": account, "text": text});
-            ask(connection, "account.notify", &params);
-        }
+        self.servers.close(Some(answer.connection.id), doomed);
+        answer.send_before(Ok(result), &closing_lines(&answer.connection, doomed));
     }
 }
 
@@ -276,6 +211,3 @@ fn closing(mut session: Value) -> Value {
 
 /// What a session hears at its end.
 const REVOKED: &str = "This client certificate has been revoked";
-
-/// The longest that a server's answer may take.
-const SERVER_DEADLINE: Duration = Duration::from_secs(5);

@@ -11,7 +11,7 @@ use super::super::connection::Peer;
 use super::super::guesses::{Outcome, Place};
 use super::super::reservations::NotReserved;
 use super::super::storage;
-use super::{Answer, Answered, Service, ask, unreadable};
+use super::{Answer, Answered, Service, unreadable};
 use crate::identity::{
     Account, BareJid, Disabled, Host, Incarnation, ScramHash, ScramVerifier, Secret, UnixSeconds,
 };
@@ -446,7 +446,8 @@ impl Service {
             Creation::New => ("created", "account.create"),
             Creation::Password => ("password", "account.set_password"),
         };
-        self.tell_changed(answer, account, change);
+        self.servers
+            .tell_changed(answer.connection.id, account, change);
         drop(guard);
         tracing::info!(%account, uid = answer.connection.peer.uid, "{question}: yes");
         Ok((creation, at))
@@ -492,7 +493,9 @@ impl Service {
             Ok(Ok((removal(view)?, certificates)))
         });
         let certificates = written?.map_err(denied)?;
-        let servers = self.tell_changed(answer, &account, "deleted");
+        let servers = self
+            .servers
+            .tell_changed(answer.connection.id, &account, "deleted");
         drop(guard);
         tracing::info!(%account, certificates, uid = peer.uid, "account.delete: yes");
         Ok(Deleted {
@@ -535,7 +538,8 @@ impl Service {
         let was_enabled = written?.map_err(|denial| refused(question, account, denial))?;
         if was_enabled != enabled {
             let change = if enabled { "enabled" } else { "disabled" };
-            self.tell_changed(answer, account, change);
+            self.servers
+                .tell_changed(answer.connection.id, account, change);
         }
         drop(guard);
         tracing::info!(%account, was_enabled, uid = peer.uid, "{question}: yes");
@@ -618,28 +622,8 @@ impl Service {
         if told.get(host).unwrap_or(&ScramHash::ALL.to_vec()) == &common {
             return;
         }
-        let params = json!({"host": host, "scram": common});
-        let line = json!({"jsonrpc": "2.0", "method": "host.scram", "params": params});
+        self.servers.tell_scram(host, &common);
         told.insert(host.clone(), common);
-        let all = self.connections.lock();
-        for connection in all.values().filter(|connection| connection.serves(host)) {
-            connection.push(&format!("{line}\n"));
-        }
-    }
-
-    /// Tells every other server of the account's host; how many there are.
-    fn tell_changed(&self, answer: &Answer, account: &BareJid, change: &str) -> usize {
-        let all = self.connections.lock();
-        let others = all.values().filter(|connection| {
-            connection.id != answer.connection.id && connection.serves(account.host())
-        });
-        let params = json!({"account": account, "change": change});
-        let mut told = 0;
-        for connection in others {
-            ask(connection, "account.changed", &params);
-            told += 1;
-        }
-        told
     }
 
     /// Reserves the name; the answer is what whoever creates its account names again.

@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use serde_json::json;
 
 use super::super::authorities::Problem;
-use super::{Service, ask, closing};
+use super::{Service, closing};
 use crate::identity::{BareJid, CertificationPath};
 use crate::policy::HostPolicy;
 use crate::policy::host::CaFiles;
@@ -35,15 +35,12 @@ impl Service {
         let doomed = self
             .sessions
             .no_longer(|account, path| self.still_vouched(account, Some(path)));
-        let all = self.connections.lock();
-        for (account, key_id) in doomed {
+        let doomed = doomed.into_iter().map(|(account, key_id)| {
             tracing::info!(%account, %key_id, "no authority vouches for it any more: its sessions are closed");
-            let session = closing(json!({"account": account, "key_id": key_id}));
-            for connection in all.values().filter(|one| one.keeps_sessions()) {
-                ask(connection, "sessions.close", &session);
-            }
-        }
-        drop((all, guard, turn));
+            closing(json!({"account": account, "key_id": key_id}))
+        });
+        self.servers.close(None, &doomed.collect::<Vec<_>>());
+        drop((guard, turn));
     }
 
     /// Is a session that an authority vouched for still one that it would vouch for? True for those that needed none.

@@ -263,7 +263,8 @@ impl Service {
         });
         let held = written?.map_err(denied)?;
         done(QUESTION, account, &held.name, &held.fingerprint, &by);
-        self.tell(account, &notices::added(&held.name, &held.fingerprint, &by));
+        self.servers
+            .tell(account, &notices::added(&held.name, &held.fingerprint, &by));
         Ok((held, warnings))
     }
 
@@ -312,7 +313,8 @@ impl Service {
         });
         let held = written?.map_err(|denial| refused(QUESTION, account, &by, denial))?;
         done(QUESTION, account, &held.name, &held.fingerprint, &by);
-        self.tell(account, &notices::disabled(&held.name, &by));
+        self.servers
+            .tell(account, &notices::disabled(&held.name, &by));
         Ok(held)
     }
 
@@ -412,7 +414,7 @@ impl Service {
             done(QUESTION, account, name, &revoked.fingerprint_of(name), &by);
         }
         drop(guard);
-        self.tell(account, &notices::revoked(&names, &by));
+        self.servers.tell(account, &notices::revoked(&names, &by));
         Ok(())
     }
 

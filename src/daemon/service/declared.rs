@@ -89,8 +89,7 @@ impl Service {
 
     /// Does somebody who is connected declare the host?
     fn is_declared(&self, host: &Host) -> bool {
-        let all = self.connections.lock();
-        all.values().any(|one| one.declares(host))
+        self.servers.all().iter().any(|one| one.declares(host))
     }
 }
 

@@ -15,7 +15,9 @@ impl Service {
     ) -> Result<Option<Incarnation>, Fault> {
         let make = matches!(unmarked, Unmarked::Mark);
         let params = json!({"account": account, "make": make});
-        let answered = self.ask_server(account.host(), "account.incarnation", &params)?;
+        let answered = self
+            .servers
+            .ask(account.host(), "account.incarnation", &params)?;
         if answered.get("exists").and_then(Value::as_bool) != Some(true) {
             return Ok(None);
         }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::connection::Connection;
-use super::{Answered, Service, ask, closing, storage, unreadable};
+use super::{Answered, Service, closing, storage, unreadable};
 use crate::identity::{Fingerprint, Host, KeyId, UnixSeconds};
 use crate::protocol::{Fault, Opened, OpenedSession, Refusal};
 use crate::store::StoreError;
@@ -39,14 +39,11 @@ impl Service {
         let expired = self
             .sessions
             .expired(now, |account| self.closes_expired(account.host()));
-        let all = self.connections.lock();
-        for (account, key_id, fingerprint) in expired {
+        let closings = expired.into_iter().map(|(account, key_id, fingerprint)| {
             tracing::info!(%account, %fingerprint, "it has expired: its sessions are closed");
-            let session = closing_expired(&json!(account), &key_id, &fingerprint);
-            for connection in all.values().filter(|one| one.keeps_sessions()) {
-                ask(connection, "sessions.close", &session);
-            }
-        }
+            closing_expired(&json!(account), &key_id, &fingerprint)
+        });
+        self.servers.close(None, &closings.collect::<Vec<_>>());
     }
 
     fn closes_expired(&self, host: &Host) -> bool {

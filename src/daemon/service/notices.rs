@@ -27,9 +27,7 @@ impl Service {
 
     /// The hosts whose turn it is. From memory.
     fn hosts_to_notice(&self, now: UnixSeconds) -> Vec<Turn> {
-        let all = self.connections.lock();
-        let connections: Vec<_> = all.values().cloned().collect();
-        drop(all);
+        let connections = self.servers.all();
         let hosts = self.hosts.read();
         let mut looked_at = self.noticed.lock();
         let mut due = Vec::new();
@@ -84,7 +82,7 @@ impl Service {
                 );
                 let params = json!({"account": one.account, "text": text});
                 // One after the other: many may expire together.
-                self.ask_server(host, "account.notify", &params)?;
+                self.servers.ask(host, "account.notify", &params)?;
                 tracing::info!(account = %one.account, name = one.name.as_str(), "told that it expires soon");
             }
             // Only what was told of moves the mark: a clock that is wrong for a while moves nothing.

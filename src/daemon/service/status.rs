@@ -1,11 +1,9 @@
 //! `status`: what the daemon is doing.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::connection::Connection;
 use super::super::declared_host::DeclaredHost;
 use super::hosts::remarks;
 use super::{Answered, Service};
@@ -31,9 +29,7 @@ impl Service {
     pub(in crate::daemon) fn status(&self, question: Status, uptime: Duration) -> Answered {
         let Status { after } = question;
         let figures = self.store.figures()?;
-        let all = self.connections.lock();
-        let connections: Vec<Arc<Connection>> = all.values().cloned().collect();
-        drop(all);
+        let connections = self.servers.all();
         let is_served = |host: &Host| connections.iter().any(|one| one.serves(host));
         // Those of a host that was given up are nobody's problem.
         let is_unasked = {

@@ -1,0 +1,137 @@
+//! The connected servers: they are asked, told, and asked to close sessions.
+//!
+//! Must not know: why.
+
+use std::collections::HashMap;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::connection::Connection;
+use super::reply::ask;
+use crate::identity::{BareJid, Host, ScramHash};
+use crate::protocol::{self, Fault};
+use crate::system::lock::Lock;
+
+/// Every open connection, and what is expected from it.
+#[derive(Default)]
+pub(super) struct Servers {
+    connections: Lock<HashMap<u64, Arc<Connection>>>,
+    /// Who waits for which answer, by connection and id.
+    expected: Lock<Expected>,
+}
+
+type Expected = HashMap<(u64, String), mpsc::Sender<Result<Value, String>>>;
+
+impl Servers {
+    pub(super) fn connected(&self, connection: &Arc<Connection>) {
+        self.connections
+            .lock()
+            .insert(connection.id, Arc::clone(connection));
+    }
+
+    pub(super) fn disconnected(&self, connection: &Connection) {
+        self.connections.lock().remove(&connection.id);
+        // Who waits for it hears at once that nothing comes.
+        self.expected
+            .lock()
+            .retain(|(of, _), _| *of != connection.id);
+    }
+
+    /// Every open connection.
+    pub(super) fn all(&self) -> Vec<Arc<Connection>> {
+        self.connections.lock().values().cloned().collect()
+    }
+
+    /// Asks a server of `host`, and waits for its answer. Blocks.
+    ///
+    /// Errors: there is none, or it does not answer.
+    pub(super) fn ask(&self, host: &Host, method: &str, params: &Value) -> Result<Value, Fault> {
+        let away = |problem| Fault::ServerAway { problem };
+        let connection = newest_of(&self.connections.lock(), host);
+        let connection = connection.ok_or(away("none of this host is connected"))?;
+        let id = connection.question_id();
+        let (answer, answered) = mpsc::channel();
+        let key = (connection.id, id);
+        self.expected.lock().insert(key.clone(), answer);
+        connection.push(&protocol::question(&key.1, method, params));
+        let result = answered.recv_timeout(SERVER_DEADLINE);
+        self.expected.lock().remove(&key);
+        match result {
+            Ok(Ok(result)) => Ok(result),
+            Ok(Err(_)) => Err(away("it refuses the question; is its module older?")),
+            Err(_) => Err(away("it does not answer")),
+        }
+    }
+
+    /// A server has answered the question `id` of ours.
+    pub(super) fn answered(&self, connection: u64, id: String, result: Result<Value, String>) {
+        let waits = self.expected.lock().remove(&(connection, id));
+        // Whoever waited may have given up.
+        waits.map(|waits| waits.send(result));
+    }
+
+    /// Sends the account a message, if a server of its host is connected.
+    pub(super) fn tell(&self, account: &BareJid, text: &str) {
+        if let Some(connection) = newest_of(&self.connections.lock(), account.host()) {
+            let params = json!({"account": account, "text": text});
+            ask(&connection, "account.notify", &params);
+        }
+    }
+
+    /// Tells every server of the account's host but `asker` what has become of it; how many there are.
+    pub(super) fn tell_changed(&self, asker: u64, account: &BareJid, change: &str) -> usize {
+        let params = json!({"account": account, "change": change});
+        let all = self.connections.lock();
+        let others = all
+            .values()
+            .filter(|one| one.id != asker && one.serves(account.host()));
+        others
+            .map(|other| ask(other, "account.changed", &params))
+            .count()
+    }
+
+    /// Tells every server of the host which SCRAM hashes all of its accounts have.
+    pub(super) fn tell_scram(&self, host: &Host, scram: &[ScramHash]) {
+        let params = json!({"host": host, "scram": scram});
+        let line = json!({"jsonrpc": "2.0", "method": "host.scram", "params": params});
+        for connection in self
+            .connections
+            .lock()
+            .values()
+            .filter(|one| one.serves(host))
+        {
+            connection.push(&format!("{line}\n"));
+        }
+    }
+
+    /// Has every server but `asker` close `sessions`.
+    pub(super) fn close(&self, asker: Option<u64>, sessions: &[Value]) {
+        for connection in self
+            .connections
+            .lock()
+            .values()
+            .filter(|one| Some(one.id) != asker)
+        {
+            connection.push(&closing_lines(connection, sessions));
+        }
+    }
+}
+
+/// The questions that have `sessions` closed; nothing for who keeps none.
+pub(super) fn closing_lines(connection: &Connection, sessions: &[Value]) -> String {
+    let asked = sessions.iter().filter(|_| connection.keeps_sessions());
+    asked
+        .map(|session| protocol::question(&connection.question_id(), "sessions.close", session))
+        .collect()
+}
+
+/// The newest: an older one of the same server may be about to be noticed as gone.
+fn newest_of(all: &HashMap<u64, Arc<Connection>>, host: &Host) -> Option<Arc<Connection>> {
+    let serving = all.values().filter(|connection| connection.serves(host));
+    serving.max_by_key(|connection| connection.id).cloned()
+}
+
+/// The longest that a server's answer may take.
+const SERVER_DEADLINE: Duration = Duration::from_secs(5);
