@@ -30,18 +30,19 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::identity::{Host, ScramHash, UnixSeconds};
+use crate::identity::{Host, ScramHash};
 use crate::store::{Store, StoreError};
-use crate::system::lock::{Lock, SharedLock};
+use crate::system::lock::Lock;
 
 use super::authorities::AuthorityFiles;
 use super::connection::Connection;
-use super::declared_host::{DeclaredHost, Stranger};
 use super::derivations::{Purpose, Queued};
 use super::disk_room::DiskRoom;
 use super::guesses::Guesses;
+use super::hosts::Hosts;
 use super::lanes::Lanes;
 use super::last_uses::LastUses;
+use super::noticed::Noticed;
 use super::reply::{Answer, Answered, unreadable};
 use super::reservations::Reservations;
 use super::servers::{Servers, closing_lines};
@@ -53,10 +54,7 @@ use crate::protocol::Refusal;
 /// Everything that questions are answered from.
 pub struct Service {
     store: Store,
-    /// Never held while something is written: every offer and every login reads it.
-    hosts: SharedLock<HashMap<Host, DeclaredHost>>,
-    /// Whose turn it is to write of hosts.
-    remembering: Lock<()>,
+    hosts: Hosts,
     pub(super) servers: Servers,
     pub(super) sessions: Sessions,
     authorities: AuthorityFiles,
@@ -68,11 +66,9 @@ pub struct Service {
     disk_room: DiskRoom,
     guesses: Guesses,
     reservations: Reservations,
-    /// When it was last looked who is to hear that something expires.
-    noticed: Lock<HashMap<Host, UnixSeconds>>,
+    noticed: Noticed,
     /// The SCRAM hashes of each host as its servers know them.
     scram_told: Lock<HashMap<Host, Vec<ScramHash>>>,
-    stranger: Lock<Option<Stranger>>,
     checks: Checks,
 }
 
@@ -81,18 +77,10 @@ impl Service {
     ///
     /// Errors: the store.
     pub fn new(store: Store) -> Result<Self, StoreError> {
-        let mut hosts = HashMap::new();
-        for (host, record) in store.hosts()? {
-            match DeclaredHost::remembered(&record) {
-                Ok(known) => drop(hosts.insert(host, known)),
-                // Never with other options than its own: it waits for its next declaration.
-                Err(error) => tracing::error!(%host, %error, "the host's options are not readable"),
-            }
-        }
+        let hosts = Hosts::remembered(&store)?;
         let service = Self {
             store,
-            hosts: SharedLock::new(hosts),
-            remembering: Lock::default(),
+            hosts,
             servers: Servers::default(),
             sessions: Sessions::default(),
             authorities: AuthorityFiles::default(),
@@ -103,9 +91,8 @@ impl Service {
             disk_room: DiskRoom::default(),
             guesses: Guesses::default(),
             reservations: Reservations::default(),
-            noticed: Lock::default(),
+            noticed: Noticed::default(),
             scram_told: Lock::default(),
-            stranger: Lock::default(),
             checks: Checks::default(),
         };
         service.read_authorities(false);

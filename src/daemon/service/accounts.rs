@@ -590,7 +590,7 @@ impl Service {
 
     /// The rules for passwords of `host`, if they are kept here. An admin may prepare a host before it is moved.
     pub(super) fn passwords_of(&self, host: &Host, peer: Peer) -> Result<HostPolicy, Fault> {
-        let (accounts, policy) = self.host(host)?;
+        let (accounts, policy) = self.hosts.of(host)?;
         if accounts == Accounts::Prosody && peer.role != Role::Admin {
             return Err(Fault::AccountsInProsody);
         }

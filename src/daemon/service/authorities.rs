@@ -18,10 +18,9 @@ impl Service {
     pub fn read_authorities(&self, anew: bool) {
         let turn = self.reading.lock();
         let wanted: Vec<CaFiles> = {
-            let hosts = self.hosts.read();
-            let policies = hosts.values().map(|known| &known.declared.policy);
-            policies
-                .filter_map(|policy| policy.trust.ca().cloned())
+            let known = self.hosts.behind(None).into_iter();
+            known
+                .filter_map(|(_, known)| known.declared.policy.trust.ca().cloned())
                 .collect()
         };
         let Some(looked) = self.authorities.look(&wanted, anew) else {
@@ -52,10 +51,8 @@ impl Service {
         let Some(path) = path else {
             return true;
         };
-        let hosts = self.hosts.read();
-        let policy = hosts
-            .get(account.host())
-            .map(|known| &known.declared.policy);
+        let known = self.hosts.known(account.host());
+        let policy = known.as_ref().map(|known| &known.declared.policy);
         policy
             .and_then(|policy| policy.trust.ca())
             .is_none_or(|files| self.authorities.still_vouch(files, path))

@@ -4,12 +4,12 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::super::declared_host::DeclaredHost;
-use super::hosts::room_for;
 use super::{Answered, Service, storage};
 use crate::identity::{
     Account, AddedBy, BareJid, CertificateName, ClientCert, Disabled, Enrolment, Fingerprint, Host,
@@ -151,13 +151,7 @@ impl Service {
 
     /// Adds the hosts behind this one; up to where, if there are more.
     fn export_hosts(&self, page: &mut Page, behind: Option<&Host>) -> Option<Exported> {
-        let hosts = self.hosts.read();
-        let mut hosts: Vec<_> = hosts
-            .iter()
-            .filter(|(host, _)| behind.is_none_or(|behind| *host > behind))
-            .collect();
-        hosts.sort_by_key(|(host, _)| *host);
-        let mut hosts = hosts.into_iter().peekable();
+        let mut hosts = self.hosts.behind(behind).into_iter().peekable();
         while let Some((host, known)) = hosts.next() {
             page.add(&Record::Host {
                 host: host.clone(),
@@ -165,7 +159,7 @@ impl Service {
                 options: known.options.clone(),
             });
             if page.is_full() && hosts.peek().is_some() {
-                return Some(Exported::Host { host: host.clone() });
+                return Some(Exported::Host { host });
             }
         }
         None
@@ -257,9 +251,8 @@ impl Service {
         options: Map<String, Value>,
         apply: bool,
     ) -> Result<Fate, super::Refusal> {
-        let _turn = self.turn_to_remember();
-        let hosts = self.hosts.read();
-        match hosts.get(&host) {
+        let _turn = self.hosts.turn_to_remember();
+        match self.hosts.known(&host) {
             Some(known) if known.accounts == accounts && known.options == options => {
                 return Ok(Fate::Unchanged);
             }
@@ -270,18 +263,16 @@ impl Service {
             }
             None => {}
         }
-        if let Err(problem) = room_for(&options, false, hosts.len()) {
+        if let Err(problem) = self.hosts.room_for(&options) {
             return Ok(Fate::Conflict(problem.into()));
         }
-        drop(hosts);
         if apply {
-            let declared = DeclaredHost::new(accounts, options);
+            let declared = Arc::new(DeclaredHost::new(accounts, options));
             let remembered = vec![(host.clone(), declared.record())];
             let written = self.store.remember_hosts(remembered);
             written.map_err(|error| storage(&error))?;
-            let mut hosts = self.hosts.write();
-            // What was declared meanwhile is newer, and is written behind this.
-            hosts.entry(host).or_insert(declared);
+            // What was declared meanwhile is written behind this.
+            self.hosts.put_in(host, declared);
         }
         Ok(Fate::Written)
     }

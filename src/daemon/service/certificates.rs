@@ -97,7 +97,7 @@ impl Service {
         show: impl FnOnce(&[&Enrolment], &[&Disabled]) -> T,
     ) -> Result<T, Refusal> {
         let account = &whose.account;
-        let policy = self.policy(account.host())?;
+        let policy = self.hosts.policy(account.host())?;
         let (asker, scope) = self.asker_of(whose)?;
         let view = self.store.view(account);
         let list = view.list()?;
@@ -223,7 +223,7 @@ impl Service {
     ) -> Result<(Enrolment, Vec<&'static str>), Refusal> {
         const QUESTION: &str = "certificate.append";
         let account = &whose.account;
-        let (lives, policy) = self.host(account.host())?;
+        let (lives, policy) = self.hosts.of(account.host())?;
         self.disk_room.require()?;
         let told = whose.incarnation.clone();
         let (asker, scope) = asker(whose.session.clone(), told.clone(), whose.peer)?;
@@ -287,7 +287,7 @@ impl Service {
     pub(super) fn disabled(&self, whose: &Whose, name: String) -> Result<Enrolment, Refusal> {
         const QUESTION: &str = "certificate.disable";
         let account = &whose.account;
-        let policy = self.policy(account.host())?;
+        let policy = self.hosts.policy(account.host())?;
         let (asker, scope) = self.asker_of(whose)?;
         let by = whose.by();
         let written = self.store.change(account, move |view| {
@@ -379,7 +379,7 @@ impl Service {
     ) -> Result<(), Refusal> {
         const QUESTION: &str = "certificate.revoke";
         let account = &whose.account;
-        let policy = self.policy(account.host())?;
+        let policy = self.hosts.policy(account.host())?;
         let (asker, scope) = self.asker_of(whose)?;
         let by = whose.by();
         let decide = move |view: &View<'_>| {
@@ -420,7 +420,7 @@ impl Service {
 
     pub(in crate::daemon) fn unrevoke(&self, question: Unrevoke, peer: Peer) -> Answered {
         let Unrevoke { account, key_id } = question;
-        self.policy(account.host())?;
+        self.hosts.policy(account.host())?;
         let written = self.store.change(&account, move |view| {
             let mut revoked = view.revoked_keys()?;
             revoked.retain(|(key, _)| key_id.is_none_or(|meant| meant == *key));
@@ -441,7 +441,7 @@ impl Service {
     /// The keys that are revoked, oldest first, and the certificates that were disabled, of every account of the name.
     pub(in crate::daemon) fn marks(&self, question: Marked) -> Answered {
         let Marked { account } = question;
-        self.policy(account.host())?;
+        self.hosts.policy(account.host())?;
         let view = self.store.view(&account);
         let mut revoked = view.revocations()?;
         revoked.sort_by_key(|(_, _, at)| *at);
@@ -471,7 +471,7 @@ impl Service {
     /// How many certificates of a host expire soon.
     pub(in crate::daemon) fn expiring(&self, question: Expiring, now: UnixSeconds) -> Answered {
         let Expiring { host, days } = question;
-        self.policy(&host)?;
+        self.hosts.policy(&host)?;
         let mut count: u64 = 0;
         let soon = |held: &Enrolment| manage::expires_within(held, days, now);
         let store = &self.store;
@@ -501,7 +501,7 @@ impl Service {
 
     /// Which account of the name a session means: where accounts live here, the one that there is.
     fn incarnation_of(&self, whose: &Whose) -> Result<Option<Incarnation>, Refusal> {
-        let (lives, _) = self.host(whose.account.host())?;
+        let (lives, _) = self.hosts.of(whose.account.host())?;
         if lives == Accounts::Prosody || whose.is_by_admin() {
             return Ok(whose.incarnation.clone());
         }

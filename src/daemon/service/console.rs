@@ -157,11 +157,9 @@ impl Service {
     }
 
     fn host_status(&self, host: &Host, is_withdrawn: bool) -> HostStatus {
-        let hosts = self.hosts.read();
-        let known = hosts.get(host);
-        let errors = known.map(|known| remarks(&known.declared.errors));
+        let known = self.hosts.known(host);
+        let errors = known.as_ref().map(|known| remarks(&known.declared.errors));
         let lives = known.map(|known| known.accounts);
-        drop(hosts);
         let text = |remark: &Value| {
             remark
                 .get("message")
@@ -188,7 +186,7 @@ impl Service {
             return Err(console::WHOSE.to_owned());
         }
         let account = BareJid::parse(jid).map_err(|_| console::NO_ACCOUNT.to_owned())?;
-        if matches!(self.host(account.host()), Err(Fault::HostUndeclared)) {
+        if matches!(self.hosts.of(account.host()), Err(Fault::HostUndeclared)) {
             return Err(console::no_host(&account));
         }
         Ok(Whose {
@@ -209,7 +207,7 @@ impl Service {
 
     /// Is there no such account? While Prosody can't be whose about its own, nobody says so.
     fn is_missing(&self, account: &BareJid) -> Result<bool, Refusal> {
-        let (lives, _) = self.host(account.host())?;
+        let (lives, _) = self.hosts.of(account.host())?;
         if lives == Accounts::Daemon {
             return Ok(self.known(account)?.is_none());
         }

@@ -1,6 +1,6 @@
 //! `host.list` and `host.forget`: which hosts were ever declared, and taking away one that nobody declares any more.
 
-use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -14,25 +14,16 @@ impl Service {
     /// A page of the hosts that were ever declared, in order, with what the store holds of each. Blocks.
     pub(in crate::daemon) fn list_hosts(&self, question: ListHosts) -> Answered {
         let ListHosts { after } = question;
-        let mut behind: Vec<_> = {
-            let hosts = self.hosts.read();
-            let behind = hosts
-                .iter()
-                .filter(|(host, _)| after.as_ref().is_none_or(|after| *host > after));
-            behind
-                .map(|(host, known)| (host.clone(), known.accounts))
-                .collect()
-        };
-        behind.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        let mut behind = self.hosts.behind(after.as_ref());
         let is_more = behind.len() > PAGE_HOSTS;
         behind.truncate(PAGE_HOSTS);
         let next = behind.last().map(|(host, _)| host.clone());
         let mut rows = Vec::new();
-        for (host, accounts) in behind {
+        for (host, known) in behind {
             let mut row = self.held(&host)?;
             if let Some(fields) = row.as_object_mut() {
                 fields.insert("host".to_owned(), json!(host));
-                fields.insert("lives".to_owned(), json!(accounts));
+                fields.insert("lives".to_owned(), json!(known.accounts));
                 fields.insert("declared".to_owned(), self.is_declared(&host).into());
             }
             rows.push(row);
@@ -48,33 +39,24 @@ impl Service {
         let ForgetHost { host } = question;
         let held = self.held(&host)?;
         // Who declares the host from now on is remembered behind this.
-        let _turn = self.turn_to_remember();
+        let _turn = self.hosts.turn_to_remember();
         let known = self.take_out(&host)?;
         if let Err(error) = self.store.forget_host(&host) {
-            let mut hosts = self.hosts.write();
-            // What was declared meanwhile is newer.
-            hosts.entry(host).or_insert(known);
+            self.hosts.put_in(host, known);
             return Err(error.into());
         }
-        let mut noticed = self.noticed.lock();
-        noticed.remove(&host);
+        self.noticed.forget(&host);
         tracing::info!(%host, uid = peer.uid, "host.forget: yes");
         Ok(held)
     }
 
     /// Takes the host out of memory: from here on it is undeclared.
-    fn take_out(&self, host: &Host) -> Result<DeclaredHost, Fault> {
+    fn take_out(&self, host: &Host) -> Result<Arc<DeclaredHost>, Fault> {
         // Both at once: a server that says hello from now on is told of the SCRAM hashes anew.
         let mut told = self.scram_told.lock();
-        let mut hosts = self.hosts.write();
-        let Entry::Occupied(known) = hosts.entry(host.clone()) else {
-            return Err(Fault::HostUndeclared);
-        };
-        if self.is_declared(host) {
-            return Err(Fault::HostDeclared);
-        }
+        let known = self.hosts.take_out(host, || self.is_declared(host))?;
         told.remove(host);
-        Ok(known.remove())
+        Ok(known)
     }
 
     /// How much the store holds of a host.

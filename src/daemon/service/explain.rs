@@ -20,7 +20,7 @@ impl Service {
             authzid,
         } = question;
         let host = account.host();
-        let (lives, policy) = self.host(host)?;
+        let (lives, policy) = self.hosts.of(host)?;
         let cert = match ClientCert::from_der(chain.leaf()) {
             Ok(cert) => cert,
             Err(finding) => {

@@ -43,7 +43,8 @@ impl Service {
 
     /// Signatures are checked where that holds nobody else up.
     fn asks_authorities(&self, host: &Host) -> bool {
-        self.policy(host)
+        self.hosts
+            .policy(host)
             .is_ok_and(|policy| policy.trust.ca().is_some())
     }
 
@@ -73,7 +74,7 @@ impl Service {
         let Ok(cert) = ClientCert::from_der(leaf) else {
             return Ok(false);
         };
-        let (lives, policy) = self.host(host)?;
+        let (lives, policy) = self.hosts.of(host)?;
         let accounts = match self.known_of(lives, host, &policy, leaf)?.or(told) {
             Some(accounts) => accounts,
             None => self.newest_of(&held)?,
@@ -111,7 +112,7 @@ impl Service {
     }
 
     fn decided_offer(&self, question: &Offer, now: UnixSeconds) -> Answered {
-        let (lives, policy) = self.host(&question.host)?;
+        let (lives, policy) = self.hosts.of(&question.host)?;
         let known = self.known_of(lives, &question.host, &policy, question.chain.leaf())?;
         let known = known.or_else(|| told_of_offer(question));
         let is_final = known.is_some();
@@ -201,7 +202,7 @@ impl Service {
 
     fn decided_login(&self, connection: u64, question: &Login, now: UnixSeconds) -> Answered {
         let host = &question.host;
-        let (lives, policy) = self.host(host)?;
+        let (lives, policy) = self.hosts.of(host)?;
         let known = self.known_of(lives, host, &policy, question.chain.leaf())?;
         let accounts = known.unwrap_or_else(|| told(&question.host, &question.accounts));
         let authzid = question.authzid.as_deref();
@@ -518,7 +519,6 @@ mod tests {
     use base64::engine::general_purpose::STANDARD as BASE64;
     use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 
-    use super::super::DeclaredHost;
     use super::*;
     use crate::protocol::fields;
     use crate::store::Store;
@@ -556,10 +556,12 @@ mod tests {
         let store = Store::open(&data, 1 << 20, Box::new(|_| {})).unwrap();
         let service = Service::new(store).unwrap();
         let options = json!({"saslcertd_trust": "ca", "saslcertd_ca_file": file});
-        let declared =
-            DeclaredHost::new(Accounts::Prosody, serde_json::from_value(options).unwrap());
         let host = Host::parse("a.lit").unwrap();
-        service.hosts.write().insert(host, declared);
+        let options = serde_json::from_value(options).unwrap();
+        service
+            .hosts
+            .declare(&host, Accounts::Prosody, options)
+            .unwrap();
         service.read_authorities(false);
         let question: Login = fields(json!({
             "host": "a.lit", "chain": [leaf], "authzid": null, "address": null,

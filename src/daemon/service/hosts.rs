@@ -1,24 +1,24 @@
 //! Hosts: what `session.hello` declares, and whether a question about a host may be answered.
 
 use std::collections::HashSet;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::super::authorities::Problem;
 use super::super::connection::Introduction;
-use super::super::declared_host::{DeclaredHost, Stranger, json_of};
+use super::super::declared_host::{DeclaredHost, Stranger};
+use super::super::hosts::MAX_HOSTS;
 use super::{Answer, Service};
 use crate::identity::jid::JidError;
 use crate::identity::visible::visible;
 use crate::identity::{Host, ScramHash, UnixSeconds};
-use crate::policy::HostPolicy;
 use crate::policy::host::Remark;
 use crate::protocol::{
     Accounts, AnyHello, Bad, Fault, Greeting, Hello, HelloHost, Module, PROTOCOL_VERSION,
 };
-use crate::store::{HostRecord, StoreError};
+use crate::store::HostRecord;
 
 impl Service {
     pub(in crate::daemon) fn hello(
@@ -54,13 +54,9 @@ impl Service {
         );
         // A command that was typed goes away for good.
         if greeting.sessions {
-            *self.last_stranger() = Some(stranger);
+            *self.hosts.stranger() = Some(stranger);
         }
         answer.send(Err(Fault::OtherVersion.into()));
-    }
-
-    fn last_stranger(&self) -> MutexGuard<'_, Option<Stranger>> {
-        self.stranger.lock()
     }
 
     fn greet(self: &Arc<Self>, answer: Answer, hello: Hello, now: UnixSeconds) {
@@ -98,7 +94,7 @@ impl Service {
             module: hello.module.as_ref().map(shortened),
         });
         if hello.module.is_some() {
-            *self.last_stranger() = None;
+            *self.hosts.stranger() = None;
         }
         let mut changed = Vec::new();
         let mut results = Vec::new();
@@ -114,28 +110,11 @@ impl Service {
             return;
         }
         self.task(answer, move |service, answer| {
-            match service.remember(changed) {
+            match service.hosts.remember(&service.store, changed) {
                 Ok(()) => service.send_hello(answer, results),
                 Err(error) => answer.send(Err(error.into())),
             }
         });
-    }
-
-    /// Writes what was declared, but for hosts that were declared anew or forgotten since. Blocks.
-    fn remember(&self, mut changed: Vec<(Host, HostRecord)>) -> Result<(), StoreError> {
-        let _turn = self.turn_to_remember();
-        let hosts = self.hosts.read();
-        changed.retain(|(host, record)| {
-            let known = hosts.get(host);
-            known.is_some_and(|known| known.record() == *record)
-        });
-        drop(hosts);
-        self.store.remember_hosts(changed)
-    }
-
-    /// Held from the look at the hosts until what follows from it is written: what is written last is what is so.
-    pub(super) fn turn_to_remember(&self) -> MutexGuard<'_, ()> {
-        self.remembering.lock()
     }
 
     /// Answers with what is so now: from here on the asker is told when a host's SCRAM hashes change.
@@ -146,8 +125,7 @@ impl Service {
             let Ok(host) = Host::parse(&result.host) else {
                 continue;
             };
-            let declared = self.hosts.read();
-            let lives = declared.get(&host).map(|known| known.accounts);
+            let lives = self.hosts.known(&host).map(|known| known.accounts);
             if lives == Some(Accounts::Daemon) {
                 let common = self.store.census(&host).common();
                 result.scram = Some(common.clone());
@@ -166,41 +144,31 @@ impl Service {
             Ok(host) => host,
             Err(error) => return HelloResult::not_a_host(hello.host, error),
         };
-        let mut hosts = self.hosts.write();
-        let known = hosts.get(&host);
         let Some(options) = hello.options else {
-            return match known {
-                Some(known) => HelloResult::of(&host, known),
+            return match self.hosts.known(&host) {
+                Some(known) => HelloResult::of(&host, &known),
                 None => HelloResult::unknown(&host),
             };
         };
-        if let Err(problem) = room_for(&options, known.is_some(), hosts.len()) {
-            tracing::warn!(%host, problem, "host not declared");
-            return HelloResult::not_ready(host.to_string(), problem);
+        match self.hosts.declare(&host, hello.accounts, options) {
+            Ok((known, is_new)) => {
+                if is_new {
+                    changed.push((host.clone(), known.record()));
+                }
+                HelloResult::of(&host, &known)
+            }
+            Err(problem) => {
+                tracing::warn!(%host, problem, "host not declared");
+                HelloResult::not_ready(host.to_string(), problem)
+            }
         }
-        let is_new =
-            known.is_none_or(|known| known.options != options || known.accounts != hello.accounts);
-        let declared = DeclaredHost::new(hello.accounts, options);
-        if is_new {
-            tracing::info!(
-                %host,
-                before = known.map(|known| json_of(&known.options)),
-                options = json_of(&declared.options),
-                errors = declared.declared.errors.len(),
-                "host declared"
-            );
-            changed.push((host.clone(), declared.record()));
-        }
-        let result = HelloResult::of(&host, &declared);
-        hosts.insert(host, declared);
-        result
     }
 
     /// Reads the files that the hosts name, if they are new or have changed, and says what is wrong with them.
     fn add_problems_of_authorities(&self, results: &mut [HelloResult]) {
         let policy_of = |result: &HelloResult| {
             let host = Host::parse(&result.host).ok()?;
-            let policy = self.policy(&host).ok()?;
+            let policy = self.hosts.policy(&host).ok()?;
             policy.trust.ca().is_some().then_some(policy)
         };
         let asked: Vec<_> = results.iter().map(policy_of).collect();
@@ -221,20 +189,6 @@ impl Service {
                 .warnings
                 .extend(problems.into_iter().flatten().map(remark));
         }
-    }
-
-    /// Where the accounts of `host` live, and by which rules.
-    pub(super) fn host(&self, host: &Host) -> Result<(Accounts, HostPolicy), Fault> {
-        let hosts = self.hosts.read();
-        match hosts.get(host) {
-            None => Err(Fault::HostUndeclared),
-            Some(known) if !known.declared.errors.is_empty() => Err(Fault::HostNotReady),
-            Some(known) => Ok((known.accounts, known.declared.policy.clone())),
-        }
-    }
-
-    pub(super) fn policy(&self, host: &Host) -> Result<HostPolicy, Fault> {
-        self.host(host).map(|(_, policy)| policy)
     }
 }
 
@@ -314,23 +268,6 @@ fn shortened(module: &Module) -> Module {
     }
 }
 
-/// Can the daemon remember a host with these options?
-pub(super) fn room_for(
-    options: &Map<String, Value>,
-    is_known: bool,
-    hosts: usize,
-) -> Result<(), &'static str> {
-    if json_of(options).len() > MAX_OPTIONS_BYTES {
-        return Err("its options have more than 16 KiB");
-    }
-    if !is_known && hosts >= MAX_HOSTS {
-        return Err(
-            "10000 hosts are remembered already; take one away that nobody declares any more: saslcertd host forget",
-        );
-    }
-    Ok(())
-}
-
 pub(super) fn remarks(remarks: &[Remark]) -> Vec<Value> {
     let row = |remark: &Remark| json!({"option": remark.option, "message": remark.message});
     let mut rows: Vec<Value> = remarks.iter().take(MAX_REMARKS).map(row).collect();
@@ -341,10 +278,6 @@ pub(super) fn remarks(remarks: &[Remark]) -> Vec<Value> {
     rows
 }
 
-/// Most bytes of a host's options.
-const MAX_OPTIONS_BYTES: usize = 16 * 1024;
-/// Most hosts that are remembered, and that one connection serves.
-const MAX_HOSTS: usize = 10_000;
 /// Most errors, or warnings, of one host that are listed.
 const MAX_REMARKS: usize = 20;
 
@@ -419,7 +352,7 @@ mod tests {
             let working = threads.spawn(work);
             // Dropped at a panic, too: the threads are waited for.
             let release = release;
-            eventually(|| service.remembering.is_held());
+            eventually(|| service.hosts.are_held().1);
             meanwhile();
             drop(release);
             working.join().unwrap()
@@ -440,11 +373,14 @@ mod tests {
         let service = service(&folder);
         let written = || service.store.hosts().unwrap();
         let (first, second) = (declare(&service, "a.lit", 3), declare(&service, "a.lit", 4));
-        service.remember(second.clone()).unwrap();
-        service.remember(first).unwrap();
+        service
+            .hosts
+            .remember(&service.store, second.clone())
+            .unwrap();
+        service.hosts.remember(&service.store, first).unwrap();
         assert_eq!(written(), second);
         forget(&service, "a.lit").unwrap();
-        service.remember(second).unwrap();
+        service.hosts.remember(&service.store, second).unwrap();
         assert_eq!(written(), []);
     }
 
@@ -453,15 +389,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let service = service(&folder);
         let changed = declare(&service, "a.lit", 3);
-        service.remember(declare(&service, "b.lit", 3)).unwrap();
+        service
+            .hosts
+            .remember(&service.store, declare(&service, "b.lit", 3))
+            .unwrap();
         // Again and again: nobody sees from outside when the work has come to the disk.
         let meanwhile = || {
             for turn in 0..300 {
-                eventually(|| !service.hosts.is_held());
+                eventually(|| !service.hosts.are_held().0);
                 declare(&service, "d.lit", 1 + turn % 2);
             }
         };
-        while_the_disk_hangs(&service, || service.remember(changed).unwrap(), meanwhile);
+        while_the_disk_hangs(
+            &service,
+            || service.hosts.remember(&service.store, changed).unwrap(),
+            meanwhile,
+        );
         while_the_disk_hangs(&service, || forget(&service, "b.lit").unwrap(), meanwhile);
         let imported = while_the_disk_hangs(&service, || import(&service, "c.lit"), meanwhile);
         assert_eq!(imported.unwrap()["written"], 1);
@@ -475,23 +418,27 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let service = service(&folder);
         let known = declare(&service, "a.lit", 3);
-        service.remember(known.clone()).unwrap();
+        service
+            .hosts
+            .remember(&service.store, known.clone())
+            .unwrap();
         let host = Host::parse("a.lit").unwrap();
         let declared = Cell::new(Vec::new());
         let forgotten = while_the_disk_hangs(
             &service,
             || forget(&service, "a.lit"),
             || {
-                eventually(|| {
-                    !service.hosts.is_held() && !service.hosts.read().contains_key(&host)
-                });
+                eventually(|| !service.hosts.are_held().0 && service.hosts.known(&host).is_none());
                 // The same options as before: new all the same.
                 declared.set(declare(&service, "a.lit", 3));
             },
         );
         assert_eq!(forgotten.unwrap()["accounts"], 0);
-        service.remember(declared.take()).unwrap();
-        assert!(service.policy(&host).is_ok());
+        service
+            .hosts
+            .remember(&service.store, declared.take())
+            .unwrap();
+        assert!(service.hosts.policy(&host).is_ok());
         assert_eq!(service.store.hosts().unwrap(), known);
     }
 
@@ -499,33 +446,17 @@ mod tests {
     fn a_host_that_the_store_does_not_forget_stays_declared() {
         let folder = tempfile::tempdir().unwrap();
         let service = service(&folder);
-        service.remember(declare(&service, "a.lit", 3)).unwrap();
+        service
+            .hosts
+            .remember(&service.store, declare(&service, "a.lit", 3))
+            .unwrap();
         let anyone = BareJid::parse("hamlet@shakespeare.lit").unwrap();
         let ends = service
             .store
             .change::<(), ()>(&anyone, |_| panic!("the writer ends"));
         assert!(ends.is_err());
         assert!(forget(&service, "a.lit").is_err());
-        assert!(service.policy(&Host::parse("a.lit").unwrap()).is_ok());
-    }
-
-    #[test]
-    fn so_many_hosts_with_so_many_options_are_remembered() {
-        let options = |bytes: usize| {
-            let mut options = Map::new();
-            options.insert("a".to_owned(), "x".repeat(bytes - 8).into());
-            assert_eq!(json_of(&options).len(), bytes);
-            options
-        };
-        for (bytes, is_known, hosts, is_fine) in [
-            (MAX_OPTIONS_BYTES, false, MAX_HOSTS - 1, true),
-            (MAX_OPTIONS_BYTES, true, MAX_HOSTS, true),
-            (MAX_OPTIONS_BYTES + 1, true, 0, false),
-            (10, false, MAX_HOSTS, false),
-        ] {
-            let found = room_for(&options(bytes), is_known, hosts);
-            assert_eq!(found.is_ok(), is_fine, "{bytes} {is_known} {hosts}");
-        }
+        assert!(service.hosts.policy(&Host::parse("a.lit").unwrap()).is_ok());
     }
 
     #[test]

@@ -47,7 +47,9 @@ impl Service {
     }
 
     fn closes_expired(&self, host: &Host) -> bool {
-        self.policy(host).is_ok_and(|policy| policy.close_expired)
+        self.hosts
+            .policy(host)
+            .is_ok_and(|policy| policy.close_expired)
     }
 
     fn noted(
@@ -126,6 +128,7 @@ impl Service {
     fn lacks_record(&self, session: &OpenedSession) -> Result<bool, StoreError> {
         let account = &session.account;
         let wants_record = self
+            .hosts
             .policy(account.host())
             .is_ok_and(|policy| policy.trust.wants_record());
         if session.path.is_none() || !wants_record {

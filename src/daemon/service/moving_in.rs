@@ -86,7 +86,7 @@ impl Service {
         question: ImportAccount,
         now: UnixSeconds,
     ) -> Answered {
-        let (lives, policy) = self.host(question.account.host())?;
+        let (lives, policy) = self.hosts.of(question.account.host())?;
         self.disk_room.require()?;
         let account = question.account;
         let brought = match question.login {

@@ -28,29 +28,23 @@ impl Service {
     /// The hosts whose turn it is. From memory.
     fn hosts_to_notice(&self, now: UnixSeconds) -> Vec<Turn> {
         let connections = self.servers.all();
-        let hosts = self.hosts.read();
-        let mut looked_at = self.noticed.lock();
         let mut due = Vec::new();
-        for (host, known) in &*hosts {
+        for (host, known) in self.hosts.behind(None) {
             let policy = &known.declared.policy;
             let is_meant = known.declared.errors.is_empty()
                 && policy.trust.has_lists()
                 && !policy.expiry_notice_days.is_empty();
-            if !is_meant || !connections.iter().any(|one| one.serves(host)) {
+            if !is_meant || !connections.iter().any(|one| one.serves(&host)) {
                 continue;
             }
-            let last = looked_at.get(host);
-            // A clock that was set back is no reason to wait.
-            if last.is_none_or(|last| now < *last || *last <= now.plus(-LOOK_EVERY_SECONDS)) {
-                looked_at.insert(host.clone(), now);
+            if self.noticed.is_due(&host, now) {
                 due.push(Turn {
-                    host: host.clone(),
+                    host,
                     lives: known.accounts,
                     days: policy.expiry_notice_days.clone(),
                 });
             }
         }
-        due.sort_by(|one, other| one.host.cmp(&other.host));
         due
     }
 
@@ -143,5 +137,4 @@ fn in_words(moment: UnixSeconds, now: UnixSeconds) -> String {
         .unwrap_or(left)
 }
 
-const LOOK_EVERY_SECONDS: i64 = 3600;
 const SECONDS_PER_DAY: i64 = 24 * 3600;

@@ -33,17 +33,12 @@ impl Service {
         let is_served = |host: &Host| connections.iter().any(|one| one.serves(host));
         // Those of a host that was given up are nobody's problem.
         let is_unasked = {
-            let hosts = self.hosts.read();
+            let hosts = self.hosts.behind(None);
             let mut served = hosts.iter().filter(|(host, _)| is_served(host));
             served.any(|(_, known)| !self.problems_of(&known.declared.policy).is_empty())
         };
         let (hosts, next) = {
-            let hosts = self.hosts.read();
-            let mut behind: Vec<_> = hosts
-                .iter()
-                .filter(|(host, _)| after.as_ref().is_none_or(|after| *host > after))
-                .collect();
-            behind.sort_by_key(|(host, _)| *host);
+            let behind = self.hosts.behind(after.as_ref());
             let status = |(host, known): (&Host, &DeclaredHost)| {
                 json!({
                     "host": host,
@@ -57,7 +52,7 @@ impl Service {
                     "errors": remarks(&known.declared.errors),
                 })
             };
-            let mut behind = behind.into_iter().peekable();
+            let mut behind = behind.iter().peekable();
             let (mut page, mut bytes, mut next) = (Vec::new(), 0, None);
             while let Some((host, known)) = behind.next() {
                 let row = status((host, known));
@@ -128,7 +123,7 @@ impl Service {
                 })),
             },
             "connections": rows,
-            "stranger": *self.stranger.lock(),
+            "stranger": *self.hosts.stranger(),
             "hosts": hosts,
             "next": next,
         }))

@@ -1,0 +1,214 @@
+//! The hosts as they were declared last, where the store remembers them, and the asker whose version was refused.
+//!
+//! Must not know: who declares, and what is answered.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, MutexGuard};
+
+use serde_json::{Map, Value};
+
+use super::declared_host::{DeclaredHost, Stranger, json_of};
+use crate::identity::Host;
+use crate::policy::HostPolicy;
+use crate::protocol::{Accounts, Fault};
+use crate::store::{HostRecord, Store, StoreError};
+use crate::system::lock::{Lock, SharedLock};
+
+/// Every host that was ever declared, but for those that were forgotten since.
+#[derive(Debug, Default)]
+pub(super) struct Hosts {
+    /// Never held while something is written: every offer and every login reads it.
+    declared: SharedLock<HashMap<Host, Arc<DeclaredHost>>>,
+    /// Whose turn it is to write of hosts.
+    remembering: Lock<()>,
+    stranger: Lock<Option<Stranger>>,
+}
+
+impl Hosts {
+    /// Those that the store remembers.
+    pub(super) fn remembered(store: &Store) -> Result<Self, StoreError> {
+        let mut declared = HashMap::new();
+        for (host, record) in store.hosts()? {
+            match DeclaredHost::remembered(&record) {
+                Ok(known) => drop(declared.insert(host, Arc::new(known))),
+                // Never with other options than its own: it waits for its next declaration.
+                Err(error) => tracing::error!(%host, %error, "the host's options are not readable"),
+            }
+        }
+        Ok(Self {
+            declared: SharedLock::new(declared),
+            ..Self::default()
+        })
+    }
+
+    /// The host as it was declared last, be it ready or not.
+    #[must_use]
+    pub(super) fn known(&self, host: &Host) -> Option<Arc<DeclaredHost>> {
+        self.declared.read().get(host).cloned()
+    }
+
+    /// Where the accounts of `host` live, and by which rules.
+    ///
+    /// Errors: nobody has declared it, or its options are in error.
+    pub(super) fn of(&self, host: &Host) -> Result<(Accounts, HostPolicy), Fault> {
+        let declared = self.declared.read();
+        match declared.get(host) {
+            None => Err(Fault::HostUndeclared),
+            Some(known) if !known.declared.errors.is_empty() => Err(Fault::HostNotReady),
+            Some(known) => Ok((known.accounts, known.declared.policy.clone())),
+        }
+    }
+
+    /// As [`Self::of`].
+    pub(super) fn policy(&self, host: &Host) -> Result<HostPolicy, Fault> {
+        self.of(host).map(|(_, policy)| policy)
+    }
+
+    /// Those behind `after`, in order; `None`: all of them.
+    #[must_use]
+    pub(super) fn behind(&self, after: Option<&Host>) -> Vec<(Host, Arc<DeclaredHost>)> {
+        let declared = self.declared.read();
+        let behind = declared
+            .iter()
+            .filter(|(host, _)| after.is_none_or(|after| *host > after));
+        let mut behind: Vec<_> = behind
+            .map(|(host, known)| (host.clone(), Arc::clone(known)))
+            .collect();
+        drop(declared);
+        behind.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        behind
+    }
+
+    /// The host is declared: as what it is known from here on, and whether that is another thing than before.
+    ///
+    /// Errors: why it can't be remembered.
+    pub(super) fn declare(
+        &self,
+        host: &Host,
+        accounts: Accounts,
+        options: Map<String, Value>,
+    ) -> Result<(Arc<DeclaredHost>, bool), &'static str> {
+        let mut declared = self.declared.write();
+        let before = declared.get(host);
+        room_for(&options, before.is_some(), declared.len())?;
+        let is_new =
+            before.is_none_or(|before| before.options != options || before.accounts != accounts);
+        let known = Arc::new(DeclaredHost::new(accounts, options));
+        if is_new {
+            tracing::info!(
+                %host,
+                before = before.map(|before| json_of(&before.options)),
+                options = json_of(&known.options),
+                errors = known.declared.errors.len(),
+                "host declared"
+            );
+        }
+        declared.insert(host.clone(), Arc::clone(&known));
+        Ok((known, is_new))
+    }
+
+    /// Is there room for a host that nobody has declared?
+    ///
+    /// Errors: why not.
+    pub(super) fn room_for(&self, options: &Map<String, Value>) -> Result<(), &'static str> {
+        room_for(options, false, self.declared.read().len())
+    }
+
+    /// Takes the host out of memory, if it is not `declared` by somebody who is connected: from here on it is undeclared.
+    pub(super) fn take_out(
+        &self,
+        host: &Host,
+        is_declared: impl FnOnce() -> bool,
+    ) -> Result<Arc<DeclaredHost>, Fault> {
+        let mut declared = self.declared.write();
+        let Entry::Occupied(known) = declared.entry(host.clone()) else {
+            return Err(Fault::HostUndeclared);
+        };
+        if is_declared() {
+            return Err(Fault::HostDeclared);
+        }
+        Ok(known.remove())
+    }
+
+    /// Puts a host into memory. One that was declared meanwhile is newer, and stays.
+    pub(super) fn put_in(&self, host: Host, known: Arc<DeclaredHost>) {
+        self.declared.write().entry(host).or_insert(known);
+    }
+
+    /// Held from the look at the hosts until what follows from it is written: what is written last is what is so.
+    pub(super) fn turn_to_remember(&self) -> MutexGuard<'_, ()> {
+        self.remembering.lock()
+    }
+
+    /// Writes what was declared, but for hosts that were declared anew or forgotten since. Blocks.
+    pub(super) fn remember(
+        &self,
+        store: &Store,
+        mut changed: Vec<(Host, HostRecord)>,
+    ) -> Result<(), StoreError> {
+        let _turn = self.turn_to_remember();
+        changed.retain(|(host, record)| {
+            let known = self.known(host);
+            known.is_some_and(|known| known.record() == *record)
+        });
+        store.remember_hosts(changed)
+    }
+
+    /// Whose hello was refused last, for its version of the protocol, and who has not come back with ours.
+    pub(super) fn stranger(&self) -> MutexGuard<'_, Option<Stranger>> {
+        self.stranger.lock()
+    }
+
+    /// Does somebody read or write of the hosts in memory, or on the disk?
+    #[cfg(test)]
+    pub(super) fn are_held(&self) -> (bool, bool) {
+        (self.declared.is_held(), self.remembering.is_held())
+    }
+}
+
+/// Can the daemon remember a host with these options, beside so many others?
+fn room_for(
+    options: &Map<String, Value>,
+    is_known: bool,
+    hosts: usize,
+) -> Result<(), &'static str> {
+    if json_of(options).len() > MAX_OPTIONS_BYTES {
+        return Err("its options have more than 16 KiB");
+    }
+    if !is_known && hosts >= MAX_HOSTS {
+        return Err(
+            "10000 hosts are remembered already; take one away that nobody declares any more: saslcertd host forget",
+        );
+    }
+    Ok(())
+}
+
+/// Most bytes of a host's options.
+const MAX_OPTIONS_BYTES: usize = 16 * 1024;
+/// Most hosts that are remembered, and that one connection serves.
+pub(super) const MAX_HOSTS: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_hosts_with_so_many_options_are_remembered() {
+        let options = |bytes: usize| {
+            let mut options = Map::new();
+            options.insert("a".to_owned(), "x".repeat(bytes - 8).into());
+            assert_eq!(json_of(&options).len(), bytes);
+            options
+        };
+        for (bytes, is_known, hosts, is_fine) in [
+            (MAX_OPTIONS_BYTES, false, MAX_HOSTS - 1, true),
+            (MAX_OPTIONS_BYTES, true, MAX_HOSTS, true),
+            (MAX_OPTIONS_BYTES + 1, true, 0, false),
+            (10, false, MAX_HOSTS, false),
+        ] {
+            let found = room_for(&options(bytes), is_known, hosts);
+            assert_eq!(found.is_ok(), is_fine, "{bytes} {is_known} {hosts}");
+        }
+    }
+}
