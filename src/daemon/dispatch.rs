@@ -106,6 +106,8 @@ pub struct Row {
     pub lane: Lane,
     /// Reads its fields, as the handler gets them.
     pub read: fn(Value) -> Result<(), Fault>,
+    /// Reads an answer, as whoever asks gets it, and writes it again.
+    pub answer_again: fn(Value) -> serde_json::Result<Value>,
 }
 
 impl Row {
@@ -116,6 +118,7 @@ impl Row {
             before: Q::BEFORE,
             lane: Q::LANE,
             read: |params| Q::read(params).map(drop),
+            answer_again: |answer| Ok(json!(serde_json::from_value::<Q::Answer>(answer)?)),
         }
     }
 }

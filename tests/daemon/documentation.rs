@@ -32,6 +32,22 @@ fn examples(cert: &Made, login: &Value) -> Vec<Value> {
         .collect()
 }
 
+/// Each question of the page, with the answers that stand behind it.
+fn exchanges(examples: Vec<Value>) -> Vec<(Value, Vec<Value>)> {
+    let mut found: Vec<(Value, Vec<Value>)> = Vec::new();
+    for example in examples {
+        match found.last_mut() {
+            _ if example.get("method").is_some() => found.push((example, Vec::new())),
+            Some((question, answers)) if question.get("id") == example.get("id") => {
+                answers.push(example);
+            }
+            // An answer by itself: the example of an error.
+            _ => {}
+        }
+    }
+    found
+}
+
 /// The same fields with values of the same kind; `null` stands for anything.
 fn is_like(example: &Value, real: &Value) -> bool {
     match (example, real) {
@@ -70,9 +86,8 @@ fn every_question_of_the_page_is_answered_as_the_page_says() {
         "account.create",
         passwords::create("cinna@rome.lit", "poet"),
     );
-    let mut examples = examples(&cert, &login).into_iter().peekable();
     let mut tried = 0;
-    while let Some(question) = examples.next() {
+    for (question, wanted) in exchanges(examples(&cert, &login)) {
         let (Some(method), Some(id)) = (question["method"].as_str(), question.get("id")) else {
             continue;
         };
@@ -105,10 +120,6 @@ fn every_question_of_the_page_is_answered_as_the_page_says() {
             let id = server.send("certificate.append", append("phone", &cert));
             server.answer(id);
         }
-        let wanted: Vec<Value> = std::iter::from_fn(|| {
-            examples.next_if(|next| next["id"] == *id && next.get("method").is_none())
-        })
-        .collect();
         assert!(!wanted.is_empty(), "no answer to {method} on the page");
         server.write(format!("{question}\n").as_bytes());
         let answer = loop {
@@ -170,6 +181,34 @@ fn every_question_has_an_example_that_is_read_as_the_daemon_reads_it() {
             assert_eq!((row.read)(example["params"].clone()), Ok(()), "{example}");
         }
     }
+}
+
+#[test]
+fn every_answer_of_the_page_is_whole_for_whoever_asks() {
+    let cert = Made::of(HAMLET);
+    let hash = "4c5ef8ea21aba9e29aba1b2b08c6dd2ea1cdc1db5c56e5f4f2e3d2a9a1d5c2b7";
+    let exchanges = exchanges(examples(
+        &cert,
+        &json!({"fingerprint": hash, "key_id": hash}),
+    ));
+    let mut tried = 0;
+    for row in QUESTIONS {
+        let of_it = exchanges
+            .iter()
+            // What the daemon asks itself under the same name has no id of a number.
+            .filter(|(asked, _)| asked["method"] == row.method && asked["id"].is_number());
+        let answers = of_it.flat_map(|(_, answers)| answers);
+        let results: Vec<&Value> = answers.filter_map(|answer| answer.get("result")).collect();
+        assert!(!results.is_empty(), "{} has no answer", row.method);
+        for result in results {
+            // Nothing is lost on the way, and nothing is missing.
+            let again = (row.answer_again)(result.clone())
+                .unwrap_or_else(|error| panic!("{}: {error}", row.method));
+            assert_eq!(again, *result, "{}", row.method);
+            tried += 1;
+        }
+    }
+    assert!(tried >= QUESTIONS.len(), "only {tried} answers");
 }
 
 const OPTIONS_PAGE: &str = include_str!("../../docs/options.md");
