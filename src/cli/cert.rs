@@ -1,22 +1,25 @@
 //! `saslcertd cert`: an admin's view of any account's certificates.
 
-use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::certificate_file::certificates_in;
 use super::global::Global;
 use super::hosts::of_host;
 use super::say::{say, say_json};
-use crate::identity::time::UnixSeconds;
 use crate::identity::visible::{meant, visible};
 use crate::identity::{BareJid, KeyId};
 use crate::protocol::client::Asker;
-use crate::wording::certificates::{Row, moment};
+use crate::protocol::{
+    self, AccountMarks, Append, List, ListedCertificate, Marked, Request, Revoke, RevokedKey,
+    Unrevoke, base64_of,
+};
+use crate::wording::certificates::moment;
 
 /// `saslcertd cert`.
 #[derive(Debug, Subcommand)]
@@ -80,112 +83,171 @@ pub(super) struct Named {
     name: String,
 }
 
+/// What a command has found out.
+struct Found {
+    /// For `--json`.
+    json: Value,
+    /// For people.
+    text: String,
+}
+
 pub(super) fn run(command: &CertCommand, global: &Global) -> anyhow::Result<ExitCode> {
-    let named = |method: &str, named: &Named| {
-        let account = account(&named.jid)?;
-        let params = json!({"account": account, "name": meant(&named.name)});
-        ask(global, &account, method, &params)
-    };
-    let text = |value: &Value, field: &str| match value.get(field) {
-        Some(Value::String(text)) => text.clone(),
-        other => other.map(ToString::to_string).unwrap_or_default(),
-    };
-    let (result, said) = match command {
-        CertCommand::List { jid, revoked: true } => {
-            let account = account(jid)?;
-            let params = json!({"account": account});
-            let marks = ask(global, &account, "certificate.marks", &params)?;
-            let said = marked(&account, &marks);
-            (marks, said)
-        }
-        CertCommand::List { jid, .. } => {
-            let account = account(jid)?;
-            let rows = all(global, &account)?;
-            let mut said = rows.iter().map(row).collect::<anyhow::Result<String>>()?;
-            if rows.is_empty() {
-                said = format!("{account} has no certificates\n");
-            }
-            (json!({"certificates": rows}), said)
-        }
-        CertCommand::Show(Named { jid, name }) => {
-            let rows = all(global, &account(jid)?)?;
-            let found = rows
-                .into_iter()
-                .find(|row| text(row, "name") == meant(name));
-            let found = found.context("There is no certificate of this name")?;
-            let said = format!("{}{}", row(&found)?, pem(&text(&found, "certificate")));
-            (found, said)
-        }
+    let found = match command {
+        CertCommand::List { jid, revoked: true } => list_marks(jid, global)?,
+        CertCommand::List { jid, .. } => list(jid, global)?,
+        CertCommand::Show(which) => show(which, global)?,
         CertCommand::Add {
             jid,
             name,
             cert,
             no_manage,
-        } => {
-            let account = account(jid)?;
-            let mut found = certificates_in(cert)?;
-            let certificate = found.pop().unwrap_or_default();
-            anyhow::ensure!(
-                found.is_empty(),
-                "there are several certificates in {}",
-                cert.display()
-            );
-            let params = json!({
-                "account": account, "session": null, "incarnation": null,
-                "name": name, "certificate": certificate, "may_manage": !no_manage,
-            });
-            let result = ask(global, &account, "certificate.append", &params)?;
-            let name = text(&result, "name");
-            let name = visible(&name);
-            let warnings = result.get("warnings").and_then(Value::as_array);
-            let warnings = warnings.into_iter().flatten().filter_map(Value::as_str);
-            let said: Vec<&str> = warnings.collect();
-            let said = format!("added \"{name}\" for {account}\n{}", lines(&said));
-            (result, said)
-        }
-        CertCommand::Disable(which) => {
-            let result = named("certificate.disable", which)?;
-            let name = text(&result, "name");
-            let name = visible(&name);
-            let said = format!("disabled \"{name}\" of {}\n", which.jid);
-            (result, said)
-        }
-        CertCommand::Revoke { jid, name, key } => {
-            let account = account(jid)?;
-            let params =
-                json!({"account": account, "name": name.as_deref().map(meant), "key_id": key});
-            let result = ask(global, &account, "certificate.revoke", &params)?;
-            let said = format!(
-                "revoked \"{}\" of {jid}: its key can no longer log in, its sessions are closed\n\
-                 to lift it: saslcertd cert unrevoke {jid} {}\n",
-                visible(&text(&result, "name")),
-                text(&result, "key_id"),
-            );
-            (result, said)
-        }
-        CertCommand::Unrevoke { jid, key_id, .. } => {
-            let account = account(jid)?;
-            let params = json!({"account": account, "key_id": key_id});
-            let result = ask(global, &account, "certificate.unrevoke", &params)?;
-            let was_revoked = result.get("was_revoked") == Some(&Value::Bool(true));
-            anyhow::ensure!(was_revoked, "no such key is revoked for {jid}");
-            (
-                result,
-                format!("the key may be used again by {jid}; the certificate must be added anew\n"),
-            )
-        }
+        } => add(jid, name, cert, !no_manage, global)?,
+        CertCommand::Disable(which) => disable(which, global)?,
+        CertCommand::Revoke { jid, name, key } => revoke(jid, name.as_deref(), *key, global)?,
+        CertCommand::Unrevoke { jid, key_id, .. } => unrevoke(jid, *key_id, global)?,
     };
     if global.json {
-        say_json(&result.to_string())?;
+        say_json(&found.json.to_string())?;
     } else {
-        say(said.trim_end())?;
+        say(found.text.trim_end())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
+fn list_marks(jid: &str, global: &Global) -> anyhow::Result<Found> {
+    let account = account(jid)?;
+    let question = Marked {
+        account: account.clone(),
+    };
+    let marks = ask(global, &account, &question)?;
+    Ok(Found {
+        json: json!(marks),
+        text: marked(&account, &marks),
+    })
+}
+
+fn list(jid: &str, global: &Global) -> anyhow::Result<Found> {
+    let account = account(jid)?;
+    let all = all(global, &account)?;
+    let text = if all.is_empty() {
+        format!("{account} has no certificates\n")
+    } else {
+        all.iter().map(|one| one.row.in_full()).collect()
+    };
+    Ok(Found {
+        json: json!({"certificates": all}),
+        text,
+    })
+}
+
+fn show(which: &Named, global: &Global) -> anyhow::Result<Found> {
+    let all = all(global, &account(&which.jid)?)?;
+    let name = meant(&which.name);
+    let mut all = all.into_iter();
+    let found = all.find(|one| one.row.name.as_str() == name);
+    let found = found.context("There is no certificate of this name")?;
+    let pem = pem(&base64_of(&found.certificate));
+    Ok(Found {
+        json: json!(found),
+        text: format!("{}{pem}", found.row.in_full()),
+    })
+}
+
+fn add(
+    jid: &str,
+    name: &str,
+    cert: &Path,
+    may_manage: bool,
+    global: &Global,
+) -> anyhow::Result<Found> {
+    let account = account(jid)?;
+    let mut found = certificates_in(cert)?;
+    let certificate = found.pop().unwrap_or_default();
+    anyhow::ensure!(
+        found.is_empty(),
+        "there are several certificates in {}",
+        cert.display()
+    );
+    let question = Append {
+        account: account.clone(),
+        incarnation: None,
+        session: None,
+        name: name.to_owned(),
+        certificate,
+        may_manage,
+    };
+    let added = ask(global, &account, &question)?;
+    let warnings = added.warnings.iter().map(|text| format!("{text}\n"));
+    let warnings: String = warnings.collect();
+    let name = visible(added.name.as_str());
+    Ok(Found {
+        text: format!("added \"{name}\" for {account}\n{warnings}"),
+        json: json!(added),
+    })
+}
+
+fn disable(Named { jid, name }: &Named, global: &Global) -> anyhow::Result<Found> {
+    let account = account(jid)?;
+    let question = protocol::Named {
+        account: account.clone(),
+        incarnation: None,
+        session: None,
+        name: meant(name).into_owned(),
+    };
+    let disabled = ask(global, &account, &question)?;
+    let name = visible(disabled.name.as_str());
+    Ok(Found {
+        text: format!("disabled \"{name}\" of {jid}\n"),
+        json: json!(disabled),
+    })
+}
+
+fn revoke(
+    jid: &str,
+    name: Option<&str>,
+    key_id: Option<KeyId>,
+    global: &Global,
+) -> anyhow::Result<Found> {
+    let account = account(jid)?;
+    let question = Revoke {
+        account: account.clone(),
+        incarnation: None,
+        session: None,
+        name: name.map(|name| meant(name).into_owned()),
+        key_id,
+    };
+    let revoked = ask(global, &account, &question)?;
+    let (name, key_id) = (visible(revoked.name.as_str()), revoked.key_id);
+    Ok(Found {
+        text: format!(
+            "revoked \"{name}\" of {jid}: its key can no longer log in, its sessions are closed\n\
+             to lift it: saslcertd cert unrevoke {jid} {key_id}\n"
+        ),
+        json: json!(revoked),
+    })
+}
+
+fn unrevoke(jid: &str, key_id: Option<KeyId>, global: &Global) -> anyhow::Result<Found> {
+    let account = account(jid)?;
+    let question = Unrevoke {
+        account: account.clone(),
+        key_id,
+    };
+    let unrevoked = ask(global, &account, &question)?;
+    anyhow::ensure!(unrevoked.was_revoked, "no such key is revoked for {jid}");
+    Ok(Found {
+        json: json!(unrevoked),
+        text: format!("the key may be used again by {jid}; the certificate must be added anew\n"),
+    })
+}
+
 /// Asks a question about an account.
-fn ask(global: &Global, account: &BareJid, method: &str, params: &Value) -> anyhow::Result<Value> {
-    let asked = Asker::connect(&global.socket)?.ask(method, params);
+fn ask<Q: Request + Serialize>(
+    global: &Global,
+    account: &BareJid,
+    question: &Q,
+) -> anyhow::Result<Q::Answer> {
+    let asked = Asker::connect(&global.socket)?.put(question);
     asked.map_err(|error| of_host(error, account.host()))
 }
 
@@ -193,44 +255,40 @@ pub(super) fn account(jid: &str) -> anyhow::Result<BareJid> {
     BareJid::parse(jid).with_context(|| format!("{jid} is not an account (user@host)"))
 }
 
-fn lines(texts: &[&str]) -> String {
-    texts.iter().flat_map(|text| [text, "\n"]).collect()
-}
-
-fn all(global: &Global, account: &BareJid) -> anyhow::Result<Vec<Value>> {
-    let mut rows = Vec::new();
-    let mut after = Value::Null;
+/// Every page of the list.
+fn all(global: &Global, account: &BareJid) -> anyhow::Result<Vec<ListedCertificate>> {
+    let mut found = Vec::new();
+    let mut question = List {
+        account: account.clone(),
+        incarnation: None,
+        session: None,
+        after: None,
+    };
     loop {
-        let params = json!({"account": account, "after": after});
-        let mut page = ask(global, account, "certificate.list", &params)?;
-        if let Some(Value::Array(more)) = page.get_mut("certificates").map(Value::take) {
-            rows.extend(more);
+        let page = ask(global, account, &question)?;
+        found.extend(page.certificates);
+        if page.next.is_none() {
+            return Ok(found);
         }
-        after = page.get("next").cloned().unwrap_or_default();
-        if after.is_null() {
-            return Ok(rows);
-        }
+        question.after = page.next;
     }
 }
 
 /// What `cert list --revoked` says.
-fn marked(account: &BareJid, marks: &Value) -> String {
+fn marked(account: &BareJid, marks: &AccountMarks) -> String {
     use std::fmt::Write;
-    let rows = |field| marks.get(field).and_then(Value::as_array);
     let mut out = String::new();
     // Proof, of all that follow: writing to a String never fails.
-    for key in rows("revoked").into_iter().flatten() {
-        let (key_id, at) = (text_at(key, "/key_id"), date_at(key, "/at"));
+    for RevokedKey { key_id, at } in &marks.revoked {
         let _ = writeln!(out, "revoked   key {key_id}");
-        let _ = writeln!(out, "  on       {}", at.unwrap_or_default());
+        let _ = writeln!(out, "  on       {}", moment(*at));
         let _ = writeln!(out, "  to lift  saslcertd cert unrevoke {account} {key_id}");
     }
-    for mark in rows("disabled").into_iter().flatten() {
-        let until = date_at(mark, "/not_after").unwrap_or_default();
-        let _ = writeln!(out, "disabled  {}", text_at(mark, "/name"));
-        let _ = writeln!(out, "  valid    to {until}");
-        let _ = writeln!(out, "  sha-256  {}", text_at(mark, "/fingerprint"));
-        let _ = writeln!(out, "  key      {}", text_at(mark, "/key_id"));
+    for mark in &marks.disabled {
+        let _ = writeln!(out, "disabled  {}", visible(mark.name.as_str()));
+        let _ = writeln!(out, "  valid    to {}", moment(mark.not_after));
+        let _ = writeln!(out, "  sha-256  {}", mark.fingerprint);
+        let _ = writeln!(out, "  key      {}", mark.key_id);
     }
     if out.is_empty() {
         let _ = writeln!(
@@ -238,27 +296,10 @@ fn marked(account: &BareJid, marks: &Value) -> String {
             "no key of {account} is revoked, and no certificate disabled"
         );
     }
-    let left_out = marks.get("left_out").and_then(Value::as_u64).unwrap_or(0);
-    if left_out > 0 {
-        let _ = writeln!(out, "and {left_out} more");
+    if marks.left_out > 0 {
+        let _ = writeln!(out, "and {} more", marks.left_out);
     }
     out
-}
-
-fn text_at<'a>(value: &'a Value, path: &str) -> Cow<'a, str> {
-    let text = value.pointer(path).and_then(Value::as_str);
-    text.map_or("-".into(), visible)
-}
-
-fn date_at(value: &Value, path: &str) -> Option<String> {
-    let seconds = value.pointer(path).and_then(Value::as_i64)?;
-    Some(moment(UnixSeconds(seconds)))
-}
-
-fn row(certificate: &Value) -> anyhow::Result<String> {
-    let row: Row = serde_json::from_value(certificate.clone())
-        .context("the daemon's answer is not readable; is it of another version?")?;
-    Ok(row.in_full())
 }
 
 fn pem(base64: &str) -> String {

@@ -269,6 +269,8 @@ pub struct Revoked {
     pub name: CertificateName,
     /// Which certificate; the first of them.
     pub fingerprint: Fingerprint,
+    /// The key of that.
+    pub key_id: KeyId,
     /// The keys that are revoked, each with the account of the name that it is revoked for.
     pub keys: Vec<(KeyId, Incarnation)>,
     /// The records that leave the list.
@@ -333,11 +335,11 @@ pub fn revoke(
         Which::WithKey(key_id) => having(&disabled, |mark| mark.key_id == key_id),
         Which::AllBut(key_id) => having(&disabled, |mark| mark.key_id != key_id),
     };
-    let first = enrolled.iter().map(|held| (&held.name, held.fingerprint));
-    let first = first
-        .chain(marked.iter().map(|mark| (&mark.name, mark.fingerprint)))
-        .next();
-    let Some((name, fingerprint)) = first else {
+    let listed = enrolled.iter();
+    let listed = listed.map(|held| (&held.name, held.fingerprint, held.key_id));
+    let gone = marked.iter();
+    let gone = gone.map(|mark| (&mark.name, mark.fingerprint, mark.key_id));
+    let Some((name, fingerprint, key_id)) = listed.chain(gone).next() else {
         return Err(Denial::NameUnknown);
     };
     let mut keys: Vec<(KeyId, Incarnation)> = enrolled
@@ -367,6 +369,7 @@ pub fn revoke(
     Ok(Revoked {
         name: name.clone(),
         fingerprint,
+        key_id,
         cleared: cleared.cloned().collect(),
         removed,
         keys,

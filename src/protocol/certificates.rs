@@ -2,16 +2,18 @@
 //!
 //! Must not know: who may change them.
 
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 
 use super::request::{Before, Lane, Request};
 use super::role::Role;
-use super::values::Session;
-use crate::identity::{BareJid, Host, Incarnation, KeyId};
+use super::values::{Session, in_base64};
+use crate::identity::{
+    BareJid, CertificateName, Fingerprint, Host, Incarnation, KeyId, UnixSeconds,
+};
+use crate::wording::certificates::Row;
 
 /// `certificate.list`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct List {
     /// Whose list.
     pub account: BareJid,
@@ -25,13 +27,74 @@ pub struct List {
 
 impl Request for List {
     const METHOD: &'static str = "certificate.list";
-    type Answer = Value;
+    type Answer = CertificatePage;
     const BEFORE: Before = Before::Hello;
     const LANE: Lane = Lane::Task;
 }
 
+/// A page of a list, in the order in which its certificates were added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificatePage {
+    /// The certificates.
+    pub certificates: Vec<ListedCertificate>,
+    /// To be asked for next; none behind the last page.
+    pub next: Option<u64>,
+    /// Certificates that were disabled and whose key is not in the list again.
+    pub disabled: Vec<ListedMark>,
+}
+
+/// A certificate of a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedCertificate {
+    /// Its texts for people.
+    pub shown: ShownCertificate,
+    /// The certificate itself.
+    #[serde(with = "in_base64")]
+    pub certificate: Vec<u8>,
+    /// First second of its validity.
+    pub not_before: UnixSeconds,
+    /// Which account of that name has it.
+    pub incarnation: Incarnation,
+    /// All else.
+    #[serde(flatten)]
+    pub row: Row,
+}
+
+/// The texts of a listed certificate that somebody chose, as a person may read them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShownCertificate {
+    /// Its name.
+    pub name: String,
+    /// The session that added it.
+    pub added_jid: Option<String>,
+    /// Where its last login came from.
+    pub address: Option<String>,
+    /// The resources of its live sessions.
+    pub resources: Vec<String>,
+}
+
+/// A certificate that was disabled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedMark {
+    /// What it was called.
+    pub name: CertificateName,
+    /// Its texts for people.
+    pub shown: ShownName,
+    /// SHA-256 of it.
+    pub fingerprint: Fingerprint,
+    /// SHA-256 of its key.
+    pub key_id: KeyId,
+}
+
+/// A name that somebody chose, as a person may read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShownName {
+    /// The name.
+    pub name: String,
+}
+
 /// `certificate.append`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Append {
     /// To whose list.
     pub account: BareJid,
@@ -49,13 +112,28 @@ pub struct Append {
 
 impl Request for Append {
     const METHOD: &'static str = "certificate.append";
-    type Answer = Value;
+    type Answer = AppendedCertificate;
     const BEFORE: Before = Before::Hello;
     const LANE: Lane = Lane::Task;
 }
 
+/// A certificate is in the list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppendedCertificate {
+    /// What it is called.
+    pub name: CertificateName,
+    /// Its texts for people.
+    pub shown: ShownName,
+    /// SHA-256 of it.
+    pub fingerprint: Fingerprint,
+    /// Last second of its validity.
+    pub not_after: UnixSeconds,
+    /// Sentences for its user.
+    pub warnings: Vec<String>,
+}
+
 /// `certificate.revoke`: by name or by key.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Revoke {
     /// Of whose list.
     pub account: BareJid,
@@ -71,13 +149,37 @@ pub struct Revoke {
 
 impl Request for Revoke {
     const METHOD: &'static str = "certificate.revoke";
-    type Answer = Value;
+    type Answer = RevokedCertificate;
     const BEFORE: Before = Before::Hello;
     const LANE: Lane = Lane::Task;
 }
 
+/// A certificate is revoked, and its key with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedCertificate {
+    /// What the certificate was called that the question meant.
+    pub name: CertificateName,
+    /// The texts for people.
+    pub shown: ShownRevoked,
+    /// SHA-256 of that certificate.
+    pub fingerprint: Fingerprint,
+    /// SHA-256 of its key.
+    pub key_id: KeyId,
+    /// What has left the list.
+    pub removed: Vec<CertificateName>,
+}
+
+/// Names that somebody chose, as a person may read them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShownRevoked {
+    /// What the certificate was called that the question meant.
+    pub name: String,
+    /// What has left the list.
+    pub removed: Vec<String>,
+}
+
 /// `certificate.disable`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Named {
     /// Of whose list.
     pub account: BareJid,
@@ -91,13 +193,24 @@ pub struct Named {
 
 impl Request for Named {
     const METHOD: &'static str = "certificate.disable";
-    type Answer = Value;
+    type Answer = DisabledCertificate;
     const BEFORE: Before = Before::Hello;
     const LANE: Lane = Lane::Task;
 }
 
+/// A certificate is out of the list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DisabledCertificate {
+    /// What it was called.
+    pub name: CertificateName,
+    /// Its texts for people.
+    pub shown: ShownName,
+    /// SHA-256 of it.
+    pub fingerprint: Fingerprint,
+}
+
 /// `certificate.unrevoke`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Unrevoke {
     /// For which account.
     pub account: BareJid,
@@ -107,14 +220,21 @@ pub struct Unrevoke {
 
 impl Request for Unrevoke {
     const METHOD: &'static str = "certificate.unrevoke";
-    type Answer = Value;
+    type Answer = Unrevoked;
     const ROLE: Role = Role::Admin;
     const BEFORE: Before = Before::Hello;
     const LANE: Lane = Lane::Task;
 }
 
+/// No key that was meant is revoked any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unrevoked {
+    /// Was one?
+    pub was_revoked: bool,
+}
+
 /// `certificate.marks`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Marked {
     /// Of which account.
     pub account: BareJid,
@@ -122,14 +242,47 @@ pub struct Marked {
 
 impl Request for Marked {
     const METHOD: &'static str = "certificate.marks";
-    type Answer = Value;
+    type Answer = AccountMarks;
     const ROLE: Role = Role::Admin;
     const BEFORE: Before = Before::Hello;
     const LANE: Lane = Lane::Task;
 }
 
+/// What keeps certificates of an account out that are not in its list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountMarks {
+    /// The keys that are revoked, oldest first.
+    pub revoked: Vec<RevokedKey>,
+    /// The certificates that were disabled.
+    pub disabled: Vec<DisabledMark>,
+    /// How many more there are.
+    pub left_out: usize,
+}
+
+/// A key that is revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedKey {
+    /// Which.
+    pub key_id: KeyId,
+    /// Since when.
+    pub at: UnixSeconds,
+}
+
+/// A certificate that was disabled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DisabledMark {
+    /// What it was called.
+    pub name: CertificateName,
+    /// SHA-256 of it.
+    pub fingerprint: Fingerprint,
+    /// SHA-256 of its key.
+    pub key_id: KeyId,
+    /// Last second of its validity.
+    pub not_after: UnixSeconds,
+}
+
 /// `certificate.expiring`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Expiring {
     /// On which host.
     pub host: Host,
@@ -139,7 +292,14 @@ pub struct Expiring {
 
 impl Request for Expiring {
     const METHOD: &'static str = "certificate.expiring";
-    type Answer = Value;
+    type Answer = ExpiringCount;
     const BEFORE: Before = Before::Hello;
     const LANE: Lane = Lane::Task;
+}
+
+/// How many certificates expire soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpiringCount {
+    /// So many.
+    pub count: u64,
 }

@@ -112,7 +112,7 @@ pub(super) fn optional_bytes<'de, D: Deserializer<'de>>(
 }
 
 /// How the asking session logged in.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     /// Its stream is encrypted.
     pub secure: bool,
@@ -131,7 +131,7 @@ pub struct Session {
 }
 
 /// By what a session logged in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SessionBy {
     /// By this `mechanism`.

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -12,7 +12,7 @@ use crate::identity::visible::visible;
 use crate::identity::{CertificateName, Fingerprint, Jid, KeyId, LastUse, UnixSeconds, counted};
 
 /// What there is to say of a certificate. As a row of `certificate.list` has it, too.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
     /// The user's name for it.
     pub name: CertificateName,
@@ -37,7 +37,7 @@ pub struct Row {
 }
 
 /// When and by whom a certificate was added.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Added {
     /// When.
     pub at: UnixSeconds,
@@ -50,7 +50,7 @@ pub struct Added {
 }
 
 /// By what kind of session a certificate was added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AddedBy {
     /// One that had logged in with a certificate.

@@ -20,8 +20,11 @@ use crate::policy::manage::{
 };
 use crate::policy::{Denial, manage};
 use crate::protocol::{
-    Accounts, Append, Certificate, Expiring, Fault, List, MAX_CERTIFICATE_BASE64_BYTES, Marked,
-    Named, NotDecoded, PAGE_BYTES, Refusal, Revoke, Role, Session, SessionBy, Unrevoke, base64_of,
+    AccountMarks, Accounts, Append, AppendedCertificate, Certificate, CertificatePage,
+    DisabledCertificate, DisabledMark, Expiring, ExpiringCount, Fault, List, ListedCertificate,
+    ListedMark, MAX_CERTIFICATE_BASE64_BYTES, Marked, Named, NotDecoded, PAGE_BYTES, Refusal,
+    Revoke, RevokedCertificate, RevokedKey, Role, Session, SessionBy, ShownCertificate, ShownName,
+    ShownRevoked, Unrevoke, Unrevoked,
 };
 use crate::store::{Edit, StoreError, View};
 use crate::wording::certificates::{self as wording, Added, Row};
@@ -49,7 +52,12 @@ impl Whose {
 }
 
 impl Service {
-    pub(in crate::daemon) fn list(&self, question: List, peer: Peer, now: UnixSeconds) -> Answered {
+    pub(in crate::daemon) fn list(
+        &self,
+        question: List,
+        peer: Peer,
+        now: UnixSeconds,
+    ) -> Answered<CertificatePage> {
         let after = question.after;
         let whose = Whose {
             account: question.account,
@@ -70,23 +78,22 @@ impl Service {
                     break;
                 }
                 let row = self.listed(held, now);
-                bytes += row.to_string().len();
+                bytes += json!(row).to_string().len();
                 page.push((held.order, row));
             }
-            let rows: Vec<Value> = page.into_iter().map(|(_, row)| row).collect();
-            let disabled: Vec<Value> = disabled
-                .iter()
-                .take(MAX_LISTED_MARKS)
-                .map(|mark| {
-                    json!({
-                        "name": mark.name,
-                        "shown": {"name": visible(mark.name.as_str())},
-                        "fingerprint": mark.fingerprint,
-                        "key_id": mark.key_id,
+            let disabled = disabled.iter().take(MAX_LISTED_MARKS);
+            CertificatePage {
+                certificates: page.into_iter().map(|(_, row)| row).collect(),
+                next,
+                disabled: disabled
+                    .map(|mark| ListedMark {
+                        name: mark.name.clone(),
+                        shown: shown(&mark.name),
+                        fingerprint: mark.fingerprint,
+                        key_id: mark.key_id,
                     })
-                })
-                .collect();
-            json!({"certificates": rows, "next": next, "disabled": disabled})
+                    .collect(),
+            }
         })
     }
 
@@ -149,42 +156,23 @@ impl Service {
         (last_use, resources)
     }
 
-    fn listed(&self, held: &Enrolment, now: UnixSeconds) -> Value {
-        let (last_use, resources) = self.uses_of(held);
-        let online: Vec<_> = resources.iter().map(|one| visible(one.as_str())).collect();
-        let added_jid = held.added_by.jid.as_ref().map(ToString::to_string);
-        let address = last_use.as_ref().and_then(|last| last.address.as_deref());
-        let shown = json!({
-            "name": visible(held.name.as_str()),
-            "added_jid": added_jid.as_deref().map(visible),
-            "address": address.map(visible),
-            "resources": online,
-        });
-        json!({
-            "name": held.name,
-            "shown": shown,
-            "certificate": base64_of(&held.der),
-            "fingerprint": held.fingerprint,
-            "key_id": held.key_id,
-            "addresses": held.addresses,
-            "not_before": held.not_before,
-            "not_after": held.not_after,
-            "expired": manage::is_expired(held, now),
-            "may_manage": held.may_manage,
-            "incarnation": held.incarnation,
-            "added": {
-                "at": held.added_at,
-                "by": match &held.added_by {
-                    AddedBy { certificate: Some(_), .. } => "certificate",
-                    AddedBy { jid: Some(_), .. } => "password",
-                    AddedBy { .. } => "admin",
-                },
-                "fingerprint": held.added_by.certificate,
-                "jid": held.added_by.jid,
+    fn listed(&self, held: &Enrolment, now: UnixSeconds) -> ListedCertificate {
+        let row = self.row(held, now);
+        let visible = |text: &str| visible(text).into_owned();
+        let address = row.last_use.as_ref();
+        let address = address.and_then(|last| last.address.as_deref());
+        ListedCertificate {
+            shown: ShownCertificate {
+                name: visible(row.name.as_str()),
+                added_jid: row.added.jid.as_ref().map(|jid| visible(&jid.to_string())),
+                address: address.map(visible),
+                resources: row.resources.iter().map(|one| visible(one)).collect(),
             },
-            "last_use": last_use,
-            "resources": resources,
-        })
+            certificate: held.der.clone(),
+            not_before: held.not_before,
+            incarnation: held.incarnation.clone(),
+            row,
+        }
     }
 
     pub(in crate::daemon) fn append(
@@ -192,7 +180,7 @@ impl Service {
         question: Append,
         peer: Peer,
         now: UnixSeconds,
-    ) -> Answered {
+    ) -> Answered<AppendedCertificate> {
         let whose = Whose {
             account: question.account,
             incarnation: question.incarnation,
@@ -205,13 +193,13 @@ impl Service {
             may_manage: question.may_manage,
         };
         let (held, warnings) = self.appended(&whose, wish, now)?;
-        Ok(json!({
-            "name": held.name,
-            "shown": {"name": visible(held.name.as_str())},
-            "fingerprint": held.fingerprint,
-            "not_after": held.not_after,
-            "warnings": warnings,
-        }))
+        Ok(AppendedCertificate {
+            shown: shown(&held.name),
+            name: held.name,
+            fingerprint: held.fingerprint,
+            not_after: held.not_after,
+            warnings: warnings.into_iter().map(str::to_owned).collect(),
+        })
     }
 
     /// Adds a certificate and tells the account: the new record, and what its user should know.
@@ -268,7 +256,11 @@ impl Service {
         Ok((held, warnings))
     }
 
-    pub(in crate::daemon) fn disable(&self, question: Named, peer: Peer) -> Answered {
+    pub(in crate::daemon) fn disable(
+        &self,
+        question: Named,
+        peer: Peer,
+    ) -> Answered<DisabledCertificate> {
         let whose = Whose {
             account: question.account,
             incarnation: question.incarnation,
@@ -276,11 +268,11 @@ impl Service {
             peer,
         };
         let held = self.disabled(&whose, question.name)?;
-        Ok(json!({
-            "name": held.name,
-            "shown": {"name": visible(held.name.as_str())},
-            "fingerprint": held.fingerprint,
-        }))
+        Ok(DisabledCertificate {
+            shown: shown(&held.name),
+            name: held.name,
+            fingerprint: held.fingerprint,
+        })
     }
 
     /// Takes a certificate out of the list and tells the account: the first record that left.
@@ -353,14 +345,17 @@ impl Service {
             peer,
         };
         self.revoked(answer, &whose, gone, now, |revoked, _| {
-            let removed: Vec<_> = revoked.removed.iter().map(|held| &held.name).collect();
-            let shown: Vec<_> = removed.iter().map(|name| visible(name.as_str())).collect();
-            json!({
-                "name": revoked.name,
-                "shown": {"name": visible(revoked.name.as_str()), "removed": shown},
-                "fingerprint": revoked.fingerprint,
-                "key_id": revoked.keys.first().map(|(key_id, _)| key_id),
-                "removed": removed,
+            let removed = revoked.removed.iter().map(|held| &held.name);
+            let visible = |name: &CertificateName| visible(name.as_str()).into_owned();
+            json!(RevokedCertificate {
+                name: revoked.name.clone(),
+                shown: ShownRevoked {
+                    name: visible(&revoked.name),
+                    removed: removed.clone().map(visible).collect(),
+                },
+                fingerprint: revoked.fingerprint,
+                key_id: revoked.key_id,
+                removed: removed.cloned().collect(),
             })
         })
     }
@@ -418,7 +413,11 @@ impl Service {
         Ok(())
     }
 
-    pub(in crate::daemon) fn unrevoke(&self, question: Unrevoke, peer: Peer) -> Answered {
+    pub(in crate::daemon) fn unrevoke(
+        &self,
+        question: Unrevoke,
+        peer: Peer,
+    ) -> Answered<Unrevoked> {
         let Unrevoke { account, key_id } = question;
         self.hosts.policy(account.host())?;
         let written = self.store.change(&account, move |view| {
@@ -435,11 +434,11 @@ impl Service {
         let was_revoked = written?.map_err(Refusal::Management)?;
         let by = described(None, peer);
         tracing::info!(%account, key_id = ?key_id, was_revoked, by, "certificate.unrevoke: yes");
-        Ok(json!({"was_revoked": was_revoked}))
+        Ok(Unrevoked { was_revoked })
     }
 
     /// The keys that are revoked, oldest first, and the certificates that were disabled, of every account of the name.
-    pub(in crate::daemon) fn marks(&self, question: Marked) -> Answered {
+    pub(in crate::daemon) fn marks(&self, question: Marked) -> Answered<AccountMarks> {
         let Marked { account } = question;
         self.hosts.policy(account.host())?;
         let view = self.store.view(&account);
@@ -448,35 +447,37 @@ impl Service {
         let disabled = view.disabled()?;
         let beyond = |count: usize| count.saturating_sub(MAX_LISTED_MARKS);
         let left_out = beyond(revoked.len()) + beyond(disabled.len());
-        let revoked: Vec<Value> = revoked
-            .iter()
-            .take(MAX_LISTED_MARKS)
-            .map(|(key_id, _, at)| json!({"key_id": key_id, "at": at}))
-            .collect();
-        let disabled: Vec<Value> = disabled
-            .iter()
-            .take(MAX_LISTED_MARKS)
-            .map(|mark| {
-                json!({
-                    "name": mark.name,
-                    "fingerprint": mark.fingerprint,
-                    "key_id": mark.key_id,
-                    "not_after": mark.not_after,
+        let revoked = revoked.into_iter().take(MAX_LISTED_MARKS);
+        let disabled = disabled.into_iter().take(MAX_LISTED_MARKS);
+        Ok(AccountMarks {
+            revoked: revoked
+                .map(|(key_id, _, at)| RevokedKey { key_id, at })
+                .collect(),
+            disabled: disabled
+                .map(|mark| DisabledMark {
+                    name: mark.name,
+                    fingerprint: mark.fingerprint,
+                    key_id: mark.key_id,
+                    not_after: mark.not_after,
                 })
-            })
-            .collect();
-        Ok(json!({"revoked": revoked, "disabled": disabled, "left_out": left_out}))
+                .collect(),
+            left_out,
+        })
     }
 
     /// How many certificates of a host expire soon.
-    pub(in crate::daemon) fn expiring(&self, question: Expiring, now: UnixSeconds) -> Answered {
+    pub(in crate::daemon) fn expiring(
+        &self,
+        question: Expiring,
+        now: UnixSeconds,
+    ) -> Answered<ExpiringCount> {
         let Expiring { host, days } = question;
         self.hosts.policy(&host)?;
         let mut count: u64 = 0;
         let soon = |held: &Enrolment| manage::expires_within(held, days, now);
         let store = &self.store;
         store.each_present(&host, MAX_LISTED_ROWS, soon, |_| count += 1)?;
-        Ok(json!({ "count": count }))
+        Ok(ExpiringCount { count })
     }
 
     /// The account that has the name now: whom an administrator means who adds something.
@@ -528,6 +529,11 @@ impl Service {
             storage::log(&error);
         }
     }
+}
+
+fn shown(name: &CertificateName) -> ShownName {
+    let name = visible(name.as_str()).into_owned();
+    ShownName { name }
 }
 
 /// A certificate that is to be added.
