@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -26,6 +26,8 @@ use crate::system::lock::{Lock, SharedLock};
 pub(super) struct AuthorityFiles {
     authorities: SharedLock<Files<Authorities>>,
     lists: SharedLock<Files<RevocationLists>>,
+    /// Whose turn it is to read.
+    reading: Lock<()>,
     refused: Lock<Refusals>,
 }
 
@@ -104,6 +106,11 @@ pub(super) struct Problem {
 }
 
 impl AuthorityFiles {
+    /// Held from the look at the files until what follows from it is done: what was read last counts.
+    pub(super) fn turn_to_read(&self) -> MutexGuard<'_, ()> {
+        self.reading.lock()
+    }
+
     /// Reads what `wanted` names and is not known yet, or has changed; `anew`: everything. Forgets what nobody names. Blocks.
     ///
     /// Returns what is to be known of it: `swap` makes it so. Nothing is changed before.

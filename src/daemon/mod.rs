@@ -22,6 +22,7 @@ mod panics;
 mod reply;
 mod reservations;
 pub mod roles;
+mod scram_told;
 pub mod server;
 mod servers;
 pub mod service;

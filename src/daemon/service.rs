@@ -24,15 +24,13 @@ mod moving_in;
 mod notices;
 mod status;
 
-use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::identity::{Host, ScramHash};
+use crate::identity::UnixSeconds;
 use crate::store::{Store, StoreError};
-use crate::system::lock::Lock;
 
 use super::authorities::AuthorityFiles;
 use super::connection::Connection;
@@ -45,21 +43,20 @@ use super::last_uses::LastUses;
 use super::noticed::Noticed;
 use super::reply::{Answer, Answered, unreadable};
 use super::reservations::Reservations;
+use super::scram_told::ScramTold;
 use super::servers::{Servers, closing_lines};
 use super::sessions::Sessions;
 use super::storage::refusal as storage;
 use super::store_checks::Checks;
-use crate::protocol::Refusal;
+use crate::protocol::{Refusal, StoreCheck};
 
 /// Everything that questions are answered from.
 pub struct Service {
-    store: Store,
+    store: Arc<Store>,
     hosts: Hosts,
     pub(super) servers: Servers,
     pub(super) sessions: Sessions,
     authorities: AuthorityFiles,
-    /// Whose turn it is to read the files of authorities.
-    reading: Lock<()>,
     revocations: RwLock<()>,
     last_uses: LastUses,
     lanes: Lanes,
@@ -67,9 +64,8 @@ pub struct Service {
     guesses: Guesses,
     reservations: Reservations,
     noticed: Noticed,
-    /// The SCRAM hashes of each host as its servers know them.
-    scram_told: Lock<HashMap<Host, Vec<ScramHash>>>,
-    checks: Checks,
+    scram_told: ScramTold,
+    checks: Arc<Checks>,
 }
 
 impl Service {
@@ -79,12 +75,11 @@ impl Service {
     pub fn new(store: Store) -> Result<Self, StoreError> {
         let hosts = Hosts::remembered(&store)?;
         let service = Self {
-            store,
+            store: Arc::new(store),
             hosts,
             servers: Servers::default(),
             sessions: Sessions::default(),
             authorities: AuthorityFiles::default(),
-            reading: Lock::default(),
             revocations: RwLock::new(()),
             last_uses: LastUses::default(),
             lanes: Lanes::default(),
@@ -92,8 +87,8 @@ impl Service {
             guesses: Guesses::default(),
             reservations: Reservations::default(),
             noticed: Noticed::default(),
-            scram_told: Lock::default(),
-            checks: Checks::default(),
+            scram_told: ScramTold::default(),
+            checks: Arc::default(),
         };
         service.read_authorities(false);
         Ok(service)
@@ -159,6 +154,20 @@ impl Service {
     /// Returns when the store's writer has answered. Blocks.
     pub fn probe_store(&self) -> Result<(), StoreError> {
         self.store.probe()
+    }
+
+    /// What the opening of the store, at `now`, has found.
+    pub fn note_opening(&self, now: UnixSeconds) {
+        self.checks.note_opening(&self.store, now);
+    }
+
+    /// Checks the whole store if that is due.
+    pub fn check_store_if_due(&self, now: UnixSeconds) -> bool {
+        self.checks.run_if_due(&self.store, now)
+    }
+
+    pub(super) fn store_check(&self, question: &StoreCheck, now: UnixSeconds) -> Answered {
+        checks::check(&self.checks, &self.store, question, now)
     }
 
     /// Refuses, or takes again, what makes the store grow.

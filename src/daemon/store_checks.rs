@@ -1,49 +1,169 @@
-//! The check of the whole store that runs, and the last one that has ended.
+//! Checks of the whole store, one at a time: the one that runs, and the last one that has ended.
+//!
+//! Must not know: who asks for one.
 
 use std::sync::{Condvar, MutexGuard};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::identity::UnixSeconds;
-use crate::store::TableCheck;
+use crate::store::{Store, StoreError, TableCheck};
 use crate::system::lock::Lock;
 
 /// The check that runs, and the last one that has ended.
 #[derive(Debug, Default)]
 pub(super) struct Checks {
     state: Lock<State>,
-    pub(super) hurried: Condvar,
+    hurried: Condvar,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct State {
+struct State {
     /// How many have begun since the start.
-    pub(super) begun: u64,
-    pub(super) running: Option<Running>,
-    pub(super) last: Option<Ended>,
+    begun: u64,
+    running: Option<Running>,
+    last: Option<Ended>,
 }
 
 #[derive(Debug)]
-pub(super) struct Running {
-    pub(super) rows: u64,
-    pub(super) is_hurried: bool,
+struct Running {
+    rows: u64,
+    is_hurried: bool,
 }
 
 #[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) number: u64,
-    pub(super) at: UnixSeconds,
-    pub(super) tables: Vec<TableCheck>,
+struct Ended {
+    number: u64,
+    at: UnixSeconds,
+    tables: Vec<TableCheck>,
 }
 
 impl Ended {
-    pub(super) fn is_whole(&self) -> bool {
+    fn is_whole(&self) -> bool {
         self.tables.iter().all(|table| table.problem.is_none())
     }
 }
 
 impl Checks {
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    /// What the opening of the store, at `now`, has found, and its log lines. If every row was read then, that was a check.
+    pub(super) fn note_opening(&self, store: &Store, now: UnixSeconds) {
+        let found = store.found();
+        if let Some(loss) = &found.accepted {
+            tracing::error!(
+                folder = %store.folder().display(),
+                missing_changes = loss.commits,
+                damaged_tables = ?loss.tables,
+                "--accept-rollback: a store is served that is not whole. What was revoked, disabled or deleted in what is \
+                 missing is let in again. Start it without the flag now"
+            );
+        }
+        if found.is_checked {
+            let mut state = self.state();
+            state.begun += 1;
+            // What was accepted is counted as it is from now on.
+            let tables = found.checked.iter().map(|check| match &found.accepted {
+                Some(_) => TableCheck {
+                    written: check.rows,
+                    problem: None,
+                    ..check.clone()
+                },
+                None => check.clone(),
+            });
+            state.last = Some(Ended {
+                number: state.begun,
+                at: now,
+                tables: tables.collect(),
+            });
+        }
+    }
+
+    /// Checks the whole store if the last check is a day old or there was none, slowly unless somebody asks for it meanwhile.
+    /// Blocks. Returns whether it was due; if a check runs already, no other one is.
+    pub(super) fn run_if_due(&self, store: &Store, now: UnixSeconds) -> bool {
+        let is_due = {
+            let state = self.state();
+            // The clock may have been set back meanwhile, too.
+            let is_old = |last: &Ended| last.at.0.abs_diff(now.0) >= CHECKED_EVERY_SECONDS;
+            state.last.as_ref().is_none_or(is_old)
+        };
+        let begun = is_due.then(|| self.begin(false)).flatten();
+        if let Some(number) = begun {
+            self.run(store, number, now);
+        }
+        begun.is_some()
+    }
+
+    /// The number of the check that begins; `None`: one runs, and hurries now if this one would.
+    pub(super) fn begin(&self, is_hurried: bool) -> Option<u64> {
+        let mut state = self.state();
+        if let Some(running) = &mut state.running {
+            running.is_hurried |= is_hurried;
+            self.hurried.notify_all();
+            return None;
+        }
+        state.begun += 1;
+        state.running = Some(Running {
+            rows: 0,
+            is_hurried,
+        });
+        Some(state.begun)
+    }
+
+    /// Makes the check that has begun. Blocks.
+    pub(super) fn run(&self, store: &Store, number: u64, now: UnixSeconds) {
+        let checked = store.check(|rows| self.pause(rows));
+        let mut state = self.state();
+        state.running = None;
+        let tables = match checked {
+            Ok(tables) => tables,
+            // It is being stopped, or has said so itself.
+            Err(StoreError::Failed) => return,
+            Err(error) => {
+                tracing::error!(%error, "the store could not be checked");
+                return;
+            }
+        };
+        let ended = Ended {
+            number,
+            at: now,
+            tables,
+        };
+        if ended.is_whole() {
+            let rows: u64 = ended.tables.iter().map(|table| table.rows).sum();
+            tracing::info!(rows, "the store was checked: it is whole");
+        }
+        for check in &ended.tables {
+            if let Some(problem) = &check.problem {
+                tracing::error!(
+                    table = check.table,
+                    %problem,
+                    "the store is damaged; restore it from a backup"
+                );
+            }
+        }
+        state.last = Some(ended);
+    }
+
+    /// The check that has begun is not made.
+    pub(super) fn give_up(&self) {
+        self.state().running = None;
+    }
+
+    /// Between two pages: changes and logins come first, unless somebody waits for the check.
+    fn pause(&self, rows: u64) {
+        let mut state = self.state();
+        if let Some(running) = &mut state.running {
+            running.rows = rows;
+        }
+        let is_slow = |state: &mut State| {
+            let running = state.running.as_ref();
+            running.is_some_and(|running| !running.is_hurried)
+        };
+        drop(self.hurried.wait_timeout_while(state, PAUSE, is_slow));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
 
@@ -53,9 +173,20 @@ impl Checks {
         let is_whole = state.last.as_ref().is_none_or(Ended::is_whole);
         (is_whole, described(state.last.as_ref()))
     }
+
+    /// What is answered to `store.check`.
+    pub(super) fn answered(&self, store: &Store) -> Value {
+        let state = self.state();
+        let running = state.running.as_ref();
+        json!({
+            "begun": state.begun,
+            "running": running.map(|running| json!({"rows": running.rows, "of": store.rows()})),
+            "last": described(state.last.as_ref()),
+        })
+    }
 }
 
-pub(super) fn described(ended: Option<&Ended>) -> Value {
+fn described(ended: Option<&Ended>) -> Value {
     let Some(ended) = ended else {
         return Value::Null;
     };
@@ -74,3 +205,7 @@ pub(super) fn described(ended: Option<&Ended>) -> Value {
         "tables": ended.tables.iter().map(table).collect::<Vec<_>>(),
     })
 }
+
+const CHECKED_EVERY_SECONDS: u64 = 24 * 3600;
+/// With pages of 128 rows: some 6,000 rows a second.
+const PAUSE: Duration = Duration::from_millis(20);

@@ -609,21 +609,8 @@ impl Service {
         account: &BareJid,
         decide: impl FnOnce(&View<'_>) -> Result<Result<(Vec<Edit>, T), E>, StoreError> + Send + 'static,
     ) -> Result<Result<T, E>, StoreError> {
-        let written = self.store.change(account, decide)?;
-        self.tell_scram(account.host());
-        Ok(written)
-    }
-
-    /// Tells every server of the host which SCRAM hashes may be offered, if that has changed.
-    fn tell_scram(&self, host: &Host) {
-        let mut told = self.scram_told.lock();
-        // Under the lock, so that what is told last is what is so.
-        let common = self.store.census(host).common();
-        if told.get(host).unwrap_or(&ScramHash::ALL.to_vec()) == &common {
-            return;
-        }
-        self.servers.tell_scram(host, &common);
-        told.insert(host.clone(), common);
+        self.scram_told
+            .change(&self.store, &self.servers, account, decide)
     }
 
     /// Reserves the name; the answer is what whoever creates its account names again.

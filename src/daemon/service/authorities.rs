@@ -16,7 +16,7 @@ impl Service {
     ///
     /// As with a revocation, no yes by what they said before comes behind it.
     pub fn read_authorities(&self, anew: bool) {
-        let turn = self.reading.lock();
+        let turn = self.authorities.turn_to_read();
         let wanted: Vec<CaFiles> = {
             let known = self.hosts.behind(None).into_iter();
             known

@@ -1,0 +1,46 @@
+//! The SCRAM hashes that every account of a host has, as the host's servers were told last: only those may be offered.
+//!
+//! Must not know: who changes an account, and why.
+
+use std::collections::HashMap;
+use std::sync::MutexGuard;
+
+use super::servers::Servers;
+use crate::identity::{BareJid, Host, ScramHash};
+use crate::store::{Edit, Store, StoreError, View};
+use crate::system::lock::Lock;
+
+/// What the servers of each host know.
+#[derive(Debug, Default)]
+pub(super) struct ScramTold(Lock<HashMap<Host, Vec<ScramHash>>>);
+
+impl ScramTold {
+    /// Held while somebody is told something else of a host, so that no news gets in front of it.
+    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<Host, Vec<ScramHash>>> {
+        self.0.lock()
+    }
+
+    /// As [`Store::change`]; and tells the servers when the host's SCRAM hashes are others now.
+    pub(super) fn change<T: Send + 'static, E: Send + 'static>(
+        &self,
+        store: &Store,
+        servers: &Servers,
+        account: &BareJid,
+        decide: impl FnOnce(&View<'_>) -> Result<Result<(Vec<Edit>, T), E>, StoreError> + Send + 'static,
+    ) -> Result<Result<T, E>, StoreError> {
+        let written = store.change(account, decide)?;
+        self.tell(store, servers, account.host());
+        Ok(written)
+    }
+
+    fn tell(&self, store: &Store, servers: &Servers, host: &Host) {
+        let mut told = self.0.lock();
+        // Under the lock, so that what is told last is what is so.
+        let common = store.census(host).common();
+        if told.get(host).unwrap_or(&ScramHash::ALL.to_vec()) == &common {
+            return;
+        }
+        servers.tell_scram(host, &common);
+        told.insert(host.clone(), common);
+    }
+}
