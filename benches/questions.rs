@@ -57,7 +57,7 @@ fn main() {
         &socket,
         "session.hello",
         &json!({
-            "protocol": 1, "software": "bench",
+            "protocol": 2, "software": "bench",
             "hosts": [{"host": "shakespeare.lit", "options": {"saslcertd_max_certs": 1_000_000}}],
         }),
     );
@@ -140,7 +140,7 @@ fn authorities(socket: &Path, folder: &Path, enrolled: &Value) {
             options["saslcertd_crl_file"] = json!(crl_file);
         }
         let hosts = json!([{"host": "denmark.lit", "options": options}]);
-        let hello = json!({"protocol": 1, "software": "bench", "hosts": hosts});
+        let hello = json!({"protocol": 2, "software": "bench", "hosts": hosts});
         ask(socket, "session.hello", &hello);
         for depth in [1, 16] {
             let plain = rate(socket, "external.login", enrolled, depth, 5_000);
@@ -156,7 +156,7 @@ fn authorities(socket: &Path, folder: &Path, enrolled: &Value) {
 /// PLAIN against the bare derivation on one core, and what a flood of it does to logins with a certificate.
 fn passwords(socket: &Path, login: &Value) {
     let hello = json!({
-        "protocol": 1, "software": "bench",
+        "protocol": 2, "software": "bench",
         "hosts": [{"host": "rome.lit", "accounts": "daemon", "options": {}}],
     });
     ask(socket, "session.hello", &hello);
@@ -224,7 +224,7 @@ fn rate(socket: &Path, method: &str, params: &Value, depth: usize, count: usize)
     let mut stream = UnixStream::connect(socket).unwrap();
     let mut lines = BufReader::new(stream.try_clone().unwrap());
     // Nobody logs in without it.
-    let hello = json!({"protocol": 1, "software": "bench", "hosts": []});
+    let hello = json!({"protocol": 2, "software": "bench", "hosts": []});
     let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "session.hello", "params": hello});
     stream.write_all(format!("{hello}\n").as_bytes()).unwrap();
     let mut answer = String::new();

@@ -2,6 +2,13 @@
 --
 -- It knows no form, no field and no step: what comes is handed to the daemon, and what that answers is painted.
 
+local array = require "util.array";
+local new_form = require "util.dataforms".new;
+local null = require "util.json".null;
+local st = require "util.stanza";
+
+local certificates = module:require "certificates";
+
 local node = "http://prosody.im/protocol/certs";
 local xmlns_commands = "http://jabber.org/protocol/commands";
 -- A change waits for the disk of the daemon's machine.
@@ -18,7 +25,7 @@ end
 
 -- The values of a field: its lines, if it is a text.
 local function lines_of(field)
-	local lines = {};
+	local lines = array();
 	for value in field:childtags("value") do
 		local line, has_key = without_private_key(value:get_text() or "");
 		lines[#lines + 1] = line;
@@ -38,86 +45,62 @@ local function values_of(form)
 	return fields;
 end
 
-local function refused(with, kind, condition, text, command_condition)
-	local tag = command_condition and with.st.stanza(command_condition, { xmlns = xmlns_commands }) or nil;
+local function refused(kind, condition, text, command_condition)
+	local tag = command_condition and st.stanza(command_condition, { xmlns = xmlns_commands }) or nil;
 	return { status = "error", error = { type = kind, condition = condition, text = text, extra = { tag = tag } } };
 end
 
-local function painted(with, form)
-	local printable = with.printable;
-	local layout = { title = form.title, instructions = form.instructions and printable(form.instructions) };
-	for i, field in ipairs(form.fields) do
-		local value, options = field.value, nil;
-		if field.type == "boolean" then
-			value = value == "true";
-		elseif value then
-			value = printable(value);
-		end
-		for j, option in ipairs(field.options) do
-			options = options or {};
-			options[j] = { label = printable(option.label), value = printable(option.value) };
-		end
-		layout[i] = {
-			name = printable(field.name), type = field.type, label = field.label and printable(field.label);
-			required = field.required, value = value, options = options;
-		};
-	end
-	return with.new_form(layout);
+local function painted(form)
+	local layout = form.fields;
+	layout.title, layout.instructions = form.title, form.instructions;
+	return new_form(layout);
 end
 
 -- The daemon's answer as mod_adhoc wants it, and the state that comes back with the next step.
-local function reply_of(with, answer)
+local function reply_of(answer)
 	if answer.error then
-		return refused(with, answer.error.type, answer.error.condition, answer.error.text, answer.error.command);
+		return refused(answer.error.type, answer.error.condition, answer.error.text, answer.error.command);
 	end
 	local reply = { status = answer.status };
 	for _, note in ipairs(answer.notes) do
-		local text = with.printable(note.text);
-		reply[note.type] = note.type == "error" and { message = text } or text;
+		reply[note.type] = note.type == "error" and { message = note.text } or note.text;
 	end
 	if answer.form then
-		reply[answer.status == "executing" and "form" or "result"] = painted(with, answer.form);
+		reply[answer.status == "executing" and "form" or "result"] = painted(answer.form);
 	end
 	if answer.status == "executing" then
-		reply.actions = { default = answer.default };
-		for i, action in ipairs(answer.actions) do reply.actions[i] = action; end
+		reply.actions = answer.actions;
+		reply.actions.default = answer.default;
 	end
 	return reply, answer.step;
 end
 
-local function failed(with, failure)
-	local _, condition, text = with.words(failure);
-	return { status = "completed", error = { message = with.printable(text or condition) } };
-end
-
 local function step(with, host, session, data, state)
 	-- A form that was filled in may add a certificate, and only an account with an incarnation has any.
-	local question, result, failure;
-	question, failure = with.question(host, session, state ~= nil and data.form ~= nil);
-	if not question then return failed(with, failure); end
-	local fields = values_of(data.form);
-	question.presented = not session.saslcert and with.presented(session) or with.null;
-	question.step = type(state) == "string" and state or with.null;
-	question.action = data.action;
-	question.fields = with.null;
-	if fields then
-		for name, values in pairs(fields) do fields[name] = with.array(values); end
-		question.fields = fields;
+	local question, failure = certificates.question_of(host, session, state ~= nil and data.form ~= nil);
+	local result;
+	if question then
+		question.presented = not session.saslcert and with.presented(session) or null;
+		question.step = type(state) == "string" and state or null;
+		question.action = data.action;
+		question.fields = values_of(data.form) or null;
+		result, failure = with.ask("command.step", question, { timeout = math.max(with.timeout(), change_timeout) });
 	end
-	result, failure = with.ask("command.step", question, { timeout = math.max(with.timeout(), change_timeout) });
-	if not result then return failed(with, failure); end
+	if not result then
+		local _, condition, text = certificates.words(failure);
+		return { status = "completed", error = { message = text or condition } };
+	end
 	-- Whoever reads the answer finds the sessions gone.
 	with.close(result.close);
-	return reply_of(with, result);
+	return reply_of(result);
 end
 
--- with: ask(method, params, options); question(host, session, make_incarnation), words(failure), printable(text) (of
---   certificates.lib.lua); close(closings) (see sessions.lib.lua); new_form; presented(session) (the base64 of the certificate in its
---   TLS connection, or nil); full_sessions; timeout(); array (marks a list for JSON); null; st
+-- with: ask(method, params, options); close(closings) (see sessions.lib.lua); presented(session) (the base64 of the certificate in its
+--   TLS connection, or nil); timeout()
 local function new(with)
 	-- The session that sent the command; nil if it is not one of this host's users.
 	local function asking_session(host, data)
-		local session = data.origin or with.full_sessions[data.from]; -- COMPAT 0.12
+		local session = data.origin or prosody.full_sessions[data.from]; -- COMPAT 0.12
 		if not session or session.type ~= "c2s" or session.host ~= host.name or not session.username then return nil; end
 		return session;
 	end
@@ -127,8 +110,8 @@ local function new(with)
 	local function handle(host, data, state)
 		if data.action == "cancel" or data.form and data.form.attr.type == "cancel" then return { status = "canceled" }; end
 		local session = asking_session(host, data);
-		if not session then return refused(with, "auth", "forbidden"); end
-		if host.withdrawn() then return refused(with, "cancel", "service-unavailable"); end
+		if not session then return refused("auth", "forbidden"); end
+		if host.withdrawn() then return refused("cancel", "service-unavailable"); end
 		return step(with, host, session, data, state);
 	end
 
@@ -146,7 +129,7 @@ local function new(with)
 		module:hook("iq-set/host/" .. xmlns_commands .. ":command", function (event)
 			local origin, stanza = event.origin, event.stanza;
 			if stanza.tags[1].attr.node ~= node or origin.type == "c2s" or host.withdrawn() then return; end
-			origin.send(with.st.error_reply(stanza, "auth", "forbidden"));
+			origin.send(st.error_reply(stanza, "auth", "forbidden"));
 			return true;
 		end, 510);
 	end

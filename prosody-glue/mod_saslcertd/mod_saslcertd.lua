@@ -10,7 +10,6 @@ module:set_global();
 
 local async = require "util.async";
 local array = require "util.array";
-local dataforms = require "util.dataforms";
 local json = require "util.json";
 local st = require "util.stanza";
 local timer = require "util.timer";
@@ -43,7 +42,7 @@ local new_tls = module:require "tls".new;
 local console = module:require "console";
 local new_metrics = module:require "metrics".new;
 
-local protocol_version = 1;
+local protocol_version = 2;
 local module_version = "0.1.0";
 -- Well below the limit of a question.
 local max_hello_bytes = 96 * 1024;
@@ -103,20 +102,18 @@ local function read_settings()
 	log_problem(module, "settings", "error", problems[1] and table.concat(problems, "; ") or nil);
 end
 
--- JSON's null means the same as an absent field; util.json makes it a value of its own.
-local function without_null(value)
-	if type(value) ~= "table" then return value; end
-	for k, v in pairs(value) do
-		if v == json.null then value[k] = nil; else without_null(v); end
+-- JSON's null means the same as an absent field; util.json makes it a value of its own. What XML can't carry would raise an error in
+-- util.stanza.
+local function plain(value)
+	if value == json.null then return nil; end
+	if type(value) == "string" then return (value:gsub("[%z\1-\8\11\12\14-\31]", "?")); end
+	if type(value) == "table" then
+		for k, v in pairs(value) do value[k] = plain(v); end
 	end
 	return value;
 end
 
-local function decode(line)
-	local value = json.decode(line);
-	if type(value) ~= "table" then return nil; end
-	return without_null(value);
-end
+local function decode(line) return plain(json.decode(line)); end
 
 local function open(seconds)
 	if not have_unix then return nil, "this LuaSocket knows no Unix sockets"; end
@@ -317,7 +314,8 @@ client = client_lib.new({
 		count_expiring();
 	end;
 	refused = function (failure)
-		log_problem(module, "hello", "error", ("The daemon refuses session.hello: %s"):format(failure.message or failure.reason));
+		log_problem(module, "hello", "error", ("The daemon refuses session.hello, version %d: %s"):format(protocol_version,
+			failure.message or failure.reason));
 	end;
 	away = function (why)
 		note_connection(false, why);
@@ -395,28 +393,18 @@ asked = asked_lib.new({
 
 local certificates = certificates_lib.new({
 	ask = ask;
-	close_revoked = sessions.close_revoked;
+	close = sessions.close_each;
 	timeout = function () return settings.timeout; end;
-	null = json.null;
-	st = st;
 });
 
 local adhoc = new_adhoc({
 	ask = ask;
-	question = certificates.question;
-	words = certificates_lib.words;
-	printable = certificates_lib.printable;
 	close = sessions.close_each;
 	timeout = function () return settings.timeout; end;
-	new_form = dataforms.new;
-	array = array;
-	null = json.null;
 	presented = function (session)
 		local chain = sasl_lib.chain_of_peer(session, true);
 		return chain and chain[1];
 	end;
-	full_sessions = prosody.full_sessions;
-	st = st;
 });
 
 local sasl = sasl_lib.new({
@@ -542,7 +530,7 @@ if in_server then
 				if not host or type(event.username) ~= "string" then return; end
 				forget(host, event.username);
 				if not change.condition then return; end
-				sessions.close_unbound(event.username .. "@" .. event.host, change.condition, change.text);
+				sessions.close_unbound(event.username .. "@" .. event.host, change.condition);
 			end);
 		end
 	end
@@ -557,7 +545,7 @@ if in_server then
 	end);
 
 	module:hook("host-deactivating", function (event)
-		sessions.close_unbound_of(event.host, "host-gone", "This server has stopped serving " .. event.host);
+		sessions.close_unbound_of(event.host, "host-gone");
 	end);
 
 	module:hook("host-deactivated", function (name)
@@ -643,9 +631,7 @@ function module.add_host(host_module)
 		end);
 	end
 	iq("get", "items", certificates.list);
-	iq("set", "append", certificates.append);
-	iq("set", "disable", certificates.disable);
-	iq("set", "revoke", certificates.revoke);
+	for _, element in ipairs({ "append", "disable", "revoke" }) do iq("set", element, certificates.change); end
 
 	declare_soon();
 end

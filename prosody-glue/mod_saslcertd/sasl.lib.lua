@@ -6,8 +6,6 @@
 local max_certificates = 6;
 local max_chain_base64 = 64 * 1024;
 local max_certificate_base64 = 24 * 1024;
--- A JID has at most 3071 bytes.
-local max_authzid_bytes = 3072;
 
 local could_not_ask = "The certificate can't be checked at the moment";
 
@@ -140,7 +138,6 @@ local function decide(with, offers, host, session, message)
 	local deadline = with.now() + with.timeout();
 	local chain = chain_of_peer(session, host.leaf_only);
 	if not chain then return nil, "not-authorized"; end
-	if #message > max_authzid_bytes then return nil, "invalid-authzid"; end
 
 	local offer = offers.of(host, session);
 	if offer.verdict == "unasked" then
@@ -189,15 +186,16 @@ local function admit(host, session, handler, result)
 		resource = result.resource;
 		path = result.path;
 		not_after = result.not_after;
+		registration = result.registration;
 	};
 	-- Of an account that lives in the daemon, the daemon has just said so.
 	if not host.in_daemon() then
-		local exists = host.accounts.exists(username);
-		local enabled = exists and host.accounts.enabled(username);
+		local enabled = host.accounts.exists(username) and host.accounts.enabled(username);
 		if session.destroyed then return failure_of(handler, session, "temporary-auth-failure", could_not_ask); end
+		-- It has changed since the daemon was told: the next try hears why.
 		if not enabled then
 			session.saslcert = nil;
-			return failure_of(handler, session, exists and "account-disabled" or "not-authorized");
+			return failure_of(handler, session, "temporary-auth-failure", could_not_ask);
 		end
 	end
 	handler.resource = result.resource;
@@ -217,7 +215,7 @@ local function add_host(module)
 	module:hook_tag("urn:xmpp:sasl:2", "authenticate", function (session)
 		if session.type ~= "c2s_unauthed" then
 			-- COMPAT mod_sasl2 lets a session authenticate again. Its tag must stay that of its login.
-			session:close({ condition = "policy-violation", text = "This stream is authenticated already" });
+			session:close({ condition = "policy-violation" });
 			return true;
 		end
 		session.saslcert_sasl2 = true;

@@ -127,20 +127,15 @@ local function add_closing(sessions, with)
 		return close_where(function (session) return is_of(session, account) and reason; end);
 	end
 
-	-- The same, in the words of a revocation.
-	function sessions.close_revoked(account, key_id)
-		return sessions.close(account, key_id, "not-authorized", "This client certificate has been revoked");
-	end
-
 	-- Those of the account that have no resource: Prosody overlooks them.
-	function sessions.close_unbound(account, condition, text)
-		local reason = { condition = condition, text = text };
+	function sessions.close_unbound(account, condition)
+		local reason = { condition = condition };
 		return close_where(function (session) return not session.resource and is_of(session, account) and reason; end);
 	end
 
 	-- Those of a host that goes: Prosody overlooks them, and whatever they wait for would find the host gone.
-	function sessions.close_unbound_of(host, condition, text)
-		local reason = { condition = condition, text = text };
+	function sessions.close_unbound_of(host, condition)
+		local reason = { condition = condition };
 		return close_where(function (session) return not session.resource and session.host == host and reason; end);
 	end
 end
@@ -292,7 +287,7 @@ local function hook_resources(sessions, with, module)
 		local user = with.prosody_hosts[module.host].sessions[session.username];
 		local old = user and user.sessions[want];
 		-- conflict_resolve, which comes after this, might give the new session another resource.
-		if old and old ~= session then old:close({ condition = "conflict", text = "Replaced by new connection" }); end
+		if old and old ~= session then old:close({ condition = "conflict" }); end
 		event.resource = want;
 	end, 10);
 
@@ -302,7 +297,7 @@ local function hook_resources(sessions, with, module)
 		if not tag then return; end
 		if tag.resource and session.resource ~= tag.resource then
 			session.log("warn", "Bound to %q, but the certificate names %q: closing", session.resource, tag.resource);
-			session:close({ condition = "policy-violation", text = "The certificate names another resource" });
+			session:close({ condition = "policy-violation" });
 			return;
 		end
 		sessions.opened(session);
@@ -355,7 +350,9 @@ local function hook_restrictions(with, module)
 	local function deny(event)
 		local origin, stanza = event.origin, event.stanza;
 		if stanza.attr.type ~= "set" or not origin.saslcert then return; end
-		origin.send(with.st.error_reply(stanza, "auth", "not-authorized", "Log in with your password to do this"));
+		-- COMPAT a session that logged in by way of an older module lacks the words.
+		local words = origin.saslcert.registration or { type = "auth", condition = "not-authorized" };
+		origin.send(with.st.error_reply(stanza, words.type, words.condition, words.text));
 		return true;
 	end
 	module:hook("iq/self/jabber:iq:register:query", deny, 100);

@@ -17,11 +17,11 @@ use super::reply::{Answer, Answered, ask, unreadable};
 use super::service::Service;
 use crate::identity::UnixSeconds;
 use crate::protocol::{
-    self, AccountExists, Admit, AnyHello, Append, Before, Check, Closed, CommandStep, ConsoleRun,
-    Create, Delete, DisableAccount, EnableAccount, Expiring, Explain, Export, Failed, Fault,
-    ForgetHost, Import, ImportAccount, Incoming, Lane, Line, List, ListAccounts, ListHosts, Login,
-    Marked, Named, OfHost, Offer, Opened, Refusal, Request, Revoke, Role, Scram, SetPassword,
-    Status, StoreCheck, Succeeded, Unrevoke, Verify, fields,
+    self, AccountExists, Admit, AnyHello, Append, Before, Check, ClientRequest, Closed,
+    CommandStep, ConsoleRun, Create, Delete, DisableAccount, EnableAccount, Expiring, Explain,
+    Export, Failed, Fault, ForgetHost, Import, ImportAccount, Incoming, Lane, Line, List,
+    ListAccounts, ListHosts, Login, Marked, Named, OfHost, Offer, Opened, Refusal, Request, Revoke,
+    Role, Scram, SetPassword, Status, StoreCheck, Succeeded, Unrevoke, Verify, fields,
 };
 
 /// When a question came.
@@ -157,6 +157,7 @@ questions! {
     Append => |service, question, asked| asked.send(service.append(question, asked.peer(), asked.moment.now)),
     Named => |service, question, asked| asked.send(service.disable(question, asked.peer())),
     Revoke => |service, question, asked| service.revoke(asked.answer, question, asked.peer(), asked.moment.now),
+    ClientRequest => |service, question, asked| service.requested(asked.answer, question, asked.peer(), asked.moment.now),
     CommandStep => |service, question, asked| service.command_step(asked.answer, question, asked.peer(), asked.moment.now),
     ConsoleRun => |service, question, asked| service.console_run(asked.answer, &question, asked.moment.now),
     Unrevoke => |service, question, asked| asked.send(service.unrevoke(question, asked.peer())),

@@ -22,6 +22,7 @@ mod incarnations;
 mod live;
 mod moving_in;
 mod notices;
+mod requested;
 mod status;
 
 use std::sync::{Arc, RwLock};
@@ -29,7 +30,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::identity::UnixSeconds;
+use crate::identity::{BareJid, KeyId, UnixSeconds};
 use crate::store::{Store, StoreError};
 
 use super::authorities::AuthorityFiles;
@@ -48,7 +49,7 @@ use super::servers::{Servers, closing_lines};
 use super::sessions::Sessions;
 use super::storage::refusal as storage;
 use super::store_checks::Checks;
-use crate::protocol::{Refusal, StoreCheck};
+use crate::protocol::{Close, Refusal, StoreCheck};
 
 /// Everything that questions are answered from.
 pub struct Service {
@@ -194,6 +195,17 @@ impl Service {
         self.servers.close(Some(answer.connection.id), doomed);
         answer.send_before(Ok(result), &closing_lines(&answer.connection, doomed));
     }
+}
+
+/// The sessions of an account that logged in with one of these keys are to be closed.
+fn closed_for(account: &BareJid, keys: &[KeyId]) -> Vec<Close> {
+    let close = |key_id: &KeyId| Close {
+        account: account.clone(),
+        key_id: *key_id,
+        condition: "not-authorized".into(),
+        text: REVOKED.into(),
+    };
+    keys.iter().map(close).collect()
 }
 
 /// The fields of `sessions.close` for the sessions of an account and key.

@@ -892,26 +892,28 @@ mod tests {
 
     #[test]
     fn a_module_of_another_version_is_named_with_its_folder() {
-        let mut status = status();
-        status["connections"] = json!([]);
-        status["stranger"] = json!({"uid": PROSODY, "protocol": 2, "module": {"version": "9.9", "path": "/m/mod_saslcertd"}});
-        let daemon = Daemon {
-            answer: Answer::Status(status),
-            ..well()
-        };
-        let mut facts = facts();
-        // Only what is loaded is wrong.
-        facts.module.protocol = PROTOCOL_VERSION;
-        let found = findings(&daemon, &server(), Some(&facts), &usual());
-        let hosts = found.iter().find(|one| one.check == "hosts").unwrap();
-        assert!(
-            hosts.message.contains("9.9 in /m/mod_saslcertd")
-                && hosts.message.contains("version 2")
-        );
-        assert_eq!(
-            hosts.mend,
-            Some(Mend::Run("systemctl restart prosody".to_owned()))
-        );
+        for version in [PROTOCOL_VERSION - 1, PROTOCOL_VERSION + 1] {
+            let mut status = status();
+            status["connections"] = json!([]);
+            status["stranger"] = json!({"uid": PROSODY, "protocol": version, "module": {"version": "9.9", "path": "/m/mod_saslcertd"}});
+            let daemon = Daemon {
+                answer: Answer::Status(status),
+                ..well()
+            };
+            let mut facts = facts();
+            // Only what is loaded is wrong.
+            facts.module.protocol = PROTOCOL_VERSION;
+            let found = findings(&daemon, &server(), Some(&facts), &usual());
+            let hosts = found.iter().find(|one| one.check == "hosts").unwrap();
+            assert!(
+                hosts.message.contains("9.9 in /m/mod_saslcertd")
+                    && hosts.message.contains(&format!("version {version}"))
+            );
+            assert_eq!(
+                hosts.mend,
+                Some(Mend::Run("systemctl restart prosody".to_owned()))
+            );
+        }
     }
 
     #[test]

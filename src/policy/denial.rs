@@ -3,6 +3,7 @@
 //! Texts for SASL are read by strangers: they are the same for everything that would tell who exists or what
 //! is enrolled. Texts for stanzas are read by the account's owner and say what to mend.
 
+use super::manage::request::{BadChild, Child, Malformed};
 use crate::identity::certificate::Finding;
 
 /// Why a question was answered with no.
@@ -64,6 +65,10 @@ pub enum Denial {
     StreamNotSecure,
     /// This session may not add or remove certificates.
     ManagementForbidden,
+    /// A session that a certificate has logged in asks for another password, or for the end of the account.
+    ///
+    /// Source: XEP-0257: whoever stole a device must not take the account.
+    PasswordNeeded,
     /// A name that cannot be one.
     NameInvalid,
     /// The name stands in the list already.
@@ -80,6 +85,11 @@ pub enum Denial {
     HeldByAnother,
     /// No certificate of that name in the list.
     NameUnknown,
+    /// A request of a client (XEP-0257) that lacks something, or holds it twice.
+    RequestMalformed {
+        /// Which part of it, and why.
+        bad: BadChild,
+    },
     /// What was to be a certificate is not base64.
     NotBase64,
     /// A wrong password, an account that does not exist, or one that is disabled: nobody shall tell them apart.
@@ -271,6 +281,12 @@ impl Denial {
                 FORBIDDEN,
                 "This session may not change the list of certificates; log in with your password",
             ),
+            Self::PasswordNeeded => (
+                "password-needed",
+                REFUSED,
+                ("auth", "not-authorized"),
+                "Log in with your password to do this",
+            ),
             Self::NameInvalid => (
                 "name-invalid",
                 REFUSED,
@@ -319,6 +335,9 @@ impl Denial {
                 NOT_FOUND,
                 "There is no certificate of this name",
             ),
+            Self::RequestMalformed { bad } => {
+                return words("request-malformed", REFUSED, BAD_REQUEST, &bad.to_string());
+            }
             Self::NotBase64 => (
                 "not-base64",
                 REFUSED,
@@ -394,7 +413,7 @@ const NOT_FOUND: (&str, &str) = ("cancel", "item-not-found");
 const FORBIDDEN: (&str, &str) = ("auth", "forbidden");
 
 /// One of each, in the order of the documentation's table.
-pub const EVERY_DENIAL: [Denial; 37] = [
+pub const EVERY_DENIAL: [Denial; 39] = [
     Denial::CertificateMissing,
     Denial::CertificateUnacceptable {
         finding: Finding::NotCertificate,
@@ -424,6 +443,7 @@ pub const EVERY_DENIAL: [Denial; 37] = [
     Denial::AccountDisabled,
     Denial::StreamNotSecure,
     Denial::ManagementForbidden,
+    Denial::PasswordNeeded,
     Denial::NameInvalid,
     Denial::NameTaken,
     Denial::AlreadyEnrolled,
@@ -432,6 +452,12 @@ pub const EVERY_DENIAL: [Denial; 37] = [
     Denial::TooManyMarks,
     Denial::HeldByAnother,
     Denial::NameUnknown,
+    Denial::RequestMalformed {
+        bad: BadChild {
+            child: Child::Name,
+            problem: Malformed::Missing,
+        },
+    },
     Denial::NotBase64,
     Denial::PasswordWrong,
     Denial::SessionRefused,

@@ -18,6 +18,7 @@ pub use expiry::{EXPIRED_STAYS_SECONDS, expires_within, is_expired, is_over, is_
 pub use room::{MAX_EXPIRED, MAX_LIST_BYTES};
 
 mod expiry;
+pub mod request;
 mod room;
 
 /// The session that asks, as far as the rules go.

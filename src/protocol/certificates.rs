@@ -4,12 +4,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::command::Close;
 use super::request::{Before, Lane, Request};
 use super::role::Role;
 use super::values::{Session, in_base64};
 use crate::identity::{
     BareJid, CertificateName, Fingerprint, Host, Incarnation, KeyId, UnixSeconds,
 };
+use crate::policy::manage::request::Children;
 use crate::wording::certificates::Row;
 
 /// `certificate.list`.
@@ -207,6 +209,47 @@ pub struct DisabledCertificate {
     pub shown: ShownName,
     /// SHA-256 of it.
     pub fingerprint: Fingerprint,
+}
+
+/// `certificate.request`: what a client asks for in XEP-0257, as it came.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ClientRequest {
+    /// Of whose list.
+    pub account: BareJid,
+    /// Which account of that name; needed to append, where accounts live in Prosody.
+    pub incarnation: Option<Incarnation>,
+    /// The asking session.
+    pub session: Session,
+    /// Which change.
+    pub element: RequestElement,
+    /// What stands in it.
+    pub children: Children,
+}
+
+/// The element of a request that changes a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RequestElement {
+    /// Adds a certificate.
+    Append,
+    /// Takes one out of the list.
+    Disable,
+    /// Revokes one, and its key.
+    Revoke,
+}
+
+impl Request for ClientRequest {
+    const METHOD: &'static str = "certificate.request";
+    type Answer = ClientRequested;
+    const BEFORE: Before = Before::Hello;
+    const LANE: Lane = Lane::Task;
+}
+
+/// Its answer.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct ClientRequested {
+    /// Sessions that are closed as soon as the client has its answer.
+    pub close: Vec<Close>,
 }
 
 /// `certificate.unrevoke`.

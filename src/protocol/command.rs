@@ -2,6 +2,8 @@
 //!
 //! Must not know: what the steps are about.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -111,14 +113,14 @@ pub struct StepError {
 }
 
 /// Sessions of an account and key that are to be closed, and in which words: as in `sessions.close`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Close {
     /// Of which account.
     pub account: BareJid,
     /// That logged in with this key.
     pub key_id: KeyId,
     /// The stream error.
-    pub condition: &'static str,
+    pub condition: Cow<'static, str>,
     /// In words.
-    pub text: &'static str,
+    pub text: Cow<'static, str>,
 }

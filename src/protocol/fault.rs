@@ -81,8 +81,15 @@ pub enum Fault {
         uid: u32,
     },
     /// The asker's: another version of the protocol.
-    #[error("this saslcertd speaks version {PROTOCOL_VERSION} of the protocol")]
-    OtherVersion,
+    #[error(
+        "whoever asks speaks version {asked} of the protocol, and this saslcertd {} speaks {PROTOCOL_VERSION}: saslcertd and Prosody's modules come in \
+         one package; install it whole, then restart both",
+        env!("CARGO_PKG_VERSION")
+    )]
+    OtherVersion {
+        /// Which.
+        asked: u32,
+    },
     /// Ours: too much is going on.
     #[error("too many questions are waiting")]
     Overload,
@@ -128,7 +135,7 @@ impl Fault {
             | Self::HostDeclared
             | Self::HostNotReady
             | Self::AccountsInProsody => -32002,
-            Self::NoHello { .. } | Self::NotAdmitted { .. } | Self::OtherVersion => -32003,
+            Self::NoHello { .. } | Self::NotAdmitted { .. } | Self::OtherVersion { .. } => -32003,
         }
     }
 
@@ -151,7 +158,7 @@ impl Fault {
             | Self::UnknownMethod { .. }
             | Self::NoHello { .. }
             | Self::NotAdmitted { .. }
-            | Self::OtherVersion
+            | Self::OtherVersion { .. }
             | Self::Storage
             | Self::AnswerTooLong => ("wait", "internal-server-error"),
         }

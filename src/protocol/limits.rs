@@ -1,7 +1,7 @@
 //! The version of the protocol, and how much a line may hold. Both sides keep to it: docs/protocol.md, "Limits".
 
 /// The version that `session.hello` must ask for.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 /// Longest question, newline included.
 pub const MAX_QUESTION_BYTES: usize = 128 * 1024;
 /// Longest answer, newline included.

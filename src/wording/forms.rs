@@ -95,10 +95,20 @@ pub struct Field {
     pub label: Option<String>,
     /// Must it be filled in?
     pub required: bool,
-    /// What stands in it; of a text of several lines, all of them.
-    pub value: Option<String>,
+    /// What stands in it.
+    pub value: Option<Value>,
     /// Of a list: what can be chosen.
     pub options: Vec<Choice>,
+}
+
+/// What stands in a field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// Of a text of several lines, all of them.
+    Text(String),
+    /// Of a yes or no.
+    Flag(bool),
 }
 
 /// One of the types of XEP-0004, 3.3.
@@ -111,7 +121,7 @@ pub enum Kind {
     TextSingle,
     /// Several lines.
     TextMulti,
-    /// Yes or no; its value is `true` or `false`.
+    /// Yes or no.
     Boolean,
     /// One of a list.
     ListSingle,
@@ -141,7 +151,7 @@ fn form(of: &str, title: &str, instructions: String, fields: Vec<Field>) -> Form
     let form_type = Field {
         label: None,
         required: false,
-        value: Some(format!("{NODE}#{of}")),
+        value: Some(Value::Text(format!("{NODE}#{of}"))),
         ..field("FORM_TYPE", Kind::Hidden, "")
     };
     Form {
@@ -162,7 +172,7 @@ fn certificate_field() -> Field {
 fn manage_field() -> Field {
     Field {
         required: false,
-        value: Some("true".to_owned()),
+        value: Some(Value::Flag(true)),
         ..field("manage", Kind::Boolean, "Can manage certificates")
     }
 }
@@ -295,7 +305,7 @@ pub fn list(rows: &[Row]) -> Form {
     };
     let fields = rows.iter().map(|row| Field {
         required: false,
-        value: Some(row.for_owner(name_of)),
+        value: Some(Value::Text(row.for_owner(name_of))),
         ..field(
             row.name.as_str(),
             Kind::TextMulti,
@@ -488,7 +498,7 @@ mod tests {
         ] {
             let (first, rest) = form.fields.split_first().unwrap();
             let wanted = format!("http://prosody.im/protocol/certs#{form_type}");
-            assert_eq!(first.value.as_deref(), Some(&*wanted));
+            assert_eq!(first.value, Some(Value::Text(wanted)));
             assert_eq!((&*first.name, first.kind), ("FORM_TYPE", Kind::Hidden));
             let got: Vec<&str> = rest.iter().map(|field| field.name.as_str()).collect();
             assert_eq!(got, names);

@@ -52,7 +52,7 @@ fn prosody(daemon: &Daemon, accounts: &str) -> Peer {
     let rome = json!({"host": ROME, "accounts": accounts, "options": {"saslcertd_scram_iterations": 4096}});
     peer.ask(
         "session.hello",
-        json!({"protocol": 1, "software": "Prosody", "hosts": [rome]}),
+        json!({"protocol": 2, "software": "Prosody", "hosts": [rome]}),
     );
     peer
 }

@@ -104,7 +104,7 @@ fn a_copy_has_everything_and_a_second_import_changes_nothing() {
     // And it works.
     let mut server = copy.peer();
     let attach =
-        json!({"protocol": 1, "software": "test", "hosts": [{"host": HOST}, {"host": "rome.lit"}]});
+        json!({"protocol": 2, "software": "test", "hosts": [{"host": HOST}, {"host": "rome.lit"}]});
     assert_eq!(
         server.ask("session.hello", attach)["hosts"][0]["ready"],
         true
@@ -340,7 +340,7 @@ fn an_account_that_is_larger_than_an_answer_and_many_hosts_are_exported_whole() 
     };
     let hosts: Vec<Value> = (0..400).map(host).collect();
     for some in hosts.chunks(20) {
-        let hello = json!({"protocol": 1, "software": "test", "hosts": some});
+        let hello = json!({"protocol": 2, "software": "test", "hosts": some});
         peer.ask("session.hello", hello);
     }
     let text = exported(&daemon).1;

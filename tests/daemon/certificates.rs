@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::passwords::{self, BRUTUS};
 use crate::support::{
-    Daemon, HAMLET, HOST, Made, ONE, append, by_certificate, by_password, hello, list, login,
+    Daemon, HAMLET, HOST, Made, ONE, Peer, append, by_certificate, by_password, hello, list, login,
     named, with,
 };
 
@@ -534,7 +534,7 @@ fn what_expires_soon_is_counted_by_host() {
     let mut asker = daemon.peer();
     asker.ask(
         "session.hello",
-        json!({"protocol": 1, "software": "test", "hosts": []}),
+        json!({"protocol": 2, "software": "test", "hosts": []}),
     );
     for (name, days) in [("soon", 3), ("later", 20), ("next year", 300)] {
         asker.append(name, &until(days));
@@ -616,4 +616,77 @@ fn an_admin_sees_which_keys_are_revoked_and_which_certificates_disabled() {
         json!({"account": HAMLET, "key_id": key}),
     );
     assert!(!marked(&[]).contains("revoked   key"));
+}
+
+/// What a client has sent in XEP-0257.
+fn request(element: &str, children: Value) -> Value {
+    json!({
+        "account": HAMLET, "incarnation": ONE, "session": by_password(),
+        "element": element, "children": children,
+    })
+}
+
+#[test]
+fn a_clients_request_is_carried_out() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let cert = Made::of(HAMLET);
+    let both = json!({"name": ["phone"], "x509cert": [cert.base64()], "no-cert-management": [""]});
+    let ask = |server: &mut Peer, element: &str, children: &Value| {
+        server.ask("certificate.request", request(element, children.clone()))
+    };
+    let listed = |server: &mut Peer| {
+        let answer = server.ask(
+            "certificate.list",
+            with(named("phone"), "after", Value::Null),
+        );
+        answer["certificates"].as_array().unwrap().clone()
+    };
+    assert_eq!(ask(&mut server, "append", &both), json!({"close": []}));
+    let list = listed(&mut server);
+    assert_eq!(list[0]["may_manage"], false);
+    let name = json!({"name": ["phone"]});
+    assert_eq!(ask(&mut server, "disable", &name), json!({"close": []}));
+    assert!(listed(&mut server).is_empty());
+    ask(&mut server, "append", &both);
+    let revoked = ask(&mut server, "revoke", &name);
+    // In the answer, and once more in the line behind it.
+    let closing = server.question("sessions.close");
+    assert_eq!(revoked["close"], json!([closing]));
+    assert_eq!(closing["key_id"], list[0]["key_id"]);
+}
+
+#[test]
+fn a_clients_request_that_is_malformed_is_refused_in_words() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let base64 = Made::of(HAMLET).base64();
+    for (element, children, words) in [
+        (
+            "append",
+            json!({"x509cert": [base64]}),
+            "There must be a <name/>",
+        ),
+        (
+            "append",
+            json!({"name": ["a"], "x509cert": [base64, base64]}),
+            "There must be only one <x509cert/>",
+        ),
+        (
+            "revoke",
+            json!({"name": [null]}),
+            "<name/> must contain text only",
+        ),
+        (
+            "disable",
+            json!({"name": [" "]}),
+            "<name/> must not be empty",
+        ),
+    ] {
+        let error = server.refused("certificate.request", request(element, children));
+        assert_eq!(error["data"]["denial"], "request-malformed");
+        assert_eq!(error["message"], words);
+    }
+    let error = server.refused("certificate.request", request("items", json!({})));
+    assert_eq!(error["code"], -32602);
 }

@@ -143,7 +143,7 @@ fn the_status_is_of_the_hosts_of_the_connection() {
     drop(daemon.server(json!({})));
     server.ask(
         "session.hello",
-        json!({"protocol": 1, "software": "test", "hosts": hosts}),
+        json!({"protocol": 2, "software": "test", "hosts": hosts}),
     );
     let ran = run(&mut server, &["status"]);
     assert_eq!(

@@ -185,7 +185,7 @@ fn extauth(daemon: &Daemon, protocol: Protocol) -> Command {
 fn owner(daemon: &Daemon) -> Peer {
     let mut peer = daemon.peer();
     let rome = json!({"host": ROME, "accounts": "daemon", "options": {"saslcertd_scram_iterations": 4096}});
-    let hello = json!({"protocol": 1, "software": "test", "sessions": false, "hosts": [rome]});
+    let hello = json!({"protocol": 2, "software": "test", "sessions": false, "hosts": [rome]});
     let answer = peer.ask("session.hello", hello);
     assert_eq!(answer["hosts"][0]["ready"], true, "{answer}");
     peer

@@ -12,7 +12,7 @@ fn a_declared_host_is_ready_and_remembered() {
         "session.hello",
         hello("Shakespeare.LIT", json!({"saslcertd_max_certs": 3})),
     );
-    assert_eq!(answer["protocol"], 1);
+    assert_eq!(answer["protocol"], 2);
     assert_eq!(answer["hosts"][0]["host"], HOST);
     assert_eq!(answer["hosts"][0]["ready"], true);
     assert!(daemon.stop().success());
@@ -23,7 +23,7 @@ fn a_declared_host_is_ready_and_remembered() {
     assert_eq!(status["hosts"][0]["options"]["saslcertd_max_certs"], 3);
     assert_eq!(status["hosts"][0]["attached"], false);
     // Without options a host is only attached to: what was declared stays.
-    let attach = json!({"protocol": 1, "software": "again", "hosts": [{"host": HOST}]});
+    let attach = json!({"protocol": 2, "software": "again", "hosts": [{"host": HOST}]});
     let answer = peer.ask("session.hello", attach);
     assert_eq!(answer["hosts"][0]["ready"], true);
     let status = peer.ask("status", json!({}));
@@ -84,7 +84,7 @@ fn a_name_that_is_no_host_costs_the_others_nothing() {
     let answer = peer.ask(
         "session.hello",
         json!({
-            "protocol": 1, "software": "test",
+            "protocol": 2, "software": "test",
             "hosts": [{"host": odd, "options": {}}, {"host": HOST, "options": {}}],
         }),
     );
@@ -110,7 +110,7 @@ fn a_declaration_that_is_unreadable_costs_the_others_nothing() {
         7,
         {"host": "c.lit", "options": {}},
     ]);
-    let hello = json!({"protocol": 1, "software": "test", "hosts": hosts});
+    let hello = json!({"protocol": 2, "software": "test", "hosts": hosts});
     let answer = peer.ask("session.hello", hello);
     let told = answer["hosts"].as_array().unwrap().iter();
     let told: Vec<_> = told
@@ -136,7 +136,7 @@ fn a_host_with_more_options_than_can_be_remembered_is_refused_by_itself() {
         json!({"host": host, "accounts": "prosody", "options": options})
     };
     let hosts = [with_options("a.lit", 100_000), with_options("b.lit", 1000)];
-    let hello = json!({"protocol": 1, "software": "test", "hosts": hosts});
+    let hello = json!({"protocol": 2, "software": "test", "hosts": hosts});
     let answer = peer.ask("session.hello", hello.clone());
     let why = answer["hosts"][0]["errors"][0]["message"].as_str().unwrap();
     assert!(why.contains("16 KiB"), "{why}");
@@ -155,7 +155,7 @@ fn a_hello_may_come_in_pieces() {
     let mut peer = daemon.peer();
     let piece = |host: &str, continued: bool| {
         let hosts = json!([{"host": host, "options": {}}]);
-        json!({"protocol": 1, "software": "test", "hosts": hosts, "continued": continued})
+        json!({"protocol": 2, "software": "test", "hosts": hosts, "continued": continued})
     };
     peer.ask("session.hello", piece("denmark.lit", false));
     peer.ask("session.hello", piece(HOST, true));
@@ -171,29 +171,36 @@ fn a_hello_may_come_in_pieces() {
 
 #[test]
 fn another_version_of_the_protocol_is_refused() {
-    let daemon = Daemon::start();
-    let mut peer = daemon.peer();
-    // Whatever the rest of it means there.
-    let module = json!({"version": "9.0", "path": "/m/mod_saslcertd"});
-    let hello = json!({"protocol": 2, "software": "x", "module": module, "hosts": 7});
-    let error = peer.refused("session.hello", hello);
-    assert_eq!(error["code"], -32003);
-    let status = daemon.peer().ask("status", json!({}));
-    let stranger = &status["stranger"];
-    assert_eq!(stranger["protocol"], 2);
-    assert_eq!(
-        (&stranger["software"], &stranger["module"]),
-        (&json!("x"), &module)
-    );
-    // It has come back with ours; a command that was typed says nothing about that.
-    let hello = json!({"protocol": 1, "software": "x", "module": module});
-    peer.ask("session.hello", hello);
-    peer.refused(
-        "session.hello",
-        json!({"protocol": 2, "software": "x", "sessions": false}),
-    );
-    let status = daemon.peer().ask("status", json!({}));
-    assert_eq!(status["stranger"], json!(null));
+    // An older one, and a newer one.
+    for version in [1, 3] {
+        let daemon = Daemon::start();
+        let mut peer = daemon.peer();
+        // Whatever the rest of it means there.
+        let module = json!({"version": "9.0", "path": "/m/mod_saslcertd"});
+        let hello = json!({"protocol": version, "software": "x", "module": module, "hosts": 7});
+        let error = peer.refused("session.hello", hello);
+        assert_eq!(error["code"], -32003);
+        let words = error["message"].as_str().unwrap();
+        for part in [&*format!("version {version}"), "speaks 2", "one package"] {
+            assert!(words.contains(part), "{words}");
+        }
+        let status = daemon.peer().ask("status", json!({}));
+        let stranger = &status["stranger"];
+        assert_eq!(stranger["protocol"], version);
+        assert_eq!(
+            (&stranger["software"], &stranger["module"]),
+            (&json!("x"), &module)
+        );
+        // It has come back with ours; a command that was typed says nothing about that.
+        let hello = json!({"protocol": 2, "software": "x", "module": module});
+        peer.ask("session.hello", hello);
+        peer.refused(
+            "session.hello",
+            json!({"protocol": version, "software": "x", "sessions": false}),
+        );
+        let status = daemon.peer().ask("status", json!({}));
+        assert_eq!(status["stranger"], json!(null));
+    }
 }
 
 #[test]

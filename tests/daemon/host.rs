@@ -119,7 +119,7 @@ fn hosts_are_listed_in_pages() {
         .collect();
     server.ask(
         "session.hello",
-        json!({"protocol": 1, "software": "test", "hosts": rows}),
+        json!({"protocol": 2, "software": "test", "hosts": rows}),
     );
     let first = server.ask("host.list", json!({"after": null}));
     assert_eq!(first["next"], "h099.lit");

@@ -296,7 +296,7 @@ fn only_hashes_that_every_account_has_are_common_and_a_login_mends_what_is_lacki
         json!(["SHA-1"])
     );
     let mut late = daemon.peer();
-    let attach = json!({"protocol": 1, "software": "late", "hosts": [{"host": ROME}]});
+    let attach = json!({"protocol": 2, "software": "late", "hosts": [{"host": ROME}]});
     assert_eq!(
         late.ask("session.hello", attach)["hosts"][0]["scram"],
         json!(["SHA-1"])
@@ -788,7 +788,7 @@ fn who_keeps_no_sessions_is_asked_nothing_and_logs_nobody_in() {
     let mut rome = server(&daemon, json!({}));
     let mut cli = daemon.peer();
     let attach =
-        json!({"protocol": 1, "software": "cli", "sessions": false, "hosts": [{"host": ROME}]});
+        json!({"protocol": 2, "software": "cli", "sessions": false, "hosts": [{"host": ROME}]});
     cli.ask("session.hello", attach);
     let early = cli.refused("external.offer", json!({"host": ROME, "chain": ["MA=="]}));
     assert_eq!(early["code"], -32003);

@@ -243,7 +243,7 @@ impl Drop for Daemon {
 
 pub fn hello(host: &str, options: Value) -> Value {
     json!({
-        "protocol": 1,
+        "protocol": 2,
         "software": "test",
         "hosts": [{"host": host, "accounts": "prosody", "options": options}],
     })

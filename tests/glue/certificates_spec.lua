@@ -1,55 +1,64 @@
-local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
+local load_library, null = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
 local library = load_library("certificates");
 
--- As much of a stanza as the parser touches.
+-- As much of a stanza as is read.
 local function element(name, children)
 	local self = { name = name, tags = {} };
 	local text;
 	for _, child in ipairs(children or {}) do
 		if type(child) == "string" then text = (text or "") .. child; else self.tags[#self.tags + 1] = child; end
 	end
-	function self.childtags(_, wanted)
+	function self.childtags()
 		local i = 0;
 		return function ()
-			repeat i = i + 1; until not self.tags[i] or self.tags[i].name == wanted;
+			i = i + 1;
 			return self.tags[i];
 		end;
 	end
-	function self.get_child(_, wanted) return self:childtags(wanted)(); end
 	function self.get_text() return text; end
 	return self;
 end
 
-local function append(...) return element("append", { ... }); end
-local name, cert = element("name", { "phone" }), element("x509cert", { "MII\n B\t" });
+describe("what a client asks for", function ()
+	it("is handed on as it came: the texts of its children, and which of them are none", function ()
+		local request = element("append", {
+			element("name", { "phone" }), element("name", { element("b") }), element("x509cert", { "MII\n B" }), element("no-cert-management"),
+		});
+		assert.same({ name = { "phone", null }, x509cert = { "MII\n B" }, ["no-cert-management"] = { "" } }, library.children_of(request));
+		assert.same({}, library.children_of(element("revoke")));
+	end);
+end);
 
-describe("an append", function ()
-	it("is a name, a certificate without white space, and whether it may manage", function ()
-		assert.same({ name = "phone", certificate = "MIIB", may_manage = true }, library.parse_append(append(name, cert)));
-		assert.is_false(library.parse_append(append(name, cert, element("no-cert-management"))).may_manage);
+describe("a change", function ()
+	local sent, asked, closed, answer, failure;
+	local host = { name = "shakespeare.lit", in_daemon = function () return true; end };
+	local origin = { username = "hamlet", secure = true, send = function (stanza) sent = stanza; end };
+	local with_replies = load_library("certificates", nil, { ["util.stanza"] = {
+		reply = function () return "done"; end;
+		error_reply = function (_, kind, condition, text) return { kind, condition, text }; end;
+	} });
+	local certificates = with_replies.new({
+		ask = function (method, params)
+			asked = { method, params.account, params.element, params.children };
+			return answer, failure;
+		end;
+		close = function (closings) closed = { closings, sent }; end;
+		timeout = function () return 2; end;
+	});
+	local function change(request) return certificates.change(host, origin, { tags = { request } }); end
+
+	it("is the daemon's, and the client has its answer before the sessions are closed", function ()
+		answer, failure = { close = { "a session" } }, nil;
+		assert.is_true(change(element("revoke", { element("name", { "phone" }) })));
+		assert.same({ "certificate.request", "hamlet@shakespeare.lit", "revoke", { name = { "phone" } } }, asked);
+		assert.same({ { "a session" }, "done" }, closed);
 	end);
 
-	for what, request in pairs({
-		["without a name"] = append(cert);
-		["without a certificate"] = append(name);
-		["with two names"] = append(name, name, cert);
-		["with two certificates"] = append(name, cert, cert);
-		["with an empty name"] = append(element("name", { "  " }), cert);
-		["with an empty certificate"] = append(name, element("x509cert", { " \n" }));
-		["with elements in the name"] = append(element("name", { element("b") }), cert);
-	}) do
-		it(what .. " is a bad request", function ()
-			local details, condition, text = library.parse_append(request);
-			assert.is_nil(details);
-			assert.equal("bad-request", condition);
-			assert.is_string(text);
-		end);
-	end
-
-	it("of more than the daemon reads is refused here", function ()
-		assert.is_table(library.parse_append(append(name, element("x509cert", { ("A"):rep(24 * 1024) .. (" "):rep(5000) }))));
-		assert.equal("not-acceptable", (select(2, library.parse_append(append(name, element("x509cert", { ("A"):rep(24 * 1024 + 1) }))))));
-		assert.equal("not-acceptable", (select(2, library.parse_append(append(element("name", { ("a"):rep(5000) }), cert)))));
+	it("that is refused is refused in the daemon's words", function ()
+		answer, failure, closed = nil, { stanza = { type = "cancel", condition = "conflict" }, message = "Taken" }, nil;
+		assert.is_true(change(element("append")));
+		assert.same({ "cancel", "conflict", "Taken" }, sent);
+		assert.is_nil(closed);
 	end);
 end);
 

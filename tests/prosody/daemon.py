@@ -77,7 +77,7 @@ class Daemon(Service):
         """One question over a connection of its own: the result, or a RigError with the daemon's error."""
         with self.connect() as connection, connection.makefile("rwb") as stream:
             answer: dict[str, Any] = {}
-            hello = {"protocol": 1, "software": software, "hosts": []}
+            hello = {"protocol": 2, "software": software, "hosts": []}
             for number, (name, arguments) in enumerate([("session.hello", hello), (method, params or {})]):
                 stream.write(json.dumps({"jsonrpc": "2.0", "id": number, "method": name, "params": arguments}).encode() + b"\n")
                 stream.flush()

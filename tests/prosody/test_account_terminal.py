@@ -91,7 +91,7 @@ def test_nothing_is_asked_when_it_could_not_be_done_anyway(daemon: Daemon):
     for words, expected in [(["create", BRUTUS], "is not declared"), (["passwd", BRUTUS], "there is no account")]:
         status, shown = on_terminal(daemon, words, [])
         assert status != 0 and expected in shown and "Password" not in shown, shown
-        daemon.ask("session.hello", {"protocol": 1, "software": "test", "sessions": False, "hosts": [host]})
+        daemon.ask("session.hello", {"protocol": 2, "software": "test", "sessions": False, "hosts": [host]})
 
 
 def test_a_deletion_wants_yes(daemon: Daemon):

@@ -559,27 +559,28 @@ def test_a_prosody_that_does_not_run(own):
         scene.rig.wait_attached()
 
 
-def another_copy(tmp_path: Path) -> Path:
-    """A folder with a copy of our modules that speaks another version of the protocol."""
+def another_copy(tmp_path: Path, version: int) -> Path:
+    """A folder with a copy of our modules that speaks this version of the protocol."""
     folder = tmp_path / "modules"
     shutil.copytree(GLUE, folder)
     module = folder / "mod_saslcertd" / "mod_saslcertd.lua"
     text = module.read_text()
-    module.write_text(text.replace("local protocol_version = 1;", "local protocol_version = 2;").replace('"0.1.0"', '"0.2.0"'))
+    module.write_text(text.replace("local protocol_version = 2;", f"local protocol_version = {version};").replace('"0.1.0"', '"0.2.0"'))
     return folder
 
 
 @pytest.mark.provokes("The daemon refuses session.hello")
-def test_a_module_of_another_version(own, tmp_path: Path):
+@pytest.mark.parametrize("spoken", [1, 3])
+def test_a_module_of_another_version(own, tmp_path: Path, spoken: int):
     """Which copy, and which version, whether Prosody only finds it or runs it."""
     scene, configuration = own()
-    folder = another_copy(tmp_path)
+    folder = another_copy(tmp_path, spoken)
     configuration.change(lambda text: text.replace(f"plugin_paths = {lua_list([GLUE])}", f"plugin_paths = {lua_list([folder, GLUE])}"))
     restart_prosody(scene, attached=False)
     wait_until("its hello is refused", lambda: scene.daemon.ask("status")["stranger"])
     report = doctor(scene)
     problem = report.first_problem()
-    words = (f"0.2.0 in {folder}/mod_saslcertd", "version 2 of the protocol", "speaks 1")
+    words = (f"0.2.0 in {folder}/mod_saslcertd", f"version {spoken} of the protocol", "speaks 2")
     assert problem["check"] == "module" and all(word in problem["message"] for word in words), report
     [running] = report.of("hosts")
     assert all(word in running["message"] for word in words[:2]) and "restarted" not in running["message"], report

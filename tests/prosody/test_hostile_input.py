@@ -39,7 +39,7 @@ async def test_a_bad_line_costs_nothing_but_itself(scene: Scene, line: bytes, co
             await writer.drain()
             return json.loads(await asyncio.wait_for(reader.readline(), 10))
 
-        await answer_to(question("session.hello", {"protocol": 1, "software": "a test", "hosts": []}))
+        await answer_to(question("session.hello", {"protocol": 2, "software": "a test", "hosts": []}))
         for _ in range(3):
             refusal = await answer_to(line)
             assert refusal["error"]["code"] == code, refusal

@@ -338,7 +338,7 @@ def test_a_dry_run_says_what_would_be_done_and_changes_nothing(moving: Moving):
     moving.write()
     break_files(moving)
     scene = moving.scene
-    hello = {"protocol": 1, "software": "test", "sessions": False, "hosts": [{"host": DOMAIN, "accounts": "daemon", "options": {}}]}
+    hello = {"protocol": 2, "software": "test", "sessions": False, "hosts": [{"host": DOMAIN, "accounts": "daemon", "options": {}}]}
     scene.daemon.ask("session.hello", hello)
     for _ in range(2):
         dry = run_import(moving)

@@ -35,7 +35,7 @@ def say(scene: Scene, identity: Identity, method: str) -> str:
         except (BrokenPipeError, ConnectionResetError):
             pass
     """
-    question = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": {"protocol": 1, "software": "test", "hosts": []}})
+    question = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": {"protocol": 2, "software": "test", "hosts": []}})
     command = [*identity.prefix(), "/usr/bin/python3", "-c", textwrap.dedent(program), str(scene.daemon.socket), question]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd="/", check=False)
     assert done.returncode == 0, done.stderr

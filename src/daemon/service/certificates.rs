@@ -41,7 +41,7 @@ pub(super) struct Whose {
 
 impl Whose {
     /// Who asks, in words for the account's owner and for the log.
-    fn by(&self) -> String {
+    pub(super) fn by(&self) -> String {
         described(self.session.as_ref(), self.peer)
     }
 
@@ -745,7 +745,12 @@ fn done(
     tracing::info!(%account, name = name.as_str(), %fingerprint, by, "{question}: yes");
 }
 
-fn refused(question: &'static str, account: &BareJid, by: &str, denial: Denial) -> Refusal {
+pub(super) fn refused(
+    question: &'static str,
+    account: &BareJid,
+    by: &str,
+    denial: Denial,
+) -> Refusal {
     tracing::info!(%account, reason = denial.words().code, by, "{question}: no");
     Refusal::Management(denial)
 }

@@ -6,14 +6,14 @@ use serde_json::json;
 
 use super::super::connection::Peer;
 use super::certificates::{Gone, Wanted, Whose};
-use super::{Answer, REVOKED, Service};
+use super::{Answer, Service, closed_for};
 use crate::identity::certificate::Finding;
 use crate::identity::pasted::{self, NotOne};
 use crate::identity::{Enrolment, Fingerprint, KeyId, UnixSeconds};
 use crate::policy::{Denial, manage};
 use crate::protocol::{
-    Close, CommandStep, CommandStepped, MAX_CERTIFICATE_BASE64_BYTES, Note, NoteKind, Progress,
-    Refusal, SessionBy, StepError,
+    CommandStep, CommandStepped, MAX_CERTIFICATE_BASE64_BYTES, Note, NoteKind, Progress, Refusal,
+    SessionBy, StepError,
 };
 use crate::wording::forms::{self, Added, Chosen, ChosenState, Filled, Form, Subcommand};
 
@@ -235,17 +235,10 @@ impl Service {
         let is_of_others = matches!(gone, Gone::AllBut(_));
         let revoked = self.revoked(answer, &asking.whose, gone, now, |revoked, keys| {
             // Whoever reads the answer finds the sessions gone; that of the asker must live to send it on.
-            let doomed = keys
-                .iter()
-                .filter(|key_id| asking.own_key != Some(**key_id));
-            let close = doomed.map(|key_id| Close {
-                account: asking.whose.account.clone(),
-                key_id: *key_id,
-                condition: "not-authorized",
-                text: REVOKED,
-            });
+            let mut close = closed_for(&asking.whose.account, keys);
+            close.retain(|one| asking.own_key != Some(one.key_id));
             json!(CommandStepped {
-                close: close.collect(),
+                close,
                 ..said(forms::has_revoked(&revoked.names()))
             })
         });

@@ -244,6 +244,7 @@ impl Service {
                 };
                 let held = yes.held.as_ref();
                 let name = held.map(|held| &held.name);
+                let of_registration = Denial::PasswordNeeded.words();
                 let now_there = accounts.iter().find(|fact| fact.account == yes.account);
                 tracing::info!(
                     account = %yes.account,
@@ -264,6 +265,11 @@ impl Service {
                     "may_manage": held.is_some_and(|held| held.may_manage),
                     "password_changed": password_changed,
                     "path": yes.path,
+                    "registration": {
+                        "type": of_registration.stanza_type,
+                        "condition": of_registration.stanza,
+                        "text": of_registration.stanza_text,
+                    },
                 });
                 if let Some(held) = yes.held {
                     self.last_uses.note(held, question.address.clone(), now);

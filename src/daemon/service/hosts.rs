@@ -56,7 +56,8 @@ impl Service {
         if greeting.sessions {
             *self.hosts.stranger() = Some(stranger);
         }
-        answer.send(Err(Fault::OtherVersion.into()));
+        let asked = greeting.protocol;
+        answer.send(Err(Fault::OtherVersion { asked }.into()));
     }
 
     fn greet(self: &Arc<Self>, answer: Answer, hello: Hello, now: UnixSeconds) {

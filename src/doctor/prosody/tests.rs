@@ -368,7 +368,8 @@ fn a_copy_of_another_version_is_named_with_its_folder() {
     for (protocol, level) in [
         (PROTOCOL_VERSION, Level::Ok),
         (0, Level::Problem),
-        (2, Level::Problem),
+        (PROTOCOL_VERSION - 1, Level::Problem),
+        (PROTOCOL_VERSION + 1, Level::Problem),
     ] {
         let facts: Facts = serde_json::from_value(json!({
             "module": {"version": "9.9", "path": "/m/mod_saslcertd", "protocol": protocol},
