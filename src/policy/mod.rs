@@ -7,6 +7,7 @@ pub mod host;
 pub mod login;
 pub mod manage;
 pub mod passwords;
+pub mod restore;
 
 #[cfg(test)]
 pub(crate) mod fixtures;

@@ -1,0 +1,234 @@
+//! `import`: the records of a backup are brought back.
+//!
+//! It fetches what is known of each, and writes what is to be written. Must not know: what becomes of a record.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::super::super::declared_host::DeclaredHost;
+use super::super::{Answered, Refusal, Service};
+use super::record::{Brought, Record, Thing};
+use crate::identity::{BareJid, Enrolment, Host, Incarnation, KeyId};
+use crate::policy::Denial;
+use crate::policy::restore::{self, Conflict, Fate, KeyFacts, ListFacts};
+use crate::protocol::{Accounts, Import, fields};
+use crate::store::{Store, StoreError, View};
+
+/// What becomes of a record.
+type Judged = Result<Fate, Conflict>;
+
+/// What is brought of one account, each with its record's place in the question.
+type Things = Vec<(usize, Thing)>;
+
+impl Service {
+    pub(in crate::daemon) fn import(&self, question: Import) -> Answered {
+        let Import { records, apply } = question;
+        if apply {
+            self.disk_room.require()?;
+        }
+        let mut judged: Vec<(usize, Judged)> = Vec::new();
+        let mut by_account: BTreeMap<BareJid, Things> = BTreeMap::new();
+        for (at, record) in records.into_iter().enumerate() {
+            let one = match brought(record) {
+                // One that this version cannot read: the others are not lost with it.
+                Err(conflict) => Err(conflict),
+                Ok(Brought::Secret(secret)) => self.take_secret(secret, apply)?,
+                Ok(Brought::Host(host, declared)) => self.take_host(host, declared, apply)?,
+                Ok(Brought::OfAccount(account, thing)) => {
+                    by_account.entry(account).or_default().push((at, thing));
+                    continue;
+                }
+            };
+            judged.push((at, one));
+        }
+        let accounts: Vec<_> = by_account.into_iter().collect();
+        judged.extend(written_together(&self.store, accounts, apply)?);
+        judged.sort_by_key(|(at, _)| *at);
+        Ok(answer(&judged, apply))
+    }
+
+    fn take_secret(&self, secret: [u8; 32], apply: bool) -> Result<Judged, Refusal> {
+        let judged = restore::secret(&secret, &self.store.secret(), self.store.has_accounts());
+        // The store looks once more: somebody may have come meanwhile.
+        if judged == Ok(Fate::Written) && apply && !self.store.take_secret(secret)? {
+            return Ok(Err(Conflict::SecretTaken));
+        }
+        Ok(judged)
+    }
+
+    fn take_host(&self, host: Host, brought: DeclaredHost, apply: bool) -> Result<Judged, Refusal> {
+        let _turn = self.hosts.turn_to_remember();
+        let known = self.hosts.known(&host);
+        let known = known.as_deref().map(declaration);
+        let judged = restore::host(&declaration(&brought), known.as_ref());
+        if judged != Ok(Fate::Written) {
+            return Ok(judged);
+        }
+        if let Err(problem) = self.hosts.room_for(&brought.options) {
+            return Ok(Err(Conflict::HostWithoutRoom { problem }));
+        }
+        if apply {
+            let remembered = vec![(host.clone(), brought.record())];
+            self.store.remember_hosts(remembered)?;
+            // What was declared meanwhile is written behind this.
+            self.hosts.put_in(host, Arc::new(brought));
+        }
+        Ok(judged)
+    }
+}
+
+/// What must be the same for a host to be the same.
+fn declaration(host: &DeclaredHost) -> (Accounts, &Map<String, Value>) {
+    (host.accounts, &host.options)
+}
+
+fn brought(record: Value) -> Result<Brought, Conflict> {
+    let record = fields::<Record>(record).map_err(|fault| Conflict::UnknownRecord {
+        problem: fault.to_string(),
+    })?;
+    record.brought()
+}
+
+fn answer(judged: &[(usize, Judged)], apply: bool) -> Value {
+    let count = |fate| judged.iter().filter(|(_, one)| *one == Ok(fate)).count();
+    let (written, unchanged) = (count(Fate::Written), count(Fate::Unchanged));
+    let conflicts: Vec<Value> = judged
+        .iter()
+        .filter_map(|(at, judged)| judged.as_ref().err().map(|conflict| (at, conflict)))
+        .map(|(at, conflict)| json!({"record": at, "problem": conflict.to_string()}))
+        .collect();
+    tracing::info!(
+        written,
+        unchanged,
+        conflicts = conflicts.len(),
+        apply,
+        "import: yes"
+    );
+    json!({"written": written, "unchanged": unchanged, "conflicts": conflicts})
+}
+
+/// Writes the records of several accounts, so many at a time that they share their way to the disk.
+fn written_together(
+    store: &Store,
+    accounts: Vec<(BareJid, Things)>,
+    apply: bool,
+) -> Result<Vec<(usize, Judged)>, StoreError> {
+    let mut lanes: Vec<Vec<_>> = Vec::new();
+    lanes.resize_with(accounts.len().clamp(1, MAX_LANES), Vec::new);
+    let count = lanes.len();
+    for (at, account) in accounts.into_iter().enumerate() {
+        if let Some(lane) = lanes.get_mut(at % count) {
+            lane.push(account);
+        }
+    }
+    std::thread::scope(|scope| {
+        let running: Vec<_> = lanes
+            .into_iter()
+            .map(|lane| {
+                scope.spawn(move || {
+                    let mut judged = Vec::new();
+                    for (account, things) in lane {
+                        judged.extend(written(store, &account, things, apply)?);
+                    }
+                    Ok(judged)
+                })
+            })
+            .collect();
+        let mut all = Vec::new();
+        for lane in running {
+            all.extend(lane.join().map_err(|_| StoreError::Failed)??);
+        }
+        Ok(all)
+    })
+}
+
+fn written(
+    store: &Store,
+    account: &BareJid,
+    things: Things,
+    apply: bool,
+) -> Result<Vec<(usize, Judged)>, StoreError> {
+    let written = store.change(account, move |view| {
+        let mut edits = Vec::new();
+        let mut judged = Vec::new();
+        let mut keys = None;
+        for (at, thing) in things {
+            let fate = fate_of(view, &thing, &mut keys)?;
+            if apply && fate == Ok(Fate::Written) {
+                edits.push(thing.into());
+            }
+            judged.push((at, fate));
+        }
+        Ok(Ok::<_, Denial>((edits, judged)))
+    })?;
+    // No rule that is asked here refuses the whole.
+    Ok(written.unwrap_or_default())
+}
+
+/// What becomes of what is brought of the account.
+///
+/// `keys`: those of the list, once they were needed.
+fn fate_of(view: &View<'_>, thing: &Thing, keys: &mut Option<Keys>) -> Result<Judged, StoreError> {
+    Ok(match thing {
+        Thing::Account(brought) => restore::account(brought, view.account()?.as_ref()),
+        Thing::Certificate(brought) => certificate(view, brought)?,
+        Thing::RevokedKey {
+            key_id,
+            incarnation,
+            ..
+        } => {
+            let enrolled = match keys {
+                Some(keys) => keys,
+                None => keys.insert(keys_of(view)?),
+            };
+            restore::revoked_key(KeyFacts {
+                is_revoked: view.revoked_for(key_id)?.contains(incarnation),
+                is_enrolled: enrolled.contains(&(*key_id, incarnation.clone())),
+            })
+        }
+        Thing::Disabled(brought) => {
+            let known = view.disabled_as(&brought.fingerprint)?;
+            Ok(restore::mark(brought, &known))
+        }
+        Thing::Incarnation { incarnation, .. } => {
+            let known = view.incarnation()?.map(|(known, _)| known);
+            restore::incarnation(incarnation, known.as_ref())
+        }
+    })
+}
+
+fn certificate(view: &View<'_>, brought: &Enrolment) -> Result<Judged, StoreError> {
+    let same_name = view.named(&brought.name)?;
+    if same_name.is_some() {
+        // The rest does not matter, and need not be readable.
+        let facts = ListFacts {
+            same_name: same_name.as_ref(),
+            ..ListFacts::default()
+        };
+        return Ok(restore::certificate(brought, &facts));
+    }
+    let holders = view.holders(&brought.fingerprint)?;
+    let revoked_for = view.revoked_for(&brought.key_id)?;
+    let facts = ListFacts {
+        same_name: None,
+        is_enrolled: holders.iter().any(|held| held.account == brought.account),
+        is_revoked: revoked_for.contains(&brought.incarnation),
+        is_disabled: view.is_disabled(&brought.fingerprint)?,
+    };
+    Ok(restore::certificate(brought, &facts))
+}
+
+/// The keys of a list, each with the account of the name that it is of.
+type Keys = HashSet<(KeyId, Incarnation)>;
+
+fn keys_of(view: &View<'_>) -> Result<Keys, StoreError> {
+    let enrolled = view.list()?.enrolments.into_iter();
+    Ok(enrolled
+        .map(|held| (held.key_id, held.incarnation))
+        .collect())
+}
+
+/// Accounts of an import that are written at a time.
+const MAX_LANES: usize = 32;

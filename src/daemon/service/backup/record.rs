@@ -1,0 +1,339 @@
+//! The form of a backup: each thing that is remembered as a record that a later version can read.
+//!
+//! Must not know: what becomes of a record here.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::super::super::declared_host::DeclaredHost;
+use crate::identity::{
+    Account, AddedBy, BareJid, CertificateName, ClientCert, Disabled, Enrolment, Fingerprint, Host,
+    Incarnation, Jid, KeyId, LastUse, ScramHash, ScramVerifier, UnixSeconds,
+};
+use crate::policy::restore::Conflict;
+use crate::protocol::{Accounts, in_base64};
+use crate::store::Edit;
+
+/// One thing that is remembered. Its JSON is the form of the backup; a new field needs a default.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Record {
+    Secret {
+        #[serde(with = "in_base64")]
+        secret: Vec<u8>,
+    },
+    Host {
+        host: Host,
+        accounts: Accounts,
+        options: Map<String, Value>,
+    },
+    Account(AccountRecord),
+    Certificate(CertificateRecord),
+    RevokedKey {
+        account: BareJid,
+        incarnation: Incarnation,
+        key_id: KeyId,
+        at: UnixSeconds,
+    },
+    Disabled {
+        account: BareJid,
+        incarnation: Incarnation,
+        name: CertificateName,
+        fingerprint: Fingerprint,
+        key_id: KeyId,
+        not_after: UnixSeconds,
+    },
+    /// Which account of the name has enrolled a certificate last.
+    Incarnation {
+        account: BareJid,
+        incarnation: Incarnation,
+        since: UnixSeconds,
+    },
+    /// What could not be read when the backup was made.
+    Unreadable {
+        account: BareJid,
+        problem: String,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct AccountRecord {
+    account: BareJid,
+    incarnation: Incarnation,
+    enabled: bool,
+    created: UnixSeconds,
+    password_changed: UnixSeconds,
+    scram: Vec<Verifier>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct CertificateRecord {
+    account: BareJid,
+    incarnation: Incarnation,
+    name: CertificateName,
+    #[serde(with = "in_base64")]
+    certificate: Vec<u8>,
+    may_manage: bool,
+    order: u64,
+    added_at: UnixSeconds,
+    added_with: Option<Fingerprint>,
+    added_by: Option<Jid>,
+    last_use: Option<LastUse>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Verifier {
+    hash: ScramHash,
+    #[serde(with = "in_base64")]
+    salt: Vec<u8>,
+    iterations: u32,
+    #[serde(with = "in_base64")]
+    stored_key: Vec<u8>,
+    #[serde(with = "in_base64")]
+    server_key: Vec<u8>,
+}
+
+/// What a record brings, in the types of this version.
+pub(super) enum Brought {
+    Secret([u8; 32]),
+    Host(Host, DeclaredHost),
+    OfAccount(BareJid, Thing),
+}
+
+/// What a record brings of an account.
+pub(super) enum Thing {
+    Account(Account),
+    Certificate(Box<Enrolment>),
+    RevokedKey {
+        key_id: KeyId,
+        incarnation: Incarnation,
+        at: UnixSeconds,
+    },
+    Disabled(Disabled),
+    Incarnation {
+        incarnation: Incarnation,
+        since: UnixSeconds,
+    },
+}
+
+impl Record {
+    /// As it stands in the backup.
+    pub(super) fn value(&self) -> Value {
+        // Proof: text keys and values that JSON has.
+        #[allow(clippy::expect_used)]
+        serde_json::to_value(self).expect("a record is JSON")
+    }
+
+    /// The record of what `edit` writes; none for one that takes away.
+    pub(super) fn of(account: &BareJid, edit: Edit) -> Option<Self> {
+        let account = account.clone();
+        Some(match edit {
+            Edit::PutAccount(known) => Self::Account((*known).into()),
+            Edit::Put(held) => Self::Certificate((*held).into()),
+            Edit::MarkDisabled(mark) => Self::Disabled {
+                account,
+                incarnation: mark.incarnation,
+                name: mark.name,
+                fingerprint: mark.fingerprint,
+                key_id: mark.key_id,
+                not_after: mark.not_after,
+            },
+            Edit::SetIncarnation { incarnation, since } => Self::Incarnation {
+                account,
+                incarnation,
+                since,
+            },
+            Edit::RevokeKey {
+                key_id,
+                incarnation,
+                at,
+            } => Self::RevokedKey {
+                account,
+                incarnation,
+                key_id,
+                at,
+            },
+            Edit::Remove(_)
+            | Edit::UnrevokeKey { .. }
+            | Edit::ClearDisabled(_)
+            | Edit::ForgetIncarnation
+            | Edit::RemoveAccount => return None,
+        })
+    }
+
+    /// What it brings.
+    ///
+    /// Errors: this version can't make anything of it.
+    pub(super) fn brought(self) -> Result<Brought, Conflict> {
+        let (account, thing) = match self {
+            Self::Secret { secret } => {
+                let secret = secret.try_into().map_err(|_| Conflict::SecretMalformed)?;
+                return Ok(Brought::Secret(secret));
+            }
+            Self::Host {
+                host,
+                accounts,
+                options,
+            } => return Ok(Brought::Host(host, DeclaredHost::new(accounts, options))),
+            Self::Unreadable { .. } => return Err(Conflict::UnreadableThen),
+            Self::Account(record) => (record.account.clone(), Thing::Account(record.try_into()?)),
+            Self::Certificate(record) => {
+                let account = record.account.clone();
+                (account, Thing::Certificate(Box::new(record.try_into()?)))
+            }
+            Self::RevokedKey {
+                account,
+                incarnation,
+                key_id,
+                at,
+            } => (
+                account,
+                Thing::RevokedKey {
+                    key_id,
+                    incarnation,
+                    at,
+                },
+            ),
+            Self::Disabled {
+                account,
+                incarnation,
+                name,
+                fingerprint,
+                key_id,
+                not_after,
+            } => (
+                account,
+                Thing::Disabled(Disabled {
+                    incarnation,
+                    name,
+                    fingerprint,
+                    key_id,
+                    not_after,
+                }),
+            ),
+            Self::Incarnation {
+                account,
+                incarnation,
+                since,
+            } => (account, Thing::Incarnation { incarnation, since }),
+        };
+        Ok(Brought::OfAccount(account, thing))
+    }
+}
+
+impl From<Thing> for Edit {
+    fn from(thing: Thing) -> Self {
+        match thing {
+            Thing::Account(account) => Self::PutAccount(Box::new(account)),
+            Thing::Certificate(enrolment) => Self::Put(enrolment),
+            Thing::Disabled(mark) => Self::MarkDisabled(Box::new(mark)),
+            Thing::Incarnation { incarnation, since } => {
+                Self::SetIncarnation { incarnation, since }
+            }
+            Thing::RevokedKey {
+                key_id,
+                incarnation,
+                at,
+            } => Self::RevokeKey {
+                key_id,
+                incarnation,
+                at,
+            },
+        }
+    }
+}
+
+impl From<Account> for AccountRecord {
+    fn from(known: Account) -> Self {
+        Self {
+            scram: known.verifiers.iter().map(Verifier::from).collect(),
+            account: known.jid,
+            incarnation: known.incarnation,
+            enabled: known.enabled,
+            created: known.created,
+            password_changed: known.password_changed,
+        }
+    }
+}
+
+impl TryFrom<AccountRecord> for Account {
+    type Error = Conflict;
+
+    fn try_from(record: AccountRecord) -> Result<Self, Conflict> {
+        let verifiers = record.scram.into_iter().map(|one| {
+            ScramVerifier::from_parts(
+                one.hash,
+                one.salt,
+                one.iterations,
+                one.stored_key,
+                one.server_key,
+            )
+        });
+        let verifiers = verifiers.collect::<Result<Vec<_>, _>>();
+        Ok(Self {
+            jid: record.account,
+            incarnation: record.incarnation,
+            enabled: record.enabled,
+            created: record.created,
+            password_changed: record.password_changed,
+            verifiers: verifiers.map_err(|error| Conflict::PasswordUnusable { error })?,
+        })
+    }
+}
+
+impl From<&ScramVerifier> for Verifier {
+    fn from(verifier: &ScramVerifier) -> Self {
+        Self {
+            hash: verifier.hash(),
+            salt: verifier.salt().to_vec(),
+            iterations: verifier.iterations(),
+            stored_key: verifier.stored_key().to_vec(),
+            server_key: verifier.server_key().to_vec(),
+        }
+    }
+}
+
+impl From<Enrolment> for CertificateRecord {
+    fn from(held: Enrolment) -> Self {
+        Self {
+            account: held.account,
+            incarnation: held.incarnation,
+            name: held.name,
+            certificate: held.der,
+            may_manage: held.may_manage,
+            order: held.order,
+            added_at: held.added_at,
+            added_with: held.added_by.certificate,
+            added_by: held.added_by.jid,
+            last_use: held.last_use,
+        }
+    }
+}
+
+impl TryFrom<CertificateRecord> for Enrolment {
+    type Error = Conflict;
+
+    fn try_from(record: CertificateRecord) -> Result<Self, Conflict> {
+        let cert = ClientCert::from_der(&record.certificate)
+            .map_err(|finding| Conflict::CertificateUnacceptable { finding })?;
+        Ok(Self {
+            account: record.account,
+            incarnation: record.incarnation,
+            name: record.name,
+            der: cert.der,
+            fingerprint: cert.fingerprint,
+            key_id: cert.key_id,
+            addresses: cert.addresses,
+            not_before: cert.not_before,
+            not_after: cert.not_after,
+            may_manage: record.may_manage,
+            order: record.order,
+            added_at: record.added_at,
+            added_by: AddedBy {
+                certificate: record.added_with,
+                jid: record.added_by,
+            },
+            last_use: record.last_use,
+        })
+    }
+}
