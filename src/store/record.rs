@@ -279,98 +279,87 @@ fn account_row(account: &Account) -> AccountRow {
 
 /// The rows that an edit of `account` writes.
 pub(super) fn rows(account: &BareJid, edit: Edit) -> Vec<Row> {
+    let row = |table, key, value| Row { table, key, value };
     let mark = |incarnation, at| Some(encode(&Mark { incarnation, at }));
     match edit {
-        Edit::Put(enrolment) => vec![
-            Row {
-                table: Table::ByFingerprint,
-                key: fingerprint_key(&enrolment),
-                value: Some(enrolment.name.as_str().as_bytes().to_vec()),
-            },
-            Row {
-                table: Table::Certificates,
-                key: account_key(account, enrolment.name.as_str().as_bytes()),
-                value: Some(encode(&CertificateRow {
-                    incarnation: enrolment.incarnation,
-                    der: enrolment.der,
-                    fingerprint: *enrolment.fingerprint.as_bytes(),
-                    key_id: *enrolment.key_id.as_bytes(),
-                    addresses: enrolment.addresses,
-                    not_before: enrolment.not_before,
-                    not_after: enrolment.not_after,
-                    may_manage: enrolment.may_manage,
-                    order: enrolment.order,
-                    added_at: enrolment.added_at,
-                    added_with: enrolment.added_by.certificate.map(|f| *f.as_bytes()),
-                    added_by: enrolment.added_by.jid,
-                    last_use: enrolment.last_use,
-                })),
-            },
-        ],
-        Edit::Remove(enrolment) => vec![
-            Row {
-                table: Table::ByFingerprint,
-                key: fingerprint_key(&enrolment),
-                value: None,
-            },
-            Row {
-                table: Table::Certificates,
-                key: account_key(account, enrolment.name.as_str().as_bytes()),
-                value: None,
-            },
-        ],
+        Edit::Put(enrolment) => {
+            let name = enrolment.name.as_str().as_bytes().to_vec();
+            let (index, key) = (fingerprint_key(&enrolment), account_key(account, &name));
+            vec![
+                row(Table::ByFingerprint, index, Some(name)),
+                row(
+                    Table::Certificates,
+                    key,
+                    Some(encode(&certificate_row(*enrolment))),
+                ),
+            ]
+        }
+        Edit::Remove(enrolment) => {
+            let key = account_key(account, enrolment.name.as_str().as_bytes());
+            vec![
+                row(Table::ByFingerprint, fingerprint_key(&enrolment), None),
+                row(Table::Certificates, key, None),
+            ]
+        }
         Edit::RevokeKey {
             key_id,
             incarnation,
             at,
-        } => vec![Row {
-            table: Table::RevokedKeys,
-            key: mark_key(account, key_id.as_bytes(), &incarnation),
-            value: mark(incarnation, at),
-        }],
+        } => {
+            let key = mark_key(account, key_id.as_bytes(), &incarnation);
+            vec![row(Table::RevokedKeys, key, mark(incarnation, at))]
+        }
         Edit::UnrevokeKey {
             key_id,
             incarnation,
-        } => vec![Row {
-            table: Table::RevokedKeys,
-            key: mark_key(account, key_id.as_bytes(), &incarnation),
-            value: None,
-        }],
-        Edit::MarkDisabled(disabled) => vec![Row {
-            table: Table::Disabled,
-            key: disabled_key(account, &disabled),
-            value: Some(encode(&DisabledRow {
-                incarnation: disabled.incarnation,
-                name: disabled.name,
-                key_id: *disabled.key_id.as_bytes(),
-                not_after: disabled.not_after,
-            })),
-        }],
-        Edit::ClearDisabled(disabled) => vec![Row {
-            table: Table::Disabled,
-            key: disabled_key(account, &disabled),
-            value: None,
-        }],
-        Edit::SetIncarnation { incarnation, since } => vec![Row {
-            table: Table::Accounts,
-            key: account_key(account, &[]),
-            value: mark(incarnation, since),
-        }],
-        Edit::ForgetIncarnation => vec![Row {
-            table: Table::Accounts,
-            key: account_key(account, &[]),
-            value: None,
-        }],
-        Edit::PutAccount(record) => vec![Row {
-            table: Table::Passwords,
-            key: account_key(account, &[]),
-            value: Some(encode(&account_row(&record))),
-        }],
-        Edit::RemoveAccount => vec![Row {
-            table: Table::Passwords,
-            key: account_key(account, &[]),
-            value: None,
-        }],
+        } => {
+            let key = mark_key(account, key_id.as_bytes(), &incarnation);
+            vec![row(Table::RevokedKeys, key, None)]
+        }
+        Edit::MarkDisabled(one) => {
+            let key = disabled_key(account, &one);
+            vec![row(Table::Disabled, key, Some(encode(&disabled_row(*one))))]
+        }
+        Edit::ClearDisabled(one) => vec![row(Table::Disabled, disabled_key(account, &one), None)],
+        Edit::SetIncarnation { incarnation, since } => vec![row(
+            Table::Accounts,
+            account_key(account, &[]),
+            mark(incarnation, since),
+        )],
+        Edit::ForgetIncarnation => vec![row(Table::Accounts, account_key(account, &[]), None)],
+        Edit::PutAccount(record) => vec![row(
+            Table::Passwords,
+            account_key(account, &[]),
+            Some(encode(&account_row(&record))),
+        )],
+        Edit::RemoveAccount => vec![row(Table::Passwords, account_key(account, &[]), None)],
+    }
+}
+
+fn certificate_row(enrolment: Enrolment) -> CertificateRow {
+    CertificateRow {
+        incarnation: enrolment.incarnation,
+        der: enrolment.der,
+        fingerprint: *enrolment.fingerprint.as_bytes(),
+        key_id: *enrolment.key_id.as_bytes(),
+        addresses: enrolment.addresses,
+        not_before: enrolment.not_before,
+        not_after: enrolment.not_after,
+        may_manage: enrolment.may_manage,
+        order: enrolment.order,
+        added_at: enrolment.added_at,
+        added_with: enrolment.added_by.certificate.map(|f| *f.as_bytes()),
+        added_by: enrolment.added_by.jid,
+        last_use: enrolment.last_use,
+    }
+}
+
+fn disabled_row(disabled: Disabled) -> DisabledRow {
+    DisabledRow {
+        incarnation: disabled.incarnation,
+        name: disabled.name,
+        key_id: *disabled.key_id.as_bytes(),
+        not_after: disabled.not_after,
     }
 }
 
