@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::service::Service;
+use crate::store::Store;
 
 /// The store is open, and who connects is answered.
 pub(super) async fn tell_ready() {
@@ -37,7 +37,7 @@ pub(super) async fn tell_stopping() {
 /// Says that we live, three times as often as we are asked to, for as long as the store's writer answers.
 ///
 /// Returns at once if nobody asks.
-pub(super) async fn feed_watchdog(service: Arc<Service>) {
+pub(super) async fn feed_watchdog(store: Arc<Store>) {
     let Some(limit) = watchdog_limit() else {
         return;
     };
@@ -45,9 +45,9 @@ pub(super) async fn feed_watchdog(service: Arc<Service>) {
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         clock.tick().await;
-        let service = Arc::clone(&service);
+        let store = Arc::clone(&store);
         // A writer that hangs keeps this loop waiting: the watchdog is starved, which is the purpose.
-        match tokio::task::spawn_blocking(move || service.probe_store()).await {
+        match tokio::task::spawn_blocking(move || store.probe()).await {
             Ok(Ok(())) => tell("WATCHDOG=1").await,
             Ok(Err(error)) => tracing::error!(%error, "the watchdog is not fed"),
             Err(error) => tracing::error!(%error, "the watchdog is not fed"),

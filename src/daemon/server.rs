@@ -107,16 +107,8 @@ pub async fn serve(options: Options, place: Place) -> Result<(), ServeError> {
     let is_handed_over = matches!(place, Place::HandedOver { .. });
     let listening = place.listen(tenant)?;
     let mut beside = JoinSet::new();
-    beside.spawn(upkeep::look_after(
-        Arc::clone(&service),
-        options.data_dir.clone(),
-    ));
-    beside.spawn(upkeep::give_notices(Arc::clone(&service)));
-    beside.spawn(upkeep::close_expired(Arc::clone(&service)));
-    beside.spawn(upkeep::check_store(Arc::clone(&service)));
-    beside.spawn(manager::feed_watchdog(Arc::clone(&service)));
-    beside.spawn(upkeep::watch_authorities(Arc::clone(&service)));
-    beside.spawn(upkeep::answer_hangups(hangup, Arc::clone(&service)));
+    beside.spawn(manager::feed_watchdog(Arc::clone(service.store())));
+    upkeep::begin(&service, hangup, &mut beside);
     tracing::info!(
         socket = %socket.display(),
         is_handed_over,
@@ -147,15 +139,19 @@ pub async fn serve(options: Options, place: Place) -> Result<(), ServeError> {
         tracing::warn!("connections are cut off unwritten");
     }
     if ended.is_ok() {
-        let closed = tokio::task::spawn_blocking(move || service.close());
-        // Everything acknowledged is on the disk; what is left are last uses.
-        let limit = deadline.max(tokio::time::Instant::now() + CLOSE_AT_LEAST);
-        if tokio::time::timeout_at(limit, closed).await.is_err() {
-            tracing::warn!("the last uses of some certificates are not written");
-        }
-        tracing::info!("stopped");
+        close(service, deadline).await;
     }
     ended
+}
+
+/// Everything acknowledged is on the disk; what is left are last uses.
+async fn close(service: Arc<Service>, deadline: tokio::time::Instant) {
+    let closed = tokio::task::spawn_blocking(move || service.close());
+    let limit = deadline.max(tokio::time::Instant::now() + CLOSE_AT_LEAST);
+    if tokio::time::timeout_at(limit, closed).await.is_err() {
+        tracing::warn!("the last uses of some certificates are not written");
+    }
+    tracing::info!("stopped");
 }
 
 fn watch_for(kind: SignalKind) -> Result<Signal, ServeError> {

@@ -146,15 +146,8 @@ impl Service {
         self.lanes.finish(limit).await;
     }
 
-    /// Bytes of the store's files, for the reserve of free space.
-    #[must_use]
-    pub fn store_bytes(&self) -> u64 {
-        self.store.bytes_on_disk()
-    }
-
-    /// Returns when the store's writer has answered. Blocks.
-    pub fn probe_store(&self) -> Result<(), StoreError> {
-        self.store.probe()
+    pub(super) fn store(&self) -> &Arc<Store> {
+        &self.store
     }
 
     /// What the opening of the store, at `now`, has found.

@@ -1,91 +1,126 @@
-//! What is done from time to time, and at a signal: each a loop of its own.
+//! What is done from time to time, and at a signal: the only place that lists it. Each chore has a loop of its own, and is handed
+//! what it needs.
 //!
-//! Must not know: what is done; that the service says.
+//! Must not know: how a chore is done.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
 use tokio::signal::unix::Signal;
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use super::clock::now;
 use super::disk_room::reserve_bytes;
 use super::service::Service;
+use crate::store::Store;
 
-/// What is done from time to time: the reserve of free space, last uses, stale records.
-pub(super) async fn look_after(service: Arc<Service>, data_dir: PathBuf) {
-    let mut turn: u64 = 0;
-    let mut clock = tokio::time::interval(UPKEEP_EVERY);
+/// Something that is done again and again. It may block.
+struct Chore {
+    every: Duration,
+    /// And at the start?
+    is_first_at_start: bool,
+    /// What the log says if it panics.
+    failed: &'static str,
+    work: fn(&Service),
+}
+
+const CHORES: [Chore; 7] = [
+    Chore {
+        every: Duration::from_secs(5),
+        is_first_at_start: true,
+        failed: "how full the disk is was not asked",
+        work: |service| service.set_disk_nearly_full(is_disk_nearly_full(service.store())),
+    },
+    Chore {
+        every: Duration::from_secs(30),
+        is_first_at_start: false,
+        failed: "the last uses of certificates were not written",
+        work: Service::write_last_uses,
+    },
+    Chore {
+        every: Duration::from_hours(6),
+        // A machine that boots with a wrong clock shall have time to set it.
+        is_first_at_start: false,
+        failed: "stale records were not removed",
+        work: |service| service.sweep(now()),
+    },
+    // Servers are asked, which may take its time.
+    Chore {
+        every: Duration::from_secs(2),
+        is_first_at_start: true,
+        failed: "accounts did not hear of what expires",
+        work: |service| service.give_notices(now()),
+    },
+    Chore {
+        every: Duration::from_secs(2),
+        is_first_at_start: true,
+        failed: "sessions of expired certificates were not closed",
+        work: |service| service.close_expired(now()),
+    },
+    // Once a day it is due, and soon after the start if not everything was read then.
+    Chore {
+        every: Duration::from_mins(10),
+        is_first_at_start: true,
+        failed: "the store was not checked",
+        work: |service| {
+            service.check_store_if_due(now());
+        },
+    },
+    // Those that have changed.
+    Chore {
+        every: Duration::from_secs(2),
+        is_first_at_start: true,
+        failed: AUTHORITIES_FAILED,
+        work: |service| service.read_authorities(false),
+    },
+];
+
+/// Does all of it, beside what else is done, until that is aborted.
+pub(super) fn begin(service: &Arc<Service>, hangup: Signal, beside: &mut JoinSet<()>) {
+    for chore in &CHORES {
+        beside.spawn(again_and_again(chore, Arc::clone(service)));
+    }
+    beside.spawn(answer_hangups(hangup, Arc::clone(service)));
+}
+
+async fn again_and_again(chore: &Chore, service: Arc<Service>) {
+    let mut clock = tokio::time::interval(chore.every);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    if !chore.is_first_at_start {
+        clock.tick().await;
+    }
     loop {
         clock.tick().await;
         let service = Arc::clone(&service);
-        let data_dir = data_dir.clone();
-        let done = tokio::task::spawn_blocking(move || {
-            service.set_disk_nearly_full(is_nearly_full(&data_dir, service.store_bytes()));
-            if turn.is_multiple_of(LAST_USES_EVERY_TURNS) {
-                service.write_last_uses();
-            }
-            // Not at the start: a machine that boots with a wrong clock shall have time to set it.
-            if turn > 0 && turn.is_multiple_of(SWEEP_EVERY_TURNS) {
-                service.sweep(now());
-            }
-        });
+        let work = chore.work;
+        let done = tokio::task::spawn_blocking(move || work(&service));
         if let Err(error) = done.await {
-            tracing::error!(%error, "upkeep failed");
+            tracing::error!(%error, "{}", chore.failed);
         }
-        turn += 1;
     }
 }
 
-/// Apart from the upkeep: servers are asked, which may take its time.
-pub(super) async fn give_notices(service: Arc<Service>) {
-    let mut clock = tokio::time::interval(LOOK_FOR_NOTICES_EVERY);
-    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        clock.tick().await;
+/// SIGHUP means "read your files again".
+async fn answer_hangups(mut hangup: Signal, service: Arc<Service>) {
+    while hangup.recv().await.is_some() {
+        tracing::info!("SIGHUP: the files of authorities and revocation lists are read again");
         let service = Arc::clone(&service);
-        let done = tokio::task::spawn_blocking(move || service.give_notices(now()));
+        let done = tokio::task::spawn_blocking(move || service.read_authorities(true));
         if let Err(error) = done.await {
-            tracing::error!(%error, "accounts did not hear of what expires");
-        }
-    }
-}
-
-pub(super) async fn close_expired(service: Arc<Service>) {
-    let mut clock = tokio::time::interval(CLOSE_EXPIRED_EVERY);
-    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        clock.tick().await;
-        let service = Arc::clone(&service);
-        let done = tokio::task::spawn_blocking(move || service.close_expired(now()));
-        if let Err(error) = done.await {
-            tracing::error!(%error, "sessions of expired certificates were not closed");
-        }
-    }
-}
-
-/// Once a day, and soon after the start if not everything was read then.
-pub(super) async fn check_store(service: Arc<Service>) {
-    let mut clock = tokio::time::interval(LOOK_FOR_CHECK_EVERY);
-    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        clock.tick().await;
-        let service = Arc::clone(&service);
-        let done = tokio::task::spawn_blocking(move || service.check_store_if_due(now()));
-        if let Err(error) = done.await {
-            tracing::error!(%error, "the store was not checked");
+            tracing::error!(%error, "{AUTHORITIES_FAILED}");
         }
     }
 }
 
 /// sled needs room to rewrite what it holds, and cannot go on after a full disk.
-fn is_nearly_full(folder: &Path, store_bytes: u64) -> bool {
+fn is_disk_nearly_full(store: &Store) -> bool {
+    let folder = store.folder();
     match statvfs(folder) {
         Ok(disk) => {
             let free = disk.blocks_available() * disk.fragment_size();
-            free < reserve_bytes(store_bytes)
+            free < reserve_bytes(store.bytes_on_disk())
         }
         Err(error) => {
             tracing::error!(%error, folder = %folder.display(), "cannot ask how full the disk is");
@@ -94,36 +129,4 @@ fn is_nearly_full(folder: &Path, store_bytes: u64) -> bool {
     }
 }
 
-/// SIGHUP means "read your files again".
-pub(super) async fn answer_hangups(mut hangup: Signal, service: Arc<Service>) {
-    while hangup.recv().await.is_some() {
-        tracing::info!("SIGHUP: the files of authorities and revocation lists are read again");
-        read_authorities(&service, true).await;
-    }
-}
-
-/// They are read again by themselves when they change, too.
-pub(super) async fn watch_authorities(service: Arc<Service>) {
-    let mut clock = tokio::time::interval(READ_AUTHORITIES_EVERY);
-    loop {
-        clock.tick().await;
-        read_authorities(&service, false).await;
-    }
-}
-
-async fn read_authorities(service: &Arc<Service>, anew: bool) {
-    let service = Arc::clone(service);
-    let done = tokio::task::spawn_blocking(move || service.read_authorities(anew));
-    if let Err(error) = done.await {
-        tracing::error!(%error, "the files of authorities were not read");
-    }
-}
-
-const UPKEEP_EVERY: Duration = Duration::from_secs(5);
-const LOOK_FOR_CHECK_EVERY: Duration = Duration::from_mins(10);
-const LOOK_FOR_NOTICES_EVERY: Duration = Duration::from_secs(2);
-const CLOSE_EXPIRED_EVERY: Duration = Duration::from_secs(2);
-const READ_AUTHORITIES_EVERY: Duration = Duration::from_secs(2);
-const LAST_USES_EVERY_TURNS: u64 = 6;
-/// Six hours.
-const SWEEP_EVERY_TURNS: u64 = 4320;
+const AUTHORITIES_FAILED: &str = "the files of authorities were not read";
