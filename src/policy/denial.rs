@@ -5,6 +5,7 @@
 
 use super::manage::request::{BadChild, Child, Malformed};
 use crate::identity::certificate::Finding;
+use crate::identity::password::VerifierError;
 
 /// Why a question was answered with no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,8 +99,15 @@ pub enum Denial {
     SessionRefused,
     /// A new password that cannot be one.
     PasswordUnacceptable,
+    /// What another system has kept of a password is no verifier.
+    PasswordUnusable {
+        /// What is wrong with it.
+        error: VerifierError,
+    },
     /// The account exists already.
     AccountExists,
+    /// A certificate moves in for an account that is here, and has another password.
+    AccountKept,
 }
 
 /// A "no" in the words of both worlds.
@@ -365,11 +373,25 @@ impl Denial {
                 NOT_ACCEPTABLE,
                 "A password has 1 to 1024 bytes and no control characters",
             ),
+            Self::PasswordUnusable { error } => {
+                return words(
+                    "password-unacceptable",
+                    REFUSED,
+                    NOT_ACCEPTABLE,
+                    &format!("SCRAM can't use what is kept of its password: {error}"),
+                );
+            }
             Self::AccountExists => (
                 "account-exists",
                 REFUSED,
                 CONFLICT,
                 "There is already an account of this name",
+            ),
+            Self::AccountKept => (
+                "account-kept",
+                REFUSED,
+                CONFLICT,
+                "The account that is here has another password; it may be somebody else's",
             ),
         };
         words(code, (sasl, sasl_text), (stanza_type, stanza), stanza_text)
@@ -413,7 +435,7 @@ const NOT_FOUND: (&str, &str) = ("cancel", "item-not-found");
 const FORBIDDEN: (&str, &str) = ("auth", "forbidden");
 
 /// One of each, in the order of the documentation's table.
-pub const EVERY_DENIAL: [Denial; 39] = [
+pub const EVERY_DENIAL: [Denial; 41] = [
     Denial::CertificateMissing,
     Denial::CertificateUnacceptable {
         finding: Finding::NotCertificate,
@@ -462,7 +484,11 @@ pub const EVERY_DENIAL: [Denial; 39] = [
     Denial::PasswordWrong,
     Denial::SessionRefused,
     Denial::PasswordUnacceptable,
+    Denial::PasswordUnusable {
+        error: VerifierError::Iterations { count: 0 },
+    },
     Denial::AccountExists,
+    Denial::AccountKept,
 ];
 
 #[cfg(test)]

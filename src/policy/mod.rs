@@ -6,6 +6,7 @@ pub mod explain;
 pub mod host;
 pub mod login;
 pub mod manage;
+pub mod moving_in;
 pub mod passwords;
 pub mod restore;
 

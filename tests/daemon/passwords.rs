@@ -374,7 +374,9 @@ fn an_account_that_is_moved_in_keeps_its_password_and_a_strangers_stays_as_it_is
     let mut stranger = import("another", true);
     stranger["certificates"][0] =
         json!({"name": "tablet", "certificate": other.base64(), "may_manage": true});
-    expect(stranger, "kept", "refused");
+    expect(stranger.clone(), "kept", "refused");
+    let kept = rome.ask("account.import", stranger);
+    assert_eq!(kept["certificates"][0]["reason"], "account-kept", "{kept}");
     // What its owner has taken out since does not come back.
     let session = json!({"secure": true, "by": "password", "jid": null, "address": null});
     let disable =

@@ -1,83 +1,23 @@
 //! `account.import`: an account of another system, with its certificates.
 //!
-//! What is decided without `apply` is what would be done with it; only the writing is left out.
+//! What is decided without `apply` is what would be done with it; only the writing is left out. Must not know: what becomes of
+//! what is brought.
 
 use serde_json::{Value, json};
 
 use super::accounts::{new_incarnation, new_verifiers};
 use super::certificates::{append_edits, certificate_in, is_anothers};
 use super::incarnations::Unmarked;
-use super::{Answered, Service, storage};
-use crate::identity::password::VerifierError;
+use super::{Answered, Service};
 use crate::identity::{
     Account, AccountList, BareJid, ClientCert, Incarnation, ScramHash, ScramVerifier, Secret,
     UnixSeconds,
 };
-use crate::policy::manage::{Appending, Asker, LoggedInBy, MAX_MARKS, Marks};
-use crate::policy::{Denial, HostPolicy, manage};
-use crate::protocol::{Accounts, ImportAccount, ImportLogin, Refusal};
+use crate::policy::manage::{Appended, MAX_MARKS, Marks};
+use crate::policy::moving_in::{self, AccountFacts, AccountFate, Brought, CertificateFacts};
+use crate::policy::{Denial, HostPolicy};
+use crate::protocol::{Accounts, ImportAccount, ImportCertificate, ImportLogin, Refusal};
 use crate::store::{Edit, StoreError, View};
-
-/// What becomes of one thing that is brought.
-enum Verdict {
-    Taken,
-    Unchanged,
-    Kept,
-    Refused { reason: &'static str, text: String },
-}
-
-impl Verdict {
-    fn refused(denial: Denial) -> Self {
-        let words = denial.words();
-        Self::Refused {
-            reason: words.code,
-            text: words.stanza_text,
-        }
-    }
-
-    /// Instead of what a password must be: there is none.
-    fn unusable(error: VerifierError) -> Self {
-        Self::Refused {
-            reason: Denial::PasswordUnacceptable.words().code,
-            text: format!("SCRAM can't use what is kept of its password: {error}"),
-        }
-    }
-
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Taken => "taken",
-            Self::Unchanged => "unchanged",
-            Self::Kept => "kept",
-            Self::Refused { .. } => "refused",
-        }
-    }
-
-    fn why(&self) -> (Option<&'static str>, Option<&str>) {
-        match self {
-            Self::Refused { reason, text } => (Some(reason), Some(text)),
-            Self::Taken | Self::Unchanged | Self::Kept => (None, None),
-        }
-    }
-
-    fn of_account(&self) -> Value {
-        let (reason, text) = self.why();
-        json!({"verdict": self.name(), "reason": reason, "text": text})
-    }
-
-    fn of_certificate(&self, name: &str) -> Value {
-        let (reason, text) = self.why();
-        json!({"name": name, "verdict": self.name(), "reason": reason, "text": text})
-    }
-}
-
-/// What an account brings, checked and derived.
-struct Brought {
-    enabled: bool,
-    created: UnixSeconds,
-    password_changed: UnixSeconds,
-    verifiers: Vec<ScramVerifier>,
-    secret: Option<Secret>,
-}
 
 impl Service {
     /// Runs in its turn of the derivations, if it brings a password.
@@ -89,22 +29,16 @@ impl Service {
         let (lives, policy) = self.hosts.of(question.account.host())?;
         self.disk_room.require()?;
         let account = question.account;
+        let certificates = question.certificates.into_iter().map(Certificate::from);
+        let certificates: Vec<Certificate> = certificates.collect();
         let brought = match question.login {
             None => None,
-            Some(login) => match brought(login, &policy, now) {
+            Some(login) => match brought(login, &policy, now)? {
                 Ok(brought) => Some(brought),
-                Err(Unusable::Denied(denial)) => {
-                    let why = Verdict::refused(denial);
-                    return Ok(refused_whole(&why, &question.certificates));
-                }
-                Err(Unusable::Verifier(error)) => {
-                    let why = Verdict::unusable(error);
-                    return Ok(refused_whole(&why, &question.certificates));
-                }
-                Err(Unusable::Store(error)) => return Err(storage(&error)),
+                Err(denial) => return Ok(refused_whole(denial, &certificates)),
             },
         };
-        let fresh = new_incarnation().map_err(|error| storage(&error))?;
+        let fresh = new_incarnation()?;
         let known = self.known(&account)?;
         // Here, and not in the writer thread: trying a password takes its time.
         let same = match (&brought, &known) {
@@ -115,7 +49,7 @@ impl Service {
         };
         let told = match (&brought, lives, known) {
             // Only Prosody knows whether it exists, and which one of its name it is.
-            (None, Accounts::Prosody, None) if !question.certificates.is_empty() => {
+            (None, Accounts::Prosody, None) if !certificates.is_empty() => {
                 let unmarked = if question.apply {
                     Unmarked::Mark
                 } else {
@@ -125,29 +59,22 @@ impl Service {
             }
             _ => question.incarnation,
         };
-        let certificates: Vec<(String, String, bool)> = question
-            .certificates
-            .into_iter()
-            .map(|brought| (brought.name, brought.certificate, brought.may_manage))
-            .collect();
-        let (apply, jid) = (question.apply, account.clone());
+        let apply = question.apply;
+        let arrival = Arrival {
+            account: account.clone(),
+            brought,
+            same,
+            told,
+            fresh,
+            in_prosody: lives == Accounts::Prosody,
+            certificates,
+        };
         let written = self.change_account(&account, move |view| {
-            let wish = Wish {
-                account: &jid,
-                brought: brought.as_ref(),
-                same,
-                told,
-                fresh,
-                in_prosody: lives == Accounts::Prosody,
-                certificates: &certificates,
-            };
-            let (edits, result) = wish.decide(view, &policy, now)?;
+            let (edits, result) = arrival.decide(view, &policy, now)?;
             let edits = if apply { edits } else { Vec::new() };
             Ok(Ok::<_, Denial>((edits, result)))
         });
-        let result = written
-            .map_err(|error| storage(&error))?
-            .map_err(Refusal::Management)?;
+        let result = written?.map_err(Refusal::Management)?;
         if apply {
             let verdict = result.pointer("/account/verdict").and_then(Value::as_str);
             tracing::info!(%account, verdict, "account.import: yes");
@@ -156,10 +83,27 @@ impl Service {
     }
 }
 
-/// One account that is brought, in the writer thread.
-struct Wish<'a> {
-    account: &'a BareJid,
-    brought: Option<&'a Brought>,
+/// One certificate that is brought.
+struct Certificate {
+    name: String,
+    cert: Result<ClientCert, Denial>,
+    may_manage: bool,
+}
+
+impl From<ImportCertificate> for Certificate {
+    fn from(brought: ImportCertificate) -> Self {
+        Self {
+            cert: certificate_in(&brought.certificate),
+            name: brought.name,
+            may_manage: brought.may_manage,
+        }
+    }
+}
+
+/// An account that arrives, as far as it is known outside of the writer thread.
+struct Arrival {
+    account: BareJid,
+    brought: Option<Brought>,
     /// Verifiers of the account that is here already, if they are of the same password.
     same: Option<Vec<ScramVerifier>>,
     /// The incarnation that it had where it comes from, or has in Prosody.
@@ -167,185 +111,114 @@ struct Wish<'a> {
     /// One that nobody has.
     fresh: Incarnation,
     in_prosody: bool,
-    certificates: &'a [(String, String, bool)],
+    certificates: Vec<Certificate>,
 }
 
-impl Wish<'_> {
+impl Arrival {
+    /// What is written, and the answer.
     fn decide(
         self,
         view: &View<'_>,
         policy: &HostPolicy,
         now: UnixSeconds,
     ) -> Result<(Vec<Edit>, Value), StoreError> {
-        let known = view.account()?;
-        let mut edits = Vec::new();
-        let (verdict, incarnation) = match (known, self.brought) {
-            (Some(known), None) => (Verdict::Unchanged, Some(known.incarnation)),
-            (Some(known), Some(_)) => {
-                let verdict = if self.same.as_ref() == Some(&known.verifiers) {
-                    Verdict::Unchanged
-                } else {
-                    Verdict::Kept
-                };
-                (verdict, Some(known.incarnation))
-            }
-            (None, Some(brought)) => {
-                let incarnation = self.told.unwrap_or(self.fresh);
-                edits.push(Edit::PutAccount(Box::new(Account {
-                    jid: self.account.clone(),
-                    incarnation: incarnation.clone(),
-                    enabled: brought.enabled,
-                    created: brought.created,
-                    password_changed: brought.password_changed,
-                    verifiers: brought.verifiers.clone(),
-                })));
-                (Verdict::Taken, Some(incarnation))
-            }
-            (None, None) if self.in_prosody && self.told.is_some() => {
-                (Verdict::Unchanged, self.told)
-            }
-            (None, None) => (Verdict::refused(Denial::AccountMissing), None),
+        let decided = moving_in::account(&AccountFacts {
+            known: view.account()?.as_ref(),
+            brought: self.brought.as_ref(),
+            same: self.same.as_deref(),
+            told: self.told.as_ref(),
+            fresh: &self.fresh,
+            in_prosody: self.in_prosody,
+        });
+        let (fate, incarnation) = match decided {
+            Ok(decided) => decided,
+            Err(denial) => return Ok((Vec::new(), refused_whole(denial, &self.certificates))),
         };
+        let mut edits = Vec::new();
+        if let (AccountFate::Taken, Some(brought)) = (fate, self.brought) {
+            edits.push(Edit::PutAccount(Box::new(Account {
+                jid: self.account.clone(),
+                incarnation: incarnation.clone(),
+                enabled: brought.enabled,
+                created: brought.created,
+                password_changed: brought.password_changed,
+                verifiers: brought.verifiers,
+            })));
+        }
         let mut list = view.list()?;
         let mut rows = Vec::new();
-        for (name, certificate, may_manage) in self.certificates {
-            let of_one = match &incarnation {
-                None => Verdict::refused(Denial::AccountMissing),
-                Some(incarnation)
-                    if matches!(verdict, Verdict::Kept)
-                        && !is_there(&list, incarnation, name, certificate) =>
-                {
-                    Verdict::Refused {
-                        reason: "account-kept",
-                        text: "The account that is here has another password; it may be somebody else's"
-                            .to_owned(),
-                    }
-                }
-                Some(incarnation) => {
-                    let mut one = OneCertificate {
-                        account: self.account,
-                        incarnation,
-                        view,
-                        policy,
-                        list: &mut list,
-                        edits: &mut edits,
-                        now,
-                    };
-                    one.decide(name, certificate, *may_manage)?
-                }
+        for brought in &self.certificates {
+            let (is_disabled, marks) = match &brought.cert {
+                Ok(cert) => (
+                    view.is_disabled(&cert.fingerprint)?,
+                    marks(view, cert, &self.account, &incarnation)?,
+                ),
+                Err(_) => (false, Marks::default()),
             };
-            rows.push(of_one.of_certificate(name));
+            let facts = CertificateFacts {
+                account: &self.account,
+                incarnation: &incarnation,
+                fate,
+                name: &brought.name,
+                cert: brought.cert.as_ref().map_err(|denial| *denial),
+                may_manage: brought.may_manage,
+                is_disabled,
+                marks: &marks,
+            };
+            let moved = moving_in::certificate(&facts, &list, policy, now);
+            if let Ok(Some(appended)) = &moved {
+                edits.extend(append_edits(appended, &list, now));
+                put_into(&mut list, appended, now);
+            }
+            let verdict = moved.map(|appended| match appended {
+                Some(_) => "taken",
+                None => "unchanged",
+            });
+            rows.push(row_of(&brought.name, verdict));
         }
-        Ok((
-            edits,
-            json!({"account": verdict.of_account(), "certificates": rows}),
-        ))
+        let verdict = Ok(match fate {
+            AccountFate::Taken => "taken",
+            AccountFate::Unchanged => "unchanged",
+            AccountFate::Kept => "kept",
+        });
+        Ok((edits, answer(verdict, &rows)))
     }
 }
 
-struct OneCertificate<'a, 'v> {
-    account: &'a BareJid,
-    incarnation: &'a Incarnation,
-    view: &'a View<'v>,
-    policy: &'a HostPolicy,
-    /// As it is after those before.
-    list: &'a mut AccountList,
-    edits: &'a mut Vec<Edit>,
-    now: UnixSeconds,
-}
-
-impl OneCertificate<'_, '_> {
-    fn decide(
-        &mut self,
-        name: &str,
-        certificate: &str,
-        may_manage: bool,
-    ) -> Result<Verdict, StoreError> {
-        let cert = match certificate_in(certificate) {
-            Ok(cert) => cert,
-            Err(denial) => return Ok(Verdict::refused(denial)),
-        };
-        if is_held(self.list, self.incarnation, name, &cert) {
-            return Ok(Verdict::Unchanged);
-        }
-        // It was moved in once, and its owner has taken it out since.
-        if self.view.is_disabled(&cert.fingerprint)? {
-            return Ok(Verdict::refused(Denial::CertificateDisabled));
-        }
-        let marks = Marks {
-            revoked_for: self.view.revoked_for(&cert.key_id)?,
-            are_too_many: self.view.has_more_marks_than(MAX_MARKS, self.incarnation)?,
-            is_anothers: is_anothers(self.view, &cert, self.account)?,
-        };
-        let admin = Asker {
-            secure: true,
-            by: LoggedInBy::Admin,
-            jid: None,
-        };
-        let wish = Appending {
-            account: self.account,
-            incarnation: self.incarnation,
-            asker: &admin,
-            name,
-            cert: &cert,
-            may_manage,
-        };
-        let appended = match manage::append(&wish, self.list, &marks, self.policy, self.now) {
-            Ok(appended) => appended,
-            Err(denial) => return Ok(Verdict::refused(denial)),
-        };
-        self.edits
-            .extend(append_edits(&appended, self.list, self.now));
-        self.list
-            .enrolments
-            .retain(|held| !appended.leaving.contains(held));
-        self.list.enrolments.push(appended.enrolment);
-        self.list.incarnation = Some((self.incarnation.clone(), self.now));
-        Ok(Verdict::Taken)
-    }
-}
-
-/// Does the certificate stand in the list already, under this name?
-fn is_held(list: &AccountList, incarnation: &Incarnation, name: &str, cert: &ClientCert) -> bool {
-    list.enrolments.iter().any(|held| {
-        held.incarnation == *incarnation && held.name.as_str() == name.trim() && held.holds(cert)
+fn marks(
+    view: &View<'_>,
+    cert: &ClientCert,
+    account: &BareJid,
+    incarnation: &Incarnation,
+) -> Result<Marks, StoreError> {
+    Ok(Marks {
+        revoked_for: view.revoked_for(&cert.key_id)?,
+        are_too_many: view.has_more_marks_than(MAX_MARKS, incarnation)?,
+        is_anothers: is_anothers(view, cert, account)?,
     })
 }
 
-fn is_there(list: &AccountList, incarnation: &Incarnation, name: &str, certificate: &str) -> bool {
-    certificate_in(certificate).is_ok_and(|cert| is_held(list, incarnation, name, &cert))
+/// The list is what it is for the certificates behind this one.
+fn put_into(list: &mut AccountList, appended: &Appended, now: UnixSeconds) {
+    let held = &appended.enrolment;
+    list.enrolments
+        .retain(|held| !appended.leaving.contains(held));
+    list.enrolments.push(held.clone());
+    list.incarnation = Some((held.incarnation.clone(), now));
 }
 
-impl Brought {
-    /// Has `known` the same password, as far as can be seen?
-    fn is_that_of(&self, known: &Account) -> bool {
-        match &self.secret {
-            Some(secret) => known
-                .strongest()
-                .is_some_and(|verifier| verifier.admits(secret)),
-            None => self.verifiers.iter().all(|brought| {
-                known
-                    .verifier(brought.hash())
-                    .is_some_and(|own| own.has_stored_key(brought.stored_key()))
-            }),
-        }
-    }
-}
-
-enum Unusable {
-    Denied(Denial),
-    Verifier(VerifierError),
-    Store(StoreError),
-}
-
-fn brought(login: ImportLogin, policy: &HostPolicy, now: UnixSeconds) -> Result<Brought, Unusable> {
-    let unacceptable = Unusable::Denied(Denial::PasswordUnacceptable);
+/// The login that is brought, checked and derived; or why nobody could log in with it.
+fn brought(
+    login: ImportLogin,
+    policy: &HostPolicy,
+    now: UnixSeconds,
+) -> Result<Result<Brought, Denial>, StoreError> {
     let (verifiers, secret) = if let Some(password) = login.password {
         let Ok(secret) = Secret::prepare(&password.0) else {
-            return Err(unacceptable);
+            return Ok(Err(Denial::PasswordUnacceptable));
         };
-        let made = new_verifiers(&ScramHash::ALL, &secret, policy.scram_iterations);
-        (made.map_err(Unusable::Store)?, Some(secret))
+        let made = new_verifiers(&ScramHash::ALL, &secret, policy.scram_iterations)?;
+        (made, Some(secret))
     } else {
         let parts = login.scram.into_iter().map(|part| {
             ScramVerifier::from_parts(
@@ -356,30 +229,52 @@ fn brought(login: ImportLogin, policy: &HostPolicy, now: UnixSeconds) -> Result<
                 part.server_key,
             )
         });
-        let verifiers = parts.collect::<Result<Vec<_>, _>>();
-        let mut verifiers = verifiers.map_err(Unusable::Verifier)?;
+        let mut verifiers = match parts.collect::<Result<Vec<_>, _>>() {
+            Ok(verifiers) => verifiers,
+            Err(error) => return Ok(Err(Denial::PasswordUnusable { error })),
+        };
         verifiers.sort_by_key(ScramVerifier::hash);
         verifiers.dedup_by_key(|verifier| verifier.hash());
         (verifiers, None)
     };
     if verifiers.is_empty() {
-        return Err(unacceptable);
+        return Ok(Err(Denial::PasswordUnacceptable));
     }
-    Ok(Brought {
+    Ok(Ok(Brought {
         enabled: login.enabled,
         created: login.created.unwrap_or(now),
         password_changed: login.password_changed.or(login.created).unwrap_or(now),
         verifiers,
         secret,
+    }))
+}
+
+/// The answer for an account that cannot be taken, and with it none of its certificates.
+fn refused_whole(why: Denial, certificates: &[Certificate]) -> Value {
+    let row = |one: &Certificate| row_of(&one.name, Err(Denial::AccountMissing));
+    let rows: Vec<Value> = certificates.iter().map(row).collect();
+    answer(Err(why), &rows)
+}
+
+fn answer(account: Result<&str, Denial>, certificates: &[Value]) -> Value {
+    let (verdict, reason, text) = in_words(account);
+    json!({
+        "account": {"verdict": verdict, "reason": reason, "text": text},
+        "certificates": certificates,
     })
 }
 
-/// The answer for an account whose login cannot be taken, and with it none of its certificates.
-fn refused_whole(why: &Verdict, certificates: &[crate::protocol::ImportCertificate]) -> Value {
-    let missing = Verdict::refused(Denial::AccountMissing);
-    let rows: Vec<Value> = certificates
-        .iter()
-        .map(|brought| missing.of_certificate(&brought.name))
-        .collect();
-    json!({"account": why.of_account(), "certificates": rows})
+fn row_of(name: &str, verdict: Result<&str, Denial>) -> Value {
+    let (verdict, reason, text) = in_words(verdict);
+    json!({"name": name, "verdict": verdict, "reason": reason, "text": text})
+}
+
+fn in_words(verdict: Result<&str, Denial>) -> (&str, Option<&'static str>, Option<String>) {
+    match verdict {
+        Ok(verdict) => (verdict, None, None),
+        Err(denial) => {
+            let words = denial.words();
+            ("refused", Some(words.code), Some(words.stanza_text))
+        }
+    }
 }
