@@ -19,8 +19,8 @@ use crate::identity::{BareJid, Host, UnixSeconds, counted};
 use crate::protocol::client::{AskError, Asker};
 use crate::protocol::declaring::declare_unknown;
 use crate::protocol::{
-    AccountExists, Create, CreateCaller, Delete, DisableAccount, EnableAccount, ListAccounts,
-    ListedAccount, Request, SetPassword, Text,
+    AccountExists, Accounts, Create, CreateCaller, Delete, DisableAccount, EnableAccount,
+    ListAccounts, ListedAccount, Request, SetPassword, Text,
 };
 
 /// `saslcertd account`.
@@ -261,11 +261,9 @@ fn exists(daemon: &mut Asker, account: &BareJid) -> anyhow::Result<bool> {
 /// Errors: also when the host is not declared.
 fn lives_in_prosody(daemon: &mut Asker, host: &Host) -> anyhow::Result<bool> {
     let status = daemon.status()?;
-    let hosts = status.get("hosts").and_then(Value::as_array);
-    let named = |row: &&Value| row.get("host").and_then(Value::as_str) == Some(host.as_str());
-    let found = hosts.into_iter().flatten().find(named);
+    let found = status.hosts.iter().find(|one| one.host == *host);
     let found = found.ok_or_else(|| undeclared(host))?;
-    Ok(found.get("accounts").and_then(Value::as_str) == Some("prosody"))
+    Ok(found.accounts == Accounts::Prosody)
 }
 
 fn in_words(error: AskError, account: &BareJid) -> anyhow::Error {

@@ -3,61 +3,57 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::anyhow;
-use serde_json::{Value, json};
+use anyhow::ensure;
+use serde_json::json;
 
 use super::global::Global;
 use super::say::{say, say_json};
 use crate::identity::counted;
 use crate::identity::visible::visible;
 use crate::protocol::client::Asker;
+use crate::protocol::{EndedCheck, StoreCheck};
 
 pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
     let mut daemon = Asker::connect(&global.socket)?;
-    let mut state = daemon.ask("store.check", &json!({"start": true}))?;
-    let number = |value: &Value, path: &str| value.pointer(path).and_then(Value::as_u64);
+    let mut state = daemon.put(&StoreCheck { start: true })?;
     // One that runs already is as good: it is waited for.
-    let begun = number(&state, "/begun");
+    let begun = state.begun;
     let ended = loop {
-        if number(&state, "/last/number") >= begun {
-            break state.get("last").cloned().unwrap_or_default();
+        if let Some(last) = state.last.filter(|last| last.number >= begun) {
+            break last;
         }
-        if state.get("running").is_none_or(Value::is_null) {
-            return Err(anyhow!(
-                "the check was not finished; the daemon's log says why"
-            ));
-        }
+        ensure!(
+            state.running.is_some(),
+            "the check was not finished; the daemon's log says why"
+        );
         std::thread::sleep(ASK_EVERY);
-        state = daemon.ask("store.check", &json!({"start": false}))?;
+        state = daemon.put(&StoreCheck { start: false })?;
     };
     if global.json {
-        say_json(&ended.to_string())?;
+        say_json(&json!(ended).to_string())?;
     } else {
-        say(for_people(&ended).trim_end())?;
+        say(&for_people(&ended))?;
     }
-    Ok(if ended.get("whole") == Some(&Value::Bool(true)) {
+    Ok(if ended.whole {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
 }
 
-fn for_people(ended: &Value) -> String {
+fn for_people(ended: &EndedCheck) -> String {
     use std::fmt::Write;
-    let tables = ended.get("tables").and_then(Value::as_array);
     let mut out = String::new();
-    for table in tables.into_iter().flatten() {
-        let name = table.get("table").and_then(Value::as_str).unwrap_or("?");
-        let rows = table.get("rows").and_then(Value::as_u64).unwrap_or(0);
-        let said = match table.get("problem").and_then(Value::as_str) {
+    for table in &ended.tables {
+        let said = match &table.problem {
             None => "ok".to_owned(),
             Some(problem) => format!("DAMAGED: {}", visible(problem)),
         };
-        let rows = counted(rows, "row", "rows");
+        let rows = counted(table.rows, "row", "rows");
         // Proof: writing to a String never fails.
-        let _ = writeln!(out, "{name}: {rows}, {said}");
+        let _ = writeln!(out, "{}: {rows}, {said}", table.table);
     }
-    out += if ended.get("whole") == Some(&Value::Bool(true)) {
+    out += if ended.whole {
         "the store is whole"
     } else {
         "the store is DAMAGED; restore it from a backup"

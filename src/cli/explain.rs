@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::cert::account;
 use super::certificate_file::{certificates_in, fitting};
@@ -12,8 +12,9 @@ use super::global::Global;
 use super::hosts::of_host;
 use super::say::{complain, say, say_json};
 use crate::identity::{counted, visible};
-use crate::protocol::MAX_CHAIN;
+use crate::policy::explain::{Rule, Verdict};
 use crate::protocol::client::Asker;
+use crate::protocol::{Chain, Explain, MAX_CHAIN};
 
 /// `saslcertd explain`.
 #[derive(Debug, clap::Args)]
@@ -49,40 +50,49 @@ fn explain(args: &ExplainArgs, global: &Global) -> anyhow::Result<ExitCode> {
             counted(left_out, "certificate stands", "certificates stand")
         ));
     }
-    let params = json!({"account": account, "chain": chain, "authzid": args.authzid});
-    let asked = Asker::connect(&global.socket)?.ask("explain", &params);
+    let question = Explain {
+        account: account.clone(),
+        chain: Chain::from_base64(&chain).with_context(shown)?,
+        authzid: args.authzid.clone(),
+    };
+    let asked = Asker::connect(&global.socket)?.put(&question);
     let explained = asked.map_err(|error| of_host(error, account.host()))?;
-    let verdict = word(&explained, "verdict").to_owned();
     if global.json {
-        say_json(&explained.to_string())?;
+        say_json(&json!(explained).to_string())?;
     } else {
-        let rules = explained.get("rules").and_then(Value::as_array);
-        let mut is_account_unknown = false;
-        for rule in rules.into_iter().flatten() {
-            let (verdict, name) = (word(rule, "verdict"), word(rule, "rule"));
-            is_account_unknown |= (name, verdict) == ("account", "unknown");
+        for Rule { rule, verdict, why } in &explained.rules {
             say(&format!(
-                "{verdict:8} {name:11} {}",
-                visible::line(word(rule, "why"))
+                "{:8} {rule:11} {}",
+                word(*verdict),
+                visible::line(why)
             ))?;
         }
-        let can = match verdict.as_str() {
-            "yes" if is_account_unknown => {
+        let is_account_unknown = explained
+            .rules
+            .iter()
+            .any(|one| one.rule == "account" && one.verdict == Verdict::Unknown);
+        let can = match explained.verdict {
+            Verdict::Yes if is_account_unknown => {
                 "can log in with it, if Prosody has the account and it is enabled"
             }
-            "yes" => "can log in with it",
-            "no" => "can't log in with it",
-            _ => "may or may not be able to log in with it",
+            Verdict::Yes => "can log in with it",
+            Verdict::No => "can't log in with it",
+            Verdict::Unneeded | Verdict::Unknown => "may or may not be able to log in with it",
         };
         say(&format!("{account} {can}"))?;
     }
-    Ok(match verdict.as_str() {
-        "yes" => ExitCode::SUCCESS,
-        "no" => ExitCode::from(1),
-        _ => ExitCode::from(2),
+    Ok(match explained.verdict {
+        Verdict::Yes => ExitCode::SUCCESS,
+        Verdict::No => ExitCode::from(1),
+        Verdict::Unneeded | Verdict::Unknown => ExitCode::from(2),
     })
 }
 
-fn word<'a>(of: &'a Value, field: &str) -> &'a str {
-    of.get(field).and_then(Value::as_str).unwrap_or_default()
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Yes => "yes",
+        Verdict::No => "no",
+        Verdict::Unneeded => "unneeded",
+        Verdict::Unknown => "unknown",
+    }
 }

@@ -11,7 +11,6 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard};
 
-use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::identity::private_key::holds_private_key;
@@ -19,6 +18,9 @@ use crate::identity::{CertificationPath, UnixSeconds};
 use crate::policy::Denial;
 use crate::policy::chain::{self, Authorities, PemError, Revocation, RevocationLists, Untrusted};
 use crate::policy::host::CaFiles;
+use crate::protocol::{
+    AuthorityFilesState, AuthorityState, CaFileState, CrlFileState, FileState, ListState,
+};
 use crate::system::lock::{Lock, SharedLock};
 
 /// What the files of all hosts hold.
@@ -231,7 +233,7 @@ impl AuthorityFiles {
 
     /// What `status` says of them.
     #[must_use]
-    pub(super) fn described(&self, files: &CaFiles) -> Value {
+    pub(super) fn described(&self, files: &CaFiles) -> AuthorityFilesState {
         let problem = |error: &Problem| error.error.to_string();
         let is_unreadable = |error: &Problem| matches!(error.error, FileError::Unreadable(_));
         let authorities = content(&self.authorities, CA_FILE, &files.authorities);
@@ -249,43 +251,45 @@ impl AuthorityFiles {
         let known_authorities = authorities.as_ref().ok().cloned();
         let of_authority = |authority: &crate::identity::Authority| {
             let known = known_authorities.as_ref();
-            json!({
-                "subject": authority.subject,
-                "not_before": authority.not_before,
-                "not_after": authority.not_after,
-                "problem": known.and_then(|known| known.never_vouches(authority)),
-            })
+            AuthorityState {
+                subject: authority.subject.clone(),
+                not_before: authority.not_before,
+                not_after: authority.not_after,
+                problem: known.and_then(|known| known.never_vouches(authority)),
+            }
         };
-        let of_list = |list: &chain::ListedBy| {
-            json!({
-                "issuer": list.issuer,
-                "next_update": list.next_update,
-                "revoked": list.revoked,
-                "problem": list.problem,
-            })
+        let of_list = |list: chain::ListedBy| ListState {
+            issuer: list.issuer,
+            next_update: list.next_update,
+            revoked: list.revoked,
+            problem: list.problem.map(str::to_owned),
         };
-        json!({
-            "ca_file": {
-                "path": files.authorities,
-                "problem": authorities.as_ref().err().map(problem),
-                "unreadable": authorities.as_ref().is_err_and(is_unreadable),
-                "private_key": holds_key(&self.authorities, &files.authorities),
-                "authorities": authorities.ok().map(|known| {
-                    known.about().iter().map(of_authority).collect::<Vec<_>>()
-                }),
+        AuthorityFilesState {
+            ca_file: CaFileState {
+                file: FileState {
+                    path: files.authorities.clone(),
+                    problem: authorities.as_ref().err().map(problem),
+                    unreadable: authorities.as_ref().is_err_and(is_unreadable),
+                    private_key: holds_key(&self.authorities, &files.authorities),
+                },
+                authorities: authorities
+                    .ok()
+                    .map(|known| known.about().iter().map(of_authority).collect()),
             },
-            "crl_file": lists.map(|(path, lists)| json!({
-                "path": path,
-                "problem": lists.as_ref().err().map(problem),
-                "unreadable": lists.as_ref().is_err_and(is_unreadable),
-                "private_key": holds_key(&self.lists, path),
-                "lists": lists.ok().map(|known| {
+            crl_file: lists.map(|(path, lists)| CrlFileState {
+                file: FileState {
+                    path: path.clone(),
+                    problem: lists.as_ref().err().map(problem),
+                    unreadable: lists.as_ref().is_err_and(is_unreadable),
+                    private_key: holds_key(&self.lists, path),
+                },
+                lists: lists.ok().map(|known| {
                     let about = known.about(known_authorities.as_deref());
-                    about.iter().map(of_list).collect::<Vec<_>>()
+                    about.into_iter().map(of_list).collect()
                 }),
-                "without_list": without,
-            })),
-        })
+                without_list: without,
+            }),
+        }
     }
 }
 

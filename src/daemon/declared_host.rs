@@ -1,22 +1,11 @@
-//! A host as it was declared last, and whoever could not declare any.
+//! A host as it was declared last.
 
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::policy::HostPolicy;
 use crate::policy::host::Declared;
-use crate::protocol::{Accounts, Module};
+use crate::protocol::Accounts;
 use crate::store::HostRecord;
-
-/// Whose hello was refused last, for its version of the protocol, and who has not come back with ours.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Stranger {
-    pub(super) uid: u32,
-    pub(super) pid: Option<i32>,
-    pub(super) software: String,
-    pub(super) protocol: u32,
-    pub(super) module: Option<Module>,
-}
 
 /// A host as it was declared last.
 #[derive(Clone, Debug)]

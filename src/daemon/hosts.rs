@@ -8,10 +8,10 @@ use std::sync::{Arc, MutexGuard};
 
 use serde_json::{Map, Value};
 
-use super::declared_host::{DeclaredHost, Stranger, json_of};
+use super::declared_host::{DeclaredHost, json_of};
 use crate::identity::Host;
 use crate::policy::HostPolicy;
-use crate::protocol::{Accounts, Fault};
+use crate::protocol::{Accounts, Fault, Stranger};
 use crate::store::{HostRecord, Store, StoreError};
 use crate::system::lock::{Lock, SharedLock};
 

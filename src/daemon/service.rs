@@ -49,7 +49,7 @@ use super::servers::{Servers, closing_lines};
 use super::sessions::Sessions;
 use super::storage::refusal as storage;
 use super::store_checks::Checks;
-use crate::protocol::{Close, Refusal, StoreCheck};
+use crate::protocol::{ChecksState, Close, Refusal, StoreCheck};
 
 /// Everything that questions are answered from.
 pub struct Service {
@@ -160,7 +160,11 @@ impl Service {
         self.checks.run_if_due(&self.store, now)
     }
 
-    pub(super) fn store_check(&self, question: &StoreCheck, now: UnixSeconds) -> Answered {
+    pub(super) fn store_check(
+        &self,
+        question: &StoreCheck,
+        now: UnixSeconds,
+    ) -> Answered<ChecksState> {
         checks::check(&self.checks, &self.store, question, now)
     }
 

@@ -5,9 +5,8 @@
 use std::sync::{Condvar, MutexGuard};
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
 use crate::identity::UnixSeconds;
+use crate::protocol::{CheckedTable, ChecksState, EndedCheck, RunningCheck};
 use crate::store::{Store, StoreError, TableCheck};
 use crate::system::lock::Lock;
 
@@ -42,6 +41,21 @@ struct Ended {
 impl Ended {
     fn is_whole(&self) -> bool {
         self.tables.iter().all(|table| table.problem.is_none())
+    }
+
+    fn described(&self) -> EndedCheck {
+        let table = |check: &TableCheck| CheckedTable {
+            table: check.table.to_owned(),
+            rows: check.rows,
+            written: check.written,
+            problem: check.problem.clone(),
+        };
+        EndedCheck {
+            number: self.number,
+            at: self.at,
+            whole: self.is_whole(),
+            tables: self.tables.iter().map(table).collect(),
+        }
     }
 }
 
@@ -167,43 +181,24 @@ impl Checks {
         self.state.lock()
     }
 
-    /// Has none found damage? And what `status` says.
-    pub(super) fn described(&self) -> (bool, Value) {
-        let state = self.state();
-        let is_whole = state.last.as_ref().is_none_or(Ended::is_whole);
-        (is_whole, described(state.last.as_ref()))
+    /// The last one that has ended, for `status`.
+    pub(super) fn last(&self) -> Option<EndedCheck> {
+        self.state().last.as_ref().map(Ended::described)
     }
 
     /// What is answered to `store.check`.
-    pub(super) fn answered(&self, store: &Store) -> Value {
+    pub(super) fn answered(&self, store: &Store) -> ChecksState {
         let state = self.state();
         let running = state.running.as_ref();
-        json!({
-            "begun": state.begun,
-            "running": running.map(|running| json!({"rows": running.rows, "of": store.rows()})),
-            "last": described(state.last.as_ref()),
-        })
+        ChecksState {
+            begun: state.begun,
+            running: running.map(|running| RunningCheck {
+                rows: running.rows,
+                of: store.rows(),
+            }),
+            last: state.last.as_ref().map(Ended::described),
+        }
     }
-}
-
-fn described(ended: Option<&Ended>) -> Value {
-    let Some(ended) = ended else {
-        return Value::Null;
-    };
-    let table = |check: &TableCheck| {
-        json!({
-            "table": check.table,
-            "rows": check.rows,
-            "written": check.written,
-            "problem": check.problem,
-        })
-    };
-    json!({
-        "number": ended.number,
-        "at": ended.at,
-        "whole": ended.is_whole(),
-        "tables": ended.tables.iter().map(table).collect::<Vec<_>>(),
-    })
 }
 
 const CHECKED_EVERY_SECONDS: u64 = 24 * 3600;

@@ -6,8 +6,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::identity::days;
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::access::{Node, READ, Who, obstacle};
@@ -15,6 +13,11 @@ use super::commands::Commands;
 use super::facts::Facts;
 use super::finding::{Change, Edit, Finding, Mend, one_line, word};
 use super::prosody::listed;
+use crate::identity::{Host, UnixSeconds, days};
+use crate::protocol::{
+    AuthorityFilesState, AuthorityState, CaFileState, CrlFileState, DaemonState, FileState,
+    ListState,
+};
 
 /// What is to be seen of the files from here, and who has to read them.
 #[derive(Debug, Clone)]
@@ -34,57 +37,12 @@ pub(super) struct Looked {
     pub(super) folders: Vec<Node>,
 }
 
-/// As `status` describes the files of a host.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-struct Held {
-    ca_file: CaFile,
-    crl_file: Option<CrlFile>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-struct CaFile {
-    path: PathBuf,
-    problem: Option<String>,
-    unreadable: bool,
-    #[serde(default)]
-    private_key: bool,
-    authorities: Option<Vec<Authority>>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-struct CrlFile {
-    path: PathBuf,
-    problem: Option<String>,
-    unreadable: bool,
-    #[serde(default)]
-    private_key: bool,
-    lists: Option<Vec<List>>,
-    without_list: Vec<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-struct Authority {
-    subject: String,
-    not_before: i64,
-    not_after: i64,
-    #[serde(default)]
-    problem: Option<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-struct List {
-    issuer: String,
-    next_update: i64,
-    #[serde(default)]
-    problem: Option<String>,
-}
-
 /// The files that the daemon reads.
-pub(super) fn paths(status: Option<&Value>) -> Vec<PathBuf> {
+pub(super) fn paths(status: Option<&DaemonState>) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     for (_, held, _) in held(status) {
-        paths.push(held.ca_file.path);
-        paths.extend(held.crl_file.map(|file| file.path));
+        paths.push(held.ca_file.file.path.clone());
+        paths.extend(held.crl_file.iter().map(|lists| lists.file.path.clone()));
     }
     paths.sort();
     paths.dedup();
@@ -92,24 +50,18 @@ pub(super) fn paths(status: Option<&Value>) -> Vec<PathBuf> {
 }
 
 /// Hosts, what is held for them, and whether lists that are too old refuse.
-fn held(status: Option<&Value>) -> Vec<(String, Held, bool)> {
-    let hosts = status.and_then(|status| status.get("hosts")?.as_array());
-    let of_host = |host: &Value| {
-        let name = host.get("host")?.as_str()?.to_owned();
-        let held = Held::deserialize(host.get("authorities")?).ok()?;
-        let expired = host.pointer("/options/saslcertd_crl_expired");
-        Some((
-            name,
-            held,
-            expired.and_then(Value::as_str) == Some("refuse"),
-        ))
-    };
-    hosts.into_iter().flatten().filter_map(of_host).collect()
+fn held(status: Option<&DaemonState>) -> impl Iterator<Item = (&Host, &AuthorityFilesState, bool)> {
+    let hosts = status.map(|status| &status.hosts).into_iter().flatten();
+    hosts.filter_map(|host| {
+        let expired = host.options.get(CRL_EXPIRED).and_then(Value::as_str);
+        let held = host.authorities.as_ref()?;
+        Some((&host.host, held, expired == Some("refuse")))
+    })
 }
 
 /// Nothing where no host asks an authority.
 pub(super) fn findings(
-    status: Option<&Value>,
+    status: Option<&DaemonState>,
     files: &Files,
     facts: Option<&Facts>,
     now: SystemTime,
@@ -129,13 +81,14 @@ pub(super) fn findings(
     let judge = Judge {
         files,
         facts,
-        now: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        now: UnixSeconds(i64::try_from(since.as_secs()).unwrap_or(i64::MAX)),
         commands,
     };
-    let mut groups: BTreeMap<(Held, bool), Vec<String>> = BTreeMap::new();
+    let mut groups: BTreeMap<(&AuthorityFilesState, bool), Vec<String>> = BTreeMap::new();
     for (host, held, refuses_old) in held(status) {
-        if facts.enabled().any(|enabled| enabled.name == host) {
-            groups.entry((held, refuses_old)).or_default().push(host);
+        if facts.enabled().any(|enabled| enabled.name == host.as_str()) {
+            let group = groups.entry((held, refuses_old)).or_default();
+            group.push(host.to_string());
         }
     }
     if groups.is_empty() {
@@ -153,32 +106,50 @@ pub(super) fn findings(
 struct Judge<'a> {
     files: &'a Files,
     facts: &'a Facts,
-    now: i64,
+    now: UnixSeconds,
     commands: &'a Commands,
 }
 
 impl Judge<'_> {
-    fn findings(&self, hosts: &[String], held: &Held, refuses_old: bool) -> Vec<Finding> {
+    fn findings(
+        &self,
+        hosts: &[String],
+        held: &AuthorityFilesState,
+        refuses_old: bool,
+    ) -> Vec<Finding> {
         let names: Vec<&str> = hosts.iter().map(String::as_str).collect();
         let names = listed(&names);
-        let mut all = Vec::new();
-        let Held { ca_file, crl_file } = held;
-        if let Some(problem) = &ca_file.problem {
-            all.push(self.unusable(hosts, CA_FILE, &ca_file.path, problem, ca_file.unreadable));
+        let AuthorityFilesState { ca_file, crl_file } = held;
+        let mut all = self.of_authorities(hosts, ca_file);
+        if let Some(crl_file) = crl_file {
+            all.extend(self.of_lists(hosts, &names, crl_file, refuses_old));
         }
-        if ca_file.private_key {
-            all.push(self.with_key(hosts, CA_FILE, &ca_file.path));
+        if all.is_empty() {
+            let count = ca_file.authorities.as_ref().map_or(0, Vec::len);
+            let lists = crl_file.as_ref().map_or(String::new(), |lists| {
+                let count = lists.lists.as_ref().map_or(0, Vec::len);
+                format!("; {}: revocation lists: {count}", lists.file.path.display())
+            });
+            let path = ca_file.file.path.display();
+            let message = format!("{names}: {path}: authorities: {count}{lists}");
+            all.push(Finding::ok(CHECK, message));
         }
-        let authorities = ca_file.authorities.as_deref().unwrap_or_default();
+        all
+    }
+
+    fn of_authorities(&self, hosts: &[String], held: &CaFileState) -> Vec<Finding> {
+        let mut all = self.of_file(hosts, CA_FILE, &held.file);
+        let path = &held.file.path;
+        let authorities = held.authorities.as_deref().unwrap_or_default();
         for authority in authorities {
             if let Some(problem) = &authority.problem {
                 let message = format!(
                     "{} of {} can vouch for nobody: {}",
                     one_line(&authority.subject),
-                    ca_file.path.display(),
+                    path.display(),
                     one_line(problem)
                 );
-                let mend = Mend::Run(install(NEW_AUTHORITIES, &ca_file.path));
+                let mend = Mend::Run(install(NEW_AUTHORITIES, path));
                 all.push(Finding::problem(CHECK, message, mend));
                 continue;
             }
@@ -186,46 +157,49 @@ impl Judge<'_> {
                 other.subject == authority.subject && other.not_after > authority.not_after
             });
             if !is_renewed {
-                all.extend(self.age_of(authority, &ca_file.path));
+                all.extend(self.age_of(authority, path));
             }
-        }
-        if let Some(crl_file) = crl_file {
-            if let Some(problem) = &crl_file.problem {
-                let unreadable = crl_file.unreadable;
-                all.push(self.unusable(hosts, CRL_FILE, &crl_file.path, problem, unreadable));
-            }
-            if crl_file.private_key {
-                all.push(self.with_key(hosts, CRL_FILE, &crl_file.path));
-            }
-            let path = crl_file.path.display();
-            for subject in &crl_file.without_list {
-                let message = format!(
-                    "{names}: {path} holds no revocation list of {}: what it issued is refused",
-                    one_line(subject)
-                );
-                let mend = format!("cat {NEW_LISTS} >> {}", word(&crl_file.path));
-                all.push(Finding::problem(CHECK, message, Mend::Run(mend)));
-            }
-            for list in crl_file.lists.iter().flatten() {
-                all.extend(self.age_of_list(list, &crl_file.path, refuses_old));
-            }
-        }
-        if all.is_empty() {
-            let count = authorities.len();
-            let lists = crl_file.as_ref().map_or(String::new(), |file| {
-                let count = file.lists.as_ref().map_or(0, Vec::len);
-                format!("; {}: revocation lists: {count}", file.path.display())
-            });
-            let message = format!(
-                "{names}: {}: authorities: {count}{lists}",
-                ca_file.path.display()
-            );
-            all.push(Finding::ok(CHECK, message));
         }
         all
     }
 
-    fn age_of(&self, authority: &Authority, path: &Path) -> Option<Finding> {
+    fn of_lists(
+        &self,
+        hosts: &[String],
+        names: &str,
+        held: &CrlFileState,
+        refuses_old: bool,
+    ) -> Vec<Finding> {
+        let mut all = self.of_file(hosts, CRL_FILE, &held.file);
+        let path = &held.file.path;
+        for subject in &held.without_list {
+            let message = format!(
+                "{names}: {} holds no revocation list of {}: what it issued is refused",
+                path.display(),
+                one_line(subject)
+            );
+            let mend = format!("cat {NEW_LISTS} >> {}", word(path));
+            all.push(Finding::problem(CHECK, message, Mend::Run(mend)));
+        }
+        for list in held.lists.iter().flatten() {
+            all.extend(self.age_of_list(list, path, refuses_old));
+        }
+        all
+    }
+
+    /// What is wrong with a file, whatever stands in it.
+    fn of_file(&self, hosts: &[String], option: &str, file: &FileState) -> Vec<Finding> {
+        let mut all = Vec::new();
+        if let Some(problem) = &file.problem {
+            all.push(self.unusable(hosts, option, &file.path, problem, file.unreadable));
+        }
+        if file.private_key {
+            all.push(self.with_key(hosts, option, &file.path));
+        }
+        all
+    }
+
+    fn age_of(&self, authority: &AuthorityState, path: &Path) -> Option<Finding> {
         let subject = one_line(&authority.subject);
         let shown = path.display();
         let mend = Mend::Run(install(NEW_AUTHORITIES, path));
@@ -238,14 +212,14 @@ impl Judge<'_> {
                 format!("{subject} of {shown} is not valid yet: what it issued is refused");
             return Some(Finding::problem(CHECK, message, mend));
         }
-        let left = (authority.not_after - self.now) / SECONDS_PER_DAY;
+        let left = (authority.not_after.0 - self.now.0) / SECONDS_PER_DAY;
         (left < SOON_DAYS).then(|| {
             let message = format!("{subject} of {shown} expires in {}", days(left));
             Finding::warning(CHECK, message, mend)
         })
     }
 
-    fn age_of_list(&self, list: &List, path: &Path, refuses_old: bool) -> Option<Finding> {
+    fn age_of_list(&self, list: &ListState, path: &Path, refuses_old: bool) -> Option<Finding> {
         if let Some(problem) = &list.problem {
             let message = format!(
                 "a revocation list of {} in {} does not count: {}",
@@ -361,6 +335,7 @@ fn install(new: &str, path: &Path) -> String {
 const CHECK: &str = "authorities";
 const CA_FILE: &str = "saslcertd_ca_file";
 const CRL_FILE: &str = "saslcertd_crl_file";
+const CRL_EXPIRED: &str = "saslcertd_crl_expired";
 /// Files of the admin's, from wherever they come.
 const NEW_AUTHORITIES: &str = "authorities.pem";
 const NEW_LISTS: &str = "lists.pem";
@@ -417,9 +392,10 @@ mod tests {
     ) -> Vec<(Level, Mend)> {
         let mut options = options.clone();
         options["saslcertd_ca_file"] = ca_file["path"].clone();
-        let status = json!({"hosts": [{
+        let status: DaemonState = serde_json::from_value(json!({"hosts": [{
             "host": "a.lit", "options": options, "authorities": {"ca_file": ca_file, "crl_file": crl_file},
-        }]});
+        }]}))
+        .unwrap();
         let facts: Facts = serde_json::from_value(json!({
             "config_file": "/etc/prosody/prosody.cfg.lua",
             "hosts": [{"host": "a.lit", "saslcertd": true, "options": options, "own_options": ["saslcertd_ca_file"]}],

@@ -4,8 +4,6 @@
 
 use std::path::PathBuf;
 
-use serde_json::Value;
-
 use super::access::{CONNECT, Class, Node, Obstacle, Who, obstacle};
 use super::commands::Commands;
 use super::facts::{Facts, Host, ModuleCopy};
@@ -15,7 +13,7 @@ use super::prosody::{listed, replacing};
 use crate::daemon::listen_error::Remedy;
 use crate::daemon::socket_folder::is_own;
 use crate::identity::counted;
-use crate::protocol::PROTOCOL_VERSION;
+use crate::protocol::{ConnectionState, DaemonState, HostState, PROTOCOL_VERSION, Stranger};
 
 /// What is there of the daemon.
 #[derive(Debug, Clone)]
@@ -47,7 +45,7 @@ pub(super) struct Told {
 #[derive(Debug, Clone)]
 pub(super) enum Answer {
     /// The daemon, with its status.
-    Status(Value),
+    Status(Box<DaemonState>),
     /// There is no socket.
     Missing,
     /// A socket, and nobody behind it.
@@ -104,7 +102,7 @@ impl Daemon {
         is_own(&folder.path, folder.mode, folder.uid, owner.unwrap_or(0))
     }
 
-    pub(super) fn status(&self) -> Option<&Value> {
+    pub(super) fn status(&self) -> Option<&DaemonState> {
         match &self.answer {
             Answer::Status(status) => Some(status),
             _ => None,
@@ -115,14 +113,14 @@ impl Daemon {
 fn store(daemon: &Daemon, commands: &Commands) -> Finding {
     let shown = commands.data_dir.display();
     if let Some(status) = daemon.status() {
-        let number = |path| status.pointer(path).and_then(Value::as_u64).unwrap_or(0);
-        if number("/store/corrupt_reads") > 0 {
+        let told = &status.store;
+        if told.corrupt_reads > 0 {
             return Finding::problem(
                 "store",
                 format!(
                     "{} found damaged records in {shown}; this saves what can be read, and then see \"The store is damaged\" in \
                      docs/operations.md",
-                    counted(number("/store/corrupt_reads"), "read", "reads")
+                    counted(told.corrupt_reads, "read", "reads")
                 ),
                 Mend::Run(format!(
                     "{} export /root/readable.ndjson",
@@ -130,7 +128,7 @@ fn store(daemon: &Daemon, commands: &Commands) -> Finding {
                 )),
             );
         }
-        if status.pointer("/store/check/whole") == Some(&Value::Bool(false)) {
+        if told.check.as_ref().is_some_and(|check| !check.whole) {
             let message = format!(
                 "the last check of {shown} found rows missing or damaged: save what is there, restore a backup, and see \"The store is \
                  damaged\" in docs/operations.md"
@@ -138,7 +136,7 @@ fn store(daemon: &Daemon, commands: &Commands) -> Finding {
             let save = format!("{} export /root/readable.ndjson", commands.saslcertd);
             return Finding::problem("store", message, Mend::Run(save));
         }
-        if status.pointer("/store/accepted_loss/new") == Some(&Value::Bool(true)) {
+        if told.accepted_loss.as_ref().is_some_and(|loss| loss.new) {
             let message = format!(
                 "{shown} has lost something, and is served as --accept-rollback says: what was revoked, disabled or deleted in the missing \
                  part is let in again. Do it again, end the daemon, and start it without the flag; see \"A store that lost something\" in \
@@ -146,20 +144,19 @@ fn store(daemon: &Daemon, commands: &Commands) -> Finding {
             );
             return Finding::new("store", Level::Problem, message, None);
         }
-        if let Some(Value::String(problem)) = status.pointer("/store/sequence_problem") {
+        if let Some(problem) = &told.sequence_problem {
             let message = format!(
                 "{shown}/SEQUENCE cannot be written: {problem}. No change is lost, but a store that went back to an older state might \
                  not be noticed; look after the disk (df, dmesg), and the next change writes the file again"
             );
             return Finding::new("store", Level::Problem, one_line(&message), None);
         }
-        let (certificates, accounts) = (number("/store/certificates"), number("/store/accounts"));
         return Finding::ok(
             "store",
             format!(
                 "{shown}: {} of {}",
-                counted(certificates, "certificate", "certificates"),
-                counted(accounts, "account", "accounts")
+                counted(told.certificates, "certificate", "certificates"),
+                counted(told.accounts, "account", "accounts")
             ),
         );
     }
@@ -222,7 +219,7 @@ fn answering(daemon: &Daemon, commands: &Commands) -> Finding {
     });
     match (&daemon.answer, pid) {
         (Answer::Status(status), _) => {
-            let version = one_line(status.get("version").and_then(Value::as_str).unwrap_or("?"));
+            let version = one_line(&status.version);
             let ours = env!("CARGO_PKG_VERSION");
             if version == ours {
                 return Finding::ok("daemon", format!("saslcertd {version} answers at {shown}"));
@@ -384,33 +381,23 @@ fn role(daemon: &Daemon, server: &Server, commands: &Commands) -> Finding {
 }
 
 fn is_connected(daemon: &Daemon, who: &Who) -> bool {
-    connections(daemon)
-        .any(|connection| connection.get("uid").and_then(Value::as_u64) == Some(u64::from(who.uid)))
+    connections(daemon).any(|connection| connection.uid == who.uid)
 }
 
 /// Those that are a Prosody's.
-fn connections(daemon: &Daemon) -> impl Iterator<Item = &Value> {
-    let all = daemon
-        .status()
-        .and_then(|status| status.get("connections"))
-        .and_then(Value::as_array);
+pub(super) fn connections(daemon: &Daemon) -> impl Iterator<Item = &ConnectionState> {
+    let all = daemon.status().map(|status| &status.connections);
     all.into_iter().flatten().filter(|connection| {
-        let software = connection.get("software").and_then(Value::as_str);
+        let software = connection.software.as_deref();
         software.is_some_and(|software| software.starts_with("Prosody"))
     })
 }
 
 /// A Prosody that runs, and whose module the daemon does not understand.
-fn stranger<'a>(daemon: &'a Daemon, server: &Server) -> Option<&'a Value> {
-    let stranger = daemon
-        .status()?
-        .get("stranger")
-        .filter(|one| !one.is_null())?;
-    let uid = stranger.get("uid").and_then(Value::as_u64);
-    let is_servers = server
-        .who
-        .as_ref()
-        .is_some_and(|who| uid == Some(u64::from(who.uid)));
+fn stranger<'a>(daemon: &'a Daemon, server: &Server) -> Option<&'a Stranger> {
+    let stranger = daemon.status()?.stranger.as_ref()?;
+    let who = server.who.as_ref();
+    let is_servers = who.is_some_and(|who| stranger.uid == who.uid);
     (server.is_running && is_servers).then_some(stranger)
 }
 
@@ -422,15 +409,16 @@ fn of_other_version(
     commands: &Commands,
 ) -> Option<Finding> {
     let stranger = stranger(daemon, server)?;
-    let module = stranger.get("module").cloned().unwrap_or_default();
-    let loaded: ModuleCopy = serde_json::from_value(module).unwrap_or_default();
+    let module = stranger.module.clone().unwrap_or_default();
+    let loaded = ModuleCopy {
+        version: module.version,
+        path: module.path.into(),
+        protocol: stranger.protocol,
+    };
     let message = format!(
         "Prosody runs {}, which speaks version {} of the protocol; the daemon speaks {PROTOCOL_VERSION}",
         loaded.shown(),
-        stranger
-            .get("protocol")
-            .and_then(Value::as_u64)
-            .unwrap_or(0),
+        loaded.protocol,
     );
     // The copy that it would load now may be the right one.
     let mend = if facts.module.protocol == PROTOCOL_VERSION {
@@ -443,18 +431,19 @@ fn of_other_version(
 
 /// Nothing more is to be heard of the Prosody that runs: it has declared every host, or never will.
 pub(super) fn is_declared(daemon: &Daemon, server: &Server, facts: &Facts) -> bool {
-    let known = daemon
-        .status()
-        .and_then(|status| status.get("hosts")?.as_array());
+    let status = daemon.status();
     let is_attached = |host: &Host| {
-        let mut known = known.into_iter().flatten();
-        known.any(|one| {
-            let is = |name: &str| one.get(name).and_then(Value::as_bool) == Some(true);
-            one.get("host").and_then(Value::as_str) == Some(&host.name) && is("attached")
-        })
+        let known = status.and_then(|status| known(status, host));
+        known.is_some_and(|known| known.attached)
     };
     let mut wanted = facts.enabled().filter(|host| !host.client_certs);
     stranger(daemon, server).is_some() || wanted.all(is_attached)
+}
+
+/// The host as the daemon knows it.
+fn known<'a>(status: &'a DaemonState, host: &Host) -> Option<&'a HostState> {
+    let mut all = status.hosts.iter();
+    all.find(|known| known.host.as_str() == host.name)
 }
 
 fn running(server: &Server, facts: Option<&Facts>, commands: &Commands) -> Finding {
@@ -516,40 +505,28 @@ fn hosts(
     let mut ready = Vec::new();
     let mut all = Vec::new();
     for host in facts.enabled() {
-        let known = status
-            .get("hosts")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
-        let known = known
-            .clone()
-            .find(|known| known.get("host").and_then(Value::as_str) == Some(&host.name));
-        let is = |name: &str| {
-            known
-                .and_then(|known| known.get(name))
-                .and_then(Value::as_bool)
-                == Some(true)
-        };
+        let known = known(status, host);
+        let is_attached = known.is_some_and(|known| known.attached);
+        let is_ready = known.is_some_and(|known| known.ready);
+        let is_as_configured = known.is_some_and(|known| known.options == host.options);
         let name = one_line(&host.name);
-        let configured = Value::Object(host.options.clone());
-        let is_as_configured = known.and_then(|known| known.get("options")) == Some(&configured);
-        if host.client_certs && !is("attached") {
+        if host.client_certs && !is_attached {
             all.push(Finding::not_checked(
                 "hosts",
                 format!("{name}: mod_client_certs is in the way"),
             ));
-        } else if !is("attached") {
+        } else if !is_attached {
             let message = format!(
                 "{name} wasn't declared by the Prosody that is connected: it runs with an older configuration"
             );
             all.push(Finding::problem("hosts", message, restart()));
-        } else if !is("ready") && is_as_configured {
+        } else if !is_ready && is_as_configured {
             let why = format!("{name} gets no EXTERNAL until its options are mended");
             all.push(Finding::not_checked("hosts", why));
         } else if !is_as_configured {
             let message = format!("{name} was declared with other options than are configured now");
             let reload = Mend::Run(commands.reload_prosody());
-            all.push(if is("ready") {
+            all.push(if is_ready {
                 Finding::warning("hosts", message, reload)
             } else {
                 Finding::problem("hosts", message, reload)
@@ -569,7 +546,7 @@ fn hosts(
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::super::commands::usual;
     use super::*;
@@ -595,12 +572,16 @@ mod tests {
         })
     }
 
+    fn answer(status: Value) -> Answer {
+        Answer::Status(serde_json::from_value(status).unwrap())
+    }
+
     /// An installation by hand, as docs/operations.md has it.
     fn well() -> Daemon {
         Daemon {
             socket: PathBuf::from("/run/saslcertd/saslcertd.sock"),
             answers_elsewhere: None,
-            answer: Answer::Status(status()),
+            answer: answer(status()),
             process: Some(Process {
                 pid: 7,
                 uid: DAEMON,
@@ -744,7 +725,7 @@ mod tests {
             let mut status = status();
             status["connections"] = json!([]);
             let daemon = Daemon {
-                answer: Answer::Status(status),
+                answer: answer(status),
                 folders: vec![node("/home", 0o755, 0, 0), node("/home/a", mode, owner, 5)],
                 node: Some(node("/home/a/s", 0o660, DAEMON, PROSODY)),
                 socket: socket.clone(),
@@ -763,7 +744,7 @@ mod tests {
             let mut status = status();
             status["connections"] = json!([]);
             Daemon {
-                answer: Answer::Status(status),
+                answer: answer(status),
                 ..well()
             }
         };
@@ -823,7 +804,7 @@ mod tests {
         let mut status = status();
         status["connections"] = json!([]);
         let mut daemon = Daemon {
-            answer: Answer::Status(status),
+            answer: answer(status),
             ..well()
         };
         daemon.process.as_mut().unwrap().server_users = vec![("xmpp".to_owned(), None)];
@@ -849,7 +830,7 @@ mod tests {
                 "systemctl restart prosody",
             ),
             (
-                json!([{"host": "a.lit", "attached": true, "ready": false, "errors": [{"message": "m"}]}]),
+                json!([{"host": "a.lit", "attached": true, "ready": false, "options": {"x": 1}}]),
                 "systemctl reload prosody",
             ),
             (
@@ -861,7 +842,7 @@ mod tests {
             let mut status = status();
             status["hosts"] = hosts;
             let daemon = Daemon {
-                answer: Answer::Status(status),
+                answer: answer(status),
                 ..well()
             };
             assert_eq!(bad(&daemon, &server()), [("hosts", mend.to_owned())]);
@@ -869,7 +850,7 @@ mod tests {
         let mut status = status();
         status["connections"] = json!([]);
         let daemon = Daemon {
-            answer: Answer::Status(status),
+            answer: answer(status),
             ..well()
         };
         assert_eq!(
@@ -897,7 +878,7 @@ mod tests {
             status["connections"] = json!([]);
             status["stranger"] = json!({"uid": PROSODY, "protocol": version, "module": {"version": "9.9", "path": "/m/mod_saslcertd"}});
             let daemon = Daemon {
-                answer: Answer::Status(status),
+                answer: answer(status),
                 ..well()
             };
             let mut facts = facts();
@@ -950,7 +931,7 @@ mod tests {
             let mut status = status();
             status["store"][field] = value;
             let daemon = Daemon {
-                answer: Answer::Status(status),
+                answer: answer(status),
                 ..well()
             };
             let found = bad(&daemon, &server());

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{Gid, Uid, User, getgrouplist};
-use serde_json::Value;
 
 use super::access::{self, Node, Who};
 use super::commands::Commands;
@@ -32,6 +31,7 @@ use crate::client::{resolve::Route, runtime::runtime};
 use crate::daemon::listen_error::{ListenError, Remedy};
 use crate::daemon::owner;
 use crate::daemon::socket_folder::{self, Tenant};
+use crate::protocol::DaemonState;
 use crate::protocol::client::Asker;
 use crate::store::{Store, StoreError, refusal};
 use crate::system::places::{DEFAULT_DATA_DIR, DEFAULT_SOCKET};
@@ -187,8 +187,8 @@ fn gather_daemon(given: &Path, facts: Option<&Facts>, data_dir: &Path) -> Daemon
     }
 }
 
-fn status(socket: &Path) -> anyhow::Result<Value> {
-    Ok(Asker::connect(socket)?.status()?)
+fn status(socket: &Path) -> anyhow::Result<Box<DaemonState>> {
+    Ok(Box::new(Asker::connect(socket)?.status()?))
 }
 
 fn ask_status(socket: &Path) -> daemon::Answer {
@@ -242,11 +242,8 @@ fn await_hello(daemon: &mut Daemon, facts: Option<&Facts>, server: &Server) {
 }
 
 fn data_dir(daemon: &Daemon, given: &Path) -> PathBuf {
-    let told = daemon
-        .status()
-        .and_then(|status| status.pointer("/store/path"))
-        .and_then(Value::as_str);
-    told.map_or_else(|| given.to_owned(), PathBuf::from)
+    let told = daemon.status().map(|status| status.store.path.clone());
+    told.unwrap_or_else(|| given.to_owned())
 }
 
 /// As whom the daemon serves, or would.
@@ -480,18 +477,8 @@ fn is_port_open(facts: &Facts) -> bool {
 }
 
 fn connected_server(daemon: &Daemon) -> Option<Who> {
-    let all = daemon.status()?.get("connections")?.as_array()?;
-    let is_prosody = |one: &&Value| {
-        one.get("software")
-            .and_then(Value::as_str)
-            .is_some_and(|name| name.starts_with("Prosody"))
-    };
-    let one = all.iter().find(is_prosody)?;
-    let pid = one
-        .get("pid")
-        .and_then(Value::as_i64)
-        .and_then(|pid| i32::try_from(pid).ok());
-    pid.and_then(of_process)
+    let pid = daemon::connections(daemon).next()?.pid?;
+    of_process(pid)
 }
 
 /// Has systemd started this process as its service?
@@ -595,10 +582,7 @@ fn gather_machine(data_dir: &Path, daemon: &Daemon, facts: Option<&Facts>) -> Ma
             .ok()?;
         Some((path, time))
     });
-    let told = daemon
-        .status()
-        .and_then(|status| status.pointer("/store/bytes_on_disk"))
-        .and_then(Value::as_u64);
+    let told = daemon.status().map(|status| status.store.bytes_on_disk);
     // Before there is a store: where it would be.
     let existing = data_dir.ancestors().find(|path| path.exists());
     let disk = existing.and_then(|folder| {

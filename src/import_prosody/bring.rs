@@ -15,7 +15,7 @@ use super::report::{self, Judgement, Report};
 use super::source::{Problem, Source, Store};
 use crate::identity::{BareJid, CertificateName, Host, Incarnation, counted};
 use crate::protocol::client::{AskError, Asker};
-use crate::protocol::{MAX_CERTIFICATE_BASE64_BYTES, PROTOCOL_VERSION};
+use crate::protocol::{MAX_CERTIFICATE_BASE64_BYTES, declaring};
 
 /// What is brought, from where.
 #[derive(Debug)]
@@ -348,11 +348,7 @@ impl<W: Write> Import<'_, W> {
     /// Declares `host` if that is wanted; why the daemon still knows nothing of it, if so.
     fn declare(&mut self, host: &Host) -> anyhow::Result<Option<Problem>> {
         let status = self.asker.status()?;
-        let known = status.get("hosts").and_then(Value::as_array);
-        let is_known = known
-            .into_iter()
-            .flatten()
-            .any(|one| one.get("host") == Some(&json!(host)));
+        let is_known = status.hosts.iter().any(|one| one.host == *host);
         let problem = |text: String| {
             Some(Problem {
                 place: host.to_string(),
@@ -372,13 +368,7 @@ impl<W: Write> Import<'_, W> {
             return Ok(problem(text));
         }
         let software = concat!("saslcertd ", env!("CARGO_PKG_VERSION"), " import-prosody");
-        let hello = json!({
-            "protocol": PROTOCOL_VERSION,
-            "software": software,
-            "sessions": false,
-            "hosts": [{"host": host, "accounts": "daemon", "options": {}}],
-        });
-        self.asker.ask("session.hello", &hello)?;
+        declaring::declare(&mut self.asker, software, host)?;
         Ok(None)
     }
 }

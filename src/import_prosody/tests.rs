@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::bring::{Wanted, import};
 use super::report::Report;
 use crate::identity::Host;
+use crate::protocol::PROTOCOL_VERSION;
 
 const PLAIN: &str = "return { password = \"secret\" };\n";
 
@@ -308,7 +309,7 @@ fn a_host_that_nobody_declared_is_said_once_and_declared_only_if_that_is_wanted(
         let mut declared = declared.lock().unwrap();
         *declared |= method == "session.hello";
         match method {
-            "session.hello" => json!({"result": {}}),
+            "session.hello" => json!({"result": {"protocol": PROTOCOL_VERSION, "software": "saslcertd", "hosts": []}}),
             "account.import" if *declared => take_all(method, params),
             _ => answer(method, params),
         }

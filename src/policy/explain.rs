@@ -2,7 +2,9 @@
 //!
 //! It decides nothing: the verdict on all of them is what [`login`](super::login::login) says.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use super::denial::Denial;
 use super::host::{HostPolicy, Trust};
@@ -12,7 +14,7 @@ use crate::identity::visible::visible;
 use crate::identity::{BareJid, Enrolment, UnixSeconds};
 
 /// What a rule says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It lets the login through.
@@ -26,11 +28,11 @@ pub enum Verdict {
 }
 
 /// A rule, and what it says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     /// `"certificate"`, `"key"`, `"validity"`, `"address"`, `"list"`, `"authority"`, `"revocation"`, `"account"` or
     /// `"identity"`.
-    pub rule: &'static str,
+    pub rule: Cow<'static, str>,
     /// What it says.
     pub verdict: Verdict,
     /// Why, for people.
@@ -46,7 +48,7 @@ impl Rule {
 }
 
 /// All rules, and what a login is answered with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
     /// Never [`Verdict::Unneeded`].
     pub verdict: Verdict,
@@ -287,7 +289,7 @@ fn identity(
 
 fn yes(rule: &'static str, why: String) -> Rule {
     Rule {
-        rule,
+        rule: rule.into(),
         verdict: Verdict::Yes,
         why,
     }
@@ -295,7 +297,7 @@ fn yes(rule: &'static str, why: String) -> Rule {
 
 fn no(rule: &'static str, why: String) -> Rule {
     Rule {
-        rule,
+        rule: rule.into(),
         verdict: Verdict::No,
         why,
     }
@@ -303,7 +305,7 @@ fn no(rule: &'static str, why: String) -> Rule {
 
 fn unknown(rule: &'static str, why: &str) -> Rule {
     Rule {
-        rule,
+        rule: rule.into(),
         verdict: Verdict::Unknown,
         why: why.to_owned(),
     }

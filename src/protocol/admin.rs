@@ -1,17 +1,17 @@
-//! What an administrator looks at: `status`, `explain`, `store.check`.
+//! What an administrator wants to be told: `explain` and `store.check`, each question with its answer.
 //!
 //! Must not know: how it is found out.
 
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 
 use super::request::{Lane, Request};
 use super::role::Role;
 use super::values::Chain;
-use crate::identity::{BareJid, Host};
+use crate::identity::{BareJid, UnixSeconds};
+use crate::policy::explain::Explanation;
 
 /// `store.check`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct StoreCheck {
     /// Begin one, unless one runs.
     pub start: bool,
@@ -19,13 +19,60 @@ pub struct StoreCheck {
 
 impl Request for StoreCheck {
     const METHOD: &'static str = "store.check";
-    type Answer = Value;
+    type Answer = ChecksState;
     const ROLE: Role = Role::Admin;
     const LANE: Lane = Lane::AtOnce;
 }
 
+/// How far the checks of the store are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChecksState {
+    /// How many have begun since the daemon's start.
+    pub begun: u64,
+    /// The one that runs.
+    pub running: Option<RunningCheck>,
+    /// The last one that has ended.
+    pub last: Option<EndedCheck>,
+}
+
+/// A check that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningCheck {
+    /// Rows that were read.
+    pub rows: u64,
+    /// Rows that there are.
+    pub of: u64,
+}
+
+/// A check that has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EndedCheck {
+    /// Which one, as [`ChecksState::begun`] counts.
+    pub number: u64,
+    /// When it began.
+    pub at: UnixSeconds,
+    /// Is every row as it was written?
+    pub whole: bool,
+    /// What it has found in each table.
+    pub tables: Vec<CheckedTable>,
+}
+
+/// What a check has found in a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckedTable {
+    /// Its name.
+    pub table: String,
+    /// Rows that are there.
+    pub rows: u64,
+    /// Rows that were written.
+    pub written: u64,
+    /// What is wrong with it, in words.
+    pub problem: Option<String>,
+}
+
 /// `explain`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Explain {
     /// Who is to log in.
     pub account: BareJid,
@@ -37,21 +84,7 @@ pub struct Explain {
 
 impl Request for Explain {
     const METHOD: &'static str = "explain";
-    type Answer = Value;
-    const ROLE: Role = Role::Admin;
-    const LANE: Lane = Lane::Task;
-}
-
-/// `status`.
-#[derive(Debug, Default, Deserialize)]
-pub struct Status {
-    /// The last page's `next`.
-    pub after: Option<Host>,
-}
-
-impl Request for Status {
-    const METHOD: &'static str = "status";
-    type Answer = Value;
+    type Answer = Explanation;
     const ROLE: Role = Role::Admin;
     const LANE: Lane = Lane::Task;
 }

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::limits::MAX_ANSWER_BYTES;
 use super::request::Request;
+use super::status::{DaemonState, Status};
 use crate::system::services::start_line;
 
 /// A connection to the daemon.
@@ -164,20 +165,12 @@ impl Asker {
     }
 
     /// What the daemon says of itself, with all its hosts, however many pages they are.
-    pub(crate) fn status(&mut self) -> Result<Value, AskError> {
-        let mut whole = self.ask("status", &json!({}))?;
-        let mut next = whole.get("next").cloned().unwrap_or_default();
-        while !next.is_null() {
-            let mut page = self.ask("status", &json!({"after": next}))?;
-            next = page.get("next").cloned().unwrap_or_default();
-            let more = page.get_mut("hosts").and_then(Value::as_array_mut);
-            let hosts = whole.get_mut("hosts").and_then(Value::as_array_mut);
-            if let (Some(hosts), Some(more)) = (hosts, more) {
-                hosts.append(more);
-            }
-        }
-        if let Some(whole) = whole.as_object_mut() {
-            whole.remove("next");
+    pub(crate) fn status(&mut self) -> Result<DaemonState, AskError> {
+        let mut whole = self.put(&Status::default())?;
+        while let Some(after) = whole.next.take() {
+            let page = self.put(&Status { after: Some(after) })?;
+            whole.hosts.extend(page.hosts);
+            whole.next = page.next;
         }
         Ok(whole)
     }

@@ -1,10 +1,10 @@
 //! Declares hosts that no Prosody has declared.
 
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Map;
 
 use super::client::{AskError, Asker};
 use super::limits::PROTOCOL_VERSION;
+use super::sessions::{Accounts, AnyHello, Hello, HelloHost, HostWelcome, Welcome};
 use crate::identity::Host;
 
 /// Says hello, and declares those of `hosts` that nobody has declared yet, with their accounts in the daemon and without
@@ -14,45 +14,59 @@ pub(crate) fn declare_unknown(
     software: &str,
     hosts: &[Host],
 ) -> Result<(), AskError> {
-    let mut hello = |rows: &[Value]| {
-        daemon.ask(
-            "session.hello",
-            &json!({"protocol": PROTOCOL_VERSION, "software": software, "sessions": false, "hosts": rows}),
-        )
-    };
-    let attach = |host: &Host| json!({"host": host, "accounts": "daemon"});
-    let answer = hello(&hosts.iter().map(attach).collect::<Vec<_>>())?;
-    let answered = answer.get("hosts").map(Vec::<HelloHost>::deserialize);
-    let answered = answered.and_then(Result::ok).unwrap_or_default();
+    let attached = hosts.iter().map(attach).collect();
+    let Welcome { hosts: known, .. } = say_hello(daemon, software, attached)?;
     let is_unknown = |host: &Host| {
-        let row = answered.iter().find(|row| row.host == host.as_str());
-        row.is_some_and(|row| !row.ready && row.errors.iter().all(|error| error.option.is_none()))
+        let row = known.iter().find(|row| row.host == host.as_str());
+        row.is_some_and(is_undeclared)
     };
     if !hosts.iter().any(is_unknown) {
         return Ok(());
     }
-    let declare = |host: &Host| {
-        let mut row = attach(host);
-        if is_unknown(host)
-            && let Value::Object(row) = &mut row
-        {
-            row.insert("options".to_owned(), json!({}));
-        }
-        row
+    let declare = |host: &Host| HelloHost {
+        options: is_unknown(host).then(Map::new),
+        ..attach(host)
     };
-    hello(&hosts.iter().map(declare).collect::<Vec<_>>())?;
+    say_hello(daemon, software, hosts.iter().map(declare).collect())?;
     Ok(())
 }
 
-#[derive(Deserialize)]
-struct HelloHost {
-    host: String,
-    ready: bool,
-    errors: Vec<Remark>,
+/// Declares a host, with its accounts in the daemon and without options.
+pub(crate) fn declare(daemon: &mut Asker, software: &str, host: &Host) -> Result<(), AskError> {
+    let row = HelloHost {
+        options: Some(Map::new()),
+        ..attach(host)
+    };
+    say_hello(daemon, software, vec![row])?;
+    Ok(())
 }
 
-#[derive(Deserialize)]
-struct Remark {
-    /// `None`: it is not declared, or cannot be.
-    option: Option<String>,
+fn say_hello(
+    daemon: &mut Asker,
+    software: &str,
+    hosts: Vec<HelloHost>,
+) -> Result<Welcome, AskError> {
+    let hello = Hello {
+        protocol: PROTOCOL_VERSION,
+        software: software.to_owned(),
+        hosts: hosts.into(),
+        continued: false,
+        // It hears nothing that is asked of it.
+        sessions: false,
+        module: None,
+    };
+    daemon.put(&AnyHello::Ours(hello))
+}
+
+fn attach(host: &Host) -> HelloHost {
+    HelloHost {
+        host: host.to_string(),
+        accounts: Accounts::Daemon,
+        options: None,
+    }
+}
+
+/// A host that is declared, and not ready, has options to name.
+fn is_undeclared(host: &HostWelcome) -> bool {
+    !host.ready && host.errors.iter().all(|error| error.option.is_none())
 }

@@ -3,7 +3,8 @@
 //! Must not know: what the elements mean.
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
+use serde::ser::SerializeSeq;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::fault::Fault;
@@ -26,6 +27,12 @@ impl Bad {
     #[must_use]
     pub fn text(&self, field: &str) -> Option<&str> {
         self.element.get(field).and_then(Value::as_str)
+    }
+}
+
+impl<T> From<Vec<T>> for Each<T> {
+    fn from(all: Vec<T>) -> Self {
+        Self(all.into_iter().map(Ok).collect())
     }
 }
 
@@ -73,6 +80,19 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Each<T> {
             }),
         };
         Ok(Self(elements.into_iter().map(read).collect()))
+    }
+}
+
+impl<T: Serialize> Serialize for Each<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(Some(self.0.len()))?;
+        for one in &self.0 {
+            match one {
+                Ok(read) => list.serialize_element(read)?,
+                Err(bad) => list.serialize_element(&bad.element)?,
+            }
+        }
+        list.end()
     }
 }
 

@@ -22,6 +22,7 @@ mod message;
 mod request;
 mod role;
 mod sessions;
+mod status;
 mod values;
 
 pub use accounts::*;
@@ -44,4 +45,5 @@ pub use message::{Id, Incoming, failure, parse, question, success};
 pub use request::{Before, Lane, Request};
 pub use role::Role;
 pub use sessions::*;
+pub use status::*;
 pub use values::*;

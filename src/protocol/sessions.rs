@@ -10,10 +10,12 @@ use super::fault::Fault;
 use super::fields::fields;
 use super::limits::PROTOCOL_VERSION;
 use super::request::{Lane, Request};
-use crate::identity::{BareJid, CertificationPath, Fingerprint, Incarnation, KeyId, UnixSeconds};
+use crate::identity::{
+    BareJid, CertificationPath, Fingerprint, Incarnation, KeyId, ScramHash, UnixSeconds,
+};
 
 /// `session.hello`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Hello {
     /// Version of the protocol.
     pub protocol: u32,
@@ -34,7 +36,7 @@ pub struct Hello {
 }
 
 /// `session.hello`, of whatever version of the protocol: what is the same in all of them.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Greeting {
     /// Version of the protocol.
     pub protocol: u32,
@@ -50,7 +52,7 @@ pub struct Greeting {
 }
 
 /// `session.hello`, of this version of the protocol or of another.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum AnyHello {
     /// Of this one.
@@ -61,7 +63,7 @@ pub enum AnyHello {
 
 impl Request for AnyHello {
     const METHOD: &'static str = "session.hello";
-    type Answer = Value;
+    type Answer = Welcome;
     const LANE: Lane = Lane::AtOnce;
 
     fn read(params: Value) -> Result<Self, Fault> {
@@ -70,6 +72,37 @@ impl Request for AnyHello {
             _ => fields(params).map(Self::Ours),
         }
     }
+}
+
+/// The answer to a hello.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// Version of the protocol.
+    pub protocol: u32,
+    /// Who answers.
+    pub software: String,
+    /// The hosts of the hello, in its order.
+    pub hosts: Vec<HostWelcome>,
+}
+
+/// A host in the answer to a hello.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostWelcome {
+    /// As the asker calls it where it is not a domain; else prepared.
+    pub host: String,
+    /// Does it get EXTERNAL?
+    pub ready: bool,
+    /// Do users have lists of certificates?
+    pub lists: bool,
+    /// Is what a client presents behind its certificate looked at?
+    pub chain: bool,
+    /// Why it is not ready.
+    pub errors: Vec<HostRemark>,
+    /// What else its admin should know.
+    pub warnings: Vec<HostRemark>,
+    /// The hashes that every account has, for hosts whose accounts live in the daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scram: Option<Vec<ScramHash>>,
 }
 
 /// A copy of Prosody's module.
@@ -87,7 +120,7 @@ fn yes() -> bool {
 }
 
 /// One host in a hello.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct HelloHost {
     /// Which, as the asker calls it: one that is no domain is refused by itself, and not the others with it.
     pub host: String,
@@ -96,6 +129,15 @@ pub struct HelloHost {
     pub accounts: Accounts,
     /// Its options; without, the host is only attached to.
     pub options: Option<Map<String, Value>>,
+}
+
+/// What is wrong with a host, or odd about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRemark {
+    /// The option that it is about, if it is one.
+    pub option: Option<String>,
+    /// In words.
+    pub message: String,
 }
 
 /// Where a host's accounts live.

@@ -50,7 +50,31 @@ pub fn base64_of(der: &[u8]) -> String {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Chain(Vec<Vec<u8>>);
 
+/// Why texts are no chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotChain {
+    /// There are none, or too many.
+    #[error("a chain has 1 to 6 certificates and at most 65536 bytes of base64")]
+    Size,
+    /// One of them is no certificate.
+    #[error("a certificate of the chain {0}")]
+    Certificate(#[from] NotDecoded),
+}
+
 impl Chain {
+    /// The chain of these certificates, each as base64.
+    ///
+    /// Errors: see [`NotChain`].
+    pub fn from_base64(texts: &[String]) -> Result<Self, NotChain> {
+        let total: usize = texts.iter().map(String::len).sum();
+        if !(1..=MAX_CHAIN).contains(&texts.len()) || total > MAX_CHAIN_BASE64_BYTES {
+            return Err(NotChain::Size);
+        }
+        let decoded = texts.iter().map(|text| Certificate::from_base64(text));
+        let chain: Result<_, _> = decoded.map(|cert| cert.map(|cert| cert.0)).collect();
+        Ok(Self(chain?))
+    }
+
     /// The client's own certificate.
     #[must_use]
     pub fn leaf(&self) -> &[u8] {
@@ -66,19 +90,14 @@ impl Chain {
 
 impl<'de> Deserialize<'de> for Chain {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::Error;
         let texts = Vec::<String>::deserialize(deserializer)?;
-        let total: usize = texts.iter().map(String::len).sum();
-        if !(1..=MAX_CHAIN).contains(&texts.len()) || total > MAX_CHAIN_BASE64_BYTES {
-            return Err(D::Error::custom(
-                "a chain has 1 to 6 certificates and at most 65536 bytes of base64",
-            ));
-        }
-        let decoded = texts.iter().map(|text| Certificate::from_base64(text));
-        let chain: Result<Vec<Vec<u8>>, _> = decoded.map(|cert| cert.map(|cert| cert.0)).collect();
-        chain
-            .map(Self)
-            .map_err(|error| D::Error::custom(format!("a certificate of the chain {error}")))
+        Self::from_base64(&texts).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for Chain {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|der| base64_of(der)))
     }
 }
 

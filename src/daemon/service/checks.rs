@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::store_checks::Checks;
 use super::Answered;
 use crate::identity::UnixSeconds;
-use crate::protocol::StoreCheck;
+use crate::protocol::{ChecksState, StoreCheck};
 use crate::store::{Store, StoreError};
 
 /// Begins a check, if that is wanted and none runs; it goes on in a thread of its own.
@@ -16,7 +16,7 @@ pub(in crate::daemon) fn check(
     store: &Arc<Store>,
     question: &StoreCheck,
     now: UnixSeconds,
-) -> Answered {
+) -> Answered<ChecksState> {
     if question.start
         && let Some(number) = checks.begin(true)
     {

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::certificates::{Gone, Whose};
 use super::hosts::remarks;
@@ -160,12 +160,6 @@ impl Service {
         let known = self.hosts.known(host);
         let errors = known.as_ref().map(|known| remarks(&known.declared.errors));
         let lives = known.map(|known| known.accounts);
-        let text = |remark: &Value| {
-            remark
-                .get("message")
-                .and_then(Value::as_str)
-                .map(str::to_owned)
-        };
         HostStatus {
             name: host.to_string(),
             readiness: match errors {
@@ -173,7 +167,7 @@ impl Service {
                 None => Readiness::Undeclared,
                 Some(errors) if errors.is_empty() => Readiness::Ready,
                 Some(errors) => Readiness::NotReady {
-                    errors: errors.iter().filter_map(text).collect(),
+                    errors: errors.into_iter().map(|remark| remark.message).collect(),
                 },
             },
             scram: (lives == Some(Accounts::Daemon)).then(|| self.store.census(host).common()),

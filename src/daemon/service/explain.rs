@@ -1,7 +1,5 @@
 //! `explain`: why somebody can log in with a certificate, or why not.
 
-use serde_json::json;
-
 use super::accounts::new_incarnation;
 use super::incarnations::Unmarked;
 use super::{Answered, Service};
@@ -13,7 +11,11 @@ use crate::protocol::{Accounts, Explain, Refusal};
 
 impl Service {
     /// Blocks.
-    pub(in crate::daemon) fn explain(&self, question: Explain, now: UnixSeconds) -> Answered {
+    pub(in crate::daemon) fn explain(
+        &self,
+        question: Explain,
+        now: UnixSeconds,
+    ) -> Answered<Explanation> {
         let Explain {
             account,
             chain,
@@ -25,10 +27,10 @@ impl Service {
             Ok(cert) => cert,
             Err(finding) => {
                 let denial = Denial::CertificateUnacceptable { finding };
-                return Ok(json!(Explanation {
+                return Ok(Explanation {
                     verdict: Verdict::No,
                     rules: vec![Rule::unacceptable(denial)],
-                }));
+                });
             }
         };
         let fetched = self.fetch(host, &cert, Some(&account), &policy)?;
@@ -65,7 +67,7 @@ impl Service {
             &policy,
             now,
         );
-        Ok(json!(explanation))
+        Ok(explanation)
     }
 
     /// Puts what Prosody says of the account among `accounts`, if it can be asked.

@@ -3,20 +3,19 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::super::authorities::Problem;
 use super::super::connection::Introduction;
-use super::super::declared_host::{DeclaredHost, Stranger};
+use super::super::declared_host::DeclaredHost;
 use super::super::hosts::MAX_HOSTS;
 use super::{Answer, Service};
-use crate::identity::jid::JidError;
 use crate::identity::visible::visible;
-use crate::identity::{Host, ScramHash, UnixSeconds};
+use crate::identity::{Host, UnixSeconds};
 use crate::policy::host::Remark;
 use crate::protocol::{
-    Accounts, AnyHello, Bad, Fault, Greeting, Hello, HelloHost, Module, PROTOCOL_VERSION,
+    Accounts, AnyHello, Bad, Fault, Greeting, Hello, HelloHost, HostRemark, HostWelcome, Module,
+    PROTOCOL_VERSION, Stranger, Welcome,
 };
 use crate::store::HostRecord;
 
@@ -102,7 +101,7 @@ impl Service {
         for declared in hello.hosts {
             results.push(match declared {
                 Ok(declared) => self.declare(declared, &mut changed),
-                Err(bad) => HelloResult::unreadable(&bad),
+                Err(bad) => unreadable(&bad),
             });
         }
         self.add_problems_of_authorities(&mut results);
@@ -119,7 +118,7 @@ impl Service {
     }
 
     /// Answers with what is so now: from here on the asker is told when a host's SCRAM hashes change.
-    fn send_hello(&self, answer: &Answer, mut hosts: Vec<HelloResult>) {
+    fn send_hello(&self, answer: &Answer, mut hosts: Vec<HostWelcome>) {
         // Held until the answer is queued, so that no news gets in front of it.
         let mut told = self.scram_told.lock();
         for result in &mut hosts {
@@ -133,41 +132,47 @@ impl Service {
                 told.insert(host, common);
             }
         }
-        answer.send(Ok(json!({
-            "protocol": PROTOCOL_VERSION,
-            "software": concat!("saslcertd ", env!("CARGO_PKG_VERSION")),
-            "hosts": hosts,
+        let software = concat!("saslcertd ", env!("CARGO_PKG_VERSION"));
+        answer.send(Ok(json!(Welcome {
+            protocol: PROTOCOL_VERSION,
+            software: software.to_owned(),
+            hosts,
         })));
     }
 
-    fn declare(&self, hello: HelloHost, changed: &mut Vec<(Host, HostRecord)>) -> HelloResult {
+    fn declare(&self, hello: HelloHost, changed: &mut Vec<(Host, HostRecord)>) -> HostWelcome {
         let host = match Host::parse(&hello.host) {
             Ok(host) => host,
-            Err(error) => return HelloResult::not_a_host(hello.host, error),
+            Err(error) => {
+                let problem = format!("saslcertd takes no such name for a host: {error}");
+                return not_ready(hello.host, problem);
+            }
         };
         let Some(options) = hello.options else {
-            return match self.hosts.known(&host) {
-                Some(known) => HelloResult::of(&host, &known),
-                None => HelloResult::unknown(&host),
-            };
+            let problem = "it is not declared; declare it with its options";
+            let known = self.hosts.known(&host);
+            return known.map_or_else(
+                || not_ready(host.to_string(), problem),
+                |known| welcome(&host, &known),
+            );
         };
         match self.hosts.declare(&host, hello.accounts, options) {
             Ok((known, is_new)) => {
                 if is_new {
                     changed.push((host.clone(), known.record()));
                 }
-                HelloResult::of(&host, &known)
+                welcome(&host, &known)
             }
             Err(problem) => {
                 tracing::warn!(%host, problem, "host not declared");
-                HelloResult::not_ready(host.to_string(), problem)
+                not_ready(host.to_string(), problem)
             }
         }
     }
 
     /// Reads the files that the hosts name, if they are new or have changed, and says what is wrong with them.
-    fn add_problems_of_authorities(&self, results: &mut [HelloResult]) {
-        let policy_of = |result: &HelloResult| {
+    fn add_problems_of_authorities(&self, results: &mut [HostWelcome]) {
+        let policy_of = |result: &HostWelcome| {
             let host = Host::parse(&result.host).ok()?;
             let policy = self.hosts.policy(&host).ok()?;
             policy.trust.ca().is_some().then_some(policy)
@@ -180,11 +185,11 @@ impl Service {
         tokio::task::block_in_place(|| self.read_authorities(false));
         for (result, policy) in results.iter_mut().zip(asked) {
             let problems = policy.map(|policy| self.problems_of(&policy));
-            let remark = |problem: Problem| {
-                json!({
-                    "option": problem.option,
-                    "message": format!("{problem}. Until it is mended, no authority's certificate is accepted"),
-                })
+            let remark = |problem: Problem| HostRemark {
+                option: Some(problem.option.to_owned()),
+                message: format!(
+                    "{problem}. Until it is mended, no authority's certificate is accepted"
+                ),
             };
             result
                 .warnings
@@ -193,66 +198,37 @@ impl Service {
     }
 }
 
-/// A host in the answer to a hello.
-#[derive(Serialize)]
-struct HelloResult {
-    /// As the asker calls it where it is not a domain; else prepared.
-    host: String,
-    ready: bool,
-    /// Do users have lists of certificates?
-    lists: bool,
-    /// Is what a client presents behind its certificate looked at?
-    chain: bool,
-    errors: Vec<Value>,
-    warnings: Vec<Value>,
-    /// For hosts whose accounts live here.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scram: Option<Vec<ScramHash>>,
+fn welcome(host: &Host, known: &DeclaredHost) -> HostWelcome {
+    HostWelcome {
+        host: host.to_string(),
+        ready: known.declared.errors.is_empty(),
+        lists: known.declared.policy.trust.has_lists(),
+        chain: known.declared.policy.trust.wants_chain(),
+        errors: remarks(&known.declared.errors),
+        warnings: remarks(&known.declared.warnings),
+        scram: None,
+    }
 }
 
-impl HelloResult {
-    fn of(host: &Host, known: &DeclaredHost) -> Self {
-        Self {
-            host: host.to_string(),
-            ready: known.declared.errors.is_empty(),
-            lists: known.declared.policy.trust.has_lists(),
-            chain: known.declared.policy.trust.wants_chain(),
-            errors: remarks(&known.declared.errors),
-            warnings: remarks(&known.declared.warnings),
-            scram: None,
-        }
-    }
+fn unreadable(bad: &Bad) -> HostWelcome {
+    not_ready(
+        bad.text("host").unwrap_or_default().to_owned(),
+        format!("its declaration cannot be read: {}", bad.problem),
+    )
+}
 
-    fn unknown(host: &Host) -> Self {
-        let problem = "it is not declared; declare it with its options";
-        Self::not_ready(host.to_string(), problem)
-    }
-
-    fn unreadable(bad: &Bad) -> Self {
-        let host = bad.text("host").unwrap_or_default().to_owned();
-        Self::not_ready(
-            host,
-            &format!("its declaration cannot be read: {}", bad.problem),
-        )
-    }
-
-    fn not_a_host(host: String, error: JidError) -> Self {
-        Self::not_ready(
-            host,
-            &format!("saslcertd takes no such name for a host: {error}"),
-        )
-    }
-
-    fn not_ready(host: String, problem: &str) -> Self {
-        Self {
-            host,
-            ready: false,
-            lists: true,
-            chain: true,
-            errors: vec![json!({"option": null, "message": problem})],
-            warnings: Vec::new(),
-            scram: None,
-        }
+fn not_ready(host: String, problem: impl Into<String>) -> HostWelcome {
+    HostWelcome {
+        host,
+        ready: false,
+        lists: true,
+        chain: true,
+        errors: vec![HostRemark {
+            option: None,
+            message: problem.into(),
+        }],
+        warnings: Vec::new(),
+        scram: None,
     }
 }
 
@@ -269,12 +245,16 @@ fn shortened(module: &Module) -> Module {
     }
 }
 
-pub(super) fn remarks(remarks: &[Remark]) -> Vec<Value> {
-    let row = |remark: &Remark| json!({"option": remark.option, "message": remark.message});
-    let mut rows: Vec<Value> = remarks.iter().take(MAX_REMARKS).map(row).collect();
+pub(super) fn remarks(remarks: &[Remark]) -> Vec<HostRemark> {
+    let row = |remark: &Remark| HostRemark {
+        option: Some(remark.option.clone()),
+        message: remark.message.clone(),
+    };
+    let mut rows: Vec<HostRemark> = remarks.iter().take(MAX_REMARKS).map(row).collect();
     if let Some(more) = remarks.len().checked_sub(MAX_REMARKS + 1) {
         let message = format!("and {} more", more + 1);
-        rows.push(json!({"option": null, "message": message}));
+        let option = None;
+        rows.push(HostRemark { option, message });
     }
     rows
 }
@@ -470,7 +450,7 @@ mod tests {
             let many: Vec<Remark> = (0..count).map(remark).collect();
             let rows = remarks(&many);
             assert_eq!(rows.len(), listed);
-            assert_eq!(rows.last().unwrap().get("message").unwrap(), last);
+            assert_eq!(rows.last().unwrap().message, last);
         }
     }
 }

@@ -2,33 +2,26 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::super::connection::Connection;
 use super::super::declared_host::DeclaredHost;
 use super::hosts::remarks;
 use super::{Answered, Service};
 use crate::identity::{Host, ScramHash};
-use crate::protocol::{PROTOCOL_VERSION, Status};
+use crate::protocol::{
+    AcceptedLoss, ConnectionState, DaemonState, HostState, PROTOCOL_VERSION, PasswordCensus,
+    Status, StoreState,
+};
 use crate::store::StoreError;
 
 impl Service {
-    /// How many accounts of the host live here, and how many of them hold a SCRAM hash back.
-    fn passwords(&self, host: &Host) -> Value {
-        let census = self.store.census(host);
-        let without = |hash| census.without(hash);
-        json!({
-            "accounts": census.accounts,
-            "scram": census.common(),
-            "without": {
-                "SHA-1": without(ScramHash::Sha1),
-                "SHA-256": without(ScramHash::Sha256),
-            },
-        })
-    }
-
-    pub(in crate::daemon) fn status(&self, question: Status, uptime: Duration) -> Answered {
+    pub(in crate::daemon) fn status(
+        &self,
+        question: Status,
+        uptime: Duration,
+    ) -> Answered<DaemonState> {
         let Status { after } = question;
-        let figures = self.store.figures()?;
         let connections = self.servers.all();
         let is_served = |host: &Host| connections.iter().any(|one| one.serves(host));
         // Those of a host that was given up are nobody's problem.
@@ -37,55 +30,26 @@ impl Service {
             let mut served = hosts.iter().filter(|(host, _)| is_served(host));
             served.any(|(_, known)| !self.problems_of(&known.declared.policy).is_empty())
         };
-        let (hosts, next) = {
-            let behind = self.hosts.behind(after.as_ref());
-            let status = |(host, known): (&Host, &DeclaredHost)| {
-                json!({
-                    "host": host,
-                    "accounts": known.accounts,
-                    "ready": known.declared.errors.is_empty(),
-                    "attached": is_served(host),
-                    "passwords": self.passwords(host),
-                    "options": known.options,
-                    "trust": known.declared.policy.trust.name(),
-                    "authorities": known.declared.policy.trust.ca().map(|files| self.authorities.described(files)),
-                    "errors": remarks(&known.declared.errors),
-                })
-            };
-            let mut behind = behind.iter().peekable();
-            let (mut page, mut bytes, mut next) = (Vec::new(), 0, None);
-            while let Some((host, known)) = behind.next() {
-                let row = status((host, known));
-                bytes += row.to_string().len();
-                page.push(row);
-                if bytes > STATUS_PAGE_BYTES && behind.peek().is_some() {
-                    next = Some(host.clone());
-                    break;
-                }
-            }
-            (page, next)
-        };
-        let mut rows: Vec<Value> = connections
-            .iter()
-            .map(|connection| {
-                let hello = connection.introduction();
-                let protocol = hello.as_ref().map(|_| PROTOCOL_VERSION);
-                let (software, module) = hello.map(|hello| (hello.software, hello.module)).unzip();
-                json!({
-                    "id": connection.id,
-                    "uid": connection.peer.uid,
-                    "pid": connection.peer.pid,
-                    "role": connection.peer.role.name(),
-                    "protocol": protocol,
-                    "software": software,
-                    "module": module,
-                    "sessions": self.sessions.count(connection.id),
-                })
-            })
-            .collect();
-        rows.sort_by_key(|row| row.get("id").and_then(Value::as_u64));
-        let is_disk_nearly_full = self.disk_room.is_nearly_full();
-        let (is_whole, check) = self.checks.described();
+        let (hosts, next) = self.page_of_hosts(after.as_ref(), is_served);
+        let mut connections: Vec<ConnectionState> =
+            connections.iter().map(|one| self.connection(one)).collect();
+        connections.sort_by_key(|one| one.id);
+        let store = self.store_state()?;
+        Ok(DaemonState {
+            healthy: is_well(&store) && self.store.found().accepted.is_none() && !is_unasked,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol: PROTOCOL_VERSION,
+            uptime_seconds: uptime.as_secs(),
+            store,
+            connections,
+            stranger: self.hosts.stranger().clone(),
+            hosts,
+            next,
+        })
+    }
+
+    fn store_state(&self) -> Answered<StoreState> {
+        let figures = self.store.figures()?;
         let loss = match self.store.accepted_loss() {
             Ok(loss) => loss,
             // Counted with the others that could not be read.
@@ -93,41 +57,94 @@ impl Service {
             Err(error) => return Err(error.into()),
         };
         let is_loss_new = self.store.found().accepted.is_some();
-        let sequence_problem = self.store.sequence_problem();
-        let is_store_well = figures.corrupt_reads == 0
-            && is_whole
-            && !is_loss_new
-            && sequence_problem.is_none()
-            && !is_disk_nearly_full;
-        Ok(json!({
-            "healthy": is_store_well && !is_unasked,
-            "version": env!("CARGO_PKG_VERSION"),
-            "protocol": PROTOCOL_VERSION,
-            "uptime_seconds": uptime.as_secs(),
-            "store": {
-                "path": self.store.folder(),
-                "certificates": figures.certificates,
-                "accounts": figures.accounts,
-                "revoked_keys": figures.revoked_keys,
-                "bytes_on_disk": figures.bytes_on_disk,
-                "corrupt_reads": figures.corrupt_reads,
-                "disk_nearly_full": is_disk_nearly_full,
-                "changes": self.store.commits(),
-                "sequence_problem": sequence_problem,
-                "check": check,
-                "accepted_loss": loss.map(|loss| json!({
-                    "at": loss.at,
-                    "changes": loss.commits,
-                    "tables": loss.tables,
-                    "new": is_loss_new,
-                })),
-            },
-            "connections": rows,
-            "stranger": *self.hosts.stranger(),
-            "hosts": hosts,
-            "next": next,
-        }))
+        Ok(StoreState {
+            path: self.store.folder().to_owned(),
+            certificates: figures.certificates,
+            accounts: figures.accounts,
+            revoked_keys: figures.revoked_keys,
+            bytes_on_disk: figures.bytes_on_disk,
+            corrupt_reads: figures.corrupt_reads,
+            disk_nearly_full: self.disk_room.is_nearly_full(),
+            changes: self.store.commits(),
+            sequence_problem: self.store.sequence_problem(),
+            check: self.checks.last(),
+            accepted_loss: loss.map(|loss| AcceptedLoss {
+                at: loss.at,
+                changes: loss.commits,
+                tables: loss.tables,
+                new: is_loss_new,
+            }),
+        })
     }
+
+    fn connection(&self, connection: &Connection) -> ConnectionState {
+        let hello = connection.introduction();
+        let protocol = hello.as_ref().map(|_| PROTOCOL_VERSION);
+        let (software, module) = hello.map(|hello| (hello.software, hello.module)).unzip();
+        ConnectionState {
+            id: connection.id,
+            uid: connection.peer.uid,
+            pid: connection.peer.pid,
+            role: connection.peer.role,
+            protocol,
+            software,
+            module: module.flatten(),
+            sessions: self.sessions.count(connection.id),
+        }
+    }
+
+    /// The hosts behind `after`, and behind which one there are more.
+    fn page_of_hosts(
+        &self,
+        after: Option<&Host>,
+        is_served: impl Fn(&Host) -> bool,
+    ) -> (Vec<HostState>, Option<Host>) {
+        let behind = self.hosts.behind(after);
+        let mut behind = behind.iter().peekable();
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        while let Some((host, known)) = behind.next() {
+            let row = self.host_state(host, known, is_served(host));
+            bytes += json!(row).to_string().len();
+            page.push(row);
+            if bytes > STATUS_PAGE_BYTES && behind.peek().is_some() {
+                return (page, Some(host.clone()));
+            }
+        }
+        (page, None)
+    }
+
+    fn host_state(&self, host: &Host, known: &DeclaredHost, is_served: bool) -> HostState {
+        let trust = &known.declared.policy.trust;
+        HostState {
+            host: host.clone(),
+            accounts: known.accounts,
+            ready: known.declared.errors.is_empty(),
+            attached: is_served,
+            passwords: self.passwords(host),
+            options: known.options.clone(),
+            trust: trust.name().to_owned(),
+            authorities: trust.ca().map(|files| self.authorities.described(files)),
+            errors: remarks(&known.declared.errors),
+        }
+    }
+
+    /// How many accounts of the host live here, and how many of them hold a SCRAM hash back.
+    fn passwords(&self, host: &Host) -> PasswordCensus {
+        let census = self.store.census(host);
+        let without = |hash| (hash, census.without(hash));
+        PasswordCensus {
+            accounts: census.accounts,
+            scram: census.common(),
+            without: ScramHash::ALL.into_iter().map(without).collect(),
+        }
+    }
+}
+
+fn is_well(store: &StoreState) -> bool {
+    store.corrupt_reads == 0
+        && store.check.as_ref().is_none_or(|check| check.whole)
+        && store.sequence_problem.is_none()
+        && !store.disk_nearly_full
 }
 
 /// A page of hosts is closed when it is larger than this.
