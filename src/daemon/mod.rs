@@ -8,6 +8,7 @@ mod declared_host;
 mod derivations;
 pub(crate) mod disk_room;
 pub mod dispatch;
+mod facts;
 mod guesses;
 mod hosts;
 mod lanes;

@@ -37,6 +37,7 @@ use super::authorities::AuthorityFiles;
 use super::connection::Connection;
 use super::derivations::{Purpose, Queued};
 use super::disk_room::DiskRoom;
+use super::facts::Facts;
 use super::guesses::Guesses;
 use super::hosts::Hosts;
 use super::lanes::Lanes;
@@ -144,6 +145,13 @@ impl Service {
     /// Waits until nothing is being answered any more, or until `limit` has passed.
     pub async fn finish(&self, limit: Duration) {
         self.lanes.finish(limit).await;
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            store: &self.store,
+            authorities: &self.authorities,
+        }
     }
 
     pub(super) fn store(&self) -> &Arc<Store> {

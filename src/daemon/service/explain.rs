@@ -1,9 +1,10 @@
 //! `explain`: why somebody can log in with a certificate, or why not.
 
+use super::super::facts::Shown;
 use super::accounts::new_incarnation;
 use super::incarnations::Unmarked;
 use super::{Answered, Service};
-use crate::identity::{BareJid, ClientCert, Jid, UnixSeconds};
+use crate::identity::{BareJid, UnixSeconds};
 use crate::policy::Denial;
 use crate::policy::explain::{Asked, Explanation, Known, Rule, Verdict, explain};
 use crate::policy::login::AccountFact;
@@ -23,8 +24,14 @@ impl Service {
         } = question;
         let host = account.host();
         let (lives, policy) = self.hosts.of(host)?;
-        let cert = match ClientCert::from_der(chain.leaf()) {
-            Ok(cert) => cert,
+        let shown = Shown {
+            host,
+            lives,
+            policy: &policy,
+            chain: &chain,
+        };
+        let gathered = match self.facts().gather(&shown, Some(&account))? {
+            Ok(gathered) => gathered,
             Err(finding) => {
                 let denial = Denial::CertificateUnacceptable { finding };
                 return Ok(Explanation {
@@ -33,17 +40,15 @@ impl Service {
                 });
             }
         };
-        let fetched = self.fetch(host, &cert, Some(&account), &policy)?;
-        let asked = self.ask_authorities(&policy, &chain, now);
+        let asked = self.facts().ask_authorities(&shown, now);
         let (by_authority, about_authority) = match asked {
             None => (None, None),
             Some(Ok(Ok(_))) => (Some(Ok(())), None),
             Some(Ok(Err(untrusted))) => (Some(Err(untrusted.denial)), Some(untrusted.cause)),
             Some(Err(problem)) => (None, Some(problem.to_string())),
         };
-        let mut meant: Vec<BareJid> = cert.addresses.iter().filter_map(Jid::account).collect();
-        meant.retain(|account| account.host() == host);
-        meant.extend(fetched.enrolments.iter().map(|held| held.account.clone()));
+        let mut meant: Vec<BareJid> = gathered.named_here().collect();
+        meant.extend(gathered.enrolments.iter().map(|held| held.account.clone()));
         meant.push(account.clone());
         meant.sort();
         meant.dedup();
@@ -56,7 +61,7 @@ impl Service {
             Accounts::Prosody => self.ask_existence(&account, &mut accounts)?,
         };
         let explanation = explain(
-            &fetched.about(host, &cert, by_authority),
+            &gathered.facts(by_authority),
             &Asked {
                 account: &account,
                 accounts: &accounts,

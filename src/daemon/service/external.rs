@@ -4,21 +4,19 @@ use std::sync::{Arc, PoisonError, RwLockReadGuard, TryLockError};
 
 use serde_json::{Value, json};
 
-use super::super::authorities::Problem;
 use super::super::derivations::{Purpose, Queued};
+use super::super::facts;
 use super::super::guesses::Place;
 use super::{Answer, Answered, Service};
 use crate::identity::visible::visible;
 use crate::identity::{
-    BareJid, CertificateName, CertificationPath, ClientCert, Enrolment, Fingerprint, Host,
-    Incarnation, Jid, KeyId, UnixSeconds,
+    BareJid, CertificateName, CertificationPath, ClientCert, Enrolment, Fingerprint, Host, KeyId,
+    UnixSeconds,
 };
-use crate::policy::chain::Untrusted;
 use crate::policy::host::Trust;
-use crate::policy::login::{AccountFact, Admitted, CertificateFacts};
-use crate::policy::{Denial, HostPolicy, login};
+use crate::policy::login::{AccountFact, Admitted};
+use crate::policy::{Denial, login};
 use crate::protocol::{Accounts, Chain, Each, Fault, Login, LoginAccount, Offer, Refusal};
-use crate::store::StoreError;
 
 impl Service {
     pub(in crate::daemon) fn offer(
@@ -65,38 +63,33 @@ impl Service {
         told: Option<Vec<AccountFact>>,
         now: UnixSeconds,
     ) -> Result<bool, Refusal> {
-        let leaf = chain.leaf();
-        let held = self.store.enrolments_of(&Fingerprint::of(leaf), host)?;
+        let held = self
+            .store
+            .enrolments_of(&Fingerprint::of(chain.leaf()), host)?;
         // Most strangers cost no more than that.
         if held.is_empty() {
             return Ok(false);
         }
-        let Ok(cert) = ClientCert::from_der(leaf) else {
+        let (lives, policy) = self.hosts.of(host)?;
+        let shown = facts::Shown {
+            host,
+            lives,
+            policy: &policy,
+            chain,
+        };
+        let Ok(gathered) = self.facts().gather(&shown, None)? else {
             return Ok(false);
         };
-        let (lives, policy) = self.hosts.of(host)?;
-        let accounts = match self.known_of(lives, host, &policy, leaf)?.or(told) {
+        let accounts = match self.facts().accounts_of(&shown, &gathered)?.or(told) {
             Some(accounts) => accounts,
-            None => self.newest_of(&held)?,
+            None => self.facts().newest_of(&gathered)?,
         };
-        let fetched = self.fetch(host, &cert, None, &policy)?;
-        let facts = fetched.about(host, &cert, None);
-        Ok(login::is_known(&facts, &accounts, &policy, now))
-    }
-
-    /// Of the accounts that hold the records, the newest of each name that was ever heard of: Prosody is not asked yet.
-    fn newest_of(&self, held: &[Enrolment]) -> Result<Vec<AccountFact>, StoreError> {
-        let newest = |held: &Enrolment| {
-            let account = held.account.clone();
-            let known = self.store.view(&account).incarnation()?;
-            Ok(AccountFact {
-                account,
-                exists: true,
-                enabled: true,
-                incarnation: known.map(|(incarnation, _)| incarnation),
-            })
-        };
-        held.iter().map(newest).collect()
+        Ok(login::is_known(
+            &gathered.facts(None),
+            &accounts,
+            &policy,
+            now,
+        ))
     }
 
     fn judged(
@@ -113,24 +106,35 @@ impl Service {
 
     fn decided_offer(&self, question: &Offer, now: UnixSeconds) -> Answered {
         let (lives, policy) = self.hosts.of(&question.host)?;
-        let known = self.known_of(lives, &question.host, &policy, question.chain.leaf())?;
-        let known = known.or_else(|| told_of_offer(question));
-        let is_final = known.is_some();
-        let decided = self.with_facts(&question.host, &question.chain, &policy, now, |facts, _| {
-            let mut candidates = login::offer(facts, &policy, now)?;
-            if let Some(known) = &known {
-                login::retain_usable(&mut candidates, known);
-                if candidates.is_empty() {
-                    return Err(Denial::AccountMissing);
-                }
+        let shown = facts::Shown {
+            host: &question.host,
+            lives,
+            policy: &policy,
+            chain: &question.chain,
+        };
+        let (is_final, decided) = match self.facts().gather(&shown, None)? {
+            Ok(gathered) => {
+                let known = self.facts().accounts_of(&shown, &gathered)?;
+                let known = known.or_else(|| told_of_offer(question));
+                let candidates = self.facts().judge(&shown, &gathered, now, |facts, _| {
+                    let mut candidates = login::offer(facts, &policy, now)?;
+                    if let Some(known) = &known {
+                        login::retain_usable(&mut candidates, known);
+                        if candidates.is_empty() {
+                            return Err(Denial::AccountMissing);
+                        }
+                    }
+                    let accounts: Vec<Value> = candidates
+                        .iter()
+                        .take(MAX_CANDIDATES)
+                        .map(|one| json!({"username": one.account.username(), "incarnation": one.incarnation()}))
+                        .collect();
+                    Ok((facts.cert.fingerprint, accounts))
+                })?;
+                (known.is_some(), candidates)
             }
-            let accounts: Vec<Value> = candidates
-                .iter()
-                .take(MAX_CANDIDATES)
-                .map(|one| json!({"username": one.account.username(), "incarnation": one.incarnation()}))
-                .collect();
-            Ok((facts.cert.fingerprint, accounts))
-        })?;
+            Err(finding) => (true, Err(Denial::CertificateUnacceptable { finding })),
+        };
         let host = &question.host;
         Ok(match decided {
             Ok((fingerprint, candidates)) => {
@@ -203,12 +207,24 @@ impl Service {
     fn decided_login(&self, connection: u64, question: &Login, now: UnixSeconds) -> Answered {
         let host = &question.host;
         let (lives, policy) = self.hosts.of(host)?;
-        let known = self.known_of(lives, host, &policy, question.chain.leaf())?;
+        let shown = facts::Shown {
+            host,
+            lives,
+            policy: &policy,
+            chain: &question.chain,
+        };
+        let gathered = match self.facts().gather(&shown, None)? {
+            Ok(gathered) => gathered,
+            Err(finding) => {
+                let denial = Denial::CertificateUnacceptable { finding };
+                return Err(refused(question, denial));
+            }
+        };
+        let known = self.facts().accounts_of(&shown, &gathered)?;
         let accounts = known.unwrap_or_else(|| told(&question.host, &question.accounts));
         let authzid = question.authzid.as_deref();
         let address = question.address.as_deref();
-        let leaf = question.chain.leaf();
-        let decided = self.with_facts(host, &question.chain, &policy, now, |facts, path| {
+        let decided = self.facts().judge(&shown, &gathered, now, |facts, path| {
             let login = login::login(facts, authzid, &accounts, &policy, now)?;
             login::require_announced(authzid, question.stream_from.as_deref())?;
             Ok(Yes {
@@ -276,155 +292,8 @@ impl Service {
                 }
                 Ok(result)
             }
-            Err(denial) => {
-                let fingerprint = fingerprint_of(leaf);
-                let reason = denial.words().code;
-                tracing::info!(%host, fingerprint, address, reason, "external.login: no");
-                Err(Refusal::Login(denial))
-            }
+            Err(denial) => Err(refused(question, denial)),
         }
-    }
-
-    /// What is known of the accounts that the certificate may belong to; `None` where only Prosody knows.
-    fn known_of(
-        &self,
-        lives: Accounts,
-        host: &Host,
-        policy: &HostPolicy,
-        der: &[u8],
-    ) -> Result<Option<Vec<AccountFact>>, Refusal> {
-        if lives == Accounts::Prosody {
-            return Ok(None);
-        }
-        let Ok(cert) = ClientCert::from_der(der) else {
-            return Ok(Some(Vec::new()));
-        };
-        let held = self.store.enrolments_of(&cert.fingerprint, host)?;
-        let mut accounts: Vec<BareJid> = held.into_iter().map(|held| held.account).collect();
-        if policy.trust.ca().is_some() {
-            let named = cert.addresses.iter().filter_map(Jid::account);
-            accounts.extend(named.filter(|account| account.host() == host));
-        }
-        accounts.sort();
-        accounts.dedup();
-        let mut facts = Vec::new();
-        for account in accounts {
-            if let Some(known) = self.known(&account)? {
-                facts.push(AccountFact {
-                    account,
-                    exists: true,
-                    enabled: known.enabled,
-                    incarnation: Some(known.incarnation),
-                });
-            }
-        }
-        Ok(Some(facts))
-    }
-
-    /// Fetches what is known of the certificate at the head of `chain` and lets `decide` decide; it hears by which path an
-    /// authority vouches for it, too.
-    ///
-    /// Errors: the outer ones are faults; the inner ones are its own, or that of an unacceptable certificate.
-    fn with_facts<T>(
-        &self,
-        host: &Host,
-        chain: &Chain,
-        policy: &HostPolicy,
-        now: UnixSeconds,
-        decide: impl Fn(&CertificateFacts<'_>, Option<&CertificationPath>) -> Result<T, Denial>,
-    ) -> Result<Result<T, Denial>, Refusal> {
-        let cert = match ClientCert::from_der(chain.leaf()) {
-            Ok(cert) => cert,
-            Err(finding) => return Ok(Err(Denial::CertificateUnacceptable { finding })),
-        };
-        let facts = self.fetch(host, &cert, None, policy)?;
-        let facts_with = |by_authority| facts.about(host, &cert, by_authority);
-        // Where everybody whom it names has enrolled it, the lists alone may let it in, and no signature is tried.
-        if matches!(policy.trust, Trust::EnrolledOrCa(_)) && facts.is_enrolled_by_all(&cert, host) {
-            let decided = decide(&facts_with(None), None);
-            if decided.is_ok() {
-                return Ok(decided);
-            }
-        }
-        let asked = self.ask_authorities(policy, chain, now);
-        let unasked = |problem: &Problem| {
-            // A stranger hears no path.
-            tracing::error!(%host, fingerprint = %cert.fingerprint, %problem, "the authorities could not be asked");
-            Fault::AuthoritiesUnreadable
-        };
-        let (by_authority, path) = match &asked {
-            None => (None, None),
-            Some(Ok(Ok(path))) => (Some(Ok(())), Some(path)),
-            Some(Ok(Err(untrusted))) => (Some(Err(untrusted.denial)), None),
-            // It may do without.
-            Some(Err(_)) if matches!(policy.trust, Trust::EnrolledOrCa(_)) => (None, None),
-            Some(Err(problem)) => return Err(unasked(problem).into()),
-        };
-        let decided = decide(&facts_with(by_authority), path);
-        match (&decided, &asked) {
-            (Err(_), Some(Err(problem))) => return Err(unasked(problem).into()),
-            (Err(denial), Some(Ok(Err(Untrusted { cause, .. })))) => {
-                let reason = denial.words().code;
-                tracing::info!(%host, fingerprint = %cert.fingerprint, reason, cause, "no authority vouches for it");
-            }
-            _ => {}
-        }
-        Ok(decided)
-    }
-
-    /// Does an authority vouch for it? None where none has a say; else the outer error is that of a file.
-    #[allow(clippy::type_complexity)] // Each of its layers is another answer.
-    pub(super) fn ask_authorities(
-        &self,
-        policy: &HostPolicy,
-        chain: &Chain,
-        now: UnixSeconds,
-    ) -> Option<Result<Result<CertificationPath, Untrusted>, Problem>> {
-        let files = policy.trust.ca()?;
-        let path = self
-            .authorities
-            .path(files, chain.leaf(), &chain.intermediates(), now);
-        Some(path)
-    }
-
-    /// What the store knows of `cert`, for all accounts that it names or that have enrolled it; `also`: for that one, too.
-    pub(super) fn fetch(
-        &self,
-        host: &Host,
-        cert: &ClientCert,
-        also: Option<&BareJid>,
-        policy: &HostPolicy,
-    ) -> Result<Fetched, StoreError> {
-        let mut enrolments = self.store.enrolments_of(&cert.fingerprint, host)?;
-        enrolments.retain(|held| held.holds(cert));
-        let named = cert.addresses.iter().filter_map(Jid::account);
-        let mut accounts: Vec<BareJid> = named
-            .filter(|account| account.host() == host)
-            .chain(enrolments.iter().map(|held| held.account.clone()))
-            .chain(also.cloned())
-            .collect();
-        accounts.sort();
-        accounts.dedup();
-        let mut revoked_for = Vec::new();
-        let (mut disabled_for, mut key_disabled_for) = (Vec::new(), Vec::new());
-        for account in accounts {
-            let view = self.store.view(&account);
-            for incarnation in view.revoked_for(&cert.key_id)? {
-                revoked_for.push((account.clone(), incarnation));
-            }
-            if policy.trust.ca().is_some() && view.is_key_disabled(&cert.key_id)? {
-                key_disabled_for.push(account.clone());
-            }
-            if view.is_disabled(&cert.fingerprint)? {
-                disabled_for.push(account);
-            }
-        }
-        Ok(Fetched {
-            enrolments,
-            revoked_for,
-            disabled_for,
-            key_disabled_for,
-        })
     }
 }
 
@@ -439,41 +308,6 @@ struct Yes {
     held: Option<Enrolment>,
     /// How an authority vouches for it, if it had to.
     path: Option<CertificationPath>,
-}
-
-/// What the store knows of a certificate.
-pub(super) struct Fetched {
-    pub(super) enrolments: Vec<Enrolment>,
-    pub(super) revoked_for: Vec<(BareJid, Incarnation)>,
-    pub(super) disabled_for: Vec<BareJid>,
-    pub(super) key_disabled_for: Vec<BareJid>,
-}
-
-impl Fetched {
-    /// With what an authority says of the certificate.
-    pub(super) fn about<'a>(
-        &'a self,
-        host: &'a Host,
-        cert: &'a ClientCert,
-        by_authority: Option<Result<(), Denial>>,
-    ) -> CertificateFacts<'a> {
-        CertificateFacts {
-            host,
-            cert,
-            enrolments: &self.enrolments,
-            revoked_for: &self.revoked_for,
-            disabled_for: &self.disabled_for,
-            key_disabled_for: &self.key_disabled_for,
-            by_authority,
-        }
-    }
-
-    /// Has every account of the host that the certificate names enrolled it?
-    fn is_enrolled_by_all(&self, cert: &ClientCert, host: &Host) -> bool {
-        let named = cert.addresses.iter().filter_map(Jid::account);
-        let mut here = named.filter(|account| account.host() == host);
-        here.all(|account| self.enrolments.iter().any(|held| held.account == account))
-    }
 }
 
 /// What somebody shows, and from where.
@@ -507,6 +341,15 @@ enum Turn {
     AtOnce,
     /// When there is room; `None`: too many wait.
     Queued(Option<Queued>),
+}
+
+fn refused(question: &Login, denial: Denial) -> Refusal {
+    let host = &question.host;
+    let address = question.address.as_deref();
+    let fingerprint = fingerprint_of(question.chain.leaf());
+    let reason = denial.words().code;
+    tracing::info!(%host, fingerprint, address, reason, "external.login: no");
+    Refusal::Login(denial)
 }
 
 fn fingerprint_of(der: &[u8]) -> Option<String> {

@@ -1,0 +1,225 @@
+//! What is known of a certificate that is shown to a host: parsed and fetched once, for an offer, a login and `explain` alike.
+//!
+//! Must not know: what follows from it.
+
+use super::authorities::{AuthorityFiles, Problem};
+use crate::identity::certificate::Finding;
+use crate::identity::{
+    BareJid, CertificationPath, ClientCert, Enrolment, Host, Incarnation, Jid, UnixSeconds,
+};
+use crate::policy::chain::Untrusted;
+use crate::policy::host::Trust;
+use crate::policy::login::{AccountFact, CertificateFacts};
+use crate::policy::{Denial, HostPolicy};
+use crate::protocol::{Accounts, Chain, Fault, Refusal};
+use crate::store::{Store, StoreError};
+
+/// Where the facts stand.
+#[derive(Clone, Copy)]
+pub(super) struct Facts<'a> {
+    pub(super) store: &'a Store,
+    pub(super) authorities: &'a AuthorityFiles,
+}
+
+/// What somebody shows to a host.
+#[derive(Clone, Copy)]
+pub(super) struct Shown<'a> {
+    pub(super) host: &'a Host,
+    /// Where the host's accounts live.
+    pub(super) lives: Accounts,
+    pub(super) policy: &'a HostPolicy,
+    pub(super) chain: &'a Chain,
+}
+
+/// What the store knows of a certificate.
+pub(super) struct Gathered<'a> {
+    host: &'a Host,
+    pub(super) cert: ClientCert,
+    pub(super) enrolments: Vec<Enrolment>,
+    revoked_for: Vec<(BareJid, Incarnation)>,
+    disabled_for: Vec<BareJid>,
+    key_disabled_for: Vec<BareJid>,
+}
+
+/// What an authority says of a chain. `None` where none has a say; else the outer error is that of a file.
+type Said = Option<Result<Result<CertificationPath, Untrusted>, Problem>>;
+
+impl Facts<'_> {
+    /// Everything that the store knows of the certificate, for all accounts that it names or that have enrolled it; `also`: for
+    /// that one, too.
+    ///
+    /// Errors: the outer one is the store's; the inner one says why it is no certificate that anybody may log in with.
+    pub(super) fn gather<'a>(
+        &self,
+        shown: &Shown<'a>,
+        also: Option<&BareJid>,
+    ) -> Result<Result<Gathered<'a>, Finding>, StoreError> {
+        let host = shown.host;
+        let cert = match ClientCert::from_der(shown.chain.leaf()) {
+            Ok(cert) => cert,
+            Err(finding) => return Ok(Err(finding)),
+        };
+        let mut enrolments = self.store.enrolments_of(&cert.fingerprint, host)?;
+        enrolments.retain(|held| held.holds(&cert));
+        let named = cert.addresses.iter().filter_map(Jid::account);
+        let mut accounts: Vec<BareJid> = named
+            .filter(|account| account.host() == host)
+            .chain(enrolments.iter().map(|held| held.account.clone()))
+            .chain(also.cloned())
+            .collect();
+        accounts.sort();
+        accounts.dedup();
+        let mut revoked_for = Vec::new();
+        let (mut disabled_for, mut key_disabled_for) = (Vec::new(), Vec::new());
+        for account in accounts {
+            let view = self.store.view(&account);
+            for incarnation in view.revoked_for(&cert.key_id)? {
+                revoked_for.push((account.clone(), incarnation));
+            }
+            if shown.policy.trust.ca().is_some() && view.is_key_disabled(&cert.key_id)? {
+                key_disabled_for.push(account.clone());
+            }
+            if view.is_disabled(&cert.fingerprint)? {
+                disabled_for.push(account);
+            }
+        }
+        Ok(Ok(Gathered {
+            host,
+            cert,
+            enrolments,
+            revoked_for,
+            disabled_for,
+            key_disabled_for,
+        }))
+    }
+
+    /// The accounts that the certificate may belong to; `None` where only Prosody knows them.
+    pub(super) fn accounts_of(
+        &self,
+        shown: &Shown<'_>,
+        gathered: &Gathered<'_>,
+    ) -> Result<Option<Vec<AccountFact>>, StoreError> {
+        if shown.lives == Accounts::Prosody {
+            return Ok(None);
+        }
+        let held = gathered.enrolments.iter();
+        let mut accounts: Vec<BareJid> = held.map(|held| held.account.clone()).collect();
+        if shown.policy.trust.ca().is_some() {
+            accounts.extend(gathered.named_here());
+        }
+        accounts.sort();
+        accounts.dedup();
+        let mut facts = Vec::new();
+        for account in accounts {
+            if let Some(known) = self.store.view(&account).account()? {
+                facts.push(AccountFact {
+                    account,
+                    exists: true,
+                    enabled: known.enabled,
+                    incarnation: Some(known.incarnation),
+                });
+            }
+        }
+        Ok(Some(facts))
+    }
+
+    /// Of the accounts that hold the records, the newest of each name that was ever heard of: Prosody is not asked.
+    pub(super) fn newest_of(
+        &self,
+        gathered: &Gathered<'_>,
+    ) -> Result<Vec<AccountFact>, StoreError> {
+        let newest = |held: &Enrolment| {
+            let account = held.account.clone();
+            let known = self.store.view(&account).incarnation()?;
+            Ok(AccountFact {
+                account,
+                exists: true,
+                enabled: true,
+                incarnation: known.map(|(incarnation, _)| incarnation),
+            })
+        };
+        gathered.enrolments.iter().map(newest).collect()
+    }
+
+    /// Does an authority vouch for it?
+    pub(super) fn ask_authorities(&self, shown: &Shown<'_>, now: UnixSeconds) -> Said {
+        let files = shown.policy.trust.ca()?;
+        let chain = shown.chain;
+        let path = self
+            .authorities
+            .path(files, chain.leaf(), &chain.intermediates(), now);
+        Some(path)
+    }
+
+    /// Lets `decide` decide by what was gathered, and by what an authority says; it hears by which path one vouches, too.
+    ///
+    /// Errors: the outer one is a fault; the inner one is its own.
+    pub(super) fn judge<T>(
+        &self,
+        shown: &Shown<'_>,
+        gathered: &Gathered<'_>,
+        now: UnixSeconds,
+        decide: impl Fn(&CertificateFacts<'_>, Option<&CertificationPath>) -> Result<T, Denial>,
+    ) -> Result<Result<T, Denial>, Refusal> {
+        let (host, fingerprint) = (shown.host, gathered.cert.fingerprint);
+        let lists_suffice = matches!(shown.policy.trust, Trust::EnrolledOrCa(_));
+        // Where everybody whom it names has enrolled it, the lists alone may let it in, and no signature is tried.
+        if lists_suffice && gathered.is_enrolled_by_all() {
+            let decided = decide(&gathered.facts(None), None);
+            if decided.is_ok() {
+                return Ok(decided);
+            }
+        }
+        let asked = self.ask_authorities(shown, now);
+        let unasked = |problem: &Problem| {
+            // A stranger hears no path.
+            tracing::error!(%host, %fingerprint, %problem, "the authorities could not be asked");
+            Fault::AuthoritiesUnreadable
+        };
+        let (by_authority, path) = match &asked {
+            None => (None, None),
+            Some(Ok(Ok(path))) => (Some(Ok(())), Some(path)),
+            Some(Ok(Err(untrusted))) => (Some(Err(untrusted.denial)), None),
+            // It may do without.
+            Some(Err(_)) if lists_suffice => (None, None),
+            Some(Err(problem)) => return Err(unasked(problem).into()),
+        };
+        let decided = decide(&gathered.facts(by_authority), path);
+        match (&decided, &asked) {
+            (Err(_), Some(Err(problem))) => return Err(unasked(problem).into()),
+            (Err(denial), Some(Ok(Err(Untrusted { cause, .. })))) => {
+                let reason = denial.words().code;
+                tracing::info!(%host, %fingerprint, reason, cause, "no authority vouches for it");
+            }
+            _ => {}
+        }
+        Ok(decided)
+    }
+}
+
+impl Gathered<'_> {
+    /// With what an authority says of the certificate.
+    pub(super) fn facts(&self, by_authority: Option<Result<(), Denial>>) -> CertificateFacts<'_> {
+        CertificateFacts {
+            host: self.host,
+            cert: &self.cert,
+            enrolments: &self.enrolments,
+            revoked_for: &self.revoked_for,
+            disabled_for: &self.disabled_for,
+            key_disabled_for: &self.key_disabled_for,
+            by_authority,
+        }
+    }
+
+    /// The accounts of the host that the certificate names.
+    pub(super) fn named_here(&self) -> impl Iterator<Item = BareJid> {
+        let named = self.cert.addresses.iter().filter_map(Jid::account);
+        named.filter(|account| account.host() == self.host)
+    }
+
+    /// Has every account of the host that the certificate names enrolled it?
+    fn is_enrolled_by_all(&self) -> bool {
+        self.named_here()
+            .all(|account| self.enrolments.iter().any(|held| held.account == account))
+    }
+}
