@@ -13,6 +13,7 @@ use std::sync::{Arc, MutexGuard};
 
 use sha2::{Digest, Sha256};
 
+use super::gate::Closing;
 use crate::identity::private_key::holds_private_key;
 use crate::identity::{CertificationPath, UnixSeconds};
 use crate::policy::Denial;
@@ -140,8 +141,8 @@ impl AuthorityFiles {
         })
     }
 
-    /// What was looked at counts from here on.
-    pub(super) fn swap(&self, looked: Looked) {
+    /// What was looked at counts from here on. No yes by what they said before comes behind it.
+    pub(super) fn swap(&self, _: &Closing<'_>, looked: Looked) {
         *self.authorities.write() = looked.authorities;
         *self.lists.write() = looked.lists;
         let mut refused = self.refused.lock();
@@ -507,6 +508,8 @@ mod tests {
 
     use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
+    use super::super::gate::Gate;
+    use super::super::servers::Servers;
     use super::*;
 
     const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
@@ -545,7 +548,8 @@ mod tests {
         let read = |pem: &str| {
             std::fs::write(&files.authorities, pem).unwrap();
             let looked = known.look(std::slice::from_ref(&files), true);
-            known.swap(looked.unwrap());
+            let (gate, servers) = (Gate::default(), Servers::default());
+            known.swap(&gate.close(&servers), looked.unwrap());
         };
         let ((ours, own), (theirs, foreign)) = (authority(), authority());
         let (leaf, other) = (leaf_of(&foreign), leaf_of(&own));

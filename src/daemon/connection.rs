@@ -7,10 +7,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::identity::{Host, UnixSeconds};
-use crate::protocol::{Module, Role};
+use crate::protocol::{self, Module, Role};
 use crate::system::lock::Lock;
 
 /// Who is at the other end, as the kernel told at accept.
@@ -187,6 +188,11 @@ impl Connection {
         while self.in_flight.load(Ordering::Acquire) > 0 {
             self.idle.notified().await;
         }
+    }
+
+    /// Asks a question of ours. Who cares for the answer asks by [`super::servers`].
+    pub(super) fn ask(&self, method: &str, params: &Value) {
+        self.push(&protocol::question(&self.question_id(), method, params));
     }
 
     /// An id for a question of ours.

@@ -3,7 +3,6 @@
 //!
 //! Must not know: how a question is answered.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +12,13 @@ use zeroize::Zeroizing;
 use super::connection::{Connection, Peer};
 use super::derivations::Purpose;
 use super::guesses::Place;
-use super::reply::{Answer, Answered, ask, unreadable};
+use super::reply::{Admits, Answered, Informs, Reply, refuse_unknown, unreadable};
 use super::service::Service;
 use crate::identity::UnixSeconds;
 use crate::protocol::{
     self, AccountExists, Admit, AnyHello, Append, Before, Check, ClientRequest, Closed,
     CommandStep, ConsoleRun, Create, Delete, DisableAccount, EnableAccount, Expiring, Explain,
-    Export, Failed, Fault, ForgetHost, Import, ImportAccount, Incoming, Lane, Line, List,
+    Export, Failed, Fault, ForgetHost, Id, Import, ImportAccount, Incoming, Lane, Line, List,
     ListAccounts, ListHosts, Login, Marked, Named, OfHost, Offer, Opened, Refusal, Request, Revoke,
     Role, Scram, SetPassword, Status, StoreCheck, Succeeded, Unrevoke, Verify, fields,
 };
@@ -34,18 +33,19 @@ struct Moment {
 
 /// One question that is being answered.
 struct Asked<'a, Q> {
-    answer: &'a Answer,
+    reply: &'a Reply<Q>,
     moment: Moment,
-    question: PhantomData<Q>,
 }
 
 impl<Q: Request> Asked<'_, Q> {
     fn peer(&self) -> Peer {
-        self.answer.connection.peer
+        self.reply.peer()
     }
+}
 
+impl<Q: Informs> Asked<'_, Q> {
     fn send(&self, answered: Answered<Q::Answer>) {
-        self.answer.send(answered.map(|answer| json!(answer)));
+        self.reply.send(answered);
     }
 }
 
@@ -70,12 +70,13 @@ pub(super) fn line(
             method,
             params,
         }) => {
-            let answer = Answer {
-                connection: Arc::clone(connection),
+            question(
+                service,
+                connection,
                 id,
-                is_sent: Arc::default(),
-            };
-            question(service, answer, &method, params, Moment { now, uptime });
+                (&method, params),
+                Moment { now, uptime },
+            );
         }
         Ok(Incoming::Question {
             id: None,
@@ -125,110 +126,105 @@ impl Row {
 
 /// Makes of a list of questions and handlers the table, and the way from a method's name to its handler.
 macro_rules! questions {
-    ($($question:ty => $handler:expr,)*) => {
+    ($($question:ty: $kind:ident => $handler:expr,)*) => {
+        $(impl $kind for $question {})*
+
         /// Every question that the daemon is asked.
         pub const QUESTIONS: &[Row] = &[$(Row::of::<$question>(),)*];
 
         /// Answers a question, now or later.
         fn question(
             service: &Arc<Service>,
-            answer: Answer,
-            method: &str,
-            params: Value,
+            connection: &Arc<Connection>,
+            id: Id,
+            (method, params): (&str, Value),
             moment: Moment,
         ) {
             match method {
                 $(<$question as Request>::METHOD => {
-                    put::<$question>(service, answer, params, moment, $handler);
+                    put::<$question>(service, Reply::new(connection, id), params, moment, $handler);
                 })*
-                _ => answer.send_unknown(method),
+                _ => refuse_unknown(connection, &id, method),
             }
         }
     };
 }
 
-// A handler sends the answer itself where nothing may come between the decision and the answer.
+// Each line says whether the question's yes lets somebody in ([`Admits`]), or its answer only informs. A handler sends the answer itself
+// where nothing may come between the decision and the answer.
 questions! {
-    AnyHello => |service, hello, asked| service.hello(asked.answer.clone(), hello, asked.moment.now),
-    Offer => |service, question, asked| service.offer(asked.answer.clone(), question, asked.moment.now),
-    Login => |service, question, asked| service.login(asked.answer.clone(), question, asked.moment.now),
-    Opened => |service, opened, asked| asked.send(service.opened(&asked.answer.connection, &opened, asked.moment.now)),
-    List => |service, question, asked| asked.send(service.list(question, asked.peer(), asked.moment.now)),
-    Append => |service, question, asked| asked.send(service.append(question, asked.peer(), asked.moment.now)),
-    Named => |service, question, asked| asked.send(service.disable(question, asked.peer())),
-    Revoke => |service, question, asked| service.revoke(asked.answer, question, asked.peer(), asked.moment.now),
-    ClientRequest => |service, question, asked| service.requested(asked.answer, question, asked.peer(), asked.moment.now),
-    CommandStep => |service, question, asked| service.command_step(asked.answer, question, asked.peer(), asked.moment.now),
-    ConsoleRun => |service, question, asked| service.console_run(asked.answer, &question, asked.moment.now),
-    Unrevoke => |service, question, asked| asked.send(service.unrevoke(question, asked.peer())),
-    Marked => |service, question, asked| asked.send(service.marks(question)),
-    Expiring => |service, question, asked| asked.send(service.expiring(question, asked.moment.now)),
-    AccountExists => |service, question, asked| asked.send(service.exists(question, asked.peer())),
-    Verify => |service, question, asked| service.verify(asked.answer, &question, asked.peer(), asked.moment.now),
-    Scram => |service, question, asked| asked.send(service.scram(question, asked.peer())),
-    Succeeded => |service, question, asked| service.succeeded(asked.answer, &question, asked.peer(), asked.moment.now),
-    Failed => |service, question, asked| asked.send(service.failed(question, asked.peer(), asked.moment.now)),
-    Admit => |service, question, asked| service.admit(asked.answer, &question, asked.peer()),
-    Check => |service, question, asked| asked.send(service.check(asked.answer.connection.id, question, asked.peer())),
-    Create => |service, question, asked| asked.send(service.create(asked.answer, question, asked.peer(), asked.moment.now)),
-    SetPassword => |service, question, asked| asked.send(service.set_password(asked.answer, question, asked.peer(), asked.moment.now)),
-    Delete => |service, question, asked| asked.send(service.delete(asked.answer, question, asked.peer(), asked.moment.now)),
-    EnableAccount => |service, EnableAccount { account }, asked| asked.send(service.enable(asked.answer, &account, asked.peer(), true)),
-    DisableAccount => |service, DisableAccount { account }, asked| asked.send(service.enable(asked.answer, &account, asked.peer(), false)),
-    ListAccounts => |service, question, asked| asked.send(service.list_accounts(question, asked.peer())),
-    ImportAccount => |service, question, asked| asked.send(service.import_account(question, asked.moment.now)),
-    OfHost => |service, question, asked| asked.send(service.scram_of(question, asked.peer())),
-    ListHosts => |service, question, asked| asked.send(service.list_hosts(question)),
-    ForgetHost => |service, question, asked| asked.send(service.forget_host(question, asked.peer())),
-    Export => |service, question, asked| asked.send(service.export(question)),
-    Import => |service, question, asked| asked.send(service.import(question)),
-    Explain => |service, question, asked| asked.send(service.explain(question, asked.moment.now)),
-    StoreCheck => |service, question, asked| asked.send(service.store_check(&question, asked.moment.now)),
-    Status => |service, question, asked| asked.send(service.status(question, asked.moment.uptime)),
+    AnyHello: Informs => |service, hello, asked| service.hello(asked.reply.clone(), hello, asked.moment.now),
+    Offer: Informs => |service, question, asked| service.offer(asked.reply.clone(), question, asked.moment.now),
+    Login: Admits => |service, question, asked| service.login(asked.reply.clone(), question, asked.moment.now),
+    Opened: Informs => |service, opened, asked| asked.send(service.opened(asked.reply.connection(), &opened, asked.moment.now)),
+    List: Informs => |service, question, asked| asked.send(service.list(question, asked.peer(), asked.moment.now)),
+    Append: Informs => |service, question, asked| asked.send(service.append(question, asked.peer(), asked.moment.now)),
+    Named: Informs => |service, question, asked| asked.send(service.disable(question, asked.peer())),
+    Revoke: Informs => |service, question, asked| service.revoke(asked.reply, question, asked.moment.now),
+    ClientRequest: Informs => |service, question, asked| service.requested(asked.reply, question, asked.moment.now),
+    CommandStep: Informs => |service, question, asked| service.command_step(asked.reply, question, asked.moment.now),
+    ConsoleRun: Informs => |service, question, asked| service.console_run(asked.reply, &question, asked.moment.now),
+    Unrevoke: Informs => |service, question, asked| asked.send(service.unrevoke(question, asked.peer())),
+    Marked: Informs => |service, question, asked| asked.send(service.marks(question)),
+    Expiring: Informs => |service, question, asked| asked.send(service.expiring(question, asked.moment.now)),
+    AccountExists: Informs => |service, question, asked| asked.send(service.exists(question, asked.peer())),
+    Verify: Admits => |service, question, asked| service.verify(asked.reply, &question, asked.moment.now),
+    Scram: Informs => |service, question, asked| asked.send(service.scram(question, asked.peer())),
+    Succeeded: Admits => |service, question, asked| service.succeeded(asked.reply, &question, asked.moment.now),
+    Failed: Informs => |service, question, asked| asked.send(service.failed(question, asked.peer(), asked.moment.now)),
+    Admit: Admits => |service, question, asked| service.admit(asked.reply, &question),
+    Check: Informs => |service, question, asked| asked.send(service.check(asked.reply.connection().id, question, asked.peer())),
+    Create: Informs => |service, question, asked| asked.send(service.create(asked.reply, question, asked.moment.now)),
+    SetPassword: Informs => |service, question, asked| asked.send(service.set_password(asked.reply, question, asked.moment.now)),
+    Delete: Informs => |service, question, asked| asked.send(service.delete(asked.reply, question, asked.moment.now)),
+    EnableAccount: Informs => |service, EnableAccount { account }, asked| asked.send(service.enable(asked.reply, &account, true)),
+    DisableAccount: Informs => |service, DisableAccount { account }, asked| asked.send(service.enable(asked.reply, &account, false)),
+    ListAccounts: Informs => |service, question, asked| asked.send(service.list_accounts(question, asked.peer())),
+    ImportAccount: Informs => |service, question, asked| asked.send(service.import_account(question, asked.moment.now)),
+    OfHost: Informs => |service, question, asked| asked.send(service.scram_of(question, asked.peer())),
+    ListHosts: Informs => |service, question, asked| asked.send(service.list_hosts(question)),
+    ForgetHost: Informs => |service, question, asked| asked.send(service.forget_host(question, asked.peer())),
+    Export: Informs => |service, question, asked| asked.send(service.export(question)),
+    Import: Informs => |service, question, asked| asked.send(service.import(question)),
+    Explain: Informs => |service, question, asked| asked.send(service.explain(question, asked.moment.now)),
+    StoreCheck: Informs => |service, question, asked| asked.send(service.store_check(&question, asked.moment.now)),
+    Status: Informs => |service, question, asked| asked.send(service.status(question, asked.moment.uptime)),
 }
 
 /// Hands a question to its handler where it is to be answered, if this peer may ask it now.
 fn put<Q: Request>(
     service: &Arc<Service>,
-    answer: Answer,
+    reply: Reply<Q>,
     params: Value,
     moment: Moment,
     handler: impl FnOnce(&Arc<Service>, Q, &Asked<'_, Q>) + Send + 'static,
 ) {
-    let Peer { uid, role, .. } = answer.connection.peer;
+    let Peer { uid, role, .. } = reply.peer();
     let is_early = match Q::BEFORE {
         Before::Nothing => false,
-        Before::Hello => role == Role::Server && !answer.connection.is_introduced(),
-        Before::HelloWithSessions => !answer.connection.keeps_sessions(),
+        Before::Hello => role == Role::Server && !reply.connection().is_introduced(),
+        Before::HelloWithSessions => !reply.connection().keeps_sessions(),
     };
     if is_early {
-        return answer.send(Err(Fault::NoHello { uid }.into()));
+        return reply.refuse(Fault::NoHello { uid });
     }
     if role < Q::ROLE {
-        return answer.send_unknown(Q::METHOD);
+        return reply.refuse_unknown();
     }
     let question = match Q::read(params) {
         Ok(question) => question,
-        Err(fault) => return answer.send(Err(fault.into())),
+        Err(fault) => return reply.refuse(fault),
     };
     let lane = question.lane();
     let place = question.address().map(Place::of);
-    let work = move |service: &Arc<Service>, answer: &Answer| {
-        handler(
-            service,
-            question,
-            &Asked {
-                answer,
-                moment,
-                question: PhantomData,
-            },
-        );
+    let work = move |service: &Arc<Service>, reply: &Reply<Q>| {
+        handler(service, question, &Asked { reply, moment });
     };
     match lane {
-        Lane::AtOnce => work(service, &answer),
-        Lane::Task => service.task(answer, work),
-        Lane::Try => service.derivation(Purpose::Try(place), answer, work),
-        Lane::Change => service.derivation(Purpose::Change, answer, work),
+        Lane::AtOnce => work(service, &reply),
+        Lane::Task => service.task(reply, work),
+        Lane::Try => service.derivation(Purpose::Try(place), reply, work),
+        Lane::Change => service.derivation(Purpose::Change, reply, work),
     }
 }
 
@@ -245,7 +241,7 @@ fn notification(
             let over = service.bound(connection, &opened, now)?;
             // Belt and braces: a session whose login lost its race is closed as soon as it is heard of.
             for session in over {
-                ask(connection, "sessions.close", &session);
+                connection.ask("sessions.close", &session);
             }
             Ok(())
         }),

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::derivations::{Derivations, Purpose, Queued};
-use super::reply::Answer;
-use crate::protocol::Fault;
+use super::reply::Reply;
+use crate::protocol::{Fault, Request};
 
 /// The lanes that lead off the thread that reads the lines.
 #[derive(Debug, Default)]
@@ -40,18 +40,22 @@ impl Default for Tasks {
 
 impl Lanes {
     /// Runs `work` where it may block. Its answer, or a fault, is sent within the deadline.
-    pub(super) fn task(&self, answer: Answer, work: impl FnOnce(&Answer) + Send + 'static) {
-        self.tasks.run(answer, work);
+    pub(super) fn task<Q: Request>(
+        &self,
+        reply: Reply<Q>,
+        work: impl FnOnce(&Reply<Q>) + Send + 'static,
+    ) {
+        self.tasks.run(reply, work);
     }
 
     /// Runs `work`, which derives keys, when its turn has come.
-    pub(super) fn derivation(
+    pub(super) fn derivation<Q: Request>(
         &self,
         purpose: Purpose,
-        answer: Answer,
-        work: impl FnOnce(&Answer) + Send + 'static,
+        reply: Reply<Q>,
+        work: impl FnOnce(&Reply<Q>) + Send + 'static,
     ) {
-        self.in_turn(self.derivations.queue(purpose), answer, work);
+        self.in_turn(self.derivations.queue(purpose), reply, work);
     }
 
     /// A turn to judge what a stranger shows; `None` when too many wait.
@@ -61,24 +65,24 @@ impl Lanes {
     }
 
     /// Runs `work` when its turn has come; without one, too many wait.
-    pub(super) fn in_turn(
+    pub(super) fn in_turn<Q: Request>(
         &self,
         queued: Option<Queued>,
-        answer: Answer,
-        work: impl FnOnce(&Answer) + Send + 'static,
+        reply: Reply<Q>,
+        work: impl FnOnce(&Reply<Q>) + Send + 'static,
     ) {
         let Some(queued) = queued else {
-            answer.send(Err(Fault::Overload.into()));
+            reply.refuse(Fault::Overload);
             return;
         };
         let tasks = self.tasks.clone();
         tokio::spawn(async move {
             match queued.turn().await {
-                Some(turn) => tasks.run(answer, move |answer| {
-                    work(answer);
+                Some(turn) => tasks.run(reply, move |reply| {
+                    work(reply);
                     drop(turn);
                 }),
-                None => answer.send(Err(Fault::Overload.into())),
+                None => reply.refuse(Fault::Overload),
             }
         });
     }
@@ -95,23 +99,26 @@ impl Lanes {
 }
 
 impl Tasks {
-    fn run(&self, answer: Answer, work: impl FnOnce(&Answer) + Send + 'static) {
+    fn run<Q: Request>(&self, reply: Reply<Q>, work: impl FnOnce(&Reply<Q>) + Send + 'static) {
         let permit = Arc::clone(&self.0).try_acquire_owned();
-        let (Ok(permit), Some(in_flight)) = (permit, answer.connection.begin()) else {
-            answer.send(Err(Fault::Overload.into()));
+        let (Ok(permit), Some(in_flight)) = (permit, reply.connection().begin()) else {
+            reply.refuse(Fault::Overload);
             return;
         };
-        let late = answer.clone();
+        let late = reply.clone();
         let work = tokio::task::spawn_blocking(move || {
-            work(&answer);
+            work(&reply);
             drop((permit, in_flight));
         });
         tokio::spawn(async move {
             if tokio::time::timeout(TASK_DEADLINE, work).await.is_err() {
-                tracing::error!(connection = late.connection.id, "a question took too long");
+                tracing::error!(
+                    connection = late.connection().id,
+                    "a question took too long"
+                );
             }
-            // Whatever happened, a question gets an answer; a second one is never sent.
-            late.send(Err(Fault::Deadline.into()));
+            // Whatever happened, a question gets an reply; a second one is never sent.
+            late.refuse(Fault::Deadline);
         });
     }
 }

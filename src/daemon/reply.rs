@@ -2,40 +2,128 @@
 //!
 //! Must not know: what is answered.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::connection::{Connection, Peer};
+use super::gate::{Closing, Pass};
 use crate::identity::visible::visible;
-use crate::protocol::{self, Each, Fault, Id, Refusal};
+use crate::protocol::{self, Each, Fault, Id, Refusal, Request};
 
 /// What a question is answered with.
 pub(super) type Answered<T = Value> = Result<T, Refusal>;
 
+/// A question that lets nobody in: its answer is sent as it is. `daemon/dispatch.rs` says which ones.
+pub trait Informs: Request {}
+
+/// A question that may let somebody in: its yes is sent with a [`Pass`] only. `daemon/dispatch.rs` says which ones.
+pub trait Admits: Request {}
+
 /// Where the answer to one question goes. At most one is sent.
-#[derive(Clone)]
-pub(super) struct Answer {
-    pub(super) connection: Arc<Connection>,
-    pub(super) id: Id,
-    pub(super) is_sent: Arc<AtomicBool>,
+pub struct Reply<Q> {
+    to: To,
+    question: PhantomData<fn() -> Q>,
 }
 
-impl Answer {
-    pub(super) fn send(&self, answered: Answered) {
-        self.send_before(answered, "");
+/// Which question of which connection, and whether it was answered.
+#[derive(Clone)]
+struct To {
+    connection: Arc<Connection>,
+    id: Id,
+    is_sent: Arc<AtomicBool>,
+}
+
+impl<Q> Clone for Reply<Q> {
+    fn clone(&self) -> Self {
+        Self {
+            to: self.to.clone(),
+            question: PhantomData,
+        }
+    }
+}
+
+impl<Q: Request> Reply<Q> {
+    /// Where the answer to the question `id` goes.
+    pub(super) fn new(connection: &Arc<Connection>, id: Id) -> Self {
+        Self {
+            to: To {
+                connection: Arc::clone(connection),
+                id,
+                is_sent: Arc::default(),
+            },
+            question: PhantomData,
+        }
     }
 
-    pub(super) fn send_unknown(&self, method: &str) {
-        let shown: String = method.chars().take(64).collect();
-        let method = visible(&shown).into_owned();
-        let Peer { uid, role, .. } = self.connection.peer;
-        self.send(Err(Fault::UnknownMethod { method, uid, role }.into()));
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.to.connection
     }
 
+    pub(super) fn peer(&self) -> Peer {
+        self.to.connection.peer
+    }
+
+    /// The peer is answered as if there were no such question.
+    pub(super) fn refuse_unknown(&self) {
+        refuse_unknown(self.connection(), &self.to.id, Q::METHOD);
+    }
+
+    /// Says no, or why it could not be decided.
+    pub(super) fn refuse(&self, refusal: impl Into<Refusal>) {
+        self.to.send(Err(refusal.into()), "");
+    }
+}
+
+impl<Q: Informs> Reply<Q> {
+    /// Sends the answer.
+    pub(super) fn send(&self, answered: Answered<Q::Answer>) {
+        self.to.send(answered.map(|answer| json!(answer)), "");
+    }
+
+    /// Sends the answer to a question that took something back, and has the sessions closed that are over.
+    ///
+    /// They are closed even if the question was answered before: it took too long.
+    pub(super) fn send_closing(&self, closing: Closing<'_>, answer: &Q::Answer) {
+        closing.end(&self.to.connection, |lines| {
+            self.to.send(Ok(json!(answer)), lines);
+        });
+    }
+}
+
+impl<Q: Admits> Reply<Q> {
+    /// Lets somebody in, while nothing can be taken back.
+    ///
+    /// ```
+    /// use saslcertd::daemon::gate::Pass;
+    /// use saslcertd::daemon::reply::Reply;
+    /// use saslcertd::protocol::{Admission, Verify};
+    ///
+    /// fn lets_in(reply: &Reply<Verify>, pass: &Pass<'_>, yes: &Admission) {
+    ///     reply.admit(pass, yes);
+    /// }
+    /// ```
+    ///
+    /// Without a pass there is no way to say yes:
+    ///
+    /// ```compile_fail,E0599
+    /// use saslcertd::daemon::reply::Reply;
+    /// use saslcertd::protocol::{Admission, Verify};
+    ///
+    /// fn lets_in(reply: &Reply<Verify>, yes: Admission) {
+    ///     reply.send(Ok(yes));
+    /// }
+    /// ```
+    pub fn admit(&self, _pass: &Pass<'_>, yes: &Q::Answer) {
+        self.to.send(Ok(json!(yes)), "");
+    }
+}
+
+impl To {
     /// Sends the answer, unless one was sent, and `lines` right behind it in any case.
-    pub(super) fn send_before(&self, answered: Answered, lines: &str) {
+    fn send(&self, answered: Answered, lines: &str) {
         if self.is_sent.swap(true, Ordering::AcqRel) {
             self.connection.push(lines);
             return;
@@ -53,9 +141,14 @@ impl Answer {
     }
 }
 
-pub(super) fn ask(connection: &Connection, method: &str, params: &Value) {
-    let id = connection.question_id();
-    connection.push(&protocol::question(&id, method, params));
+/// Refuses a question that the peer can't ask.
+pub(super) fn refuse_unknown(connection: &Connection, id: &Id, method: &str) {
+    let shown: String = method.chars().take(64).collect();
+    let method = visible(&shown).into_owned();
+    let Peer { uid, role, .. } = connection.peer;
+    let fault = Fault::UnknownMethod { method, uid, role };
+    tracing::warn!(connection = connection.id, reason = %fault, "not decided");
+    connection.push(&protocol::failure(Some(id), &fault.into()));
 }
 
 /// Logs what of a list could not be read: the asker's fault, and nobody else's.

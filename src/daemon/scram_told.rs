@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::sync::MutexGuard;
 
 use super::servers::Servers;
-use crate::identity::{BareJid, Host, ScramHash};
-use crate::store::{Edit, Store, StoreError, View};
+use crate::identity::{Host, ScramHash};
+use crate::store::Store;
 use crate::system::lock::Lock;
 
 /// What the servers of each host know.
@@ -20,20 +20,8 @@ impl ScramTold {
         self.0.lock()
     }
 
-    /// As [`Store::change`]; and tells the servers when the host's SCRAM hashes are others now.
-    pub(super) fn change<T: Send + 'static, E: Send + 'static>(
-        &self,
-        store: &Store,
-        servers: &Servers,
-        account: &BareJid,
-        decide: impl FnOnce(&View<'_>) -> Result<Result<(Vec<Edit>, T), E>, StoreError> + Send + 'static,
-    ) -> Result<Result<T, E>, StoreError> {
-        let written = store.change(account, decide)?;
-        self.tell(store, servers, account.host());
-        Ok(written)
-    }
-
-    fn tell(&self, store: &Store, servers: &Servers, host: &Host) {
+    /// Tells every server of the host which SCRAM hashes may be offered, if that has changed.
+    pub(super) fn tell(&self, store: &Store, servers: &Servers, host: &Host) {
         let mut told = self.0.lock();
         // Under the lock, so that what is told last is what is so.
         let common = store.census(host).common();

@@ -9,7 +9,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::connection::Connection;
-use super::reply::ask;
 use crate::identity::{BareJid, Host, ScramHash};
 use crate::protocol::{self, Fault};
 use crate::system::lock::Lock;
@@ -76,7 +75,7 @@ impl Servers {
     pub(super) fn tell(&self, account: &BareJid, text: &str) {
         if let Some(connection) = newest_of(&self.connections.lock(), account.host()) {
             let params = json!({"account": account, "text": text});
-            ask(&connection, "account.notify", &params);
+            connection.ask("account.notify", &params);
         }
     }
 
@@ -88,7 +87,7 @@ impl Servers {
             .values()
             .filter(|one| one.id != asker && one.serves(account.host()));
         others
-            .map(|other| ask(other, "account.changed", &params))
+            .map(|other| other.ask("account.changed", &params))
             .count()
     }
 

@@ -1,9 +1,5 @@
 //! One method for each question: parse, fetch the facts, let `policy` decide, write, answer, log.
 //!
-//! **No yes after a revocation.** Deciding a login and queuing its answer holds `revocations` for reading; a
-//! revocation holds it for writing from before its commit until its `sessions.close` is queued on every
-//! connection. So a login either loses, or its session is closed.
-//!
 //! Must not know: sockets, the clock.
 
 mod accounts;
@@ -25,12 +21,10 @@ mod notices;
 mod requested;
 mod status;
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
-
-use crate::identity::{BareJid, KeyId, UnixSeconds};
+use crate::identity::UnixSeconds;
 use crate::store::{Store, StoreError};
 
 use super::authorities::AuthorityFiles;
@@ -38,19 +32,20 @@ use super::connection::Connection;
 use super::derivations::{Purpose, Queued};
 use super::disk_room::DiskRoom;
 use super::facts::Facts;
+use super::gate::Gate;
 use super::guesses::Guesses;
 use super::hosts::Hosts;
 use super::lanes::Lanes;
 use super::last_uses::LastUses;
 use super::noticed::Noticed;
-use super::reply::{Answer, Answered, unreadable};
+use super::reply::{Answered, Reply, unreadable};
 use super::reservations::Reservations;
 use super::scram_told::ScramTold;
-use super::servers::{Servers, closing_lines};
+use super::servers::Servers;
 use super::sessions::Sessions;
 use super::storage::refusal as storage;
 use super::store_checks::Checks;
-use crate::protocol::{ChecksState, Close, Refusal, StoreCheck};
+use crate::protocol::{ChecksState, Request, StoreCheck};
 
 /// Everything that questions are answered from.
 pub struct Service {
@@ -59,7 +54,7 @@ pub struct Service {
     pub(super) servers: Servers,
     pub(super) sessions: Sessions,
     authorities: AuthorityFiles,
-    revocations: RwLock<()>,
+    gate: Gate,
     last_uses: LastUses,
     lanes: Lanes,
     disk_room: DiskRoom,
@@ -82,7 +77,7 @@ impl Service {
             servers: Servers::default(),
             sessions: Sessions::default(),
             authorities: AuthorityFiles::default(),
-            revocations: RwLock::new(()),
+            gate: Gate::default(),
             last_uses: LastUses::default(),
             lanes: Lanes::default(),
             disk_room: DiskRoom::default(),
@@ -108,38 +103,37 @@ impl Service {
     }
 
     /// Runs `work` where it may block. Its answer, or a fault, is sent within the deadline.
-    pub(super) fn task(
+    pub(super) fn task<Q: Request>(
         self: &Arc<Self>,
-        answer: Answer,
-        work: impl FnOnce(&Arc<Self>, &Answer) + Send + 'static,
+        reply: Reply<Q>,
+        work: impl FnOnce(&Arc<Self>, &Reply<Q>) + Send + 'static,
     ) {
         let service = Arc::clone(self);
-        self.lanes
-            .task(answer, move |answer| work(&service, answer));
+        self.lanes.task(reply, move |reply| work(&service, reply));
     }
 
     /// Runs `work`, which derives keys, when its turn has come.
-    pub(super) fn derivation(
+    pub(super) fn derivation<Q: Request>(
         self: &Arc<Self>,
         purpose: Purpose,
-        answer: Answer,
-        work: impl FnOnce(&Arc<Self>, &Answer) + Send + 'static,
+        reply: Reply<Q>,
+        work: impl FnOnce(&Arc<Self>, &Reply<Q>) + Send + 'static,
     ) {
         let service = Arc::clone(self);
         self.lanes
-            .derivation(purpose, answer, move |answer| work(&service, answer));
+            .derivation(purpose, reply, move |reply| work(&service, reply));
     }
 
     /// Runs `work` when its turn has come.
-    fn in_turn(
+    fn in_turn<Q: Request>(
         self: &Arc<Self>,
         queued: Option<Queued>,
-        answer: Answer,
-        work: impl FnOnce(&Arc<Self>, &Answer) + Send + 'static,
+        reply: Reply<Q>,
+        work: impl FnOnce(&Arc<Self>, &Reply<Q>) + Send + 'static,
     ) {
         let service = Arc::clone(self);
         self.lanes
-            .in_turn(queued, answer, move |answer| work(&service, answer));
+            .in_turn(queued, reply, move |reply| work(&service, reply));
     }
 
     /// Waits until nothing is being answered any more, or until `limit` has passed.
@@ -191,36 +185,4 @@ impl Service {
         self.write_last_uses();
         self.store.close();
     }
-
-    /// Has `doomed` sessions closed by every server, and answers the question that made it so.
-    ///
-    /// By the others first, so that who reads the answer finds them gone. On the asking connection the answer
-    /// stands first, in one write: the session that asks may be the first to be closed.
-    fn close_and_answer(&self, answer: &Answer, result: Value, doomed: &[Value]) {
-        self.servers.close(Some(answer.connection.id), doomed);
-        answer.send_before(Ok(result), &closing_lines(&answer.connection, doomed));
-    }
 }
-
-/// The sessions of an account that logged in with one of these keys are to be closed.
-fn closed_for(account: &BareJid, keys: &[KeyId]) -> Vec<Close> {
-    let close = |key_id: &KeyId| Close {
-        account: account.clone(),
-        key_id: *key_id,
-        condition: "not-authorized".into(),
-        text: REVOKED.into(),
-    };
-    keys.iter().map(close).collect()
-}
-
-/// The fields of `sessions.close` for the sessions of an account and key.
-fn closing(mut session: Value) -> Value {
-    if let Value::Object(fields) = &mut session {
-        fields.insert("condition".to_owned(), "not-authorized".into());
-        fields.insert("text".to_owned(), REVOKED.into());
-    }
-    session
-}
-
-/// What a session hears at its end.
-const REVOKED: &str = "This client certificate has been revoked";

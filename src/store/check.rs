@@ -177,7 +177,7 @@ mod tests {
                 incarnation,
             }
         };
-        let changed = store.change(&account, move |_| Ok(Ok::<_, ()>((vec![edit], ()))));
+        let changed = store.take_back(&(), &account, move |_| Ok(Ok::<_, ()>((vec![edit], ()))));
         changed.unwrap().unwrap();
     }
 

@@ -46,6 +46,87 @@ pub enum Edit {
     RemoveAccount,
 }
 
+/// A step that makes no yes to a login wrong that was right before it.
+#[derive(Clone, Debug)]
+pub struct Harmless(Edit);
+
+impl Harmless {
+    /// Write a record; one of the same account and name is replaced.
+    #[must_use]
+    pub fn put(held: Enrolment) -> Self {
+        Self(Edit::Put(Box::new(held)))
+    }
+
+    /// Remove a record: its sessions go on.
+    #[must_use]
+    pub fn remove(held: Enrolment) -> Self {
+        Self(Edit::Remove(Box::new(held)))
+    }
+
+    /// Forget that a key was revoked.
+    #[must_use]
+    pub const fn unrevoke_key(key_id: KeyId, incarnation: Incarnation) -> Self {
+        Self(Edit::UnrevokeKey {
+            key_id,
+            incarnation,
+        })
+    }
+
+    /// Remember that a certificate was taken out of the list: its sessions go on.
+    #[must_use]
+    pub fn mark_disabled(mark: Disabled) -> Self {
+        Self(Edit::MarkDisabled(Box::new(mark)))
+    }
+
+    /// Forget that.
+    #[must_use]
+    pub fn clear_disabled(mark: Disabled) -> Self {
+        Self(Edit::ClearDisabled(Box::new(mark)))
+    }
+
+    /// Remember which account of the name is the present one.
+    #[must_use]
+    pub const fn set_incarnation(incarnation: Incarnation, since: UnixSeconds) -> Self {
+        Self(Edit::SetIncarnation { incarnation, since })
+    }
+
+    /// Write an account that is new, or is still the one of `before` with the same password. `None`: it is another one.
+    #[must_use]
+    pub fn put_account(before: Option<&Account>, account: Account) -> Option<Self> {
+        let is_same = before.is_none_or(|before| {
+            before.incarnation == account.incarnation
+                && before.password_changed == account.password_changed
+                && before.enabled == account.enabled
+        });
+        is_same.then(|| Self(Edit::PutAccount(Box::new(account))))
+    }
+}
+
+impl Harmless {
+    /// The edit, if it is one. `before`: the account as it is.
+    #[must_use]
+    pub fn of(edit: Edit, before: Option<&Account>) -> Option<Self> {
+        match edit {
+            Edit::RevokeKey { .. } | Edit::RemoveAccount | Edit::ForgetIncarnation => None,
+            Edit::PutAccount(account) => Self::put_account(before, *account),
+            harmless => Some(Self(harmless)),
+        }
+    }
+}
+
+impl From<Harmless> for Edit {
+    fn from(Harmless(edit): Harmless) -> Self {
+        edit
+    }
+}
+
+/// Shown by who keeps every yes to a login back for as long as it lives: the daemon's gate.
+pub trait NoYes {}
+
+/// In a unit test nobody logs in.
+#[cfg(test)]
+impl NoYes for () {}
+
 /// sled's trees, by what they hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Table {

@@ -40,7 +40,7 @@ use crate::identity::{BareJid, CertificateName, Enrolment, Fingerprint, Host, La
 use crate::system::lock::{Lock, SharedLock};
 
 pub use census::Census;
-pub use edit::Edit;
+pub use edit::{Edit, Harmless, NoYes};
 pub use error::{OnFailure, StoreError};
 pub use folder::Created;
 pub use hosts::Held;
@@ -115,9 +115,37 @@ impl Store {
     pub fn change<T, E>(
         &self,
         account: &BareJid,
-        decide: impl FnOnce(&View<'_>) -> Result<Result<(Vec<Edit>, T), E>, StoreError> + Send + 'static,
+        decide: impl FnOnce(&View<'_>) -> Decided<Harmless, T, E> + Send + 'static,
     ) -> Result<Result<T, E>, StoreError>
     where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        self.write(account, decide)
+    }
+
+    /// As [`Store::change`], with any edits: what is revoked, and every change of an account itself. No yes may come between what
+    /// the store says before and after it.
+    pub fn take_back<T, E>(
+        &self,
+        _: &impl NoYes,
+        account: &BareJid,
+        decide: impl FnOnce(&View<'_>) -> Decided<Edit, T, E> + Send + 'static,
+    ) -> Result<Result<T, E>, StoreError>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        self.write(account, decide)
+    }
+
+    fn write<S, T, E>(
+        &self,
+        account: &BareJid,
+        decide: impl FnOnce(&View<'_>) -> Decided<S, T, E> + Send + 'static,
+    ) -> Result<Result<T, E>, StoreError>
+    where
+        S: Into<Edit>,
         T: Send + 'static,
         E: Send + 'static,
     {
@@ -131,6 +159,7 @@ impl Store {
             };
             Ok(match decide(&view)? {
                 Ok((edits, outcome)) => {
+                    let edits: Vec<Edit> = edits.into_iter().map(Into::into).collect();
                     let looks = censuses.note(&view, &edits)?;
                     let edits = edits.into_iter();
                     let rows = edits.flat_map(|edit| record::rows(&account, edit));
@@ -245,6 +274,9 @@ impl Store {
         self.committer.stop();
     }
 }
+
+/// What a change comes to: its edits and what its asker hears, or why not; the outer error is the store's.
+pub type Decided<S, T, E> = Result<Result<(Vec<S>, T), E>, StoreError>;
 
 /// When a certificate was last used.
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
 //! Live sessions: what is told of them, and who has to close them.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
@@ -383,6 +384,67 @@ fn no_yes_stands_behind_a_revocation() {
         admitted > 0 && refused > 0,
         "one order never happened: {admitted} {refused}"
     );
+}
+
+#[test]
+fn revocations_do_not_wait_for_logins_to_pause() {
+    let daemon = Daemon::start();
+    let certs: Vec<Made> = (0..4).map(|_| Made::of(HAMLET)).collect();
+    let mut admin = daemon.server(json!({}));
+    for (at, cert) in certs.iter().enumerate() {
+        admin.append(&format!("desk {at}"), cert);
+    }
+    let mut doomed: Vec<Value> = Vec::new();
+    for at in 0..10 {
+        let name = format!("phone {at}");
+        admin.append(&name, &Made::of(HAMLET));
+        doomed.push(json!({"account": HAMLET, "name": name}));
+    }
+    let (answers, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for cert in &certs {
+            let mut server = daemon.server(json!({}));
+            let (answers, is_over) = (&answers, &is_over);
+            scope.spawn(move || {
+                // Never fewer than this many wait for their answer.
+                const AT_ONCE: usize = 16;
+                let mut waiting = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    while waiting < 2 * AT_ONCE {
+                        server.send("external.login", login(cert));
+                        waiting += 1;
+                    }
+                    while waiting > AT_ONCE {
+                        let line = server.line().unwrap();
+                        if line.get("method").is_none() {
+                            assert!(line.get("result").is_some(), "{line}");
+                            waiting -= 1;
+                            answers.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+        }
+        // However it ends, so do the logins.
+        let _end = Ends(&is_over);
+        let mut revoker = daemon.peer();
+        for revoke in doomed {
+            let before = answers.load(Ordering::Relaxed);
+            while answers.load(Ordering::Relaxed) < before + 64 {
+                std::thread::yield_now();
+            }
+            revoker.ask("certificate.revoke", revoke);
+        }
+    });
+}
+
+/// Sets a flag at its end.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rcgen::{CertificateParams, CustomExtension, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
+use saslcertd::store::NoYes;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -23,6 +24,11 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const ONE: &str = "one";
 pub const HOST: &str = "shakespeare.lit";
 pub const HAMLET: &str = "hamlet@shakespeare.lit";
+
+/// Who logs in where a store is opened without a daemon.
+pub struct Nobody;
+
+impl NoYes for Nobody {}
 
 /// A running daemon, with its folder; both end with it.
 pub struct Daemon {

@@ -12,7 +12,7 @@ use saslcertd::identity::{
 use saslcertd::store::{Edit, Store};
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, HAMLET, HOST, Made, named, with};
+use crate::support::{Daemon, HAMLET, HOST, Made, Nobody, named, with};
 
 fn revoke(name: &str) -> Value {
     with(named(name), "name", json!(name))
@@ -196,7 +196,7 @@ fn fill(folder: &Path) {
             }))
         });
         let edits = edits.collect();
-        let changed = store.change(&jid, move |_| Ok(Ok::<_, ()>((edits, ()))));
+        let changed = store.take_back(&Nobody, &jid, move |_| Ok(Ok::<_, ()>((edits, ()))));
         changed.unwrap().unwrap();
     }
     store.close();

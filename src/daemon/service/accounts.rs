@@ -3,15 +3,15 @@
 //! **No yes after a change**: as for certificates, a password is answered with yes under the lock that disabling,
 //! deleting and setting a password take for writing.
 
-use std::sync::{PoisonError, RwLockWriteGuard};
-
 use serde_json::{Value, json};
 
 use super::super::connection::Peer;
+use super::super::gate::Closing;
 use super::super::guesses::{Outcome, Place};
+use super::super::reply::{Answered, Reply, unreadable};
 use super::super::reservations::NotReserved;
 use super::super::storage;
-use super::{Answer, Answered, Service, unreadable};
+use super::Service;
 use crate::identity::{
     Account, BareJid, Disabled, Host, Incarnation, ScramHash, ScramVerifier, Secret, UnixSeconds,
 };
@@ -20,10 +20,10 @@ use crate::policy::{Denial, HostPolicy, passwords};
 use crate::protocol::{
     AccountExists, AccountPage, Accounts, Admission, Bad, Check, Create, CreateCaller, Created,
     Delayed, Delete, Deleted, Existence, Failed, Fault, HostScram, ListAccounts, ListedAccount,
-    OfHost, PAGE_BYTES, PasswordSet, Refusal, Role, Scram, ScramKeys, SetPassword, Succeeded,
-    Switched, Verify,
+    OfHost, PAGE_BYTES, PasswordSet, Refusal, Request, Role, Scram, ScramKeys, SetPassword,
+    Succeeded, Switched, Verify,
 };
-use crate::store::{Edit, StoreError, View};
+use crate::store::{Decided, Edit, Harmless, StoreError, View};
 
 impl Service {
     pub(in crate::daemon) fn exists(
@@ -45,14 +45,13 @@ impl Service {
     /// Runs in its turn of the derivations.
     pub(in crate::daemon) fn verify(
         &self,
-        answer: &Answer,
+        reply: &Reply<Verify>,
         question: &Verify,
-        peer: Peer,
         now: UnixSeconds,
     ) {
-        let policy = match self.passwords_of(question.account.host(), peer) {
+        let policy = match self.passwords_of(question.account.host(), reply.peer()) {
             Ok(policy) => policy,
-            Err(fault) => return answer.send(Err(fault.into())),
+            Err(fault) => return reply.refuse(fault),
         };
         let account = &question.account;
         let place = question.address.as_deref().map(Place::of);
@@ -63,7 +62,7 @@ impl Service {
         });
         let address = question.address.as_deref();
         let secret = Secret::prepare(&question.password.0);
-        let tried = self.try_password(answer, account, secret.as_ref().ok(), &policy, delay);
+        let tried = self.try_password(reply, account, secret.as_ref().ok(), &policy, delay);
         if let Some(place) = place {
             let outcome = match tried {
                 Ok(true) => Outcome::Succeeded,
@@ -80,14 +79,14 @@ impl Service {
                 }
             }
             Ok(false) => tracing::info!(%account, address, delay, "account.verify: no"),
-            Err(error) => answer.send(Err(error.into())),
+            Err(error) => reply.refuse(error),
         }
     }
 
     /// Tries the password and answers; `true` is yes.
     fn try_password(
         &self,
-        answer: &Answer,
+        reply: &Reply<Verify>,
         account: &BareJid,
         secret: Option<&Secret>,
         policy: &HostPolicy,
@@ -112,23 +111,20 @@ impl Service {
             }
             (_, None) => false,
         };
-        let guard = self
-            .revocations
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let pass = self.gate.pass();
         // Anew: it may have been disabled or given another password while this one was tried.
         let now_known = view.account()?;
         let admitted = verifier
             .filter(|_| is_right)
             .is_some_and(|verifier| passwords::admits(now_known.as_ref(), verifier).is_ok());
         let admitted = now_known.filter(|_| admitted);
-        answer.send(if let Some(known) = &admitted {
-            Ok(admission(known, delay))
-        } else {
-            let denial = Denial::PasswordWrong;
-            Err(Refusal::Password { denial, delay })
-        });
-        drop(guard);
+        match &admitted {
+            Some(known) => reply.admit(&pass, &admission(known, Some(delay))),
+            None => reply.refuse(Refusal::Password {
+                denial: Denial::PasswordWrong,
+                delay,
+            }),
+        }
         Ok(admitted.is_some())
     }
 
@@ -144,7 +140,7 @@ impl Service {
             }
             let made = new_verifiers(&hashes, secret, policy.scram_iterations)?;
             let before = known.verifiers.clone();
-            self.change_account(account, move |view| {
+            let written = self.store.change(account, move |view| {
                 let known = view.account()?;
                 // Another password by now, say.
                 let Some(known) = known.filter(|known| known.verifiers == before) else {
@@ -153,9 +149,15 @@ impl Service {
                 let mut verifiers = known.verifiers.clone();
                 verifiers.retain(|old| made.iter().all(|new| new.hash() != old.hash()));
                 verifiers.extend(made);
-                let renewed = Account { verifiers, ..known };
-                Ok(Ok((vec![Edit::PutAccount(Box::new(renewed))], ())))
-            })
+                let renewed = Account {
+                    verifiers,
+                    ..known.clone()
+                };
+                let put = Harmless::put_account(Some(&known), renewed);
+                Ok(Ok((put.into_iter().collect(), ())))
+            })?;
+            self.tell_scram(account.host());
+            Ok(written)
         })();
         match renewed {
             Ok(_) => {}
@@ -194,31 +196,28 @@ impl Service {
 
     pub(in crate::daemon) fn succeeded(
         &self,
-        answer: &Answer,
+        reply: &Reply<Succeeded>,
         question: &Succeeded,
-        peer: Peer,
         now: UnixSeconds,
     ) {
-        let decided = self.decided_success(answer, question, peer, now);
-        if let Err(refusal) = decided {
-            answer.send(Err(refusal));
+        if let Err(refusal) = self.decided_success(reply, question, now) {
+            reply.refuse(refusal);
         }
     }
 
     fn decided_success(
         &self,
-        answer: &Answer,
+        reply: &Reply<Succeeded>,
         question: &Succeeded,
-        peer: Peer,
         now: UnixSeconds,
     ) -> Result<(), Refusal> {
         let account = &question.account;
-        let policy = self.passwords_of(account.host(), peer)?;
+        let policy = self.passwords_of(account.host(), reply.peer())?;
         let address = question.address.as_deref();
         let place = address.map(Place::of);
         let max = policy.guess_delay_max_seconds;
         let delay = place.map_or(0.0, |place| self.guesses.begun(account, place, max, now));
-        let admitted = self.admit_proof(answer, question, delay);
+        let admitted = self.admit_proof(reply, question, delay);
         if let Some(place) = place {
             // Whoever has made a right proof has guessed nothing, even if it came too late.
             let outcome = match admitted {
@@ -240,15 +239,12 @@ impl Service {
     /// Answers with yes if the account has still the key that the proof was checked with.
     fn admit_proof(
         &self,
-        answer: &Answer,
+        reply: &Reply<Succeeded>,
         question: &Succeeded,
         delay: f64,
     ) -> Result<bool, Refusal> {
         let account = &question.account;
-        let guard = self
-            .revocations
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let pass = self.gate.pass();
         let known = self.known(account)?;
         let verifier = known
             .as_ref()
@@ -258,9 +254,8 @@ impl Service {
             .is_some_and(|verifier| passwords::admits(known.as_ref(), verifier).is_ok());
         let admitted = known.filter(|_| admitted);
         if let Some(known) = &admitted {
-            answer.send(Ok(admission(known, delay)));
+            reply.admit(&pass, &admission(known, Some(delay)));
         }
-        drop(guard);
         Ok(admitted.is_some())
     }
 
@@ -334,13 +329,12 @@ impl Service {
     /// Runs in its turn of the derivations.
     pub(in crate::daemon) fn create(
         &self,
-        answer: &Answer,
+        reply: &Reply<Create>,
         question: Create,
-        peer: Peer,
         now: UnixSeconds,
     ) -> Answered<Created> {
         let account = question.account;
-        let policy = self.passwords_of(account.host(), peer)?;
+        let policy = self.passwords_of(account.host(), reply.peer())?;
         self.disk_room.require()?;
         let caller = match question.caller {
             CreateCaller::Server => Caller::Server,
@@ -364,7 +358,7 @@ impl Service {
         // Whoever is first to be written has the name, whatever was reserved.
         let decide =
             move |known: Option<&Account>| passwords::create(known, caller, has_password, false);
-        let put = self.put_password(answer, &account, &password.0, &policy, now, decide);
+        let put = self.put_password(reply, &account, &password.0, &policy, now, decide);
         // Not before: until the account is there, the reservation stands for it.
         if let Some(token) = token {
             self.reservations.give_back(&account, token, now);
@@ -380,25 +374,24 @@ impl Service {
     /// Runs in its turn of the derivations.
     pub(in crate::daemon) fn set_password(
         &self,
-        answer: &Answer,
+        reply: &Reply<SetPassword>,
         question: SetPassword,
-        peer: Peer,
         now: UnixSeconds,
     ) -> Answered<PasswordSet> {
         let SetPassword { account, password } = question;
-        let policy = self.passwords_of(account.host(), peer)?;
+        let policy = self.passwords_of(account.host(), reply.peer())?;
         self.disk_room.require()?;
         let decide = passwords::set_password;
-        self.put_password(answer, &account, &password.0, &policy, now, decide)
+        self.put_password(reply, &account, &password.0, &policy, now, decide)
             .map(|(_, at)| PasswordSet {
                 password_changed: at,
             })
     }
 
     /// Derives, and writes the account as `decide` says.
-    fn put_password(
+    fn put_password<Q: Request>(
         &self,
-        answer: &Answer,
+        reply: &Reply<Q>,
         account: &BareJid,
         password: &str,
         policy: &HostPolicy,
@@ -412,8 +405,8 @@ impl Service {
         let verifiers = new_verifiers(&ScramHash::ALL, &secret, policy.scram_iterations)?;
         let incarnation = new_incarnation()?;
         let jid = account.clone();
-        let guard = self.no_answers();
-        let written = self.change_account(account, move |view| {
+        let closing = self.gate.close(&self.servers);
+        let written = self.change_account(&closing, account, move |view| {
             let known = view.account()?;
             let creation = match decide(known.as_ref()) {
                 Ok(creation) => creation,
@@ -447,17 +440,16 @@ impl Service {
             Creation::Password => ("password", "account.set_password"),
         };
         self.servers
-            .tell_changed(answer.connection.id, account, change);
-        drop(guard);
-        tracing::info!(%account, uid = answer.connection.peer.uid, "{question}: yes");
+            .tell_changed(reply.connection().id, account, change);
+        drop(closing);
+        tracing::info!(%account, uid = reply.peer().uid, "{question}: yes");
         Ok((creation, at))
     }
 
     pub(in crate::daemon) fn delete(
         &self,
-        answer: &Answer,
+        reply: &Reply<Delete>,
         question: Delete,
-        peer: Peer,
         now: UnixSeconds,
     ) -> Answered<Deleted> {
         let Delete {
@@ -465,7 +457,7 @@ impl Service {
             incarnation,
             reservation,
         } = question;
-        self.passwords_of(account.host(), peer)?;
+        self.passwords_of(account.host(), reply.peer())?;
         let denied = |denial: Denial| refused("account.delete", &account, denial);
         // Prosody 13 takes a reservation back by deleting the account that it thinks it has created: one of the name is
         // another's. A reservation that has passed says nothing of who is meant.
@@ -483,8 +475,8 @@ impl Service {
         // What is refused anyway must not hold everybody's logins up.
         let known = self.known(&account)?;
         passwords::is_meant(known.as_ref(), incarnation.as_ref()).map_err(denied)?;
-        let guard = self.no_answers();
-        let written = self.change_account(&account, move |view| {
+        let closing = self.gate.close(&self.servers);
+        let written = self.change_account(&closing, &account, move |view| {
             let known = view.account()?;
             if let Err(denial) = passwords::is_meant(known.as_ref(), incarnation.as_ref()) {
                 return Ok(Err(denial));
@@ -495,9 +487,9 @@ impl Service {
         let certificates = written?.map_err(denied)?;
         let servers = self
             .servers
-            .tell_changed(answer.connection.id, &account, "deleted");
-        drop(guard);
-        tracing::info!(%account, certificates, uid = peer.uid, "account.delete: yes");
+            .tell_changed(reply.connection().id, &account, "deleted");
+        drop(closing);
+        tracing::info!(%account, certificates, uid = reply.peer().uid, "account.delete: yes");
         Ok(Deleted {
             certificates,
             servers,
@@ -505,11 +497,10 @@ impl Service {
     }
 
     /// Enables or disables.
-    pub(in crate::daemon) fn enable(
+    pub(in crate::daemon) fn enable<Q: Request>(
         &self,
-        answer: &Answer,
+        reply: &Reply<Q>,
         account: &BareJid,
-        peer: Peer,
         enabled: bool,
     ) -> Answered<Switched> {
         let question = if enabled {
@@ -517,12 +508,12 @@ impl Service {
         } else {
             "account.disable"
         };
-        self.passwords_of(account.host(), peer)?;
+        self.passwords_of(account.host(), reply.peer())?;
         if self.known(account)?.is_none() {
             return Err(refused(question, account, Denial::AccountMissing));
         }
-        let guard = self.no_answers();
-        let written = self.change_account(account, move |view| {
+        let closing = self.gate.close(&self.servers);
+        let written = self.change_account(&closing, account, move |view| {
             let Some(known) = view.account()? else {
                 return Ok(Err(Denial::AccountMissing));
             };
@@ -539,10 +530,10 @@ impl Service {
         if was_enabled != enabled {
             let change = if enabled { "enabled" } else { "disabled" };
             self.servers
-                .tell_changed(answer.connection.id, account, change);
+                .tell_changed(reply.connection().id, account, change);
         }
-        drop(guard);
-        tracing::info!(%account, was_enabled, uid = peer.uid, "{question}: yes");
+        drop(closing);
+        tracing::info!(%account, was_enabled, uid = reply.peer().uid, "{question}: yes");
         Ok(Switched { was_enabled })
     }
 
@@ -597,20 +588,21 @@ impl Service {
         Ok(policy)
     }
 
-    /// While this is held no login is answered with yes.
-    fn no_answers(&self) -> RwLockWriteGuard<'_, ()> {
-        let lock = self.revocations.write();
-        lock.unwrap_or_else(PoisonError::into_inner)
+    /// As [`crate::store::Store::take_back`]; and tells the servers when the host's SCRAM hashes are others now.
+    fn change_account<T: Send + 'static>(
+        &self,
+        closing: &Closing<'_>,
+        account: &BareJid,
+        decide: impl FnOnce(&View<'_>) -> Decided<Edit, T, Denial> + Send + 'static,
+    ) -> Result<Result<T, Denial>, StoreError> {
+        let written = self.store.take_back(closing, account, decide)?;
+        self.tell_scram(account.host());
+        Ok(written)
     }
 
-    /// As [`crate::store::Store::change`]; and tells the servers when the host's SCRAM hashes are others now.
-    pub(super) fn change_account<T: Send + 'static, E: Send + 'static>(
-        &self,
-        account: &BareJid,
-        decide: impl FnOnce(&View<'_>) -> Result<Result<(Vec<Edit>, T), E>, StoreError> + Send + 'static,
-    ) -> Result<Result<T, E>, StoreError> {
-        self.scram_told
-            .change(&self.store, &self.servers, account, decide)
+    /// Tells every server of the host which SCRAM hashes may be offered, if that has changed.
+    pub(super) fn tell_scram(&self, host: &Host) {
+        self.scram_told.tell(&self.store, &self.servers, host);
     }
 
     /// Reserves the name; the answer is what whoever creates its account names again.
@@ -641,12 +633,12 @@ fn change_of_unreadable(bad: &Bad) -> Option<Value> {
 }
 
 /// A yes, with what tells later whether it still holds.
-fn admission(known: &Account, delay: f64) -> Value {
-    json!(Admission {
-        delay: Some(delay),
+pub(super) fn admission(known: &Account, delay: Option<f64>) -> Admission {
+    Admission {
+        delay,
         incarnation: known.incarnation.clone(),
         password_changed: known.password_changed,
-    })
+    }
 }
 
 /// Everything that is remembered of an account, to be removed.

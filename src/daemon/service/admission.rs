@@ -2,47 +2,33 @@
 //!
 //! Must not know: certificates and passwords, which are admitted where they are checked.
 
-use std::sync::PoisonError;
-
-use serde_json::json;
-
-use super::super::connection::Peer;
-use super::{Answer, Service};
+use super::super::reply::Reply;
+use super::Service;
+use super::accounts::admission;
 use crate::policy::passwords;
 use crate::protocol::{Admit, Refusal};
 
 impl Service {
     /// May a session begin that neither a password nor a certificate has logged in?
-    pub(in crate::daemon) fn admit(&self, answer: &Answer, question: &Admit, peer: Peer) {
-        if let Err(refusal) = self.decided_admission(answer, question, peer) {
-            answer.send(Err(refusal));
+    pub(in crate::daemon) fn admit(&self, reply: &Reply<Admit>, question: &Admit) {
+        if let Err(refusal) = self.decided_admission(reply, question) {
+            reply.refuse(refusal);
         }
     }
 
-    fn decided_admission(
-        &self,
-        answer: &Answer,
-        question: &Admit,
-        peer: Peer,
-    ) -> Result<(), Refusal> {
+    fn decided_admission(&self, reply: &Reply<Admit>, question: &Admit) -> Result<(), Refusal> {
         let account = &question.account;
-        self.passwords_of(account.host(), peer)?;
+        self.passwords_of(account.host(), reply.peer())?;
         let (mechanism, address) = (&question.mechanism, &question.address);
-        let guard = self
-            .revocations
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let pass = self.gate.pass();
         let known = self.known(account)?;
         let admitted = passwords::begins(known.as_ref(), mechanism.as_deref());
-        let answered = admitted.map(|known| {
-            answer.send(Ok(json!({
-                "incarnation": known.incarnation,
-                "password_changed": known.password_changed,
-            })));
-        });
-        drop(guard);
-        let verdict = if answered.is_ok() { "yes" } else { "no" };
+        if let Ok(known) = &admitted {
+            reply.admit(&pass, &admission(known, None));
+        }
+        drop(pass);
+        let verdict = if admitted.is_ok() { "yes" } else { "no" };
         tracing::info!(%account, ?mechanism, ?address, "account.admit: {verdict}");
-        answered.map_err(Refusal::Login)
+        admitted.map(drop).map_err(Refusal::Login)
     }
 }

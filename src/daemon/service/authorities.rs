@@ -1,11 +1,7 @@
 //! What the hosts' authorities say: reading their files again, and closing the sessions that none vouches for any more.
 
-use std::sync::PoisonError;
-
-use serde_json::json;
-
 use super::super::authorities::Problem;
-use super::{Service, closing};
+use super::Service;
 use crate::identity::{BareJid, CertificationPath};
 use crate::policy::HostPolicy;
 use crate::policy::host::CaFiles;
@@ -26,20 +22,16 @@ impl Service {
         let Some(looked) = self.authorities.look(&wanted, anew) else {
             return;
         };
-        let guard = self
-            .revocations
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        self.authorities.swap(looked);
+        let mut closing = self.gate.close(&self.servers);
+        self.authorities.swap(&closing, looked);
         let doomed = self
             .sessions
             .no_longer(|account, path| self.still_vouched(account, Some(path)));
-        let doomed = doomed.into_iter().map(|(account, key_id)| {
+        for (account, key_id) in doomed {
             tracing::info!(%account, %key_id, "no authority vouches for it any more: its sessions are closed");
-            closing(json!({"account": account, "key_id": key_id}))
-        });
-        self.servers.close(None, &doomed.collect::<Vec<_>>());
-        drop((guard, turn));
+            closing.end_sessions(&account, &key_id);
+        }
+        drop((closing, turn));
     }
 
     /// Is a session that an authority vouched for still one that it would vouch for? True for those that needed none.

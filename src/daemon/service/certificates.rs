@@ -1,13 +1,12 @@
 //! `certificate.*`: an account's own list.
 
-use std::sync::PoisonError;
-
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::super::connection::Peer;
+use super::super::reply::{Answered, Informs, Reply};
 use super::super::storage;
+use super::Service;
 use super::incarnations::Unmarked;
-use super::{Answer, Answered, Service, closing};
 use crate::identity::certificate::Finding;
 use crate::identity::private_key::holds_private_key;
 use crate::identity::visible::visible;
@@ -26,7 +25,7 @@ use crate::protocol::{
     Revoke, RevokedCertificate, RevokedKey, Role, Session, SessionBy, ShownCertificate, ShownName,
     ShownRevoked, Unrevoke, Unrevoked,
 };
-use crate::store::{Edit, StoreError, View};
+use crate::store::{Edit, Harmless, StoreError, View};
 use crate::wording::certificates::{self as wording, Added, Row};
 use crate::wording::notices;
 
@@ -288,14 +287,14 @@ impl Service {
             Ok(gone.and_then(|gone| {
                 let edits = gone.iter().flat_map(|held| {
                     [
-                        Edit::Remove(Box::new((*held).clone())),
-                        Edit::MarkDisabled(Box::new(Disabled {
+                        Harmless::remove((*held).clone()),
+                        Harmless::mark_disabled(Disabled {
                             incarnation: held.incarnation.clone(),
                             name: held.name.clone(),
                             fingerprint: held.fingerprint,
                             key_id: held.key_id,
                             not_after: held.not_after,
-                        })),
+                        }),
                     ]
                 });
                 // Proof: `disable` answers `NameUnknown` where there is none.
@@ -312,21 +311,19 @@ impl Service {
 
     pub(in crate::daemon) fn revoke(
         &self,
-        answer: &Answer,
+        reply: &Reply<Revoke>,
         question: Revoke,
-        peer: Peer,
         now: UnixSeconds,
     ) {
-        if let Err(refusal) = self.decided_revocation(answer, question, peer, now) {
-            answer.send(Err(refusal));
+        if let Err(refusal) = self.decided_revocation(reply, question, now) {
+            reply.refuse(refusal);
         }
     }
 
     fn decided_revocation(
         &self,
-        answer: &Answer,
+        reply: &Reply<Revoke>,
         question: Revoke,
-        peer: Peer,
         now: UnixSeconds,
     ) -> Result<(), Refusal> {
         let gone = match (question.name, question.key_id) {
@@ -342,12 +339,12 @@ impl Service {
             account: question.account,
             incarnation: question.incarnation,
             session: question.session,
-            peer,
+            peer: reply.peer(),
         };
-        self.revoked(answer, &whose, gone, now, |revoked, _| {
+        self.revoked(reply, &whose, gone, now, |revoked, _| {
             let removed = revoked.removed.iter().map(|held| &held.name);
             let visible = |name: &CertificateName| visible(name.as_str()).into_owned();
-            json!(RevokedCertificate {
+            RevokedCertificate {
                 name: revoked.name.clone(),
                 shown: ShownRevoked {
                     name: visible(&revoked.name),
@@ -356,7 +353,7 @@ impl Service {
                 fingerprint: revoked.fingerprint,
                 key_id: revoked.key_id,
                 removed: removed.cloned().collect(),
-            })
+            }
         })
     }
 
@@ -364,13 +361,13 @@ impl Service {
     /// account.
     ///
     /// Errors: nothing was revoked, and nothing answered.
-    pub(super) fn revoked(
+    pub(super) fn revoked<Q: Informs>(
         &self,
-        answer: &Answer,
+        reply: &Reply<Q>,
         whose: &Whose,
         gone: Gone,
         now: UnixSeconds,
-        result: impl FnOnce(&Revoked, &[KeyId]) -> Value,
+        result: impl FnOnce(&Revoked, &[KeyId]) -> Q::Answer,
     ) -> Result<(), Refusal> {
         const QUESTION: &str = "certificate.revoke";
         let account = &whose.account;
@@ -388,27 +385,22 @@ impl Service {
         let denied = decide(&self.store.view(account))?;
         denied.map_err(|denial| refused(QUESTION, account, &by, denial))?;
         // Before the commit: a login that is decided after this line finds the key revoked.
-        let guard = self
-            .revocations
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        let written = self.store.change(account, move |view| {
+        let mut closing = self.gate.close(&self.servers);
+        let written = self.store.take_back(&closing, account, move |view| {
             Ok(decide(view)?.map(|revoked| (revoke_edits(&revoked, now), revoked)))
         });
         let revoked = written?.map_err(|denial| refused(QUESTION, account, &by, denial))?;
         let mut keys: Vec<KeyId> = revoked.keys.iter().map(|(key_id, _)| *key_id).collect();
         keys.dedup();
-        let doomed = keys
-            .iter()
-            .map(|key_id| closing(json!({"account": account, "key_id": key_id})));
-        let doomed: Vec<Value> = doomed.collect();
-        self.close_and_answer(answer, result(&revoked, &keys), &doomed);
+        for key_id in &keys {
+            closing.end_sessions(account, key_id);
+        }
         // While no login is decided: the log has the order of what happened.
         let names = revoked.names();
         for name in &names {
             done(QUESTION, account, name, &revoked.fingerprint_of(name), &by);
         }
-        drop(guard);
+        reply.send_closing(closing, &result(&revoked, &keys));
         self.servers.tell(account, &notices::revoked(&names, &by));
         Ok(())
     }
@@ -424,10 +416,7 @@ impl Service {
             let mut revoked = view.revoked_keys()?;
             revoked.retain(|(key, _)| key_id.is_none_or(|meant| meant == *key));
             let was_revoked = !revoked.is_empty();
-            let lift = |(key_id, incarnation)| Edit::UnrevokeKey {
-                key_id,
-                incarnation,
-            };
+            let lift = |(key_id, incarnation)| Harmless::unrevoke_key(key_id, incarnation);
             let edits = revoked.into_iter().map(lift).collect();
             Ok(Ok::<_, Denial>((edits, was_revoked)))
         });
@@ -583,21 +572,18 @@ fn concerned(view: &View<'_>, name: &str, asker: &Asker) -> Result<AccountList, 
 }
 
 /// What of an account is not needed any more.
-fn sweepings(view: &View<'_>, now: UnixSeconds) -> Result<Vec<Edit>, StoreError> {
+fn sweepings(view: &View<'_>, now: UnixSeconds) -> Result<Vec<Harmless>, StoreError> {
     let list = view.list()?;
     let present = list.incarnation.as_ref();
     let stale = manage::stale(&list, now).into_iter().cloned();
-    let mut edits: Vec<Edit> = stale.map(Box::new).map(Edit::Remove).collect();
+    let mut edits: Vec<Harmless> = stale.map(Harmless::remove).collect();
     let over = view.disabled()?.into_iter().filter(|mark| {
         manage::is_over(mark.not_after, now) || manage::is_orphan(&mark.incarnation, present, now)
     });
-    edits.extend(over.map(Box::new).map(Edit::ClearDisabled));
+    edits.extend(over.map(Harmless::clear_disabled));
     let revoked = view.revoked_keys()?.into_iter();
     let orphaned = revoked.filter(|(_, of)| manage::is_orphan(of, present, now));
-    edits.extend(orphaned.map(|(key_id, incarnation)| Edit::UnrevokeKey {
-        key_id,
-        incarnation,
-    }));
+    edits.extend(orphaned.map(|(key_id, incarnation)| Harmless::unrevoke_key(key_id, incarnation)));
     Ok(edits)
 }
 
@@ -687,17 +673,14 @@ pub(super) fn append_edits(
     appended: &manage::Appended,
     list: &AccountList,
     now: UnixSeconds,
-) -> Vec<Edit> {
-    let leaving = appended.leaving.iter().cloned().map(Box::new);
-    let mut edits: Vec<Edit> = leaving.map(Edit::Remove).collect();
+) -> Vec<Harmless> {
+    let leaving = appended.leaving.iter().cloned();
+    let mut edits: Vec<Harmless> = leaving.map(Harmless::remove).collect();
     let held = &appended.enrolment;
     if list.incarnation.as_ref().map(|(known, _)| known) != Some(&held.incarnation) {
-        edits.push(Edit::SetIncarnation {
-            incarnation: held.incarnation.clone(),
-            since: now,
-        });
+        edits.push(Harmless::set_incarnation(held.incarnation.clone(), now));
     }
-    edits.push(Edit::Put(Box::new(held.clone())));
+    edits.push(Harmless::put(held.clone()));
     edits
 }
 

@@ -4,9 +4,10 @@
 
 use serde_json::json;
 
-use super::super::connection::Peer;
+use super::super::gate::closed_for;
+use super::super::reply::Reply;
+use super::Service;
 use super::certificates::{Gone, Wanted, Whose};
-use super::{Answer, Service, closed_for};
 use crate::identity::certificate::Finding;
 use crate::identity::pasted::{self, NotOne};
 use crate::identity::{Enrolment, Fingerprint, KeyId, UnixSeconds};
@@ -20,9 +21,8 @@ use crate::wording::forms::{self, Added, Chosen, ChosenState, Filled, Form, Subc
 impl Service {
     pub(in crate::daemon) fn command_step(
         &self,
-        answer: &Answer,
+        reply: &Reply<CommandStep>,
         question: CommandStep,
-        peer: Peer,
         now: UnixSeconds,
     ) {
         let asking = Asking {
@@ -35,32 +35,32 @@ impl Service {
                 account: question.account,
                 incarnation: question.incarnation,
                 session: Some(question.session),
-                peer,
+                peer: reply.peer(),
             },
             presented: question.presented,
             step: question.step.as_deref().and_then(Step::of),
             action: question.action,
             filled: question.fields,
         };
-        match self.stepped(answer, &asking, now) {
-            Ok(Some(stepped)) => answer.send(Ok(json!(stepped))),
+        match self.stepped(reply, &asking, now) {
+            Ok(Some(stepped)) => reply.send(Ok(json!(stepped))),
             Ok(None) => (),
             // A decision is an end of the command like any other; what could not be asked is none.
             Err(Refusal::Management(denial)) => {
                 let words = denial.words();
-                answer.send(Ok(json!(CommandStepped {
+                reply.send(Ok(json!(CommandStepped {
                     denial: Some(words.code),
                     ..failed(&words.stanza_text)
                 })));
             }
-            Err(fault) => answer.send(Err(fault)),
+            Err(fault) => reply.refuse(fault),
         }
     }
 
     /// The answer, or `None` if it was sent already.
     fn stepped(
         &self,
-        answer: &Answer,
+        reply: &Reply<CommandStep>,
         asking: &Asking,
         now: UnixSeconds,
     ) -> Result<Option<CommandStepped>, Refusal> {
@@ -74,14 +74,14 @@ impl Service {
             ("execute" | "next" | "complete", Some(step)) => match (step, &asking.filled) {
                 // There is nothing to fill in: a client may leave the form out.
                 (Step::Inside(Subcommand::RevokeOthers), _) => match asking.own_key {
-                    Some(own) => self.revoke_and_say(answer, asking, Gone::AllBut(own), now),
+                    Some(own) => self.revoke_and_say(reply, asking, Gone::AllBut(own), now),
                     None => Ok(Some(failed(forms::NONE_TO_KEEP))),
                 },
                 (_, None) => Ok(Some(failed(forms::NO_FORM))),
                 (Step::Menu, Some(filled)) => self.begin(asking, filled, now).map(Some),
                 (Step::Inside(Subcommand::Revoke), Some(filled)) => match filled.certificate() {
                     Ok(name) => {
-                        self.revoke_and_say(answer, asking, Gone::Named(name.to_owned()), now)
+                        self.revoke_and_say(reply, asking, Gone::Named(name.to_owned()), now)
                     }
                     Err(problem) => Ok(Some(failed(&problem))),
                 },
@@ -227,13 +227,13 @@ impl Service {
 
     fn revoke_and_say(
         &self,
-        answer: &Answer,
+        reply: &Reply<CommandStep>,
         asking: &Asking,
         gone: Gone,
         now: UnixSeconds,
     ) -> Result<Option<CommandStepped>, Refusal> {
         let is_of_others = matches!(gone, Gone::AllBut(_));
-        let revoked = self.revoked(answer, &asking.whose, gone, now, |revoked, keys| {
+        let revoked = self.revoked(reply, &asking.whose, gone, now, |revoked, keys| {
             // Whoever reads the answer finds the sessions gone; that of the asker must live to send it on.
             let mut close = closed_for(&asking.whose.account, keys);
             close.retain(|one| asking.own_key != Some(one.key_id));

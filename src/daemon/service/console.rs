@@ -6,10 +6,11 @@ use std::collections::HashSet;
 
 use serde_json::json;
 
+use super::super::reply::Reply;
+use super::Service;
 use super::certificates::{Gone, Whose};
 use super::hosts::remarks;
 use super::incarnations::Unmarked;
-use super::{Answer, Service};
 use crate::identity::{BareJid, CertificateName, Host, Incarnation, UnixSeconds};
 use crate::policy::Denial;
 use crate::protocol::{Accounts, ConsoleRan, ConsoleRun, Each, Fault, Refusal, Session, SessionBy};
@@ -18,42 +19,42 @@ use crate::wording::console::{self, HostStatus, Readiness, Status};
 impl Service {
     pub(in crate::daemon) fn console_run(
         &self,
-        answer: &Answer,
+        reply: &Reply<ConsoleRun>,
         question: &ConsoleRun,
         now: UnixSeconds,
     ) {
         let words: Vec<&str> = question.words.iter().map(String::as_str).collect();
         let ran = match words.as_slice() {
             // What was left out is missed like what is empty.
-            ["list"] => self.console_list(answer, "", now).map(Some),
-            ["list", jid] => self.console_list(answer, jid, now).map(Some),
-            ["revoke"] => self.console_revoke(answer, "", "", now),
-            ["revoke", jid] => self.console_revoke(answer, jid, "", now),
-            ["revoke", jid, name] => self.console_revoke(answer, jid, name, now),
-            ["status"] => Ok(Some(self.console_status(answer, question))),
+            ["list"] => self.console_list(reply, "", now).map(Some),
+            ["list", jid] => self.console_list(reply, jid, now).map(Some),
+            ["revoke"] => self.console_revoke(reply, "", "", now),
+            ["revoke", jid] => self.console_revoke(reply, jid, "", now),
+            ["revoke", jid, name] => self.console_revoke(reply, jid, name, now),
+            ["status"] => Ok(Some(self.console_status(reply, question))),
             _ => Err(Refusal::from(Fault::WrongParams {
                 problem: "words: there is no such command".to_owned(),
             })),
         };
         match ran {
-            Ok(Some(ran)) => answer.send(Ok(json!(ran))),
+            Ok(Some(ran)) => reply.send(Ok(json!(ran))),
             // It was sent already.
             Ok(None) => (),
             Err(Refusal::Management(denial)) => {
                 let text = denial.words().stanza_text;
-                answer.send(Ok(json!(denied(&denial, text))));
+                reply.send(Ok(json!(denied(&denial, text))));
             }
-            Err(fault) => answer.send(Err(fault)),
+            Err(fault) => reply.refuse(fault),
         }
     }
 
     fn console_list(
         &self,
-        answer: &Answer,
+        reply: &Reply<ConsoleRun>,
         jid: &str,
         now: UnixSeconds,
     ) -> Result<ConsoleRan, Refusal> {
-        let whose = match self.whose_of(answer, jid) {
+        let whose = match self.whose_of(reply, jid) {
             Ok(whose) => whose,
             Err(problem) => return Ok(no(problem)),
         };
@@ -78,19 +79,19 @@ impl Service {
 
     fn console_revoke(
         &self,
-        answer: &Answer,
+        reply: &Reply<ConsoleRun>,
         jid: &str,
         name: &str,
         now: UnixSeconds,
     ) -> Result<Option<ConsoleRan>, Refusal> {
-        let whose = match self.whose_of(answer, jid) {
+        let whose = match self.whose_of(reply, jid) {
             Ok(_) if name.is_empty() => return Ok(Some(no(console::WHICH.to_owned()))),
             Ok(whose) => whose,
             Err(problem) => return Ok(Some(no(problem))),
         };
         let account = &whose.account;
         let revoked = self.revoked(
-            answer,
+            reply,
             &whose,
             Gone::Named(name.to_owned()),
             now,
@@ -130,8 +131,8 @@ impl Service {
         }
     }
 
-    fn console_status(&self, answer: &Answer, question: &ConsoleRun) -> ConsoleRan {
-        let hello = answer.connection.introduction();
+    fn console_status(&self, reply: &Reply<ConsoleRun>, question: &ConsoleRun) -> ConsoleRan {
+        let hello = reply.connection().introduction();
         // A command that was typed has only just connected.
         let since = hello.as_ref().filter(|hello| hello.keeps_sessions);
         let since = since.map(|hello| hello.since);
@@ -175,7 +176,7 @@ impl Service {
     }
 
     /// An administrator's question about every account that ever had the name; or what is wrong with the words.
-    fn whose_of(&self, answer: &Answer, jid: &str) -> Result<Whose, String> {
+    fn whose_of(&self, reply: &Reply<ConsoleRun>, jid: &str) -> Result<Whose, String> {
         if jid.trim().is_empty() {
             return Err(console::WHOSE.to_owned());
         }
@@ -195,7 +196,7 @@ impl Service {
                 jid: None,
                 address: None,
             }),
-            peer: answer.connection.peer,
+            peer: reply.peer(),
         })
     }
 

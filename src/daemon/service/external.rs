@@ -1,13 +1,15 @@
 //! `external.offer` and `external.login`: is this certificate admitted, and as whom.
 
-use std::sync::{Arc, PoisonError, RwLockReadGuard, TryLockError};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::super::derivations::{Purpose, Queued};
 use super::super::facts;
+use super::super::gate::Pass;
 use super::super::guesses::Place;
-use super::{Answer, Answered, Service};
+use super::super::reply::{Answered, Reply};
+use super::Service;
 use crate::identity::visible::visible;
 use crate::identity::{
     BareJid, CertificateName, CertificationPath, ClientCert, Enrolment, Fingerprint, Host, KeyId,
@@ -16,17 +18,17 @@ use crate::identity::{
 use crate::policy::host::Trust;
 use crate::policy::login::{AccountFact, Admitted};
 use crate::policy::{Denial, login};
-use crate::protocol::{Accounts, Chain, Each, Fault, Login, LoginAccount, Offer, Refusal};
+use crate::protocol::{Accounts, Chain, Each, Fault, Login, LoginAccount, Offer, Refusal, Request};
 
 impl Service {
     pub(in crate::daemon) fn offer(
         self: &Arc<Self>,
-        answer: Answer,
+        reply: Reply<Offer>,
         question: Offer,
         now: UnixSeconds,
     ) {
         if !self.asks_authorities(&question.host) {
-            return answer.send(self.decided_offer(&question, now));
+            return reply.send(self.decided_offer(&question, now));
         }
         let shown = Shown {
             host: &question.host,
@@ -34,8 +36,8 @@ impl Service {
             address: question.address.as_deref(),
         };
         let turn = self.turn(&shown, told_of_offer(&question), now);
-        self.judged(turn, answer, move |service, answer| {
-            answer.send(service.decided_offer(&question, now));
+        self.judged(turn, reply, move |service, reply| {
+            reply.send(service.decided_offer(&question, now));
         });
     }
 
@@ -92,15 +94,15 @@ impl Service {
         ))
     }
 
-    fn judged(
+    fn judged<Q: Request>(
         self: &Arc<Self>,
         turn: Turn,
-        answer: Answer,
-        work: impl FnOnce(&Arc<Self>, &Answer) + Send + 'static,
+        reply: Reply<Q>,
+        work: impl FnOnce(&Arc<Self>, &Reply<Q>) + Send + 'static,
     ) {
         match turn {
-            Turn::AtOnce => self.task(answer, work),
-            Turn::Queued(queued) => self.in_turn(queued, answer, work),
+            Turn::AtOnce => self.task(reply, work),
+            Turn::Queued(queued) => self.in_turn(queued, reply, work),
         }
     }
 
@@ -157,7 +159,7 @@ impl Service {
 
     pub(in crate::daemon) fn login(
         self: &Arc<Self>,
-        answer: Answer,
+        reply: Reply<Login>,
         question: Login,
         now: UnixSeconds,
     ) {
@@ -169,39 +171,30 @@ impl Service {
                 address: question.address.as_deref(),
             };
             let turn = self.turn(&shown, Some(told), now);
-            return self.judged(turn, answer, move |service, answer| {
-                service.decide_login_in_turn(answer, &question, now);
+            return self.judged(turn, reply, move |service, reply| {
+                service.decide_login(&service.gate.pass(), reply, &question, now);
             });
         }
-        match self.revocations.try_read() {
-            Ok(guard) => self.decide_login(&answer, &question, now, guard),
-            Err(TryLockError::Poisoned(guard)) => {
-                self.decide_login(&answer, &question, now, guard.into_inner());
-            }
+        match self.gate.try_pass() {
+            Some(pass) => self.decide_login(&pass, &reply, &question, now),
             // A revocation is being written: wait for it where waiting holds nobody else up.
-            Err(TryLockError::WouldBlock) => self.task(answer, move |service, answer| {
-                service.decide_login_in_turn(answer, &question, now);
+            None => self.task(reply, move |service, reply| {
+                service.decide_login(&service.gate.pass(), reply, &question, now);
             }),
         }
     }
 
-    fn decide_login_in_turn(&self, answer: &Answer, question: &Login, now: UnixSeconds) {
-        let lock = &self.revocations;
-        let guard = lock.read().unwrap_or_else(PoisonError::into_inner);
-        self.decide_login(answer, question, now, guard);
-    }
-
-    /// Decides and queues the answer while no revocation can come between.
     fn decide_login(
         &self,
-        answer: &Answer,
+        pass: &Pass<'_>,
+        reply: &Reply<Login>,
         question: &Login,
         now: UnixSeconds,
-        guard: RwLockReadGuard<'_, ()>,
     ) {
-        let decided = self.decided_login(answer.connection.id, question, now);
-        answer.send(decided);
-        drop(guard);
+        match self.decided_login(reply.connection().id, question, now) {
+            Ok(yes) => reply.admit(pass, &yes),
+            Err(refusal) => reply.refuse(refusal),
+        }
     }
 
     fn decided_login(&self, connection: u64, question: &Login, now: UnixSeconds) -> Answered {

@@ -3,13 +3,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use serde_json::json;
-
 use super::super::authorities::Problem;
 use super::super::connection::Introduction;
 use super::super::declared_host::DeclaredHost;
 use super::super::hosts::MAX_HOSTS;
-use super::{Answer, Service};
+use super::super::reply::Reply;
+use super::Service;
 use crate::identity::visible::visible;
 use crate::identity::{Host, UnixSeconds};
 use crate::policy::host::Remark;
@@ -22,19 +21,19 @@ use crate::store::HostRecord;
 impl Service {
     pub(in crate::daemon) fn hello(
         self: &Arc<Self>,
-        answer: Answer,
+        reply: Reply<AnyHello>,
         hello: AnyHello,
         now: UnixSeconds,
     ) {
         match hello {
-            AnyHello::Ours(hello) => self.greet(answer, hello, now),
-            AnyHello::Other(greeting) => self.refuse_version(&answer, &greeting),
+            AnyHello::Ours(hello) => self.greet(reply, hello, now),
+            AnyHello::Other(greeting) => self.refuse_version(&reply, &greeting),
         }
     }
 
     /// `status` says who it was: the asker goes away, and comes again.
-    fn refuse_version(&self, answer: &Answer, greeting: &Greeting) {
-        let peer = answer.connection.peer;
+    fn refuse_version(&self, reply: &Reply<AnyHello>, greeting: &Greeting) {
+        let peer = reply.peer();
         let stranger = Stranger {
             uid: peer.uid,
             pid: peer.pid,
@@ -44,7 +43,7 @@ impl Service {
         };
         let copy = stranger.module.clone().unwrap_or_default();
         tracing::warn!(
-            connection = answer.connection.id,
+            connection = reply.connection().id,
             software = stranger.software,
             protocol = stranger.protocol,
             module = copy.path,
@@ -56,11 +55,11 @@ impl Service {
             *self.hosts.stranger() = Some(stranger);
         }
         let asked = greeting.protocol;
-        answer.send(Err(Fault::OtherVersion { asked }.into()));
+        reply.refuse(Fault::OtherVersion { asked });
     }
 
-    fn greet(self: &Arc<Self>, answer: Answer, hello: Hello, now: UnixSeconds) {
-        let connection = Arc::clone(&answer.connection);
+    fn greet(self: &Arc<Self>, reply: Reply<AnyHello>, hello: Hello, now: UnixSeconds) {
+        let connection = Arc::clone(reply.connection());
         let mut served = HashSet::new();
         let before = connection.introduction();
         let since = before.as_ref().map_or(now, |before| before.since);
@@ -106,19 +105,19 @@ impl Service {
         }
         self.add_problems_of_authorities(&mut results);
         if changed.is_empty() {
-            self.send_hello(&answer, results);
+            self.send_hello(&reply, results);
             return;
         }
-        self.task(answer, move |service, answer| {
+        self.task(reply, move |service, reply| {
             match service.hosts.remember(&service.store, changed) {
-                Ok(()) => service.send_hello(answer, results),
-                Err(error) => answer.send(Err(error.into())),
+                Ok(()) => service.send_hello(reply, results),
+                Err(error) => reply.refuse(error),
             }
         });
     }
 
     /// Answers with what is so now: from here on the asker is told when a host's SCRAM hashes change.
-    fn send_hello(&self, answer: &Answer, mut hosts: Vec<HostWelcome>) {
+    fn send_hello(&self, reply: &Reply<AnyHello>, mut hosts: Vec<HostWelcome>) {
         // Held until the answer is queued, so that no news gets in front of it.
         let mut told = self.scram_told.lock();
         for result in &mut hosts {
@@ -133,11 +132,11 @@ impl Service {
             }
         }
         let software = concat!("saslcertd ", env!("CARGO_PKG_VERSION"));
-        answer.send(Ok(json!(Welcome {
+        reply.send(Ok(Welcome {
             protocol: PROTOCOL_VERSION,
             software: software.to_owned(),
             hosts,
-        })));
+        }));
     }
 
     fn declare(&self, hello: HelloHost, changed: &mut Vec<(Host, HostRecord)>) -> HostWelcome {
@@ -275,10 +274,12 @@ mod tests {
 
     use super::super::super::connection::Peer;
     use super::super::Answered;
+    use serde_json::json;
+
     use super::*;
     use crate::identity::BareJid;
     use crate::protocol::Role;
-    use crate::store::{Edit, Store};
+    use crate::store::{Harmless, Store};
 
     /// The daemon, with a store of its own.
     fn service(folder: &tempfile::TempDir) -> Service {
@@ -325,7 +326,7 @@ mod tests {
                     begun.send(()).unwrap();
                     // Until it is dropped.
                     let _ = released.recv();
-                    Ok(Err::<(Vec<Edit>, ()), ()>(()))
+                    Ok(Err::<(Vec<Harmless>, ()), ()>(()))
                 });
                 assert_eq!(hangs.unwrap(), Err(()));
             });

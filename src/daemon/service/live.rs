@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::super::connection::Connection;
-use super::{Answered, Service, closing, storage, unreadable};
+use super::super::gate::closing_revoked;
+use super::{Answered, Service, storage, unreadable};
 use crate::identity::{Fingerprint, Host, KeyId, UnixSeconds};
 use crate::protocol::{Fault, Opened, OpenedSession, Refusal};
 use crate::store::StoreError;
@@ -76,8 +77,10 @@ impl Service {
                 Err(error) => return Err(storage(&error)),
             };
             if is_over {
-                let session = json!({"account": session.account, "key_id": session.key_id});
-                close.push(closing(session));
+                close.push(closing_revoked(
+                    &json!(session.account),
+                    &json!(session.key_id),
+                ));
             } else if !is_kept && self.ends_by_itself(session) {
                 tracing::error!(connection = connection.id, account = %session.account, "no room to keep one more session: it is closed");
                 close.push(closing_unkept(&json!(session.account), &session.key_id));
@@ -95,7 +98,7 @@ impl Service {
         // Nothing vouches for a session whose entry cannot be read, as far as it says which one it is.
         for bad in opened.sessions.bad() {
             if let (Some(account), Some(key_id)) = (bad.text("account"), bad.text("key_id")) {
-                close.push(closing(json!({"account": account, "key_id": key_id})));
+                close.push(closing_revoked(&json!(account), &json!(key_id)));
             }
         }
         unreadable(connection.id, "session.opened", &opened.sessions);

@@ -17,7 +17,7 @@ use crate::policy::manage::{Appended, MAX_MARKS, Marks};
 use crate::policy::moving_in::{self, AccountFacts, AccountFate, Brought, CertificateFacts};
 use crate::policy::{Denial, HostPolicy};
 use crate::protocol::{Accounts, ImportAccount, ImportCertificate, ImportLogin, Refusal};
-use crate::store::{Edit, StoreError, View};
+use crate::store::{Harmless, StoreError, View};
 
 impl Service {
     /// Runs in its turn of the derivations, if it brings a password.
@@ -69,12 +69,13 @@ impl Service {
             in_prosody: lives == Accounts::Prosody,
             certificates,
         };
-        let written = self.change_account(&account, move |view| {
+        let written = self.store.change(&account, move |view| {
             let (edits, result) = arrival.decide(view, &policy, now)?;
             let edits = if apply { edits } else { Vec::new() };
             Ok(Ok::<_, Denial>((edits, result)))
         });
         let result = written?.map_err(Refusal::Management)?;
+        self.tell_scram(account.host());
         if apply {
             let verdict = result.pointer("/account/verdict").and_then(Value::as_str);
             tracing::info!(%account, verdict, "account.import: yes");
@@ -121,7 +122,7 @@ impl Arrival {
         view: &View<'_>,
         policy: &HostPolicy,
         now: UnixSeconds,
-    ) -> Result<(Vec<Edit>, Value), StoreError> {
+    ) -> Result<(Vec<Harmless>, Value), StoreError> {
         let decided = moving_in::account(&AccountFacts {
             known: view.account()?.as_ref(),
             brought: self.brought.as_ref(),
@@ -136,14 +137,17 @@ impl Arrival {
         };
         let mut edits = Vec::new();
         if let (AccountFate::Taken, Some(brought)) = (fate, self.brought) {
-            edits.push(Edit::PutAccount(Box::new(Account {
-                jid: self.account.clone(),
-                incarnation: incarnation.clone(),
-                enabled: brought.enabled,
-                created: brought.created,
-                password_changed: brought.password_changed,
-                verifiers: brought.verifiers,
-            })));
+            edits.extend(Harmless::put_account(
+                None,
+                Account {
+                    jid: self.account.clone(),
+                    incarnation: incarnation.clone(),
+                    enabled: brought.enabled,
+                    created: brought.created,
+                    password_changed: brought.password_changed,
+                    verifiers: brought.verifiers,
+                },
+            ));
         }
         let mut list = view.list()?;
         let mut rows = Vec::new();

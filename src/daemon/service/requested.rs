@@ -2,11 +2,10 @@
 //!
 //! Must not know: rules, words, XML.
 
-use serde_json::json;
-
-use super::super::connection::Peer;
+use super::super::gate::closed_for;
+use super::super::reply::Reply;
+use super::Service;
 use super::certificates::{Gone, Wanted, Whose, refused};
-use super::{Answer, Service, closed_for};
 use crate::identity::UnixSeconds;
 use crate::policy::Denial;
 use crate::policy::manage::request::{self, BadChild};
@@ -15,31 +14,29 @@ use crate::protocol::{ClientRequest, ClientRequested, Refusal, RequestElement};
 impl Service {
     pub(in crate::daemon) fn requested(
         &self,
-        answer: &Answer,
+        reply: &Reply<ClientRequest>,
         question: ClientRequest,
-        peer: Peer,
         now: UnixSeconds,
     ) {
-        match self.carried_out(answer, question, peer, now) {
+        match self.carried_out(reply, question, now) {
             Ok(None) => (),
-            Ok(Some(requested)) => answer.send(Ok(json!(requested))),
-            Err(refusal) => answer.send(Err(refusal)),
+            Ok(Some(requested)) => reply.send(Ok(requested)),
+            Err(refusal) => reply.refuse(refusal),
         }
     }
 
     /// The answer, or `None` if it was sent already.
     fn carried_out(
         &self,
-        answer: &Answer,
+        reply: &Reply<ClientRequest>,
         question: ClientRequest,
-        peer: Peer,
         now: UnixSeconds,
     ) -> Result<Option<ClientRequested>, Refusal> {
         let whose = Whose {
             account: question.account,
             incarnation: question.incarnation,
             session: Some(question.session),
-            peer,
+            peer: reply.peer(),
         };
         let malformed = |bad: BadChild| {
             let denial = Denial::RequestMalformed { bad };
@@ -61,10 +58,10 @@ impl Service {
             }
             RequestElement::Revoke => {
                 let name = request::named(question.children).map_err(malformed)?;
-                self.revoked(answer, &whose, Gone::Named(name), now, |_, keys| {
-                    json!(ClientRequested {
+                self.revoked(reply, &whose, Gone::Named(name), now, |_, keys| {
+                    ClientRequested {
                         close: closed_for(&whose.account, keys),
-                    })
+                    }
                 })?;
                 return Ok(None);
             }

@@ -8,13 +8,15 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::super::super::declared_host::DeclaredHost;
-use super::super::{Answered, Refusal, Service};
+use super::super::super::gate::Closing;
+use super::super::super::reply::Answered;
+use super::super::Service;
 use super::record::{Brought, Record, Thing};
 use crate::identity::{BareJid, Enrolment, Host, Incarnation, KeyId};
 use crate::policy::Denial;
 use crate::policy::restore::{self, Conflict, Fate, KeyFacts, ListFacts};
-use crate::protocol::{Accounts, Import, fields};
-use crate::store::{Store, StoreError, View};
+use crate::protocol::{Accounts, Import, Refusal, fields};
+use crate::store::{Edit, Harmless, Store, StoreError, View};
 
 /// What becomes of a record.
 type Judged = Result<Fate, Conflict>;
@@ -43,10 +45,40 @@ impl Service {
             };
             judged.push((at, one));
         }
-        let accounts: Vec<_> = by_account.into_iter().collect();
-        judged.extend(written_together(&self.store, accounts, apply)?);
+        judged.extend(self.write_accounts(by_account, apply)?);
         judged.sort_by_key(|(at, _)| *at);
         Ok(answer(&judged, apply))
+    }
+
+    /// Where keys are revoked, no yes comes between, and their sessions are closed.
+    fn write_accounts(
+        &self,
+        by_account: BTreeMap<BareJid, Things>,
+        apply: bool,
+    ) -> Result<Vec<(usize, Judged)>, StoreError> {
+        let revoked: Vec<(usize, BareJid, KeyId)> = by_account
+            .iter()
+            .flat_map(|(account, things)| {
+                let keys = things.iter().filter_map(|(at, thing)| match thing {
+                    Thing::RevokedKey { key_id, .. } => Some((*at, account.clone(), *key_id)),
+                    _ => None,
+                });
+                keys.collect::<Vec<_>>()
+            })
+            .collect();
+        let accounts = by_account.into_iter().collect();
+        if !apply || revoked.is_empty() {
+            let how = if apply { How::Harmless } else { How::DryRun };
+            return written_together(&self.store, accounts, how);
+        }
+        let mut closing = self.gate.close(&self.servers);
+        let judged = written_together(&self.store, accounts, How::Behind(&closing))?;
+        for (at, account, key_id) in revoked {
+            if judged.contains(&(at, Ok(Fate::Written))) {
+                closing.end_sessions(&account, &key_id);
+            }
+        }
+        Ok(judged)
     }
 
     fn take_secret(&self, secret: [u8; 32], apply: bool) -> Result<Judged, Refusal> {
@@ -109,11 +141,22 @@ fn answer(judged: &[(usize, Judged)], apply: bool) -> Value {
     json!({"written": written, "unchanged": unchanged, "conflicts": conflicts})
 }
 
+/// How an account's records are written.
+#[derive(Clone, Copy)]
+enum How<'a> {
+    /// Not at all.
+    DryRun,
+    /// None of them takes anything back.
+    Harmless,
+    /// Some do.
+    Behind(&'a Closing<'a>),
+}
+
 /// Writes the records of several accounts, so many at a time that they share their way to the disk.
 fn written_together(
     store: &Store,
     accounts: Vec<(BareJid, Things)>,
-    apply: bool,
+    how: How<'_>,
 ) -> Result<Vec<(usize, Judged)>, StoreError> {
     let mut lanes: Vec<Vec<_>> = Vec::new();
     lanes.resize_with(accounts.len().clamp(1, MAX_LANES), Vec::new);
@@ -130,7 +173,7 @@ fn written_together(
                 scope.spawn(move || {
                     let mut judged = Vec::new();
                     for (account, things) in lane {
-                        judged.extend(written(store, &account, things, apply)?);
+                        judged.extend(written(store, &account, things, how)?);
                     }
                     Ok(judged)
                 })
@@ -148,23 +191,42 @@ fn written(
     store: &Store,
     account: &BareJid,
     things: Things,
-    apply: bool,
+    how: How<'_>,
 ) -> Result<Vec<(usize, Judged)>, StoreError> {
-    let written = store.change(account, move |view| {
-        let mut edits = Vec::new();
+    let decide = move |view: &View<'_>| {
+        let mut edits: Vec<Edit> = Vec::new();
         let mut judged = Vec::new();
         let mut keys = None;
         for (at, thing) in things {
             let fate = fate_of(view, &thing, &mut keys)?;
-            if apply && fate == Ok(Fate::Written) {
+            if fate == Ok(Fate::Written) {
                 edits.push(thing.into());
             }
             judged.push((at, fate));
         }
-        Ok(Ok::<_, Denial>((edits, judged)))
-    })?;
+        Ok((edits, judged))
+    };
+    let written = match how {
+        How::DryRun => store.change(account, move |view| {
+            let (_, judged) = decide(view)?;
+            Ok(Ok::<_, Denial>((Vec::new(), judged)))
+        }),
+        How::Harmless => store.change(account, move |view| {
+            let (edits, judged) = decide(view)?;
+            let before = view.account()?;
+            let harmless = edits
+                .into_iter()
+                .map(|edit| Harmless::of(edit, before.as_ref()));
+            // An account that is here is never written anew; and whoever brings a revocation comes behind a closing.
+            let harmless: Option<Vec<Harmless>> = harmless.collect();
+            Ok(Ok((harmless.ok_or(StoreError::Failed)?, judged)))
+        }),
+        How::Behind(closing) => {
+            store.take_back(closing, account, move |view| Ok(Ok(decide(view)?)))
+        }
+    };
     // No rule that is asked here refuses the whole.
-    Ok(written.unwrap_or_default())
+    Ok(written?.unwrap_or_default())
 }
 
 /// What becomes of what is brought of the account.
