@@ -11,6 +11,7 @@ pub mod dispatch;
 mod facts;
 pub mod gate;
 mod guesses;
+mod handlers;
 mod hosts;
 mod lanes;
 mod last_uses;

@@ -1,25 +1,6 @@
-//! One method for each question: parse, fetch the facts, let `policy` decide, write, answer, log.
+//! Everything that questions are answered from.
 //!
 //! Must not know: sockets, the clock.
-
-mod accounts;
-mod admission;
-mod authorities;
-mod backup;
-mod certificates;
-mod checks;
-mod command;
-mod console;
-mod declared;
-mod explain;
-mod external;
-mod hosts;
-mod incarnations;
-mod live;
-mod moving_in;
-mod notices;
-mod requested;
-mod status;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,35 +15,35 @@ use super::disk_room::DiskRoom;
 use super::facts::Facts;
 use super::gate::Gate;
 use super::guesses::Guesses;
+use super::handlers;
 use super::hosts::Hosts;
 use super::lanes::Lanes;
 use super::last_uses::LastUses;
 use super::noticed::Noticed;
-use super::reply::{Answered, Reply, unreadable};
+use super::reply::{Answered, Reply};
 use super::reservations::Reservations;
 use super::scram_told::ScramTold;
 use super::servers::Servers;
 use super::sessions::Sessions;
-use super::storage::refusal as storage;
 use super::store_checks::Checks;
 use crate::protocol::{ChecksState, Request, StoreCheck};
 
 /// Everything that questions are answered from.
 pub struct Service {
-    store: Arc<Store>,
-    hosts: Hosts,
+    pub(super) store: Arc<Store>,
+    pub(super) hosts: Hosts,
     pub(super) servers: Servers,
     pub(super) sessions: Sessions,
-    authorities: AuthorityFiles,
-    gate: Gate,
-    last_uses: LastUses,
-    lanes: Lanes,
-    disk_room: DiskRoom,
-    guesses: Guesses,
-    reservations: Reservations,
-    noticed: Noticed,
-    scram_told: ScramTold,
-    checks: Arc<Checks>,
+    pub(super) authorities: AuthorityFiles,
+    pub(super) gate: Gate,
+    pub(super) last_uses: LastUses,
+    pub(super) lanes: Lanes,
+    pub(super) disk_room: DiskRoom,
+    pub(super) guesses: Guesses,
+    pub(super) reservations: Reservations,
+    pub(super) noticed: Noticed,
+    pub(super) scram_told: ScramTold,
+    pub(super) checks: Arc<Checks>,
 }
 
 impl Service {
@@ -125,7 +106,7 @@ impl Service {
     }
 
     /// Runs `work` when its turn has come.
-    fn in_turn<Q: Request>(
+    pub(super) fn in_turn<Q: Request>(
         self: &Arc<Self>,
         queued: Option<Queued>,
         reply: Reply<Q>,
@@ -141,7 +122,7 @@ impl Service {
         self.lanes.finish(limit).await;
     }
 
-    fn facts(&self) -> Facts<'_> {
+    pub(super) fn facts(&self) -> Facts<'_> {
         Facts {
             store: &self.store,
             authorities: &self.authorities,
@@ -167,7 +148,7 @@ impl Service {
         question: &StoreCheck,
         now: UnixSeconds,
     ) -> Answered<ChecksState> {
-        checks::check(&self.checks, &self.store, question, now)
+        handlers::checks::check(&self.checks, &self.store, question, now)
     }
 
     /// Refuses, or takes again, what makes the store grow.

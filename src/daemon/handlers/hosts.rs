@@ -272,10 +272,10 @@ mod tests {
     use std::thread;
     use std::time::{Duration, Instant};
 
-    use super::super::super::connection::Peer;
-    use super::super::Answered;
     use serde_json::json;
 
+    use super::super::super::connection::Peer;
+    use super::super::Answered;
     use super::*;
     use crate::identity::BareJid;
     use crate::protocol::Role;
