@@ -248,7 +248,7 @@ end
 
 function Client:hello()
 	local c, pieces = self.conn, self.with.hello();
-	local answered, hosts = 0, {};
+	local answered, hosts, log = 0, {}, {};
 	local function heard(result, failure)
 		if self.closed or c ~= self.conn then return; end
 		if not result then
@@ -257,9 +257,10 @@ function Client:hello()
 			return;
 		end
 		answered = answered + 1;
-		for _, host in ipairs(type(result.hosts) == "table" and result.hosts or {}) do hosts[#hosts + 1] = host; end
+		for _, host in ipairs(result.hosts or {}) do hosts[#hosts + 1] = host; end
+		for _, line in ipairs(result.log or {}) do log[#log + 1] = line; end
 		if answered < #pieces then return; end
-		result.hosts = hosts;
+		result.hosts, result.log = hosts, log;
 		self.greeted, self.stalled, self.pause = true, false, first_pause;
 		self:report_back();
 		self.with.greeted(result);

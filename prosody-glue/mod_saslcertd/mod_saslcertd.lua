@@ -46,8 +46,6 @@ local protocol_version = 2;
 local module_version = "0.1.0";
 -- Well below the limit of a question.
 local max_hello_bytes = 96 * 1024;
-local default_socket = "/run/saslcertd/saslcertd.sock";
-local default_timeout = 2;
 -- How often certificates that are about to expire are counted.
 local count_interval = 60 * 60;
 local xmlns = certificates_lib.xmlns;
@@ -68,6 +66,8 @@ local hosts = {};
 local settings = {};
 local client, sessions, tls, asked, metrics, remove_from_shell;
 local closed = false;
+-- Why the daemon refused the last hello; logged when it is new.
+local last_refusal;
 -- As saslcert:status() tells it.
 local connection = { connected = false };
 -- An admin who gave prosodyctl a command of ours reads what went wrong in its answer, and not in a log.
@@ -79,28 +79,7 @@ end
 
 local function is_active(name) return prosody.hosts[name] ~= nil; end
 
--- Each problem of the configuration is logged when it is new, and not at each reconnect.
-local logged_problems = {};
-local function log_problem(logger, key, level, text)
-	if logged_problems[key] == text then return; end
-	logged_problems[key] = text;
-	if text then logger:log(level, "%s", text); end
-end
-
-local function read_settings()
-	local problems = {};
-	local function setting(name, read, default)
-		local value, problem = read(configmanager.get("*", "saslcertd_" .. name), default);
-		if problem then
-			problems[#problems + 1] = ("%s (using %s)"):format(problem, tostring(default));
-		end
-		settings[name] = value;
-	end
-	setting("socket", options.socket, default_socket);
-	setting("timeout", options.timeout, default_timeout);
-	setting("manage_tls", options.manage_tls, true);
-	log_problem(module, "settings", "error", problems[1] and table.concat(problems, "; ") or nil);
-end
+local function section_of(name) return rawget(configmanager.getconfig(), name) or {}; end
 
 -- JSON's null means the same as an absent field; util.json makes it a value of its own. What XML can't carry would raise an error in
 -- util.stanza.
@@ -135,16 +114,8 @@ end
 
 local function declared_hosts()
 	local list = array();
-	local config = configmanager.getconfig();
 	for name, host in pairs(hosts) do
-		local merged, misplaced = options.of_host(rawget(config, "*") or {}, rawget(config, name) or {}, array, function (path)
-			return configmanager.resolve_relative_path(prosody.paths.config or ".", path);
-		end, encodings.utf8.valid);
-		for i, option in ipairs(misplaced) do
-			misplaced[i] = ("%s belongs into the global section, above the first VirtualHost; it has no effect here"):format(option);
-		end
-		log_problem(host.module, name .. " misplaced", "error", misplaced[1] and table.concat(misplaced, "; ") or nil);
-		list:push({ host = name, accounts = host.in_daemon() and "daemon" or "prosody", options = merged });
+		list:push({ host = name, accounts = host.in_daemon() and "daemon" or "prosody", options = options.of_section(section_of(name)) });
 	end
 	return list;
 end
@@ -156,35 +127,27 @@ local function attached_hosts()
 	return list;
 end
 
-local function messages_of(list)
-	local messages = {};
-	for _, problem in ipairs(type(list) == "table" and list or {}) do
-		messages[#messages + 1] = type(problem) == "table" and tostring(problem.message or problem.option) or tostring(problem);
-	end
-	return messages;
-end
-
+-- Prints what the daemon says of the options, each line when it is new, and not at each reconnect.
+local printed = {};
 local function report_options(result)
-	for _, answer in ipairs(type(result.hosts) == "table" and result.hosts or {}) do
-		local host = hosts[answer.host];
+	local before, problems = printed, {};
+	printed = {};
+	for _, line in ipairs(result.log) do
+		local host = hosts[line.host];
+		if host or not line.host then
+			local key = ("%s %s"):format(line.host or "*", line.text);
+			if not before[key] then (host and host.module or module):log(line.level, "%s", line.text); end
+			printed[key] = true;
+			if host and line.level == "error" then problems[line.host] = line.text; end
+		end
+	end
+	for _, answer in ipairs(result.hosts) do
+		local host, problem = hosts[answer.host], problems[answer.host];
 		if host then
-			if type(answer.scram) == "table" then host.scram = answer.scram; end
-			local errors, warnings = messages_of(answer.errors), messages_of(answer.warnings);
-			host.ready, host.errors = answer.ready == true, errors;
-			host.leaf_only = answer.chain == false;
-			host.set_lists(answer.lists ~= false);
-			local error_text = errors[1] and table.concat(errors, "; ") or nil;
-			if answer.ready ~= true then
-				error_text = ("Nobody can log in%s on %s: %s"):format(host.in_daemon() and "" or " with a certificate", answer.host,
-					error_text or "the daemon is not ready for it");
-			end
-			log_problem(host.module, answer.host .. " errors", "error", error_text);
-			log_problem(host.module, answer.host .. " warnings", "warn", warnings[1] and table.concat(warnings, "; ") or nil);
-			if error_text then
-				host.module:set_status("error", error_text);
-			else
-				host.module:set_status("core", "Loaded", true);
-			end
+			host.scram = answer.scram or host.scram;
+			host.ready, host.leaf_only = answer.ready, answer.chain == false;
+			host.set_lists(answer.lists);
+			host.module:set_status(problem and "error" or "core", problem or "Loaded", true);
 		end
 	end
 end
@@ -270,7 +233,7 @@ local function note_connection(is_connected, why)
 	if metrics then metrics.connected(is_connected); end
 end
 
-read_settings();
+settings = options.settings(section_of("*"));
 
 client = client_lib.new({
 	dial = dial;
@@ -295,6 +258,8 @@ client = client_lib.new({
 				software = software;
 				module = own;
 				hosts = array(piece);
+				global = not commanded and options.of_section(section_of("*")) or nil;
+				folder = prosody.paths.config or ".";
 				continued = i > 1;
 			};
 			if not in_server then pieces[i].sessions = false; end
@@ -302,7 +267,7 @@ client = client_lib.new({
 		return pieces;
 	end;
 	greeted = function (result)
-		log_problem(module, "hello", "error", nil);
+		last_refusal = nil;
 		connection.software = result.software;
 		log("debug", "Declared to %s", tostring(result.software));
 		module:set_status("info", ("Connected to %s"):format(tostring(result.software)));
@@ -314,8 +279,10 @@ client = client_lib.new({
 		count_expiring();
 	end;
 	refused = function (failure)
-		log_problem(module, "hello", "error", ("The daemon refuses session.hello, version %d: %s"):format(protocol_version,
-			failure.message or failure.reason));
+		local refusal = failure.message or failure.reason;
+		if refusal == last_refusal then return; end
+		last_refusal = refusal;
+		module:log("error", "The daemon refuses session.hello, version %d: %s", protocol_version, refusal);
 	end;
 	away = function (why)
 		note_connection(false, why);
@@ -496,7 +463,7 @@ function commands.facts(arg)
 	if arg[2] then return nil; end
 	local own = this_copy();
 	own.protocol = protocol_version;
-	print(json.encode(module:require("facts").of_prosody(settings, options, array, own)));
+	print(json.encode((module:require "facts")(own)));
 	return 0;
 end
 
@@ -539,7 +506,7 @@ if in_server then
 
 	module:hook("config-reloaded", function ()
 		local socket = settings.socket;
-		read_settings();
+		settings = options.settings(section_of("*"));
 		if settings.socket ~= socket then client.reconnect(); end
 		declare_soon();
 	end);

@@ -1,4 +1,4 @@
-//! What `prosodyctl mod_saslcertd facts` prints of Prosody's configuration.
+//! What is known of Prosody's configuration.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 
 use super::finding::one_line;
 
-/// What `prosodyctl mod_saslcertd facts` prints: see facts.lib.lua.
+/// What is known of it.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-// As the JSON has them.
+// Each is a question of its own.
 #[allow(clippy::struct_excessive_bools)]
 pub(super) struct Facts {
     pub(super) version: String,
@@ -93,7 +93,7 @@ pub(super) struct Port {
 /// A `VirtualHost`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-// As the JSON has them.
+// Each is a question of its own.
 #[allow(clippy::struct_excessive_bools)]
 pub(super) struct Host {
     #[serde(rename = "host")]

@@ -12,6 +12,7 @@ mod facts;
 mod finding;
 mod gather;
 mod machine;
+mod printed;
 mod process;
 mod prosody;
 mod prosodyctl;

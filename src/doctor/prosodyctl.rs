@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::facts::Facts;
 use super::finding::word;
+use super::printed::{Printed, files_of_hosts};
 use crate::protocol::PROTOCOL_VERSION;
 
 /// What prosodyctl answered.
@@ -85,7 +86,10 @@ impl Prosodyctl {
         };
         // Warnings about the configuration may stand before it.
         let facts = said.lines().rev().find(|line| line.starts_with('{'));
-        if let Some(facts) = facts.and_then(|line| serde_json::from_str(line).ok()) {
+        if let Some(printed) = facts.and_then(|line| serde_json::from_str::<Printed>(line).ok()) {
+            let read = |file: &PathBuf| Some((file.clone(), std::fs::read_to_string(file).ok()?));
+            let files: Vec<_> = printed.files.iter().filter_map(read).collect();
+            let facts = printed.facts(&files_of_hosts(&files));
             return Answer::Facts(Box::new(facts));
         }
         let is_missing = said.contains("Failed to load module 'saslcertd'")

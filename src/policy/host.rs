@@ -334,7 +334,7 @@ fn days(value: &Value) -> Option<Vec<u16>> {
 }
 
 /// A number, or what Prosody 13 takes for a period: `"15s"`, `"15 seconds"`.
-fn seconds(value: &Value) -> Option<f64> {
+pub(super) fn seconds(value: &Value) -> Option<f64> {
     let text = match value {
         Value::String(text) => text.trim(),
         other => return other.as_f64(),

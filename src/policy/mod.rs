@@ -7,6 +7,7 @@ pub mod host;
 pub mod login;
 pub mod manage;
 pub mod moving_in;
+pub mod options;
 pub mod passwords;
 pub mod restore;
 

@@ -50,6 +50,8 @@ fn say_hello(
         protocol: PROTOCOL_VERSION,
         software: software.to_owned(),
         hosts: hosts.into(),
+        global: None,
+        folder: None,
         continued: false,
         // It hears nothing that is asked of it.
         sessions: false,

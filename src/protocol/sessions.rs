@@ -24,6 +24,12 @@ pub struct Hello {
     /// The hosts that it serves.
     #[serde(default)]
     pub hosts: Each<HelloHost>,
+    /// The options that hold for all of them, and those of the whole server; none, if those of each host are all there are.
+    #[serde(default)]
+    pub global: Option<Map<String, Value>>,
+    /// The folder where relative paths in options start.
+    #[serde(default)]
+    pub folder: Option<String>,
     /// These hosts come beside those of the hello before, which did not fit into one line.
     #[serde(default)]
     pub continued: bool,
@@ -83,6 +89,8 @@ pub struct Welcome {
     pub software: String,
     /// The hosts of the hello, in its order.
     pub hosts: Vec<HostWelcome>,
+    /// What the asker's log says of the options.
+    pub log: Vec<LogLine>,
 }
 
 /// A host in the answer to a hello.
@@ -103,6 +111,27 @@ pub struct HostWelcome {
     /// The hashes that every account has, for hosts whose accounts live in the daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scram: Option<Vec<ScramHash>>,
+}
+
+/// A finished line for the asker's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Of which of its hosts; none: of the server.
+    pub host: Option<String>,
+    /// How bad it is.
+    pub level: LogLevel,
+    /// In words.
+    pub text: String,
+}
+
+/// How bad it is what a line tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Something does not work.
+    Error,
+    /// Something may not.
+    Warn,
 }
 
 /// A copy of Prosody's module.
@@ -127,7 +156,7 @@ pub struct HelloHost {
     /// Where its accounts live.
     #[serde(default)]
     pub accounts: Accounts,
-    /// Its options; without, the host is only attached to.
+    /// Its own options; without, the host is only attached to.
     pub options: Option<Map<String, Value>>,
 }
 

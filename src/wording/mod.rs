@@ -6,3 +6,4 @@ pub mod certificates;
 pub mod console;
 pub mod forms;
 pub mod notices;
+pub mod setup;

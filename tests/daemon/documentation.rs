@@ -228,16 +228,6 @@ fn rows(page: &str) -> Vec<Vec<&str>> {
     .collect()
 }
 
-/// Those that are the module's own: it reads them from the global section.
-fn global_options() -> Vec<&'static str> {
-    let module = include_str!("../../prosody-glue/mod_saslcertd/options.lib.lua");
-    let (_, table) = module.split_once("local global_only = {").unwrap();
-    let names = table.split('}').next().unwrap().split(',');
-    names
-        .map(|pair| pair.split('=').next().unwrap().trim())
-        .collect()
-}
-
 #[test]
 fn the_module_says_the_version_that_it_comes_with() {
     let module = include_str!("../../prosody-glue/mod_saslcertd/mod_saslcertd.lua");
@@ -247,7 +237,7 @@ fn the_module_says_the_version_that_it_comes_with() {
 
 #[test]
 fn every_option_stands_on_its_page_and_none_that_is_none() {
-    let mut known = global_options();
+    let mut known = saslcertd::policy::options::GLOBAL_OPTIONS.to_vec();
     known.extend(saslcertd::policy::host::OPTIONS);
     assert!(known.len() > 12, "{known:?}");
     for option in &known {
@@ -267,26 +257,22 @@ fn every_option_stands_on_its_page_and_none_that_is_none() {
 #[test]
 fn every_default_on_the_page_of_options_is_true() {
     use saslcertd::policy::host::{HostPolicy, OPTIONS};
-    let module = include_str!("../../prosody-glue/mod_saslcertd/mod_saslcertd.lua");
+    use saslcertd::policy::options::{GLOBAL_OPTIONS, Options, Settings};
+    let module = include_str!("../../prosody-glue/mod_saslcertd/options.lib.lua");
     let mut tried = 0;
     for row in rows(OPTIONS_PAGE) {
         let [name, default, ..] = row[..] else {
             continue;
         };
         let (name, default) = (name.trim_matches('`'), default.trim_matches('`'));
-        if let Some(short) = name
-            .strip_prefix("saslcertd_")
-            .filter(|_| global_options().contains(&name))
-        {
-            let is_so = |value: &str| {
-                module.contains(&format!("setting(\"{short}\", options.{short}, {value})"))
-            };
-            let named = format!("default_{short}");
-            let constant = module.contains(&format!("local {named} = {default};"));
-            assert!(
-                is_so(default) || (is_so(&named) && constant),
-                "{name} = {default}"
-            );
+        if GLOBAL_OPTIONS.contains(&name) {
+            // The module's, and the daemon's.
+            let short = name.trim_start_matches("saslcertd_");
+            let line = format!("local default_{short} = {default};");
+            assert!(module.contains(&line), "{line}");
+            let said = json!({ name: serde_json::from_str::<Value>(default).unwrap() });
+            let said = Settings::of(said.as_object().unwrap());
+            assert_eq!(said, Settings::of(&Options::new()), "{name} = {default}");
             tried += 1;
         } else if OPTIONS.contains(&name) && default != "–" {
             // It says something only about a file that has no default.

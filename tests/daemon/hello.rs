@@ -1,6 +1,6 @@
 //! `session.hello`, and what a host that was not declared gets.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Daemon, HOST, Made, hello, login, offer};
 
@@ -214,4 +214,65 @@ fn a_hello_is_handled_before_the_lines_behind_it() {
         let answer = answers.iter().find(|answer| answer["id"] == id).unwrap();
         assert!(answer.get("error").is_none(), "{answer}");
     }
+}
+
+#[test]
+fn what_is_wrong_with_options_is_said_in_finished_lines() {
+    let daemon = Daemon::start();
+    let mut peer = daemon.peer();
+    let piece = |hosts: Value, continued: bool| {
+        json!({
+            "protocol": 2, "software": "test", "folder": "/etc/prosody", "continued": continued, "hosts": hosts,
+            "global": {"saslcertd_timeout": "soon", "saslcertd_max_certs": 3, "saslcertd_socket": "/s"},
+        })
+    };
+    let good = json!({"host": HOST, "options": {"saslcertd_max_cert": 4}});
+    let bad = json!({"host": "rome.lit", "accounts": "daemon", "options": {"saslcertd_max_certs": 0, "saslcertd_timeout": 3}});
+    let answer = peer.ask("session.hello", piece(json!([good, bad]), false));
+    let lines: Vec<(Option<&str>, &str, &str)> = answer["log"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| {
+            let text = |field: &str| line[field].as_str();
+            (text("host"), text("level").unwrap(), text("text").unwrap())
+        })
+        .collect();
+    for (host, level, words) in [
+        (None, "error", "saslcertd_timeout = \"soon\": must be"),
+        (
+            Some("rome.lit"),
+            "error",
+            "saslcertd_timeout belongs into the global section",
+        ),
+        (
+            Some("rome.lit"),
+            "error",
+            "Nobody can log in on rome.lit: saslcertd_max_certs = 0",
+        ),
+        (Some(HOST), "warn", "saslcertd_max_certs meant?"),
+    ] {
+        let is_there = |line: &&(Option<&str>, &str, &str)| {
+            (line.0, line.1) == (host, level) && line.2.contains(words)
+        };
+        assert_eq!(
+            lines.iter().filter(is_there).count(),
+            1,
+            "{words}\n{lines:?}"
+        );
+    }
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    // The host's own option counts, and those of the whole server are none of it.
+    let status = daemon.peer().ask("status", json!({}));
+    let shown = status["hosts"].as_array().unwrap().iter();
+    let of =
+        |name: &str| shown.clone().find(|host| host["host"] == name).unwrap()["options"].clone();
+    assert_eq!(
+        of(HOST),
+        json!({"saslcertd_max_certs": 3, "saslcertd_max_cert": 4})
+    );
+    assert_eq!(of("rome.lit"), json!({"saslcertd_max_certs": 0}));
+    // What concerns the server is said once.
+    let answer = peer.ask("session.hello", piece(json!([]), true));
+    assert_eq!(answer["log"], json!([]));
 }

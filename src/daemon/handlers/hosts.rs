@@ -12,11 +12,13 @@ use super::Service;
 use crate::identity::visible::visible;
 use crate::identity::{Host, UnixSeconds};
 use crate::policy::host::Remark;
+use crate::policy::options::{OfHost, Settings};
 use crate::protocol::{
-    Accounts, AnyHello, Bad, Fault, Greeting, Hello, HelloHost, HostRemark, HostWelcome, Module,
-    PROTOCOL_VERSION, Stranger, Welcome,
+    Accounts, AnyHello, Bad, Fault, Greeting, Hello, HelloHost, HostRemark, HostWelcome, LogLevel,
+    LogLine, Module, PROTOCOL_VERSION, Stranger, Welcome,
 };
 use crate::store::HostRecord;
+use crate::wording::setup;
 
 impl Service {
     pub(in crate::daemon) fn hello(
@@ -97,27 +99,74 @@ impl Service {
         }
         let mut changed = Vec::new();
         let mut results = Vec::new();
+        let global = hello.global.unwrap_or_default();
+        let mut log = Vec::new();
+        if !hello.continued {
+            let problems: Vec<String> = Settings::of(&global)
+                .problems
+                .into_iter()
+                .map(|problem| problem.message)
+                .collect();
+            log.extend(setup::together(&problems).map(|text| LogLine {
+                host: None,
+                level: LogLevel::Error,
+                text,
+            }));
+        }
         for declared in hello.hosts {
             results.push(match declared {
-                Ok(declared) => self.declare(declared, &mut changed),
+                Ok(mut declared) => {
+                    if let Some(own) = declared.options.take() {
+                        let of_host = OfHost::of(&global, &own, hello.folder.as_deref());
+                        log.extend(of_host.complaint().map(|text| LogLine {
+                            host: Some(declared.host.clone()),
+                            level: LogLevel::Error,
+                            text,
+                        }));
+                        declared.options = Some(of_host.merged);
+                    }
+                    self.declare(declared, &mut changed)
+                }
                 Err(bad) => unreadable(&bad),
             });
         }
         self.add_problems_of_authorities(&mut results);
+        log.extend(results.iter().flat_map(|result| self.lines(result)));
         if changed.is_empty() {
-            self.send_hello(&reply, results);
+            self.send_hello(&reply, results, log);
             return;
         }
         self.task(reply, move |service, reply| {
             match service.hosts.remember(&service.store, changed) {
-                Ok(()) => service.send_hello(reply, results),
+                Ok(()) => service.send_hello(reply, results, log),
                 Err(error) => reply.refuse(error),
             }
         });
     }
 
+    /// What the asker's log says of a host.
+    fn lines(&self, of: &HostWelcome) -> Vec<LogLine> {
+        let known = Host::parse(&of.host).ok();
+        let known = known.and_then(|host| self.hosts.known(&host));
+        let lives_here = known.is_some_and(|known| known.accounts == Accounts::Daemon);
+        let texts = |remarks: &[HostRemark]| {
+            let texts = remarks.iter().map(|remark| remark.message.clone());
+            texts.collect::<Vec<_>>()
+        };
+        let errors = setup::errors_of_host(&of.host, lives_here, &texts(&of.errors));
+        let warnings = setup::together(&texts(&of.warnings));
+        let line = |level, text| LogLine {
+            host: Some(of.host.clone()),
+            level,
+            text,
+        };
+        let errors = errors.map(|text| line(LogLevel::Error, text));
+        let warnings = warnings.map(|text| line(LogLevel::Warn, text));
+        errors.into_iter().chain(warnings).collect()
+    }
+
     /// Answers with what is so now: from here on the asker is told when a host's SCRAM hashes change.
-    fn send_hello(&self, reply: &Reply<AnyHello>, mut hosts: Vec<HostWelcome>) {
+    fn send_hello(&self, reply: &Reply<AnyHello>, mut hosts: Vec<HostWelcome>, log: Vec<LogLine>) {
         // Held until the answer is queued, so that no news gets in front of it.
         let mut told = self.scram_told.lock();
         for result in &mut hosts {
@@ -136,6 +185,7 @@ impl Service {
             protocol: PROTOCOL_VERSION,
             software: software.to_owned(),
             hosts,
+            log,
         }));
     }
 

@@ -1,0 +1,44 @@
+//! What Prosody's log says of the options of a server and its hosts.
+//!
+//! Must not know: what options there are.
+
+/// What is wrong with the options of a host, and what follows from that; none if nothing is.
+///
+/// `lives_here`: its accounts live in the daemon. `errors`: without any the host is ready.
+#[must_use]
+pub fn errors_of_host(host: &str, lives_here: bool, errors: &[String]) -> Option<String> {
+    if errors.is_empty() {
+        return None;
+    }
+    let how = if lives_here {
+        ""
+    } else {
+        " with a certificate"
+    };
+    let errors = errors.join("; ");
+    Some(format!("Nobody can log in{how} on {host}: {errors}"))
+}
+
+/// Several remarks as one line; none if there are none.
+#[must_use]
+pub fn together(remarks: &[String]) -> Option<String> {
+    (!remarks.is_empty()).then(|| remarks.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_is_not_ready_has_no_logins() {
+        let errors = ["a".to_owned(), "b".to_owned()];
+        for (lives_here, wanted) in [
+            (true, "Nobody can log in on a.lit: a; b"),
+            (false, "Nobody can log in with a certificate on a.lit: a; b"),
+        ] {
+            let found = errors_of_host("a.lit", lives_here, &errors);
+            assert_eq!(found.as_deref(), Some(wanted));
+        }
+        assert_eq!(errors_of_host("a.lit", true, &[]), None);
+    }
+}
