@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::connection::Connection;
 use super::servers::{Servers, closing_lines};
 use crate::identity::{BareJid, KeyId};
+use crate::policy::live::Ending;
 use crate::protocol::Close;
 use crate::store::NoYes;
 
@@ -92,22 +93,15 @@ impl NoYes for Closing<'_> {}
 
 /// The sessions of an account that logged in with one of these keys are to be closed.
 pub(super) fn closed_for(account: &BareJid, keys: &[KeyId]) -> Vec<Close> {
+    let (condition, text) = Ending::Revoked.words();
     let close = |key_id: &KeyId| Close {
         account: account.clone(),
         key_id: *key_id,
-        condition: "not-authorized".into(),
-        text: REVOKED.into(),
+        condition: condition.into(),
+        text: text.into(),
     };
     keys.iter().map(close).collect()
 }
-
-/// The fields of `sessions.close` for the sessions of an account and key, as they came.
-pub(super) fn closing_revoked(account: &Value, key_id: &Value) -> Value {
-    json!({"account": account, "key_id": key_id, "condition": "not-authorized", "text": REVOKED})
-}
-
-/// What a session hears at its end.
-const REVOKED: &str = "This client certificate has been revoked";
 
 #[cfg(test)]
 mod tests {
@@ -177,7 +171,7 @@ mod tests {
         let question: Value = serde_json::from_slice(&line).unwrap();
         let method = question.get("method").and_then(Value::as_str);
         assert_eq!(method, Some("sessions.close"));
-        let session = closing_revoked(&json!(account), &json!(key_id));
-        assert_eq!(question.get("params"), Some(&session));
+        let sessions = json!(closed_for(&account, &[key_id]));
+        assert_eq!(question.get("params"), sessions.get(0));
     }
 }

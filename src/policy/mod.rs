@@ -4,6 +4,7 @@ pub mod chain;
 pub mod denial;
 pub mod explain;
 pub mod host;
+pub mod live;
 pub mod login;
 pub mod manage;
 pub mod moving_in;

@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use crate::identity::account::Looks;
 use crate::identity::password::{Look, keyed};
-use crate::identity::{Account, BareJid, Incarnation, ScramHash, ScramVerifier, UnixSeconds};
+use crate::identity::{Account, BareJid, Incarnation, ScramHash, ScramVerifier};
 
 use super::denial::Denial;
 use super::host::HostPolicy;
@@ -67,37 +67,6 @@ pub fn is_meant(existing: Option<&Account>, meant: Option<&Incarnation>) -> Resu
         Some(known) if meant.is_none_or(|meant| *meant == known.incarnation) => Ok(()),
         _ => Err(Denial::AccountMissing),
     }
-}
-
-/// What has happened to an account since a session of it logged in, as far as it ends the session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// It is gone.
-    Deleted,
-    /// It is disabled.
-    Disabled,
-    /// It has another password, or is another account of the name.
-    Password,
-}
-
-/// Has the account of a live session changed so that the session must end?
-///
-/// Shape: `incarnation` and `password_changed` are what the login was told; `None` where that does not matter.
-#[must_use]
-pub fn changed_since(
-    account: Option<&Account>,
-    incarnation: Option<&Incarnation>,
-    password_changed: Option<UnixSeconds>,
-) -> Option<Change> {
-    let Some(account) = account else {
-        return Some(Change::Deleted);
-    };
-    if !account.enabled {
-        return Some(Change::Disabled);
-    }
-    let is_other = incarnation.is_some_and(|of| *of != account.incarnation)
-        || password_changed.is_some_and(|at| at != account.password_changed);
-    is_other.then_some(Change::Password)
 }
 
 /// May the client log in whose password was found right by means of `verifier`?
@@ -270,6 +239,7 @@ mod tests {
 
     use super::*;
     use crate::identity::Secret;
+    use crate::identity::UnixSeconds;
 
     fn account(enabled: bool, verifiers: Vec<ScramVerifier>) -> Account {
         Account {
@@ -393,26 +363,6 @@ mod tests {
             (None, Some(&own), false),
         ] {
             assert_eq!(is_meant(known, meant).is_ok(), is_meant_so, "{meant:?}");
-        }
-    }
-
-    #[test]
-    fn a_session_ends_with_the_account_that_it_logged_in_to() {
-        let (one, two) = (
-            Incarnation::parse("one").unwrap(),
-            Incarnation::parse("two").unwrap(),
-        );
-        let (enabled, disabled) = (account(true, vec![]), account(false, vec![]));
-        let (now, before) = (Some(UnixSeconds(0)), Some(UnixSeconds(-1)));
-        for (known, incarnation, password, expected) in [
-            (Some(&enabled), Some(&one), now, None),
-            (Some(&enabled), None, None, None),
-            (Some(&enabled), Some(&two), now, Some(Change::Password)),
-            (Some(&enabled), Some(&one), before, Some(Change::Password)),
-            (Some(&disabled), Some(&one), now, Some(Change::Disabled)),
-            (None, Some(&one), now, Some(Change::Deleted)),
-        ] {
-            assert_eq!(changed_since(known, incarnation, password), expected);
         }
     }
 

@@ -15,7 +15,8 @@ use super::Service;
 use crate::identity::{
     Account, BareJid, Disabled, Host, Incarnation, ScramHash, ScramVerifier, Secret, UnixSeconds,
 };
-use crate::policy::passwords::{Caller, Change, Creation, NEW_SALT_BYTES};
+use crate::policy::live::{self, Change};
+use crate::policy::passwords::{Caller, Creation, NEW_SALT_BYTES};
 use crate::policy::{Denial, HostPolicy, passwords};
 use crate::protocol::{
     AccountExists, AccountPage, Accounts, Admission, Bad, Check, Create, CreateCaller, Created,
@@ -283,7 +284,7 @@ impl Service {
                 continue;
             }
             let change = match self.store.view(&account).account() {
-                Ok(known) => passwords::changed_since(
+                Ok(known) => live::changed_since(
                     known.as_ref(),
                     session.incarnation.as_ref(),
                     session.password_changed,

@@ -1,13 +1,16 @@
 //! `session.opened` and `session.closed`: which live sessions logged in with a certificate.
+//!
+//! Must not know: which of them are over.
 
 use serde_json::{Value, json};
 
 use super::super::connection::Connection;
-use super::super::gate::closing_revoked;
-use super::{Answered, Service, storage, unreadable};
-use crate::identity::{Fingerprint, Host, KeyId, UnixSeconds};
+use super::super::storage;
+use super::{Answered, Service, unreadable};
+use crate::identity::{BareJid, Fingerprint, Host, KeyId, UnixSeconds};
+use crate::policy::live::{self, Ending, SessionFacts, Word};
 use crate::protocol::{Fault, Opened, OpenedSession, Refusal};
-use crate::store::StoreError;
+use crate::store::{StoreError, View};
 
 impl Service {
     /// Takes note of all live sessions, and answers which of them are to be closed.
@@ -42,15 +45,13 @@ impl Service {
             .expired(now, |account| self.closes_expired(account.host()));
         let closings = expired.into_iter().map(|(account, key_id, fingerprint)| {
             tracing::info!(%account, %fingerprint, "it has expired: its sessions are closed");
-            closing_expired(&json!(account), &key_id, &fingerprint)
+            closing_expired(&account, &key_id, &fingerprint)
         });
         self.servers.close(None, &closings.collect::<Vec<_>>());
     }
 
     fn closes_expired(&self, host: &Host) -> bool {
-        self.hosts
-            .policy(host)
-            .is_ok_and(|policy| policy.close_expired)
+        live::closes_expired(self.hosts.policy(host).ok().as_ref())
     }
 
     fn noted(
@@ -67,38 +68,35 @@ impl Service {
         for session in opened.sessions.good() {
             // Before anything is looked up: what is revoked from here on finds the session.
             let is_kept = self.sessions.opened(connection.id, session);
-            let is_over = match self.is_over(session) {
-                Ok(is_over) => is_over,
+            let ending = match self.ending(session, is_kept, now) {
+                Ok(ending) => ending,
                 // Its record cannot be read, and the other sessions must not wait for it.
                 Err(error @ StoreError::Corrupt { .. }) => {
-                    let _ = storage(&error);
-                    true
+                    storage::log(&error);
+                    Some(Ending::Revoked)
                 }
-                Err(error) => return Err(storage(&error)),
+                Err(error) => return Err(error.into()),
             };
-            if is_over {
-                close.push(closing_revoked(
-                    &json!(session.account),
-                    &json!(session.key_id),
-                ));
-            } else if !is_kept && self.ends_by_itself(session) {
+            if ending == Some(Ending::Unkept) {
                 tracing::error!(connection = connection.id, account = %session.account, "no room to keep one more session: it is closed");
-                close.push(closing_unkept(&json!(session.account), &session.key_id));
-            } else if session.not_after.is_some_and(|end| end < now)
-                && self.closes_expired(session.account.host())
-            {
-                let account = json!(session.account);
-                close.push(closing_expired(
-                    &account,
-                    &session.key_id,
-                    &session.fingerprint,
-                ));
             }
+            let OpenedSession {
+                account,
+                key_id,
+                fingerprint,
+                ..
+            } = session;
+            close.extend(ending.map(|ending| match ending {
+                Ending::Expired => closing_expired(account, key_id, fingerprint),
+                Ending::Revoked | Ending::Unkept => {
+                    closing(&account.to_string(), &key_id.to_string(), ending)
+                }
+            }));
         }
         // Nothing vouches for a session whose entry cannot be read, as far as it says which one it is.
         for bad in opened.sessions.bad() {
             if let (Some(account), Some(key_id)) = (bad.text("account"), bad.text("key_id")) {
-                close.push(closing_revoked(&json!(account), &json!(key_id)));
+                close.push(closing(account, key_id, Ending::Revoked));
             }
         }
         unreadable(connection.id, "session.opened", &opened.sessions);
@@ -106,66 +104,62 @@ impl Service {
         Ok(close)
     }
 
-    /// Must the session be known here to be ended in time? A revocation ends it in any case.
-    fn ends_by_itself(&self, session: &OpenedSession) -> bool {
-        session.path.is_some()
-            || (session.not_after.is_some() && self.closes_expired(session.account.host()))
-    }
-
-    /// Has what let the session in been taken back?
-    fn is_over(&self, session: &OpenedSession) -> Result<bool, StoreError> {
+    /// Is the session over, and why?
+    fn ending(
+        &self,
+        session: &OpenedSession,
+        is_kept: bool,
+        now: UnixSeconds,
+    ) -> Result<Option<Ending>, StoreError> {
+        let policy = self.hosts.policy(session.account.host()).ok();
         let view = self.store.view(&session.account);
         let revoked_for = view.revoked_for(&session.key_id)?;
-        let is_revoked = match &session.incarnation {
-            Some(incarnation) => revoked_for.contains(incarnation),
-            // Rather one too many: it may log in again.
-            None => !revoked_for.is_empty(),
+        // Nothing is looked up that nobody wants to know: it need not be readable.
+        let wants_record = policy
+            .as_ref()
+            .is_some_and(|policy| policy.trust.wants_record());
+        let word = match &session.path {
+            None => None,
+            Some(path) => Some(Word {
+                holds: self.still_vouched(&session.account, Some(path)),
+                has_record: wants_record && self.has_record(&view, session)?,
+            }),
         };
-        Ok(is_revoked
-            || !self.still_vouched(&session.account, session.path.as_ref())
-            || self.lacks_record(session)?)
+        let facts = SessionFacts {
+            incarnation: session.incarnation.as_ref(),
+            revoked_for: &revoked_for,
+            word,
+            not_after: session.not_after,
+            is_kept,
+        };
+        Ok(live::ending(&facts, policy.as_ref(), now))
     }
 
-    /// Did an authority alone let the session in, where its word does not suffice any more? One whose record the user has
-    /// taken out of the list since had one.
-    fn lacks_record(&self, session: &OpenedSession) -> Result<bool, StoreError> {
-        let account = &session.account;
-        let wants_record = self
-            .hosts
-            .policy(account.host())
-            .is_ok_and(|policy| policy.trust.wants_record());
-        if session.path.is_none() || !wants_record {
-            return Ok(false);
-        }
-        let held = self
-            .store
-            .enrolments_of(&session.fingerprint, account.host())?;
+    /// Is the session's certificate in the account's list, or was, until its user disabled it?
+    fn has_record(&self, view: &View<'_>, session: &OpenedSession) -> Result<bool, StoreError> {
+        let (account, fingerprint) = (&session.account, &session.fingerprint);
+        let held = self.store.enrolments_of(fingerprint, account.host())?;
         let is_held = held.iter().any(|held| held.account == *account);
-        Ok(!is_held && !self.store.view(account).is_disabled(&session.fingerprint)?)
+        Ok(is_held || view.is_disabled(fingerprint)?)
     }
+}
+
+/// The fields of `sessions.close` for the sessions of an account and key, as they came.
+fn closing(account: &str, key_id: &str, ending: Ending) -> Value {
+    let (condition, text) = ending.words();
+    json!({"account": account, "key_id": key_id, "condition": condition, "text": text})
 }
 
 /// The fields of `sessions.close` for the sessions that logged in with one certificate. Of the same key there may be a
 /// newer one.
-///
-/// Source: RFC 6120 4.9.3.16: keys or certificates have expired during the life of the stream.
-fn closing_expired(account: &Value, key_id: &KeyId, fingerprint: &Fingerprint) -> Value {
+fn closing_expired(account: &BareJid, key_id: &KeyId, fingerprint: &Fingerprint) -> Value {
+    let (condition, text) = Ending::Expired.words();
     json!({
         "account": account,
         "key_id": key_id,
         "fingerprint": fingerprint,
-        "condition": "reset",
-        "text": "This client certificate has expired",
-    })
-}
-
-/// The fields of `sessions.close` for sessions that there is no room for.
-fn closing_unkept(account: &Value, key_id: &KeyId) -> Value {
-    json!({
-        "account": account,
-        "key_id": key_id,
-        "condition": "resource-constraint",
-        "text": "There are too many sessions",
+        "condition": condition,
+        "text": text,
     })
 }
 

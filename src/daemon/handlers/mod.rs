@@ -23,4 +23,3 @@ mod status;
 
 use super::reply::{Answered, unreadable};
 use super::service::Service;
-use super::storage::refusal as storage;
