@@ -12,8 +12,10 @@ use std::process::ExitCode;
 
 use crate::identity::{ByteOrderMark, counted};
 use crate::protocol::client::Asker;
+use crate::protocol::{Export, Import, ImportConflict};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::global::Global;
@@ -40,29 +42,24 @@ pub(super) fn export(args: &ExportArgs, global: &Global) -> anyhow::Result<ExitC
     let mut asker = Asker::connect(&global.socket)?;
     let mut file = Fresh::create(&args.file)?;
     let mut found = Counted::default();
-    file.line(&json!({
-        "saslcertd": "export",
-        "version": VERSION,
-        "software": concat!("saslcertd ", env!("CARGO_PKG_VERSION")),
+    file.line(&json!(Frame::Export {
+        version: VERSION,
+        software: concat!("saslcertd ", env!("CARGO_PKG_VERSION")).to_owned(),
     }))?;
-    let mut after = Value::Null;
+    let mut question = Export { after: None };
     loop {
-        let page = asker.ask("export", &json!({"after": after}))?;
-        for record in page
-            .get("records")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
+        let page = asker.put(&question)?;
+        for record in &page.records {
             found.count(record);
             file.line(record)?;
         }
-        after = page.get("next").cloned().unwrap_or_default();
-        if after.is_null() {
+        if page.next.is_none() {
             break;
         }
+        question.after = page.next;
     }
-    file.line(&json!({"saslcertd": "end", "records": found.records}))?;
+    let records = found.records;
+    file.line(&json!(Frame::End { records }))?;
     file.finish()?;
     let shown = args.file.display();
     if global.json {
@@ -91,16 +88,52 @@ struct Counted {
 impl Counted {
     fn count(&mut self, record: &Value) {
         self.records += 1;
-        let text = |field| {
-            record
-                .get(field)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
-        if text("type") == "unreadable" {
-            let problem = format!("{}: {}", text("account"), text("problem"));
-            self.unreadable.push(problem);
+        let mut label = Label::of(record);
+        if label.kind == "unreadable" {
+            let problem = label.problem.take().unwrap_or_default();
+            self.unreadable
+                .push(format!("{}: {problem}", label.owner()));
         }
+    }
+}
+
+/// The first and the last line of a file.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "saslcertd", rename_all = "lowercase")]
+enum Frame {
+    /// What the file is.
+    Export {
+        version: u64,
+        #[serde(default = "unknown")]
+        software: String,
+    },
+    /// How many records it has.
+    End { records: u64 },
+}
+
+fn unknown() -> String {
+    "unknown".to_owned()
+}
+
+/// What is to be told of a record; all else in it is the daemon's.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Label {
+    #[serde(rename = "type")]
+    kind: String,
+    account: Option<String>,
+    host: Option<String>,
+    problem: Option<String>,
+}
+
+impl Label {
+    fn of(record: &Value) -> Self {
+        Self::deserialize(record).unwrap_or_default()
+    }
+
+    fn owner(self) -> String {
+        let owner = self.account.or(self.host);
+        owner.unwrap_or_else(|| "the store".to_owned())
     }
 }
 
@@ -253,8 +286,8 @@ pub(super) fn import(args: &ImportArgs, global: &Global) -> anyhow::Result<ExitC
 
 #[derive(Default)]
 struct Sent {
-    written: u64,
-    unchanged: u64,
+    written: usize,
+    unchanged: usize,
     conflicts: Vec<String>,
 }
 
@@ -268,24 +301,16 @@ fn sent(path: &Path, asker: &mut Asker, apply: bool) -> anyhow::Result<Sent> {
             return Ok(());
         }
         let (lines, records): (Vec<u64>, Vec<Value>) = batch.drain(..).unzip();
-        let result = asker.ask("import", &json!({"records": records, "apply": apply}))?;
-        let count = |field| result.get(field).and_then(Value::as_u64).unwrap_or(0);
-        sent.written += count("written");
-        sent.unchanged += count("unchanged");
-        let conflicts = result.get("conflicts").and_then(Value::as_array);
-        for conflict in conflicts.into_iter().flatten() {
-            let at = conflict.get("record").and_then(Value::as_u64).unwrap_or(0);
-            let at = usize::try_from(at).unwrap_or(usize::MAX);
-            let problem = conflict
-                .get("problem")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            let record = records.get(at);
-            let account = record.and_then(|record| record.get("account").or(record.get("host")));
-            let account = account.and_then(Value::as_str).unwrap_or("the store");
-            let line = lines.get(at).copied().unwrap_or(0);
+        let question = Import { records, apply };
+        let done = asker.put(&question)?;
+        sent.written += done.written;
+        sent.unchanged += done.unchanged;
+        for ImportConflict { record, problem } in done.conflicts {
+            let label = question.records.get(record).map(Label::of);
+            let owner = label.unwrap_or_default().owner();
+            let line = lines.get(record).copied().unwrap_or(0);
             sent.conflicts
-                .push(format!("line {line}: {account}: {problem}"));
+                .push(format!("line {line}: {owner}: {problem}"));
         }
         Ok(())
     };
@@ -336,18 +361,12 @@ fn read(path: &Path, mut take: impl FnMut(u64, Value) -> anyhow::Result<()>) -> 
         Ok(Some(value))
     };
     let header = next()?.unwrap_or_default();
-    ensure!(
-        header.get("saslcertd").and_then(Value::as_str) == Some("export"),
-        "{shown} {NO_BACKUP}"
-    );
-    match header.get("version").and_then(Value::as_u64) {
-        Some(VERSION) => {}
-        Some(version) if version > VERSION => bail!(
-            "{shown} was written by a newer saslcertd ({}); nothing was changed. Import it with that one",
-            header
-                .get("software")
-                .and_then(Value::as_str)
-                .unwrap_or("unknown")
+    match Frame::deserialize(&header) {
+        Ok(Frame::Export {
+            version: VERSION, ..
+        }) => {}
+        Ok(Frame::Export { version, software }) if version > VERSION => bail!(
+            "{shown} was written by a newer saslcertd ({software}); nothing was changed. Import it with that one"
         ),
         _ => bail!("{shown} {NO_BACKUP}"),
     }
@@ -358,9 +377,9 @@ fn read(path: &Path, mut take: impl FnMut(u64, Value) -> anyhow::Result<()>) -> 
             bail!("{shown} is cut off behind line {line}; nothing was changed");
         };
         line += 1;
-        if value.get("saslcertd").and_then(Value::as_str) == Some("end") {
+        if let Ok(Frame::End { records: said }) = Frame::deserialize(&value) {
             ensure!(
-                value.get("records").and_then(Value::as_u64) == Some(records),
+                said == records,
                 "{shown} has {} and says that there are others; nothing was changed",
                 counted(records, "record", "records")
             );

@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::global::Global;
 use super::hosts::{host, of_host};
 use super::say::{say, say_json};
 use crate::identity::{Host, counted};
 use crate::protocol::client::Asker;
+use crate::protocol::{ForgetHost, HeldOfHost, ListHosts, ListedHost};
 
 /// `saslcertd host`.
 #[derive(Debug, Subcommand)]
@@ -32,77 +32,64 @@ pub(super) struct Which {
 
 pub(super) fn run(command: &HostCommand, global: &Global) -> anyhow::Result<ExitCode> {
     let mut daemon = Asker::connect(&global.socket)?;
-    let (result, said) = match command {
-        HostCommand::List => list(&mut daemon)?,
+    let (json, said) = match command {
+        HostCommand::List => {
+            let hosts = all(&mut daemon)?;
+            (json!({"hosts": hosts}), listed(&hosts))
+        }
         HostCommand::Forget(Which { host }) => {
-            let asked = daemon.ask("host.forget", &json!({"host": host}));
-            let result = asked.map_err(|error| of_host(error, host))?;
-            let held = Held::deserialize(&result)?;
-            let said = format!("{host} is forgotten; {held} of it stay in the store");
-            (result, said)
+            let question = ForgetHost { host: host.clone() };
+            let asked = daemon.put(&question);
+            let held = asked.map_err(|error| of_host(error, host))?;
+            let said = format!(
+                "{host} is forgotten; {} of it stay in the store",
+                in_words(&held)
+            );
+            (json!(held), said)
         }
     };
     if global.json {
-        say_json(&result.to_string())?;
+        say_json(&json.to_string())?;
     } else {
         say(said.trim_end())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(daemon: &mut Asker) -> anyhow::Result<(Value, String)> {
-    let mut rows = Vec::new();
-    let mut after = Value::Null;
+/// Every page of the list.
+fn all(daemon: &mut Asker) -> anyhow::Result<Vec<ListedHost>> {
+    let mut found = Vec::new();
+    let mut question = ListHosts { after: None };
     loop {
-        let mut page = daemon.ask("host.list", &json!({"after": after}))?;
-        if let Some(Value::Array(more)) = page.get_mut("hosts").map(Value::take) {
-            rows.extend(more);
+        let page = daemon.put(&question)?;
+        found.extend(page.hosts);
+        if page.next.is_none() {
+            return Ok(found);
         }
-        after = page.get("next").cloned().unwrap_or_default();
-        if after.is_null() {
-            break;
-        }
+        question.after = page.next;
     }
-    let mut lines = Vec::new();
-    for row in &rows {
-        let row = Row::deserialize(row)?;
+}
+
+fn listed(hosts: &[ListedHost]) -> String {
+    if hosts.is_empty() {
+        return "no host is declared".to_owned();
+    }
+    let line = |row: &ListedHost| {
         let declared = if row.declared {
             "declared"
         } else {
             "declared by nobody who is connected"
         };
-        lines.push(format!("{}: {declared}; {}", row.host, row.held));
-    }
-    if rows.is_empty() {
-        lines.push("no host is declared".to_owned());
-    }
-    Ok((json!({"hosts": rows}), lines.join("\n")))
+        format!("{}: {declared}; {}", row.host, in_words(&row.held))
+    };
+    hosts.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-#[derive(Deserialize)]
-struct Row {
-    host: String,
-    declared: bool,
-    #[serde(flatten)]
-    held: Held,
-}
-
-/// How much the store holds of a host.
-#[derive(Deserialize)]
-struct Held {
-    accounts: u64,
-    certificates: u64,
-    revoked_keys: u64,
-}
-
-impl std::fmt::Display for Held {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            out,
-            "{}, {} and {}",
-            counted(self.accounts, "password", "passwords"),
-            counted(self.certificates, "certificate", "certificates"),
-            counted(self.revoked_keys, "revoked key", "revoked keys"),
-        )
-    }
+fn in_words(held: &HeldOfHost) -> String {
+    format!(
+        "{}, {} and {}",
+        counted(held.accounts, "password", "passwords"),
+        counted(held.certificates, "certificate", "certificates"),
+        counted(held.revoked_keys, "revoked key", "revoked keys"),
+    )
 }

@@ -8,11 +8,12 @@ use base64::Engine;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD as BASE64};
-use serde_json::{Value as Json, json};
 use zeroize::Zeroizing;
 
 use super::lua_table::{Key, Table, Value};
 use crate::identity::password::{MAX_ITERATIONS, MAX_SALT_BYTES};
+use crate::identity::{ScramHash, UnixSeconds};
+use crate::protocol::{ImportLogin, ImportVerifier, Text};
 
 /// How an account logs in.
 #[derive(PartialEq, Eq)]
@@ -27,13 +28,7 @@ pub(super) struct Login {
 #[derive(PartialEq, Eq)]
 enum Proof {
     Password(Zeroizing<String>),
-    Scram {
-        hash: &'static str,
-        salt: Vec<u8>,
-        iterations: u32,
-        stored_key: Vec<u8>,
-        server_key: Vec<u8>,
-    },
+    Scram(ImportVerifier),
 }
 
 /// Why nobody can log in with what stands there.
@@ -116,17 +111,17 @@ fn proof(table: &Table) -> Result<Proof, NoLogin> {
     };
     // Which hash it was is not recorded.
     let hash = match (stored_key.len(), server_key.len()) {
-        (20, 20) => "SHA-1",
-        (32, 32) => "SHA-256",
+        (20, 20) => ScramHash::Sha1,
+        (32, 32) => ScramHash::Sha256,
         _ => return damaged("stored_key and server_key are neither SHA-1's nor SHA-256's"),
     };
-    Ok(Proof::Scram {
+    Ok(Proof::Scram(ImportVerifier {
         hash,
         salt: salt.to_vec(),
         iterations,
         stored_key,
         server_key,
-    })
+    }))
 }
 
 fn bytes_of_hex(value: &Value) -> Option<Vec<u8>> {
@@ -140,41 +135,28 @@ fn bytes_of_hex(value: &Value) -> Option<Vec<u8>> {
 
 impl Login {
     /// As it stands in the question `account.import`.
-    pub(super) fn question(&self) -> Json {
+    pub(super) fn question(&self) -> ImportLogin {
         let (password, scram) = match &self.proof {
-            Proof::Password(password) => (Some(password.as_str()), json!([])),
-            Proof::Scram {
-                hash,
-                salt,
-                iterations,
-                stored_key,
-                server_key,
-            } => {
-                let verifier = json!({
-                    "hash": hash,
-                    "salt": BASE64.encode(salt),
-                    "iterations": iterations,
-                    "stored_key": BASE64.encode(stored_key),
-                    "server_key": BASE64.encode(server_key),
-                });
-                (None, json!([verifier]))
-            }
+            Proof::Password(password) => (Some(Text(password.clone())), Vec::new()),
+            Proof::Scram(verifier) => (None, vec![verifier.clone()]),
         };
-        json!({
-            "enabled": self.is_enabled,
-            "created": self.created,
-            "password_changed": self.password_changed,
-            "password": password,
-            "scram": scram,
-        })
+        ImportLogin {
+            enabled: self.is_enabled,
+            created: self.created.map(UnixSeconds),
+            password_changed: self.password_changed.map(UnixSeconds),
+            password,
+            scram,
+        }
     }
 
     /// How its password was kept.
     pub(super) fn kind(&self) -> &'static str {
         match &self.proof {
             Proof::Password(_) => "password",
-            Proof::Scram { hash: "SHA-1", .. } => "SCRAM-SHA-1",
-            Proof::Scram { .. } => "SCRAM-SHA-256",
+            Proof::Scram(ImportVerifier { hash, .. }) => match hash {
+                ScramHash::Sha1 => "SCRAM-SHA-1",
+                ScramHash::Sha256 => "SCRAM-SHA-256",
+            },
         }
     }
 
@@ -266,6 +248,8 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
 
     use super::super::lua_table::parse;
+    use serde_json::json;
+
     use super::*;
 
     fn table(lua: &str) -> Table {
@@ -288,7 +272,7 @@ mod tests {
             let login = login(&table(&hashed(digits))).unwrap();
             assert_eq!(login.kind(), format!("SCRAM-{hash}"));
             assert_eq!(
-                login.question(),
+                json!(login.question()),
                 json!({
                     "enabled": true, "created": null, "password_changed": null, "password": null,
                     "scram": [{
@@ -308,7 +292,7 @@ mod tests {
         );
         let login_of_both = login(&table(&both)).unwrap();
         assert_eq!(
-            login_of_both.question(),
+            json!(login_of_both.question()),
             json!({"enabled": true, "created": 5, "password_changed": 6, "password": "et tu?", "scram": []})
         );
         assert!(!format!("{login_of_both:?}").contains("et tu"));

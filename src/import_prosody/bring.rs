@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
-use serde_json::{Value, json};
+use anyhow::{bail, ensure};
+use serde_json::json;
 
 use super::account::{self, Login, NoLogin, StoredCertificate};
 #[cfg(feature = "sql")]
@@ -15,7 +15,9 @@ use super::report::{self, Judgement, Report};
 use super::source::{Problem, Source, Store};
 use crate::identity::{BareJid, CertificateName, Host, Incarnation, counted};
 use crate::protocol::client::{AskError, Asker};
-use crate::protocol::{MAX_CERTIFICATE_BASE64_BYTES, declaring};
+use crate::protocol::{
+    ImportAccount, ImportCertificate, ImportedAccount, MAX_CERTIFICATE_BASE64_BYTES, declaring,
+};
 
 /// What is brought, from where.
 #[derive(Debug)]
@@ -252,9 +254,13 @@ impl<W: Write> Import<'_, W> {
         let mut judged: Vec<_> = certificates.iter().map(unsendable).collect();
         let mut batches: Vec<Batch> = Vec::new();
         for (number, one) in certificates.iter().enumerate() {
-            if judged.get(number).is_some_and(Option::is_none) {
-                let entry = json!({"name": one.name, "certificate": one.certificate.as_ref().ok(), "may_manage": one.may_manage});
-                let bytes = entry.to_string().len();
+            if let (Some(None), Ok(certificate)) = (judged.get(number), &one.certificate) {
+                let entry = ImportCertificate {
+                    name: one.name.clone(),
+                    certificate: certificate.clone(),
+                    may_manage: one.may_manage,
+                };
+                let bytes = json!(entry).to_string().len();
                 let last = batches.pop();
                 let (full, mut batch) = match last {
                     Some(last) if last.bytes + bytes > MAX_BATCH_BYTES => {
@@ -281,15 +287,15 @@ impl<W: Write> Import<'_, W> {
         for batch in batches {
             // An account that is only looked at exists for no further question.
             let login = login.filter(|_| account.is_none() || !self.wanted.apply);
-            let question = json!({
-                "account": user,
-                "incarnation": incarnation,
-                "login": login.map(Login::question),
-                "certificates": batch.entries,
-                "apply": self.wanted.apply,
-            });
-            let (of_account, of_certificates) = match self.ask(user.host(), &question)? {
-                Ok(answer) => judgements(&answer, batch.numbers.len())?,
+            let question = ImportAccount {
+                account: user.clone(),
+                incarnation: incarnation.clone(),
+                login: login.map(Login::question),
+                certificates: batch.entries,
+                apply: self.wanted.apply,
+            };
+            let (of_account, of_certificates) = match self.ask(&question)? {
+                Ok(answer) => judgements(answer, batch.numbers.len())?,
                 Err(judgement) => (judgement.clone(), vec![judgement; batch.numbers.len()]),
             };
             account.get_or_insert(of_account);
@@ -310,11 +316,15 @@ impl<W: Write> Import<'_, W> {
     }
 
     /// The daemon's answer, or what follows for the account and its certificates from having none.
-    fn ask(&mut self, host: &Host, question: &Value) -> anyhow::Result<Result<Value, Judgement>> {
+    fn ask(
+        &mut self,
+        question: &ImportAccount,
+    ) -> anyhow::Result<Result<ImportedAccount, Judgement>> {
+        let host = question.account.host();
         if self.undeclared.as_ref() == Some(host) {
             return Ok(Err(Judgement::unclear("host-undeclared", "see its host")));
         }
-        let mut answer = self.asker.ask("account.import", question);
+        let mut answer = self.asker.put(question);
         if matches!(
             answer,
             Err(AskError::Fault {
@@ -327,7 +337,7 @@ impl<W: Write> Import<'_, W> {
                 self.undeclared = Some(host.clone());
                 return Ok(Err(Judgement::unclear("host-undeclared", "see its host")));
             }
-            answer = self.asker.ask("account.import", question);
+            answer = self.asker.put(question);
         }
         match answer {
             Ok(answer) => Ok(Ok(answer)),
@@ -378,7 +388,7 @@ impl<W: Write> Import<'_, W> {
 struct Batch {
     bytes: usize,
     numbers: Vec<usize>,
-    entries: Vec<Value>,
+    entries: Vec<ImportCertificate>,
 }
 
 /// What the daemon decided.
@@ -416,21 +426,19 @@ fn unsendable(one: &StoredCertificate) -> Option<Judgement> {
 }
 
 /// The verdicts in the answer: on the account, and on each of the `certificates`.
-fn judgements(answer: &Value, certificates: usize) -> anyhow::Result<(Judgement, Vec<Judgement>)> {
-    let account = answer.get("account").unwrap_or(&Value::Null);
-    let verdicts = answer.get("certificates").and_then(Value::as_array);
-    let verdicts = verdicts.context("the daemon's answer has no certificates")?;
+fn judgements(
+    answer: ImportedAccount,
+    certificates: usize,
+) -> anyhow::Result<(Judgement, Vec<Judgement>)> {
+    let verdicts = answer.certificates;
     ensure!(
         verdicts.len() == certificates,
         "the daemon's answer has {} of {}",
         verdicts.len(),
         counted(certificates, "certificate", "certificates")
     );
-    let verdicts = verdicts.iter().map(Judgement::parse);
-    Ok((
-        Judgement::parse(account)?,
-        verdicts.collect::<Result<_, _>>()?,
-    ))
+    let verdicts = verdicts.into_iter().map(|one| Judgement::of(one.verdict));
+    Ok((Judgement::of(answer.account), verdicts.collect()))
 }
 
 impl NoLogin {

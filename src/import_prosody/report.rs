@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use super::source::Problem;
 use crate::identity::visible::{self, visible};
+use crate::protocol::{ImportFate, ImportVerdict};
 
 /// What became of an account or a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,21 +110,21 @@ impl Judgement {
     }
 
     /// As the daemon says it.
-    pub(super) fn parse(judgement: &Value) -> anyhow::Result<Self> {
-        let text = |field| judgement.get(field).and_then(Value::as_str);
-        let name = text("verdict").context("the daemon's answer has no verdict")?;
-        let Some(verdict) = Verdict::ALL.into_iter().find(|one| one.name() == name) else {
-            bail!(
-                "the daemon's answer has the verdict {name:?}, which this saslcertd does not know"
-            );
-        };
+    pub(super) fn of(said: ImportVerdict) -> Self {
         let kept = "there is an account of this name, whose password is another one or was hashed anew since";
-        let why = text("text").or_else(|| (verdict == Verdict::Kept).then_some(kept));
-        Ok(Self {
+        let verdict = match said.verdict {
+            ImportFate::Taken => Verdict::Taken,
+            ImportFate::Unchanged => Verdict::Unchanged,
+            ImportFate::Kept => Verdict::Kept,
+            ImportFate::Refused => Verdict::Refused,
+        };
+        Self {
             verdict,
-            reason: text("reason").map(str::to_owned),
-            text: why.map(str::to_owned),
-        })
+            reason: said.reason,
+            text: said
+                .text
+                .or_else(|| (verdict == Verdict::Kept).then(|| kept.to_owned())),
+        }
     }
 
     fn json(&self) -> Value {
@@ -463,13 +463,23 @@ other: 1 unclear
 
     #[test]
     fn a_verdict_of_the_daemon_is_read_and_an_unknown_one_is_an_error() {
-        let kept = json!({"verdict": "kept", "reason": "account-exists", "text": "There is one"});
-        let kept = Judgement::parse(&kept).unwrap();
-        assert_eq!(
-            (kept.verdict, kept.text.as_deref()),
-            (Verdict::Kept, Some("There is one"))
-        );
-        assert!(Judgement::parse(&json!({"verdict": "adored"})).is_err());
-        assert!(Judgement::parse(&json!({})).is_err());
+        let read = |said: Value| serde_json::from_value(said).map(Judgement::of);
+        for (text, shown) in [
+            (json!("There is one"), "There is one"),
+            (
+                json!(null),
+                "there is an account of this name, whose password is another one or was hashed anew since",
+            ),
+        ] {
+            let kept = json!({"verdict": "kept", "reason": "account-exists", "text": text});
+            let kept = read(kept).unwrap();
+            assert_eq!(
+                (kept.verdict, kept.text.as_deref()),
+                (Verdict::Kept, Some(shown))
+            );
+        }
+        for strange in [json!({"verdict": "adored"}), json!({})] {
+            assert!(read(strange).is_err());
+        }
     }
 }

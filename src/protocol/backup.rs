@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use super::request::{Lane, Request};
 use super::role::Role;
-use super::values::{Text, bytes, in_base64};
+use super::values::{Text, in_base64};
 use crate::identity::{BareJid, Host, Incarnation, ScramHash, UnixSeconds};
 
 /// `export`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Export {
     /// The last page's `next`.
     pub after: Option<Exported>,
@@ -19,9 +19,18 @@ pub struct Export {
 
 impl Request for Export {
     const METHOD: &'static str = "export";
-    type Answer = Value;
+    type Answer = ExportPage;
     const ROLE: Role = Role::Admin;
     const LANE: Lane = Lane::Task;
+}
+
+/// A page of an export.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExportPage {
+    /// The records, as the daemon writes and reads them; nobody else makes one.
+    pub records: Vec<Value>,
+    /// To be asked for next; none behind the last page.
+    pub next: Option<Exported>,
 }
 
 /// Up to where an export has come.
@@ -46,7 +55,7 @@ pub enum Exported {
 }
 
 /// `import`.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub struct Import {
     /// As an export gave them.
     pub records: Vec<Value>,
@@ -56,13 +65,33 @@ pub struct Import {
 
 impl Request for Import {
     const METHOD: &'static str = "import";
-    type Answer = Value;
+    type Answer = Imported;
     const ROLE: Role = Role::Admin;
     const LANE: Lane = Lane::Task;
 }
 
+/// What has become of records, or would.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// So many were written.
+    pub written: usize,
+    /// So many were there already.
+    pub unchanged: usize,
+    /// Those that differ from what is there, or are no records.
+    pub conflicts: Vec<ImportConflict>,
+}
+
+/// A record that is not written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportConflict {
+    /// Which of the question's, from 0.
+    pub record: usize,
+    /// Why, in words.
+    pub problem: String,
+}
+
 /// `account.import`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ImportAccount {
     /// Which.
     pub account: BareJid,
@@ -78,7 +107,7 @@ pub struct ImportAccount {
 
 impl Request for ImportAccount {
     const METHOD: &'static str = "account.import";
-    type Answer = Value;
+    type Answer = ImportedAccount;
     const ROLE: Role = Role::Admin;
     const LANE: Lane = Lane::Change;
 
@@ -96,8 +125,65 @@ impl Request for ImportAccount {
     }
 }
 
+/// What has become of an account that was brought, or would.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportedAccount {
+    /// Of the account itself.
+    pub account: ImportVerdict,
+    /// Of its certificates, in the order of the question.
+    pub certificates: Vec<ImportedCertificate>,
+}
+
+/// What has become of a certificate that was brought, or would.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportedCertificate {
+    /// Under which name.
+    pub name: String,
+    /// The verdict.
+    #[serde(flatten)]
+    pub verdict: ImportVerdict,
+}
+
+/// What becomes of something that is brought, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportVerdict {
+    /// What.
+    pub verdict: ImportFate,
+    /// Why it is refused, by the names of docs/protocol.md.
+    pub reason: Option<String>,
+    /// Why it is refused, in words.
+    pub text: Option<String>,
+}
+
+/// What becomes of something that is brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImportFate {
+    /// It is written.
+    Taken,
+    /// It is there already.
+    Unchanged,
+    /// There is an account of this name with another password: that one stays.
+    Kept,
+    /// It is not written.
+    Refused,
+}
+
+impl ImportFate {
+    /// In a word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::Unchanged => "unchanged",
+            Self::Kept => "kept",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// A password that is brought: as it is, or its verifiers.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ImportLogin {
     /// May anybody log in with it?
     pub enabled: bool,
@@ -113,20 +199,20 @@ pub struct ImportLogin {
 }
 
 /// One verifier.
-#[derive(Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportVerifier {
     /// Of which mechanism.
     pub hash: ScramHash,
     /// The salt.
-    #[serde(deserialize_with = "bytes")]
+    #[serde(with = "in_base64")]
     pub salt: Vec<u8>,
     /// The iteration count.
     pub iterations: u32,
     /// The StoredKey.
-    #[serde(deserialize_with = "bytes")]
+    #[serde(with = "in_base64")]
     pub stored_key: Vec<u8>,
     /// The ServerKey.
-    #[serde(deserialize_with = "bytes")]
+    #[serde(with = "in_base64")]
     pub server_key: Vec<u8>,
 }
 
@@ -137,7 +223,7 @@ impl std::fmt::Debug for ImportVerifier {
 }
 
 /// One certificate that is brought.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ImportCertificate {
     /// Under which name.
     pub name: String,

@@ -3,14 +3,14 @@
 //! Must not know: what their options mean.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::request::{Lane, Request};
 use super::role::Role;
+use super::sessions::Accounts;
 use crate::identity::{Host, ScramHash};
 
 /// `host.list`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ListHosts {
     /// The last page's `next`.
     pub after: Option<Host>,
@@ -18,13 +18,47 @@ pub struct ListHosts {
 
 impl Request for ListHosts {
     const METHOD: &'static str = "host.list";
-    type Answer = Value;
+    type Answer = HostPage;
     const ROLE: Role = Role::Admin;
     const LANE: Lane = Lane::Task;
 }
 
+/// A page of the hosts that were ever declared, in the order of their names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostPage {
+    /// The hosts.
+    pub hosts: Vec<ListedHost>,
+    /// To be asked for next; none behind the last page.
+    pub next: Option<Host>,
+}
+
+/// A host that was declared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedHost {
+    /// Which.
+    pub host: Host,
+    /// Where its accounts live.
+    pub lives: Accounts,
+    /// Has a connection declared it that is open now?
+    pub declared: bool,
+    /// What the store holds of it.
+    #[serde(flatten)]
+    pub held: HeldOfHost,
+}
+
+/// How much the store holds of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldOfHost {
+    /// Accounts whose passwords live here.
+    pub accounts: u64,
+    /// Certificates.
+    pub certificates: u64,
+    /// Keys that are revoked.
+    pub revoked_keys: u64,
+}
+
 /// `host.forget`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ForgetHost {
     /// Which.
     pub host: Host,
@@ -32,13 +66,13 @@ pub struct ForgetHost {
 
 impl Request for ForgetHost {
     const METHOD: &'static str = "host.forget";
-    type Answer = Value;
+    type Answer = HeldOfHost;
     const ROLE: Role = Role::Admin;
     const LANE: Lane = Lane::Task;
 }
 
 /// `host.scram`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct OfHost {
     /// Which.
     pub host: Host,

@@ -5,16 +5,16 @@
 mod import;
 mod record;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Answered, Service};
 use crate::identity::{BareJid, Host};
-use crate::protocol::{Export, Exported, Fault};
+use crate::protocol::{Export, ExportPage, Exported, Fault};
 use crate::store::{Place, StoreError, View};
 use record::Record;
 
 impl Service {
-    pub(in crate::daemon) fn export(&self, question: Export) -> Answered {
+    pub(in crate::daemon) fn export(&self, question: Export) -> Answered<ExportPage> {
         let Export { after } = question;
         let mut page = Page::default();
         let hosts_behind = match &after {
@@ -29,7 +29,7 @@ impl Service {
         if let Some(behind) = hosts_behind
             && let Some(next) = self.export_hosts(&mut page, behind)
         {
-            return Ok(page.answered(Some(&next)));
+            return Ok(page.answered(Some(next)));
         }
         let (behind, inside) = match after {
             None | Some(Exported::Host { .. }) => (None, None),
@@ -47,7 +47,7 @@ impl Service {
             let left = rest.add_to(&mut page, &account);
             if left.is_some() || page.is_full() {
                 let next = left.unwrap_or(Exported::Account(account));
-                return Ok(page.answered(Some(&next)));
+                return Ok(page.answered(Some(next)));
             }
         }
         // The whole page at once: each time waits for the change that is being made.
@@ -63,7 +63,7 @@ impl Service {
         for (account, records) in read {
             next = records.add_to(&mut page, &account).or(next);
         }
-        Ok(page.answered(next.as_ref()))
+        Ok(page.answered(next))
     }
 
     /// Adds the hosts behind this one; up to where, if there are more.
@@ -104,9 +104,10 @@ impl Page {
         self.bytes > EXPORT_PAGE_BYTES
     }
 
-    fn answered(self, next: Option<&Exported>) -> Value {
+    fn answered(self, next: Option<Exported>) -> ExportPage {
         tracing::info!(records = self.records.len(), "export: yes");
-        json!({"records": self.records, "next": next})
+        let records = self.records;
+        ExportPage { records, next }
     }
 }
 

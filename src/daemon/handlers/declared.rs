@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-
 use super::super::connection::Peer;
 use super::super::declared_host::DeclaredHost;
 use super::{Answered, Service};
 use crate::identity::Host;
-use crate::protocol::{Fault, ForgetHost, ListHosts, Refusal};
+use crate::protocol::{Fault, ForgetHost, HeldOfHost, HostPage, ListHosts, ListedHost};
 
 impl Service {
     /// A page of the hosts that were ever declared, in order, with what the store holds of each. Blocks.
-    pub(in crate::daemon) fn list_hosts(&self, question: ListHosts) -> Answered {
+    pub(in crate::daemon) fn list_hosts(&self, question: ListHosts) -> Answered<HostPage> {
         let ListHosts { after } = question;
         let mut behind = self.hosts.behind(after.as_ref());
         let is_more = behind.len() > PAGE_HOSTS;
@@ -20,22 +18,28 @@ impl Service {
         let next = behind.last().map(|(host, _)| host.clone());
         let mut rows = Vec::new();
         for (host, known) in behind {
-            let mut row = self.held(&host)?;
-            if let Some(fields) = row.as_object_mut() {
-                fields.insert("host".to_owned(), json!(host));
-                fields.insert("lives".to_owned(), json!(known.accounts));
-                fields.insert("declared".to_owned(), self.is_declared(&host).into());
-            }
-            rows.push(row);
+            rows.push(ListedHost {
+                lives: known.accounts,
+                declared: self.is_declared(&host),
+                held: self.held(&host)?,
+                host,
+            });
         }
-        Ok(json!({"hosts": rows, "next": next.filter(|_| is_more)}))
+        Ok(HostPage {
+            hosts: rows,
+            next: next.filter(|_| is_more),
+        })
     }
 
     /// Forgets that the host was declared. What the store holds of its accounts stays, and counts again if it is declared
     /// again: no revocation is lost. Blocks until it is on the disk.
     ///
     /// Errors: a peer that is connected declares it.
-    pub(in crate::daemon) fn forget_host(&self, question: ForgetHost, peer: Peer) -> Answered {
+    pub(in crate::daemon) fn forget_host(
+        &self,
+        question: ForgetHost,
+        peer: Peer,
+    ) -> Answered<HeldOfHost> {
         let ForgetHost { host } = question;
         let held = self.held(&host)?;
         // Who declares the host from now on is remembered behind this.
@@ -60,13 +64,13 @@ impl Service {
     }
 
     /// How much the store holds of a host.
-    fn held(&self, host: &Host) -> Result<Value, Refusal> {
+    fn held(&self, host: &Host) -> Answered<HeldOfHost> {
         let held = self.store.held_of(host)?;
-        Ok(json!({
-            "accounts": self.store.census(host).accounts,
-            "certificates": held.certificates,
-            "revoked_keys": held.revoked_keys,
-        }))
+        Ok(HeldOfHost {
+            accounts: self.store.census(host).accounts,
+            certificates: held.certificates,
+            revoked_keys: held.revoked_keys,
+        })
     }
 
     /// Does somebody who is connected declare the host?

@@ -328,7 +328,7 @@ mod tests {
     use super::super::Answered;
     use super::*;
     use crate::identity::BareJid;
-    use crate::protocol::Role;
+    use crate::protocol::{HeldOfHost, Imported, Role};
     use crate::store::{Harmless, Store};
 
     /// The daemon, with a store of its own.
@@ -345,7 +345,7 @@ mod tests {
         changed
     }
 
-    fn forget(service: &Service, host: &str) -> Answered {
+    fn forget(service: &Service, host: &str) -> Answered<HeldOfHost> {
         let peer = Peer {
             uid: 0,
             pid: None,
@@ -355,7 +355,7 @@ mod tests {
         service.forget_host(question, peer)
     }
 
-    fn import(service: &Service, host: &str) -> Answered {
+    fn import(service: &Service, host: &str) -> Answered<Imported> {
         let record = json!({"type": "host", "host": host, "accounts": "daemon", "options": {}});
         let question = json!({"records": [record], "apply": true});
         service.import(crate::protocol::fields(question).unwrap())
@@ -439,7 +439,7 @@ mod tests {
         );
         while_the_disk_hangs(&service, || forget(&service, "b.lit").unwrap(), meanwhile);
         let imported = while_the_disk_hangs(&service, || import(&service, "c.lit"), meanwhile);
-        assert_eq!(imported.unwrap()["written"], 1);
+        assert_eq!(imported.unwrap().written, 1);
         let written = service.store.hosts().unwrap();
         let names: Vec<&str> = written.iter().map(|(host, _)| host.as_str()).collect();
         assert_eq!(names, ["a.lit", "c.lit"]);
@@ -465,7 +465,7 @@ mod tests {
                 declared.set(declare(&service, "a.lit", 3));
             },
         );
-        assert_eq!(forgotten.unwrap()["accounts"], 0);
+        assert_eq!(forgotten.unwrap().accounts, 0);
         service
             .hosts
             .remember(&service.store, declared.take())

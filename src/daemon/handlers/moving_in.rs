@@ -3,8 +3,6 @@
 //! What is decided without `apply` is what would be done with it; only the writing is left out. Must not know: what becomes of
 //! what is brought.
 
-use serde_json::{Value, json};
-
 use super::accounts::{new_incarnation, new_verifiers};
 use super::certificates::{append_edits, certificate_in, is_anothers};
 use super::incarnations::Unmarked;
@@ -16,7 +14,10 @@ use crate::identity::{
 use crate::policy::manage::{Appended, MAX_MARKS, Marks};
 use crate::policy::moving_in::{self, AccountFacts, AccountFate, Brought, CertificateFacts};
 use crate::policy::{Denial, HostPolicy};
-use crate::protocol::{Accounts, ImportAccount, ImportCertificate, ImportLogin, Refusal};
+use crate::protocol::{
+    Accounts, ImportAccount, ImportCertificate, ImportFate, ImportLogin, ImportVerdict,
+    ImportedAccount, ImportedCertificate, Refusal,
+};
 use crate::store::{Harmless, StoreError, View};
 
 impl Service {
@@ -25,7 +26,7 @@ impl Service {
         &self,
         question: ImportAccount,
         now: UnixSeconds,
-    ) -> Answered {
+    ) -> Answered<ImportedAccount> {
         let (lives, policy) = self.hosts.of(question.account.host())?;
         self.disk_room.require()?;
         let account = question.account;
@@ -77,7 +78,7 @@ impl Service {
         let result = written?.map_err(Refusal::Management)?;
         self.tell_scram(account.host());
         if apply {
-            let verdict = result.pointer("/account/verdict").and_then(Value::as_str);
+            let verdict = result.account.verdict.name();
             tracing::info!(%account, verdict, "account.import: yes");
         }
         Ok(result)
@@ -122,7 +123,7 @@ impl Arrival {
         view: &View<'_>,
         policy: &HostPolicy,
         now: UnixSeconds,
-    ) -> Result<(Vec<Harmless>, Value), StoreError> {
+    ) -> Result<(Vec<Harmless>, ImportedAccount), StoreError> {
         let decided = moving_in::account(&AccountFacts {
             known: view.account()?.as_ref(),
             brought: self.brought.as_ref(),
@@ -175,17 +176,21 @@ impl Arrival {
                 put_into(&mut list, appended, now);
             }
             let verdict = moved.map(|appended| match appended {
-                Some(_) => "taken",
-                None => "unchanged",
+                Some(_) => ImportFate::Taken,
+                None => ImportFate::Unchanged,
             });
             rows.push(row_of(&brought.name, verdict));
         }
         let verdict = Ok(match fate {
-            AccountFate::Taken => "taken",
-            AccountFate::Unchanged => "unchanged",
-            AccountFate::Kept => "kept",
+            AccountFate::Taken => ImportFate::Taken,
+            AccountFate::Unchanged => ImportFate::Unchanged,
+            AccountFate::Kept => ImportFate::Kept,
         });
-        Ok((edits, answer(verdict, &rows)))
+        let answer = ImportedAccount {
+            account: in_words(verdict),
+            certificates: rows,
+        };
+        Ok((edits, answer))
     }
 }
 
@@ -254,31 +259,35 @@ fn brought(
 }
 
 /// The answer for an account that cannot be taken, and with it none of its certificates.
-fn refused_whole(why: Denial, certificates: &[Certificate]) -> Value {
+fn refused_whole(why: Denial, certificates: &[Certificate]) -> ImportedAccount {
     let row = |one: &Certificate| row_of(&one.name, Err(Denial::AccountMissing));
-    let rows: Vec<Value> = certificates.iter().map(row).collect();
-    answer(Err(why), &rows)
+    ImportedAccount {
+        account: in_words(Err(why)),
+        certificates: certificates.iter().map(row).collect(),
+    }
 }
 
-fn answer(account: Result<&str, Denial>, certificates: &[Value]) -> Value {
-    let (verdict, reason, text) = in_words(account);
-    json!({
-        "account": {"verdict": verdict, "reason": reason, "text": text},
-        "certificates": certificates,
-    })
+fn row_of(name: &str, verdict: Result<ImportFate, Denial>) -> ImportedCertificate {
+    ImportedCertificate {
+        name: name.to_owned(),
+        verdict: in_words(verdict),
+    }
 }
 
-fn row_of(name: &str, verdict: Result<&str, Denial>) -> Value {
-    let (verdict, reason, text) = in_words(verdict);
-    json!({"name": name, "verdict": verdict, "reason": reason, "text": text})
-}
-
-fn in_words(verdict: Result<&str, Denial>) -> (&str, Option<&'static str>, Option<String>) {
+fn in_words(verdict: Result<ImportFate, Denial>) -> ImportVerdict {
     match verdict {
-        Ok(verdict) => (verdict, None, None),
+        Ok(verdict) => ImportVerdict {
+            verdict,
+            reason: None,
+            text: None,
+        },
         Err(denial) => {
             let words = denial.words();
-            ("refused", Some(words.code), Some(words.stanza_text))
+            ImportVerdict {
+                verdict: ImportFate::Refused,
+                reason: Some(words.code.to_owned()),
+                text: Some(words.stanza_text),
+            }
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::super::super::declared_host::DeclaredHost;
 use super::super::super::gate::Closing;
@@ -15,7 +15,7 @@ use super::record::{Brought, Record, Thing};
 use crate::identity::{BareJid, Enrolment, Host, Incarnation, KeyId};
 use crate::policy::Denial;
 use crate::policy::restore::{self, Conflict, Fate, KeyFacts, ListFacts};
-use crate::protocol::{Accounts, Import, Refusal, fields};
+use crate::protocol::{Accounts, Import, ImportConflict, Imported, Refusal, fields};
 use crate::store::{Edit, Harmless, Store, StoreError, View};
 
 /// What becomes of a record.
@@ -25,7 +25,7 @@ type Judged = Result<Fate, Conflict>;
 type Things = Vec<(usize, Thing)>;
 
 impl Service {
-    pub(in crate::daemon) fn import(&self, question: Import) -> Answered {
+    pub(in crate::daemon) fn import(&self, question: Import) -> Answered<Imported> {
         let Import { records, apply } = question;
         if apply {
             self.disk_room.require()?;
@@ -123,14 +123,15 @@ fn brought(record: Value) -> Result<Brought, Conflict> {
     record.brought()
 }
 
-fn answer(judged: &[(usize, Judged)], apply: bool) -> Value {
+fn answer(judged: &[(usize, Judged)], apply: bool) -> Imported {
     let count = |fate| judged.iter().filter(|(_, one)| *one == Ok(fate)).count();
     let (written, unchanged) = (count(Fate::Written), count(Fate::Unchanged));
-    let conflicts: Vec<Value> = judged
-        .iter()
-        .filter_map(|(at, judged)| judged.as_ref().err().map(|conflict| (at, conflict)))
-        .map(|(at, conflict)| json!({"record": at, "problem": conflict.to_string()}))
-        .collect();
+    let conflict = |(at, judged): &(usize, Judged)| {
+        let problem = judged.as_ref().err()?.to_string();
+        let record = *at;
+        Some(ImportConflict { record, problem })
+    };
+    let conflicts: Vec<ImportConflict> = judged.iter().filter_map(conflict).collect();
     tracing::info!(
         written,
         unchanged,
@@ -138,7 +139,11 @@ fn answer(judged: &[(usize, Judged)], apply: bool) -> Value {
         apply,
         "import: yes"
     );
-    json!({"written": written, "unchanged": unchanged, "conflicts": conflicts})
+    Imported {
+        written,
+        unchanged,
+        conflicts,
+    }
 }
 
 /// How an account's records are written.
