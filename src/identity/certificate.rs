@@ -27,6 +27,8 @@ pub struct ClientCert {
     pub key_id: KeyId,
     /// Its key.
     pub key: Key,
+    /// Its serial number, by which its authority knows it: an INTEGER's octets, as they came.
+    pub serial: Vec<u8>,
     /// Its xmppAddr names, in order, without repetitions.
     pub addresses: Vec<Jid>,
     /// First second of its validity.
@@ -199,6 +201,7 @@ fn read(der: &[u8], findings: &mut Vec<Finding>) -> Option<ClientCert> {
         fingerprint: Fingerprint::of(der),
         key_id: KeyId::of(cert.public_key().raw),
         key: key?,
+        serial: cert.raw_serial().to_vec(),
         addresses: names.addresses,
         not_before,
         not_after,

@@ -3,6 +3,7 @@
 //! It decides nothing: the verdict on all of them is what [`login`](super::login::login) says.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
@@ -102,7 +103,7 @@ pub fn explain(
     now: UnixSeconds,
 ) -> Explanation {
     let mut rules = vec![
-        yes("certificate", format!("SHA-256 {}", facts.cert.fingerprint)),
+        certificate(facts),
         key(facts, policy),
         validity(facts, now),
         address(facts, asked, policy),
@@ -137,6 +138,30 @@ pub fn explain(
         Ok(_) | Err(_) => Verdict::No,
     };
     Explanation { verdict, rules }
+}
+
+/// Which one it is: by its fingerprint here, by its serial number (as openssl writes it) for its authority.
+fn certificate(facts: &CertificateFacts<'_>) -> Rule {
+    let octets = match facts.cert.serial.as_slice() {
+        // The sign.
+        [0, octets @ ..] if !octets.is_empty() => octets,
+        octets => octets,
+    };
+    let mut serial = String::new();
+    for octet in octets.iter().take(MAX_SHOWN_SERIAL_BYTES) {
+        // Proof: writing to a String can't fail.
+        let _ = write!(serial, "{octet:02X}");
+    }
+    let rest = if octets.len() > MAX_SHOWN_SERIAL_BYTES {
+        "…"
+    } else {
+        ""
+    };
+    let fingerprint = facts.cert.fingerprint;
+    yes(
+        "certificate",
+        format!("SHA-256 {fingerprint}, serial number {serial}{rest}"),
+    )
 }
 
 fn key(facts: &CertificateFacts<'_>, policy: &HostPolicy) -> Rule {
@@ -315,12 +340,15 @@ fn text(denial: Denial) -> String {
     denial.words().stanza_text
 }
 
+/// As many as an authority may use (RFC 5280 4.1.2.2).
+const MAX_SHOWN_SERIAL_BYTES: usize = 20;
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
     use super::*;
-    use crate::identity::Incarnation;
+    use crate::identity::{ClientCert, Incarnation};
     use crate::policy::fixtures::{NOW, account, cert_naming, enrolled, host, incarnation};
     use crate::policy::host::CaFiles;
 
@@ -487,7 +515,10 @@ mod tests {
         assert_eq!(
             said,
             [
-                format!("Yes certificate: SHA-256 {}", cert.fingerprint),
+                format!(
+                    "Yes certificate: SHA-256 {}, serial number 5F3A",
+                    cert.fingerprint
+                ),
                 "Yes key: an elliptic curve".to_owned(),
                 "Yes validity: it is valid now".to_owned(),
                 "Yes address: it names h@a.lit".to_owned(),
@@ -500,5 +531,32 @@ mod tests {
                 "Yes identity: it stands for h@a.lit".to_owned(),
             ]
         );
+    }
+
+    #[test]
+    fn a_serial_number_is_shown_as_openssl_shows_it() {
+        for (serial, shown) in [
+            (vec![1], "01".to_owned()),
+            (vec![0], "00".to_owned()),
+            (vec![0, 0x80], "80".to_owned()),
+            (vec![7; 20], "07".repeat(20)),
+            (vec![7; 21], format!("{}…", "07".repeat(20))),
+        ] {
+            let cert = ClientCert {
+                serial,
+                ..cert_naming(&[H])
+            };
+            let facts = CertificateFacts {
+                host: &host("a.lit"),
+                cert: &cert,
+                enrolments: &[],
+                revoked_for: &[],
+                disabled_for: &[],
+                key_disabled_for: &[],
+                by_authority: None,
+            };
+            let expected = format!("SHA-256 {}, serial number {shown}", cert.fingerprint);
+            assert_eq!(certificate(&facts).why, expected);
+        }
     }
 }

@@ -30,6 +30,7 @@ pub(crate) fn cert_naming(addresses: &[&str]) -> ClientCert {
         fingerprint: Fingerprint::from_bytes([1; 32]),
         key_id: KeyId::from_bytes([1; 32]),
         key: Key::Curve,
+        serial: vec![0x5f, 0x3a],
         addresses: addresses.iter().map(|a| Jid::parse(a).unwrap()).collect(),
         not_before: NOW.plus(-30 * 86_400),
         not_after: NOW.plus(30 * 86_400),
