@@ -85,6 +85,20 @@ fn no_two_files_import_each_other() {
     assert_eq!(house.circles(), Vec::<String>::new());
 }
 
+/// Who takes something back shows the store that nobody says yes meanwhile. Only the gate can know that.
+#[test]
+fn only_the_gate_vouches_that_nobody_says_yes() {
+    let vouches: Vec<String> = sources()
+        .iter()
+        .flat_map(|(file, text)| {
+            let code = bare(text).replace("#[cfg(test)]\nimpl NoYes for ()", "");
+            let found = code.matches("impl NoYes for ").count();
+            std::iter::repeat_n(file.clone(), found)
+        })
+        .collect();
+    assert_eq!(vouches, ["daemon/gate.rs"]);
+}
+
 #[test]
 fn a_broken_rule_is_named_with_its_file_and_line() {
     let sources = house_of(&[
