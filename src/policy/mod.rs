@@ -11,6 +11,7 @@ pub mod moving_in;
 pub mod options;
 pub mod passwords;
 pub mod restore;
+pub mod throttle;
 
 #[cfg(test)]
 pub(crate) mod fixtures;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::connection::Peer;
 use super::super::gate::Closing;
-use super::super::guesses::{Outcome, Place};
+use super::super::guesses::Place;
 use super::super::reply::{Answered, Reply, unreadable};
 use super::super::reservations::NotReserved;
 use super::super::storage;
@@ -17,6 +17,7 @@ use crate::identity::{
 };
 use crate::policy::live::{self, Change};
 use crate::policy::passwords::{Caller, Creation, NEW_SALT_BYTES};
+use crate::policy::throttle::Outcome;
 use crate::policy::{Denial, HostPolicy, passwords};
 use crate::protocol::{
     AccountExists, AccountPage, Accounts, Admission, Bad, Check, Create, CreateCaller, Created,
