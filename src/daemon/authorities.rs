@@ -16,9 +16,9 @@ use sha2::{Digest, Sha256};
 use super::gate::Closing;
 use crate::identity::private_key::holds_private_key;
 use crate::identity::{CertificationPath, UnixSeconds};
-use crate::policy::Denial;
 use crate::policy::chain::{self, Authorities, PemError, Revocation, RevocationLists, Untrusted};
 use crate::policy::host::CaFiles;
+use crate::policy::{Denial, HostPolicy};
 use crate::protocol::{
     AuthorityFilesState, AuthorityState, CaFileState, CrlFileState, FileState, ListState,
 };
@@ -217,6 +217,13 @@ impl AuthorityFiles {
         let lists = lists.and_then(|list| content(&self.lists, CRL_FILE, list).ok());
         authorities.map_or(true, |known| known.still_trust(path))
             && !lists.is_some_and(|known| known.revoke(path))
+    }
+
+    /// What is wrong with the files that `policy` names, for the host's admin.
+    #[must_use]
+    pub(super) fn problems_of(&self, policy: &HostPolicy) -> Vec<Problem> {
+        let files = policy.trust.ca();
+        files.map_or_else(Vec::new, |files| self.problems(files))
     }
 
     /// What is wrong with the files.

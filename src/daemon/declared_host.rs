@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 
 use crate::policy::HostPolicy;
-use crate::policy::host::Declared;
-use crate::protocol::Accounts;
+use crate::policy::host::{Declared, Remark};
+use crate::protocol::{Accounts, HostRemark};
 use crate::store::HostRecord;
 
 /// A host as it was declared last.
@@ -45,4 +45,43 @@ impl DeclaredHost {
 /// As JSON.
 pub(super) fn json_of(options: &Map<String, Value>) -> String {
     Value::Object(options.clone()).to_string()
+}
+
+/// What is wrong with the options of a host, or strange, for those who ask; if it is much, some of it.
+pub(super) fn remarks(remarks: &[Remark]) -> Vec<HostRemark> {
+    let row = |remark: &Remark| HostRemark {
+        option: Some(remark.option.clone()),
+        message: remark.message.clone(),
+    };
+    let mut rows: Vec<HostRemark> = remarks.iter().take(MAX_REMARKS).map(row).collect();
+    if let Some(more) = remarks.len().checked_sub(MAX_REMARKS + 1) {
+        let message = format!("and {} more", more + 1);
+        let option = None;
+        rows.push(HostRemark { option, message });
+    }
+    rows
+}
+
+/// Most errors, or warnings, of one host that are listed.
+const MAX_REMARKS: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn of_many_remarks_some_are_listed_and_the_others_counted() {
+        let remark = |number: usize| Remark {
+            option: "saslcertd_x".to_owned(),
+            message: number.to_string(),
+        };
+        for (count, listed, last) in [(1, 1, "0"), (20, 20, "19"), (25, 21, "and 5 more")] {
+            let many: Vec<Remark> = (0..count).map(remark).collect();
+            let rows = remarks(&many);
+            assert_eq!(rows.len(), listed);
+            assert_eq!(rows.last().unwrap().message, last);
+        }
+    }
 }

@@ -12,6 +12,8 @@ use zeroize::Zeroizing;
 use super::connection::{Connection, Peer};
 use super::derivations::Purpose;
 use super::guesses::Place;
+use super::handlers::admission::admit;
+use super::handlers::external::Turn;
 use super::reply::{Admits, Answered, Informs, Reply, refuse_unknown, unreadable};
 use super::service::Service;
 use crate::identity::UnixSeconds;
@@ -154,41 +156,75 @@ macro_rules! questions {
 // where nothing may come between the decision and the answer.
 questions! {
     AnyHello: Informs => |service, hello, asked| service.hello(asked.reply.clone(), hello, asked.moment.now),
-    Offer: Informs => |service, question, asked| service.offer(asked.reply.clone(), question, asked.moment.now),
-    Login: Admits => |service, question, asked| service.login(asked.reply.clone(), question, asked.moment.now),
-    Opened: Informs => |service, opened, asked| asked.send(service.opened(asked.reply.connection(), &opened, asked.moment.now)),
-    List: Informs => |service, question, asked| asked.send(service.list(question, asked.peer(), asked.moment.now)),
-    Append: Informs => |service, question, asked| asked.send(service.append(question, asked.peer(), asked.moment.now)),
-    Named: Informs => |service, question, asked| asked.send(service.disable(question, asked.peer())),
-    Revoke: Informs => |service, question, asked| service.revoke(asked.reply, question, asked.moment.now),
-    ClientRequest: Informs => |service, question, asked| service.requested(asked.reply, question, asked.moment.now),
-    CommandStep: Informs => |service, question, asked| service.command_step(asked.reply, question, asked.moment.now),
-    ConsoleRun: Informs => |service, question, asked| service.console_run(asked.reply, &question, asked.moment.now),
-    Unrevoke: Informs => |service, question, asked| asked.send(service.unrevoke(question, asked.peer())),
-    Marked: Informs => |service, question, asked| asked.send(service.marks(question)),
-    Expiring: Informs => |service, question, asked| asked.send(service.expiring(question, asked.moment.now)),
-    AccountExists: Informs => |service, question, asked| asked.send(service.exists(question, asked.peer())),
-    Verify: Admits => |service, question, asked| service.verify(asked.reply, &question, asked.moment.now),
-    Scram: Informs => |service, question, asked| asked.send(service.scram(question, asked.peer())),
-    Succeeded: Admits => |service, question, asked| service.succeeded(asked.reply, &question, asked.moment.now),
-    Failed: Informs => |service, question, asked| asked.send(service.failed(question, asked.peer(), asked.moment.now)),
-    Admit: Admits => |service, question, asked| service.admit(asked.reply, &question),
-    Check: Informs => |service, question, asked| asked.send(service.check(asked.reply.connection().id, question, asked.peer())),
-    Create: Informs => |service, question, asked| asked.send(service.create(asked.reply, question, asked.moment.now)),
-    SetPassword: Informs => |service, question, asked| asked.send(service.set_password(asked.reply, question, asked.moment.now)),
-    Delete: Informs => |service, question, asked| asked.send(service.delete(asked.reply, question, asked.moment.now)),
-    EnableAccount: Informs => |service, EnableAccount { account }, asked| asked.send(service.enable(asked.reply, &account, true)),
-    DisableAccount: Informs => |service, DisableAccount { account }, asked| asked.send(service.enable(asked.reply, &account, false)),
-    ListAccounts: Informs => |service, question, asked| asked.send(service.list_accounts(question, asked.peer())),
+    Offer: Informs => offer,
+    Login: Admits => login,
+    Opened: Informs => |service, opened, asked| asked.send(service.live_sessions().opened(asked.reply.connection(), &opened, asked.moment.now)),
+    List: Informs => |service, question, asked| asked.send(service.certificates().list(question, asked.peer(), asked.moment.now)),
+    Append: Informs => |service, question, asked| asked.send(service.certificates().append(question, asked.peer(), asked.moment.now)),
+    Named: Informs => |service, question, asked| asked.send(service.certificates().disable(question, asked.peer())),
+    Revoke: Informs => |service, question, asked| service.certificates().revoke(asked.reply, question, asked.moment.now),
+    ClientRequest: Informs => |service, question, asked| service.certificates().requested(asked.reply, question, asked.moment.now),
+    CommandStep: Informs => |service, question, asked| service.certificates().command_step(asked.reply, question, asked.moment.now),
+    ConsoleRun: Informs => |service, question, asked| service.certificates().console_run(asked.reply, &question, asked.moment.now),
+    Unrevoke: Informs => |service, question, asked| asked.send(service.certificates().unrevoke(question, asked.peer())),
+    Marked: Informs => |service, question, asked| asked.send(service.certificates().marks(question)),
+    Expiring: Informs => |service, question, asked| asked.send(service.certificates().expiring(question, asked.moment.now)),
+    AccountExists: Informs => |service, question, asked| asked.send(service.accounts().exists(question, asked.peer())),
+    Verify: Admits => |service, question, asked| service.passwords().verify(asked.reply, &question, asked.moment.now),
+    Scram: Informs => |service, question, asked| asked.send(service.passwords().scram(question, asked.peer())),
+    Succeeded: Admits => |service, question, asked| service.passwords().succeeded(asked.reply, &question, asked.moment.now),
+    Failed: Informs => |service, question, asked| asked.send(service.passwords().failed(question, asked.peer(), asked.moment.now)),
+    Admit: Admits => |service, question, asked| admit(&service.store, &service.hosts, &service.gate, asked.reply, &question),
+    Check: Informs => |service, question, asked| asked.send(service.accounts().check(asked.reply.connection().id, question, asked.peer())),
+    Create: Informs => |service, question, asked| asked.send(service.accounts().create(asked.reply, question, asked.moment.now)),
+    SetPassword: Informs => |service, question, asked| asked.send(service.accounts().set_password(asked.reply, question, asked.moment.now)),
+    Delete: Informs => |service, question, asked| asked.send(service.accounts().delete(asked.reply, question, asked.moment.now)),
+    EnableAccount: Informs => |service, EnableAccount { account }, asked| asked.send(service.accounts().enable(asked.reply, &account, true)),
+    DisableAccount: Informs => |service, DisableAccount { account }, asked| asked.send(service.accounts().enable(asked.reply, &account, false)),
+    ListAccounts: Informs => |service, question, asked| asked.send(service.accounts().list_accounts(question, asked.peer())),
     ImportAccount: Informs => |service, question, asked| asked.send(service.import_account(question, asked.moment.now)),
-    OfHost: Informs => |service, question, asked| asked.send(service.scram_of(question, asked.peer())),
+    OfHost: Informs => |service, question, asked| asked.send(service.passwords().scram_of(question, asked.peer())),
     ListHosts: Informs => |service, question, asked| asked.send(service.list_hosts(question)),
     ForgetHost: Informs => |service, question, asked| asked.send(service.forget_host(question, asked.peer())),
     Export: Informs => |service, question, asked| asked.send(service.export(question)),
     Import: Informs => |service, question, asked| asked.send(service.import(question)),
-    Explain: Informs => |service, question, asked| asked.send(service.explain(question, asked.moment.now)),
+    Explain: Informs => |service, question, asked| asked.send(service.explaining().explain(question, asked.moment.now)),
     StoreCheck: Informs => |service, question, asked| asked.send(service.store_check(&question, asked.moment.now)),
-    Status: Informs => |service, question, asked| asked.send(service.status(question, asked.moment.uptime)),
+    Status: Informs => |service, question, asked| asked.send(service.overview().status(question, asked.moment.uptime)),
+}
+
+fn offer(service: &Arc<Service>, question: Offer, asked: &Asked<'_, Offer>) {
+    let (reply, now) = (asked.reply, asked.moment.now);
+    if let Some(turn) = service.external().begin_offer(reply, &question, now) {
+        let decide = move |service: &Arc<Service>, reply: &Reply<Offer>| {
+            service.external().offer(reply, &question, now);
+        };
+        in_turn(service, turn, reply.clone(), decide);
+    }
+}
+
+fn login(service: &Arc<Service>, question: Login, asked: &Asked<'_, Login>) {
+    let (reply, now) = (asked.reply, asked.moment.now);
+    if let Some(turn) = service.external().begin_login(reply, &question, now) {
+        let decide = move |service: &Arc<Service>, reply: &Reply<Login>| {
+            service.external().login(reply, &question, now);
+        };
+        in_turn(service, turn, reply.clone(), decide);
+    }
+}
+
+fn in_turn<Q: Request>(
+    service: &Arc<Service>,
+    turn: Turn,
+    reply: Reply<Q>,
+    work: impl FnOnce(&Arc<Service>, &Reply<Q>) + Send + 'static,
+) {
+    let with = Arc::clone(service);
+    let work = move |reply: &Reply<Q>| work(&with, reply);
+    match turn {
+        Turn::AtOnce => service.lanes.task(reply, work),
+        Turn::Queued(queued) => service.lanes.in_turn(queued, reply, work),
+    }
 }
 
 /// Hands a question to its handler where it is to be answered, if this peer may ask it now.
@@ -238,7 +274,7 @@ fn notification(
 ) {
     let done = match method {
         Opened::METHOD => fields(params).map_err(Refusal::from).and_then(|opened| {
-            let over = service.bound(connection, &opened, now)?;
+            let over = service.live_sessions().bound(connection, &opened, now)?;
             // Belt and braces: a session whose login lost its race is closed as soon as it is heard of.
             for session in over {
                 connection.ask("sessions.close", &session);

@@ -8,10 +8,11 @@ use std::sync::{Arc, MutexGuard};
 
 use serde_json::{Map, Value};
 
+use super::connection::Peer;
 use super::declared_host::{DeclaredHost, json_of};
 use crate::identity::Host;
 use crate::policy::HostPolicy;
-use crate::protocol::{Accounts, Fault, Stranger};
+use crate::protocol::{Accounts, Fault, Role, Stranger};
 use crate::store::{HostRecord, Store, StoreError};
 use crate::system::lock::{Lock, SharedLock};
 
@@ -63,6 +64,15 @@ impl Hosts {
     /// As [`Self::of`].
     pub(super) fn policy(&self, host: &Host) -> Result<HostPolicy, Fault> {
         self.of(host).map(|(_, policy)| policy)
+    }
+
+    /// The rules for passwords of `host`, if they are kept here. An admin may prepare a host before it is moved.
+    pub(super) fn passwords_of(&self, host: &Host, peer: Peer) -> Result<HostPolicy, Fault> {
+        let (accounts, policy) = self.of(host)?;
+        if accounts == Accounts::Prosody && peer.role != Role::Admin {
+            return Err(Fault::AccountsInProsody);
+        }
+        Ok(policy)
     }
 
     /// Those behind `after`, in order; `None`: all of them.

@@ -10,12 +10,22 @@ use crate::store::{Store, StoreError};
 
 use super::authorities::AuthorityFiles;
 use super::connection::Connection;
-use super::derivations::{Purpose, Queued};
+use super::derivations::Purpose;
 use super::disk_room::DiskRoom;
 use super::facts::Facts;
 use super::gate::Gate;
 use super::guesses::Guesses;
-use super::handlers;
+use super::handlers::accounts::LocalAccounts;
+use super::handlers::authorities::Vouching;
+use super::handlers::certificates::Certificates;
+use super::handlers::checks;
+use super::handlers::edits::sweep;
+use super::handlers::explain::Explaining;
+use super::handlers::external::External;
+use super::handlers::live::LiveSessions;
+use super::handlers::notices::Notices;
+use super::handlers::passwords::Passwords;
+use super::handlers::status::Overview;
 use super::hosts::Hosts;
 use super::lanes::Lanes;
 use super::last_uses::LastUses;
@@ -68,7 +78,7 @@ impl Service {
             scram_told: ScramTold::default(),
             checks: Arc::default(),
         };
-        service.read_authorities(false);
+        service.vouching().read(false);
         Ok(service)
     }
 
@@ -105,18 +115,6 @@ impl Service {
             .derivation(purpose, reply, move |reply| work(&service, reply));
     }
 
-    /// Runs `work` when its turn has come.
-    pub(super) fn in_turn<Q: Request>(
-        self: &Arc<Self>,
-        queued: Option<Queued>,
-        reply: Reply<Q>,
-        work: impl FnOnce(&Arc<Self>, &Reply<Q>) + Send + 'static,
-    ) {
-        let service = Arc::clone(self);
-        self.lanes
-            .in_turn(queued, reply, move |reply| work(&service, reply));
-    }
-
     /// Waits until nothing is being answered any more, or until `limit` has passed.
     pub async fn finish(&self, limit: Duration) {
         self.lanes.finish(limit).await;
@@ -127,6 +125,107 @@ impl Service {
             store: &self.store,
             authorities: &self.authorities,
         }
+    }
+
+    pub(super) fn external(&self) -> External<'_> {
+        External {
+            hosts: &self.hosts,
+            sessions: &self.sessions,
+            gate: &self.gate,
+            last_uses: &self.last_uses,
+            lanes: &self.lanes,
+            facts: self.facts(),
+        }
+    }
+
+    pub(super) fn passwords(&self) -> Passwords<'_> {
+        Passwords {
+            store: &self.store,
+            hosts: &self.hosts,
+            servers: &self.servers,
+            scram_told: &self.scram_told,
+            gate: &self.gate,
+            guesses: &self.guesses,
+            disk_room: &self.disk_room,
+        }
+    }
+
+    pub(super) fn accounts(&self) -> LocalAccounts<'_> {
+        LocalAccounts {
+            store: &self.store,
+            hosts: &self.hosts,
+            servers: &self.servers,
+            scram_told: &self.scram_told,
+            gate: &self.gate,
+            reservations: &self.reservations,
+            disk_room: &self.disk_room,
+        }
+    }
+
+    pub(super) fn certificates(&self) -> Certificates<'_> {
+        Certificates {
+            store: &self.store,
+            hosts: &self.hosts,
+            servers: &self.servers,
+            sessions: &self.sessions,
+            last_uses: &self.last_uses,
+            gate: &self.gate,
+            disk_room: &self.disk_room,
+        }
+    }
+
+    pub(super) fn live_sessions(&self) -> LiveSessions<'_> {
+        LiveSessions {
+            store: &self.store,
+            hosts: &self.hosts,
+            sessions: &self.sessions,
+            authorities: &self.authorities,
+            servers: &self.servers,
+        }
+    }
+
+    pub(super) fn vouching(&self) -> Vouching<'_> {
+        Vouching {
+            hosts: &self.hosts,
+            authorities: &self.authorities,
+            sessions: &self.sessions,
+            servers: &self.servers,
+            gate: &self.gate,
+        }
+    }
+
+    pub(super) fn explaining(&self) -> Explaining<'_> {
+        Explaining {
+            hosts: &self.hosts,
+            servers: &self.servers,
+            facts: self.facts(),
+        }
+    }
+
+    pub(super) fn overview(&self) -> Overview<'_> {
+        Overview {
+            store: &self.store,
+            hosts: &self.hosts,
+            servers: &self.servers,
+            sessions: &self.sessions,
+            authorities: &self.authorities,
+            checks: &self.checks,
+            disk_room: &self.disk_room,
+        }
+    }
+
+    pub(super) fn notices(&self) -> Notices<'_> {
+        Notices {
+            store: &self.store,
+            hosts: &self.hosts,
+            servers: &self.servers,
+            noticed: &self.noticed,
+        }
+    }
+
+    /// Removes what expired long ago, and what belongs to accounts that were replaced long ago. Blocks.
+    pub fn sweep(&self, now: UnixSeconds) {
+        sweep(&self.store, now);
     }
 
     pub(super) fn store(&self) -> &Arc<Store> {
@@ -148,7 +247,7 @@ impl Service {
         question: &StoreCheck,
         now: UnixSeconds,
     ) -> Answered<ChecksState> {
-        handlers::checks::check(&self.checks, &self.store, question, now)
+        checks::check(&self.checks, &self.store, question, now)
     }
 
     /// Refuses, or takes again, what makes the store grow.

@@ -51,13 +51,13 @@ const CHORES: [Chore; 7] = [
         every: Duration::from_secs(2),
         is_first_at_start: true,
         failed: "accounts did not hear of what expires",
-        work: |service| service.give_notices(now()),
+        work: |service| service.notices().give_notices(now()),
     },
     Chore {
         every: Duration::from_secs(2),
         is_first_at_start: true,
         failed: "sessions of expired certificates were not closed",
-        work: |service| service.close_expired(now()),
+        work: |service| service.live_sessions().close_expired(now()),
     },
     // Once a day it is due, and soon after the start if not everything was read then.
     Chore {
@@ -73,7 +73,7 @@ const CHORES: [Chore; 7] = [
         every: Duration::from_secs(2),
         is_first_at_start: true,
         failed: AUTHORITIES_FAILED,
-        work: |service| service.read_authorities(false),
+        work: |service| service.vouching().read(false),
     },
 ];
 
@@ -107,7 +107,7 @@ async fn answer_hangups(mut hangup: Signal, service: Arc<Service>) {
     while hangup.recv().await.is_some() {
         tracing::info!("SIGHUP: the files of authorities and revocation lists are read again");
         let service = Arc::clone(&service);
-        let done = tokio::task::spawn_blocking(move || service.read_authorities(true));
+        let done = tokio::task::spawn_blocking(move || service.vouching().read(true));
         if let Err(error) = done.await {
             tracing::error!(%error, "{AUTHORITIES_FAILED}");
         }

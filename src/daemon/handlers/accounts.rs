@@ -1,264 +1,57 @@
-//! `account.*`: passwords of accounts that live here.
+//! `account.*`: accounts that live here are created, changed, listed and deleted.
 //!
-//! **No yes after a change**: as for certificates, a password is answered with yes under the lock that disabling,
-//! deleting and setting a password take for writing.
+//! **No yes after a change**: it is written behind a [`Closing`]. Must not know: how somebody logs in.
 
 use serde_json::{Value, json};
 
 use super::super::connection::Peer;
-use super::super::gate::Closing;
-use super::super::guesses::Place;
+use super::super::disk_room::DiskRoom;
+use super::super::gate::{Closing, Gate};
+use super::super::hosts::Hosts;
 use super::super::reply::{Answered, Reply, unreadable};
-use super::super::reservations::NotReserved;
+use super::super::reservations::{NotReserved, Reservations};
+use super::super::scram_told::ScramTold;
+use super::super::servers::Servers;
 use super::super::storage;
-use super::Service;
-use crate::identity::{
-    Account, BareJid, Disabled, Host, Incarnation, ScramHash, ScramVerifier, Secret, UnixSeconds,
-};
+use super::fresh::{new_incarnation, new_token, new_verifiers};
+use crate::identity::{Account, BareJid, Disabled, ScramHash, ScramVerifier, Secret, UnixSeconds};
 use crate::policy::live::{self, Change};
-use crate::policy::passwords::{Caller, Creation, NEW_SALT_BYTES};
-use crate::policy::throttle::Outcome;
+use crate::policy::passwords::{Caller, Creation};
 use crate::policy::{Denial, HostPolicy, passwords};
 use crate::protocol::{
-    AccountExists, AccountPage, Accounts, Admission, Bad, Check, Create, CreateCaller, Created,
-    Delayed, Delete, Deleted, Existence, Failed, Fault, HostScram, ListAccounts, ListedAccount,
-    OfHost, PAGE_BYTES, PasswordSet, Refusal, Request, Role, Scram, ScramKeys, SetPassword,
-    Succeeded, Switched, Verify,
+    AccountExists, AccountPage, Bad, Check, Create, CreateCaller, Created, Delete, Deleted,
+    Existence, Fault, ListAccounts, ListedAccount, PAGE_BYTES, PasswordSet, Refusal, Request,
+    SetPassword, Switched,
 };
-use crate::store::{Decided, Edit, Harmless, StoreError, View};
+use crate::store::{Decided, Edit, Store, StoreError, View};
 
-impl Service {
+/// Keeps the accounts that live here.
+#[derive(Clone, Copy)]
+pub(in crate::daemon) struct LocalAccounts<'a> {
+    pub(in crate::daemon) store: &'a Store,
+    pub(in crate::daemon) hosts: &'a Hosts,
+    pub(in crate::daemon) servers: &'a Servers,
+    pub(in crate::daemon) scram_told: &'a ScramTold,
+    pub(in crate::daemon) gate: &'a Gate,
+    pub(in crate::daemon) reservations: &'a Reservations,
+    pub(in crate::daemon) disk_room: &'a DiskRoom,
+}
+
+impl LocalAccounts<'_> {
     pub(in crate::daemon) fn exists(
         &self,
         question: AccountExists,
         peer: Peer,
     ) -> Answered<Existence> {
         let AccountExists { account } = question;
-        self.passwords_of(account.host(), peer)?;
-        let known = self.known(&account)?;
+        self.hosts.passwords_of(account.host(), peer)?;
+        let known = self.store.view(&account).account()?;
         Ok(Existence {
             exists: known.is_some(),
             enabled: known.as_ref().is_some_and(|known| known.enabled),
             created: known.as_ref().map(|known| known.created),
             password_changed: known.as_ref().map(|known| known.password_changed),
         })
-    }
-
-    /// Runs in its turn of the derivations.
-    pub(in crate::daemon) fn verify(
-        &self,
-        reply: &Reply<Verify>,
-        question: &Verify,
-        now: UnixSeconds,
-    ) {
-        let policy = match self.passwords_of(question.account.host(), reply.peer()) {
-            Ok(policy) => policy,
-            Err(fault) => return reply.refuse(fault),
-        };
-        let account = &question.account;
-        let place = question.address.as_deref().map(Place::of);
-        // Before it is known how this attempt ends: many that are made at once must not all count as the first.
-        let delay = place.map_or(0.0, |place| {
-            self.guesses
-                .begun(account, place, policy.guess_delay_max_seconds, now)
-        });
-        let address = question.address.as_deref();
-        let secret = Secret::prepare(&question.password.0);
-        let tried = self.try_password(reply, account, secret.as_ref().ok(), &policy, delay);
-        if let Some(place) = place {
-            let outcome = match tried {
-                Ok(true) => Outcome::Succeeded,
-                Ok(false) => Outcome::Failed,
-                Err(_) => Outcome::Unknown,
-            };
-            self.guesses.ended(account, place, outcome, now);
-        }
-        match tried {
-            Ok(true) => {
-                tracing::info!(%account, address, "account.verify: yes");
-                if let Ok(secret) = secret {
-                    self.renew(account, &secret, &policy);
-                }
-            }
-            Ok(false) => tracing::info!(%account, address, delay, "account.verify: no"),
-            Err(error) => reply.refuse(error),
-        }
-    }
-
-    /// Tries the password and answers; `true` is yes.
-    fn try_password(
-        &self,
-        reply: &Reply<Verify>,
-        account: &BareJid,
-        secret: Option<&Secret>,
-        policy: &HostPolicy,
-        delay: f64,
-    ) -> Result<bool, StoreError> {
-        let view = self.store.view(account);
-        let known = view.account()?.filter(|known| known.enabled);
-        let own = known.as_ref().and_then(Account::strongest).cloned();
-        // Always made, and one is always tried: time tells nobody who exists.
-        let looks = self.store.census(account.host()).dealt;
-        let decoys = passwords::decoys(account, &self.store.secret(), &looks, policy);
-        let verifier = own.or_else(|| decoys.into_iter().next_back());
-        let verifier = verifier.as_ref();
-        let is_right = match (secret, verifier) {
-            (Some(secret), Some(verifier)) => verifier.admits(secret),
-            // What cannot be a password is as slow as one that is wrong.
-            (None, Some(verifier)) => {
-                if let Ok(some) = Secret::prepare("wrong") {
-                    let _ = verifier.admits(&some);
-                }
-                false
-            }
-            (_, None) => false,
-        };
-        let pass = self.gate.pass();
-        // Anew: it may have been disabled or given another password while this one was tried.
-        let now_known = view.account()?;
-        let admitted = verifier
-            .filter(|_| is_right)
-            .is_some_and(|verifier| passwords::admits(now_known.as_ref(), verifier).is_ok());
-        let admitted = now_known.filter(|_| admitted);
-        match &admitted {
-            Some(known) => reply.admit(&pass, &admission(known, Some(delay))),
-            None => reply.refuse(Refusal::Password {
-                denial: Denial::PasswordWrong,
-                delay,
-            }),
-        }
-        Ok(admitted.is_some())
-    }
-
-    /// Gives an account whose password is at hand the verifiers that it lacks.
-    fn renew(&self, account: &BareJid, secret: &Secret, policy: &HostPolicy) {
-        let renewed: Result<Result<(), Denial>, StoreError> = (|| {
-            let Some(known) = self.store.view(account).account()? else {
-                return Ok(Ok(()));
-            };
-            let hashes = passwords::outdated(&known, policy);
-            if hashes.is_empty() || self.disk_room.is_nearly_full() {
-                return Ok(Ok(()));
-            }
-            let made = new_verifiers(&hashes, secret, policy.scram_iterations)?;
-            let before = known.verifiers.clone();
-            let written = self.store.change(account, move |view| {
-                let known = view.account()?;
-                // Another password by now, say.
-                let Some(known) = known.filter(|known| known.verifiers == before) else {
-                    return Ok(Ok((Vec::new(), ())));
-                };
-                let mut verifiers = known.verifiers.clone();
-                verifiers.retain(|old| made.iter().all(|new| new.hash() != old.hash()));
-                verifiers.extend(made);
-                let renewed = Account {
-                    verifiers,
-                    ..known.clone()
-                };
-                let put = Harmless::put_account(Some(&known), renewed);
-                Ok(Ok((put.into_iter().collect(), ())))
-            })?;
-            self.tell_scram(account.host());
-            Ok(written)
-        })();
-        match renewed {
-            Ok(_) => {}
-            // The login stands all the same.
-            Err(error) => storage::log(&error),
-        }
-    }
-
-    pub(in crate::daemon) fn scram(&self, question: Scram, peer: Peer) -> Answered<ScramKeys> {
-        let Scram { account, hash } = question;
-        let policy = self.passwords_of(account.host(), peer)?;
-        let secret = self.store.secret();
-        let looks = self.store.census(account.host()).dealt;
-        let decoys = passwords::decoys(&account, &secret, &looks, &policy);
-        let decoy = decoys.into_iter().find(|decoy| decoy.hash() == hash);
-        let decoy = decoy.unwrap_or_else(|| passwords::decoy(&account, hash, &secret, &policy));
-        let known = self.known(&account)?.filter(|known| known.enabled);
-        let own = known.as_ref().and_then(|known| known.verifier(hash));
-        tracing::debug!(%account, hash = hash.name(), "account.scram");
-        let verifier = own.unwrap_or(&decoy);
-        Ok(ScramKeys {
-            salt: verifier.salt().to_vec(),
-            iterations: verifier.iterations(),
-            stored_key: verifier.stored_key().to_vec(),
-            server_key: verifier.server_key().to_vec(),
-        })
-    }
-
-    pub(in crate::daemon) fn scram_of(&self, question: OfHost, peer: Peer) -> Answered<HostScram> {
-        let OfHost { host } = question;
-        self.passwords_of(&host, peer)?;
-        Ok(HostScram {
-            scram: self.store.census(&host).common(),
-        })
-    }
-
-    pub(in crate::daemon) fn succeeded(
-        &self,
-        reply: &Reply<Succeeded>,
-        question: &Succeeded,
-        now: UnixSeconds,
-    ) {
-        if let Err(refusal) = self.decided_success(reply, question, now) {
-            reply.refuse(refusal);
-        }
-    }
-
-    fn decided_success(
-        &self,
-        reply: &Reply<Succeeded>,
-        question: &Succeeded,
-        now: UnixSeconds,
-    ) -> Result<(), Refusal> {
-        let account = &question.account;
-        let policy = self.passwords_of(account.host(), reply.peer())?;
-        let address = question.address.as_deref();
-        let place = address.map(Place::of);
-        let max = policy.guess_delay_max_seconds;
-        let delay = place.map_or(0.0, |place| self.guesses.begun(account, place, max, now));
-        let admitted = self.admit_proof(reply, question, delay);
-        if let Some(place) = place {
-            // Whoever has made a right proof has guessed nothing, even if it came too late.
-            let outcome = match admitted {
-                Ok(true) => Outcome::Succeeded,
-                Ok(false) | Err(_) => Outcome::Unknown,
-            };
-            self.guesses.ended(account, place, outcome, now);
-        }
-        let hash = question.hash.name();
-        if admitted? {
-            tracing::info!(%account, address, hash, "account.succeeded: yes");
-            return Ok(());
-        }
-        tracing::info!(%account, address, hash, "account.succeeded: no, it was changed meanwhile");
-        let denial = Denial::PasswordWrong;
-        Err(Refusal::Password { denial, delay })
-    }
-
-    /// Answers with yes if the account has still the key that the proof was checked with.
-    fn admit_proof(
-        &self,
-        reply: &Reply<Succeeded>,
-        question: &Succeeded,
-        delay: f64,
-    ) -> Result<bool, Refusal> {
-        let account = &question.account;
-        let pass = self.gate.pass();
-        let known = self.known(account)?;
-        let verifier = known
-            .as_ref()
-            .and_then(|known| known.verifier(question.hash));
-        let admitted = verifier
-            .filter(|verifier| verifier.has_stored_key(&question.stored_key))
-            .is_some_and(|verifier| passwords::admits(known.as_ref(), verifier).is_ok());
-        let admitted = known.filter(|_| admitted);
-        if let Some(known) = &admitted {
-            reply.admit(&pass, &admission(known, Some(delay)));
-        }
-        Ok(admitted.is_some())
     }
 
     /// Which accounts with live sessions were changed while their server did not hear of it.
@@ -281,7 +74,7 @@ impl Service {
             };
             let account = session.account;
             // The sessions of other hosts must not wait until this one's options are mended.
-            if self.passwords_of(account.host(), peer).is_err() {
+            if self.hosts.passwords_of(account.host(), peer).is_err() {
                 continue;
             }
             let change = match self.store.view(&account).account() {
@@ -309,25 +102,6 @@ impl Service {
         Ok(json!({"changes": changes}))
     }
 
-    pub(in crate::daemon) fn failed(
-        &self,
-        question: Failed,
-        peer: Peer,
-        now: UnixSeconds,
-    ) -> Answered<Delayed> {
-        let Failed { account, address } = question;
-        let policy = self.passwords_of(account.host(), peer)?;
-        let place = address.as_deref().map(Place::of);
-        let max = policy.guess_delay_max_seconds;
-        let delay = place.map_or(0.0, |place| {
-            let delay = self.guesses.begun(&account, place, max, now);
-            self.guesses.ended(&account, place, Outcome::Failed, now);
-            delay
-        });
-        tracing::info!(%account, address, delay, "account.failed");
-        Ok(Delayed { delay })
-    }
-
     /// Runs in its turn of the derivations.
     pub(in crate::daemon) fn create(
         &self,
@@ -336,7 +110,7 @@ impl Service {
         now: UnixSeconds,
     ) -> Answered<Created> {
         let account = question.account;
-        let policy = self.passwords_of(account.host(), reply.peer())?;
+        let policy = self.hosts.passwords_of(account.host(), reply.peer())?;
         self.disk_room.require()?;
         let caller = match question.caller {
             CreateCaller::Server => Caller::Server,
@@ -345,7 +119,7 @@ impl Service {
         };
         let token = question.reservation.as_deref();
         let is_anothers = self.reservations.is_anothers(&account, token, now);
-        let known = self.known(&account)?;
+        let known = self.store.view(&account).account()?;
         let denied = |denial: Denial| refused("account.create", &account, denial);
         let has_password = question.password.is_some();
         passwords::create(known.as_ref(), caller, has_password, is_anothers).map_err(denied)?;
@@ -360,7 +134,12 @@ impl Service {
         // Whoever is first to be written has the name, whatever was reserved.
         let decide =
             move |known: Option<&Account>| passwords::create(known, caller, has_password, false);
-        let put = self.put_password(reply, &account, &password.0, &policy, now, decide);
+        let new = NewPassword {
+            account: &account,
+            password: &password.0,
+            policy: &policy,
+        };
+        let put = self.put_password(reply, &new, now, decide);
         // Not before: until the account is there, the reservation stands for it.
         if let Some(token) = token {
             self.reservations.give_back(&account, token, now);
@@ -381,10 +160,14 @@ impl Service {
         now: UnixSeconds,
     ) -> Answered<PasswordSet> {
         let SetPassword { account, password } = question;
-        let policy = self.passwords_of(account.host(), reply.peer())?;
+        let policy = self.hosts.passwords_of(account.host(), reply.peer())?;
         self.disk_room.require()?;
-        let decide = passwords::set_password;
-        self.put_password(reply, &account, &password.0, &policy, now, decide)
+        let new = NewPassword {
+            account: &account,
+            password: &password.0,
+            policy: &policy,
+        };
+        self.put_password(reply, &new, now, passwords::set_password)
             .map(|(_, at)| PasswordSet {
                 password_changed: at,
             })
@@ -394,20 +177,23 @@ impl Service {
     fn put_password<Q: Request>(
         &self,
         reply: &Reply<Q>,
-        account: &BareJid,
-        password: &str,
-        policy: &HostPolicy,
+        new: &NewPassword<'_>,
         now: UnixSeconds,
         decide: impl Fn(Option<&Account>) -> Result<Creation, Denial> + Send + 'static,
     ) -> Result<(Creation, UnixSeconds), Refusal> {
+        let NewPassword {
+            account,
+            password,
+            policy,
+        } = *new;
         let denied = |denial: Denial| refused("account.password", account, denial);
         let secret = Secret::prepare(password).map_err(|_| denied(Denial::PasswordUnacceptable))?;
-        let known = self.known(account)?;
+        let known = self.store.view(account).account()?;
         decide(known.as_ref()).map_err(denied)?;
         let verifiers = new_verifiers(&ScramHash::ALL, &secret, policy.scram_iterations)?;
         let incarnation = new_incarnation()?;
         let jid = account.clone();
-        let closing = self.gate.close(&self.servers);
+        let closing = self.gate.close(self.servers);
         let written = self.change_account(&closing, account, move |view| {
             let known = view.account()?;
             let creation = match decide(known.as_ref()) {
@@ -459,14 +245,14 @@ impl Service {
             incarnation,
             reservation,
         } = question;
-        self.passwords_of(account.host(), reply.peer())?;
+        self.hosts.passwords_of(account.host(), reply.peer())?;
         let denied = |denial: Denial| refused("account.delete", &account, denial);
         // Prosody 13 takes a reservation back by deleting the account that it thinks it has created: one of the name is
         // another's. A reservation that has passed says nothing of who is meant.
         let is_taken_back =
             reservation.is_some_and(|token| self.reservations.give_back(&account, &token, now));
         if is_taken_back {
-            return match self.known(&account)? {
+            return match self.store.view(&account).account()? {
                 None => Ok(Deleted {
                     certificates: 0,
                     servers: 0,
@@ -475,9 +261,9 @@ impl Service {
             };
         }
         // What is refused anyway must not hold everybody's logins up.
-        let known = self.known(&account)?;
+        let known = self.store.view(&account).account()?;
         passwords::is_meant(known.as_ref(), incarnation.as_ref()).map_err(denied)?;
-        let closing = self.gate.close(&self.servers);
+        let closing = self.gate.close(self.servers);
         let written = self.change_account(&closing, &account, move |view| {
             let known = view.account()?;
             if let Err(denial) = passwords::is_meant(known.as_ref(), incarnation.as_ref()) {
@@ -510,11 +296,11 @@ impl Service {
         } else {
             "account.disable"
         };
-        self.passwords_of(account.host(), reply.peer())?;
-        if self.known(account)?.is_none() {
+        self.hosts.passwords_of(account.host(), reply.peer())?;
+        if self.store.view(account).account()?.is_none() {
             return Err(refused(question, account, Denial::AccountMissing));
         }
-        let closing = self.gate.close(&self.servers);
+        let closing = self.gate.close(self.servers);
         let written = self.change_account(&closing, account, move |view| {
             let Some(known) = view.account()? else {
                 return Ok(Err(Denial::AccountMissing));
@@ -545,7 +331,7 @@ impl Service {
         peer: Peer,
     ) -> Answered<AccountPage> {
         let ListAccounts { host, after } = question;
-        self.passwords_of(&host, peer)?;
+        self.hosts.passwords_of(&host, peer)?;
         let read = self
             .store
             .accounts_of(&host, after.as_deref(), PAGE_ACCOUNTS)?;
@@ -576,20 +362,6 @@ impl Service {
         })
     }
 
-    /// What stands in `passwords` for the account.
-    pub(super) fn known(&self, account: &BareJid) -> Result<Option<Account>, Refusal> {
-        Ok(self.store.view(account).account()?)
-    }
-
-    /// The rules for passwords of `host`, if they are kept here. An admin may prepare a host before it is moved.
-    pub(super) fn passwords_of(&self, host: &Host, peer: Peer) -> Result<HostPolicy, Fault> {
-        let (accounts, policy) = self.hosts.of(host)?;
-        if accounts == Accounts::Prosody && peer.role != Role::Admin {
-            return Err(Fault::AccountsInProsody);
-        }
-        Ok(policy)
-    }
-
     /// As [`crate::store::Store::take_back`]; and tells the servers when the host's SCRAM hashes are others now.
     fn change_account<T: Send + 'static>(
         &self,
@@ -598,13 +370,9 @@ impl Service {
         decide: impl FnOnce(&View<'_>) -> Decided<Edit, T, Denial> + Send + 'static,
     ) -> Result<Result<T, Denial>, StoreError> {
         let written = self.store.take_back(closing, account, decide)?;
-        self.tell_scram(account.host());
+        self.scram_told
+            .tell(self.store, self.servers, account.host());
         Ok(written)
-    }
-
-    /// Tells every server of the host which SCRAM hashes may be offered, if that has changed.
-    pub(super) fn tell_scram(&self, host: &Host) {
-        self.scram_told.tell(&self.store, &self.servers, host);
     }
 
     /// Reserves the name; the answer is what whoever creates its account names again.
@@ -622,6 +390,13 @@ impl Service {
     }
 }
 
+/// A password that an account is given.
+struct NewPassword<'a> {
+    account: &'a BareJid,
+    password: &'a str,
+    policy: &'a HostPolicy,
+}
+
 /// What is answered for an entry of `account.check` that cannot be read: its sessions end, and nothing is deleted.
 fn change_of_unreadable(bad: &Bad) -> Option<Value> {
     let account = bad.text("account")?;
@@ -632,15 +407,6 @@ fn change_of_unreadable(bad: &Bad) -> Option<Value> {
         Err(_) => "disabled",
     };
     Some(json!({"account": account, "change": change}))
-}
-
-/// A yes, with what tells later whether it still holds.
-pub(super) fn admission(known: &Account, delay: Option<f64>) -> Admission {
-    Admission {
-        delay,
-        incarnation: known.incarnation.clone(),
-        password_changed: known.password_changed,
-    }
 }
 
 /// Everything that is remembered of an account, to be removed.
@@ -656,36 +422,6 @@ fn removal(view: &View<'_>) -> Result<Vec<Edit>, StoreError> {
     let disabled: Vec<Disabled> = view.disabled()?;
     edits.extend(disabled.into_iter().map(Box::new).map(Edit::ClearDisabled));
     Ok(edits)
-}
-
-/// One verifier for each of `hashes`, with a salt of its own.
-pub(super) fn new_verifiers(
-    hashes: &[ScramHash],
-    secret: &Secret,
-    iterations: u32,
-) -> Result<Vec<ScramVerifier>, StoreError> {
-    let derive = |hash: &ScramHash| {
-        let mut salt = [0; NEW_SALT_BYTES];
-        getrandom::fill(&mut salt).map_err(StoreError::Random)?;
-        Ok(ScramVerifier::derive(*hash, secret, &salt, iterations))
-    };
-    hashes.iter().map(derive).collect()
-}
-
-/// Which account of a name a new one is.
-pub(super) fn new_incarnation() -> Result<Incarnation, StoreError> {
-    let text = new_token()?;
-    // Proof: 32 hex digits are an incarnation.
-    #[allow(clippy::expect_used)]
-    Ok(Incarnation::parse(&text).expect("hex digits are an incarnation"))
-}
-
-/// Sixteen random bytes, in hex.
-fn new_token() -> Result<String, StoreError> {
-    let mut noise = [0; 16];
-    getrandom::fill(&mut noise).map_err(StoreError::Random)?;
-    let hex = |text, byte: &u8| format!("{text}{byte:02x}");
-    Ok(noise.iter().fold(String::new(), hex))
 }
 
 fn refused(question: &'static str, account: &BareJid, denial: Denial) -> Refusal {

@@ -7,7 +7,8 @@ mod record;
 
 use serde_json::Value;
 
-use super::{Answered, Service};
+use super::super::reply::Answered;
+use super::super::service::Service;
 use crate::identity::{BareJid, Host};
 use crate::protocol::{Export, ExportPage, Exported, Fault};
 use crate::store::{Place, StoreError, View};

@@ -3,54 +3,48 @@
 use serde_json::json;
 
 use super::super::connection::Peer;
-use super::super::reply::{Answered, Informs, Reply};
-use super::super::storage;
-use super::Service;
-use super::incarnations::Unmarked;
+use super::super::disk_room::DiskRoom;
+use super::super::gate::Gate;
+use super::super::hosts::Hosts;
+use super::super::last_uses::LastUses;
+use super::super::reply::Answered;
+use super::super::servers::Servers;
+use super::super::sessions::Sessions;
+use super::edits::{append_edits, concerned, is_anothers, is_still};
+use super::incarnations::{Unmarked, incarnation_in_prosody};
+use super::whose::{Whose, asker};
 use crate::identity::certificate::Finding;
 use crate::identity::private_key::holds_private_key;
 use crate::identity::visible::visible;
 use crate::identity::{
-    AccountList, AddedBy, BareJid, ByteOrderMark, CertificateName, ClientCert, Disabled, Enrolment,
-    Fingerprint, Incarnation, KeyId, LastUse, UnixSeconds,
+    AddedBy, BareJid, ByteOrderMark, CertificateName, ClientCert, Disabled, Enrolment, Fingerprint,
+    Incarnation, LastUse, UnixSeconds,
 };
-use crate::policy::manage::{
-    Appending, Asker, LoggedInBy, MAX_MARKS, Marks, Revoked, Scope, Which,
-};
+use crate::policy::manage::{Appending, Asker, MAX_MARKS, Marks, Scope};
 use crate::policy::{Denial, manage};
 use crate::protocol::{
     AccountMarks, Accounts, Append, AppendedCertificate, Certificate, CertificatePage,
     DisabledCertificate, DisabledMark, Expiring, ExpiringCount, Fault, List, ListedCertificate,
     ListedMark, MAX_CERTIFICATE_BASE64_BYTES, Marked, Named, NotDecoded, PAGE_BYTES, Refusal,
-    Revoke, RevokedCertificate, RevokedKey, Role, Session, SessionBy, ShownCertificate, ShownName,
-    ShownRevoked, Unrevoke, Unrevoked,
+    RevokedKey, ShownCertificate, ShownName,
 };
-use crate::store::{Edit, Harmless, StoreError, View};
+use crate::store::{Harmless, Store};
 use crate::wording::certificates::{self as wording, Added, Row};
 use crate::wording::notices;
 
-/// Whose list a question is about, and who asks it.
-pub(super) struct Whose {
-    pub(super) account: BareJid,
-    pub(super) incarnation: Option<Incarnation>,
-    /// None for an admin.
-    pub(super) session: Option<Session>,
-    pub(super) peer: Peer,
+/// Keeps the lists of certificates.
+#[derive(Clone, Copy)]
+pub(in crate::daemon) struct Certificates<'a> {
+    pub(in crate::daemon) store: &'a Store,
+    pub(in crate::daemon) hosts: &'a Hosts,
+    pub(in crate::daemon) servers: &'a Servers,
+    pub(in crate::daemon) sessions: &'a Sessions,
+    pub(in crate::daemon) last_uses: &'a LastUses,
+    pub(in crate::daemon) gate: &'a Gate,
+    pub(in crate::daemon) disk_room: &'a DiskRoom,
 }
 
-impl Whose {
-    /// Who asks, in words for the account's owner and for the log.
-    pub(super) fn by(&self) -> String {
-        described(self.session.as_ref(), self.peer)
-    }
-
-    fn is_by_admin(&self) -> bool {
-        let session = self.session.as_ref();
-        session.is_none_or(|session| session.by == SessionBy::Admin)
-    }
-}
-
-impl Service {
+impl Certificates<'_> {
     pub(in crate::daemon) fn list(
         &self,
         question: List,
@@ -114,7 +108,7 @@ impl Service {
     }
 
     /// Who asks, and about which of the accounts of the name.
-    fn asker_of(&self, whose: &Whose) -> Result<(Asker, Scope), Refusal> {
+    pub(super) fn asker_of(&self, whose: &Whose) -> Result<(Asker, Scope), Refusal> {
         let incarnation = self.incarnation_of(whose)?;
         Ok(asker(whose.session.clone(), incarnation, whose.peer)?)
     }
@@ -309,123 +303,6 @@ impl Service {
         Ok(held)
     }
 
-    pub(in crate::daemon) fn revoke(
-        &self,
-        reply: &Reply<Revoke>,
-        question: Revoke,
-        now: UnixSeconds,
-    ) {
-        if let Err(refusal) = self.decided_revocation(reply, question, now) {
-            reply.refuse(refusal);
-        }
-    }
-
-    fn decided_revocation(
-        &self,
-        reply: &Reply<Revoke>,
-        question: Revoke,
-        now: UnixSeconds,
-    ) -> Result<(), Refusal> {
-        let gone = match (question.name, question.key_id) {
-            (Some(name), None) => Gone::Named(name),
-            (None, Some(key_id)) => Gone::WithKey(key_id),
-            _ => {
-                return Err(Refusal::from(Fault::WrongParams {
-                    problem: "either `name` or `key_id` is wanted".to_owned(),
-                }));
-            }
-        };
-        let whose = Whose {
-            account: question.account,
-            incarnation: question.incarnation,
-            session: question.session,
-            peer: reply.peer(),
-        };
-        self.revoked(reply, &whose, gone, now, |revoked, _| {
-            let removed = revoked.removed.iter().map(|held| &held.name);
-            let visible = |name: &CertificateName| visible(name.as_str()).into_owned();
-            RevokedCertificate {
-                name: revoked.name.clone(),
-                shown: ShownRevoked {
-                    name: visible(&revoked.name),
-                    removed: removed.clone().map(visible).collect(),
-                },
-                fingerprint: revoked.fingerprint,
-                key_id: revoked.key_id,
-                removed: removed.cloned().collect(),
-            }
-        })
-    }
-
-    /// Revokes keys in one transaction, answers with `result` of it and of the keys, has their sessions closed, and tells the
-    /// account.
-    ///
-    /// Errors: nothing was revoked, and nothing answered.
-    pub(super) fn revoked<Q: Informs>(
-        &self,
-        reply: &Reply<Q>,
-        whose: &Whose,
-        gone: Gone,
-        now: UnixSeconds,
-        result: impl FnOnce(&Revoked, &[KeyId]) -> Q::Answer,
-    ) -> Result<(), Refusal> {
-        const QUESTION: &str = "certificate.revoke";
-        let account = &whose.account;
-        let policy = self.hosts.policy(account.host())?;
-        let (asker, scope) = self.asker_of(whose)?;
-        let by = whose.by();
-        let decide = move |view: &View<'_>| {
-            let (list, disabled) = (view.list()?, view.disabled()?);
-            let which = gone.which();
-            Ok(manage::revoke(
-                &asker, &scope, which, &list, &disabled, &policy,
-            ))
-        };
-        // What is refused anyway must not hold everybody's logins up.
-        let denied = decide(&self.store.view(account))?;
-        denied.map_err(|denial| refused(QUESTION, account, &by, denial))?;
-        // Before the commit: a login that is decided after this line finds the key revoked.
-        let mut closing = self.gate.close(&self.servers);
-        let written = self.store.take_back(&closing, account, move |view| {
-            Ok(decide(view)?.map(|revoked| (revoke_edits(&revoked, now), revoked)))
-        });
-        let revoked = written?.map_err(|denial| refused(QUESTION, account, &by, denial))?;
-        let mut keys: Vec<KeyId> = revoked.keys.iter().map(|(key_id, _)| *key_id).collect();
-        keys.dedup();
-        for key_id in &keys {
-            closing.end_sessions(account, key_id);
-        }
-        // While no login is decided: the log has the order of what happened.
-        let names = revoked.names();
-        for name in &names {
-            done(QUESTION, account, name, &revoked.fingerprint_of(name), &by);
-        }
-        reply.send_closing(closing, &result(&revoked, &keys));
-        self.servers.tell(account, &notices::revoked(&names, &by));
-        Ok(())
-    }
-
-    pub(in crate::daemon) fn unrevoke(
-        &self,
-        question: Unrevoke,
-        peer: Peer,
-    ) -> Answered<Unrevoked> {
-        let Unrevoke { account, key_id } = question;
-        self.hosts.policy(account.host())?;
-        let written = self.store.change(&account, move |view| {
-            let mut revoked = view.revoked_keys()?;
-            revoked.retain(|(key, _)| key_id.is_none_or(|meant| meant == *key));
-            let was_revoked = !revoked.is_empty();
-            let lift = |(key_id, incarnation)| Harmless::unrevoke_key(key_id, incarnation);
-            let edits = revoked.into_iter().map(lift).collect();
-            Ok(Ok::<_, Denial>((edits, was_revoked)))
-        });
-        let was_revoked = written?.map_err(Refusal::Management)?;
-        let by = described(None, peer);
-        tracing::info!(%account, key_id = ?key_id, was_revoked, by, "certificate.unrevoke: yes");
-        Ok(Unrevoked { was_revoked })
-    }
-
     /// The keys that are revoked, oldest first, and the certificates that were disabled, of every account of the name.
     pub(in crate::daemon) fn marks(&self, question: Marked) -> Answered<AccountMarks> {
         let Marked { account } = question;
@@ -464,7 +341,7 @@ impl Service {
         self.hosts.policy(&host)?;
         let mut count: u64 = 0;
         let soon = |held: &Enrolment| manage::expires_within(held, days, now);
-        let store = &self.store;
+        let store = self.store;
         store.each_present(&host, MAX_LISTED_ROWS, soon, |_| count += 1)?;
         Ok(ExpiringCount { count })
     }
@@ -477,13 +354,13 @@ impl Service {
     ) -> Result<Incarnation, Refusal> {
         let missing = Refusal::Management(Denial::AccountMissing);
         match lives {
-            Accounts::Daemon => match self.known(account)? {
+            Accounts::Daemon => match self.store.view(account).account()? {
                 Some(known) if known.enabled => Ok(known.incarnation),
                 Some(_) => Err(Refusal::Management(Denial::AccountDisabled)),
                 None => Err(missing),
             },
             Accounts::Prosody => {
-                let made = self.incarnation_in_prosody(account, Unmarked::Mark)?;
+                let made = incarnation_in_prosody(self.servers, account, Unmarked::Mark)?;
                 made.ok_or(missing)
             }
         }
@@ -496,27 +373,6 @@ impl Service {
             return Ok(whose.incarnation.clone());
         }
         self.present_incarnation(lives, &whose.account).map(Some)
-    }
-
-    /// Removes what expired long ago, and what belongs to accounts that were replaced long ago. Blocks.
-    pub fn sweep(&self, now: UnixSeconds) {
-        let swept = self.store.accounts().and_then(|accounts| {
-            accounts.into_iter().try_for_each(|account| {
-                if sweepings(&self.store.view(&account), now)?.is_empty() {
-                    return Ok(());
-                }
-                let removed = self.store.change(&account, move |view| {
-                    let edits = sweepings(view, now)?;
-                    let count = edits.len();
-                    Ok(Ok::<_, Denial>((edits, count)))
-                })?;
-                tracing::info!(%account, ?removed, "stale certificates removed");
-                Ok(())
-            })
-        });
-        if let Err(error) = swept {
-            storage::log(&error);
-        }
     }
 }
 
@@ -533,109 +389,6 @@ pub(super) struct Wanted {
     pub(super) certificate: String,
     /// May its sessions add and remove certificates?
     pub(super) may_manage: bool,
-}
-
-/// What is to be revoked; see [`Which`].
-pub(super) enum Gone {
-    Named(String),
-    WithKey(KeyId),
-    AllBut(KeyId),
-}
-
-impl Gone {
-    fn which(&self) -> Which<'_> {
-        match self {
-            Self::Named(name) => Which::Named(name),
-            Self::WithKey(key_id) => Which::WithKey(*key_id),
-            Self::AllBut(key_id) => Which::AllBut(*key_id),
-        }
-    }
-}
-
-/// What of a list matters to a change of one name: the record of that name, and that of the certificate that asks.
-fn concerned(view: &View<'_>, name: &str, asker: &Asker) -> Result<AccountList, StoreError> {
-    let mut enrolments = Vec::new();
-    if let Ok(name) = CertificateName::parse(name) {
-        enrolments.extend(view.named(&name)?);
-    }
-    if let LoggedInBy::Certificate { fingerprint } = &asker.by {
-        let own = view.holders(fingerprint)?.into_iter();
-        let own = own.filter(|held| held.account == *view.jid());
-        let others = own.filter(|held| enrolments.iter().all(|known| known.name != held.name));
-        let others: Vec<Enrolment> = others.collect();
-        enrolments.extend(others);
-    }
-    Ok(AccountList {
-        enrolments,
-        incarnation: view.incarnation()?,
-    })
-}
-
-/// What of an account is not needed any more.
-fn sweepings(view: &View<'_>, now: UnixSeconds) -> Result<Vec<Harmless>, StoreError> {
-    let list = view.list()?;
-    let present = list.incarnation.as_ref();
-    let stale = manage::stale(&list, now).into_iter().cloned();
-    let mut edits: Vec<Harmless> = stale.map(Harmless::remove).collect();
-    let over = view.disabled()?.into_iter().filter(|mark| {
-        manage::is_over(mark.not_after, now) || manage::is_orphan(&mark.incarnation, present, now)
-    });
-    edits.extend(over.map(Harmless::clear_disabled));
-    let revoked = view.revoked_keys()?.into_iter();
-    let orphaned = revoked.filter(|(_, of)| manage::is_orphan(of, present, now));
-    edits.extend(orphaned.map(|(key_id, incarnation)| Harmless::unrevoke_key(key_id, incarnation)));
-    Ok(edits)
-}
-
-/// Is the account that lives here still this one?
-fn is_still(view: &View<'_>, incarnation: &Incarnation) -> Result<bool, StoreError> {
-    let known = view.account()?;
-    Ok(known.is_some_and(|known| known.enabled && known.incarnation == *incarnation))
-}
-
-/// Who asks, and about which of the accounts of a name.
-fn asker(
-    session: Option<Session>,
-    incarnation: Option<Incarnation>,
-    peer: Peer,
-) -> Result<(Asker, Scope), Fault> {
-    let Some(session) = session else {
-        if peer.role != Role::Admin {
-            return Err(Fault::WrongParams {
-                problem: "missing field `session`".to_owned(),
-            });
-        }
-        let admin = Asker {
-            secure: true,
-            by: LoggedInBy::Admin,
-            jid: None,
-        };
-        return Ok((admin, Scope::Every));
-    };
-    let (by, scope) = match (session.by, session.fingerprint) {
-        (SessionBy::Password, _) => (LoggedInBy::Password, Scope::Of(incarnation)),
-        (SessionBy::Sasl, _) => {
-            let mechanism = session.mechanism.as_deref();
-            (LoggedInBy::by_mechanism(mechanism), Scope::Of(incarnation))
-        }
-        // Nothing is weakened by it: a server may claim any session, of anybody, anyway.
-        (SessionBy::Admin, _) => (LoggedInBy::Admin, Scope::Every),
-        (SessionBy::Certificate, Some(fingerprint)) => (
-            LoggedInBy::Certificate { fingerprint },
-            Scope::Of(incarnation),
-        ),
-        (SessionBy::Certificate, None) => {
-            return Err(Fault::WrongParams {
-                problem: "missing field `session.fingerprint`".to_owned(),
-            });
-        }
-    };
-    let asker = Asker {
-        secure: session.secure,
-        by,
-        jid: session.jid,
-    };
-    Ok((asker, scope))
 }
 
 pub(super) fn certificate_in(base64: &str) -> Result<ClientCert, Denial> {
@@ -669,55 +422,7 @@ fn instead(bytes: &[u8]) -> Option<Finding> {
     bytes.starts_with(b"-----BEGIN").then_some(Finding::IsPem)
 }
 
-pub(super) fn append_edits(
-    appended: &manage::Appended,
-    list: &AccountList,
-    now: UnixSeconds,
-) -> Vec<Harmless> {
-    let leaving = appended.leaving.iter().cloned();
-    let mut edits: Vec<Harmless> = leaving.map(Harmless::remove).collect();
-    let held = &appended.enrolment;
-    if list.incarnation.as_ref().map(|(known, _)| known) != Some(&held.incarnation) {
-        edits.push(Harmless::set_incarnation(held.incarnation.clone(), now));
-    }
-    edits.push(Harmless::put(held.clone()));
-    edits
-}
-
-/// Does a certificate that names nobody stand in another account's list?
-pub(super) fn is_anothers(
-    view: &View<'_>,
-    cert: &ClientCert,
-    account: &BareJid,
-) -> Result<bool, StoreError> {
-    if !cert.addresses.is_empty() {
-        return Ok(false);
-    }
-    let holders = view.holders(&cert.fingerprint)?;
-    Ok(holders.iter().any(|held| held.account != *account))
-}
-
-fn revoke_edits(revoked: &Revoked, now: UnixSeconds) -> Vec<Edit> {
-    let removed = revoked
-        .removed
-        .iter()
-        .cloned()
-        .map(Box::new)
-        .map(Edit::Remove);
-    let cleared = revoked.cleared.iter().cloned().map(Box::new);
-    let cleared = cleared.map(Edit::ClearDisabled);
-    let keys = revoked
-        .keys
-        .iter()
-        .map(|(key_id, incarnation)| Edit::RevokeKey {
-            key_id: *key_id,
-            incarnation: incarnation.clone(),
-            at: now,
-        });
-    removed.chain(cleared).chain(keys).collect()
-}
-
-fn done(
+pub(super) fn done(
     question: &'static str,
     account: &BareJid,
     name: &CertificateName,
@@ -736,30 +441,6 @@ pub(super) fn refused(
 ) -> Refusal {
     tracing::info!(%account, reason = denial.words().code, by, "{question}: no");
     Refusal::Management(denial)
-}
-
-/// Who asks, in words for the account's owner and for the log.
-fn described(session: Option<&Session>, peer: Peer) -> String {
-    let Some(session) = session else {
-        return format!("the server's administrator (user {})", peer.uid);
-    };
-    let by = match session.by {
-        SessionBy::Sasl => match LoggedInBy::by_mechanism(session.mechanism.as_deref()) {
-            LoggedInBy::Password => "with a password",
-            _ => "with a token",
-        },
-        SessionBy::Password => "with a password",
-        SessionBy::Certificate => "with a certificate",
-        SessionBy::Admin => return "an administrator of the server".to_owned(),
-    };
-    let jid = session.jid.as_ref();
-    let jid = jid.map_or("a session".to_owned(), ToString::to_string);
-    let from = session.address.as_deref().map(|address| {
-        let address: String = address.chars().take(64).collect();
-        format!(", from {}", visible(&address))
-    });
-    let jid = visible(&jid);
-    format!("{jid} (logged in {by}{})", from.unwrap_or_default())
 }
 
 /// Most disabled certificates that are listed: those of one account of the name, and of some before it.

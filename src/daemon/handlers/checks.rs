@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
+use super::super::reply::Answered;
 use super::super::store_checks::Checks;
-use super::Answered;
 use crate::identity::UnixSeconds;
 use crate::protocol::{ChecksState, StoreCheck};
 use crate::store::{Store, StoreError};

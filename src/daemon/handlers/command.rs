@@ -6,8 +6,9 @@ use serde_json::json;
 
 use super::super::gate::closed_for;
 use super::super::reply::Reply;
-use super::Service;
-use super::certificates::{Gone, Wanted, Whose};
+use super::certificates::{Certificates, Wanted};
+use super::revocation::{Gone, Revocation};
+use super::whose::Whose;
 use crate::identity::certificate::Finding;
 use crate::identity::pasted::{self, NotOne};
 use crate::identity::{Enrolment, Fingerprint, KeyId, UnixSeconds};
@@ -18,7 +19,7 @@ use crate::protocol::{
 };
 use crate::wording::forms::{self, Added, Chosen, ChosenState, Filled, Form, Subcommand};
 
-impl Service {
+impl Certificates<'_> {
     pub(in crate::daemon) fn command_step(
         &self,
         reply: &Reply<CommandStep>,
@@ -233,7 +234,11 @@ impl Service {
         now: UnixSeconds,
     ) -> Result<Option<CommandStepped>, Refusal> {
         let is_of_others = matches!(gone, Gone::AllBut(_));
-        let revoked = self.revoked(reply, &asking.whose, gone, now, |revoked, keys| {
+        let revocation = Revocation {
+            whose: &asking.whose,
+            gone,
+        };
+        let revoked = self.revoked(reply, revocation, now, |revoked, keys| {
             // Whoever reads the answer finds the sessions gone; that of the asker must live to send it on.
             let mut close = closed_for(&asking.whose.account, keys);
             close.retain(|one| asking.own_key != Some(one.key_id));

@@ -6,17 +6,18 @@ use std::collections::HashSet;
 
 use serde_json::json;
 
+use super::super::declared_host::remarks;
 use super::super::reply::Reply;
-use super::Service;
-use super::certificates::{Gone, Whose};
-use super::hosts::remarks;
-use super::incarnations::Unmarked;
+use super::certificates::Certificates;
+use super::incarnations::{Unmarked, incarnation_in_prosody};
+use super::revocation::{Gone, Revocation};
+use super::whose::Whose;
 use crate::identity::{BareJid, CertificateName, Host, Incarnation, UnixSeconds};
 use crate::policy::Denial;
 use crate::protocol::{Accounts, ConsoleRan, ConsoleRun, Each, Fault, Refusal, Session, SessionBy};
 use crate::wording::console::{self, HostStatus, Readiness, Status};
 
-impl Service {
+impl Certificates<'_> {
     pub(in crate::daemon) fn console_run(
         &self,
         reply: &Reply<ConsoleRun>,
@@ -92,8 +93,10 @@ impl Service {
         let account = &whose.account;
         let revoked = self.revoked(
             reply,
-            &whose,
-            Gone::Named(name.to_owned()),
+            Revocation {
+                whose: &whose,
+                gone: Gone::Named(name.to_owned()),
+            },
             now,
             |revoked, keys| {
                 let sessions = keys
@@ -204,11 +207,12 @@ impl Service {
     fn is_missing(&self, account: &BareJid) -> Result<bool, Refusal> {
         let (lives, _) = self.hosts.of(account.host())?;
         if lives == Accounts::Daemon {
-            return Ok(self.known(account)?.is_none());
+            return Ok(self.store.view(account).account()?.is_none());
         }
         // Any will do: it is not looked at.
         let any = Incarnation::parse("any").ok();
-        let found = any.map(|any| self.incarnation_in_prosody(account, Unmarked::Pretend(&any)));
+        let found =
+            any.map(|any| incarnation_in_prosody(self.servers, account, Unmarked::Pretend(&any)));
         Ok(matches!(found, Some(Ok(None))))
     }
 }

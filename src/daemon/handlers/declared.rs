@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::super::connection::Peer;
 use super::super::declared_host::DeclaredHost;
-use super::{Answered, Service};
+use super::super::reply::Answered;
+use super::super::service::Service;
 use crate::identity::Host;
 use crate::protocol::{Fault, ForgetHost, HeldOfHost, HostPage, ListHosts, ListedHost};
 

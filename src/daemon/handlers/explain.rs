@@ -1,16 +1,26 @@
 //! `explain`: why somebody can log in with a certificate, or why not.
 
-use super::super::facts::Shown;
-use super::accounts::new_incarnation;
-use super::incarnations::Unmarked;
-use super::{Answered, Service};
+use super::super::facts::{Facts, Shown};
+use super::super::hosts::Hosts;
+use super::super::reply::Answered;
+use super::super::servers::Servers;
+use super::fresh::new_incarnation;
+use super::incarnations::{Unmarked, incarnation_in_prosody};
 use crate::identity::{BareJid, UnixSeconds};
 use crate::policy::Denial;
 use crate::policy::explain::{Asked, Explanation, Known, Rule, Verdict, explain};
 use crate::policy::login::AccountFact;
 use crate::protocol::{Accounts, Explain, Refusal};
 
-impl Service {
+/// Judges as a login would, and says each rule.
+#[derive(Clone, Copy)]
+pub(in crate::daemon) struct Explaining<'a> {
+    pub(in crate::daemon) hosts: &'a Hosts,
+    pub(in crate::daemon) servers: &'a Servers,
+    pub(in crate::daemon) facts: Facts<'a>,
+}
+
+impl Explaining<'_> {
     /// Blocks.
     pub(in crate::daemon) fn explain(
         &self,
@@ -30,7 +40,7 @@ impl Service {
             policy: &policy,
             chain: &chain,
         };
-        let gathered = match self.facts().gather(&shown, Some(&account))? {
+        let gathered = match self.facts.gather(&shown, Some(&account))? {
             Ok(gathered) => gathered,
             Err(finding) => {
                 let denial = Denial::CertificateUnacceptable { finding };
@@ -40,7 +50,7 @@ impl Service {
                 });
             }
         };
-        let asked = self.facts().ask_authorities(&shown, now);
+        let asked = self.facts.ask_authorities(&shown, now);
         let (by_authority, about_authority) = match asked {
             None => (None, None),
             Some(Ok(Ok(_))) => (Some(Ok(())), None),
@@ -82,7 +92,8 @@ impl Service {
         accounts: &mut [AccountFact],
     ) -> Result<Known, Refusal> {
         let fresh = new_incarnation()?;
-        let Ok(present) = self.incarnation_in_prosody(account, Unmarked::Pretend(&fresh)) else {
+        let Ok(present) = incarnation_in_prosody(self.servers, account, Unmarked::Pretend(&fresh))
+        else {
             return Ok(Known::Nothing);
         };
         for fact in accounts.iter_mut().filter(|fact| fact.account == *account) {
@@ -96,7 +107,7 @@ impl Service {
     fn fact_of(&self, lives: Accounts, account: BareJid) -> Result<AccountFact, Refusal> {
         Ok(match lives {
             Accounts::Daemon => {
-                let known = self.known(&account)?;
+                let known = self.facts.store.view(&account).account()?;
                 AccountFact {
                     account,
                     exists: known.is_some(),
@@ -105,7 +116,7 @@ impl Service {
                 }
             }
             Accounts::Prosody => {
-                let present = self.store.view(&account).incarnation()?;
+                let present = self.facts.store.view(&account).incarnation()?;
                 AccountFact {
                     account,
                     exists: true,

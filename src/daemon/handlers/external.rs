@@ -1,15 +1,16 @@
 //! `external.offer` and `external.login`: is this certificate admitted, and as whom.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use super::super::derivations::{Purpose, Queued};
-use super::super::facts;
-use super::super::gate::Pass;
+use super::super::facts::{self, Facts};
+use super::super::gate::{Gate, Pass};
 use super::super::guesses::Place;
+use super::super::hosts::Hosts;
+use super::super::lanes::Lanes;
+use super::super::last_uses::LastUses;
 use super::super::reply::{Answered, Reply};
-use super::Service;
+use super::super::sessions::Sessions;
 use crate::identity::visible::visible;
 use crate::identity::{
     BareJid, CertificateName, CertificationPath, ClientCert, Enrolment, Fingerprint, Host, KeyId,
@@ -18,27 +19,46 @@ use crate::identity::{
 use crate::policy::host::Trust;
 use crate::policy::login::{AccountFact, Admitted};
 use crate::policy::{Denial, login};
-use crate::protocol::{Accounts, Chain, Each, Fault, Login, LoginAccount, Offer, Refusal, Request};
+use crate::protocol::{Accounts, Chain, Each, Fault, Login, LoginAccount, Offer, Refusal};
 
-impl Service {
-    pub(in crate::daemon) fn offer(
-        self: &Arc<Self>,
-        reply: Reply<Offer>,
-        question: Offer,
+/// Decides who may log in with a certificate.
+#[derive(Clone, Copy)]
+pub(in crate::daemon) struct External<'a> {
+    pub(in crate::daemon) hosts: &'a Hosts,
+    pub(in crate::daemon) sessions: &'a Sessions,
+    pub(in crate::daemon) gate: &'a Gate,
+    pub(in crate::daemon) last_uses: &'a LastUses,
+    pub(in crate::daemon) lanes: &'a Lanes,
+    pub(in crate::daemon) facts: Facts<'a>,
+}
+
+impl External<'_> {
+    /// Answers an offer, unless signatures are to be checked; then it is decided in the turn that is returned.
+    pub(in crate::daemon) fn begin_offer(
+        &self,
+        reply: &Reply<Offer>,
+        question: &Offer,
         now: UnixSeconds,
-    ) {
+    ) -> Option<Turn> {
         if !self.asks_authorities(&question.host) {
-            return reply.send(self.decided_offer(&question, now));
+            self.offer(reply, question, now);
+            return None;
         }
         let shown = Shown {
             host: &question.host,
             chain: &question.chain,
             address: question.address.as_deref(),
         };
-        let turn = self.turn(&shown, told_of_offer(&question), now);
-        self.judged(turn, reply, move |service, reply| {
-            reply.send(service.decided_offer(&question, now));
-        });
+        Some(self.turn(&shown, told_of_offer(question), now))
+    }
+
+    pub(in crate::daemon) fn offer(
+        &self,
+        reply: &Reply<Offer>,
+        question: &Offer,
+        now: UnixSeconds,
+    ) {
+        reply.send(self.decided_offer(question, now));
     }
 
     /// Signatures are checked where that holds nobody else up.
@@ -66,6 +86,7 @@ impl Service {
         now: UnixSeconds,
     ) -> Result<bool, Refusal> {
         let held = self
+            .facts
             .store
             .enrolments_of(&Fingerprint::of(chain.leaf()), host)?;
         // Most strangers cost no more than that.
@@ -79,12 +100,12 @@ impl Service {
             policy: &policy,
             chain,
         };
-        let Ok(gathered) = self.facts().gather(&shown, None)? else {
+        let Ok(gathered) = self.facts.gather(&shown, None)? else {
             return Ok(false);
         };
-        let accounts = match self.facts().accounts_of(&shown, &gathered)?.or(told) {
+        let accounts = match self.facts.accounts_of(&shown, &gathered)?.or(told) {
             Some(accounts) => accounts,
-            None => self.facts().newest_of(&gathered)?,
+            None => self.facts.newest_of(&gathered)?,
         };
         Ok(login::is_known(
             &gathered.facts(None),
@@ -92,18 +113,6 @@ impl Service {
             &policy,
             now,
         ))
-    }
-
-    fn judged<Q: Request>(
-        self: &Arc<Self>,
-        turn: Turn,
-        reply: Reply<Q>,
-        work: impl FnOnce(&Arc<Self>, &Reply<Q>) + Send + 'static,
-    ) {
-        match turn {
-            Turn::AtOnce => self.task(reply, work),
-            Turn::Queued(queued) => self.in_turn(queued, reply, work),
-        }
     }
 
     fn decided_offer(&self, question: &Offer, now: UnixSeconds) -> Answered {
@@ -114,11 +123,11 @@ impl Service {
             policy: &policy,
             chain: &question.chain,
         };
-        let (is_final, decided) = match self.facts().gather(&shown, None)? {
+        let (is_final, decided) = match self.facts.gather(&shown, None)? {
             Ok(gathered) => {
-                let known = self.facts().accounts_of(&shown, &gathered)?;
+                let known = self.facts.accounts_of(&shown, &gathered)?;
                 let known = known.or_else(|| told_of_offer(question));
-                let candidates = self.facts().judge(&shown, &gathered, now, |facts, _| {
+                let candidates = self.facts.judge(&shown, &gathered, now, |facts, _| {
                     let mut candidates = login::offer(facts, &policy, now)?;
                     if let Some(known) = &known {
                         login::retain_usable(&mut candidates, known);
@@ -157,12 +166,14 @@ impl Service {
         })
     }
 
-    pub(in crate::daemon) fn login(
-        self: &Arc<Self>,
-        reply: Reply<Login>,
-        question: Login,
+    /// Answers a login, unless it would wait here: for signatures, or for what is being taken back. Then it is decided in the turn
+    /// that is returned.
+    pub(in crate::daemon) fn begin_login(
+        &self,
+        reply: &Reply<Login>,
+        question: &Login,
         now: UnixSeconds,
-    ) {
+    ) -> Option<Turn> {
         if self.asks_authorities(&question.host) {
             let told = told(&question.host, &question.accounts);
             let shown = Shown {
@@ -170,18 +181,23 @@ impl Service {
                 chain: &question.chain,
                 address: question.address.as_deref(),
             };
-            let turn = self.turn(&shown, Some(told), now);
-            return self.judged(turn, reply, move |service, reply| {
-                service.decide_login(&service.gate.pass(), reply, &question, now);
-            });
+            return Some(self.turn(&shown, Some(told), now));
         }
-        match self.gate.try_pass() {
-            Some(pass) => self.decide_login(&pass, &reply, &question, now),
-            // A revocation is being written: wait for it where waiting holds nobody else up.
-            None => self.task(reply, move |service, reply| {
-                service.decide_login(&service.gate.pass(), reply, &question, now);
-            }),
-        }
+        let Some(pass) = self.gate.try_pass() else {
+            return Some(Turn::AtOnce);
+        };
+        self.decide_login(&pass, reply, question, now);
+        None
+    }
+
+    /// Decides a login. Blocks while something is taken back.
+    pub(in crate::daemon) fn login(
+        &self,
+        reply: &Reply<Login>,
+        question: &Login,
+        now: UnixSeconds,
+    ) {
+        self.decide_login(&self.gate.pass(), reply, question, now);
     }
 
     fn decide_login(
@@ -206,18 +222,18 @@ impl Service {
             policy: &policy,
             chain: &question.chain,
         };
-        let gathered = match self.facts().gather(&shown, None)? {
+        let gathered = match self.facts.gather(&shown, None)? {
             Ok(gathered) => gathered,
             Err(finding) => {
                 let denial = Denial::CertificateUnacceptable { finding };
                 return Err(refused(question, denial));
             }
         };
-        let known = self.facts().accounts_of(&shown, &gathered)?;
+        let known = self.facts.accounts_of(&shown, &gathered)?;
         let accounts = known.unwrap_or_else(|| told(&question.host, &question.accounts));
         let authzid = question.authzid.as_deref();
         let address = question.address.as_deref();
-        let decided = self.facts().judge(&shown, &gathered, now, |facts, path| {
+        let decided = self.facts.judge(&shown, &gathered, now, |facts, path| {
             let login = login::login(facts, authzid, &accounts, &policy, now)?;
             login::require_announced(authzid, question.stream_from.as_deref())?;
             Ok(Yes {
@@ -239,7 +255,7 @@ impl Service {
         })?;
         match decided {
             Ok(yes) => {
-                let sessions = &self.sessions;
+                let sessions = self.sessions;
                 let is_kept = yes.path.as_ref().is_none_or(|path| {
                     sessions.logged_in(connection, &yes.account, yes.key_id, path)
                 });
@@ -249,7 +265,12 @@ impl Service {
                 }
                 let password_changed = match lives {
                     Accounts::Prosody => None,
-                    Accounts::Daemon => self.known(&yes.account)?.map(|of| of.password_changed),
+                    Accounts::Daemon => self
+                        .facts
+                        .store
+                        .view(&yes.account)
+                        .account()?
+                        .map(|of| of.password_changed),
                 };
                 let held = yes.held.as_ref();
                 let name = held.map(|held| &held.name);
@@ -328,9 +349,9 @@ fn told_of_offer(question: &Offer) -> Option<Vec<AccountFact>> {
     Some(told(&question.host, accounts))
 }
 
-/// When a question about a chain is answered.
-enum Turn {
-    /// A record could let it in.
+/// When a question is answered that may wait.
+pub(in crate::daemon) enum Turn {
+    /// As soon as it may block.
     AtOnce,
     /// When there is room; `None`: too many wait.
     Queued(Option<Queued>),
@@ -361,6 +382,7 @@ mod tests {
     use base64::engine::general_purpose::STANDARD as BASE64;
     use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 
+    use super::super::super::service::Service;
     use super::*;
     use crate::protocol::fields;
     use crate::store::Store;
@@ -404,13 +426,13 @@ mod tests {
             .hosts
             .declare(&host, Accounts::Prosody, options)
             .unwrap();
-        service.read_authorities(false);
+        service.vouching().read(false);
         let question: Login = fields(json!({
             "host": "a.lit", "chain": [leaf], "authzid": null, "address": null,
             "accounts": [{"username": "h", "exists": true, "enabled": true, "incarnation": null}],
         }))
         .unwrap();
-        let log_in = || service.decided_login(1, &question, NOW);
+        let log_in = || service.external().decided_login(1, &question, NOW);
         assert!(log_in().is_ok());
         // A second one of the same kind would take no room of its own.
         service.sessions.forget(1);

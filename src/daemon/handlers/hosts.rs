@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use super::super::authorities::Problem;
 use super::super::connection::Introduction;
-use super::super::declared_host::DeclaredHost;
+use super::super::declared_host::{DeclaredHost, remarks};
 use super::super::hosts::MAX_HOSTS;
 use super::super::reply::Reply;
-use super::Service;
+use super::super::service::Service;
 use crate::identity::visible::visible;
 use crate::identity::{Host, UnixSeconds};
-use crate::policy::host::Remark;
 use crate::policy::options::{OfHost, Settings};
 use crate::protocol::{
     Accounts, AnyHello, Bad, Fault, Greeting, Hello, HelloHost, HostRemark, HostWelcome, LogLevel,
@@ -231,9 +230,9 @@ impl Service {
             return;
         }
         // What the hello is answered with depends on it.
-        tokio::task::block_in_place(|| self.read_authorities(false));
+        tokio::task::block_in_place(|| self.vouching().read(false));
         for (result, policy) in results.iter_mut().zip(asked) {
-            let problems = policy.map(|policy| self.problems_of(&policy));
+            let problems = policy.map(|policy| self.authorities.problems_of(&policy));
             let remark = |problem: Problem| HostRemark {
                 option: Some(problem.option.to_owned()),
                 message: format!(
@@ -294,23 +293,6 @@ fn shortened(module: &Module) -> Module {
     }
 }
 
-pub(super) fn remarks(remarks: &[Remark]) -> Vec<HostRemark> {
-    let row = |remark: &Remark| HostRemark {
-        option: Some(remark.option.clone()),
-        message: remark.message.clone(),
-    };
-    let mut rows: Vec<HostRemark> = remarks.iter().take(MAX_REMARKS).map(row).collect();
-    if let Some(more) = remarks.len().checked_sub(MAX_REMARKS + 1) {
-        let message = format!("and {} more", more + 1);
-        let option = None;
-        rows.push(HostRemark { option, message });
-    }
-    rows
-}
-
-/// Most errors, or warnings, of one host that are listed.
-const MAX_REMARKS: usize = 20;
-
 const MAX_TEXT: usize = 200;
 
 #[cfg(test)]
@@ -325,7 +307,7 @@ mod tests {
     use serde_json::json;
 
     use super::super::super::connection::Peer;
-    use super::super::Answered;
+    use super::super::super::reply::Answered;
     use super::*;
     use crate::identity::BareJid;
     use crate::protocol::{HeldOfHost, Imported, Role};
@@ -489,19 +471,5 @@ mod tests {
         assert!(ends.is_err());
         assert!(forget(&service, "a.lit").is_err());
         assert!(service.hosts.policy(&Host::parse("a.lit").unwrap()).is_ok());
-    }
-
-    #[test]
-    fn of_many_remarks_some_are_listed_and_the_others_counted() {
-        let remark = |number: usize| Remark {
-            option: "saslcertd_x".to_owned(),
-            message: number.to_string(),
-        };
-        for (count, listed, last) in [(1, 1, "0"), (20, 20, "19"), (25, 21, "and 5 more")] {
-            let many: Vec<Remark> = (0..count).map(remark).collect();
-            let rows = remarks(&many);
-            assert_eq!(rows.len(), listed);
-            assert_eq!(rows.last().unwrap().message, last);
-        }
     }
 }

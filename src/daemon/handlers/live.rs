@@ -4,15 +4,30 @@
 
 use serde_json::{Value, json};
 
+use super::super::authorities::AuthorityFiles;
 use super::super::connection::Connection;
+use super::super::hosts::Hosts;
+use super::super::reply::{Answered, unreadable};
+use super::super::servers::Servers;
+use super::super::sessions::Sessions;
 use super::super::storage;
-use super::{Answered, Service, unreadable};
+use super::authorities::still_vouched;
 use crate::identity::{BareJid, Fingerprint, Host, KeyId, UnixSeconds};
 use crate::policy::live::{self, Ending, SessionFacts, Word};
 use crate::protocol::{Fault, Opened, OpenedSession, Refusal};
-use crate::store::{StoreError, View};
+use crate::store::{Store, StoreError, View};
 
-impl Service {
+/// Hears of live sessions, and closes those that are over.
+#[derive(Clone, Copy)]
+pub(in crate::daemon) struct LiveSessions<'a> {
+    pub(in crate::daemon) store: &'a Store,
+    pub(in crate::daemon) hosts: &'a Hosts,
+    pub(in crate::daemon) sessions: &'a Sessions,
+    pub(in crate::daemon) authorities: &'a AuthorityFiles,
+    pub(in crate::daemon) servers: &'a Servers,
+}
+
+impl LiveSessions<'_> {
     /// Takes note of all live sessions, and answers which of them are to be closed.
     pub(in crate::daemon) fn opened(
         &self,
@@ -39,7 +54,7 @@ impl Service {
     }
 
     /// Closes the sessions whose certificate has expired, on the hosts that want it (RFC 6120 13.7.2.3).
-    pub fn close_expired(&self, now: UnixSeconds) {
+    pub(in crate::daemon) fn close_expired(&self, now: UnixSeconds) {
         let expired = self
             .sessions
             .expired(now, |account| self.closes_expired(account.host()));
@@ -121,7 +136,7 @@ impl Service {
         let word = match &session.path {
             None => None,
             Some(path) => Some(Word {
-                holds: self.still_vouched(&session.account, Some(path)),
+                holds: still_vouched(self.hosts, self.authorities, &session.account, Some(path)),
                 has_record: wants_record && self.has_record(&view, session)?,
             }),
         };
@@ -170,6 +185,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::super::super::connection::{Introduction, Peer};
+    use super::super::super::service::Service;
     use super::*;
     use crate::protocol::Role;
     use crate::store::Store;
@@ -202,6 +218,7 @@ mod tests {
             });
             let opened = json!({"sessions": [session]});
             let answer = service
+                .live_sessions()
                 .opened(
                     &connection,
                     &crate::protocol::fields(opened).unwrap(),

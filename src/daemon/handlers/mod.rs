@@ -2,24 +2,27 @@
 //!
 //! Must not know: sockets, the clock.
 
-mod accounts;
-mod admission;
-mod authorities;
-mod backup;
-mod certificates;
+pub(super) mod accounts;
+pub(super) mod admission;
+pub(super) mod authorities;
+pub(super) mod backup;
+pub(super) mod certificates;
 pub(super) mod checks;
-mod command;
-mod console;
-mod declared;
-mod explain;
-mod external;
-mod hosts;
-mod incarnations;
-mod live;
-mod moving_in;
-mod notices;
-mod requested;
-mod status;
+pub(super) mod command;
+pub(super) mod console;
+pub(super) mod declared;
+pub(super) mod explain;
+pub(super) mod external;
+pub(super) mod hosts;
+pub(super) mod incarnations;
+pub(super) mod live;
+pub(super) mod moving_in;
+pub(super) mod notices;
+pub(super) mod requested;
+pub(super) mod status;
 
-use super::reply::{Answered, unreadable};
-use super::service::Service;
+pub(super) mod edits;
+pub(super) mod fresh;
+pub(super) mod passwords;
+pub(super) mod revocation;
+pub(super) mod whose;

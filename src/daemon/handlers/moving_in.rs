@@ -3,10 +3,12 @@
 //! What is decided without `apply` is what would be done with it; only the writing is left out. Must not know: what becomes of
 //! what is brought.
 
-use super::accounts::{new_incarnation, new_verifiers};
-use super::certificates::{append_edits, certificate_in, is_anothers};
-use super::incarnations::Unmarked;
-use super::{Answered, Service};
+use super::super::reply::Answered;
+use super::super::service::Service;
+use super::certificates::certificate_in;
+use super::edits::{append_edits, is_anothers};
+use super::fresh::{new_incarnation, new_verifiers};
+use super::incarnations::{Unmarked, incarnation_in_prosody};
 use crate::identity::{
     Account, AccountList, BareJid, ClientCert, Incarnation, ScramHash, ScramVerifier, Secret,
     UnixSeconds,
@@ -40,7 +42,7 @@ impl Service {
             },
         };
         let fresh = new_incarnation()?;
-        let known = self.known(&account)?;
+        let known = self.store.view(&account).account()?;
         // Here, and not in the writer thread: trying a password takes its time.
         let same = match (&brought, &known) {
             (Some(brought), Some(known)) if brought.is_that_of(known) => {
@@ -56,7 +58,7 @@ impl Service {
                 } else {
                     Unmarked::Pretend(&fresh)
                 };
-                self.incarnation_in_prosody(&account, unmarked)?
+                incarnation_in_prosody(&self.servers, &account, unmarked)?
             }
             _ => question.incarnation,
         };
@@ -76,7 +78,8 @@ impl Service {
             Ok(Ok::<_, Denial>((edits, result)))
         });
         let result = written?.map_err(Refusal::Management)?;
-        self.tell_scram(account.host());
+        self.scram_told
+            .tell(&self.store, &self.servers, account.host());
         if apply {
             let verdict = result.account.verdict.name();
             tracing::info!(%account, verdict, "account.import: yes");

@@ -3,18 +3,30 @@
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::Service;
-use super::accounts::new_incarnation;
-use super::incarnations::Unmarked;
+use super::super::hosts::Hosts;
+use super::super::noticed::Noticed;
+use super::super::servers::Servers;
+use super::fresh::new_incarnation;
+use super::incarnations::{Unmarked, incarnation_in_prosody};
 use crate::identity::visible::visible;
 use crate::identity::{BareJid, CertificateName, Enrolment, Host, Incarnation, UnixSeconds, days};
 use crate::policy::manage;
 use crate::protocol::{Accounts, Fault, Refusal};
+use crate::store::Store;
 
-impl Service {
+/// Tells users what expires.
+#[derive(Clone, Copy)]
+pub(in crate::daemon) struct Notices<'a> {
+    pub(in crate::daemon) store: &'a Store,
+    pub(in crate::daemon) hosts: &'a Hosts,
+    pub(in crate::daemon) servers: &'a Servers,
+    pub(in crate::daemon) noticed: &'a Noticed,
+}
+
+impl Notices<'_> {
     /// Tells the accounts of each host which of their certificates expire soon, once for each of the days of
     /// `saslcertd_expiry_notice_days`. Looks once an hour, while a server of the host is connected. Blocks.
-    pub fn give_notices(&self, now: UnixSeconds) {
+    pub(in crate::daemon) fn give_notices(&self, now: UnixSeconds) {
         for turn in self.hosts_to_notice(now) {
             // What else goes wrong is logged where it does.
             if let Err(Refusal::Fault(Fault::ServerAway { problem })) =
@@ -95,10 +107,14 @@ impl Service {
         incarnation: &Incarnation,
     ) -> Result<bool, Refusal> {
         let present = match lives {
-            Accounts::Daemon => self.known(account)?.map(|known| known.incarnation),
+            Accounts::Daemon => self
+                .store
+                .view(account)
+                .account()?
+                .map(|known| known.incarnation),
             Accounts::Prosody => {
                 let fresh = new_incarnation()?;
-                self.incarnation_in_prosody(account, Unmarked::Pretend(&fresh))?
+                incarnation_in_prosody(self.servers, account, Unmarked::Pretend(&fresh))?
             }
         };
         Ok(present.as_ref() == Some(incarnation))

@@ -4,14 +4,15 @@
 
 use super::super::gate::closed_for;
 use super::super::reply::Reply;
-use super::Service;
-use super::certificates::{Gone, Wanted, Whose, refused};
+use super::certificates::{Certificates, Wanted, refused};
+use super::revocation::{Gone, Revocation};
+use super::whose::Whose;
 use crate::identity::UnixSeconds;
 use crate::policy::Denial;
 use crate::policy::manage::request::{self, BadChild};
 use crate::protocol::{ClientRequest, ClientRequested, Refusal, RequestElement};
 
-impl Service {
+impl Certificates<'_> {
     pub(in crate::daemon) fn requested(
         &self,
         reply: &Reply<ClientRequest>,
@@ -58,10 +59,12 @@ impl Service {
             }
             RequestElement::Revoke => {
                 let name = request::named(question.children).map_err(malformed)?;
-                self.revoked(reply, &whose, Gone::Named(name), now, |_, keys| {
-                    ClientRequested {
-                        close: closed_for(&whose.account, keys),
-                    }
+                let revocation = Revocation {
+                    whose: &whose,
+                    gone: Gone::Named(name),
+                };
+                self.revoked(reply, revocation, now, |_, keys| ClientRequested {
+                    close: closed_for(&whose.account, keys),
                 })?;
                 return Ok(None);
             }

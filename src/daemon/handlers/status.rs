@@ -4,18 +4,35 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::super::authorities::AuthorityFiles;
 use super::super::connection::Connection;
-use super::super::declared_host::DeclaredHost;
-use super::hosts::remarks;
-use super::{Answered, Service};
+use super::super::declared_host::{DeclaredHost, remarks};
+use super::super::disk_room::DiskRoom;
+use super::super::hosts::Hosts;
+use super::super::reply::Answered;
+use super::super::servers::Servers;
+use super::super::sessions::Sessions;
+use super::super::store_checks::Checks;
 use crate::identity::{Host, ScramHash};
 use crate::protocol::{
     AcceptedLoss, ConnectionState, DaemonState, HostState, PROTOCOL_VERSION, PasswordCensus,
     Status, StoreState,
 };
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
-impl Service {
+/// What an administrator looks at.
+#[derive(Clone, Copy)]
+pub(in crate::daemon) struct Overview<'a> {
+    pub(in crate::daemon) store: &'a Store,
+    pub(in crate::daemon) hosts: &'a Hosts,
+    pub(in crate::daemon) servers: &'a Servers,
+    pub(in crate::daemon) sessions: &'a Sessions,
+    pub(in crate::daemon) authorities: &'a AuthorityFiles,
+    pub(in crate::daemon) checks: &'a Checks,
+    pub(in crate::daemon) disk_room: &'a DiskRoom,
+}
+
+impl Overview<'_> {
     pub(in crate::daemon) fn status(
         &self,
         question: Status,
@@ -28,7 +45,12 @@ impl Service {
         let is_unasked = {
             let hosts = self.hosts.behind(None);
             let mut served = hosts.iter().filter(|(host, _)| is_served(host));
-            served.any(|(_, known)| !self.problems_of(&known.declared.policy).is_empty())
+            served.any(|(_, known)| {
+                !self
+                    .authorities
+                    .problems_of(&known.declared.policy)
+                    .is_empty()
+            })
         };
         let (hosts, next) = self.page_of_hosts(after.as_ref(), is_served);
         let mut connections: Vec<ConnectionState> =

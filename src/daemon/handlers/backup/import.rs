@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::super::super::declared_host::DeclaredHost;
 use super::super::super::gate::Closing;
 use super::super::super::reply::Answered;
-use super::super::Service;
+use super::super::super::service::Service;
 use super::record::{Brought, Record, Thing};
 use crate::identity::{BareJid, Enrolment, Host, Incarnation, KeyId};
 use crate::policy::Denial;

@@ -1,0 +1,125 @@
+//! What is decided of a list, as edits of the store; and what is taken out of it when its time is over.
+//!
+//! Must not know: who asks.
+
+use super::super::storage;
+use crate::identity::{
+    AccountList, BareJid, CertificateName, ClientCert, Enrolment, Incarnation, UnixSeconds,
+};
+use crate::policy::manage::{Asker, LoggedInBy, Revoked};
+use crate::policy::{Denial, manage};
+use crate::store::{Edit, Harmless, Store, StoreError, View};
+
+/// Removes what expired long ago, and what belongs to accounts that were replaced long ago. Blocks.
+pub(in crate::daemon) fn sweep(store: &Store, now: UnixSeconds) {
+    let swept = store.accounts().and_then(|accounts| {
+        accounts.into_iter().try_for_each(|account| {
+            if sweepings(&store.view(&account), now)?.is_empty() {
+                return Ok(());
+            }
+            let removed = store.change(&account, move |view| {
+                let edits = sweepings(view, now)?;
+                let count = edits.len();
+                Ok(Ok::<_, Denial>((edits, count)))
+            })?;
+            tracing::info!(%account, ?removed, "stale certificates removed");
+            Ok(())
+        })
+    });
+    if let Err(error) = swept {
+        storage::log(&error);
+    }
+}
+
+/// What of a list matters to a change of one name: the record of that name, and that of the certificate that asks.
+pub(super) fn concerned(
+    view: &View<'_>,
+    name: &str,
+    asker: &Asker,
+) -> Result<AccountList, StoreError> {
+    let mut enrolments = Vec::new();
+    if let Ok(name) = CertificateName::parse(name) {
+        enrolments.extend(view.named(&name)?);
+    }
+    if let LoggedInBy::Certificate { fingerprint } = &asker.by {
+        let own = view.holders(fingerprint)?.into_iter();
+        let own = own.filter(|held| held.account == *view.jid());
+        let others = own.filter(|held| enrolments.iter().all(|known| known.name != held.name));
+        let others: Vec<Enrolment> = others.collect();
+        enrolments.extend(others);
+    }
+    Ok(AccountList {
+        enrolments,
+        incarnation: view.incarnation()?,
+    })
+}
+
+/// What of an account is not needed any more.
+fn sweepings(view: &View<'_>, now: UnixSeconds) -> Result<Vec<Harmless>, StoreError> {
+    let list = view.list()?;
+    let present = list.incarnation.as_ref();
+    let stale = manage::stale(&list, now).into_iter().cloned();
+    let mut edits: Vec<Harmless> = stale.map(Harmless::remove).collect();
+    let over = view.disabled()?.into_iter().filter(|mark| {
+        manage::is_over(mark.not_after, now) || manage::is_orphan(&mark.incarnation, present, now)
+    });
+    edits.extend(over.map(Harmless::clear_disabled));
+    let revoked = view.revoked_keys()?.into_iter();
+    let orphaned = revoked.filter(|(_, of)| manage::is_orphan(of, present, now));
+    edits.extend(orphaned.map(|(key_id, incarnation)| Harmless::unrevoke_key(key_id, incarnation)));
+    Ok(edits)
+}
+
+/// Is the account that lives here still this one?
+pub(super) fn is_still(view: &View<'_>, incarnation: &Incarnation) -> Result<bool, StoreError> {
+    let known = view.account()?;
+    Ok(known.is_some_and(|known| known.enabled && known.incarnation == *incarnation))
+}
+
+pub(super) fn append_edits(
+    appended: &manage::Appended,
+    list: &AccountList,
+    now: UnixSeconds,
+) -> Vec<Harmless> {
+    let leaving = appended.leaving.iter().cloned();
+    let mut edits: Vec<Harmless> = leaving.map(Harmless::remove).collect();
+    let held = &appended.enrolment;
+    if list.incarnation.as_ref().map(|(known, _)| known) != Some(&held.incarnation) {
+        edits.push(Harmless::set_incarnation(held.incarnation.clone(), now));
+    }
+    edits.push(Harmless::put(held.clone()));
+    edits
+}
+
+/// Does a certificate that names nobody stand in another account's list?
+pub(super) fn is_anothers(
+    view: &View<'_>,
+    cert: &ClientCert,
+    account: &BareJid,
+) -> Result<bool, StoreError> {
+    if !cert.addresses.is_empty() {
+        return Ok(false);
+    }
+    let holders = view.holders(&cert.fingerprint)?;
+    Ok(holders.iter().any(|held| held.account != *account))
+}
+
+pub(super) fn revoke_edits(revoked: &Revoked, now: UnixSeconds) -> Vec<Edit> {
+    let removed = revoked
+        .removed
+        .iter()
+        .cloned()
+        .map(Box::new)
+        .map(Edit::Remove);
+    let cleared = revoked.cleared.iter().cloned().map(Box::new);
+    let cleared = cleared.map(Edit::ClearDisabled);
+    let keys = revoked
+        .keys
+        .iter()
+        .map(|(key_id, incarnation)| Edit::RevokeKey {
+            key_id: *key_id,
+            incarnation: incarnation.clone(),
+            at: now,
+        });
+    removed.chain(cleared).chain(keys).collect()
+}

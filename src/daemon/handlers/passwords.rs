@@ -1,0 +1,307 @@
+//! `account.verify`, `account.scram` and what follows on them: is this the account's password?
+//!
+//! **No yes after a change**: it is said with a [`Pass`](super::super::gate::Pass) that was taken before the account is looked at.
+
+use super::super::connection::Peer;
+use super::super::disk_room::DiskRoom;
+use super::super::gate::Gate;
+use super::super::guesses::{Guesses, Place};
+use super::super::hosts::Hosts;
+use super::super::reply::{Answered, Reply};
+use super::super::scram_told::ScramTold;
+use super::super::servers::Servers;
+use super::super::storage;
+use super::fresh::new_verifiers;
+use crate::identity::{Account, BareJid, Secret, UnixSeconds};
+use crate::policy::throttle::Outcome;
+use crate::policy::{Denial, HostPolicy, passwords};
+use crate::protocol::{
+    Admission, Delayed, Failed, HostScram, OfHost, Refusal, Scram, ScramKeys, Succeeded, Verify,
+};
+use crate::store::{Harmless, Store, StoreError};
+
+/// Tries passwords, and hands out keys to try them with.
+#[derive(Clone, Copy)]
+pub(in crate::daemon) struct Passwords<'a> {
+    pub(in crate::daemon) store: &'a Store,
+    pub(in crate::daemon) hosts: &'a Hosts,
+    pub(in crate::daemon) servers: &'a Servers,
+    pub(in crate::daemon) scram_told: &'a ScramTold,
+    pub(in crate::daemon) gate: &'a Gate,
+    pub(in crate::daemon) guesses: &'a Guesses,
+    pub(in crate::daemon) disk_room: &'a DiskRoom,
+}
+
+impl Passwords<'_> {
+    /// Runs in its turn of the derivations.
+    pub(in crate::daemon) fn verify(
+        &self,
+        reply: &Reply<Verify>,
+        question: &Verify,
+        now: UnixSeconds,
+    ) {
+        let policy = match self
+            .hosts
+            .passwords_of(question.account.host(), reply.peer())
+        {
+            Ok(policy) => policy,
+            Err(fault) => return reply.refuse(fault),
+        };
+        let account = &question.account;
+        let place = question.address.as_deref().map(Place::of);
+        // Before it is known how this attempt ends: many that are made at once must not all count as the first.
+        let delay = place.map_or(0.0, |place| {
+            self.guesses
+                .begun(account, place, policy.guess_delay_max_seconds, now)
+        });
+        let address = question.address.as_deref();
+        let secret = Secret::prepare(&question.password.0);
+        let attempt = Attempt {
+            account,
+            secret: secret.as_ref().ok(),
+            policy: &policy,
+            delay,
+        };
+        let tried = self.try_password(reply, &attempt);
+        if let Some(place) = place {
+            let outcome = match tried {
+                Ok(true) => Outcome::Succeeded,
+                Ok(false) => Outcome::Failed,
+                Err(_) => Outcome::Unknown,
+            };
+            self.guesses.ended(account, place, outcome, now);
+        }
+        match tried {
+            Ok(true) => {
+                tracing::info!(%account, address, "account.verify: yes");
+                if let Ok(secret) = secret {
+                    self.renew(account, &secret, &policy);
+                }
+            }
+            Ok(false) => tracing::info!(%account, address, delay, "account.verify: no"),
+            Err(error) => reply.refuse(error),
+        }
+    }
+
+    /// Tries the password and answers; `true` is yes.
+    fn try_password(
+        &self,
+        reply: &Reply<Verify>,
+        attempt: &Attempt<'_>,
+    ) -> Result<bool, StoreError> {
+        let Attempt {
+            account,
+            secret,
+            policy,
+            delay,
+        } = *attempt;
+        let view = self.store.view(account);
+        let known = view.account()?.filter(|known| known.enabled);
+        let own = known.as_ref().and_then(Account::strongest).cloned();
+        // Always made, and one is always tried: time tells nobody who exists.
+        let looks = self.store.census(account.host()).dealt;
+        let decoys = passwords::decoys(account, &self.store.secret(), &looks, policy);
+        let verifier = own.or_else(|| decoys.into_iter().next_back());
+        let verifier = verifier.as_ref();
+        let is_right = match (secret, verifier) {
+            (Some(secret), Some(verifier)) => verifier.admits(secret),
+            // What cannot be a password is as slow as one that is wrong.
+            (None, Some(verifier)) => {
+                if let Ok(some) = Secret::prepare("wrong") {
+                    let _ = verifier.admits(&some);
+                }
+                false
+            }
+            (_, None) => false,
+        };
+        let pass = self.gate.pass();
+        // Anew: it may have been disabled or given another password while this one was tried.
+        let now_known = view.account()?;
+        let admitted = verifier
+            .filter(|_| is_right)
+            .is_some_and(|verifier| passwords::admits(now_known.as_ref(), verifier).is_ok());
+        let admitted = now_known.filter(|_| admitted);
+        match &admitted {
+            Some(known) => reply.admit(&pass, &admission(known, Some(delay))),
+            None => reply.refuse(Refusal::Password {
+                denial: Denial::PasswordWrong,
+                delay,
+            }),
+        }
+        Ok(admitted.is_some())
+    }
+
+    /// Gives an account whose password is at hand the verifiers that it lacks.
+    fn renew(&self, account: &BareJid, secret: &Secret, policy: &HostPolicy) {
+        let renewed: Result<Result<(), Denial>, StoreError> = (|| {
+            let Some(known) = self.store.view(account).account()? else {
+                return Ok(Ok(()));
+            };
+            let hashes = passwords::outdated(&known, policy);
+            if hashes.is_empty() || self.disk_room.is_nearly_full() {
+                return Ok(Ok(()));
+            }
+            let made = new_verifiers(&hashes, secret, policy.scram_iterations)?;
+            let before = known.verifiers.clone();
+            let written = self.store.change(account, move |view| {
+                let known = view.account()?;
+                // Another password by now, say.
+                let Some(known) = known.filter(|known| known.verifiers == before) else {
+                    return Ok(Ok((Vec::new(), ())));
+                };
+                let mut verifiers = known.verifiers.clone();
+                verifiers.retain(|old| made.iter().all(|new| new.hash() != old.hash()));
+                verifiers.extend(made);
+                let renewed = Account {
+                    verifiers,
+                    ..known.clone()
+                };
+                let put = Harmless::put_account(Some(&known), renewed);
+                Ok(Ok((put.into_iter().collect(), ())))
+            })?;
+            self.scram_told
+                .tell(self.store, self.servers, account.host());
+            Ok(written)
+        })();
+        match renewed {
+            Ok(_) => {}
+            // The login stands all the same.
+            Err(error) => storage::log(&error),
+        }
+    }
+
+    pub(in crate::daemon) fn scram(&self, question: Scram, peer: Peer) -> Answered<ScramKeys> {
+        let Scram { account, hash } = question;
+        let policy = self.hosts.passwords_of(account.host(), peer)?;
+        let secret = self.store.secret();
+        let looks = self.store.census(account.host()).dealt;
+        let decoys = passwords::decoys(&account, &secret, &looks, &policy);
+        let decoy = decoys.into_iter().find(|decoy| decoy.hash() == hash);
+        let decoy = decoy.unwrap_or_else(|| passwords::decoy(&account, hash, &secret, &policy));
+        let known = self
+            .store
+            .view(&account)
+            .account()?
+            .filter(|known| known.enabled);
+        let own = known.as_ref().and_then(|known| known.verifier(hash));
+        tracing::debug!(%account, hash = hash.name(), "account.scram");
+        let verifier = own.unwrap_or(&decoy);
+        Ok(ScramKeys {
+            salt: verifier.salt().to_vec(),
+            iterations: verifier.iterations(),
+            stored_key: verifier.stored_key().to_vec(),
+            server_key: verifier.server_key().to_vec(),
+        })
+    }
+
+    pub(in crate::daemon) fn scram_of(&self, question: OfHost, peer: Peer) -> Answered<HostScram> {
+        let OfHost { host } = question;
+        self.hosts.passwords_of(&host, peer)?;
+        Ok(HostScram {
+            scram: self.store.census(&host).common(),
+        })
+    }
+
+    pub(in crate::daemon) fn succeeded(
+        &self,
+        reply: &Reply<Succeeded>,
+        question: &Succeeded,
+        now: UnixSeconds,
+    ) {
+        if let Err(refusal) = self.decided_success(reply, question, now) {
+            reply.refuse(refusal);
+        }
+    }
+
+    fn decided_success(
+        &self,
+        reply: &Reply<Succeeded>,
+        question: &Succeeded,
+        now: UnixSeconds,
+    ) -> Result<(), Refusal> {
+        let account = &question.account;
+        let policy = self.hosts.passwords_of(account.host(), reply.peer())?;
+        let address = question.address.as_deref();
+        let place = address.map(Place::of);
+        let max = policy.guess_delay_max_seconds;
+        let delay = place.map_or(0.0, |place| self.guesses.begun(account, place, max, now));
+        let admitted = self.admit_proof(reply, question, delay);
+        if let Some(place) = place {
+            // Whoever has made a right proof has guessed nothing, even if it came too late.
+            let outcome = match admitted {
+                Ok(true) => Outcome::Succeeded,
+                Ok(false) | Err(_) => Outcome::Unknown,
+            };
+            self.guesses.ended(account, place, outcome, now);
+        }
+        let hash = question.hash.name();
+        if admitted? {
+            tracing::info!(%account, address, hash, "account.succeeded: yes");
+            return Ok(());
+        }
+        tracing::info!(%account, address, hash, "account.succeeded: no, it was changed meanwhile");
+        let denial = Denial::PasswordWrong;
+        Err(Refusal::Password { denial, delay })
+    }
+
+    /// Answers with yes if the account has still the key that the proof was checked with.
+    fn admit_proof(
+        &self,
+        reply: &Reply<Succeeded>,
+        question: &Succeeded,
+        delay: f64,
+    ) -> Result<bool, Refusal> {
+        let account = &question.account;
+        let pass = self.gate.pass();
+        let known = self.store.view(account).account()?;
+        let verifier = known
+            .as_ref()
+            .and_then(|known| known.verifier(question.hash));
+        let admitted = verifier
+            .filter(|verifier| verifier.has_stored_key(&question.stored_key))
+            .is_some_and(|verifier| passwords::admits(known.as_ref(), verifier).is_ok());
+        let admitted = known.filter(|_| admitted);
+        if let Some(known) = &admitted {
+            reply.admit(&pass, &admission(known, Some(delay)));
+        }
+        Ok(admitted.is_some())
+    }
+
+    pub(in crate::daemon) fn failed(
+        &self,
+        question: Failed,
+        peer: Peer,
+        now: UnixSeconds,
+    ) -> Answered<Delayed> {
+        let Failed { account, address } = question;
+        let policy = self.hosts.passwords_of(account.host(), peer)?;
+        let place = address.as_deref().map(Place::of);
+        let max = policy.guess_delay_max_seconds;
+        let delay = place.map_or(0.0, |place| {
+            let delay = self.guesses.begun(&account, place, max, now);
+            self.guesses.ended(&account, place, Outcome::Failed, now);
+            delay
+        });
+        tracing::info!(%account, address, delay, "account.failed");
+        Ok(Delayed { delay })
+    }
+}
+
+/// A password that is tried.
+struct Attempt<'a> {
+    account: &'a BareJid,
+    /// `None`: it can't be a password.
+    secret: Option<&'a Secret>,
+    policy: &'a HostPolicy,
+    /// How long the answer is to wait, in seconds.
+    delay: f64,
+}
+
+/// A yes, with what tells later whether it still holds.
+pub(super) fn admission(known: &Account, delay: Option<f64>) -> Admission {
+    Admission {
+        delay,
+        incarnation: known.incarnation.clone(),
+        password_changed: known.password_changed,
+    }
+}

@@ -1,0 +1,163 @@
+//! `certificate.revoke` and `certificate.unrevoke`: keys that nobody logs in with any more.
+//!
+//! **No yes after a revocation**: it is written behind a [`Closing`](super::super::gate::Closing).
+
+use super::super::connection::Peer;
+use super::super::reply::{Answered, Informs, Reply};
+use super::certificates::{Certificates, done, refused};
+use super::edits::revoke_edits;
+use super::whose::{Whose, described};
+use crate::identity::visible::visible;
+use crate::identity::{CertificateName, KeyId, UnixSeconds};
+use crate::policy::manage::{Revoked, Which};
+use crate::policy::{Denial, manage};
+use crate::protocol::{
+    Fault, Refusal, Revoke, RevokedCertificate, ShownRevoked, Unrevoke, Unrevoked,
+};
+use crate::store::{Harmless, View};
+use crate::wording::notices;
+
+impl Certificates<'_> {
+    pub(in crate::daemon) fn revoke(
+        &self,
+        reply: &Reply<Revoke>,
+        question: Revoke,
+        now: UnixSeconds,
+    ) {
+        if let Err(refusal) = self.decided_revocation(reply, question, now) {
+            reply.refuse(refusal);
+        }
+    }
+
+    fn decided_revocation(
+        &self,
+        reply: &Reply<Revoke>,
+        question: Revoke,
+        now: UnixSeconds,
+    ) -> Result<(), Refusal> {
+        let gone = match (question.name, question.key_id) {
+            (Some(name), None) => Gone::Named(name),
+            (None, Some(key_id)) => Gone::WithKey(key_id),
+            _ => {
+                return Err(Refusal::from(Fault::WrongParams {
+                    problem: "either `name` or `key_id` is wanted".to_owned(),
+                }));
+            }
+        };
+        let whose = Whose {
+            account: question.account,
+            incarnation: question.incarnation,
+            session: question.session,
+            peer: reply.peer(),
+        };
+        let revocation = Revocation {
+            whose: &whose,
+            gone,
+        };
+        self.revoked(reply, revocation, now, |revoked, _| {
+            let removed = revoked.removed.iter().map(|held| &held.name);
+            let visible = |name: &CertificateName| visible(name.as_str()).into_owned();
+            RevokedCertificate {
+                name: revoked.name.clone(),
+                shown: ShownRevoked {
+                    name: visible(&revoked.name),
+                    removed: removed.clone().map(visible).collect(),
+                },
+                fingerprint: revoked.fingerprint,
+                key_id: revoked.key_id,
+                removed: removed.cloned().collect(),
+            }
+        })
+    }
+
+    /// Revokes keys in one transaction, answers with `result` of it and of the keys, has their sessions closed, and tells the
+    /// account.
+    ///
+    /// Errors: nothing was revoked, and nothing answered.
+    pub(super) fn revoked<Q: Informs>(
+        &self,
+        reply: &Reply<Q>,
+        Revocation { whose, gone }: Revocation<'_>,
+        now: UnixSeconds,
+        result: impl FnOnce(&Revoked, &[KeyId]) -> Q::Answer,
+    ) -> Result<(), Refusal> {
+        const QUESTION: &str = "certificate.revoke";
+        let account = &whose.account;
+        let policy = self.hosts.policy(account.host())?;
+        let (asker, scope) = self.asker_of(whose)?;
+        let by = whose.by();
+        let decide = move |view: &View<'_>| {
+            let (list, disabled) = (view.list()?, view.disabled()?);
+            let which = gone.which();
+            Ok(manage::revoke(
+                &asker, &scope, which, &list, &disabled, &policy,
+            ))
+        };
+        // What is refused anyway must not hold everybody's logins up.
+        let denied = decide(&self.store.view(account))?;
+        denied.map_err(|denial| refused(QUESTION, account, &by, denial))?;
+        // Before the commit: a login that is decided after this line finds the key revoked.
+        let mut closing = self.gate.close(self.servers);
+        let written = self.store.take_back(&closing, account, move |view| {
+            Ok(decide(view)?.map(|revoked| (revoke_edits(&revoked, now), revoked)))
+        });
+        let revoked = written?.map_err(|denial| refused(QUESTION, account, &by, denial))?;
+        let mut keys: Vec<KeyId> = revoked.keys.iter().map(|(key_id, _)| *key_id).collect();
+        keys.dedup();
+        for key_id in &keys {
+            closing.end_sessions(account, key_id);
+        }
+        // While no login is decided: the log has the order of what happened.
+        let names = revoked.names();
+        for name in &names {
+            done(QUESTION, account, name, &revoked.fingerprint_of(name), &by);
+        }
+        reply.send_closing(closing, &result(&revoked, &keys));
+        self.servers.tell(account, &notices::revoked(&names, &by));
+        Ok(())
+    }
+
+    pub(in crate::daemon) fn unrevoke(
+        &self,
+        question: Unrevoke,
+        peer: Peer,
+    ) -> Answered<Unrevoked> {
+        let Unrevoke { account, key_id } = question;
+        self.hosts.policy(account.host())?;
+        let written = self.store.change(&account, move |view| {
+            let mut revoked = view.revoked_keys()?;
+            revoked.retain(|(key, _)| key_id.is_none_or(|meant| meant == *key));
+            let was_revoked = !revoked.is_empty();
+            let lift = |(key_id, incarnation)| Harmless::unrevoke_key(key_id, incarnation);
+            let edits = revoked.into_iter().map(lift).collect();
+            Ok(Ok::<_, Denial>((edits, was_revoked)))
+        });
+        let was_revoked = written?.map_err(Refusal::Management)?;
+        let by = described(None, peer);
+        tracing::info!(%account, key_id = ?key_id, was_revoked, by, "certificate.unrevoke: yes");
+        Ok(Unrevoked { was_revoked })
+    }
+}
+
+/// What is to be revoked of whose list.
+pub(super) struct Revocation<'a> {
+    pub(super) whose: &'a Whose,
+    pub(super) gone: Gone,
+}
+
+/// What is to be revoked; see [`Which`].
+pub(super) enum Gone {
+    Named(String),
+    WithKey(KeyId),
+    AllBut(KeyId),
+}
+
+impl Gone {
+    fn which(&self) -> Which<'_> {
+        match self {
+            Self::Named(name) => Which::Named(name),
+            Self::WithKey(key_id) => Which::WithKey(*key_id),
+            Self::AllBut(key_id) => Which::AllBut(*key_id),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Whose list of certificates a question is about, and who asks.
+//!
+//! Must not know: what is asked.
+
+use super::super::connection::Peer;
+use crate::identity::visible::visible;
+use crate::identity::{BareJid, Incarnation};
+use crate::policy::manage::{Asker, LoggedInBy, Scope};
+use crate::protocol::{Fault, Role, Session, SessionBy};
+
+/// Whose list a question is about, and who asks it.
+pub(super) struct Whose {
+    pub(super) account: BareJid,
+    pub(super) incarnation: Option<Incarnation>,
+    /// None for an admin.
+    pub(super) session: Option<Session>,
+    pub(super) peer: Peer,
+}
+
+impl Whose {
+    /// Who asks, in words for the account's owner and for the log.
+    pub(super) fn by(&self) -> String {
+        described(self.session.as_ref(), self.peer)
+    }
+
+    pub(super) fn is_by_admin(&self) -> bool {
+        let session = self.session.as_ref();
+        session.is_none_or(|session| session.by == SessionBy::Admin)
+    }
+}
+
+/// Who asks, and about which of the accounts of a name.
+pub(super) fn asker(
+    session: Option<Session>,
+    incarnation: Option<Incarnation>,
+    peer: Peer,
+) -> Result<(Asker, Scope), Fault> {
+    let Some(session) = session else {
+        if peer.role != Role::Admin {
+            return Err(Fault::WrongParams {
+                problem: "missing field `session`".to_owned(),
+            });
+        }
+        let admin = Asker {
+            secure: true,
+            by: LoggedInBy::Admin,
+            jid: None,
+        };
+        return Ok((admin, Scope::Every));
+    };
+    let (by, scope) = match (session.by, session.fingerprint) {
+        (SessionBy::Password, _) => (LoggedInBy::Password, Scope::Of(incarnation)),
+        (SessionBy::Sasl, _) => {
+            let mechanism = session.mechanism.as_deref();
+            (LoggedInBy::by_mechanism(mechanism), Scope::Of(incarnation))
+        }
+        // Nothing is weakened by it: a server may claim any session, of anybody, anyway.
+        (SessionBy::Admin, _) => (LoggedInBy::Admin, Scope::Every),
+        (SessionBy::Certificate, Some(fingerprint)) => (
+            LoggedInBy::Certificate { fingerprint },
+            Scope::Of(incarnation),
+        ),
+        (SessionBy::Certificate, None) => {
+            return Err(Fault::WrongParams {
+                problem: "missing field `session.fingerprint`".to_owned(),
+            });
+        }
+    };
+    let asker = Asker {
+        secure: session.secure,
+        by,
+        jid: session.jid,
+    };
+    Ok((asker, scope))
+}
+
+/// Who asks, in words for the account's owner and for the log.
+pub(super) fn described(session: Option<&Session>, peer: Peer) -> String {
+    let Some(session) = session else {
+        return format!("the server's administrator (user {})", peer.uid);
+    };
+    let by = match session.by {
+        SessionBy::Sasl => match LoggedInBy::by_mechanism(session.mechanism.as_deref()) {
+            LoggedInBy::Password => "with a password",
+            _ => "with a token",
+        },
+        SessionBy::Password => "with a password",
+        SessionBy::Certificate => "with a certificate",
+        SessionBy::Admin => return "an administrator of the server".to_owned(),
+    };
+    let jid = session.jid.as_ref();
+    let jid = jid.map_or("a session".to_owned(), ToString::to_string);
+    let from = session.address.as_deref().map(|address| {
+        let address: String = address.chars().take(64).collect();
+        format!(", from {}", visible(&address))
+    });
+    let jid = visible(&jid);
+    format!("{jid} (logged in {by}{})", from.unwrap_or_default())
+}
