@@ -103,7 +103,7 @@ pub fn explain(
     now: UnixSeconds,
 ) -> Explanation {
     let mut rules = vec![
-        certificate(facts),
+        certificate(facts, policy),
         key(facts, policy),
         validity(facts, now),
         address(facts, asked, policy),
@@ -141,7 +141,13 @@ pub fn explain(
 }
 
 /// Which one it is: by its fingerprint here, by its serial number (as openssl writes it) for its authority.
-fn certificate(facts: &CertificateFacts<'_>) -> Rule {
+///
+/// Of what speaks against the certificate itself, only its key is a rule apart.
+fn certificate(facts: &CertificateFacts<'_>, policy: &HostPolicy) -> Rule {
+    match login::require_acceptable(facts.cert, policy) {
+        Ok(()) | Err(Denial::KeyTooShort { .. }) => {}
+        Err(denial) => return no("certificate", text(denial)),
+    }
     let octets = match facts.cert.serial.as_slice() {
         // The sign.
         [0, octets @ ..] if !octets.is_empty() => octets,
@@ -170,11 +176,10 @@ fn key(facts: &CertificateFacts<'_>, policy: &HostPolicy) -> Rule {
         Key::Curve => "an elliptic curve".to_owned(),
     };
     match login::require_acceptable(facts.cert, policy) {
-        Ok(()) => yes("key", what),
-        Err(_) => no(
-            "key",
-            format!("{what}; this host wants {}", policy.min_rsa_bits),
-        ),
+        Err(Denial::KeyTooShort { wanted, .. }) => {
+            no("key", format!("{what}; this host wants {wanted}"))
+        }
+        Ok(()) | Err(_) => yes("key", what),
     }
 }
 
@@ -537,7 +542,7 @@ mod tests {
     fn a_serial_number_is_shown_as_openssl_shows_it() {
         for (serial, shown) in [
             (vec![1], "01".to_owned()),
-            (vec![0], "00".to_owned()),
+            (vec![0x0a], "0A".to_owned()),
             (vec![0, 0x80], "80".to_owned()),
             (vec![7; 20], "07".repeat(20)),
             (vec![7; 21], format!("{}…", "07".repeat(20))),
@@ -556,7 +561,7 @@ mod tests {
                 by_authority: None,
             };
             let expected = format!("SHA-256 {}, serial number {shown}", cert.fingerprint);
-            assert_eq!(certificate(&facts).why, expected);
+            assert_eq!(certificate(&facts, &HostPolicy::default()).why, expected);
         }
     }
 }

@@ -278,7 +278,7 @@ pub fn login<'a>(
     }
 }
 
-/// Is the certificate's key long enough?
+/// Does this host take such a certificate, whoever shows it, and whenever?
 pub fn require_acceptable(cert: &ClientCert, policy: &HostPolicy) -> Result<(), Denial> {
     match cert.key {
         Key::Rsa { bits } if bits < policy.min_rsa_bits => Err(Denial::KeyTooShort {
