@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::identity::{Host, UnixSeconds};
+use crate::policy::access::Said;
 use crate::protocol::{self, Module, Role};
 use crate::system::lock::Lock;
 
@@ -168,11 +169,14 @@ impl Connection {
         hello.as_ref().is_some_and(|hello| hello.keeps_sessions)
     }
 
-    /// Has the peer said hello?
+    /// What the peer has said of itself.
     #[must_use]
-    pub fn is_introduced(&self) -> bool {
-        let hello = self.hello.lock();
-        hello.is_some()
+    pub fn said(&self) -> Said {
+        match self.hello.lock().as_ref() {
+            None => Said::Nothing,
+            Some(hello) if hello.keeps_sessions => Said::HelloWithSessions,
+            Some(_) => Said::Hello,
+        }
     }
 
     /// Counts a question as in flight until the guard is dropped; `None` when too many are.

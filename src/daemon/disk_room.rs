@@ -1,6 +1,6 @@
-//! How much of the disk is kept free for what frees or protects, and whether that is all there is.
+//! Whether all that is left of the disk is kept for what frees or protects.
 //!
-//! Must not know: how the disk is asked.
+//! Must not know: how the disk is asked, how much is kept.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,11 +41,3 @@ impl DiskRoom {
         self.is_nearly_full.load(Ordering::Relaxed)
     }
 }
-
-/// The free space that a store of this size keeps for revocations: below it, nothing is added.
-pub(crate) fn reserve_bytes(store_bytes: u64) -> u64 {
-    (store_bytes / 10).max(FREE_BYTES)
-}
-
-/// However small the store is.
-const FREE_BYTES: u64 = 64 * 1024 * 1024;

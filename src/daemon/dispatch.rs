@@ -17,6 +17,7 @@ use super::handlers::external::Turn;
 use super::reply::{Admits, Answered, Informs, Reply, refuse_unknown, unreadable};
 use super::service::Service;
 use crate::identity::UnixSeconds;
+use crate::policy::access::{self, Barred};
 use crate::protocol::{
     self, AccountExists, Admit, AnyHello, Append, Before, Check, ClientRequest, Closed,
     CommandStep, ConsoleRun, Create, Delete, DisableAccount, EnableAccount, Expiring, Explain,
@@ -236,16 +237,10 @@ fn put<Q: Request>(
     handler: impl FnOnce(&Arc<Service>, Q, &Asked<'_, Q>) + Send + 'static,
 ) {
     let Peer { uid, role, .. } = reply.peer();
-    let is_early = match Q::BEFORE {
-        Before::Nothing => false,
-        Before::Hello => role == Role::Server && !reply.connection().is_introduced(),
-        Before::HelloWithSessions => !reply.connection().keeps_sessions(),
-    };
-    if is_early {
-        return reply.refuse(Fault::NoHello { uid });
-    }
-    if role < Q::ROLE {
-        return reply.refuse_unknown();
+    match access::may_ask(role, reply.connection().said(), Q::ROLE, Q::BEFORE) {
+        Ok(()) => {}
+        Err(Barred::NoHello) => return reply.refuse(Fault::NoHello { uid }),
+        Err(Barred::OfAnotherRole) => return reply.refuse_unknown(),
     }
     let question = match Q::read(params) {
         Ok(question) => question,

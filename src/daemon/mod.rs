@@ -6,7 +6,7 @@ mod clock;
 pub mod connection;
 mod declared_host;
 mod derivations;
-pub(crate) mod disk_room;
+mod disk_room;
 pub mod dispatch;
 mod facts;
 pub mod gate;

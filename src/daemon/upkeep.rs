@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use super::clock::now;
-use super::disk_room::reserve_bytes;
 use super::service::Service;
+use crate::policy::access::is_nearly_full;
 use crate::store::Store;
 
 /// Something that is done again and again. It may block.
@@ -114,13 +114,12 @@ async fn answer_hangups(mut hangup: Signal, service: Arc<Service>) {
     }
 }
 
-/// sled needs room to rewrite what it holds, and cannot go on after a full disk.
 fn is_disk_nearly_full(store: &Store) -> bool {
     let folder = store.folder();
     match statvfs(folder) {
         Ok(disk) => {
             let free = disk.blocks_available() * disk.fragment_size();
-            free < reserve_bytes(store.bytes_on_disk())
+            is_nearly_full(free, store.bytes_on_disk())
         }
         Err(error) => {
             tracing::error!(%error, folder = %folder.display(), "cannot ask how full the disk is");

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::commands::Commands;
 use super::facts::Facts;
 use super::finding::{Change, Edit, Finding, Mend, word};
-use crate::daemon::disk_room::reserve_bytes;
+use crate::policy::access::{is_nearly_full, reserve_bytes};
 
 /// What was measured.
 #[derive(Debug, Clone)]
@@ -90,7 +90,7 @@ fn disk(disk: Option<&Disk>, commands: &Commands) -> Finding {
             word(&disk.mount_point)
         ))
     };
-    if disk.free_bytes < reserve {
+    if is_nearly_full(disk.free_bytes, disk.store_bytes) {
         let message = format!(
             "{at} has {} MiB left: below {} MiB nothing is added to the store any more",
             mib(disk.free_bytes),

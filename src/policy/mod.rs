@@ -1,5 +1,6 @@
 //! May they: the rules, as pure functions of facts and `now`. No IO, no clock, no logging.
 
+pub mod access;
 pub mod chain;
 pub mod denial;
 pub mod explain;

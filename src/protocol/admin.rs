@@ -5,9 +5,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::request::{Lane, Request};
-use super::role::Role;
 use super::values::Chain;
 use crate::identity::{BareJid, UnixSeconds};
+use crate::policy::access::Role;
 use crate::policy::explain::Explanation;
 
 /// `store.check`.

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::request::{Lane, Request};
-use super::role::Role;
 use super::values::{Text, in_base64};
 use crate::identity::{BareJid, Host, Incarnation, ScramHash, UnixSeconds};
+use crate::policy::access::Role;
 
 /// `export`.
 #[derive(Debug, Serialize, Deserialize)]

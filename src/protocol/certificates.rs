@@ -5,12 +5,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::command::Close;
-use super::request::{Before, Lane, Request};
-use super::role::Role;
+use super::request::{Lane, Request};
 use super::values::{Session, in_base64};
 use crate::identity::{
     BareJid, CertificateName, Fingerprint, Host, Incarnation, KeyId, UnixSeconds,
 };
+use crate::policy::access::Before;
+use crate::policy::access::Role;
 use crate::policy::manage::request::Children;
 use crate::wording::certificates::Row;
 

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Session;
-use super::request::{Before, Lane, Request};
+use super::request::{Lane, Request};
 use crate::identity::{BareJid, Incarnation, KeyId};
+use crate::policy::access::Before;
 use crate::wording::forms::{Filled, Form};
 
 /// `command.step`.

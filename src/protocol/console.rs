@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::each::Each;
-use super::request::{Before, Lane, Request};
+use super::request::{Lane, Request};
 use crate::identity::Host;
+use crate::policy::access::Before;
 
 /// `console.run`.
 #[derive(Debug, Deserialize)]

@@ -6,9 +6,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::each::Each;
-use super::request::{Before, Lane, Request};
+use super::request::{Lane, Request};
 use super::values::{Chain, optional_bytes};
 use crate::identity::{Host, Incarnation};
+use crate::policy::access::Before;
 
 /// `external.offer`.
 #[derive(Debug, Deserialize)]

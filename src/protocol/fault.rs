@@ -5,7 +5,7 @@
 use crate::policy::Denial;
 
 use super::limits::PROTOCOL_VERSION;
-use super::role::Role;
+use crate::policy::access::Role;
 
 /// Every reason why a question has no decision. Never means "no".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -5,9 +5,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::request::{Lane, Request};
-use super::role::Role;
 use super::sessions::Accounts;
 use crate::identity::{Host, ScramHash};
+use crate::policy::access::Role;
 
 /// `host.list`.
 #[derive(Debug, Serialize, Deserialize)]

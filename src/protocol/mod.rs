@@ -20,7 +20,6 @@ mod limits;
 mod line;
 mod message;
 mod request;
-mod role;
 mod sessions;
 mod status;
 mod values;
@@ -42,8 +41,9 @@ pub use limits::{
 };
 pub use line::{Line, Lines};
 pub use message::{Id, Incoming, failure, parse, question, success};
-pub use request::{Before, Lane, Request};
-pub use role::Role;
+pub use request::{Lane, Request};
 pub use sessions::*;
 pub use status::*;
 pub use values::*;
+
+pub use crate::policy::access::{Before, Role};

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::fault::Fault;
 use super::fields::fields;
-use super::role::Role;
+use crate::policy::access::{Before, Role};
 
 /// A question, with its fields.
 pub trait Request: DeserializeOwned + Send + 'static {
@@ -39,17 +39,6 @@ pub trait Request: DeserializeOwned + Send + 'static {
     fn address(&self) -> Option<&str> {
         None
     }
-}
-
-/// What must have been said before. Who did not introduce itself is not asked to close sessions, so it must not open any.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Before {
-    /// Nothing.
-    Nothing,
-    /// `session.hello`, by a server; an administrator needs none.
-    Hello,
-    /// `session.hello`, by somebody who keeps sessions.
-    HelloWithSessions,
 }
 
 /// Where a question is answered.

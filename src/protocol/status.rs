@@ -11,9 +11,9 @@ use serde_json::{Map, Value};
 
 use super::admin::EndedCheck;
 use super::request::{Lane, Request};
-use super::role::Role;
 use super::sessions::{Accounts, HostRemark, Module};
 use crate::identity::{Host, ScramHash, UnixSeconds};
+use crate::policy::access::Role;
 
 /// `status`.
 #[derive(Debug, Default, Serialize, Deserialize)]

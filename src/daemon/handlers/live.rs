@@ -13,6 +13,7 @@ use super::super::sessions::Sessions;
 use super::super::storage;
 use super::authorities::still_vouched;
 use crate::identity::{BareJid, Fingerprint, Host, KeyId, UnixSeconds};
+use crate::policy::access::Said;
 use crate::policy::live::{self, Ending, SessionFacts, Word};
 use crate::protocol::{Fault, Opened, OpenedSession, Refusal};
 use crate::store::{Store, StoreError, View};
@@ -75,7 +76,7 @@ impl LiveSessions<'_> {
         opened: &Opened,
         now: UnixSeconds,
     ) -> Result<Vec<Value>, Refusal> {
-        if !connection.is_introduced() {
+        if connection.said() == Said::Nothing {
             let uid = connection.peer.uid;
             return Err(Fault::NoHello { uid }.into());
         }

@@ -1,0 +1,153 @@
+//! Who may ask the daemon what, before its hello or behind it; and how much of the disk is kept free for what frees or protects.
+//!
+//! Must not know: which questions there are, who a peer is, how the disk is asked.
+
+use serde::{Deserialize, Serialize};
+
+/// What a peer may ask; a higher one may ask what a lower one may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Everything but administration.
+    #[default]
+    Server,
+    /// Everything.
+    Admin,
+}
+
+impl Role {
+    /// Its name, as in `status`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// What must have been said before a question. Who did not introduce itself is not asked to close sessions, so it must not open any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing.
+    Nothing,
+    /// `session.hello`, by a server; an administrator needs none.
+    Hello,
+    /// `session.hello`, by somebody who keeps sessions.
+    HelloWithSessions,
+}
+
+/// What a peer has said of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Said {
+    /// Nothing.
+    Nothing,
+    /// `session.hello`, and that it keeps no sessions.
+    Hello,
+    /// `session.hello`, and that it keeps sessions.
+    HelloWithSessions,
+}
+
+/// Why a peer may not ask a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Barred {
+    /// It has to say who it is first.
+    NoHello,
+    /// It is for a higher role; to this peer it is a question that does not exist.
+    OfAnotherRole,
+}
+
+/// May a peer of `role`, which has said so much, ask a question that is for `wanted` and every higher role?
+pub fn may_ask(role: Role, said: Said, wanted: Role, before: Before) -> Result<(), Barred> {
+    let is_early = match before {
+        Before::Nothing => false,
+        Before::Hello => role == Role::Server && said < Said::Hello,
+        Before::HelloWithSessions => said < Said::HelloWithSessions,
+    };
+    if is_early {
+        Err(Barred::NoHello)
+    } else if role < wanted {
+        Err(Barred::OfAnotherRole)
+    } else {
+        Ok(())
+    }
+}
+
+/// Is so little of the disk free that nothing is added to a store of this size any more?
+///
+/// Revoking, disabling and deleting may use the last.
+#[must_use]
+pub fn is_nearly_full(free_bytes: u64, store_bytes: u64) -> bool {
+    free_bytes < reserve_bytes(store_bytes)
+}
+
+/// What is to stay free for a store of this size. It needs room to rewrite what it holds, and cannot go on after a full disk.
+#[must_use]
+pub fn reserve_bytes(store_bytes: u64) -> u64 {
+    (store_bytes / 10).max(MIN_RESERVE_BYTES)
+}
+
+/// However small the store is.
+const MIN_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAID: [Said; 3] = [Said::Nothing, Said::Hello, Said::HelloWithSessions];
+
+    #[test]
+    fn a_question_wants_a_role_and_a_hello() {
+        use Barred::{NoHello, OfAnotherRole};
+        use Role::{Admin, Server};
+        let (fine, early, other) = (Ok(()), Err(NoHello), Err(OfAnotherRole));
+        // Who asks, for whom the question is, what must have been said; with nothing said, a hello, a hello with sessions.
+        for (role, wanted, before, expected) in [
+            (Server, Server, Before::Nothing, [fine, fine, fine]),
+            (Server, Server, Before::Hello, [early, fine, fine]),
+            (
+                Server,
+                Server,
+                Before::HelloWithSessions,
+                [early, early, fine],
+            ),
+            (Server, Admin, Before::Nothing, [other, other, other]),
+            (Server, Admin, Before::Hello, [early, other, other]),
+            (
+                Server,
+                Admin,
+                Before::HelloWithSessions,
+                [early, early, other],
+            ),
+            (Admin, Server, Before::Nothing, [fine, fine, fine]),
+            (Admin, Server, Before::Hello, [fine, fine, fine]),
+            (
+                Admin,
+                Server,
+                Before::HelloWithSessions,
+                [early, early, fine],
+            ),
+            (Admin, Admin, Before::Nothing, [fine, fine, fine]),
+            (Admin, Admin, Before::Hello, [fine, fine, fine]),
+            (
+                Admin,
+                Admin,
+                Before::HelloWithSessions,
+                [early, early, fine],
+            ),
+        ] {
+            let found = SAID.map(|said| may_ask(role, said, wanted, before));
+            assert_eq!(found, expected, "{role:?} {wanted:?} {before:?}");
+        }
+    }
+
+    #[test]
+    fn a_tenth_of_the_store_is_kept_free_and_at_least_64_mib() {
+        const MIB: u64 = 1024 * 1024;
+        for (store, reserve) in [(0, 64), (640, 64), (650, 65), (10_000, 1000)] {
+            assert_eq!(reserve_bytes(store * MIB), reserve * MIB);
+            assert!(!is_nearly_full(reserve * MIB, store * MIB));
+            assert!(is_nearly_full(reserve * MIB - 1, store * MIB));
+        }
+    }
+}
