@@ -156,7 +156,7 @@ macro_rules! questions {
 // Each line says whether the question's yes lets somebody in ([`Admits`]), or its answer only informs. A handler sends the answer itself
 // where nothing may come between the decision and the answer.
 questions! {
-    AnyHello: Informs => |service, hello, asked| service.hello(asked.reply.clone(), hello, asked.moment.now),
+    AnyHello: Informs => hello,
     Offer: Informs => offer,
     Login: Admits => login,
     Opened: Informs => |service, opened, asked| asked.send(service.live_sessions().opened(asked.reply.connection(), &opened, asked.moment.now)),
@@ -183,15 +183,24 @@ questions! {
     EnableAccount: Informs => |service, EnableAccount { account }, asked| asked.send(service.accounts().enable(asked.reply, &account, true)),
     DisableAccount: Informs => |service, DisableAccount { account }, asked| asked.send(service.accounts().enable(asked.reply, &account, false)),
     ListAccounts: Informs => |service, question, asked| asked.send(service.accounts().list_accounts(question, asked.peer())),
-    ImportAccount: Informs => |service, question, asked| asked.send(service.import_account(question, asked.moment.now)),
+    ImportAccount: Informs => |service, question, asked| asked.send(service.moving_in().import_account(question, asked.moment.now)),
     OfHost: Informs => |service, question, asked| asked.send(service.passwords().scram_of(question, asked.peer())),
-    ListHosts: Informs => |service, question, asked| asked.send(service.list_hosts(question)),
-    ForgetHost: Informs => |service, question, asked| asked.send(service.forget_host(question, asked.peer())),
-    Export: Informs => |service, question, asked| asked.send(service.export(question)),
-    Import: Informs => |service, question, asked| asked.send(service.import(question)),
+    ListHosts: Informs => |service, question, asked| asked.send(service.known_hosts().list_hosts(question)),
+    ForgetHost: Informs => |service, question, asked| asked.send(service.known_hosts().forget_host(question, asked.peer())),
+    Export: Informs => |service, question, asked| asked.send(service.backup().export(question)),
+    Import: Informs => |service, question, asked| asked.send(service.backup().import(question)),
     Explain: Informs => |service, question, asked| asked.send(service.explaining().explain(question, asked.moment.now)),
     StoreCheck: Informs => |service, question, asked| asked.send(service.store_check(&question, asked.moment.now)),
     Status: Informs => |service, question, asked| asked.send(service.overview().status(question, asked.moment.uptime)),
+}
+
+fn hello(service: &Arc<Service>, hello: AnyHello, asked: &Asked<'_, AnyHello>) {
+    let (reply, now) = (asked.reply, asked.moment.now);
+    if let Some(declared) = service.hello().hear(reply, hello, now) {
+        service.task(reply.clone(), move |service, reply| {
+            service.hello().remember(reply, declared);
+        });
+    }
 }
 
 fn offer(service: &Arc<Service>, question: Offer, asked: &Asked<'_, Offer>) {

@@ -17,12 +17,16 @@ use super::gate::Gate;
 use super::guesses::Guesses;
 use super::handlers::accounts::LocalAccounts;
 use super::handlers::authorities::Vouching;
+use super::handlers::backup::Backup;
 use super::handlers::certificates::Certificates;
 use super::handlers::checks;
+use super::handlers::declared::KnownHosts;
 use super::handlers::edits::sweep;
 use super::handlers::explain::Explaining;
 use super::handlers::external::External;
+use super::handlers::hosts::Hearing;
 use super::handlers::live::LiveSessions;
+use super::handlers::moving_in::MovingIn;
 use super::handlers::notices::Notices;
 use super::handlers::passwords::Passwords;
 use super::handlers::status::Overview;
@@ -220,6 +224,46 @@ impl Service {
             hosts: &self.hosts,
             servers: &self.servers,
             noticed: &self.noticed,
+        }
+    }
+
+    pub(super) fn hello(&self) -> Hearing<'_> {
+        Hearing {
+            store: &self.store,
+            hosts: &self.hosts,
+            sessions: &self.sessions,
+            scram_told: &self.scram_told,
+            vouching: self.vouching(),
+        }
+    }
+
+    pub(super) fn known_hosts(&self) -> KnownHosts<'_> {
+        KnownHosts {
+            store: &self.store,
+            hosts: &self.hosts,
+            servers: &self.servers,
+            scram_told: &self.scram_told,
+            noticed: &self.noticed,
+        }
+    }
+
+    pub(super) fn moving_in(&self) -> MovingIn<'_> {
+        MovingIn {
+            store: &self.store,
+            hosts: &self.hosts,
+            servers: &self.servers,
+            scram_told: &self.scram_told,
+            disk_room: &self.disk_room,
+        }
+    }
+
+    pub(super) fn backup(&self) -> Backup<'_> {
+        Backup {
+            store: &self.store,
+            hosts: &self.hosts,
+            servers: &self.servers,
+            gate: &self.gate,
+            disk_room: &self.disk_room,
         }
     }
 

@@ -7,14 +7,27 @@ mod record;
 
 use serde_json::Value;
 
+use super::super::disk_room::DiskRoom;
+use super::super::gate::Gate;
+use super::super::hosts::Hosts;
 use super::super::reply::Answered;
-use super::super::service::Service;
+use super::super::servers::Servers;
 use crate::identity::{BareJid, Host};
 use crate::protocol::{Export, ExportPage, Exported, Fault};
-use crate::store::{Place, StoreError, View};
+use crate::store::{Place, Store, StoreError, View};
 use record::Record;
 
-impl Service {
+/// Hands out what is remembered, and takes it back.
+#[derive(Clone, Copy)]
+pub(in crate::daemon) struct Backup<'a> {
+    pub(in crate::daemon) store: &'a Store,
+    pub(in crate::daemon) hosts: &'a Hosts,
+    pub(in crate::daemon) servers: &'a Servers,
+    pub(in crate::daemon) gate: &'a Gate,
+    pub(in crate::daemon) disk_room: &'a DiskRoom,
+}
+
+impl Backup<'_> {
     pub(in crate::daemon) fn export(&self, question: Export) -> Answered<ExportPage> {
         let Export { after } = question;
         let mut page = Page::default();

@@ -4,12 +4,26 @@ use std::sync::Arc;
 
 use super::super::connection::Peer;
 use super::super::declared_host::DeclaredHost;
+use super::super::hosts::Hosts;
+use super::super::noticed::Noticed;
 use super::super::reply::Answered;
-use super::super::service::Service;
+use super::super::scram_told::ScramTold;
+use super::super::servers::Servers;
 use crate::identity::Host;
 use crate::protocol::{Fault, ForgetHost, HeldOfHost, HostPage, ListHosts, ListedHost};
+use crate::store::Store;
 
-impl Service {
+/// Lists and forgets the hosts that were ever declared.
+#[derive(Clone, Copy)]
+pub(in crate::daemon) struct KnownHosts<'a> {
+    pub(in crate::daemon) store: &'a Store,
+    pub(in crate::daemon) hosts: &'a Hosts,
+    pub(in crate::daemon) servers: &'a Servers,
+    pub(in crate::daemon) scram_told: &'a ScramTold,
+    pub(in crate::daemon) noticed: &'a Noticed,
+}
+
+impl KnownHosts<'_> {
     /// A page of the hosts that were ever declared, in order, with what the store holds of each. Blocks.
     pub(in crate::daemon) fn list_hosts(&self, question: ListHosts) -> Answered<HostPage> {
         let ListHosts { after } = question;

@@ -1,14 +1,15 @@
 //! Hosts: what `session.hello` declares, and whether a question about a host may be answered.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use super::super::authorities::Problem;
-use super::super::connection::Introduction;
+use super::super::connection::{Connection, Introduction};
 use super::super::declared_host::{DeclaredHost, remarks};
-use super::super::hosts::MAX_HOSTS;
+use super::super::hosts::{Hosts, MAX_HOSTS};
 use super::super::reply::Reply;
-use super::super::service::Service;
+use super::super::scram_told::ScramTold;
+use super::super::sessions::Sessions;
+use super::authorities::Vouching;
 use crate::identity::visible::visible;
 use crate::identity::{Host, UnixSeconds};
 use crate::policy::options::{OfHost, Settings};
@@ -16,19 +17,48 @@ use crate::protocol::{
     Accounts, AnyHello, Bad, Fault, Greeting, Hello, HelloHost, HostRemark, HostWelcome, LogLevel,
     LogLine, Module, PROTOCOL_VERSION, Stranger, Welcome,
 };
-use crate::store::HostRecord;
+use crate::store::{HostRecord, Store};
 use crate::wording::setup;
 
-impl Service {
-    pub(in crate::daemon) fn hello(
-        self: &Arc<Self>,
-        reply: Reply<AnyHello>,
+/// Hears who connects, and which hosts it declares.
+#[derive(Clone, Copy)]
+pub(in crate::daemon) struct Hearing<'a> {
+    pub(in crate::daemon) store: &'a Store,
+    pub(in crate::daemon) hosts: &'a Hosts,
+    pub(in crate::daemon) sessions: &'a Sessions,
+    pub(in crate::daemon) scram_told: &'a ScramTold,
+    pub(in crate::daemon) vouching: Vouching<'a>,
+}
+
+/// What a hello has declared, as far as it is to be written, and its answer.
+pub(in crate::daemon) struct Declared {
+    changed: Vec<(Host, HostRecord)>,
+    results: Vec<HostWelcome>,
+    log: Vec<LogLine>,
+}
+
+impl Hearing<'_> {
+    /// Answers a hello, unless what it declares is to be written before: then that is returned, and answered by [`Self::remember`].
+    pub(in crate::daemon) fn hear(
+        &self,
+        reply: &Reply<AnyHello>,
         hello: AnyHello,
         now: UnixSeconds,
-    ) {
+    ) -> Option<Declared> {
         match hello {
             AnyHello::Ours(hello) => self.greet(reply, hello, now),
-            AnyHello::Other(greeting) => self.refuse_version(&reply, &greeting),
+            AnyHello::Other(greeting) => {
+                self.refuse_version(reply, &greeting);
+                None
+            }
+        }
+    }
+
+    /// Writes what was declared, and answers. Blocks.
+    pub(in crate::daemon) fn remember(&self, reply: &Reply<AnyHello>, declared: Declared) {
+        match self.hosts.remember(self.store, declared.changed) {
+            Ok(()) => self.welcome(reply, declared.results, declared.log),
+            Err(error) => reply.refuse(error),
         }
     }
 
@@ -59,8 +89,21 @@ impl Service {
         reply.refuse(Fault::OtherVersion { asked });
     }
 
-    fn greet(self: &Arc<Self>, reply: Reply<AnyHello>, hello: Hello, now: UnixSeconds) {
-        let connection = Arc::clone(reply.connection());
+    fn greet(&self, reply: &Reply<AnyHello>, hello: Hello, now: UnixSeconds) -> Option<Declared> {
+        self.introduce(reply.connection(), &hello, now);
+        if hello.module.is_some() {
+            *self.hosts.stranger() = None;
+        }
+        let declared = self.declare_all(hello);
+        if !declared.changed.is_empty() {
+            return Some(declared);
+        }
+        self.welcome(reply, declared.results, declared.log);
+        None
+    }
+
+    /// Before anything is declared: what a connected server declares cannot be forgotten.
+    fn introduce(&self, connection: &Connection, hello: &Hello, now: UnixSeconds) {
         let mut served = HashSet::new();
         let before = connection.introduction();
         let since = before.as_ref().map_or(now, |before| before.since);
@@ -85,7 +128,6 @@ impl Service {
             hosts = served.len(),
             "hello"
         );
-        // Before anything is declared: what a connected server declares cannot be forgotten.
         connection.introduce(Introduction {
             software,
             hosts: served,
@@ -93,9 +135,9 @@ impl Service {
             since,
             module: hello.module.as_ref().map(shortened),
         });
-        if hello.module.is_some() {
-            *self.hosts.stranger() = None;
-        }
+    }
+
+    fn declare_all(&self, hello: Hello) -> Declared {
         let mut changed = Vec::new();
         let mut results = Vec::new();
         let global = hello.global.unwrap_or_default();
@@ -131,16 +173,11 @@ impl Service {
         }
         self.add_problems_of_authorities(&mut results);
         log.extend(results.iter().flat_map(|result| self.lines(result)));
-        if changed.is_empty() {
-            self.send_hello(&reply, results, log);
-            return;
+        Declared {
+            changed,
+            results,
+            log,
         }
-        self.task(reply, move |service, reply| {
-            match service.hosts.remember(&service.store, changed) {
-                Ok(()) => service.send_hello(reply, results, log),
-                Err(error) => reply.refuse(error),
-            }
-        });
     }
 
     /// What the asker's log says of a host.
@@ -165,7 +202,7 @@ impl Service {
     }
 
     /// Answers with what is so now: from here on the asker is told when a host's SCRAM hashes change.
-    fn send_hello(&self, reply: &Reply<AnyHello>, mut hosts: Vec<HostWelcome>, log: Vec<LogLine>) {
+    fn welcome(&self, reply: &Reply<AnyHello>, mut hosts: Vec<HostWelcome>, log: Vec<LogLine>) {
         // Held until the answer is queued, so that no news gets in front of it.
         let mut told = self.scram_told.lock();
         for result in &mut hosts {
@@ -230,9 +267,9 @@ impl Service {
             return;
         }
         // What the hello is answered with depends on it.
-        tokio::task::block_in_place(|| self.vouching().read(false));
+        tokio::task::block_in_place(|| self.vouching.read(false));
         for (result, policy) in results.iter_mut().zip(asked) {
-            let problems = policy.map(|policy| self.authorities.problems_of(&policy));
+            let problems = policy.map(|policy| self.vouching.authorities.problems_of(&policy));
             let remark = |problem: Problem| HostRemark {
                 option: Some(problem.option.to_owned()),
                 message: format!(
@@ -308,6 +345,7 @@ mod tests {
 
     use super::super::super::connection::Peer;
     use super::super::super::reply::Answered;
+    use super::super::super::service::Service;
     use super::*;
     use crate::identity::BareJid;
     use crate::protocol::{HeldOfHost, Imported, Role};
@@ -323,7 +361,9 @@ mod tests {
     fn declare(service: &Service, host: &str, max_certs: usize) -> Vec<(Host, HostRecord)> {
         let hello = json!({"host": host, "options": {"saslcertd_max_certs": max_certs}});
         let mut changed = Vec::new();
-        service.declare(serde_json::from_value(hello).unwrap(), &mut changed);
+        service
+            .hello()
+            .declare(serde_json::from_value(hello).unwrap(), &mut changed);
         changed
     }
 
@@ -334,13 +374,15 @@ mod tests {
             role: Role::Admin,
         };
         let question = crate::protocol::fields(json!({"host": host})).unwrap();
-        service.forget_host(question, peer)
+        service.known_hosts().forget_host(question, peer)
     }
 
     fn import(service: &Service, host: &str) -> Answered<Imported> {
         let record = json!({"type": "host", "host": host, "accounts": "daemon", "options": {}});
         let question = json!({"records": [record], "apply": true});
-        service.import(crate::protocol::fields(question).unwrap())
+        service
+            .backup()
+            .import(crate::protocol::fields(question).unwrap())
     }
 
     /// Runs `work` while the store's writer stands still, and `meanwhile` beside it.

@@ -3,8 +3,11 @@
 //! What is decided without `apply` is what would be done with it; only the writing is left out. Must not know: what becomes of
 //! what is brought.
 
+use super::super::disk_room::DiskRoom;
+use super::super::hosts::Hosts;
 use super::super::reply::Answered;
-use super::super::service::Service;
+use super::super::scram_told::ScramTold;
+use super::super::servers::Servers;
 use super::certificates::certificate_in;
 use super::edits::{append_edits, is_anothers};
 use super::fresh::{new_incarnation, new_verifiers};
@@ -20,9 +23,19 @@ use crate::protocol::{
     Accounts, ImportAccount, ImportCertificate, ImportFate, ImportLogin, ImportVerdict,
     ImportedAccount, ImportedCertificate, Refusal,
 };
-use crate::store::{Harmless, StoreError, View};
+use crate::store::{Harmless, Store, StoreError, View};
 
-impl Service {
+/// Takes accounts of other systems in.
+#[derive(Clone, Copy)]
+pub(in crate::daemon) struct MovingIn<'a> {
+    pub(in crate::daemon) store: &'a Store,
+    pub(in crate::daemon) hosts: &'a Hosts,
+    pub(in crate::daemon) servers: &'a Servers,
+    pub(in crate::daemon) scram_told: &'a ScramTold,
+    pub(in crate::daemon) disk_room: &'a DiskRoom,
+}
+
+impl MovingIn<'_> {
     /// Runs in its turn of the derivations, if it brings a password.
     pub(in crate::daemon) fn import_account(
         &self,
@@ -58,7 +71,7 @@ impl Service {
                 } else {
                     Unmarked::Pretend(&fresh)
                 };
-                incarnation_in_prosody(&self.servers, &account, unmarked)?
+                incarnation_in_prosody(self.servers, &account, unmarked)?
             }
             _ => question.incarnation,
         };
@@ -79,7 +92,7 @@ impl Service {
         });
         let result = written?.map_err(Refusal::Management)?;
         self.scram_told
-            .tell(&self.store, &self.servers, account.host());
+            .tell(self.store, self.servers, account.host());
         if apply {
             let verdict = result.account.verdict.name();
             tracing::info!(%account, verdict, "account.import: yes");

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::super::super::declared_host::DeclaredHost;
 use super::super::super::gate::Closing;
 use super::super::super::reply::Answered;
-use super::super::super::service::Service;
+use super::Backup;
 use super::record::{Brought, Record, Thing};
 use crate::identity::{BareJid, Enrolment, Host, Incarnation, KeyId};
 use crate::policy::Denial;
@@ -24,7 +24,7 @@ type Judged = Result<Fate, Conflict>;
 /// What is brought of one account, each with its record's place in the question.
 type Things = Vec<(usize, Thing)>;
 
-impl Service {
+impl Backup<'_> {
     pub(in crate::daemon) fn import(&self, question: Import) -> Answered<Imported> {
         let Import { records, apply } = question;
         if apply {
@@ -69,10 +69,10 @@ impl Service {
         let accounts = by_account.into_iter().collect();
         if !apply || revoked.is_empty() {
             let how = if apply { How::Harmless } else { How::DryRun };
-            return written_together(&self.store, accounts, how);
+            return written_together(self.store, accounts, how);
         }
-        let mut closing = self.gate.close(&self.servers);
-        let judged = written_together(&self.store, accounts, How::Behind(&closing))?;
+        let mut closing = self.gate.close(self.servers);
+        let judged = written_together(self.store, accounts, How::Behind(&closing))?;
         for (at, account, key_id) in revoked {
             if judged.contains(&(at, Ok(Fate::Written))) {
                 closing.end_sessions(&account, &key_id);
