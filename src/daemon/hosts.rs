@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 use super::connection::Peer;
 use super::declared_host::{DeclaredHost, json_of};
 use crate::identity::Host;
-use crate::policy::HostPolicy;
-use crate::protocol::{Accounts, Fault, Role, Stranger};
+use crate::policy::{HostPolicy, access};
+use crate::protocol::{Accounts, Fault, Stranger};
 use crate::store::{HostRecord, Store, StoreError};
 use crate::system::lock::{Lock, SharedLock};
 
@@ -66,10 +66,10 @@ impl Hosts {
         self.of(host).map(|(_, policy)| policy)
     }
 
-    /// The rules for passwords of `host`, if they are kept here. An admin may prepare a host before it is moved.
+    /// The rules for passwords of `host`, if this peer may ask about them.
     pub(super) fn passwords_of(&self, host: &Host, peer: Peer) -> Result<HostPolicy, Fault> {
         let (accounts, policy) = self.of(host)?;
-        if accounts == Accounts::Prosody && peer.role != Role::Admin {
+        if !access::may_ask_about_passwords(peer.role, accounts == Accounts::Daemon) {
             return Err(Fault::AccountsInProsody);
         }
         Ok(policy)

@@ -73,6 +73,20 @@ pub fn may_ask(role: Role, said: Said, wanted: Role, before: Before) -> Result<(
     }
 }
 
+/// May a peer of `role` ask about passwords of a host whose accounts live here, or else in Prosody? An administrator may prepare a
+/// host before it is moved.
+#[must_use]
+pub fn may_ask_about_passwords(role: Role, are_accounts_here: bool) -> bool {
+    are_accounts_here || role == Role::Admin
+}
+
+/// May a peer of `role` ask about certificates for itself, and of every account that ever had the name? Others say for whose
+/// session they ask.
+#[must_use]
+pub fn may_ask_for_itself(role: Role) -> bool {
+    role == Role::Admin
+}
+
 /// Is so little of the disk free that nothing is added to a store of this size any more?
 ///
 /// Revoking, disabling and deleting may use the last.
@@ -138,6 +152,18 @@ mod tests {
         ] {
             let found = SAID.map(|said| may_ask(role, said, wanted, before));
             assert_eq!(found, expected, "{role:?} {wanted:?} {before:?}");
+        }
+    }
+
+    #[test]
+    fn an_administrator_needs_no_session_and_may_prepare_a_host() {
+        for (role, for_itself, here, in_prosody) in [
+            (Role::Server, false, true, false),
+            (Role::Admin, true, true, true),
+        ] {
+            assert_eq!(may_ask_for_itself(role), for_itself, "{role:?}");
+            let passwords = [true, false].map(|is_here| may_ask_about_passwords(role, is_here));
+            assert_eq!(passwords, [here, in_prosody], "{role:?}");
         }
     }
 

@@ -5,8 +5,9 @@
 use super::super::connection::Peer;
 use crate::identity::visible::visible;
 use crate::identity::{BareJid, Incarnation};
+use crate::policy::access;
 use crate::policy::manage::{Asker, LoggedInBy, Scope};
-use crate::protocol::{Fault, Role, Session, SessionBy};
+use crate::protocol::{Fault, Session, SessionBy};
 
 /// Whose list a question is about, and who asks it.
 pub(super) struct Whose {
@@ -36,7 +37,7 @@ pub(super) fn asker(
     peer: Peer,
 ) -> Result<(Asker, Scope), Fault> {
     let Some(session) = session else {
-        if peer.role != Role::Admin {
+        if !access::may_ask_for_itself(peer.role) {
             return Err(Fault::WrongParams {
                 problem: "missing field `session`".to_owned(),
             });
