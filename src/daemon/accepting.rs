@@ -17,12 +17,12 @@ use super::dispatch;
 use super::limits::SHUTDOWN_LIMIT;
 use super::listening::Listening;
 use super::roles::Roles;
-use super::service::Service;
+use super::state::State;
 use crate::protocol::{self, Fault, Lines};
 
 /// Who lets connections in, and what they need.
 pub(super) struct Acceptor {
-    service: Arc<Service>,
+    state: Arc<State>,
     roles: Roles,
     started: Instant,
     stopping: watch::Receiver<bool>,
@@ -33,13 +33,9 @@ pub(super) struct Acceptor {
 
 impl Acceptor {
     /// Nobody has come yet; `stopping` turns true when nobody is to be read any more.
-    pub(super) fn new(
-        service: Arc<Service>,
-        roles: Roles,
-        stopping: watch::Receiver<bool>,
-    ) -> Self {
+    pub(super) fn new(state: Arc<State>, roles: Roles, stopping: watch::Receiver<bool>) -> Self {
         Self {
-            service,
+            state,
             roles,
             started: Instant::now(),
             stopping,
@@ -99,19 +95,19 @@ impl Acceptor {
         };
         tracing::debug!(connection = self.last_id, uid = peer.uid, "connected");
         let connection = Arc::new(Connection::new(self.last_id, peer));
-        let service = Arc::clone(&self.service);
+        let state = Arc::clone(&self.state);
         let stopping = self.stopping.clone();
         let started = self.started;
         self.open.spawn(async move {
             let (read, write) = stream.into_split();
-            service.connected(&connection);
+            state.connected(&connection);
             let mut writer = tokio::spawn(write_lines(Arc::clone(&connection), write));
-            let end = read_lines(&service, &connection, read, stopping, started).await;
+            let end = read_lines(&state, &connection, read, stopping, started).await;
             if matches!(end, End::Said) {
                 // It may have asked and closed its half: what is in flight is still answered.
                 let _ = tokio::time::timeout(SHUTDOWN_LIMIT, connection.idle()).await;
             }
-            service.disconnected(&connection);
+            state.disconnected(&connection);
             connection.close();
             let unread = tokio::time::timeout(SHUTDOWN_LIMIT, &mut writer);
             if matches!(end, End::CutOff) || unread.await.is_err() {
@@ -133,7 +129,7 @@ enum End {
 
 /// Reads until the peer ends, a line stays unfinished, or the server stops.
 async fn read_lines(
-    service: &Arc<Service>,
+    state: &Arc<State>,
     connection: &Arc<Connection>,
     mut read: OwnedReadHalf,
     mut stopping: watch::Receiver<bool>,
@@ -162,7 +158,7 @@ async fn read_lines(
         let now = now();
         lines.feed(bytes, |line| {
             unfinished_since = None;
-            dispatch::line(service, connection, line, now, started.elapsed());
+            dispatch::line(state, connection, line, now, started.elapsed());
         });
         if lines.is_unfinished() {
             let since = *unfinished_since.get_or_insert_with(tokio::time::Instant::now);

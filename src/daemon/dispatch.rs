@@ -15,7 +15,7 @@ use super::guesses::Place;
 use super::handlers::admission::admit;
 use super::handlers::external::Turn;
 use super::reply::{Admits, Answered, Informs, Reply, refuse_unknown, unreadable};
-use super::service::Service;
+use super::state::State;
 use crate::identity::UnixSeconds;
 use crate::policy::access::{self, Barred};
 use crate::protocol::{
@@ -56,7 +56,7 @@ impl<Q: Informs> Asked<'_, Q> {
 ///
 /// `uptime` is for `status`.
 pub(super) fn line(
-    service: &Arc<Service>,
+    state: &Arc<State>,
     connection: &Arc<Connection>,
     line: Line,
     now: UnixSeconds,
@@ -74,7 +74,7 @@ pub(super) fn line(
             params,
         }) => {
             question(
-                service,
+                state,
                 connection,
                 id,
                 (&method, params),
@@ -85,10 +85,10 @@ pub(super) fn line(
             id: None,
             method,
             params,
-        }) => notification(service, connection, &method, params, now),
+        }) => notification(state, connection, &method, params, now),
         Ok(Incoming::Answer { id, result }) => {
             tracing::debug!(connection = connection.id, id, ?result, "answered");
-            service.servers.answered(connection.id, id, result);
+            state.servers.answered(connection.id, id, result);
         }
         Err((id, fault)) => {
             tracing::warn!(connection = connection.id, reason = %fault, "unreadable line");
@@ -137,7 +137,7 @@ macro_rules! questions {
 
         /// Answers a question, now or later.
         fn question(
-            service: &Arc<Service>,
+            state: &Arc<State>,
             connection: &Arc<Connection>,
             id: Id,
             (method, params): (&str, Value),
@@ -145,7 +145,7 @@ macro_rules! questions {
         ) {
             match method {
                 $(<$question as Request>::METHOD => {
-                    put::<$question>(service, Reply::new(connection, id), params, moment, $handler);
+                    put::<$question>(state, Reply::new(connection, id), params, moment, $handler);
                 })*
                 _ => refuse_unknown(connection, &id, method),
             }
@@ -159,91 +159,91 @@ questions! {
     AnyHello: Informs => hello,
     Offer: Informs => offer,
     Login: Admits => login,
-    Opened: Informs => |service, opened, asked| asked.send(service.live_sessions().opened(asked.reply.connection(), &opened, asked.moment.now)),
-    List: Informs => |service, question, asked| asked.send(service.certificates().list(question, asked.peer(), asked.moment.now)),
-    Append: Informs => |service, question, asked| asked.send(service.certificates().append(question, asked.peer(), asked.moment.now)),
-    Named: Informs => |service, question, asked| asked.send(service.certificates().disable(question, asked.peer())),
-    Revoke: Informs => |service, question, asked| service.certificates().revoke(asked.reply, question, asked.moment.now),
-    ClientRequest: Informs => |service, question, asked| service.certificates().requested(asked.reply, question, asked.moment.now),
-    CommandStep: Informs => |service, question, asked| service.certificates().command_step(asked.reply, question, asked.moment.now),
-    ConsoleRun: Informs => |service, question, asked| service.certificates().console_run(asked.reply, &question, asked.moment.now),
-    Unrevoke: Informs => |service, question, asked| asked.send(service.certificates().unrevoke(question, asked.peer())),
-    Marked: Informs => |service, question, asked| asked.send(service.certificates().marks(question)),
-    Expiring: Informs => |service, question, asked| asked.send(service.certificates().expiring(question, asked.moment.now)),
-    AccountExists: Informs => |service, question, asked| asked.send(service.accounts().exists(question, asked.peer())),
-    Verify: Admits => |service, question, asked| service.passwords().verify(asked.reply, &question, asked.moment.now),
-    Scram: Informs => |service, question, asked| asked.send(service.passwords().scram(question, asked.peer())),
-    Succeeded: Admits => |service, question, asked| service.passwords().succeeded(asked.reply, &question, asked.moment.now),
-    Failed: Informs => |service, question, asked| asked.send(service.passwords().failed(question, asked.peer(), asked.moment.now)),
-    Admit: Admits => |service, question, asked| admit(&service.store, &service.hosts, &service.gate, asked.reply, &question),
-    Check: Informs => |service, question, asked| asked.send(service.accounts().check(asked.reply.connection().id, question, asked.peer())),
-    Create: Informs => |service, question, asked| asked.send(service.accounts().create(asked.reply, question, asked.moment.now)),
-    SetPassword: Informs => |service, question, asked| asked.send(service.accounts().set_password(asked.reply, question, asked.moment.now)),
-    Delete: Informs => |service, question, asked| asked.send(service.accounts().delete(asked.reply, question, asked.moment.now)),
-    EnableAccount: Informs => |service, EnableAccount { account }, asked| asked.send(service.accounts().enable(asked.reply, &account, true)),
-    DisableAccount: Informs => |service, DisableAccount { account }, asked| asked.send(service.accounts().enable(asked.reply, &account, false)),
-    ListAccounts: Informs => |service, question, asked| asked.send(service.accounts().list_accounts(question, asked.peer())),
-    ImportAccount: Informs => |service, question, asked| asked.send(service.moving_in().import_account(question, asked.moment.now)),
-    OfHost: Informs => |service, question, asked| asked.send(service.passwords().scram_of(question, asked.peer())),
-    ListHosts: Informs => |service, question, asked| asked.send(service.known_hosts().list_hosts(question)),
-    ForgetHost: Informs => |service, question, asked| asked.send(service.known_hosts().forget_host(question, asked.peer())),
-    Export: Informs => |service, question, asked| asked.send(service.backup().export(question)),
-    Import: Informs => |service, question, asked| asked.send(service.backup().import(question)),
-    Explain: Informs => |service, question, asked| asked.send(service.explaining().explain(question, asked.moment.now)),
-    StoreCheck: Informs => |service, question, asked| asked.send(service.store_check(&question, asked.moment.now)),
-    Status: Informs => |service, question, asked| asked.send(service.overview().status(question, asked.moment.uptime)),
+    Opened: Informs => |state, opened, asked| asked.send(state.live_sessions().opened(asked.reply.connection(), &opened, asked.moment.now)),
+    List: Informs => |state, question, asked| asked.send(state.certificates().list(question, asked.peer(), asked.moment.now)),
+    Append: Informs => |state, question, asked| asked.send(state.certificates().append(question, asked.peer(), asked.moment.now)),
+    Named: Informs => |state, question, asked| asked.send(state.certificates().disable(question, asked.peer())),
+    Revoke: Informs => |state, question, asked| state.certificates().revoke(asked.reply, question, asked.moment.now),
+    ClientRequest: Informs => |state, question, asked| state.certificates().requested(asked.reply, question, asked.moment.now),
+    CommandStep: Informs => |state, question, asked| state.certificates().command_step(asked.reply, question, asked.moment.now),
+    ConsoleRun: Informs => |state, question, asked| state.certificates().console_run(asked.reply, &question, asked.moment.now),
+    Unrevoke: Informs => |state, question, asked| asked.send(state.certificates().unrevoke(question, asked.peer())),
+    Marked: Informs => |state, question, asked| asked.send(state.certificates().marks(question)),
+    Expiring: Informs => |state, question, asked| asked.send(state.certificates().expiring(question, asked.moment.now)),
+    AccountExists: Informs => |state, question, asked| asked.send(state.accounts().exists(question, asked.peer())),
+    Verify: Admits => |state, question, asked| state.passwords().verify(asked.reply, &question, asked.moment.now),
+    Scram: Informs => |state, question, asked| asked.send(state.passwords().scram(question, asked.peer())),
+    Succeeded: Admits => |state, question, asked| state.passwords().succeeded(asked.reply, &question, asked.moment.now),
+    Failed: Informs => |state, question, asked| asked.send(state.passwords().failed(question, asked.peer(), asked.moment.now)),
+    Admit: Admits => |state, question, asked| admit(&state.store, &state.hosts, &state.gate, asked.reply, &question),
+    Check: Informs => |state, question, asked| asked.send(state.accounts().check(asked.reply.connection().id, question, asked.peer())),
+    Create: Informs => |state, question, asked| asked.send(state.accounts().create(asked.reply, question, asked.moment.now)),
+    SetPassword: Informs => |state, question, asked| asked.send(state.accounts().set_password(asked.reply, question, asked.moment.now)),
+    Delete: Informs => |state, question, asked| asked.send(state.accounts().delete(asked.reply, question, asked.moment.now)),
+    EnableAccount: Informs => |state, EnableAccount { account }, asked| asked.send(state.accounts().enable(asked.reply, &account, true)),
+    DisableAccount: Informs => |state, DisableAccount { account }, asked| asked.send(state.accounts().enable(asked.reply, &account, false)),
+    ListAccounts: Informs => |state, question, asked| asked.send(state.accounts().list_accounts(question, asked.peer())),
+    ImportAccount: Informs => |state, question, asked| asked.send(state.moving_in().import_account(question, asked.moment.now)),
+    OfHost: Informs => |state, question, asked| asked.send(state.passwords().scram_of(question, asked.peer())),
+    ListHosts: Informs => |state, question, asked| asked.send(state.known_hosts().list_hosts(question)),
+    ForgetHost: Informs => |state, question, asked| asked.send(state.known_hosts().forget_host(question, asked.peer())),
+    Export: Informs => |state, question, asked| asked.send(state.backup().export(question)),
+    Import: Informs => |state, question, asked| asked.send(state.backup().import(question)),
+    Explain: Informs => |state, question, asked| asked.send(state.explaining().explain(question, asked.moment.now)),
+    StoreCheck: Informs => |state, question, asked| asked.send(state.store_check(&question, asked.moment.now)),
+    Status: Informs => |state, question, asked| asked.send(state.overview().status(question, asked.moment.uptime)),
 }
 
-fn hello(service: &Arc<Service>, hello: AnyHello, asked: &Asked<'_, AnyHello>) {
+fn hello(state: &Arc<State>, hello: AnyHello, asked: &Asked<'_, AnyHello>) {
     let (reply, now) = (asked.reply, asked.moment.now);
-    if let Some(declared) = service.hello().hear(reply, hello, now) {
-        service.task(reply.clone(), move |service, reply| {
-            service.hello().remember(reply, declared);
+    if let Some(declared) = state.hello().hear(reply, hello, now) {
+        state.task(reply.clone(), move |state, reply| {
+            state.hello().remember(reply, declared);
         });
     }
 }
 
-fn offer(service: &Arc<Service>, question: Offer, asked: &Asked<'_, Offer>) {
+fn offer(state: &Arc<State>, question: Offer, asked: &Asked<'_, Offer>) {
     let (reply, now) = (asked.reply, asked.moment.now);
-    if let Some(turn) = service.external().begin_offer(reply, &question, now) {
-        let decide = move |service: &Arc<Service>, reply: &Reply<Offer>| {
-            service.external().offer(reply, &question, now);
+    if let Some(turn) = state.external().begin_offer(reply, &question, now) {
+        let decide = move |state: &Arc<State>, reply: &Reply<Offer>| {
+            state.external().offer(reply, &question, now);
         };
-        in_turn(service, turn, reply.clone(), decide);
+        in_turn(state, turn, reply.clone(), decide);
     }
 }
 
-fn login(service: &Arc<Service>, question: Login, asked: &Asked<'_, Login>) {
+fn login(state: &Arc<State>, question: Login, asked: &Asked<'_, Login>) {
     let (reply, now) = (asked.reply, asked.moment.now);
-    if let Some(turn) = service.external().begin_login(reply, &question, now) {
-        let decide = move |service: &Arc<Service>, reply: &Reply<Login>| {
-            service.external().login(reply, &question, now);
+    if let Some(turn) = state.external().begin_login(reply, &question, now) {
+        let decide = move |state: &Arc<State>, reply: &Reply<Login>| {
+            state.external().login(reply, &question, now);
         };
-        in_turn(service, turn, reply.clone(), decide);
+        in_turn(state, turn, reply.clone(), decide);
     }
 }
 
 fn in_turn<Q: Request>(
-    service: &Arc<Service>,
+    state: &Arc<State>,
     turn: Turn,
     reply: Reply<Q>,
-    work: impl FnOnce(&Arc<Service>, &Reply<Q>) + Send + 'static,
+    work: impl FnOnce(&Arc<State>, &Reply<Q>) + Send + 'static,
 ) {
-    let with = Arc::clone(service);
+    let with = Arc::clone(state);
     let work = move |reply: &Reply<Q>| work(&with, reply);
     match turn {
-        Turn::AtOnce => service.lanes.task(reply, work),
-        Turn::Queued(queued) => service.lanes.in_turn(queued, reply, work),
+        Turn::AtOnce => state.lanes.task(reply, work),
+        Turn::Queued(queued) => state.lanes.in_turn(queued, reply, work),
     }
 }
 
 /// Hands a question to its handler where it is to be answered, if this peer may ask it now.
 fn put<Q: Request>(
-    service: &Arc<Service>,
+    state: &Arc<State>,
     reply: Reply<Q>,
     params: Value,
     moment: Moment,
-    handler: impl FnOnce(&Arc<Service>, Q, &Asked<'_, Q>) + Send + 'static,
+    handler: impl FnOnce(&Arc<State>, Q, &Asked<'_, Q>) + Send + 'static,
 ) {
     let Peer { uid, role, .. } = reply.peer();
     match access::may_ask(role, reply.connection().said(), Q::ROLE, Q::BEFORE) {
@@ -257,20 +257,20 @@ fn put<Q: Request>(
     };
     let lane = question.lane();
     let place = question.address().map(Place::of);
-    let work = move |service: &Arc<Service>, reply: &Reply<Q>| {
-        handler(service, question, &Asked { reply, moment });
+    let work = move |state: &Arc<State>, reply: &Reply<Q>| {
+        handler(state, question, &Asked { reply, moment });
     };
     match lane {
-        Lane::AtOnce => work(service, &reply),
-        Lane::Task => service.task(reply, work),
-        Lane::Try => service.derivation(Purpose::Try(place), reply, work),
-        Lane::Change => service.derivation(Purpose::Change, reply, work),
+        Lane::AtOnce => work(state, &reply),
+        Lane::Task => state.task(reply, work),
+        Lane::Try => state.derivation(Purpose::Try(place), reply, work),
+        Lane::Change => state.derivation(Purpose::Change, reply, work),
     }
 }
 
 /// Takes note of what wants no answer.
 fn notification(
-    service: &Service,
+    state: &State,
     connection: &Arc<Connection>,
     method: &str,
     params: Value,
@@ -278,7 +278,7 @@ fn notification(
 ) {
     let done = match method {
         Opened::METHOD => fields(params).map_err(Refusal::from).and_then(|opened| {
-            let over = service.live_sessions().bound(connection, &opened, now)?;
+            let over = state.live_sessions().bound(connection, &opened, now)?;
             // Belt and braces: a session whose login lost its race is closed as soon as it is heard of.
             for session in over {
                 connection.ask("sessions.close", &session);
@@ -288,7 +288,7 @@ fn notification(
         "session.closed" => fields::<Closed>(params)
             .map(|closed| {
                 for session in closed.sessions.good() {
-                    service.sessions.closed(connection.id, session);
+                    state.sessions.closed(connection.id, session);
                 }
                 unreadable(connection.id, "session.closed", &closed.sessions);
             })

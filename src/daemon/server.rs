@@ -21,8 +21,8 @@ use super::listen_error::ListenError;
 use super::listening::Place;
 use super::panics::Opening;
 use super::roles::{Roles, UnknownUser};
-use super::service::Service;
 use super::socket_folder::Tenant;
+use super::state::State;
 use super::{manager, upkeep};
 
 /// What `serve` is started with.
@@ -96,9 +96,9 @@ pub async fn serve(options: Options, place: Place) -> Result<(), ServeError> {
         }),
     )?;
     patience.abort();
-    let service = Arc::new(Service::new(store)?);
+    let state = Arc::new(State::new(store)?);
     opening.end();
-    service.note_opening(now());
+    state.note_opening(now());
     let (stop, stopping) = watch::channel(false);
     let mut terminate = watch_for(SignalKind::terminate())?;
     let mut interrupt = watch_for(SignalKind::interrupt())?;
@@ -107,8 +107,8 @@ pub async fn serve(options: Options, place: Place) -> Result<(), ServeError> {
     let is_handed_over = matches!(place, Place::HandedOver { .. });
     let listening = place.listen(tenant)?;
     let mut beside = JoinSet::new();
-    beside.spawn(manager::feed_watchdog(Arc::clone(service.store())));
-    upkeep::begin(&service, hangup, &mut beside);
+    beside.spawn(manager::feed_watchdog(Arc::clone(state.store())));
+    upkeep::begin(&state, hangup, &mut beside);
     tracing::info!(
         socket = %socket.display(),
         is_handed_over,
@@ -119,7 +119,7 @@ pub async fn serve(options: Options, place: Place) -> Result<(), ServeError> {
         "ready"
     );
     manager::tell_ready().await;
-    let mut acceptor = Acceptor::new(Arc::clone(&service), roles, stopping);
+    let mut acceptor = Acceptor::new(Arc::clone(&state), roles, stopping);
     let ended = tokio::select! {
         () = acceptor.run(&listening) => Ok(()),
         _ = terminate.recv() => Ok(()),
@@ -133,20 +133,20 @@ pub async fn serve(options: Options, place: Place) -> Result<(), ServeError> {
     manager::tell_stopping().await;
     beside.abort_all();
     let deadline = tokio::time::Instant::now() + SHUTDOWN_LIMIT;
-    service.finish(SHUTDOWN_LIMIT).await;
+    state.finish(SHUTDOWN_LIMIT).await;
     let closing = async { while acceptor.open.join_next().await.is_some() {} };
     if tokio::time::timeout_at(deadline, closing).await.is_err() {
         tracing::warn!("connections are cut off unwritten");
     }
     if ended.is_ok() {
-        close(service, deadline).await;
+        close(state, deadline).await;
     }
     ended
 }
 
 /// Everything acknowledged is on the disk; what is left are last uses.
-async fn close(service: Arc<Service>, deadline: tokio::time::Instant) {
-    let closed = tokio::task::spawn_blocking(move || service.close());
+async fn close(state: Arc<State>, deadline: tokio::time::Instant) {
+    let closed = tokio::task::spawn_blocking(move || state.close());
     let limit = deadline.max(tokio::time::Instant::now() + CLOSE_AT_LEAST);
     if tokio::time::timeout_at(limit, closed).await.is_err() {
         tracing::warn!("the last uses of some certificates are not written");

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use super::clock::now;
-use super::service::Service;
+use super::state::State;
 use crate::policy::access::is_nearly_full;
 use crate::store::Store;
 
@@ -23,7 +23,7 @@ struct Chore {
     is_first_at_start: bool,
     /// What the log says if it panics.
     failed: &'static str,
-    work: fn(&Service),
+    work: fn(&State),
 }
 
 const CHORES: [Chore; 7] = [
@@ -31,41 +31,41 @@ const CHORES: [Chore; 7] = [
         every: Duration::from_secs(5),
         is_first_at_start: true,
         failed: "how full the disk is was not asked",
-        work: |service| service.set_disk_nearly_full(is_disk_nearly_full(service.store())),
+        work: |state| state.set_disk_nearly_full(is_disk_nearly_full(state.store())),
     },
     Chore {
         every: Duration::from_secs(30),
         is_first_at_start: false,
         failed: "the last uses of certificates were not written",
-        work: Service::write_last_uses,
+        work: State::write_last_uses,
     },
     Chore {
         every: Duration::from_hours(6),
         // A machine that boots with a wrong clock shall have time to set it.
         is_first_at_start: false,
         failed: "stale records were not removed",
-        work: |service| service.sweep(now()),
+        work: |state| state.sweep(now()),
     },
     // Servers are asked, which may take its time.
     Chore {
         every: Duration::from_secs(2),
         is_first_at_start: true,
         failed: "accounts did not hear of what expires",
-        work: |service| service.notices().give_notices(now()),
+        work: |state| state.notices().give_notices(now()),
     },
     Chore {
         every: Duration::from_secs(2),
         is_first_at_start: true,
         failed: "sessions of expired certificates were not closed",
-        work: |service| service.live_sessions().close_expired(now()),
+        work: |state| state.live_sessions().close_expired(now()),
     },
     // Once a day it is due, and soon after the start if not everything was read then.
     Chore {
         every: Duration::from_mins(10),
         is_first_at_start: true,
         failed: "the store was not checked",
-        work: |service| {
-            service.check_store_if_due(now());
+        work: |state| {
+            state.check_store_if_due(now());
         },
     },
     // Those that have changed.
@@ -73,19 +73,19 @@ const CHORES: [Chore; 7] = [
         every: Duration::from_secs(2),
         is_first_at_start: true,
         failed: AUTHORITIES_FAILED,
-        work: |service| service.vouching().read(false),
+        work: |state| state.vouching().read(false),
     },
 ];
 
 /// Does all of it, beside what else is done, until that is aborted.
-pub(super) fn begin(service: &Arc<Service>, hangup: Signal, beside: &mut JoinSet<()>) {
+pub(super) fn begin(state: &Arc<State>, hangup: Signal, beside: &mut JoinSet<()>) {
     for chore in &CHORES {
-        beside.spawn(again_and_again(chore, Arc::clone(service)));
+        beside.spawn(again_and_again(chore, Arc::clone(state)));
     }
-    beside.spawn(answer_hangups(hangup, Arc::clone(service)));
+    beside.spawn(answer_hangups(hangup, Arc::clone(state)));
 }
 
-async fn again_and_again(chore: &Chore, service: Arc<Service>) {
+async fn again_and_again(chore: &Chore, state: Arc<State>) {
     let mut clock = tokio::time::interval(chore.every);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     if !chore.is_first_at_start {
@@ -93,9 +93,9 @@ async fn again_and_again(chore: &Chore, service: Arc<Service>) {
     }
     loop {
         clock.tick().await;
-        let service = Arc::clone(&service);
+        let state = Arc::clone(&state);
         let work = chore.work;
-        let done = tokio::task::spawn_blocking(move || work(&service));
+        let done = tokio::task::spawn_blocking(move || work(&state));
         if let Err(error) = done.await {
             tracing::error!(%error, "{}", chore.failed);
         }
@@ -103,11 +103,11 @@ async fn again_and_again(chore: &Chore, service: Arc<Service>) {
 }
 
 /// SIGHUP means "read your files again".
-async fn answer_hangups(mut hangup: Signal, service: Arc<Service>) {
+async fn answer_hangups(mut hangup: Signal, state: Arc<State>) {
     while hangup.recv().await.is_some() {
         tracing::info!("SIGHUP: the files of authorities and revocation lists are read again");
-        let service = Arc::clone(&service);
-        let done = tokio::task::spawn_blocking(move || service.vouching().read(true));
+        let state = Arc::clone(&state);
+        let done = tokio::task::spawn_blocking(move || state.vouching().read(true));
         if let Err(error) = done.await {
             tracing::error!(%error, "{AUTHORITIES_FAILED}");
         }

@@ -546,7 +546,7 @@ fn nobody_there_is_told_with_what_to_do() {
 
 #[test]
 fn what_expired_long_ago_is_swept_and_what_did_not_stays() {
-    use saslcertd::daemon::service::Service;
+    use saslcertd::daemon::state::State;
     use saslcertd::identity::UnixSeconds;
     use saslcertd::store::Store;
 
@@ -567,10 +567,10 @@ fn what_expired_long_ago_is_swept_and_what_did_not_stays() {
     let swept_at = |daemon: &mut Daemon, seconds| {
         assert!(daemon.stop().success());
         let store = Store::open(&daemon.data_dir(), 8 << 20, Box::new(|_| {})).unwrap();
-        let service = Service::new(store).unwrap();
-        service.sweep(UnixSeconds(seconds));
-        service.close();
-        drop(service);
+        let state = State::new(store).unwrap();
+        state.sweep(UnixSeconds(seconds));
+        state.close();
+        drop(state);
         daemon.serve();
         let listed = daemon.server(json!({})).ask("certificate.list", list());
         let count = |field: &str| listed[field].as_array().unwrap().len();

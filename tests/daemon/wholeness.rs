@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use saslcertd::daemon::service::Service;
+use saslcertd::daemon::state::State;
 use saslcertd::identity::{
     AddedBy, BareJid, CertificateName, Enrolment, Fingerprint, Incarnation, KeyId, UnixSeconds,
 };
@@ -271,8 +271,8 @@ fn a_store_is_checked_when_it_was_not_for_a_day() {
     const DAY: i64 = 24 * 3600;
     let daemon = Daemon::prepared();
     let store = Store::open(&daemon.data_dir(), 8 << 20, Box::new(|_| {})).unwrap();
-    let service = Service::new(store).unwrap();
-    service.note_opening(UnixSeconds(NOON));
+    let state = State::new(store).unwrap();
+    state.note_opening(UnixSeconds(NOON));
     for (now, is_due) in [
         (NOON, false),
         (NOON + DAY - 1, false),
@@ -282,16 +282,16 @@ fn a_store_is_checked_when_it_was_not_for_a_day() {
         (NOON, true),
         (NOON + 1, false),
     ] {
-        let was_checked = service.check_store_if_due(UnixSeconds(now));
+        let was_checked = state.check_store_if_due(UnixSeconds(now));
         assert_eq!(was_checked, is_due, "{now}");
     }
-    service.close();
+    state.close();
     // Where not everything was read when it was opened, that is due at once.
-    drop(service);
+    drop(state);
     let store = Store::open(&daemon.data_dir(), 8 << 20, Box::new(|_| {})).unwrap();
-    let service = Service::new(store).unwrap();
-    assert!(service.check_store_if_due(UnixSeconds(NOON)));
-    service.close();
+    let state = State::new(store).unwrap();
+    assert!(state.check_store_if_due(UnixSeconds(NOON)));
+    state.close();
 }
 
 #[test]

@@ -382,7 +382,7 @@ mod tests {
     use base64::engine::general_purpose::STANDARD as BASE64;
     use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 
-    use super::super::super::service::Service;
+    use super::super::super::state::State;
     use super::*;
     use crate::protocol::fields;
     use crate::store::Store;
@@ -418,25 +418,25 @@ mod tests {
         std::fs::write(&file, pem).unwrap();
         Store::create(&data).unwrap();
         let store = Store::open(&data, 1 << 20, Box::new(|_| {})).unwrap();
-        let service = Service::new(store).unwrap();
+        let state = State::new(store).unwrap();
         let options = json!({"saslcertd_trust": "ca", "saslcertd_ca_file": file});
         let host = Host::parse("a.lit").unwrap();
         let options = serde_json::from_value(options).unwrap();
-        service
+        state
             .hosts
             .declare(&host, Accounts::Prosody, options)
             .unwrap();
-        service.vouching().read(false);
+        state.vouching().read(false);
         let question: Login = fields(json!({
             "host": "a.lit", "chain": [leaf], "authzid": null, "address": null,
             "accounts": [{"username": "h", "exists": true, "enabled": true, "incarnation": null}],
         }))
         .unwrap();
-        let log_in = || service.external().decided_login(1, &question, NOW);
+        let log_in = || state.external().decided_login(1, &question, NOW);
         assert!(log_in().is_ok());
         // A second one of the same kind would take no room of its own.
-        service.sessions.forget(1);
-        service.sessions.fill(1);
+        state.sessions.forget(1);
+        state.sessions.fill(1);
         let refused = log_in().unwrap_err();
         assert!(
             matches!(refused, Refusal::Fault(Fault::Overload)),

@@ -10,15 +10,15 @@ pub(super) mod certificates;
 pub(super) mod checks;
 pub(super) mod command;
 pub(super) mod console;
-pub(super) mod declared;
 pub(super) mod explain;
 pub(super) mod external;
+pub(super) mod hello;
 pub(super) mod hosts;
 pub(super) mod incarnations;
-pub(super) mod live;
 pub(super) mod moving_in;
 pub(super) mod notices;
 pub(super) mod requested;
+pub(super) mod sessions;
 pub(super) mod status;
 
 pub(super) mod edits;

@@ -20,15 +20,15 @@ use super::handlers::authorities::Vouching;
 use super::handlers::backup::Backup;
 use super::handlers::certificates::Certificates;
 use super::handlers::checks;
-use super::handlers::declared::KnownHosts;
 use super::handlers::edits::sweep;
 use super::handlers::explain::Explaining;
 use super::handlers::external::External;
-use super::handlers::hosts::Hearing;
-use super::handlers::live::LiveSessions;
+use super::handlers::hello::Hearing;
+use super::handlers::hosts::KnownHosts;
 use super::handlers::moving_in::MovingIn;
 use super::handlers::notices::Notices;
 use super::handlers::passwords::Passwords;
+use super::handlers::sessions::LiveSessions;
 use super::handlers::status::Overview;
 use super::hosts::Hosts;
 use super::lanes::Lanes;
@@ -43,7 +43,7 @@ use super::store_checks::Checks;
 use crate::protocol::{ChecksState, Request, StoreCheck};
 
 /// Everything that questions are answered from.
-pub struct Service {
+pub struct State {
     pub(super) store: Arc<Store>,
     pub(super) hosts: Hosts,
     pub(super) servers: Servers,
@@ -60,13 +60,13 @@ pub struct Service {
     pub(super) checks: Arc<Checks>,
 }
 
-impl Service {
-    /// A service that knows the hosts that the store remembers, and their authorities.
+impl State {
+    /// A state that knows the hosts that the store remembers, and their authorities.
     ///
     /// Errors: the store.
     pub fn new(store: Store) -> Result<Self, StoreError> {
         let hosts = Hosts::remembered(&store)?;
-        let service = Self {
+        let state = Self {
             store: Arc::new(store),
             hosts,
             servers: Servers::default(),
@@ -82,8 +82,8 @@ impl Service {
             scram_told: ScramTold::default(),
             checks: Arc::default(),
         };
-        service.vouching().read(false);
-        Ok(service)
+        state.vouching().read(false);
+        Ok(state)
     }
 
     /// A connection was accepted.
@@ -103,8 +103,8 @@ impl Service {
         reply: Reply<Q>,
         work: impl FnOnce(&Arc<Self>, &Reply<Q>) + Send + 'static,
     ) {
-        let service = Arc::clone(self);
-        self.lanes.task(reply, move |reply| work(&service, reply));
+        let state = Arc::clone(self);
+        self.lanes.task(reply, move |reply| work(&state, reply));
     }
 
     /// Runs `work`, which derives keys, when its turn has come.
@@ -114,9 +114,9 @@ impl Service {
         reply: Reply<Q>,
         work: impl FnOnce(&Arc<Self>, &Reply<Q>) + Send + 'static,
     ) {
-        let service = Arc::clone(self);
+        let state = Arc::clone(self);
         self.lanes
-            .derivation(purpose, reply, move |reply| work(&service, reply));
+            .derivation(purpose, reply, move |reply| work(&state, reply));
     }
 
     /// Waits until nothing is being answered any more, or until `limit` has passed.

@@ -186,7 +186,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::super::super::connection::{Introduction, Peer};
-    use super::super::super::service::Service;
+    use super::super::super::state::State;
     use super::*;
     use crate::protocol::Role;
     use crate::store::Store;
@@ -197,7 +197,7 @@ mod tests {
         let folder = folder.path().join("data");
         Store::create(&folder).unwrap();
         let store = Store::open(&folder, 1 << 20, Box::new(|_| {})).unwrap();
-        let service = Service::new(store).unwrap();
+        let state = State::new(store).unwrap();
         let peer = Peer {
             uid: 0,
             pid: None,
@@ -218,7 +218,7 @@ mod tests {
                 "account": "h@a.lit", "fingerprint": id, "key_id": id, "resource": resource, "path": path,
             });
             let opened = json!({"sessions": [session]});
-            let answer = service
+            let answer = state
                 .live_sessions()
                 .opened(
                     &connection,
@@ -232,7 +232,7 @@ mod tests {
         for resource in [&bound, &unbound] {
             assert_eq!(condition(resource, &path), None);
         }
-        service.sessions.fill(1);
+        state.sessions.fill(1);
         for (resource, path, expected) in [
             (&json!("desk"), &path, Some("resource-constraint")),
             (&json!("desk"), &json!(null), None),

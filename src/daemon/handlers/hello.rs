@@ -1,0 +1,508 @@
+//! Hosts: what `session.hello` declares, and whether a question about a host may be answered.
+
+use std::collections::HashSet;
+
+use super::super::authorities::Problem;
+use super::super::connection::{Connection, Introduction};
+use super::super::declared_host::{DeclaredHost, remarks};
+use super::super::hosts::{Hosts, MAX_HOSTS};
+use super::super::reply::Reply;
+use super::super::scram_told::ScramTold;
+use super::super::sessions::Sessions;
+use super::authorities::Vouching;
+use crate::identity::visible::visible;
+use crate::identity::{Host, UnixSeconds};
+use crate::policy::options::{OfHost, Settings};
+use crate::protocol::{
+    Accounts, AnyHello, Bad, Fault, Greeting, Hello, HelloHost, HostRemark, HostWelcome, LogLevel,
+    LogLine, Module, PROTOCOL_VERSION, Stranger, Welcome,
+};
+use crate::store::{HostRecord, Store};
+use crate::wording::setup;
+
+/// Hears who connects, and which hosts it declares.
+#[derive(Clone, Copy)]
+pub(in crate::daemon) struct Hearing<'a> {
+    pub(in crate::daemon) store: &'a Store,
+    pub(in crate::daemon) hosts: &'a Hosts,
+    pub(in crate::daemon) sessions: &'a Sessions,
+    pub(in crate::daemon) scram_told: &'a ScramTold,
+    pub(in crate::daemon) vouching: Vouching<'a>,
+}
+
+/// What a hello has declared, as far as it is to be written, and its answer.
+pub(in crate::daemon) struct Declared {
+    changed: Vec<(Host, HostRecord)>,
+    results: Vec<HostWelcome>,
+    log: Vec<LogLine>,
+}
+
+impl Hearing<'_> {
+    /// Answers a hello, unless what it declares is to be written before: then that is returned, and answered by [`Self::remember`].
+    pub(in crate::daemon) fn hear(
+        &self,
+        reply: &Reply<AnyHello>,
+        hello: AnyHello,
+        now: UnixSeconds,
+    ) -> Option<Declared> {
+        match hello {
+            AnyHello::Ours(hello) => self.greet(reply, hello, now),
+            AnyHello::Other(greeting) => {
+                self.refuse_version(reply, &greeting);
+                None
+            }
+        }
+    }
+
+    /// Writes what was declared, and answers. Blocks.
+    pub(in crate::daemon) fn remember(&self, reply: &Reply<AnyHello>, declared: Declared) {
+        match self.hosts.remember(self.store, declared.changed) {
+            Ok(()) => self.welcome(reply, declared.results, declared.log),
+            Err(error) => reply.refuse(error),
+        }
+    }
+
+    /// `status` says who it was: the asker goes away, and comes again.
+    fn refuse_version(&self, reply: &Reply<AnyHello>, greeting: &Greeting) {
+        let peer = reply.peer();
+        let stranger = Stranger {
+            uid: peer.uid,
+            pid: peer.pid,
+            software: short(&greeting.software),
+            protocol: greeting.protocol,
+            module: greeting.module.as_ref().map(shortened),
+        };
+        let copy = stranger.module.clone().unwrap_or_default();
+        tracing::warn!(
+            connection = reply.connection().id,
+            software = stranger.software,
+            protocol = stranger.protocol,
+            module = copy.path,
+            version = copy.version,
+            "hello: another version of the protocol"
+        );
+        // A command that was typed goes away for good.
+        if greeting.sessions {
+            *self.hosts.stranger() = Some(stranger);
+        }
+        let asked = greeting.protocol;
+        reply.refuse(Fault::OtherVersion { asked });
+    }
+
+    fn greet(&self, reply: &Reply<AnyHello>, hello: Hello, now: UnixSeconds) -> Option<Declared> {
+        self.introduce(reply.connection(), &hello, now);
+        if hello.module.is_some() {
+            *self.hosts.stranger() = None;
+        }
+        let declared = self.declare_all(hello);
+        if !declared.changed.is_empty() {
+            return Some(declared);
+        }
+        self.welcome(reply, declared.results, declared.log);
+        None
+    }
+
+    /// Before anything is declared: what a connected server declares cannot be forgotten.
+    fn introduce(&self, connection: &Connection, hello: &Hello, now: UnixSeconds) {
+        let mut served = HashSet::new();
+        let before = connection.introduction();
+        let since = before.as_ref().map_or(now, |before| before.since);
+        match before.filter(|_| hello.continued) {
+            Some(before) => served = before.hosts,
+            // Reported anew by what follows.
+            None => self.sessions.forget(connection.id),
+        }
+        for declared in hello.hosts.all() {
+            let name = match declared {
+                Ok(declared) => &declared.host,
+                Err(bad) => bad.text("host").unwrap_or_default(),
+            };
+            if served.len() < MAX_HOSTS {
+                served.extend(Host::parse(name));
+            }
+        }
+        let software = short(&hello.software);
+        tracing::info!(
+            connection = connection.id,
+            software,
+            hosts = served.len(),
+            "hello"
+        );
+        connection.introduce(Introduction {
+            software,
+            hosts: served,
+            keeps_sessions: hello.sessions,
+            since,
+            module: hello.module.as_ref().map(shortened),
+        });
+    }
+
+    fn declare_all(&self, hello: Hello) -> Declared {
+        let mut changed = Vec::new();
+        let mut results = Vec::new();
+        let global = hello.global.unwrap_or_default();
+        let mut log = Vec::new();
+        if !hello.continued {
+            let problems: Vec<String> = Settings::of(&global)
+                .problems
+                .into_iter()
+                .map(|problem| problem.message)
+                .collect();
+            log.extend(setup::together(&problems).map(|text| LogLine {
+                host: None,
+                level: LogLevel::Error,
+                text,
+            }));
+        }
+        for declared in hello.hosts {
+            results.push(match declared {
+                Ok(mut declared) => {
+                    if let Some(own) = declared.options.take() {
+                        let of_host = OfHost::of(&global, &own, hello.folder.as_deref());
+                        log.extend(of_host.complaint().map(|text| LogLine {
+                            host: Some(declared.host.clone()),
+                            level: LogLevel::Error,
+                            text,
+                        }));
+                        declared.options = Some(of_host.merged);
+                    }
+                    self.declare(declared, &mut changed)
+                }
+                Err(bad) => unreadable(&bad),
+            });
+        }
+        self.add_problems_of_authorities(&mut results);
+        log.extend(results.iter().flat_map(|result| self.lines(result)));
+        Declared {
+            changed,
+            results,
+            log,
+        }
+    }
+
+    /// What the asker's log says of a host.
+    fn lines(&self, of: &HostWelcome) -> Vec<LogLine> {
+        let known = Host::parse(&of.host).ok();
+        let known = known.and_then(|host| self.hosts.known(&host));
+        let lives_here = known.is_some_and(|known| known.accounts == Accounts::Daemon);
+        let texts = |remarks: &[HostRemark]| {
+            let texts = remarks.iter().map(|remark| remark.message.clone());
+            texts.collect::<Vec<_>>()
+        };
+        let errors = setup::errors_of_host(&of.host, lives_here, &texts(&of.errors));
+        let warnings = setup::together(&texts(&of.warnings));
+        let line = |level, text| LogLine {
+            host: Some(of.host.clone()),
+            level,
+            text,
+        };
+        let errors = errors.map(|text| line(LogLevel::Error, text));
+        let warnings = warnings.map(|text| line(LogLevel::Warn, text));
+        errors.into_iter().chain(warnings).collect()
+    }
+
+    /// Answers with what is so now: from here on the asker is told when a host's SCRAM hashes change.
+    fn welcome(&self, reply: &Reply<AnyHello>, mut hosts: Vec<HostWelcome>, log: Vec<LogLine>) {
+        // Held until the answer is queued, so that no news gets in front of it.
+        let mut told = self.scram_told.lock();
+        for result in &mut hosts {
+            let Ok(host) = Host::parse(&result.host) else {
+                continue;
+            };
+            let lives = self.hosts.known(&host).map(|known| known.accounts);
+            if lives == Some(Accounts::Daemon) {
+                let common = self.store.census(&host).common();
+                result.scram = Some(common.clone());
+                told.insert(host, common);
+            }
+        }
+        let software = concat!("saslcertd ", env!("CARGO_PKG_VERSION"));
+        reply.send(Ok(Welcome {
+            protocol: PROTOCOL_VERSION,
+            software: software.to_owned(),
+            hosts,
+            log,
+        }));
+    }
+
+    fn declare(&self, hello: HelloHost, changed: &mut Vec<(Host, HostRecord)>) -> HostWelcome {
+        let host = match Host::parse(&hello.host) {
+            Ok(host) => host,
+            Err(error) => {
+                let problem = format!("saslcertd takes no such name for a host: {error}");
+                return not_ready(hello.host, problem);
+            }
+        };
+        let Some(options) = hello.options else {
+            let problem = "it is not declared; declare it with its options";
+            let known = self.hosts.known(&host);
+            return known.map_or_else(
+                || not_ready(host.to_string(), problem),
+                |known| welcome(&host, &known),
+            );
+        };
+        match self.hosts.declare(&host, hello.accounts, options) {
+            Ok((known, is_new)) => {
+                if is_new {
+                    changed.push((host.clone(), known.record()));
+                }
+                welcome(&host, &known)
+            }
+            Err(problem) => {
+                tracing::warn!(%host, problem, "host not declared");
+                not_ready(host.to_string(), problem)
+            }
+        }
+    }
+
+    /// Reads the files that the hosts name, if they are new or have changed, and says what is wrong with them.
+    fn add_problems_of_authorities(&self, results: &mut [HostWelcome]) {
+        let policy_of = |result: &HostWelcome| {
+            let host = Host::parse(&result.host).ok()?;
+            let policy = self.hosts.policy(&host).ok()?;
+            policy.trust.ca().is_some().then_some(policy)
+        };
+        let asked: Vec<_> = results.iter().map(policy_of).collect();
+        if asked.iter().all(Option::is_none) {
+            return;
+        }
+        // What the hello is answered with depends on it.
+        tokio::task::block_in_place(|| self.vouching.read(false));
+        for (result, policy) in results.iter_mut().zip(asked) {
+            let problems = policy.map(|policy| self.vouching.authorities.problems_of(&policy));
+            let remark = |problem: Problem| HostRemark {
+                option: Some(problem.option.to_owned()),
+                message: format!(
+                    "{problem}. Until it is mended, no authority's certificate is accepted"
+                ),
+            };
+            result
+                .warnings
+                .extend(problems.into_iter().flatten().map(remark));
+        }
+    }
+}
+
+fn welcome(host: &Host, known: &DeclaredHost) -> HostWelcome {
+    HostWelcome {
+        host: host.to_string(),
+        ready: known.declared.errors.is_empty(),
+        lists: known.declared.policy.trust.has_lists(),
+        chain: known.declared.policy.trust.wants_chain(),
+        errors: remarks(&known.declared.errors),
+        warnings: remarks(&known.declared.warnings),
+        scram: None,
+    }
+}
+
+fn unreadable(bad: &Bad) -> HostWelcome {
+    not_ready(
+        bad.text("host").unwrap_or_default().to_owned(),
+        format!("its declaration cannot be read: {}", bad.problem),
+    )
+}
+
+fn not_ready(host: String, problem: impl Into<String>) -> HostWelcome {
+    HostWelcome {
+        host,
+        ready: false,
+        lists: true,
+        chain: true,
+        errors: vec![HostRemark {
+            option: None,
+            message: problem.into(),
+        }],
+        warnings: Vec::new(),
+        scram: None,
+    }
+}
+
+/// For logs and `status`.
+fn short(text: &str) -> String {
+    let text: String = text.chars().take(MAX_TEXT).collect();
+    visible(&text).into_owned()
+}
+
+fn shortened(module: &Module) -> Module {
+    Module {
+        version: short(&module.version),
+        path: short(&module.path),
+    }
+}
+
+const MAX_TEXT: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+    use std::cell::Cell;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use serde_json::json;
+
+    use super::super::super::connection::Peer;
+    use super::super::super::reply::Answered;
+    use super::super::super::state::State;
+    use super::*;
+    use crate::identity::BareJid;
+    use crate::protocol::{HeldOfHost, Imported, Role};
+    use crate::store::{Harmless, Store};
+
+    /// The daemon, with a store of its own.
+    fn state(folder: &tempfile::TempDir) -> State {
+        let folder = folder.path().join("data");
+        Store::create(&folder).unwrap();
+        State::new(Store::open(&folder, 1 << 20, Box::new(|_| {})).unwrap()).unwrap()
+    }
+
+    fn declare(state: &State, host: &str, max_certs: usize) -> Vec<(Host, HostRecord)> {
+        let hello = json!({"host": host, "options": {"saslcertd_max_certs": max_certs}});
+        let mut changed = Vec::new();
+        state
+            .hello()
+            .declare(serde_json::from_value(hello).unwrap(), &mut changed);
+        changed
+    }
+
+    fn forget(state: &State, host: &str) -> Answered<HeldOfHost> {
+        let peer = Peer {
+            uid: 0,
+            pid: None,
+            role: Role::Admin,
+        };
+        let question = crate::protocol::fields(json!({"host": host})).unwrap();
+        state.known_hosts().forget_host(question, peer)
+    }
+
+    fn import(state: &State, host: &str) -> Answered<Imported> {
+        let record = json!({"type": "host", "host": host, "accounts": "daemon", "options": {}});
+        let question = json!({"records": [record], "apply": true});
+        state
+            .backup()
+            .import(crate::protocol::fields(question).unwrap())
+    }
+
+    /// Runs `work` while the store's writer stands still, and `meanwhile` beside it.
+    fn while_the_disk_hangs<T: Send>(
+        state: &State,
+        work: impl FnOnce() -> T + Send,
+        meanwhile: impl FnOnce(),
+    ) -> T {
+        let (begun, has_begun) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        thread::scope(|threads| {
+            threads.spawn(|| {
+                let anyone = BareJid::parse("hamlet@shakespeare.lit").unwrap();
+                let hangs = state.store.change(&anyone, move |_| {
+                    begun.send(()).unwrap();
+                    // Until it is dropped.
+                    let _ = released.recv();
+                    Ok(Err::<(Vec<Harmless>, ()), ()>(()))
+                });
+                assert_eq!(hangs.unwrap(), Err(()));
+            });
+            has_begun.recv().unwrap();
+            let working = threads.spawn(work);
+            // Dropped at a panic, too: the threads are waited for.
+            let release = release;
+            eventually(|| state.hosts.are_held().1);
+            meanwhile();
+            drop(release);
+            working.join().unwrap()
+        })
+    }
+
+    fn eventually(is_so: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !is_so() {
+            assert!(Instant::now() < deadline, "it is never so");
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn what_was_declared_anew_or_forgotten_meanwhile_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = state(&folder);
+        let written = || state.store.hosts().unwrap();
+        let (first, second) = (declare(&state, "a.lit", 3), declare(&state, "a.lit", 4));
+        state.hosts.remember(&state.store, second.clone()).unwrap();
+        state.hosts.remember(&state.store, first).unwrap();
+        assert_eq!(written(), second);
+        forget(&state, "a.lit").unwrap();
+        state.hosts.remember(&state.store, second).unwrap();
+        assert_eq!(written(), []);
+    }
+
+    #[test]
+    fn hosts_are_read_and_declared_while_the_disk_hangs() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = state(&folder);
+        let changed = declare(&state, "a.lit", 3);
+        state
+            .hosts
+            .remember(&state.store, declare(&state, "b.lit", 3))
+            .unwrap();
+        // Again and again: nobody sees from outside when the work has come to the disk.
+        let meanwhile = || {
+            for turn in 0..300 {
+                eventually(|| !state.hosts.are_held().0);
+                declare(&state, "d.lit", 1 + turn % 2);
+            }
+        };
+        while_the_disk_hangs(
+            &state,
+            || state.hosts.remember(&state.store, changed).unwrap(),
+            meanwhile,
+        );
+        while_the_disk_hangs(&state, || forget(&state, "b.lit").unwrap(), meanwhile);
+        let imported = while_the_disk_hangs(&state, || import(&state, "c.lit"), meanwhile);
+        assert_eq!(imported.unwrap().written, 1);
+        let written = state.store.hosts().unwrap();
+        let names: Vec<&str> = written.iter().map(|(host, _)| host.as_str()).collect();
+        assert_eq!(names, ["a.lit", "c.lit"]);
+    }
+
+    #[test]
+    fn a_host_that_is_declared_while_it_is_forgotten_is_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = state(&folder);
+        let known = declare(&state, "a.lit", 3);
+        state.hosts.remember(&state.store, known.clone()).unwrap();
+        let host = Host::parse("a.lit").unwrap();
+        let declared = Cell::new(Vec::new());
+        let forgotten = while_the_disk_hangs(
+            &state,
+            || forget(&state, "a.lit"),
+            || {
+                eventually(|| !state.hosts.are_held().0 && state.hosts.known(&host).is_none());
+                // The same options as before: new all the same.
+                declared.set(declare(&state, "a.lit", 3));
+            },
+        );
+        assert_eq!(forgotten.unwrap().accounts, 0);
+        state.hosts.remember(&state.store, declared.take()).unwrap();
+        assert!(state.hosts.policy(&host).is_ok());
+        assert_eq!(state.store.hosts().unwrap(), known);
+    }
+
+    #[test]
+    fn a_host_that_the_store_does_not_forget_stays_declared() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = state(&folder);
+        state
+            .hosts
+            .remember(&state.store, declare(&state, "a.lit", 3))
+            .unwrap();
+        let anyone = BareJid::parse("hamlet@shakespeare.lit").unwrap();
+        let ends = state
+            .store
+            .change::<(), ()>(&anyone, |_| panic!("the writer ends"));
+        assert!(ends.is_err());
+        assert!(forget(&state, "a.lit").is_err());
+        assert!(state.hosts.policy(&Host::parse("a.lit").unwrap()).is_ok());
+    }
+}
