@@ -7,12 +7,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::identity::{Host, UnixSeconds};
 use crate::policy::access::Said;
-use crate::protocol::{self, Module, Role};
+use crate::protocol::{self, Module, Role, ServerRequest};
 use crate::system::lock::Lock;
 
 /// Who is at the other end, as the kernel told at accept.
@@ -195,8 +194,8 @@ impl Connection {
     }
 
     /// Asks a question of ours. Who cares for the answer asks by [`super::servers`].
-    pub(super) fn ask(&self, method: &str, params: &Value) {
-        self.push(&protocol::question(&self.question_id(), method, params));
+    pub(super) fn ask(&self, question: &impl ServerRequest) {
+        self.push(&protocol::question(&self.question_id(), question));
     }
 
     /// An id for a question of ours.

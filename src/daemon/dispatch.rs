@@ -22,8 +22,8 @@ use crate::protocol::{
     self, AccountExists, Admit, AnyHello, Append, Before, Check, ClientRequest, Closed,
     CommandStep, ConsoleRun, Create, Delete, DisableAccount, EnableAccount, Expiring, Explain,
     Export, Failed, Fault, ForgetHost, Id, Import, ImportAccount, Incoming, Lane, Line, List,
-    ListAccounts, ListHosts, Login, Marked, Named, OfHost, Offer, Opened, Refusal, Request, Revoke,
-    Role, Scram, SetPassword, Status, StoreCheck, Succeeded, Unrevoke, Verify, fields,
+    ListAccounts, ListHosts, Login, Marked, Named, Notice, OfHost, Offer, Opened, Refusal, Request,
+    Revoke, Role, Scram, SetPassword, Status, StoreCheck, Succeeded, Unrevoke, Verify, fields,
 };
 
 /// When a question came.
@@ -277,20 +277,20 @@ fn notification(
     now: UnixSeconds,
 ) {
     let done = match method {
-        Opened::METHOD => fields(params).map_err(Refusal::from).and_then(|opened| {
+        <Opened as Notice>::METHOD => fields(params).map_err(Refusal::from).and_then(|opened| {
             let over = state.live_sessions().bound(connection, &opened, now)?;
             // Belt and braces: a session whose login lost its race is closed as soon as it is heard of.
             for session in over {
-                connection.ask("sessions.close", &session);
+                connection.ask(&session);
             }
             Ok(())
         }),
-        "session.closed" => fields::<Closed>(params)
+        Closed::METHOD => fields::<Closed>(params)
             .map(|closed| {
                 for session in closed.sessions.good() {
                     state.sessions.closed(connection.id, session);
                 }
-                unreadable(connection.id, "session.closed", &closed.sessions);
+                unreadable(connection.id, Closed::METHOD, &closed.sessions);
             })
             .map_err(Refusal::from),
         _ => Ok(()),

@@ -8,8 +8,6 @@
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
-use serde_json::{Value, json};
-
 use super::connection::Connection;
 use super::servers::{Servers, closing_lines};
 use crate::identity::{BareJid, KeyId};
@@ -30,7 +28,7 @@ pub struct Pass<'a>(#[allow(dead_code)] RwLockReadGuard<'a, ()>);
 #[must_use = "at its end logins go on"]
 pub struct Closing<'a> {
     servers: &'a Servers,
-    doomed: Vec<Value>,
+    doomed: Vec<Close>,
     _guard: RwLockWriteGuard<'a, ()>,
 }
 
@@ -62,11 +60,8 @@ impl Gate {
 impl Closing<'_> {
     /// Every server closes the sessions of `account` that logged in with this key.
     pub(super) fn end_sessions(&mut self, account: &BareJid, key_id: &KeyId) {
-        self.doomed.extend(
-            closed_for(account, &[*key_id])
-                .iter()
-                .map(|close| json!(close)),
-        );
+        self.doomed
+            .push(Close::of(account, key_id, Ending::Revoked));
     }
 
     /// Has the sessions closed that are over. `answer` answers the question that took something back; it is given the lines that
@@ -91,24 +86,14 @@ impl Drop for Closing<'_> {
 
 impl NoYes for Closing<'_> {}
 
-/// The sessions of an account that logged in with one of these keys are to be closed.
-pub(super) fn closed_for(account: &BareJid, keys: &[KeyId]) -> Vec<Close> {
-    let (condition, text) = Ending::Revoked.words();
-    let close = |key_id: &KeyId| Close {
-        account: account.clone(),
-        key_id: *key_id,
-        condition: condition.into(),
-        text: text.into(),
-    };
-    keys.iter().map(close).collect()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
     use std::sync::mpsc::{self, TryRecvError};
     use std::thread;
+
+    use serde_json::{Value, json};
 
     use super::super::connection::{Introduction, Peer};
     use super::*;
@@ -171,7 +156,7 @@ mod tests {
         let question: Value = serde_json::from_slice(&line).unwrap();
         let method = question.get("method").and_then(Value::as_str);
         assert_eq!(method, Some("sessions.close"));
-        let sessions = json!(closed_for(&account, &[key_id]));
-        assert_eq!(question.get("params"), sessions.get(0));
+        let close = Close::of(&account, &key_id, Ending::Revoked);
+        assert_eq!(question.get("params"), Some(&json!(close)));
     }
 }

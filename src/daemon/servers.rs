@@ -6,11 +6,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::connection::Connection;
 use crate::identity::{BareJid, Host, ScramHash};
-use crate::protocol::{self, Fault};
+use crate::protocol::{
+    self, AccountChange, AccountChanged, Close, Fault, NotifyAccount, ScramChanged, ServerRequest,
+};
 use crate::system::lock::Lock;
 
 /// Every open connection, and what is expected from it.
@@ -46,7 +48,11 @@ impl Servers {
     /// Asks a server of `host`, and waits for its answer. Blocks.
     ///
     /// Errors: there is none, or it does not answer.
-    pub(super) fn ask(&self, host: &Host, method: &str, params: &Value) -> Result<Value, Fault> {
+    pub(super) fn ask<Q: ServerRequest>(
+        &self,
+        host: &Host,
+        question: &Q,
+    ) -> Result<Q::Answer, Fault> {
         let away = |problem| Fault::ServerAway { problem };
         let connection = newest_of(&self.connections.lock(), host);
         let connection = connection.ok_or(away("none of this host is connected"))?;
@@ -54,11 +60,12 @@ impl Servers {
         let (answer, answered) = mpsc::channel();
         let key = (connection.id, id);
         self.expected.lock().insert(key.clone(), answer);
-        connection.push(&protocol::question(&key.1, method, params));
+        connection.push(&protocol::question(&key.1, question));
         let result = answered.recv_timeout(SERVER_DEADLINE);
         self.expected.lock().remove(&key);
         match result {
-            Ok(Ok(result)) => Ok(result),
+            Ok(Ok(result)) => serde_json::from_value(result)
+                .map_err(|_| away("its answer is not readable; is its module older?")),
             Ok(Err(_)) => Err(away("it refuses the question; is its module older?")),
             Err(_) => Err(away("it does not answer")),
         }
@@ -74,39 +81,49 @@ impl Servers {
     /// Sends the account a message, if a server of its host is connected.
     pub(super) fn tell(&self, account: &BareJid, text: &str) {
         if let Some(connection) = newest_of(&self.connections.lock(), account.host()) {
-            let params = json!({"account": account, "text": text});
-            connection.ask("account.notify", &params);
+            connection.ask(&NotifyAccount {
+                account: account.clone(),
+                text: text.to_owned(),
+            });
         }
     }
 
     /// Tells every server of the account's host but `asker` what has become of it; how many there are.
-    pub(super) fn tell_changed(&self, asker: u64, account: &BareJid, change: &str) -> usize {
-        let params = json!({"account": account, "change": change});
+    pub(super) fn tell_changed(
+        &self,
+        asker: u64,
+        account: &BareJid,
+        change: AccountChange,
+    ) -> usize {
+        let changed = AccountChanged {
+            account: account.to_string(),
+            change,
+        };
         let all = self.connections.lock();
         let others = all
             .values()
             .filter(|one| one.id != asker && one.serves(account.host()));
-        others
-            .map(|other| other.ask("account.changed", &params))
-            .count()
+        others.map(|other| other.ask(&changed)).count()
     }
 
     /// Tells every server of the host which SCRAM hashes all of its accounts have.
     pub(super) fn tell_scram(&self, host: &Host, scram: &[ScramHash]) {
-        let params = json!({"host": host, "scram": scram});
-        let line = json!({"jsonrpc": "2.0", "method": "host.scram", "params": params});
+        let line = protocol::notice(&ScramChanged {
+            host: host.clone(),
+            scram: scram.to_vec(),
+        });
         for connection in self
             .connections
             .lock()
             .values()
             .filter(|one| one.serves(host))
         {
-            connection.push(&format!("{line}\n"));
+            connection.push(&line);
         }
     }
 
     /// Has every server but `asker` close `sessions`.
-    pub(super) fn close(&self, asker: Option<u64>, sessions: &[Value]) {
+    pub(super) fn close(&self, asker: Option<u64>, sessions: &[Close]) {
         for connection in self
             .connections
             .lock()
@@ -119,10 +136,10 @@ impl Servers {
 }
 
 /// The questions that have `sessions` closed; nothing for who keeps none.
-pub(super) fn closing_lines(connection: &Connection, sessions: &[Value]) -> String {
+pub(super) fn closing_lines(connection: &Connection, sessions: &[Close]) -> String {
     let asked = sessions.iter().filter(|_| connection.keeps_sessions());
     asked
-        .map(|session| protocol::question(&connection.question_id(), "sessions.close", session))
+        .map(|session| protocol::question(&connection.question_id(), session))
         .collect()
 }
 

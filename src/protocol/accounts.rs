@@ -3,9 +3,7 @@
 //! Must not know: who exists.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::each::Each;
 use super::request::{Lane, Request};
 use super::values::{Text, in_base64};
 use crate::identity::{BareJid, Host, Incarnation, ScramHash, UnixSeconds};
@@ -157,30 +155,6 @@ impl Request for Admit {
     const METHOD: &'static str = "account.admit";
     type Answer = Admission;
     const LANE: Lane = Lane::Task;
-}
-
-/// `account.check`.
-#[derive(Debug, Deserialize)]
-pub struct Check {
-    /// Accounts with live sessions.
-    pub accounts: Each<Checked>,
-}
-
-impl Request for Check {
-    const METHOD: &'static str = "account.check";
-    type Answer = Value;
-    const LANE: Lane = Lane::Task;
-}
-
-/// An account as it was when a session of it logged in.
-#[derive(Debug, Deserialize)]
-pub struct Checked {
-    /// Which.
-    pub account: BareJid,
-    /// Which account of that name.
-    pub incarnation: Option<Incarnation>,
-    /// When it had got its password; `None` if that does not matter.
-    pub password_changed: Option<UnixSeconds>,
 }
 
 /// `account.create`.

@@ -4,8 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::command::Close;
 use super::request::{Lane, Request};
+use super::servers::Close;
 use super::values::{Session, in_base64};
 use crate::identity::{
     BareJid, CertificateName, Fingerprint, Host, Incarnation, KeyId, UnixSeconds,

@@ -2,14 +2,13 @@
 //!
 //! Must not know: what the steps are about.
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Session;
 use super::request::{Lane, Request};
-use crate::identity::{BareJid, Incarnation, KeyId};
+use super::servers::Close;
+use crate::identity::{BareJid, Incarnation};
 use crate::policy::access::Before;
 use crate::wording::forms::{Filled, Form};
 
@@ -111,17 +110,4 @@ pub struct StepError {
     pub command: &'static str,
     /// In words.
     pub text: &'static str,
-}
-
-/// Sessions of an account and key that are to be closed, and in which words: as in `sessions.close`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Close {
-    /// Of which account.
-    pub account: BareJid,
-    /// That logged in with this key.
-    pub key_id: KeyId,
-    /// The stream error.
-    pub condition: Cow<'static, str>,
-    /// In words.
-    pub text: Cow<'static, str>,
 }

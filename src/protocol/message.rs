@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::fault::{Fault, Refusal};
 use super::limits::{MAX_ANSWER_BYTES, MAX_ID_BYTES};
+use super::servers::{ServerNotice, ServerRequest};
 
 /// What a peer's line may be.
 #[derive(Debug, PartialEq)]
@@ -162,9 +163,13 @@ fn denied(words: &crate::policy::denial::Words, message: &str) -> Value {
 }
 
 /// A line with a question of ours.
-#[must_use]
-pub fn question(id: &str, method: &str, params: &Value) -> String {
-    json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string() + "\n"
+pub fn question<Q: ServerRequest>(id: &str, question: &Q) -> String {
+    json!({"jsonrpc": "2.0", "id": id, "method": Q::METHOD, "params": question}).to_string() + "\n"
+}
+
+/// A line with what we tell.
+pub fn notice<N: ServerNotice>(notice: &N) -> String {
+    json!({"jsonrpc": "2.0", "method": N::METHOD, "params": notice}).to_string() + "\n"
 }
 
 #[cfg(test)]

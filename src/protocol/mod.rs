@@ -20,6 +20,7 @@ mod limits;
 mod line;
 mod message;
 mod request;
+mod servers;
 mod sessions;
 mod status;
 mod values;
@@ -40,8 +41,9 @@ pub use limits::{
     MAX_QUESTION_BYTES, PAGE_BYTES, PROTOCOL_VERSION,
 };
 pub use line::{Line, Lines};
-pub use message::{Id, Incoming, failure, parse, question, success};
-pub use request::{Lane, Request};
+pub use message::{Id, Incoming, failure, notice, parse, question, success};
+pub use request::{Lane, Notice, Request};
+pub use servers::*;
 pub use sessions::*;
 pub use status::*;
 pub use values::*;

@@ -41,6 +41,12 @@ pub trait Request: DeserializeOwned + Send + 'static {
     }
 }
 
+/// What a server tells, and wants no answer to.
+pub trait Notice: DeserializeOwned {
+    /// How it is called.
+    const METHOD: &'static str;
+}
+
 /// Where a question is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {

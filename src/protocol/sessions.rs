@@ -9,7 +9,8 @@ use super::each::Each;
 use super::fault::Fault;
 use super::fields::fields;
 use super::limits::PROTOCOL_VERSION;
-use super::request::{Lane, Request};
+use super::request::{Lane, Notice, Request};
+use super::servers::Close;
 use crate::identity::{
     BareJid, CertificationPath, Fingerprint, Incarnation, KeyId, ScramHash, UnixSeconds,
 };
@@ -181,7 +182,7 @@ pub enum Accounts {
 }
 
 /// `session.opened`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Opened {
     /// Which.
     pub sessions: Each<OpenedSession>,
@@ -189,12 +190,23 @@ pub struct Opened {
 
 impl Request for Opened {
     const METHOD: &'static str = "session.opened";
-    type Answer = Value;
+    type Answer = SessionsOver;
     const LANE: Lane = Lane::AtOnce;
 }
 
+impl Notice for Opened {
+    const METHOD: &'static str = <Self as Request>::METHOD;
+}
+
+/// Which of the sessions are over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionsOver {
+    /// To be closed.
+    pub close: Vec<Close>,
+}
+
 /// A live session that logged in with a certificate.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OpenedSession {
     /// Its account.
     pub account: BareJid,
@@ -214,14 +226,18 @@ pub struct OpenedSession {
 }
 
 /// `session.closed`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Closed {
     /// Which.
     pub sessions: Each<ClosedSession>,
 }
 
+impl Notice for Closed {
+    const METHOD: &'static str = "session.closed";
+}
+
 /// A session that has ended.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ClosedSession {
     /// Its account.
     pub account: BareJid,

@@ -3,7 +3,12 @@
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use saslcertd::daemon::dispatch::QUESTIONS;
-use saslcertd::protocol::{Before, Lane};
+use saslcertd::protocol::{
+    AccountChanged, AskIncarnation, Before, Close, Lane, NotifyAccount, ScramChanged, ServerNotice,
+    ServerRequest,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::passwords;
@@ -91,11 +96,8 @@ fn every_question_of_the_page_is_answered_as_the_page_says() {
         let (Some(method), Some(id)) = (question["method"].as_str(), question.get("id")) else {
             continue;
         };
-        if matches!(
-            method,
-            "sessions.close" | "account.notify" | "account.changed" | "account.incarnation"
-        ) {
-            // The daemon's own: compared where it asks them.
+        if id.is_string() {
+            // The daemon's own.
             continue;
         }
         // A question needs what it is about.
@@ -212,6 +214,70 @@ fn every_answer_of_the_page_is_whole_for_whoever_asks() {
         }
     }
     assert!(tried >= QUESTIONS.len(), "only {tried} answers");
+}
+
+/// A question of the daemon's own, or what it tells.
+struct Own {
+    method: &'static str,
+    again: fn(Value) -> serde_json::Result<Value>,
+    /// None of what is only told.
+    answer_again: Option<fn(Value) -> serde_json::Result<Value>>,
+}
+
+fn again<T: Serialize + DeserializeOwned>(value: Value) -> serde_json::Result<Value> {
+    Ok(json!(serde_json::from_value::<T>(value)?))
+}
+
+fn asked<Q: ServerRequest>() -> Own {
+    Own {
+        method: Q::METHOD,
+        again: again::<Q>,
+        answer_again: Some(again::<Q::Answer>),
+    }
+}
+
+fn told<N: ServerNotice>() -> Own {
+    Own {
+        method: N::METHOD,
+        again: again::<N>,
+        answer_again: None,
+    }
+}
+
+#[test]
+fn what_the_daemon_asks_and_tells_stands_on_the_page_with_its_fields() {
+    let cert = Made::of(HAMLET);
+    let hash = "4c5ef8ea21aba9e29aba1b2b08c6dd2ea1cdc1db5c56e5f4f2e3d2a9a1d5c2b7";
+    let examples = examples(&cert, &json!({"fingerprint": hash, "key_id": hash}));
+    let exchanges = exchanges(examples);
+    let own = [
+        asked::<Close>(),
+        asked::<NotifyAccount>(),
+        asked::<AccountChanged>(),
+        asked::<AskIncarnation>(),
+        told::<ScramChanged>(),
+    ];
+    let mut tried = 0;
+    for (question, answers) in &exchanges {
+        let is_asked = question["id"].is_string();
+        let of_it =
+            |own: &&Own| question["method"] == own.method && own.answer_again.is_some() == is_asked;
+        let Some(own) = own.iter().find(of_it) else {
+            assert!(!is_asked, "{question}");
+            continue;
+        };
+        if !is_asked && question.get("id").is_some() {
+            continue;
+        }
+        let params = &question["params"];
+        assert_eq!((own.again)(params.clone()).unwrap(), *params);
+        if let Some(answer_again) = own.answer_again {
+            let result = &answers.first().unwrap()["result"];
+            assert_eq!(answer_again(result.clone()).unwrap(), *result);
+        }
+        tried += 1;
+    }
+    assert_eq!(tried, own.len());
 }
 
 const OPTIONS_PAGE: &str = include_str!("../../docs/options.md");

@@ -2,7 +2,7 @@
 //!
 //! **No yes after a change**: it is written behind a [`Closing`]. Must not know: how somebody logs in.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::super::connection::Peer;
 use super::super::disk_room::DiskRoom;
@@ -19,9 +19,9 @@ use crate::policy::live::{self, Change};
 use crate::policy::passwords::{Caller, Creation};
 use crate::policy::{Denial, HostPolicy, passwords};
 use crate::protocol::{
-    AccountExists, AccountPage, Bad, Check, Create, CreateCaller, Created, Delete, Deleted,
-    Existence, Fault, ListAccounts, ListedAccount, PAGE_BYTES, PasswordSet, Refusal, Request,
-    SetPassword, Switched,
+    AccountChange, AccountChanged, AccountExists, AccountPage, AccountsChanged, Bad, Check, Create,
+    CreateCaller, Created, Delete, Deleted, Existence, Fault, ListAccounts, ListedAccount,
+    PAGE_BYTES, PasswordSet, Refusal, Request, SetPassword, Switched,
 };
 use crate::store::{Decided, Edit, Store, StoreError, View};
 
@@ -60,7 +60,7 @@ impl LocalAccounts<'_> {
         connection: u64,
         question: Check,
         peer: Peer,
-    ) -> Answered {
+    ) -> Answered<AccountsChanged> {
         let Check { accounts } = question;
         unreadable(connection, "account.check", &accounts);
         let mut changes = Vec::new();
@@ -91,15 +91,16 @@ impl LocalAccounts<'_> {
                 Err(error) => return Err(error.into()),
             };
             let change = change.map(|change| match change {
-                Change::Deleted => "deleted",
-                Change::Disabled => "disabled",
-                Change::Password => "password",
+                Change::Deleted => AccountChange::Deleted,
+                Change::Disabled => AccountChange::Disabled,
+                Change::Password => AccountChange::Password,
             });
             if let Some(change) = change {
-                changes.push(json!({"account": account, "change": change}));
+                let account = account.to_string();
+                changes.push(AccountChanged { account, change });
             }
         }
-        Ok(json!({"changes": changes}))
+        Ok(AccountsChanged { changes })
     }
 
     /// Runs in its turn of the derivations.
@@ -224,8 +225,8 @@ impl LocalAccounts<'_> {
         });
         let (creation, at) = written?.map_err(denied)?;
         let (change, question) = match creation {
-            Creation::New => ("created", "account.create"),
-            Creation::Password => ("password", "account.set_password"),
+            Creation::New => (AccountChange::Created, "account.create"),
+            Creation::Password => (AccountChange::Password, "account.set_password"),
         };
         self.servers
             .tell_changed(reply.connection().id, account, change);
@@ -273,9 +274,9 @@ impl LocalAccounts<'_> {
             Ok(Ok((removal(view)?, certificates)))
         });
         let certificates = written?.map_err(denied)?;
-        let servers = self
-            .servers
-            .tell_changed(reply.connection().id, &account, "deleted");
+        let servers =
+            self.servers
+                .tell_changed(reply.connection().id, &account, AccountChange::Deleted);
         drop(closing);
         tracing::info!(%account, certificates, uid = reply.peer().uid, "account.delete: yes");
         Ok(Deleted {
@@ -316,7 +317,11 @@ impl LocalAccounts<'_> {
         });
         let was_enabled = written?.map_err(|denial| refused(question, account, denial))?;
         if was_enabled != enabled {
-            let change = if enabled { "enabled" } else { "disabled" };
+            let change = if enabled {
+                AccountChange::Enabled
+            } else {
+                AccountChange::Disabled
+            };
             self.servers
                 .tell_changed(reply.connection().id, account, change);
         }
@@ -398,15 +403,16 @@ struct NewPassword<'a> {
 }
 
 /// What is answered for an entry of `account.check` that cannot be read: its sessions end, and nothing is deleted.
-fn change_of_unreadable(bad: &Bad) -> Option<Value> {
+fn change_of_unreadable(bad: &Bad) -> Option<AccountChanged> {
     let account = bad.text("account")?;
     let change = match BareJid::parse(account) {
         // Rather one too many: it may log in again.
-        Ok(_) => "password",
+        Ok(_) => AccountChange::Password,
         // Nobody can log in as it.
-        Err(_) => "disabled",
+        Err(_) => AccountChange::Disabled,
     };
-    Some(json!({"account": account, "change": change}))
+    let account = account.to_owned();
+    Some(AccountChanged { account, change })
 }
 
 /// Everything that is remembered of an account, to be removed.

@@ -4,7 +4,6 @@
 
 use serde_json::json;
 
-use super::super::gate::closed_for;
 use super::super::reply::Reply;
 use super::certificates::{Certificates, Wanted};
 use super::revocation::{Gone, Revocation};
@@ -12,10 +11,11 @@ use super::whose::Whose;
 use crate::identity::certificate::Finding;
 use crate::identity::pasted::{self, NotOne};
 use crate::identity::{Enrolment, Fingerprint, KeyId, UnixSeconds};
+use crate::policy::live::Ending;
 use crate::policy::{Denial, manage};
 use crate::protocol::{
-    CommandStep, CommandStepped, MAX_CERTIFICATE_BASE64_BYTES, Note, NoteKind, Progress, Refusal,
-    SessionBy, StepError,
+    Close, CommandStep, CommandStepped, MAX_CERTIFICATE_BASE64_BYTES, Note, NoteKind, Progress,
+    Refusal, SessionBy, StepError,
 };
 use crate::wording::forms::{self, Added, Chosen, ChosenState, Filled, Form, Subcommand};
 
@@ -240,10 +240,10 @@ impl Certificates<'_> {
         };
         let revoked = self.revoked(reply, revocation, now, |revoked, keys| {
             // Whoever reads the answer finds the sessions gone; that of the asker must live to send it on.
-            let mut close = closed_for(&asking.whose.account, keys);
-            close.retain(|one| asking.own_key != Some(one.key_id));
+            let others = keys.iter().filter(|key| asking.own_key != Some(**key));
+            let close = others.map(|key| Close::of(&asking.whose.account, key, Ending::Revoked));
             json!(CommandStepped {
-                close,
+                close: close.collect(),
                 ..said(forms::has_revoked(&revoked.names()))
             })
         });

@@ -1,6 +1,5 @@
 //! Notices: an account hears that a certificate of its expires soon.
 
-use serde_json::json;
 use time::OffsetDateTime;
 
 use super::super::hosts::Hosts;
@@ -11,7 +10,7 @@ use super::incarnations::{Unmarked, incarnation_in_prosody};
 use crate::identity::visible::visible;
 use crate::identity::{BareJid, CertificateName, Enrolment, Host, Incarnation, UnixSeconds, days};
 use crate::policy::manage;
-use crate::protocol::{Accounts, Fault, Refusal};
+use crate::protocol::{Accounts, Fault, NotifyAccount, Refusal};
 use crate::store::Store;
 
 /// Tells users what expires.
@@ -86,9 +85,9 @@ impl Notices<'_> {
                     visible(one.name.as_str()),
                     in_words(one.not_after, now)
                 );
-                let params = json!({"account": one.account, "text": text});
+                let account = one.account.clone();
                 // One after the other: many may expire together.
-                self.servers.ask(host, "account.notify", &params)?;
+                self.servers.ask(host, &NotifyAccount { account, text })?;
                 tracing::info!(account = %one.account, name = one.name.as_str(), "told that it expires soon");
             }
             // Only what was told of moves the mark: a clock that is wrong for a while moves nothing.

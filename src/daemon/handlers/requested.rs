@@ -2,15 +2,15 @@
 //!
 //! Must not know: rules, words, XML.
 
-use super::super::gate::closed_for;
 use super::super::reply::Reply;
 use super::certificates::{Certificates, Wanted, refused};
 use super::revocation::{Gone, Revocation};
 use super::whose::Whose;
-use crate::identity::UnixSeconds;
+use crate::identity::{KeyId, UnixSeconds};
 use crate::policy::Denial;
+use crate::policy::live::Ending;
 use crate::policy::manage::request::{self, BadChild};
-use crate::protocol::{ClientRequest, ClientRequested, Refusal, RequestElement};
+use crate::protocol::{ClientRequest, ClientRequested, Close, Refusal, RequestElement};
 
 impl Certificates<'_> {
     pub(in crate::daemon) fn requested(
@@ -63,8 +63,9 @@ impl Certificates<'_> {
                     whose: &whose,
                     gone: Gone::Named(name),
                 };
+                let close = |key: &KeyId| Close::of(&whose.account, key, Ending::Revoked);
                 self.revoked(reply, revocation, now, |_, keys| ClientRequested {
-                    close: closed_for(&whose.account, keys),
+                    close: keys.iter().map(close).collect(),
                 })?;
                 return Ok(None);
             }

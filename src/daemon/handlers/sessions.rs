@@ -2,8 +2,6 @@
 //!
 //! Must not know: which of them are over.
 
-use serde_json::{Value, json};
-
 use super::super::authorities::AuthorityFiles;
 use super::super::connection::Connection;
 use super::super::hosts::Hosts;
@@ -12,10 +10,10 @@ use super::super::servers::Servers;
 use super::super::sessions::Sessions;
 use super::super::storage;
 use super::authorities::still_vouched;
-use crate::identity::{BareJid, Fingerprint, Host, KeyId, UnixSeconds};
+use crate::identity::{Host, UnixSeconds};
 use crate::policy::access::Said;
 use crate::policy::live::{self, Ending, SessionFacts, Word};
-use crate::protocol::{Fault, Opened, OpenedSession, Refusal};
+use crate::protocol::{Close, Fault, Opened, OpenedSession, Refusal, Request, SessionsOver};
 use crate::store::{Store, StoreError, View};
 
 /// Hears of live sessions, and closes those that are over.
@@ -35,9 +33,9 @@ impl LiveSessions<'_> {
         connection: &Connection,
         opened: &Opened,
         now: UnixSeconds,
-    ) -> Answered {
+    ) -> Answered<SessionsOver> {
         let close = self.noted(connection, opened, now)?;
-        Ok(json!({"close": close}))
+        Ok(SessionsOver { close })
     }
 
     /// Takes note of sessions that were bound to their resources; returns those that are to be closed.
@@ -46,7 +44,7 @@ impl LiveSessions<'_> {
         connection: &Connection,
         opened: &Opened,
         now: UnixSeconds,
-    ) -> Result<Vec<Value>, Refusal> {
+    ) -> Result<Vec<Close>, Refusal> {
         let close = self.noted(connection, opened, now)?;
         for session in opened.sessions.good() {
             self.sessions.bound(connection.id, session);
@@ -61,7 +59,7 @@ impl LiveSessions<'_> {
             .expired(now, |account| self.closes_expired(account.host()));
         let closings = expired.into_iter().map(|(account, key_id, fingerprint)| {
             tracing::info!(%account, %fingerprint, "it has expired: its sessions are closed");
-            closing_expired(&account, &key_id, &fingerprint)
+            Close::of(&account, &key_id, Ending::Expired).with(fingerprint)
         });
         self.servers.close(None, &closings.collect::<Vec<_>>());
     }
@@ -75,12 +73,12 @@ impl LiveSessions<'_> {
         connection: &Connection,
         opened: &Opened,
         now: UnixSeconds,
-    ) -> Result<Vec<Value>, Refusal> {
+    ) -> Result<Vec<Close>, Refusal> {
         if connection.said() == Said::Nothing {
             let uid = connection.peer.uid;
             return Err(Fault::NoHello { uid }.into());
         }
-        let mut close: Vec<Value> = Vec::new();
+        let mut close: Vec<Close> = Vec::new();
         for session in opened.sessions.good() {
             // Before anything is looked up: what is revoked from here on finds the session.
             let is_kept = self.sessions.opened(connection.id, session);
@@ -102,20 +100,21 @@ impl LiveSessions<'_> {
                 fingerprint,
                 ..
             } = session;
-            close.extend(ending.map(|ending| match ending {
-                Ending::Expired => closing_expired(account, key_id, fingerprint),
-                Ending::Revoked | Ending::Unkept => {
-                    closing(&account.to_string(), &key_id.to_string(), ending)
+            close.extend(ending.map(|ending| {
+                let close = Close::of(account, key_id, ending);
+                match ending {
+                    Ending::Expired => close.with(*fingerprint),
+                    Ending::Revoked | Ending::Unkept => close,
                 }
             }));
         }
         // Nothing vouches for a session whose entry cannot be read, as far as it says which one it is.
         for bad in opened.sessions.bad() {
             if let (Some(account), Some(key_id)) = (bad.text("account"), bad.text("key_id")) {
-                close.push(closing(account, key_id, Ending::Revoked));
+                close.push(Close::named(account, key_id, Ending::Revoked));
             }
         }
-        unreadable(connection.id, "session.opened", &opened.sessions);
+        unreadable(connection.id, <Opened as Request>::METHOD, &opened.sessions);
         close.dedup();
         Ok(close)
     }
@@ -160,30 +159,13 @@ impl LiveSessions<'_> {
     }
 }
 
-/// The fields of `sessions.close` for the sessions of an account and key, as they came.
-fn closing(account: &str, key_id: &str, ending: Ending) -> Value {
-    let (condition, text) = ending.words();
-    json!({"account": account, "key_id": key_id, "condition": condition, "text": text})
-}
-
-/// The fields of `sessions.close` for the sessions that logged in with one certificate. Of the same key there may be a
-/// newer one.
-fn closing_expired(account: &BareJid, key_id: &KeyId, fingerprint: &Fingerprint) -> Value {
-    let (condition, text) = Ending::Expired.words();
-    json!({
-        "account": account,
-        "key_id": key_id,
-        "fingerprint": fingerprint,
-        "condition": condition,
-        "text": text,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
     use std::collections::HashSet;
+
+    use serde_json::{Value, json};
 
     use super::super::super::connection::{Introduction, Peer};
     use super::super::super::state::State;
@@ -226,7 +208,7 @@ mod tests {
                     UnixSeconds(0),
                 )
                 .unwrap();
-            answer.pointer("/close/0/condition").cloned()
+            answer.close.first().map(|close| close.condition.clone())
         };
         let (bound, unbound) = (json!("phone"), json!(null));
         for resource in [&bound, &unbound] {
@@ -238,7 +220,7 @@ mod tests {
             (&json!("desk"), &json!(null), None),
             (&unbound, &json!(null), None),
         ] {
-            assert_eq!(condition(resource, path), expected.map(Value::from));
+            assert_eq!(condition(resource, path), expected.map(Into::into));
         }
     }
 }

@@ -1,0 +1,203 @@
+//! What the daemon asks and tells of the module of a server.
+//!
+//! Must not know: when, and why.
+
+use std::borrow::Cow;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::each::Each;
+use super::request::{Lane, Request};
+use crate::identity::{BareJid, Fingerprint, Host, Incarnation, KeyId, ScramHash, UnixSeconds};
+use crate::policy::live::Ending;
+
+/// A question of the daemon's.
+pub trait ServerRequest: Serialize + DeserializeOwned {
+    /// How it is called.
+    const METHOD: &'static str;
+    /// What it is answered with.
+    type Answer: Serialize + DeserializeOwned;
+}
+
+/// What the daemon tells, and wants no answer to.
+pub trait ServerNotice: Serialize + DeserializeOwned {
+    /// How it is called.
+    const METHOD: &'static str;
+}
+
+/// `sessions.close`: the sessions of an account and key, and what they hear. Account and key are texts: of a session whose entry can't be
+/// read they are as the server has named them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Close {
+    /// Of which account.
+    pub account: String,
+    /// That logged in with this key.
+    pub key_id: String,
+    /// With this certificate; with any of the key without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Fingerprint>,
+    /// The stream error.
+    pub condition: Cow<'static, str>,
+    /// In words.
+    pub text: Cow<'static, str>,
+}
+
+impl Close {
+    /// Closes the sessions of this account and key.
+    #[must_use]
+    pub fn of(account: &BareJid, key_id: &KeyId, ending: Ending) -> Self {
+        Self::named(account.to_string(), key_id.to_string(), ending)
+    }
+
+    /// Closes the sessions of what was named so.
+    #[must_use]
+    pub fn named(account: impl Into<String>, key_id: impl Into<String>, ending: Ending) -> Self {
+        let (condition, text) = ending.words();
+        Self {
+            account: account.into(),
+            key_id: key_id.into(),
+            fingerprint: None,
+            condition: condition.into(),
+            text: text.into(),
+        }
+    }
+
+    /// Only those of this certificate: of the same key there may be another one.
+    #[must_use]
+    pub fn with(self, fingerprint: Fingerprint) -> Self {
+        Self {
+            fingerprint: Some(fingerprint),
+            ..self
+        }
+    }
+}
+
+impl ServerRequest for Close {
+    const METHOD: &'static str = "sessions.close";
+    type Answer = SessionsClosed;
+}
+
+/// How many sessions were closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionsClosed {
+    /// So many.
+    pub closed: u64,
+}
+
+/// `account.notify`: the account gets a message from its host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotifyAccount {
+    /// Which.
+    pub account: BareJid,
+    /// The message.
+    pub text: String,
+}
+
+impl ServerRequest for NotifyAccount {
+    const METHOD: &'static str = "account.notify";
+    type Answer = Done;
+}
+
+/// It was done; there is nothing to be said of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {}
+
+/// `account.changed`: somebody else has changed an account; also an entry in the answer to `account.check`. The account is a text: of an
+/// entry that can't be read it is as the server has named it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountChanged {
+    /// Which.
+    pub account: String,
+    /// What has become of it.
+    pub change: AccountChange,
+}
+
+impl ServerRequest for AccountChanged {
+    const METHOD: &'static str = "account.changed";
+    type Answer = Done;
+}
+
+/// What becomes of accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccountChange {
+    /// There is one now.
+    Created,
+    /// It has another password.
+    Password,
+    /// Nobody may log in as it.
+    Disabled,
+    /// One may log in as it again.
+    Enabled,
+    /// There is none any more.
+    Deleted,
+}
+
+/// `account.check`: accounts with live sessions, as they were when these logged in.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Check {
+    /// Which.
+    pub accounts: Each<Checked>,
+}
+
+impl Request for Check {
+    const METHOD: &'static str = "account.check";
+    type Answer = AccountsChanged;
+    const LANE: Lane = Lane::Task;
+}
+
+/// An account as it was when a session of it logged in.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Checked {
+    /// Which.
+    pub account: BareJid,
+    /// Which account of that name.
+    pub incarnation: Option<Incarnation>,
+    /// When it had got its password; `None` if that does not matter.
+    pub password_changed: Option<UnixSeconds>,
+}
+
+/// The accounts that were changed meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountsChanged {
+    /// What would have been told of each.
+    pub changes: Vec<AccountChanged>,
+}
+
+/// `account.incarnation`: which account of this name lives in the server?
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskIncarnation {
+    /// Which.
+    pub account: BareJid,
+    /// Does one that has no incarnation get one?
+    pub make: bool,
+}
+
+impl ServerRequest for AskIncarnation {
+    const METHOD: &'static str = "account.incarnation";
+    type Answer = Presence;
+}
+
+/// An account that lives in the server, or none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presence {
+    /// Is there one?
+    #[serde(default)]
+    pub exists: bool,
+    /// Which one of its name, if it has an incarnation.
+    pub incarnation: Option<Incarnation>,
+}
+
+/// `host.scram`: the hashes that every account of a host has are others now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScramChanged {
+    /// Which host.
+    pub host: Host,
+    /// The hashes.
+    pub scram: Vec<ScramHash>,
+}
+
+impl ServerNotice for ScramChanged {
+    const METHOD: &'static str = "host.scram";
+}
