@@ -13,6 +13,7 @@ use super::connection::{Connection, Peer};
 use super::derivations::Purpose;
 use super::guesses::Place;
 use super::handlers::admission::admit;
+use super::handlers::checks::check;
 use super::handlers::external::Turn;
 use super::reply::{Admits, Answered, Informs, Reply, refuse_unknown, unreadable};
 use super::state::State;
@@ -190,16 +191,17 @@ questions! {
     Export: Informs => |state, question, asked| asked.send(state.backup().export(question)),
     Import: Informs => |state, question, asked| asked.send(state.backup().import(question)),
     Explain: Informs => |state, question, asked| asked.send(state.explaining().explain(question, asked.moment.now)),
-    StoreCheck: Informs => |state, question, asked| asked.send(state.store_check(&question, asked.moment.now)),
+    StoreCheck: Informs => |state, question, asked| asked.send(check(&state.checks, &state.store, &question, asked.moment.now)),
     Status: Informs => |state, question, asked| asked.send(state.overview().status(question, asked.moment.uptime)),
 }
 
 fn hello(state: &Arc<State>, hello: AnyHello, asked: &Asked<'_, AnyHello>) {
     let (reply, now) = (asked.reply, asked.moment.now);
     if let Some(declared) = state.hello().hear(reply, hello, now) {
-        state.task(reply.clone(), move |state, reply| {
+        let remember = move |state: &Arc<State>, reply: &Reply<AnyHello>| {
             state.hello().remember(reply, declared);
-        });
+        };
+        in_turn(state, Turn::AtOnce, reply.clone(), remember);
     }
 }
 
@@ -257,14 +259,13 @@ fn put<Q: Request>(
     };
     let lane = question.lane();
     let place = question.address().map(Place::of);
-    let work = move |state: &Arc<State>, reply: &Reply<Q>| {
-        handler(state, question, &Asked { reply, moment });
-    };
+    let with = Arc::clone(state);
+    let work = move |reply: &Reply<Q>| handler(&with, question, &Asked { reply, moment });
     match lane {
-        Lane::AtOnce => work(state, &reply),
-        Lane::Task => state.task(reply, work),
-        Lane::Try => state.derivation(Purpose::Try(place), reply, work),
-        Lane::Change => state.derivation(Purpose::Change, reply, work),
+        Lane::AtOnce => work(&reply),
+        Lane::Task => state.lanes.task(reply, work),
+        Lane::Try => state.lanes.derivation(Purpose::Try(place), reply, work),
+        Lane::Change => state.lanes.derivation(Purpose::Change, reply, work),
     }
 }
 

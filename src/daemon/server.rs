@@ -107,7 +107,7 @@ pub async fn serve(options: Options, place: Place) -> Result<(), ServeError> {
     let is_handed_over = matches!(place, Place::HandedOver { .. });
     let listening = place.listen(tenant)?;
     let mut beside = JoinSet::new();
-    beside.spawn(manager::feed_watchdog(Arc::clone(state.store())));
+    beside.spawn(manager::feed_watchdog(Arc::clone(&state.store)));
     upkeep::begin(&state, hangup, &mut beside);
     tracing::info!(
         socket = %socket.display(),

@@ -1,16 +1,13 @@
-//! Everything that questions are answered from.
+//! The parts that questions are answered from, by name; each has a file of its own that says what it is. A handler is handed those
+//! that it uses, never all of them.
 //!
-//! Must not know: sockets, the clock.
+//! Must not know: sockets, the clock, what a question means.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::identity::UnixSeconds;
-use crate::store::{Store, StoreError};
-
 use super::authorities::AuthorityFiles;
 use super::connection::Connection;
-use super::derivations::Purpose;
 use super::disk_room::DiskRoom;
 use super::facts::Facts;
 use super::gate::Gate;
@@ -19,7 +16,6 @@ use super::handlers::accounts::LocalAccounts;
 use super::handlers::authorities::Vouching;
 use super::handlers::backup::Backup;
 use super::handlers::certificates::Certificates;
-use super::handlers::checks;
 use super::handlers::edits::sweep;
 use super::handlers::explain::Explaining;
 use super::handlers::external::External;
@@ -34,15 +30,15 @@ use super::hosts::Hosts;
 use super::lanes::Lanes;
 use super::last_uses::LastUses;
 use super::noticed::Noticed;
-use super::reply::{Answered, Reply};
 use super::reservations::Reservations;
 use super::scram_told::ScramTold;
 use super::servers::Servers;
 use super::sessions::Sessions;
 use super::store_checks::Checks;
-use crate::protocol::{ChecksState, Request, StoreCheck};
+use crate::identity::UnixSeconds;
+use crate::store::{Store, StoreError};
 
-/// Everything that questions are answered from.
+/// What the daemon knows and does, beside the store what it has in memory.
 pub struct State {
     pub(super) store: Arc<Store>,
     pub(super) hosts: Hosts,
@@ -61,7 +57,7 @@ pub struct State {
 }
 
 impl State {
-    /// A state that knows the hosts that the store remembers, and their authorities.
+    /// One that knows the hosts that the store remembers, and their authorities.
     ///
     /// Errors: the store.
     pub fn new(store: Store) -> Result<Self, StoreError> {
@@ -97,33 +93,35 @@ impl State {
         self.sessions.forget(connection.id);
     }
 
-    /// Runs `work` where it may block. Its answer, or a fault, is sent within the deadline.
-    pub(super) fn task<Q: Request>(
-        self: &Arc<Self>,
-        reply: Reply<Q>,
-        work: impl FnOnce(&Arc<Self>, &Reply<Q>) + Send + 'static,
-    ) {
-        let state = Arc::clone(self);
-        self.lanes.task(reply, move |reply| work(&state, reply));
-    }
-
-    /// Runs `work`, which derives keys, when its turn has come.
-    pub(super) fn derivation<Q: Request>(
-        self: &Arc<Self>,
-        purpose: Purpose,
-        reply: Reply<Q>,
-        work: impl FnOnce(&Arc<Self>, &Reply<Q>) + Send + 'static,
-    ) {
-        let state = Arc::clone(self);
-        self.lanes
-            .derivation(purpose, reply, move |reply| work(&state, reply));
-    }
-
     /// Waits until nothing is being answered any more, or until `limit` has passed.
     pub async fn finish(&self, limit: Duration) {
         self.lanes.finish(limit).await;
     }
 
+    /// Removes what expired long ago, and what belongs to accounts that were replaced long ago. Blocks.
+    pub fn sweep(&self, now: UnixSeconds) {
+        sweep(&self.store, now);
+    }
+
+    /// What the opening of the store, at `now`, has found.
+    pub fn note_opening(&self, now: UnixSeconds) {
+        self.checks.note_opening(&self.store, now);
+    }
+
+    /// Checks the whole store if that is due.
+    pub fn check_store_if_due(&self, now: UnixSeconds) -> bool {
+        self.checks.run_if_due(&self.store, now)
+    }
+
+    /// Writes everything that waits and lets nothing more in. Blocks.
+    pub fn close(&self) {
+        self.last_uses.write(&self.store, &self.disk_room);
+        self.store.close();
+    }
+}
+
+/// Each handler with the parts that it uses, and no more.
+impl State {
     pub(super) fn facts(&self) -> Facts<'_> {
         Facts {
             store: &self.store,
@@ -265,48 +263,5 @@ impl State {
             gate: &self.gate,
             disk_room: &self.disk_room,
         }
-    }
-
-    /// Removes what expired long ago, and what belongs to accounts that were replaced long ago. Blocks.
-    pub fn sweep(&self, now: UnixSeconds) {
-        sweep(&self.store, now);
-    }
-
-    pub(super) fn store(&self) -> &Arc<Store> {
-        &self.store
-    }
-
-    /// What the opening of the store, at `now`, has found.
-    pub fn note_opening(&self, now: UnixSeconds) {
-        self.checks.note_opening(&self.store, now);
-    }
-
-    /// Checks the whole store if that is due.
-    pub fn check_store_if_due(&self, now: UnixSeconds) -> bool {
-        self.checks.run_if_due(&self.store, now)
-    }
-
-    pub(super) fn store_check(
-        &self,
-        question: &StoreCheck,
-        now: UnixSeconds,
-    ) -> Answered<ChecksState> {
-        checks::check(&self.checks, &self.store, question, now)
-    }
-
-    /// Refuses, or takes again, what makes the store grow.
-    pub fn set_disk_nearly_full(&self, is_full: bool) {
-        self.disk_room.set_nearly_full(is_full, self.store.folder());
-    }
-
-    /// Writes the last uses that were noted since the last time. Blocks.
-    pub fn write_last_uses(&self) {
-        self.last_uses.write(&self.store, &self.disk_room);
-    }
-
-    /// Writes everything that waits and lets nothing more in. Blocks.
-    pub fn close(&self) {
-        self.write_last_uses();
-        self.store.close();
     }
 }

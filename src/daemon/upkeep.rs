@@ -12,6 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use super::clock::now;
+use super::disk_room::DiskRoom;
+use super::handlers::edits::sweep;
 use super::state::State;
 use crate::policy::access::is_nearly_full;
 use crate::store::Store;
@@ -31,20 +33,20 @@ const CHORES: [Chore; 7] = [
         every: Duration::from_secs(5),
         is_first_at_start: true,
         failed: "how full the disk is was not asked",
-        work: |state| state.set_disk_nearly_full(is_disk_nearly_full(state.store())),
+        work: |state| look_at_disk(&state.store, &state.disk_room),
     },
     Chore {
         every: Duration::from_secs(30),
         is_first_at_start: false,
         failed: "the last uses of certificates were not written",
-        work: State::write_last_uses,
+        work: |state| state.last_uses.write(&state.store, &state.disk_room),
     },
     Chore {
         every: Duration::from_hours(6),
         // A machine that boots with a wrong clock shall have time to set it.
         is_first_at_start: false,
         failed: "stale records were not removed",
-        work: |state| state.sweep(now()),
+        work: |state| sweep(&state.store, now()),
     },
     // Servers are asked, which may take its time.
     Chore {
@@ -65,7 +67,7 @@ const CHORES: [Chore; 7] = [
         is_first_at_start: true,
         failed: "the store was not checked",
         work: |state| {
-            state.check_store_if_due(now());
+            state.checks.run_if_due(&state.store, now());
         },
     },
     // Those that have changed.
@@ -114,9 +116,9 @@ async fn answer_hangups(mut hangup: Signal, state: Arc<State>) {
     }
 }
 
-fn is_disk_nearly_full(store: &Store) -> bool {
+fn look_at_disk(store: &Store, room: &DiskRoom) {
     let folder = store.folder();
-    match statvfs(folder) {
+    let is_full = match statvfs(folder) {
         Ok(disk) => {
             let free = disk.blocks_available() * disk.fragment_size();
             is_nearly_full(free, store.bytes_on_disk())
@@ -125,7 +127,8 @@ fn is_disk_nearly_full(store: &Store) -> bool {
             tracing::error!(%error, folder = %folder.display(), "cannot ask how full the disk is");
             false
         }
-    }
+    };
+    room.set_nearly_full(is_full, folder);
 }
 
 const AUTHORITIES_FAILED: &str = "the files of authorities were not read";
