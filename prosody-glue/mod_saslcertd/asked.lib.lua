@@ -3,13 +3,13 @@
 --
 -- It must not decide, nor wait: what may take a while is handed to run(), and answered later.
 
--- What Prosody does by itself when it makes such a change, in its own words.
+-- What Prosody does by itself when it makes such a change.
 local changes = {
 	created = {};
 	enabled = { event = "user-enabled" };
-	disabled = { event = "user-disabled", condition = "not-authorized", text = "Account disabled" };
-	password = { event = "user-password-changed", condition = "reset", text = "Password changed" };
-	deleted = { event = "user-deleted", condition = "not-authorized", text = "Account deleted" };
+	disabled = { event = "user-disabled", condition = "not-authorized" };
+	password = { event = "user-password-changed", condition = "reset" };
+	deleted = { event = "user-deleted", condition = "not-authorized" };
 };
 
 -- with: hosts (see mod_saslcertd); is_active(name) (does Prosody serve the host still?); sessions (see sessions.lib.lua); split_jid;
@@ -46,11 +46,7 @@ local function new(with)
 	end
 
 	asked["sessions.close"] = function (params)
-		if type(params.account) ~= "string" or type(params.key_id) ~= "string" then
-			return nil, { code = -32602, message = "account and key_id are needed" };
-		end
-		return { closed = with.sessions.close(params.account, params.key_id, params.condition or "not-authorized", params.text,
-			params.fingerprint) };
+		return { closed = with.sessions.close_each(params.close) };
 	end;
 
 	asked["account.notify"] = function (params)
@@ -71,7 +67,7 @@ local function new(with)
 		local change = changes[params.change];
 		if not change then return nil, { code = -32602, message = "No such change" }; end
 		with.forget(host, username);
-		if change.condition then with.sessions.close(params.account, nil, change.condition, change.text); end
+		if params.close then with.sessions.close_account(params.account, params.close); end
 		answer_later(reply, host, function ()
 			if change.event then with.fire_event(change.event, { username = username, host = host.name }); end
 			if params.change == "deleted" then with.purge(username, host.name); end

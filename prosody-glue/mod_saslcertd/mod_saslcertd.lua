@@ -22,7 +22,6 @@ local new_uuid = require "util.uuid".generate;
 local configmanager = require "core.configmanager";
 local certmanager = require "core.certmanager";
 local modulemanager = require "core.modulemanager";
-local sessionmanager = require "core.sessionmanager";
 local statsmanager = require "core.statsmanager";
 local storagemanager = require "core.storagemanager";
 local usermanager = require "core.usermanager";
@@ -275,7 +274,6 @@ client = client_lib.new({
 		-- Nobody told what changed while there was no connection.
 		each_account_host(function (accounts) accounts.expire(); end);
 		sessions.report_all();
-		api.check();
 		count_expiring();
 	end;
 	refused = function (failure)
@@ -328,18 +326,10 @@ end
 sessions = new_sessions({
 	notify = client.notify;
 	request = client.request;
-	encode = json.encode;
-	array = array;
-	null = json.null;
-	st = st;
-	join_jid = jid.join;
-	pieces_of = client_lib.pieces_of;
-	prosody_hosts = prosody.hosts;
+	in_daemon = function (name) return hosts[name] ~= nil and hosts[name].in_daemon(); end;
+	-- What was changed without our hearing of it.
+	changed = function (change) asked("account.changed", change, function () end); end;
 	connections = { module:shared("/*/c2s/sessions"), module:shared("/*/bosh/sessions"), api.waiting };
-	resumption_tokens = module:shared("/*/smacks/resumption-tokens");
-	update_session = sessionmanager.update_session;
-	after = timer.add_task;
-	log = log;
 });
 
 asked = asked_lib.new({
@@ -438,13 +428,7 @@ end
 api.ask, api.ask_blocking, api.can_wait = ask, ask_blocking, can_wait;
 function api.timeout() return settings.timeout; end
 -- What was changed without our hearing of it ends the sessions of its account.
-function api.check()
-	sessions.check_accounts(function (name)
-		return hosts[name] ~= nil and hosts[name].in_daemon();
-	end, function (account, change)
-		asked("account.changed", { account = account, change = change }, function () end);
-	end);
-end
+function api.check() sessions.report_all(); end
 function api.password_is_of(account, password_changed) sessions.password_is_of(account, password_changed); end
 -- The hashes that may be offered; nil if that isn't known yet.
 function api.scram(name) return hosts[name] and hosts[name].scram; end

@@ -8,6 +8,16 @@
 -- for whom the daemon has said yes to whatever else has logged in.
 -- session.saslcert_mechanism: the SASL mechanism by which the session has logged in.
 
+local array = require "util.array";
+local jid = require "util.jid";
+local json = require "util.json";
+local st = require "util.stanza";
+local add_task = require "util.timer".add_task;
+local update_session = require "core.sessionmanager".update_session;
+
+local pieces_of = module:require "client".pieces_of;
+
+local null = json.null;
 local xmlns_sm = { "urn:xmpp:sm:2", "urn:xmpp:sm:3" };
 -- Well below the limit of a question.
 local max_report_bytes = 96 * 1024;
@@ -31,7 +41,7 @@ local function add_search(sessions, with)
 			seen[session] = true;
 			found(session);
 		end
-		for _, host_session in pairs(with.prosody_hosts) do
+		for _, host_session in pairs(prosody.hosts) do
 			for _, user in pairs(host_session.type == "local" and host_session.sessions or {}) do
 				for _, session in pairs(user.sessions) do look_at(session); end
 			end
@@ -88,7 +98,7 @@ local function closing_of(index, tag)
 end
 
 -- Closing them.
-local function add_closing(sessions, with)
+local function add_closing(sessions)
 	-- Closes each session for which reason_of(session) names a reason: condition, and maybe text. Returns how many.
 	local function close_where(reason_of)
 		local list = {};
@@ -102,7 +112,7 @@ local function add_closing(sessions, with)
 			-- A login that still waits for its delay, over BOSH say, finds that it has come to nothing.
 			session.saslcert_account = nil;
 			local ok, err = pcall(session.close, session, { condition = doomed.condition, text = doomed.text });
-			if not ok then with.log("error", "A session could not be closed: %s", err); end
+			if not ok then module:log("error", "A session could not be closed: %s", err); end
 		end
 		return #list;
 	end
@@ -119,11 +129,8 @@ local function add_closing(sessions, with)
 		end);
 	end
 
-	-- The same, of one key; without a key all sessions of the account, also those that have not bound a resource yet, or still wait
-	-- for the delay of their password.
-	function sessions.close(account, key_id, condition, text, fingerprint)
-		local reason = { account = account, key_id = key_id, condition = condition, text = text, fingerprint = fingerprint };
-		if key_id ~= nil then return sessions.close_each({ reason }); end
+	-- Closes all sessions of the account, also those that have not bound a resource yet, or still wait for the delay of their password.
+	function sessions.close_account(account, reason)
 		return close_where(function (session) return is_of(session, account) and reason; end);
 	end
 
@@ -142,6 +149,7 @@ end
 
 -- What the daemon hears of them.
 local function add_reports(sessions, with)
+	-- Of a session that a certificate has logged in.
 	local function entry_of(session)
 		local tag = session.saslcert;
 		return {
@@ -149,34 +157,49 @@ local function add_reports(sessions, with)
 			fingerprint = tag.fingerprint;
 			key_id = tag.key_id;
 			incarnation = tag.incarnation;
-			path = tag.path or with.null;
-			not_after = tag.not_after or with.null;
-			resource = session.resource or with.null;
-			address = session.ip or with.null;
+			path = tag.path or null;
+			not_after = tag.not_after or null;
+			resource = session.resource or null;
+			address = session.ip or null;
+			password_changed = tag.password_changed or null;
 		};
 	end
 
-	-- Which round of each kind of question is the newest: an older one is given up.
-	local rounds = {};
+	-- Of one that has logged in in whatever other way, nil if none has.
+	local function entry_without_certificate(session)
+		local account = session.saslcert_account;
+		if not account and session.type ~= "c2s_unauthed" and session.username then account = session.username .. "@" .. session.host; end
+		local login = session.saslcert_login or {};
+		return account and { account = account, incarnation = login.incarnation or null, password_changed = login.password_changed or null };
+	end
 
-	-- Asks about all entries, in pieces, one after the other. heard(result) for each; when one of them could not be answered the
-	-- others are asked about all the same, and again(), a while later, begins anew.
-	local function ask_about(method, field, entries, options, heard, again)
-		local round = (rounds[method] or 0) + 1;
-		rounds[method] = round;
-		local pieces = with.pieces_of(entries, max_report_bytes, function (entry) return #with.encode(entry) + 1; end);
-		local failed = false;
+	-- Which round is the newest: an older one is given up.
+	local newest = 0;
+
+	-- Tells the daemon of all live sessions that logged in with a certificate, or whose accounts live there, in pieces, one after the
+	-- other; what it says of them is done. When one piece could not be answered the others are asked about all the same, and all
+	-- of it again a while later.
+	function sessions.report_all()
+		local entries, failed = {}, false;
+		sessions.each(function (session)
+			local entry = session.saslcert and entry_of(session) or with.in_daemon(session.host) and entry_without_certificate(session);
+			if entry then entries[#entries + 1] = entry; end
+		end);
+		newest = newest + 1;
+		local round = newest;
+		local pieces = pieces_of(entries, max_report_bytes, function (entry) return #json.encode(entry) + 1; end);
 		local function ask(i)
 			if not pieces[i] then
-				if failed then with.after(repeat_seconds, function () if rounds[method] == round then again(); end end); end
+				if failed then add_task(repeat_seconds, function () if round == newest then sessions.report_all(); end end); end
 				return;
 			end
-			with.request(method, { [field] = with.array(pieces[i]) }, options, function (result, failure)
-				if rounds[method] ~= round then return; end
+			with.request("session.report", { sessions = array(pieces[i]) }, { timeout = 10 }, function (result, failure)
+				if round ~= newest then return; end
 				-- Without a connection there is nothing to do: its next one brings the next round.
 				if not result and (failure.reason == "away" or failure.reason == "lost") then return; end
 				if result then
-					heard(result);
+					sessions.close_each(result.close);
+					for _, change in ipairs(result.changed) do with.changed(change); end
 				elseif failure.reason ~= "too-long" then
 					failed = true;
 				end
@@ -186,59 +209,26 @@ local function add_reports(sessions, with)
 		ask(1);
 	end
 
-	-- Tells the daemon of all live sessions, as questions: the keys in the answers were revoked meanwhile.
-	function sessions.report_all()
-		local entries = {};
-		sessions.each_tagged(function (session) entries[#entries + 1] = entry_of(session); end);
-		ask_about("session.opened", "sessions", entries, { timeout = 10 }, function (result)
-			sessions.close_each(result.close);
-		end, sessions.report_all);
-	end
-
-	-- Asks about the accounts of all live sessions on hosts whose accounts live in the daemon; what was changed meanwhile is handed
-	-- to changed(account, change).
-	function sessions.check_accounts(in_daemon, changed)
-		local entries = {};
-		sessions.each(function (session)
-			if not in_daemon(session.host) then return; end
-			local account = session.saslcert_account or session.saslcert and session.saslcert.account;
-			-- However it has logged in.
-			if not account and session.type ~= "c2s_unauthed" and session.username then account = session.username .. "@" .. session.host; end
-			if not account then return; end
-			local login = session.saslcert_login or session.saslcert or {};
-			entries[#entries + 1] = {
-				account = account;
-				incarnation = login.incarnation or with.null;
-				password_changed = login.password_changed or with.null;
-			};
-		end);
-		ask_about("account.check", "accounts", entries, { timeout = 10, again = true }, function (result)
-			for _, one in ipairs(type(result.changes) == "table" and result.changes or {}) do
-				changed(one.account, one.change);
-			end
-		end, function () sessions.check_accounts(in_daemon, changed); end);
-	end
-
 	function sessions.opened(session)
-		with.notify("session.opened", { sessions = with.array({ entry_of(session) }) });
+		with.notify("session.opened", { sessions = array({ entry_of(session) }) });
 	end
 
 	function sessions.closed(account, resource)
-		with.notify("session.closed", { sessions = with.array({ { account = account, resource = resource } }) });
+		with.notify("session.closed", { sessions = array({ { account = account, resource = resource } }) });
 	end
 end
 
 -- The tag follows the login: it goes when that fails after all, and to the session that is resumed.
-local function hook_login(sessions, with, module)
+local function hook_login(sessions, host_module)
 	-- mod_saslauth fires it when a login fails after all; the tag must not outlive that.
-	module:hook("authentication-failure", function (event)
+	host_module:hook("authentication-failure", function (event)
 		-- Only of streams that are not logged in: a session must not shed its tag by failing once more.
 		if event.session and event.session.type == "c2s_unauthed" then
 			event.session.saslcert, event.session.saslcert_account = nil, nil;
 		end
 	end, 100);
 
-	module:hook("authentication-success", function (event)
+	host_module:hook("authentication-success", function (event)
 		event.session.saslcert_offer = nil;
 	end);
 
@@ -247,8 +237,8 @@ local function hook_login(sessions, with, module)
 		local handler = event.session.sasl_handler;
 		event.session.saslcert_mechanism = handler and handler.selected;
 	end
-	module:hook("authentication-success", note_mechanism, 100);
-	module:hook("sasl2/c2s/success", note_mechanism, 900);
+	host_module:hook("authentication-success", note_mechanism, 100);
+	host_module:hook("sasl2/c2s/success", note_mechanism, 900);
 
 	-- A session that is resumed gets the tag of the stream it is resumed by, or loses its own.
 	local function resumed(session, by)
@@ -264,12 +254,12 @@ local function hook_login(sessions, with, module)
 		end
 	end
 
-	if not with.update_session then -- COMPAT 0.12
-		module:hook("smacks-hibernation-end", function (event) resumed(event.resumed, event.origin); end);
+	if not update_session then -- COMPAT 0.12
+		host_module:hook("smacks-hibernation-end", function (event) resumed(event.resumed, event.origin); end);
 		return;
 	end
-	module:hook_global("c2s-session-updated", function (event)
-		if event.session.host ~= module.host then return; end
+	host_module:hook_global("c2s-session-updated", function (event)
+		if event.session.host ~= host_module.host then return; end
 		resumed(event.session, event.from_session);
 		-- COMPAT 13.0: it is resumed while mod_c2s has the connection paused, because the login (in SASL2) or the resumption
 		-- itself waited for the daemon. It wakes the connection of the new session, which by then belongs to the old one.
@@ -279,19 +269,21 @@ local function hook_login(sessions, with, module)
 end
 
 -- A certificate with a full address binds its resource, whatever the client asks for, and resumes no other.
-local function hook_resources(sessions, with, module)
-	module:hook("pre-resource-bind", function (event)
+local function hook_resources(sessions, host_module)
+	local resumption_tokens = host_module:shared("/*/smacks/resumption-tokens");
+
+	host_module:hook("pre-resource-bind", function (event)
 		local session = event.session;
 		local want = session.saslcert and session.saslcert.resource;
 		if not want then return; end
-		local user = with.prosody_hosts[module.host].sessions[session.username];
+		local user = prosody.hosts[host_module.host].sessions[session.username];
 		local old = user and user.sessions[want];
 		-- conflict_resolve, which comes after this, might give the new session another resource.
 		if old and old ~= session then old:close({ condition = "conflict" }); end
 		event.resource = want;
 	end, 10);
 
-	module:hook("resource-bind", function (event)
+	host_module:hook("resource-bind", function (event)
 		local session, tag = event.session, event.session.saslcert;
 		session.saslcert_offer = nil;
 		if not tag then return; end
@@ -303,7 +295,7 @@ local function hook_resources(sessions, with, module)
 		sessions.opened(session);
 	end);
 
-	module:hook("resource-unbind", function (event)
+	host_module:hook("resource-unbind", function (event)
 		local session = event.session;
 		if session.saslcert then sessions.closed(session.saslcert.account, session.resource); end
 	end);
@@ -312,18 +304,18 @@ local function hook_resources(sessions, with, module)
 	local function resumes_another(session, token)
 		local want = session.saslcert and session.saslcert.resource;
 		if not want or not session.username then return false; end
-		local old = with.resumption_tokens[with.join_jid(session.username, session.host, token)];
+		local old = resumption_tokens[jid.join(session.username, session.host, token)];
 		local is_another = old and old.resource ~= want;
 		if is_another then session.log("info", "Not resuming: the certificate names another resource"); end
 		return is_another;
 	end
 
 	local function failed_resumption(xmlns)
-		return with.st.stanza("failed", { xmlns = xmlns }):tag("item-not-found", { xmlns = "urn:ietf:params:xml:ns:xmpp-stanzas" }):up();
+		return st.stanza("failed", { xmlns = xmlns }):tag("item-not-found", { xmlns = "urn:ietf:params:xml:ns:xmpp-stanzas" }):up();
 	end
 
 	for _, xmlns in ipairs(xmlns_sm) do
-		module:hook_tag(xmlns, "resume", function (session, stanza)
+		host_module:hook_tag(xmlns, "resume", function (session, stanza)
 			if not resumes_another(session, stanza.attr.previd) then return; end
 			session.send(failed_resumption(xmlns));
 			return true;
@@ -331,7 +323,7 @@ local function hook_resources(sessions, with, module)
 	end
 
 	-- Before mod_sasl2_sm (110) and mod_sasl2_bind2 (100).
-	module:hook("sasl2/c2s/success", function (event)
+	host_module:hook("sasl2/c2s/success", function (event)
 		local session = event.session;
 		local request = session.sasl2_sm_request;
 		if not request or request.name ~= "resume" or not resumes_another(session, request.attr.previd) then return; end
@@ -341,9 +333,9 @@ local function hook_resources(sessions, with, module)
 end
 
 -- Whoever stole a device must not take the account (XEP-0257), nor keep it.
-local function hook_restrictions(with, module)
+local function hook_restrictions(host_module)
 	-- A token would outlive the certificate (before mod_sasl2_fast, 75).
-	module:hook("sasl2/c2s/success", function (event)
+	host_module:hook("sasl2/c2s/success", function (event)
 		if event.session.saslcert then event.session.fast_token_request = nil; end
 	end, 80);
 
@@ -352,26 +344,25 @@ local function hook_restrictions(with, module)
 		if stanza.attr.type ~= "set" or not origin.saslcert then return; end
 		-- COMPAT a session that logged in by way of an older module lacks the words.
 		local words = origin.saslcert.registration or { type = "auth", condition = "not-authorized" };
-		origin.send(with.st.error_reply(stanza, words.type, words.condition, words.text));
+		origin.send(st.error_reply(stanza, words.type, words.condition, words.text));
 		return true;
 	end
-	module:hook("iq/self/jabber:iq:register:query", deny, 100);
-	module:hook("iq/host/jabber:iq:register:query", deny, 100);
+	host_module:hook("iq/self/jabber:iq:register:query", deny, 100);
+	host_module:hook("iq/host/jabber:iq:register:query", deny, 100);
 end
 
--- with: notify(method, params); request(method, params, options, callback); encode; array; null; st; join_jid; pieces_of (see client);
---   prosody_hosts; connections (tables whose values are sessions, those not yet bound too); resumption_tokens (of mod_smacks);
---   update_session (13); after(seconds, f); log(level, format, …)
+-- with: notify(method, params), request(method, params, options, callback) (see client.lib.lua); connections (tables whose values are
+--   sessions, those not yet bound too); in_daemon(host) (do its accounts live there?); changed(change) (see asked.lib.lua, account.changed)
 local function new(with)
 	local sessions = {};
 	add_search(sessions, with);
-	add_closing(sessions, with);
+	add_closing(sessions);
 	add_reports(sessions, with);
 
-	function sessions.add_host(module)
-		hook_login(sessions, with, module);
-		hook_resources(sessions, with, module);
-		hook_restrictions(with, module);
+	function sessions.add_host(host_module)
+		hook_login(sessions, host_module);
+		hook_resources(sessions, host_module);
+		hook_restrictions(host_module);
 	end
 
 	return sessions;

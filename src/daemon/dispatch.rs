@@ -16,14 +16,15 @@ use super::handlers::admission::admit;
 use super::handlers::checks::check;
 use super::handlers::external::Turn;
 use super::reply::{Admits, Answered, Informs, Reply, refuse_unknown, unreadable};
+use super::servers::closing_lines;
 use super::state::State;
 use crate::identity::UnixSeconds;
 use crate::policy::access::{self, Barred};
 use crate::protocol::{
-    self, AccountExists, Admit, AnyHello, Append, Before, Check, ClientRequest, Closed,
-    CommandStep, ConsoleRun, Create, Delete, DisableAccount, EnableAccount, Expiring, Explain,
-    Export, Failed, Fault, ForgetHost, Id, Import, ImportAccount, Incoming, Lane, Line, List,
-    ListAccounts, ListHosts, Login, Marked, Named, Notice, OfHost, Offer, Opened, Refusal, Request,
+    self, AccountExists, Admit, AnyHello, Append, Before, ClientRequest, Closed, CommandStep,
+    ConsoleRun, Create, Delete, DisableAccount, EnableAccount, Expiring, Explain, Export, Failed,
+    Fault, ForgetHost, Id, Import, ImportAccount, Incoming, Lane, Line, List, ListAccounts,
+    ListHosts, Login, Marked, Named, Notice, OfHost, Offer, Opened, Refusal, Report, Request,
     Revoke, Role, Scram, SetPassword, Status, StoreCheck, Succeeded, Unrevoke, Verify, fields,
 };
 
@@ -160,7 +161,7 @@ questions! {
     AnyHello: Informs => hello,
     Offer: Informs => offer,
     Login: Admits => login,
-    Opened: Informs => |state, opened, asked| asked.send(state.live_sessions().opened(asked.reply.connection(), &opened, asked.moment.now)),
+    Report: Informs => |state, report, asked| asked.send(state.live_sessions().report(state.accounts(), asked.reply.connection(), report, asked.moment.now)),
     List: Informs => |state, question, asked| asked.send(state.certificates().list(question, asked.peer(), asked.moment.now)),
     Append: Informs => |state, question, asked| asked.send(state.certificates().append(question, asked.peer(), asked.moment.now)),
     Named: Informs => |state, question, asked| asked.send(state.certificates().disable(question, asked.peer())),
@@ -177,7 +178,6 @@ questions! {
     Succeeded: Admits => |state, question, asked| state.passwords().succeeded(asked.reply, &question, asked.moment.now),
     Failed: Informs => |state, question, asked| asked.send(state.passwords().failed(question, asked.peer(), asked.moment.now)),
     Admit: Admits => |state, question, asked| admit(&state.store, &state.hosts, &state.gate, asked.reply, &question),
-    Check: Informs => |state, question, asked| asked.send(state.accounts().check(asked.reply.connection().id, question, asked.peer())),
     Create: Informs => |state, question, asked| asked.send(state.accounts().create(asked.reply, question, asked.moment.now)),
     SetPassword: Informs => |state, question, asked| asked.send(state.accounts().set_password(asked.reply, question, asked.moment.now)),
     Delete: Informs => |state, question, asked| asked.send(state.accounts().delete(asked.reply, question, asked.moment.now)),
@@ -278,12 +278,10 @@ fn notification(
     now: UnixSeconds,
 ) {
     let done = match method {
-        <Opened as Notice>::METHOD => fields(params).map_err(Refusal::from).and_then(|opened| {
+        Opened::METHOD => fields(params).map_err(Refusal::from).and_then(|opened| {
             let over = state.live_sessions().bound(connection, &opened, now)?;
             // Belt and braces: a session whose login lost its race is closed as soon as it is heard of.
-            for session in over {
-                connection.ask(&session);
-            }
+            connection.push(&closing_lines(connection, &over));
             Ok(())
         }),
         Closed::METHOD => fields::<Closed>(params)

@@ -157,6 +157,6 @@ mod tests {
         let method = question.get("method").and_then(Value::as_str);
         assert_eq!(method, Some("sessions.close"));
         let close = Close::of(&account, &key_id, Ending::Revoked);
-        assert_eq!(question.get("params"), Some(&json!(close)));
+        assert_eq!(question.get("params"), Some(&json!({"close": [close]})));
     }
 }

@@ -11,7 +11,8 @@ use serde_json::Value;
 use super::connection::Connection;
 use crate::identity::{BareJid, Host, ScramHash};
 use crate::protocol::{
-    self, AccountChange, AccountChanged, Close, Fault, NotifyAccount, ScramChanged, ServerRequest,
+    self, AccountChange, AccountChanged, Close, CloseSessions, Fault, NotifyAccount, ScramChanged,
+    ServerRequest,
 };
 use crate::system::lock::Lock;
 
@@ -95,10 +96,7 @@ impl Servers {
         account: &BareJid,
         change: AccountChange,
     ) -> usize {
-        let changed = AccountChanged {
-            account: account.to_string(),
-            change,
-        };
+        let changed = AccountChanged::of(account.to_string(), change);
         let all = self.connections.lock();
         let others = all
             .values()
@@ -137,9 +135,14 @@ impl Servers {
 
 /// The questions that have `sessions` closed; nothing for who keeps none.
 pub(super) fn closing_lines(connection: &Connection, sessions: &[Close]) -> String {
-    let asked = sessions.iter().filter(|_| connection.keeps_sessions());
+    let asked = sessions
+        .chunks(MAX_CLOSINGS)
+        .filter(|_| connection.keeps_sessions());
     asked
-        .map(|session| protocol::question(&connection.question_id(), session))
+        .map(|some| {
+            let close = some.to_vec();
+            protocol::question(&connection.question_id(), &CloseSessions { close })
+        })
         .collect()
 }
 
@@ -149,5 +152,7 @@ fn newest_of(all: &HashMap<u64, Arc<Connection>>, host: &Host) -> Option<Arc<Con
     serving.max_by_key(|connection| connection.id).cloned()
 }
 
+/// Most sessions in one line: far below what an asker reads.
+const MAX_CLOSINGS: usize = 1000;
 /// The longest that a server's answer may take.
 const SERVER_DEADLINE: Duration = Duration::from_secs(5);

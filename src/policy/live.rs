@@ -108,6 +108,18 @@ pub enum Change {
     Password,
 }
 
+impl Change {
+    /// The stream error with which the account's sessions end, and what their clients read beside it.
+    #[must_use]
+    pub fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Deleted => ("not-authorized", "Account deleted"),
+            Self::Disabled => ("not-authorized", "Account disabled"),
+            Self::Password => ("reset", "Password changed"),
+        }
+    }
+}
+
 /// Has the account of a live session changed so that the session must end?
 ///
 /// Shape: `incarnation` and `password_changed` are what the login was told; `None` where that does not matter.

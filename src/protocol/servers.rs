@@ -7,10 +7,8 @@ use std::borrow::Cow;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::each::Each;
-use super::request::{Lane, Request};
 use crate::identity::{BareJid, Fingerprint, Host, Incarnation, KeyId, ScramHash, UnixSeconds};
-use crate::policy::live::Ending;
+use crate::policy::live::{Change, Ending};
 
 /// A question of the daemon's.
 pub trait ServerRequest: Serialize + DeserializeOwned {
@@ -26,7 +24,7 @@ pub trait ServerNotice: Serialize + DeserializeOwned {
     const METHOD: &'static str;
 }
 
-/// `sessions.close`: the sessions of an account and key, and what they hear. Account and key are texts: of a session whose entry can't be
+/// The sessions of an account and key, and what they hear. Account and key are texts: of a session whose entry can't be
 /// read they are as the server has named them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Close {
@@ -73,7 +71,14 @@ impl Close {
     }
 }
 
-impl ServerRequest for Close {
+/// `sessions.close`: each session that one of these means.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloseSessions {
+    /// At most a thousand.
+    pub close: Vec<Close>,
+}
+
+impl ServerRequest for CloseSessions {
     const METHOD: &'static str = "sessions.close";
     type Answer = SessionsClosed;
 }
@@ -103,7 +108,7 @@ impl ServerRequest for NotifyAccount {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {}
 
-/// `account.changed`: somebody else has changed an account; also an entry in the answer to `account.check`. The account is a text: of an
+/// `account.changed`: somebody else has changed an account; also an entry in the answer to `session.report`. The account is a text: of an
 /// entry that can't be read it is as the server has named it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountChanged {
@@ -111,6 +116,42 @@ pub struct AccountChanged {
     pub account: String,
     /// What has become of it.
     pub change: AccountChange,
+    /// With which stream error all of its sessions are closed; none: they live on.
+    pub close: Option<StreamError>,
+}
+
+/// How a stream ends (RFC 6120 4.9).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamError {
+    /// The condition.
+    pub condition: Cow<'static, str>,
+    /// In words.
+    pub text: Cow<'static, str>,
+}
+
+impl AccountChanged {
+    /// What is told of this change of an account, which may be called as a server has named it.
+    #[must_use]
+    pub fn of(account: impl Into<String>, change: AccountChange) -> Self {
+        let ends = match change {
+            AccountChange::Created | AccountChange::Enabled => None,
+            AccountChange::Password => Some(Change::Password),
+            AccountChange::Disabled => Some(Change::Disabled),
+            AccountChange::Deleted => Some(Change::Deleted),
+        };
+        let close = ends.map(|end| {
+            let (condition, text) = end.words();
+            StreamError {
+                condition: condition.into(),
+                text: text.into(),
+            }
+        });
+        Self {
+            account: account.into(),
+            change,
+            close,
+        }
+    }
 }
 
 impl ServerRequest for AccountChanged {
@@ -134,19 +175,6 @@ pub enum AccountChange {
     Deleted,
 }
 
-/// `account.check`: accounts with live sessions, as they were when these logged in.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Check {
-    /// Which.
-    pub accounts: Each<Checked>,
-}
-
-impl Request for Check {
-    const METHOD: &'static str = "account.check";
-    type Answer = AccountsChanged;
-    const LANE: Lane = Lane::Task;
-}
-
 /// An account as it was when a session of it logged in.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Checked {
@@ -156,13 +184,6 @@ pub struct Checked {
     pub incarnation: Option<Incarnation>,
     /// When it had got its password; `None` if that does not matter.
     pub password_changed: Option<UnixSeconds>,
-}
-
-/// The accounts that were changed meanwhile.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AccountsChanged {
-    /// What would have been told of each.
-    pub changes: Vec<AccountChanged>,
 }
 
 /// `account.incarnation`: which account of this name lives in the server?

@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::fields::fields;
 use super::limits::PROTOCOL_VERSION;
 use super::request::{Lane, Notice, Request};
-use super::servers::Close;
+use super::servers::{AccountChanged, Close};
 use crate::identity::{
     BareJid, CertificationPath, Fingerprint, Incarnation, KeyId, ScramHash, UnixSeconds,
 };
@@ -181,28 +181,37 @@ pub enum Accounts {
     Daemon,
 }
 
-/// `session.opened`.
+/// `session.report`: all live sessions of the asker that logged in with a certificate, or whose accounts live in the daemon.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Each as an [`OpenedSession`], if a certificate has logged it in, and as a [`Checked`](super::Checked).
+    pub sessions: Vec<Value>,
+}
+
+impl Request for Report {
+    const METHOD: &'static str = "session.report";
+    type Answer = Reported;
+    const LANE: Lane = Lane::AtOnce;
+}
+
+/// Its answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reported {
+    /// Sessions that are over.
+    pub close: Vec<Close>,
+    /// Accounts that have changed since their sessions logged in.
+    pub changed: Vec<AccountChanged>,
+}
+
+/// The notification `session.opened`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Opened {
     /// Which.
     pub sessions: Each<OpenedSession>,
 }
 
-impl Request for Opened {
-    const METHOD: &'static str = "session.opened";
-    type Answer = SessionsOver;
-    const LANE: Lane = Lane::AtOnce;
-}
-
 impl Notice for Opened {
-    const METHOD: &'static str = <Self as Request>::METHOD;
-}
-
-/// Which of the sessions are over.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SessionsOver {
-    /// To be closed.
-    pub close: Vec<Close>,
+    const METHOD: &'static str = "session.opened";
 }
 
 /// A live session that logged in with a certificate.

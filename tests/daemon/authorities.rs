@@ -315,7 +315,7 @@ fn who_is_put_on_a_list_is_out_at_once() {
         let mut session = server.login(cert);
         session["account"] = json!(HAMLET);
         session["resource"] = json!(resource);
-        let answer = server.ask("session.opened", json!({"sessions": [session]}));
+        let answer = server.ask("session.report", json!({"sessions": [session]}));
         assert_eq!(answer["close"], json!([]));
     }
     let before = server.login(&stolen);
@@ -335,7 +335,7 @@ fn who_is_put_on_a_list_is_out_at_once() {
         "account": HAMLET, "resource": "phone", "fingerprint": before["fingerprint"], "key_id": before["key_id"],
         "incarnation": ONE, "path": before["path"],
     });
-    let answer = again.ask("session.opened", json!({"sessions": [session]}));
+    let answer = again.ask("session.report", json!({"sessions": [session]}));
     let closed = answer["close"].as_array().unwrap();
     assert_eq!(closed.len(), 1, "{answer}");
     assert_eq!(
@@ -355,7 +355,7 @@ fn a_list_that_somebody_else_has_signed_closes_nothing_and_hides_nothing() {
     let mut server = daemon.server(files.options_with_list("ca"));
     let (out, stays) = (server.login(&stolen), server.login(&kept));
     let both = json!({"sessions": [session(&out, Some("phone")), session(&stays, Some("desk"))]});
-    assert_eq!(server.ask("session.opened", both)["close"], json!([]));
+    assert_eq!(server.ask("session.report", both)["close"], json!([]));
     // The newer one is of the same name; it names the one, and the genuine one the other.
     let lists = ours.list_of(2, &[7]) + &impostor.list_of(3, &[8]);
     Files::replace(&files.lists, &lists);
@@ -621,7 +621,7 @@ fn an_authority_that_is_removed_takes_its_sessions_along() {
     let mut session = server.login(&cert);
     session["account"] = json!(HAMLET);
     session["resource"] = json!("phone");
-    server.ask("session.opened", json!({"sessions": [session]}));
+    server.ask("session.report", json!({"sessions": [session]}));
     Files::replace(&files.authorities, &ours.pem);
     daemon.signal(Signal::SIGHUP);
     assert_eq!(server.question("sessions.close")["account"], HAMLET);
@@ -806,7 +806,7 @@ fn a_login_that_is_not_bound_yet_is_closed_too() {
         again.answer_to_login(&ours.issued(HAMLET, 8))
     });
     let answer = again.ask(
-        "session.opened",
+        "session.report",
         json!({"sessions": [session(&unbound, None)]}),
     );
     assert_eq!(answer["close"], json!([]));
@@ -832,7 +832,7 @@ fn a_file_that_cannot_be_read_hides_nothing_that_the_other_says() {
         let mut server = daemon.server(files.options_with_list("ca"));
         let login = server.login(&ours.issued(HAMLET, 7));
         let one = json!({"sessions": [session(&login, Some("phone"))]});
-        assert_eq!(server.ask("session.opened", one)["close"], json!([]));
+        assert_eq!(server.ask("session.report", one)["close"], json!([]));
         Files::replace(&files.authorities, &authorities);
         Files::replace(&files.lists, &lists);
         daemon.signal(Signal::SIGHUP);
@@ -856,7 +856,7 @@ fn what_cannot_be_asked_closes_no_session() {
         daemon.signal(Signal::SIGHUP);
         daemon.wait_for("a refusal", |_| !server.answer_to_login(&cert));
         // Were it to be closed, that would stand before this answer.
-        let id = server.send("session.opened", one.clone());
+        let id = server.send("session.report", one.clone());
         let next: Value = server.line().unwrap();
         assert_eq!(
             (&next["id"], &next["result"]["close"]),
@@ -889,7 +889,7 @@ fn where_authorities_have_no_say_any_more_their_sessions_end() {
     ] {
         let mut server = daemon.peer();
         server.ask("session.hello", hello(HOST, options.clone()));
-        let mut answer = server.ask("session.opened", sessions.clone());
+        let mut answer = server.ask("session.report", sessions.clone());
         for session in answer["close"].as_array_mut().unwrap() {
             let fields = session.as_object_mut().unwrap();
             fields.retain(|field, _| field == "account" || field == "key_id");
@@ -900,7 +900,7 @@ fn where_authorities_have_no_say_any_more_their_sessions_end() {
     let mut server = daemon.server(files.options("enrolled_and_ca"));
     server.ask("certificate.disable", named("card"));
     let answer = server.ask(
-        "session.opened",
+        "session.report",
         json!({"sessions": [session(&both, Some("card"))]}),
     );
     assert_eq!(answer["close"], json!([]));

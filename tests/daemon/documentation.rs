@@ -4,8 +4,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use saslcertd::daemon::dispatch::QUESTIONS;
 use saslcertd::protocol::{
-    AccountChanged, AskIncarnation, Before, Close, Lane, NotifyAccount, ScramChanged, ServerNotice,
-    ServerRequest,
+    AccountChanged, AskIncarnation, Before, CloseSessions, Lane, NotifyAccount, ScramChanged,
+    ServerNotice, ServerRequest,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -251,7 +251,7 @@ fn what_the_daemon_asks_and_tells_stands_on_the_page_with_its_fields() {
     let examples = examples(&cert, &json!({"fingerprint": hash, "key_id": hash}));
     let exchanges = exchanges(examples);
     let own = [
-        asked::<Close>(),
+        asked::<CloseSessions>(),
         asked::<NotifyAccount>(),
         asked::<AccountChanged>(),
         asked::<AskIncarnation>(),

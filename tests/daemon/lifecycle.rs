@@ -222,7 +222,7 @@ fn a_damaged_record_is_a_fault_for_its_account_and_turns_status_red() {
         "account": HAMLET, "key_id": "07".repeat(32),
         "condition": "not-authorized", "text": "This client certificate has been revoked",
     }]);
-    assert_eq!(server.ask("session.opened", live)["close"], close);
+    assert_eq!(server.ask("session.report", live)["close"], close);
     let ophelia = "ophelia@shakespeare.lit";
     let theirs = crate::support::with(
         append("phone", &Made::of(ophelia)),

@@ -464,9 +464,9 @@ fn what_was_changed_while_a_server_was_away_is_told_when_it_asks() {
         if let Some((method, params)) = method {
             rome.ask(method, params);
         }
-        let answer = rome.ask("account.check", json!({"accounts": [session]}));
+        let answer = rome.ask("session.report", json!({"sessions": [session]}));
         answer
-            .pointer("/changes/0/change")
+            .pointer("/changed/0/change")
             .cloned()
             .unwrap_or_default()
     };
@@ -515,13 +515,14 @@ fn one_bad_name_shields_no_other_from_a_check() {
         null,
         entry(json!(BRUTUS)),
     ]);
-    let answer = rome.ask("account.check", json!({ "accounts": accounts }));
+    let answer = rome.ask("session.report", json!({ "sessions": accounts }));
+    let disabled = json!({"condition": "not-authorized", "text": "Account disabled"});
     let expected = json!([
-        {"account": "\u{1d2c}@rome.lit", "change": "disabled"},
-        {"account": "cato@rome.lit", "change": "password"},
-        {"account": BRUTUS, "change": "disabled"},
+        {"account": "\u{1d2c}@rome.lit", "change": "disabled", "close": disabled},
+        {"account": "cato@rome.lit", "change": "password", "close": {"condition": "reset", "text": "Password changed"}},
+        {"account": BRUTUS, "change": "disabled", "close": disabled},
     ]);
-    assert_eq!(answer["changes"], expected);
+    assert_eq!(answer["changed"], expected);
 }
 
 #[test]
@@ -560,7 +561,7 @@ fn prosodys_detours_create_and_set_passwords() {
     assert!(admits(&mut rome, BRUTUS, "fine"));
     assert_eq!(
         rome.question("account.changed"),
-        json!({"account": BRUTUS, "change": "created"})
+        json!({"account": BRUTUS, "change": "created", "close": null})
     );
     // prosodyctl passwd of 0.12, and a reset by invitation, "create" who exists.
     for (caller, password) in [("prosodyctl", "one"), ("reset", "two")] {

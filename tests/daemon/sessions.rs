@@ -54,7 +54,7 @@ fn a_session_outlives_its_certificate_unless_the_host_wants_it_closed() {
         for resource in [json!("castle"), Value::Null] {
             let mut all = doomed.clone();
             all["sessions"][0]["resource"] = resource;
-            assert_eq!(server.ask("session.opened", all)["close"], closes);
+            assert_eq!(server.ask("session.report", all)["close"], closes);
         }
         if close_expired {
             // As soon as it is heard of, and by itself when the time has come.
@@ -65,7 +65,7 @@ fn a_session_outlives_its_certificate_unless_the_host_wants_it_closed() {
         server.ask("certificate.disable", named("phone"));
         // One that goes on.
         let living = opened(&login, json!("orchard"));
-        assert_eq!(server.ask("session.opened", living)["close"], json!([]));
+        assert_eq!(server.ask("session.report", living)["close"], json!([]));
     }
 }
 
@@ -118,7 +118,7 @@ fn one_bad_session_shields_no_other() {
         closed(json!("\u{1d2c}@shakespeare.lit"), &login),
         closed(json!(HAMLET), &login),
     ]);
-    let asked = server.ask("session.opened", json!({ "sessions": sessions }));
+    let asked = server.ask("session.report", json!({ "sessions": sessions }));
     assert_eq!(asked["close"], close);
     // Told of, they are closed one by one.
     server.notify("session.opened", json!({ "sessions": sessions }));
@@ -151,7 +151,7 @@ fn a_revocation_answers_first_and_then_closes_the_sessions_everywhere() {
     assert_eq!(first["result"]["removed"], json!(["phone"]));
     assert_eq!(second["method"], "sessions.close");
     let close = other.question("sessions.close");
-    for close in [&second["params"], &close] {
+    for close in [&second["params"]["close"][0], &close] {
         assert_eq!(close["account"], HAMLET);
         assert_eq!(close["key_id"], login["key_id"]);
         assert_eq!(close["condition"], "not-authorized");
@@ -174,11 +174,11 @@ fn what_was_revoked_meanwhile_is_to_be_closed_after_hello() {
     );
     let mut server = daemon.server(json!({}));
     for resource in [json!("castle"), Value::Null] {
-        let answer = server.ask("session.opened", opened(&lost, resource));
+        let answer = server.ask("session.report", opened(&lost, resource));
         let close = json!([closed(json!(HAMLET), &lost)]);
         assert_eq!(answer["close"], close);
     }
-    let answer = server.ask("session.opened", opened(&kept, json!("orchard")));
+    let answer = server.ask("session.report", opened(&kept, json!("orchard")));
     assert_eq!(answer["close"], json!([]));
     // As a notification, the same is asked for.
     server.notify("session.opened", opened(&lost, json!("castle")));
@@ -225,7 +225,7 @@ fn a_revocation_for_an_earlier_account_of_the_name_lifts_nothing() {
     for (incarnation, closed) in [("two", 1), ("three", 0), ("", 1)] {
         let incarnation = Some(incarnation).filter(|id| !id.is_empty());
         let of = crate::support::with(login.clone(), "incarnation", json!(incarnation));
-        let answer = server.ask("session.opened", opened(&of, json!("castle")));
+        let answer = server.ask("session.report", opened(&of, json!("castle")));
         let close = answer["close"].as_array().unwrap();
         assert_eq!(close.len(), closed, "{incarnation:?}");
     }
@@ -331,7 +331,7 @@ fn an_admin_revokes_by_key_when_the_name_is_gone() {
 fn sessions_are_reported_after_hello_only() {
     let daemon = Daemon::start();
     let mut peer = daemon.peer();
-    let error = peer.refused("session.opened", json!({"sessions": []}));
+    let error = peer.refused("session.report", json!({"sessions": []}));
     assert_eq!(error["code"], -32003);
 }
 

@@ -262,6 +262,8 @@ pub struct Peer {
     last_id: u64,
     /// The daemon's own questions, in order.
     pub asked: Vec<Value>,
+    /// Entries of the `sessions.close` that was read last.
+    closings: Vec<Value>,
 }
 
 impl Peer {
@@ -275,6 +277,7 @@ impl Peer {
             lines,
             last_id: 0,
             asked: Vec::new(),
+            closings: Vec::new(),
         }
     }
 
@@ -346,9 +349,17 @@ impl Peer {
         self.asked.remove(0)
     }
 
-    /// What the next question of the daemon's with that method is about.
+    /// What the next question of the daemon's with that method is about. Of `sessions.close`: its next entry.
     pub fn question(&mut self, method: &str) -> Value {
-        self.whole_question(method)["params"].clone()
+        if method != "sessions.close" {
+            return self.whole_question(method)["params"].clone();
+        }
+        if self.closings.is_empty() {
+            let question = self.whole_question(method);
+            let entries = question["params"]["close"].as_array().unwrap();
+            self.closings.extend(entries.iter().cloned());
+        }
+        self.closings.remove(0)
     }
 
     /// That question, with its id.

@@ -18,7 +18,7 @@ local function new_world()
 	world.answer = new_asked({
 		hosts = world.hosts;
 		is_active = function (name) return name ~= world.gone; end;
-		sessions = { close = note("close") };
+		sessions = { close_account = note("close"), close_each = note("close_each") };
 		split_jid = function (text) return text:match("^([^@/]+)@"), text:match("^[^@]*@?([^/]+)"), text:match("/(.+)$"); end;
 		run = function (job) world.jobs[#world.jobs + 1] = job; end;
 		fire_event = note("fire");
@@ -47,8 +47,9 @@ describe("a change that somebody else made to an account", function ()
 			password = { "user-password-changed", "reset", "Password changed" };
 		}) do
 			local world = new_world();
-			assert.is_nil(world.answer("account.changed", { account = "brutus@rome.lit", change = change }, print));
-			assert.same({ { "forget", "rome.lit", "brutus" }, { "close", "brutus@rome.lit", nil, words[2], words[3] } }, world.done);
+			local close = { condition = words[2], text = words[3] };
+			assert.is_nil(world.answer("account.changed", { account = "brutus@rome.lit", change = change, close = close }, print));
+			assert.same({ { "forget", "rome.lit", "brutus" }, { "close", "brutus@rome.lit", close } }, world.done);
 			world.jobs[1] = nil;
 			assert.same({}, (world.ask("account.changed", { account = "brutus@rome.lit", change = change })));
 			assert.same({ "fire", words[1], brutus }, world.done[#world.done]);
@@ -57,10 +58,11 @@ describe("a change that somebody else made to an account", function ()
 
 	it("that deletes it removes what Prosody has of it, last", function ()
 		local world = new_world();
-		assert.same({}, (world.ask("account.changed", { account = "brutus@rome.lit", change = "deleted" })));
+		local close = { condition = "not-authorized", text = "Account deleted" };
+		assert.same({}, (world.ask("account.changed", { account = "brutus@rome.lit", change = "deleted", close = close })));
 		assert.same({
 			{ "forget", "rome.lit", "brutus" },
-			{ "close", "brutus@rome.lit", nil, "not-authorized", "Account deleted" },
+			{ "close", "brutus@rome.lit", close },
 			{ "fire", "user-deleted", brutus },
 			{ "purge", "brutus", "rome.lit" },
 		}, world.done);
@@ -91,7 +93,7 @@ describe("a change that somebody else made to an account", function ()
 		world.hosts["rome.lit"].in_daemon = function () return true; end;
 		world.answer = new_asked({
 			hosts = world.hosts, is_active = function () return true; end, split_jid = function () return "brutus", "rome.lit"; end, forget = function () end,
-			sessions = { close = function () end }, run = function (job) job(); end, fire_event = function () error("oops"); end,
+			sessions = { close_account = function () end }, run = function (job) job(); end, fire_event = function () error("oops"); end,
 			log = function (level) world.logged[#world.logged + 1] = level; end,
 		});
 		assert.equal(-32001, (select(2, world.ask("account.changed", { account = "brutus@rome.lit", change = "disabled" }))).code);
@@ -121,11 +123,11 @@ describe("the incarnation of an account in Prosody", function ()
 end);
 
 describe("other questions", function ()
-	it("close the sessions of a key, and never those of no key", function ()
+	it("close all sessions that a list means", function ()
 		local world = new_world();
-		assert.same({ closed = 1 }, (world.ask("sessions.close", { account = "a@b", key_id = "k", condition = "reset", text = "x" })));
-		assert.same({ { "close", "a@b", "k", "reset", "x" } }, world.done);
-		assert.equal(-32602, (select(2, world.ask("sessions.close", { account = "a@b" }))).code);
+		local list = { { account = "a@b", key_id = "k", condition = "reset", text = "x" } };
+		assert.same({ closed = 1 }, (world.ask("sessions.close", { close = list })));
+		assert.same({ { "close_each", list } }, world.done);
 	end);
 
 	it("send a message from the account's host", function ()

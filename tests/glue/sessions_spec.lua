@@ -1,9 +1,16 @@
-local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
-local library = load_library("sessions");
-local pieces_of = load_library("client").pieces_of;
+local load_library, null = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
+local client = load_library("client");
+
+local prosody, timers = {}, {};
+local library = load_library("sessions", nil, {
+	["util.json"] = { null = null, encode = function (entry) return ("x"):rep(entry.size or 100); end };
+	["util.jid"] = {};
+	["util.timer"] = { add_task = function (_, f) timers[#timers + 1] = f; end };
+	["core.sessionmanager"] = {};
+}, { prosody = prosody, module = { require = function () return client; end, log = function () end } });
 
 local function new_world()
-	local world = { notified = {}, requested = {}, timers = {}, closed = {} };
+	local world = { notified = {}, requested = {}, timers = {}, closed = {}, changed = {} };
 	world.hosts = {
 		["shakespeare.lit"] = { type = "local", sessions = {} };
 		["upload.shakespeare.lit"] = { type = "component", sessions = {} };
@@ -14,16 +21,11 @@ local function new_world()
 		request = function (method, params, _, callback)
 			world.requested[#world.requested + 1] = { method = method, params = params, callback = callback };
 		end;
-		encode = function (entry) return ("x"):rep(entry.size or 100); end;
-		array = function (list) return list; end;
-		null = "null";
-		pieces_of = pieces_of;
-		prosody_hosts = world.hosts;
 		connections = { world.connections, world.waiting };
-		resumption_tokens = {};
-		after = function (_, f) world.timers[#world.timers + 1] = f; end;
-		log = function () end;
+		in_daemon = function (name) return world.lives_in_daemon and name == "shakespeare.lit"; end;
+		changed = function (change) world.changed[#world.changed + 1] = change; end;
 	});
+	prosody.hosts, timers = world.hosts, world.timers;
 
 	-- kind: bound, hibernating, unbound
 	function world.add(user, resource, key_id, kind)
@@ -60,17 +62,19 @@ describe("closing the sessions of a key", function ()
 			world.add("hamlet", "c", nil, "bound"), world.add("hamlet", "d", "other", "bound"),
 			world.add("ophelia", "a", "k", "bound"), world.add("hamlet", nil, nil, "unbound"),
 		};
-		assert.equal(3, world.sessions.close("hamlet@shakespeare.lit", "k", "not-authorized", "Revoked"));
+		assert.equal(3, world.sessions.close_each({ { account = "hamlet@shakespeare.lit", key_id = "k", condition = "not-authorized", text = "Revoked" } }));
 		for _, session in ipairs(doomed) do assert.same({ condition = "not-authorized", text = "Revoked" }, session.reason); end
 		for _, session in ipairs(spared) do assert.is_nil(session.destroyed); end
-		assert.equal(0, world.sessions.close("hamlet@shakespeare.lit", "k", "not-authorized", "Revoked"));
+		assert.equal(0, world.sessions.close_each({ { account = "hamlet@shakespeare.lit", key_id = "k", condition = "not-authorized", text = "Revoked" } }));
 	end);
 
 	it("closes those of one certificate only, where another has the same key", function ()
 		local world = new_world();
 		local doomed, spared = world.add("hamlet", "a", "k", "bound"), world.add("hamlet", "b", "k", "bound");
 		spared.saslcert.fingerprint = "newer";
-		assert.equal(1, world.sessions.close("hamlet@shakespeare.lit", "k", "reset", "Expired", doomed.saslcert.fingerprint));
+		assert.equal(1, world.sessions.close_each({
+			{ account = "hamlet@shakespeare.lit", key_id = "k", condition = "reset", text = "Expired", fingerprint = doomed.saslcert.fingerprint },
+		}));
 		assert.same({ condition = "reset", text = "Expired" }, doomed.reason);
 		assert.is_nil(spared.destroyed);
 	end);
@@ -130,7 +134,7 @@ describe("closing the sessions of a key", function ()
 		local world = new_world();
 		world.add("hamlet", "a", "k", "bound").close = function () error("no"); end;
 		world.add("hamlet", "b", "k", "bound");
-		world.sessions.close("hamlet@shakespeare.lit", "k", "not-authorized");
+		world.sessions.close_each({ { account = "hamlet@shakespeare.lit", key_id = "k" } });
 		assert.equal(1, #world.closed);
 	end);
 end);
@@ -146,7 +150,7 @@ describe("the number of live sessions", function ()
 end);
 
 describe("closing all sessions of an account", function ()
-	local function close(world) return world.sessions.close("hamlet@shakespeare.lit", nil, "reset", "Password changed"); end
+	local function close(world) return world.sessions.close_account("hamlet@shakespeare.lit", { condition = "reset", text = "Password changed" }); end
 
 	it("closes those with a password and those with any key, bound, hibernating and unbound, and no other account's", function ()
 		local world = new_world();
@@ -184,7 +188,7 @@ describe("closing all sessions of an account", function ()
 		local world = new_world();
 		world.add("hamlet", "a", "k", "bound");
 		local unbound = world.add("hamlet", nil, nil, "unbound");
-		assert.equal(1, world.sessions.close_unbound("hamlet@shakespeare.lit", "reset", "Password changed"));
+		assert.equal(1, world.sessions.close_unbound("hamlet@shakespeare.lit", "reset"));
 		assert.same({ unbound }, world.closed);
 	end);
 end);
@@ -199,11 +203,25 @@ describe("the report of all live sessions", function ()
 		local reported = world.requested[1].params.sessions;
 		table.sort(reported, function (a, b) return a.account < b.account; end);
 		assert.same({
-			{ account = "hamlet@shakespeare.lit", fingerprint = "fk", key_id = "k", incarnation = "one", path = "null", not_after = "null", resource = "a", address = "null" },
-			{ account = "ophelia@shakespeare.lit", fingerprint = "fm", key_id = "m", incarnation = "one", path = "null", not_after = "null", resource = "null", address = "null" },
+			{ account = "hamlet@shakespeare.lit", fingerprint = "fk", key_id = "k", incarnation = "one", path = null,
+				not_after = null, resource = "a", address = null, password_changed = null },
+			{ account = "ophelia@shakespeare.lit", fingerprint = "fm", key_id = "m", incarnation = "one", path = null,
+				not_after = null, resource = null, address = null, password_changed = null },
 		}, reported);
-		world.requested[1].callback({ close = { { account = "ophelia@shakespeare.lit", key_id = "m" } } });
+		world.requested[1].callback({ close = { { account = "ophelia@shakespeare.lit", key_id = "m" } }, changed = {} });
 		assert.same({ unbound }, world.closed);
+	end);
+
+	it("names those that logged in otherwise where accounts live in the daemon, and hands on what has changed", function ()
+		local world = new_world();
+		world.lives_in_daemon = true;
+		world.add("hamlet", "a", nil, "bound").saslcert_login = { incarnation = "two", password_changed = 5 };
+		local claiming = world.add("ophelia", nil, nil, "unbound");
+		claiming.type = "c2s_unauthed";
+		world.sessions.report_all();
+		assert.same({ { account = "hamlet@shakespeare.lit", incarnation = "two", password_changed = 5 } }, world.requested[1].params.sessions);
+		world.requested[1].callback({ close = {}, changed = { "a change" } });
+		assert.same({ "a change" }, world.changed);
 	end);
 
 	it("asks nothing when there is none", function ()
@@ -222,7 +240,7 @@ describe("the report of all live sessions", function ()
 			local request = table.remove(world.requested);
 			assert.is_true(#request.params.sessions < 1000);
 			seen = seen + #request.params.sessions;
-			request.callback({ close = {} });
+			request.callback({ close = {}, changed = {} });
 		end
 		assert.equal(2000, seen);
 	end);
@@ -236,7 +254,7 @@ describe("the report of all live sessions", function ()
 			local seen = 0;
 			while #world.requested > 0 do
 				seen = seen + 1;
-				table.remove(world.requested).callback({ close = {} });
+				table.remove(world.requested).callback({ close = {}, changed = {} });
 			end
 			assert.is_true(seen > 0);
 			assert.equal(timers, #world.timers);

@@ -8,7 +8,7 @@ use super::super::connection::Peer;
 use super::super::disk_room::DiskRoom;
 use super::super::gate::{Closing, Gate};
 use super::super::hosts::Hosts;
-use super::super::reply::{Answered, Reply, unreadable};
+use super::super::reply::{Answered, Reply};
 use super::super::reservations::{NotReserved, Reservations};
 use super::super::scram_told::ScramTold;
 use super::super::servers::Servers;
@@ -19,9 +19,9 @@ use crate::policy::live::{self, Change};
 use crate::policy::passwords::{Caller, Creation};
 use crate::policy::{Denial, HostPolicy, passwords};
 use crate::protocol::{
-    AccountChange, AccountChanged, AccountExists, AccountPage, AccountsChanged, Bad, Check, Create,
-    CreateCaller, Created, Delete, Deleted, Existence, Fault, ListAccounts, ListedAccount,
-    PAGE_BYTES, PasswordSet, Refusal, Request, SetPassword, Switched,
+    AccountChange, AccountChanged, AccountExists, AccountPage, Bad, Checked, Create, CreateCaller,
+    Created, Delete, Deleted, Each, Existence, Fault, ListAccounts, ListedAccount, PAGE_BYTES,
+    PasswordSet, Refusal, Request, SetPassword, Switched,
 };
 use crate::store::{Decided, Edit, Store, StoreError, View};
 
@@ -55,16 +55,13 @@ impl LocalAccounts<'_> {
     }
 
     /// Which accounts with live sessions were changed while their server did not hear of it.
-    pub(in crate::daemon) fn check(
+    pub(super) fn changed_since(
         &self,
-        connection: u64,
-        question: Check,
+        sessions: Each<Checked>,
         peer: Peer,
-    ) -> Answered<AccountsChanged> {
-        let Check { accounts } = question;
-        unreadable(connection, "account.check", &accounts);
+    ) -> Result<Vec<AccountChanged>, Refusal> {
         let mut changes = Vec::new();
-        for session in accounts {
+        for session in sessions {
             let session = match session {
                 Ok(session) => session,
                 Err(bad) => {
@@ -96,11 +93,11 @@ impl LocalAccounts<'_> {
                 Change::Password => AccountChange::Password,
             });
             if let Some(change) = change {
-                let account = account.to_string();
-                changes.push(AccountChanged { account, change });
+                changes.push(AccountChanged::of(account.to_string(), change));
             }
         }
-        Ok(AccountsChanged { changes })
+        changes.dedup();
+        Ok(changes)
     }
 
     /// Runs in its turn of the derivations.
@@ -402,7 +399,7 @@ struct NewPassword<'a> {
     policy: &'a HostPolicy,
 }
 
-/// What is answered for an entry of `account.check` that cannot be read: its sessions end, and nothing is deleted.
+/// What is answered for an entry of `session.report` that cannot be read: its sessions end, and nothing is deleted.
 fn change_of_unreadable(bad: &Bad) -> Option<AccountChanged> {
     let account = bad.text("account")?;
     let change = match BareJid::parse(account) {
@@ -411,8 +408,7 @@ fn change_of_unreadable(bad: &Bad) -> Option<AccountChanged> {
         // Nobody can log in as it.
         Err(_) => AccountChange::Disabled,
     };
-    let account = account.to_owned();
-    Some(AccountChanged { account, change })
+    Some(AccountChanged::of(account, change))
 }
 
 /// Everything that is remembered of an account, to be removed.

@@ -1,6 +1,8 @@
-//! `session.opened` and `session.closed`: which live sessions logged in with a certificate.
+//! `session.report`, `session.opened` and `session.closed`: which live sessions logged in with a certificate.
 //!
 //! Must not know: which of them are over.
+
+use serde_json::Value;
 
 use super::super::authorities::AuthorityFiles;
 use super::super::connection::Connection;
@@ -9,11 +11,14 @@ use super::super::reply::{Answered, unreadable};
 use super::super::servers::Servers;
 use super::super::sessions::Sessions;
 use super::super::storage;
+use super::accounts::LocalAccounts;
 use super::authorities::still_vouched;
 use crate::identity::{Host, UnixSeconds};
 use crate::policy::access::Said;
 use crate::policy::live::{self, Ending, SessionFacts, Word};
-use crate::protocol::{Close, Fault, Opened, OpenedSession, Refusal, Request, SessionsOver};
+use crate::protocol::{
+    Close, Fault, Notice, Opened, OpenedSession, Refusal, Report, Reported, Request, fields,
+};
 use crate::store::{Store, StoreError, View};
 
 /// Hears of live sessions, and closes those that are over.
@@ -27,15 +32,27 @@ pub(in crate::daemon) struct LiveSessions<'a> {
 }
 
 impl LiveSessions<'_> {
-    /// Takes note of all live sessions, and answers which of them are to be closed.
-    pub(in crate::daemon) fn opened(
+    /// Takes note of all live sessions, and answers which of them are over.
+    pub(in crate::daemon) fn report(
         &self,
+        accounts: LocalAccounts<'_>,
         connection: &Connection,
-        opened: &Opened,
+        report: Report,
         now: UnixSeconds,
-    ) -> Answered<SessionsOver> {
-        let close = self.noted(connection, opened, now)?;
-        Ok(SessionsOver { close })
+    ) -> Answered<Reported> {
+        let has_certificate = |session: &&Value| {
+            let fingerprint = session.get("fingerprint");
+            fingerprint.is_some_and(|fingerprint| !fingerprint.is_null())
+        };
+        let with_certificates = report.sessions.iter().filter(has_certificate);
+        let opened = Opened {
+            sessions: fields(with_certificates.cloned().collect())?,
+        };
+        let close = self.noted(connection, &opened, now)?;
+        let all = fields(Value::Array(report.sessions))?;
+        unreadable(connection.id, Report::METHOD, &all);
+        let changed = accounts.changed_since(all, connection.peer)?;
+        Ok(Reported { close, changed })
     }
 
     /// Takes note of sessions that were bound to their resources; returns those that are to be closed.
@@ -114,7 +131,7 @@ impl LiveSessions<'_> {
                 close.push(Close::named(account, key_id, Ending::Revoked));
             }
         }
-        unreadable(connection.id, <Opened as Request>::METHOD, &opened.sessions);
+        unreadable(connection.id, Opened::METHOD, &opened.sessions);
         close.dedup();
         Ok(close)
     }
@@ -165,7 +182,7 @@ mod tests {
 
     use std::collections::HashSet;
 
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::super::super::connection::{Introduction, Peer};
     use super::super::super::state::State;
@@ -202,9 +219,10 @@ mod tests {
             let opened = json!({"sessions": [session]});
             let answer = state
                 .live_sessions()
-                .opened(
+                .report(
+                    state.accounts(),
                     &connection,
-                    &crate::protocol::fields(opened).unwrap(),
+                    fields(opened).unwrap(),
                     UnixSeconds(0),
                 )
                 .unwrap();
