@@ -2,8 +2,9 @@
 //!
 //! Must not know: what the steps are about.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::Session;
 use super::request::{Lane, Request};
@@ -33,36 +34,36 @@ pub struct CommandStep {
 
 impl Request for CommandStep {
     const METHOD: &'static str = "command.step";
-    type Answer = Value;
+    type Answer = CommandStepped;
     const BEFORE: Before = Before::Hello;
     const LANE: Lane = Lane::Task;
 }
 
 /// Its answer.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct CommandStepped {
     /// How far the run is.
     pub status: Progress,
     /// Where it is; to be handed in with the next step.
-    pub step: Option<&'static str>,
+    pub step: Option<Cow<'static, str>>,
     /// To be filled in, or, at the end, to be read.
     pub form: Option<Form>,
     /// What can be done next.
-    pub actions: Vec<&'static str>,
+    pub actions: Vec<Cow<'static, str>>,
     /// Which of them a client does unless told otherwise.
-    pub default: Option<&'static str>,
+    pub default: Option<Cow<'static, str>>,
     /// What there is to be said.
     pub notes: Vec<Note>,
     /// Why the step was not taken at all.
     pub error: Option<StepError>,
     /// Why it was not done, for the asker's statistics.
-    pub denial: Option<&'static str>,
+    pub denial: Option<Cow<'static, str>>,
     /// Sessions that are closed before the answer is shown; that of the asker is none of them.
     pub close: Vec<Close>,
 }
 
 /// How far a run is (XEP-0050, 3.4).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Progress {
     /// A form is to be filled in.
@@ -77,7 +78,7 @@ pub enum Progress {
 }
 
 /// What there is to be said (XEP-0050, 3.5).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
     /// Of which kind.
     #[serde(rename = "type")]
@@ -87,7 +88,7 @@ pub struct Note {
 }
 
 /// The kinds of notes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NoteKind {
     /// It was done.
@@ -99,15 +100,15 @@ pub enum NoteKind {
 }
 
 /// A stanza error, and its condition of XEP-0050.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepError {
     /// Its type.
     #[serde(rename = "type")]
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// Its condition.
-    pub condition: &'static str,
+    pub condition: Cow<'static, str>,
     /// XEP-0050, 3.6.
-    pub command: &'static str,
+    pub command: Cow<'static, str>,
     /// In words.
-    pub text: &'static str,
+    pub text: Cow<'static, str>,
 }

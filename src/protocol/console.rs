@@ -2,8 +2,9 @@
 //!
 //! Must not know: which commands there are.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::each::Each;
 use super::request::{Lane, Request};
@@ -11,7 +12,7 @@ use crate::identity::Host;
 use crate::policy::access::Before;
 
 /// `console.run`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ConsoleRun {
     /// As they were typed.
     pub words: Vec<String>,
@@ -25,13 +26,13 @@ pub struct ConsoleRun {
 
 impl Request for ConsoleRun {
     const METHOD: &'static str = "console.run";
-    type Answer = Value;
+    type Answer = ConsoleRan;
     const BEFORE: Before = Before::Hello;
     const LANE: Lane = Lane::Task;
 }
 
 /// Its answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ConsoleRan {
     /// Was it done, and is all well?
     pub ok: bool,
@@ -40,5 +41,5 @@ pub struct ConsoleRan {
     /// What is printed before it.
     pub lines: Vec<String>,
     /// Why it was not done, for the asker's statistics.
-    pub denial: Option<&'static str>,
+    pub denial: Option<Cow<'static, str>>,
 }

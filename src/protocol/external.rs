@@ -2,17 +2,18 @@
 //!
 //! Must not know: who is let in.
 
-use serde::Deserialize;
-use serde_json::Value;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use super::each::Each;
 use super::request::{Lane, Request};
 use super::values::{Chain, optional_bytes};
-use crate::identity::{Host, Incarnation};
+use crate::identity::{CertificationPath, Fingerprint, Host, Incarnation, KeyId, UnixSeconds};
 use crate::policy::access::Before;
 
 /// `external.offer`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Offer {
     /// The host that the client connected to.
     pub host: Host,
@@ -26,9 +27,30 @@ pub struct Offer {
 
 impl Request for Offer {
     const METHOD: &'static str = "external.offer";
-    type Answer = Value;
+    type Answer = Offered;
     const BEFORE: Before = Before::HelloWithSessions;
     const LANE: Lane = Lane::AtOnce;
+}
+
+/// Whether EXTERNAL is offered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offered {
+    /// Is it?
+    pub offer: bool,
+    /// As whom the certificate could log in.
+    pub candidates: Vec<Candidate>,
+    /// Why it is not, for the asker's statistics; no client may hear it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denial: Option<Cow<'static, str>>,
+}
+
+/// Somebody as whom a certificate could log in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// The localpart.
+    pub username: String,
+    /// Which account of that name; none: whichever has it now.
+    pub incarnation: Option<Incarnation>,
 }
 
 /// `external.login`.
@@ -52,13 +74,52 @@ pub struct Login {
 
 impl Request for Login {
     const METHOD: &'static str = "external.login";
-    type Answer = Value;
+    type Answer = LoggedIn;
     const BEFORE: Before = Before::HelloWithSessions;
     const LANE: Lane = Lane::AtOnce;
 }
 
+/// A client is logged in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoggedIn {
+    /// As whom: the localpart.
+    pub username: String,
+    /// What the session is to be bound to, whatever the client asks for.
+    pub resource: Option<String>,
+    /// What the certificate is called in the account's list, as a person may read it; none if it is in nobody's.
+    pub name: Option<String>,
+    /// SHA-256 of the certificate.
+    pub fingerprint: Fingerprint,
+    /// SHA-256 of its key.
+    pub key_id: KeyId,
+    /// Last second of its validity.
+    pub not_after: UnixSeconds,
+    /// Which account of that name.
+    pub incarnation: Option<Incarnation>,
+    /// May the session add and remove certificates?
+    pub may_manage: bool,
+    /// When the account got its password, where accounts live in the daemon.
+    pub password_changed: Option<UnixSeconds>,
+    /// By which path an authority vouches for it; none if it needs no authority.
+    pub path: Option<CertificationPath>,
+    /// What the session hears when it asks for another password.
+    pub registration: StanzaError,
+}
+
+/// A stanza error (RFC 6120 8.3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StanzaError {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: Cow<'static, str>,
+    /// Its condition.
+    pub condition: Cow<'static, str>,
+    /// In words.
+    pub text: Cow<'static, str>,
+}
+
 /// One candidate in a login.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct LoginAccount {
     /// Its localpart.
     pub username: String,

@@ -73,7 +73,7 @@ impl Subcommand {
 }
 
 /// A form, to be filled in or to be read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Form {
     /// Above it.
     pub title: String,
@@ -84,7 +84,7 @@ pub struct Form {
 }
 
 /// A field of a form.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Field {
     /// What it is called in the form that comes back.
     pub name: String,
@@ -102,7 +102,7 @@ pub struct Field {
 }
 
 /// What stands in a field.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Value {
     /// Of a text of several lines, all of them.
@@ -112,7 +112,7 @@ pub enum Value {
 }
 
 /// One of the types of XEP-0004, 3.3.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Not shown.
@@ -128,7 +128,7 @@ pub enum Kind {
 }
 
 /// What can be chosen in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
     /// As people read it.
     pub label: String,

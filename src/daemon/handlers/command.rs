@@ -2,8 +2,6 @@
 //!
 //! Each form becomes the question that a client with XEP-0257 would cause. Must not know: rules, words.
 
-use serde_json::json;
-
 use super::super::reply::Reply;
 use super::certificates::{Certificates, Wanted};
 use super::revocation::{Gone, Revocation};
@@ -44,15 +42,15 @@ impl Certificates<'_> {
             filled: question.fields,
         };
         match self.stepped(reply, &asking, now) {
-            Ok(Some(stepped)) => reply.send(Ok(json!(stepped))),
+            Ok(Some(stepped)) => reply.send(Ok(stepped)),
             Ok(None) => (),
             // A decision is an end of the command like any other; what could not be asked is none.
             Err(Refusal::Management(denial)) => {
                 let words = denial.words();
-                reply.send(Ok(json!(CommandStepped {
-                    denial: Some(words.code),
+                reply.send(Ok(CommandStepped {
+                    denial: Some(words.code.into()),
                     ..failed(&words.stanza_text)
-                })));
+                }));
             }
             Err(fault) => reply.refuse(fault),
         }
@@ -242,10 +240,10 @@ impl Certificates<'_> {
             // Whoever reads the answer finds the sessions gone; that of the asker must live to send it on.
             let others = keys.iter().filter(|key| asking.own_key != Some(**key));
             let close = others.map(|key| Close::of(&asking.whose.account, key, Ending::Revoked));
-            json!(CommandStepped {
+            CommandStepped {
                 close: close.collect(),
                 ..said(forms::has_revoked(&revoked.names()))
-            })
+            }
         });
         match revoked {
             Ok(()) => Ok(None),
@@ -279,10 +277,10 @@ impl Asking {
         });
         CommandStepped {
             status: Progress::Executing,
-            step: Some(MENU),
+            step: Some(MENU.into()),
             form: Some(form),
-            actions: vec!["next"],
-            default: Some("next"),
+            actions: vec!["next".into()],
+            default: Some("next".into()),
             ..CommandStepped::default()
         }
     }
@@ -326,10 +324,10 @@ fn unacceptable(finding: Finding) -> Refusal {
 fn to_fill_in(subcommand: Subcommand, form: Form) -> CommandStepped {
     CommandStepped {
         status: Progress::Executing,
-        step: Some(subcommand.word()),
+        step: Some(subcommand.word().into()),
         form: Some(form),
-        actions: vec!["prev", "complete"],
-        default: Some("complete"),
+        actions: vec!["prev".into(), "complete".into()],
+        default: Some("complete".into()),
         ..CommandStepped::default()
     }
 }
@@ -353,10 +351,10 @@ fn not_taken(command: &'static str, text: &'static str) -> CommandStepped {
     CommandStepped {
         status: Progress::Error,
         error: Some(StepError {
-            kind: "modify",
-            condition: "bad-request",
-            command,
-            text,
+            kind: "modify".into(),
+            condition: "bad-request".into(),
+            command: command.into(),
+            text: text.into(),
         }),
         ..CommandStepped::default()
     }

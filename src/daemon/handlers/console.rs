@@ -4,8 +4,6 @@
 
 use std::collections::HashSet;
 
-use serde_json::json;
-
 use super::super::declared_host::remarks;
 use super::super::reply::Reply;
 use super::certificates::Certificates;
@@ -38,12 +36,12 @@ impl Certificates<'_> {
             })),
         };
         match ran {
-            Ok(Some(ran)) => reply.send(Ok(json!(ran))),
+            Ok(Some(ran)) => reply.send(Ok(ran)),
             // It was sent already.
             Ok(None) => (),
             Err(Refusal::Management(denial)) => {
                 let text = denial.words().stanza_text;
-                reply.send(Ok(json!(denied(&denial, text))));
+                reply.send(Ok(denied(&denial, text)));
             }
             Err(fault) => reply.refuse(fault),
         }
@@ -112,12 +110,12 @@ impl Certificates<'_> {
                 let lines = keys
                     .first()
                     .map(|key_id| console::revoked_too(&others, account, key_id));
-                json!(ConsoleRan {
+                ConsoleRan {
                     ok: true,
                     text: console::revoked(&revoked.name, &revoked.fingerprint, account, sessions),
                     lines: lines.unwrap_or_default(),
                     denial: None,
-                })
+                }
             },
         );
         match revoked {
@@ -228,7 +226,7 @@ fn no(text: impl Into<String>) -> ConsoleRan {
 
 fn denied(denial: &Denial, text: impl Into<String>) -> ConsoleRan {
     ConsoleRan {
-        denial: Some(denial.words().code),
+        denial: Some(denial.words().code.into()),
         ..no(text)
     }
 }

@@ -1,7 +1,5 @@
 //! `external.offer` and `external.login`: is this certificate admitted, and as whom.
 
-use serde_json::{Value, json};
-
 use super::super::derivations::{Purpose, Queued};
 use super::super::facts::{self, Facts};
 use super::super::gate::{Gate, Pass};
@@ -19,7 +17,10 @@ use crate::identity::{
 use crate::policy::host::Trust;
 use crate::policy::login::{AccountFact, Admitted};
 use crate::policy::{Denial, login};
-use crate::protocol::{Accounts, Chain, Each, Fault, Login, LoginAccount, Offer, Refusal};
+use crate::protocol::{
+    Accounts, Candidate, Chain, Each, Fault, LoggedIn, Login, LoginAccount, Offer, Offered,
+    Refusal, StanzaError,
+};
 
 /// Decides who may log in with a certificate.
 #[derive(Clone, Copy)]
@@ -115,7 +116,7 @@ impl External<'_> {
         ))
     }
 
-    fn decided_offer(&self, question: &Offer, now: UnixSeconds) -> Answered {
+    fn decided_offer(&self, question: &Offer, now: UnixSeconds) -> Answered<Offered> {
         let (lives, policy) = self.hosts.of(&question.host)?;
         let shown = facts::Shown {
             host: &question.host,
@@ -135,12 +136,14 @@ impl External<'_> {
                             return Err(Denial::AccountMissing);
                         }
                     }
-                    let accounts: Vec<Value> = candidates
-                        .iter()
-                        .take(MAX_CANDIDATES)
-                        .map(|one| json!({"username": one.account.username(), "incarnation": one.incarnation()}))
+                    let candidates = candidates.iter().take(MAX_CANDIDATES);
+                    let candidates: Vec<Candidate> = candidates
+                        .map(|one| Candidate {
+                            username: one.account.username().to_owned(),
+                            incarnation: one.incarnation().cloned(),
+                        })
                         .collect();
-                    Ok((facts.cert.fingerprint, accounts))
+                    Ok((facts.cert.fingerprint, candidates))
                 })?;
                 (known.is_some(), candidates)
             }
@@ -155,13 +158,21 @@ impl External<'_> {
                     // Asked again, when it is known which accounts there are.
                     tracing::debug!(%host, %fingerprint, "external.offer: to these accounts");
                 }
-                json!({"offer": true, "candidates": candidates})
+                Offered {
+                    offer: true,
+                    candidates,
+                    denial: None,
+                }
             }
             Err(denial) => {
                 let fingerprint = fingerprint_of(question.chain.leaf());
                 let reason = denial.words().code;
                 tracing::info!(%host, fingerprint, reason, "external.offer: no");
-                json!({"offer": false, "candidates": [], "denial": reason})
+                Offered {
+                    offer: false,
+                    candidates: Vec::new(),
+                    denial: Some(reason.into()),
+                }
             }
         })
     }
@@ -213,7 +224,12 @@ impl External<'_> {
         }
     }
 
-    fn decided_login(&self, connection: u64, question: &Login, now: UnixSeconds) -> Answered {
+    fn decided_login(
+        &self,
+        connection: u64,
+        question: &Login,
+        now: UnixSeconds,
+    ) -> Answered<LoggedIn> {
         let host = &question.host;
         let (lives, policy) = self.hosts.of(host)?;
         let shown = facts::Shown {
@@ -284,23 +300,23 @@ impl External<'_> {
                     address,
                     "external.login: yes"
                 );
-                let result = json!({
-                    "username": yes.account.username(),
-                    "resource": yes.resource,
-                    "name": name.map(|name| visible(name.as_str())),
-                    "fingerprint": yes.fingerprint,
-                    "key_id": yes.key_id,
-                    "not_after": yes.not_after,
-                    "incarnation": now_there.and_then(|fact| fact.incarnation.as_ref()),
-                    "may_manage": held.is_some_and(|held| held.may_manage),
-                    "password_changed": password_changed,
-                    "path": yes.path,
-                    "registration": {
-                        "type": of_registration.stanza_type,
-                        "condition": of_registration.stanza,
-                        "text": of_registration.stanza_text,
+                let result = LoggedIn {
+                    username: yes.account.username().to_owned(),
+                    resource: yes.resource,
+                    name: name.map(|name| visible(name.as_str()).into_owned()),
+                    fingerprint: yes.fingerprint,
+                    key_id: yes.key_id,
+                    not_after: yes.not_after,
+                    incarnation: now_there.and_then(|fact| fact.incarnation.clone()),
+                    may_manage: held.is_some_and(|held| held.may_manage),
+                    password_changed,
+                    path: yes.path,
+                    registration: StanzaError {
+                        kind: of_registration.stanza_type.into(),
+                        condition: of_registration.stanza.into(),
+                        text: of_registration.stanza_text.into(),
                     },
-                });
+                };
                 if let Some(held) = yes.held {
                     self.last_uses.note(held, question.address.clone(), now);
                 }
@@ -381,6 +397,7 @@ mod tests {
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD as BASE64;
     use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
+    use serde_json::json;
 
     use super::super::super::state::State;
     use super::*;
