@@ -36,8 +36,7 @@ pub struct Connection {
     outbox: Lock<Outbox>,
     more: Notify,
     cut_off: Notify,
-    idle: Notify,
-    in_flight: AtomicUsize,
+    in_flight: Questions,
     last_question: AtomicU64,
 }
 
@@ -54,6 +53,13 @@ pub struct Introduction {
     pub since: UnixSeconds,
     /// The module that asks, if it is one.
     pub module: Option<Module>,
+}
+
+/// How many questions of the peer are being answered.
+#[derive(Debug, Default)]
+struct Questions {
+    count: AtomicUsize,
+    idle: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -73,8 +79,7 @@ impl Connection {
             outbox: Lock::default(),
             more: Notify::new(),
             cut_off: Notify::new(),
-            idle: Notify::new(),
-            in_flight: AtomicUsize::new(0),
+            in_flight: Questions::default(),
             last_question: AtomicU64::new(0),
         }
     }
@@ -181,15 +186,15 @@ impl Connection {
     /// Counts a question as in flight until the guard is dropped; `None` when too many are.
     #[must_use]
     pub fn begin(self: &Arc<Self>) -> Option<InFlight> {
-        let before = self.in_flight.fetch_add(1, Ordering::AcqRel);
+        let before = self.in_flight.count.fetch_add(1, Ordering::AcqRel);
         let guard = InFlight(Arc::clone(self));
         (before < MAX_IN_FLIGHT).then_some(guard)
     }
 
     /// Returns when nothing of this connection is being answered any more.
     pub async fn idle(&self) {
-        while self.in_flight.load(Ordering::Acquire) > 0 {
-            self.idle.notified().await;
+        while self.in_flight.count.load(Ordering::Acquire) > 0 {
+            self.in_flight.idle.notified().await;
         }
     }
 
@@ -214,8 +219,8 @@ pub struct InFlight(Arc<Connection>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
-        self.0.idle.notify_one();
+        self.0.in_flight.count.fetch_sub(1, Ordering::AcqRel);
+        self.0.in_flight.idle.notify_one();
     }
 }
 

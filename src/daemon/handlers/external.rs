@@ -11,8 +11,8 @@ use super::super::reply::{Answered, Reply};
 use super::super::sessions::Sessions;
 use crate::identity::visible::visible;
 use crate::identity::{
-    BareJid, CertificateName, CertificationPath, ClientCert, Enrolment, Fingerprint, Host, KeyId,
-    UnixSeconds,
+    BareJid, CertificateName, CertificationPath, ClientCert, Enrolment, Fingerprint, Host,
+    Incarnation, KeyId, UnixSeconds,
 };
 use crate::policy::host::Trust;
 use crate::policy::login::{AccountFact, Admitted};
@@ -248,7 +248,6 @@ impl External<'_> {
         let known = self.facts.accounts_of(&shown, &gathered)?;
         let accounts = known.unwrap_or_else(|| told(&question.host, &question.accounts));
         let authzid = question.authzid.as_deref();
-        let address = question.address.as_deref();
         let decided = self.facts.judge(&shown, &gathered, now, |facts, path| {
             let login = login::login(facts, authzid, &accounts, &policy, now)?;
             login::require_announced(authzid, question.stream_from.as_deref())?;
@@ -265,71 +264,80 @@ impl External<'_> {
                     Admitted::Enrolment(held) => Some(held.clone()),
                     Admitted::Authority => None,
                 },
+                incarnation: accounts
+                    .iter()
+                    .find(|fact| fact.account == login.account)
+                    .and_then(|fact| fact.incarnation.clone()),
                 account: login.account,
                 resource: login.resource,
             })
         })?;
-        match decided {
-            Ok(yes) => {
-                let sessions = self.sessions;
-                let is_kept = yes.path.as_ref().is_none_or(|path| {
-                    sessions.logged_in(connection, &yes.account, yes.key_id, path)
-                });
-                if !is_kept {
-                    tracing::error!(connection, account = %yes.account, "external.login: no room to keep one more session");
-                    return Err(Fault::Overload.into());
-                }
-                let password_changed = match lives {
-                    Accounts::Prosody => None,
-                    Accounts::Daemon => self
-                        .facts
-                        .store
-                        .view(&yes.account)
-                        .account()?
-                        .map(|of| of.password_changed),
-                };
-                let held = yes.held.as_ref();
-                let name = held.map(|held| &held.name);
-                let of_registration = Denial::PasswordNeeded.words();
-                let now_there = accounts.iter().find(|fact| fact.account == yes.account);
-                tracing::info!(
-                    account = %yes.account,
-                    fingerprint = %yes.fingerprint,
-                    name = name.map(CertificateName::as_str),
-                    is_vouched_for = yes.path.is_some(),
-                    address,
-                    "external.login: yes"
-                );
-                let result = LoggedIn {
-                    username: yes.account.username().to_owned(),
-                    resource: yes.resource,
-                    name: name.map(|name| visible(name.as_str()).into_owned()),
-                    fingerprint: yes.fingerprint,
-                    key_id: yes.key_id,
-                    not_after: yes.not_after,
-                    incarnation: now_there.and_then(|fact| fact.incarnation.clone()),
-                    may_manage: held.is_some_and(|held| held.may_manage),
-                    password_changed,
-                    path: yes.path,
-                    registration: StanzaError {
-                        kind: of_registration.stanza_type.into(),
-                        condition: of_registration.stanza.into(),
-                        text: of_registration.stanza_text.into(),
-                    },
-                };
-                if let Some(held) = yes.held {
-                    self.last_uses.note(held, question.address.clone(), now);
-                }
-                Ok(result)
-            }
-            Err(denial) => Err(refused(question, denial)),
+        let yes = decided.map_err(|denial| refused(question, denial))?;
+        let answer = self.let_in(connection, question, &yes, lives)?;
+        if let Some(held) = yes.held {
+            self.last_uses.note(held, question.address.clone(), now);
         }
+        Ok(answer)
+    }
+
+    /// The yes, if there is room to keep the session that follows.
+    fn let_in(
+        &self,
+        connection: u64,
+        question: &Login,
+        yes: &Yes,
+        lives: Accounts,
+    ) -> Answered<LoggedIn> {
+        let account = &yes.account;
+        let sessions = self.sessions;
+        let is_kept = yes
+            .path
+            .as_ref()
+            .is_none_or(|path| sessions.logged_in(connection, account, yes.key_id, path));
+        if !is_kept {
+            tracing::error!(connection, %account, "external.login: no room to keep one more session");
+            return Err(Fault::Overload.into());
+        }
+        let known = match lives {
+            Accounts::Prosody => None,
+            Accounts::Daemon => self.facts.store.view(account).account()?,
+        };
+        let held = yes.held.as_ref();
+        let name = held.map(|held| &held.name);
+        let of_registration = Denial::PasswordNeeded.words();
+        tracing::info!(
+            %account,
+            fingerprint = %yes.fingerprint,
+            name = name.map(CertificateName::as_str),
+            is_vouched_for = yes.path.is_some(),
+            address = question.address.as_deref(),
+            "external.login: yes"
+        );
+        Ok(LoggedIn {
+            username: account.username().to_owned(),
+            resource: yes.resource.clone(),
+            name: name.map(|name| visible(name.as_str()).into_owned()),
+            fingerprint: yes.fingerprint,
+            key_id: yes.key_id,
+            not_after: yes.not_after,
+            incarnation: yes.incarnation.clone(),
+            may_manage: held.is_some_and(|held| held.may_manage),
+            password_changed: known.map(|known| known.password_changed),
+            path: yes.path.clone(),
+            registration: StanzaError {
+                kind: of_registration.stanza_type.into(),
+                condition: of_registration.stanza.into(),
+                text: of_registration.stanza_text.into(),
+            },
+        })
     }
 }
 
 /// Somebody may log in.
 struct Yes {
     account: BareJid,
+    /// Which account of the name it is, as far as that is known.
+    incarnation: Option<Incarnation>,
     resource: Option<String>,
     fingerprint: Fingerprint,
     key_id: KeyId,
