@@ -100,6 +100,67 @@ fn only_the_gate_vouches_that_nobody_says_yes() {
 }
 
 #[test]
+fn a_handler_gets_parts_and_never_the_whole_state() {
+    let house = House::of(&sources());
+    let state = module("daemon/state.rs");
+    let knowing = house.imports.keys().filter(|(_, to)| *to == state);
+    let knowing: Vec<String> = knowing.map(|(from, _)| house.shown(from)).collect();
+    let expected = ["accepting", "dispatch", "server", "upkeep"];
+    assert_eq!(
+        knowing,
+        expected.map(|file| format!("src/daemon/{file}.rs"))
+    );
+}
+
+#[test]
+fn no_struct_of_the_daemon_has_many_fields_but_the_state() {
+    // The second one is a line of a backup: it has the fields that it has.
+    let meant = [
+        "daemon/state.rs: State",
+        "daemon/handlers/backup/record.rs: CertificateRecord",
+    ];
+    let mut large: Vec<String> = Vec::new();
+    for (path, text) in sources()
+        .iter()
+        .filter(|(path, _)| path.starts_with("daemon/"))
+    {
+        for (name, fields) in structs(&bare(text)) {
+            if fields > MOST_FIELDS {
+                large.push(format!("{path}: {name}"));
+            }
+        }
+    }
+    large.sort();
+    let mut meant = meant.map(str::to_owned);
+    meant.sort();
+    assert_eq!(large, meant);
+}
+
+/// Every struct with named fields, and how many it has. As rustfmt writes them.
+fn structs(code: &str) -> Vec<(String, usize)> {
+    let mut found: Vec<(String, usize)> = Vec::new();
+    let mut is_inside = false;
+    for line in code.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let at = words.iter().position(|word| *word == "struct");
+        if let (Some(at), false, true) = (at, line.starts_with(' '), line.ends_with('{')) {
+            let name = words[at + 1].split(['<', '{']).next().unwrap();
+            found.push((name.to_owned(), 0));
+            is_inside = true;
+        } else if line.starts_with('}') {
+            is_inside = false;
+        } else if let (true, Some((_, fields))) = (is_inside, found.last_mut()) {
+            let is_field = line.starts_with("    ") && !line.starts_with("     ");
+            *fields += usize::from(is_field && line.contains(':') && !line.trim().starts_with('#'));
+        }
+    }
+    found
+}
+
+/// Of a struct in `daemon/`.
+const MOST_FIELDS: usize = 8;
+
+#[test]
 fn a_broken_rule_is_named_with_its_file_and_line() {
     let sources = house_of(&[
         ("identity/mod.rs", "mod jid;\npub use jid::Jid;\n"),
