@@ -3,16 +3,17 @@
 --
 -- It must not ask anything.
 
+local new_cache = require "util.cache".new;
+
 local exists_seconds = 5 * 60;
 -- Somebody may be creating it right now.
 local missing_seconds = 5;
--- Of each of two generations: the older one is dropped when the younger is full.
-local max_generation = 50000;
+local max_accounts = 100000;
 
 -- with: now()
 local function new(with)
 	local known = {};
-	local young, old, count = {}, {}, 0;
+	local entries = new_cache(max_accounts);
 	local changes, epoch = 0, 0;
 
 	-- Taken before a question, and handed to remember(): an answer that was overtaken by a change is not kept.
@@ -20,20 +21,12 @@ local function new(with)
 
 	-- facts: { exists, … }
 	function known.remember(username, facts, mark)
-		if mark ~= changes then return; end
-		if young[username] == nil then
-			if count >= max_generation then young, old, count = {}, young, 0; end
-			count = count + 1;
-		end
-		old[username] = nil;
-		young[username] = { facts = facts, at = with.now(), epoch = epoch };
+		if mark == changes then entries:set(username, { facts = facts, at = with.now(), epoch = epoch }); end
 	end
-
-	local function entry_of(username) return young[username] or old[username]; end
 
 	-- What is known for sure, or nil.
 	function known.fresh(username)
-		local entry = entry_of(username);
+		local entry = entries:get(username);
 		if not entry or entry.epoch ~= epoch then return nil; end
 		local age = with.now() - entry.at;
 		if age < 0 or age >= (entry.facts.exists and exists_seconds or missing_seconds) then return nil; end
@@ -42,17 +35,13 @@ local function new(with)
 
 	-- Was it there when that was last heard?
 	function known.existed(username)
-		local entry = entry_of(username);
+		local entry = entries:get(username);
 		return entry ~= nil and entry.facts.exists;
 	end
 
 	function known.forget(username)
 		changes = changes + 1;
-		if young[username] then
-			young[username] = nil;
-			count = count - 1;
-		end
-		old[username] = nil;
+		entries:set(username, nil);
 	end
 
 	-- Nothing is sure any more.

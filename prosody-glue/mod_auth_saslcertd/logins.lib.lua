@@ -110,15 +110,9 @@ local function new_questions(host, with)
 	return questions;
 end
 
-local function fail(session, handler, condition, text)
-	if session.destroyed then
-		-- COMPAT 13.0: mod_saslauth reads it of a session that has lost it.
-		session.base_type = session.base_type or "c2s";
-		-- COMPAT mod_sasl2 since 2025: it clones the handler of a session that has lost it.
-		if handler.saslcert_sasl2 then session.sasl_handler = session.sasl_handler or handler; end
-	else
-		session.saslcert_account = nil;
-	end
+local function fail(with, session, handler, condition, text)
+	with.outlive(session, handler);
+	if not session.destroyed then session.saslcert_account = nil; end
 	return "failure", condition, text;
 end
 
@@ -133,17 +127,17 @@ local function concluded(with, host, session, handler, reply)
 			session.log("info", "The password of %s could not be checked: %s", tostring(handler.username),
 				tostring(outcome.failure and (outcome.failure.message or outcome.failure.reason)));
 		end
-		return fail(session, handler, "temporary-auth-failure", could_not_ask);
+		return fail(with, session, handler, "temporary-auth-failure", could_not_ask);
 	end
 	local delay = seconds_of(outcome.delay);
 	if delay > 0 and not session.destroyed then with.sleep(session, delay); end
 	if status == "failure" then
 		if not session.destroyed then session.log("info", "Login by password refused: %s", tostring(condition_or_data)); end
-		return fail(session, handler, condition_or_data, text);
+		return fail(with, session, handler, condition_or_data, text);
 	end
 	-- Gone, or its account was changed while it waited: whoever did that has taken the tag off.
 	if status == "success" and (session.destroyed or session.saslcert_account ~= handler.username .. "@" .. host) then
-		return fail(session, handler, "temporary-auth-failure", could_not_ask);
+		return fail(with, session, handler, "temporary-auth-failure", could_not_ask);
 	end
 	return status, condition_or_data, text;
 end
@@ -151,6 +145,7 @@ end
 -- with:
 --   new_sasl(realm, profile); ask(method, params, options); timeout(); scram() (the hashes to offer, or nil if that isn't known)
 --   sleep(session, seconds)            waits, but not for a session that is gone
+--   outlive(session, handler)          (see sasl.lib.lua of mod_saslcertd)
 --   encode_base64, decode_base64, valid_text, null
 local function new(host, with)
 	local logins, questions = {}, new_questions(host, with);
@@ -162,7 +157,7 @@ local function new(host, with)
 		local stored_key = hash and handler.state and handler.state.stored_key;
 		local proof = stored_key and proof_in(message);
 		-- util.sasl raises an error.
-		if proof and not with.decode_base64(proof) then return fail(session, handler, "malformed-request", "The proof is not base64."); end
+		if proof and not with.decode_base64(proof) then return fail(with, session, handler, "malformed-request", "The proof is not base64."); end
 
 		local status, condition_or_data, text = inner(handler, message);
 		if stored_key and status == "success" then

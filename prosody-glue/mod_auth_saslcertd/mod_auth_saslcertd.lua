@@ -89,6 +89,7 @@ local logins = module:require "logins".new(host, {
 	ask = ask;
 	timeout = timeout;
 	scram = function () return api.scram(host); end;
+	outlive = function (...) api.outlive(...); end;
 	sleep = sleep;
 	encode_base64 = encodings.base64.encode;
 	decode_base64 = encodings.base64.decode;

@@ -47,7 +47,6 @@ local module_version = "0.1.0";
 local max_hello_bytes = 96 * 1024;
 -- How often certificates that are about to expire are counted.
 local count_interval = 60 * 60;
-local xmlns = certificates_lib.xmlns;
 
 local have_unix, unix = pcall(require, "socket.unix");
 if have_unix and type(unix) == "function" then unix = { stream = unix }; end -- COMPAT old LuaSocket
@@ -63,7 +62,7 @@ api.accounts = api.accounts or {};
 api.waiting = api.waiting or {};
 local hosts = {};
 local settings = {};
-local client, sessions, tls, asked, metrics, remove_from_shell;
+local client, sessions, asked, metrics, declare_soon, remove_from_shell;
 local closed = false;
 -- Why the daemon refused the last hello; logged when it is new.
 local last_refusal;
@@ -332,47 +331,48 @@ sessions = new_sessions({
 	connections = { module:shared("/*/c2s/sessions"), module:shared("/*/bosh/sessions"), api.waiting };
 });
 
-asked = asked_lib.new({
+-- Of this each library takes what it names.
+local with = {
+	ask = ask;
+	timeout = function () return settings.timeout; end;
+	now = now;
+	log = log;
+	array = array;
+	null = json.null;
+	encode_base64 = encodings.base64.encode;
+	sha256_hex = function (text) return hashes.sha256(text, true); end;
+	split_jid = jid.split;
+	nodeprep = encodings.stringprep.nodeprep;
+	new_id = new_uuid;
 	hosts = hosts;
 	sessions = sessions;
-	split_jid = jid.split;
+	close = sessions.close_each;
+	usermanager = usermanager;
+	modulemanager = modulemanager;
+	is_active = is_active;
+	closed = function () return closed; end;
 	run = function (job) worker:run(job); end;
 	fire_event = prosody.events.fire_event;
 	purge = storagemanager.purge;
 	forget = forget;
-	is_active = is_active;
 	send = function (host, account, text)
 		host.module:send(st.message({ from = host.name, to = account, id = new_uuid() }, text));
 	end;
-	null = json.null;
-	log = log;
-});
-
-local certificates = certificates_lib.new({
-	ask = ask;
-	close = sessions.close_each;
-	timeout = function () return settings.timeout; end;
-});
-
-local adhoc = new_adhoc({
-	ask = ask;
-	close = sessions.close_each;
-	timeout = function () return settings.timeout; end;
 	presented = function (session)
 		local chain = sasl_lib.chain_of_peer(session, true);
 		return chain and chain[1];
 	end;
-});
-
-local sasl = sasl_lib.new({
-	ask = ask;
-	now = now;
-	timeout = function () return settings.timeout; end;
-	encode_base64 = encodings.base64.encode;
-	array = array;
-	null = json.null;
-	hosts = hosts;
-});
+	create_context = certmanager.create_context;
+	rawget_option = configmanager.rawget;
+	get_module = modulemanager.get_module;
+	enabled = function () return settings.manage_tls and not closed; end;
+	xmlns = certificates_lib.xmlns;
+	-- Which kind of provider a host has is part of the hello.
+	provider_changed = function () declare_soon(); end;
+};
+local with_everything = { __index = with };
+asked = asked_lib.new(with);
+local certificates, adhoc, sasl, tls = certificates_lib.new(with), new_adhoc(with), sasl_lib.new(with), new_tls(with);
 
 -- As the console wants it.
 local function state()
@@ -390,24 +390,12 @@ local function state()
 	};
 end
 
-local run_command = console.new({
-	ask = ask;
-	timeout = function () return settings.timeout; end;
-	state = state;
-	array = array;
-	null = json.null;
-});
-
-tls = new_tls({
-	create_context = certmanager.create_context;
-	rawget_option = configmanager.rawget;
-	get_module = modulemanager.get_module;
-	enabled = function () return settings.manage_tls and not closed; end;
-});
+with.state = state;
+local run_command = console.new(with);
 
 -- Says hello when everything that happens now (all hosts at the start, a reload) has happened.
 local declaring = false;
-local function declare_soon()
+function declare_soon()
 	if declaring or closed or not in_server then return; end
 	declaring = true;
 	module:add_timer(0, function ()
@@ -425,7 +413,7 @@ local function adopt_hosts()
 	end
 end
 
-api.ask, api.ask_blocking, api.can_wait = ask, ask_blocking, can_wait;
+api.ask, api.ask_blocking, api.can_wait, api.outlive = ask, ask_blocking, can_wait, sasl_lib.outlive;
 function api.timeout() return settings.timeout; end
 -- What was changed without our hearing of it ends the sessions of its account.
 function api.check() sessions.report_all(); end
@@ -534,28 +522,17 @@ function module.add_host(host_module)
 		return;
 	end
 
-	local host = new_host(host_module, {
-		usermanager = usermanager;
-		is_active = is_active;
-		modulemanager = modulemanager;
-		accounts = new_accounts(name, {
-			usermanager = usermanager;
-			is_active = is_active;
-			nodeprep = encodings.stringprep.nodeprep;
-			new_id = new_uuid;
-			null = json.null;
-			store = host_module:open_store("saslcertd", "keyval");
-			log = function (...) return host_module:log(...); end;
-		});
+	local function own(more)
+		more.log = function (...) return host_module:log(...); end;
+		return setmetatable(more, with_everything);
+	end
+	local host = new_host(host_module, own({
+		accounts = new_accounts(name, own({ store = host_module:open_store("saslcertd", "keyval") }));
 		wrap = function (provider, hostname, withdrawn)
 			return sasl_lib.wrap_provider(provider, hostname, api, withdrawn);
 		end;
 		command = adhoc.command;
-		xmlns = xmlns;
-		closed = function () return closed; end;
-		-- Which kind it is, is part of the hello.
-		provider_changed = declare_soon;
-	});
+	}));
 	hosts[name] = host;
 
 	function host_module.unload()
@@ -565,18 +542,15 @@ function module.add_host(host_module)
 
 	tls.add_host(host_module);
 	sessions.add_host(host_module);
-	new_devices({
-		sha256_hex = function (text) return hashes.sha256(text, true); end;
-		now = now;
+	new_devices(own({
 		devices = host_module:open_store("saslcertd_devices", "keyval");
 		tokens = host_module:open_store("fast_tokens", "keyval");
-		log = function (...) return host_module:log(...); end;
-	}).add_host(host_module);
+	})).add_host(host_module);
 	sasl.add_host(host_module);
 	adhoc.add_host(host, host_module);
 
 	local function iq(kind, element, handle)
-		host_module:hook(("iq-%s/self/%s:%s"):format(kind, xmlns, element), function (event)
+		host_module:hook(("iq-%s/self/%s:%s"):format(kind, with.xmlns, element), function (event)
 			if host.withdrawn() then return; end
 			return handle(host, event.origin, event.stanza);
 		end);

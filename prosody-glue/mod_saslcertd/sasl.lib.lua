@@ -58,13 +58,17 @@ local function words(failure)
 	return condition, failure.message;
 end
 
+-- A login that fails may have outlived its session, from which others still read.
+local function outlive(session, handler)
+	if not session.destroyed then return; end
+	-- COMPAT 13.0: mod_saslauth reads it of a session that has lost it.
+	session.base_type = session.base_type or "c2s";
+	-- COMPAT mod_sasl2 since 2025: it clones the handler of a session that has lost it.
+	if handler.saslcert_sasl2 then session.sasl_handler = session.sasl_handler or handler; end
+end
+
 local function failure_of(handler, session, condition, text)
-	if session.destroyed then
-		-- COMPAT 13.0: mod_saslauth reads it of a session that has lost it.
-		session.base_type = session.base_type or "c2s";
-		-- COMPAT mod_sasl2 since 2025: it clones the handler of a session that has lost it.
-		if handler.saslcert_sasl2 then session.sasl_handler = session.sasl_handler or handler; end
-	end
+	outlive(session, handler);
 	handler.saslcert_challenged = nil;
 	-- COMPAT mod_sasl2 of before 2025 goes on with this very handler; mod_saslauth makes a new one.
 	handler.selected = nil;
@@ -329,4 +333,5 @@ return {
 	chain_of = chain_of;
 	chain_of_peer = chain_of_peer;
 	words = words;
+	outlive = outlive;
 };

@@ -1,5 +1,6 @@
 local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
 local new_logins = load_library("logins", "mod_auth_saslcertd").new;
+local outlive = load_library("sasl").outlive;
 
 local wrong = { code = -32000, denial = "password-wrong", sasl = "not-authorized", delay = 0 };
 local wrong_password = "Unable to authorize you with the authentication credentials you've sent.";
@@ -59,6 +60,7 @@ local function new_world()
 		decode_base64 = function (text) return text:match("^<(.*)>$") or (text ~= "!!" and text) or nil; end;
 		valid_text = function (text) return not text:find("\255", 1, true); end;
 		null = world.null;
+		outlive = outlive;
 	});
 	world.session = { ip = "192.0.2.7", log = function () end, type = "c2s_unauthed" };
 	world.replies["account.verify"] = { delay = 0 };

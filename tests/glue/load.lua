@@ -5,7 +5,25 @@ local root = (debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "../../p
 
 local null = setmetatable({}, { __tostring = function () return "null"; end });
 
+-- Who came last is kept.
+local function new_cache(size)
+	local values, order, first = {}, {}, 1;
+	return {
+		get = function (_, key) return values[key]; end;
+		set = function (_, key, value)
+			values[key] = value;
+			if value == nil then return; end
+			order[#order + 1] = key;
+			if #order - first >= size then
+				values[order[first]] = nil;
+				first = first + 1;
+			end
+		end;
+	};
+end
+
 local known = {
+	["util.cache"] = { new = new_cache };
 	["util.array"] = function (list) return list or {}; end;
 	["util.json"] = { null = null };
 	["util.stanza"] = {
