@@ -1,7 +1,9 @@
 -- The one connection to the daemon: questions and their answers, ids, deadlines, reconnecting, and the
 -- questions that the daemon asks. docs/protocol.md is its reference.
 --
--- It must not know what is asked, nor anything of Prosody: sockets, timers and JSON are handed in.
+-- It must not know what is asked: sockets, timers and JSON are handed in.
+
+local new_queue = require "util.queue".new;
 
 -- The daemon answers a longer question with an error that names no id, so it is never written.
 local max_question_bytes = 128 * 1024;
@@ -61,7 +63,7 @@ function Client:forget_connection()
 end
 
 function Client:empty_queue()
-	self.queue, self.queue_head, self.queue_tail = {}, 1, 0;
+	self.queue = new_queue(max_queued + max_in_flight);
 end
 
 -- is_given: they are the daemon's words, which replace a guess.
@@ -86,7 +88,7 @@ end
 function Client:unqueue(question)
 	if not question.queued then return; end
 	question.queued = false;
-	self.queued, self.queued_bytes = self.queued - 1, self.queued_bytes - #question.line;
+	self.queued_bytes = self.queued_bytes - #question.line;
 end
 
 function Client:settle(question, result, failure)
@@ -124,9 +126,8 @@ end
 
 function Client:enqueue(question)
 	question.queued = true;
-	self.queue_tail = self.queue_tail + 1;
-	self.queue[self.queue_tail] = question;
-	self.queued, self.queued_bytes = self.queued + 1, self.queued_bytes + #question.line;
+	self.queue:push(question);
+	self.queued_bytes = self.queued_bytes + #question.line;
 end
 
 function Client:no_longer_owed(id)
@@ -145,16 +146,14 @@ function Client:may_write()
 end
 
 function Client:pump()
-	while self.conn and self.queue_head <= self.queue_tail and self:may_write() do
-		local question = self.queue[self.queue_head];
-		self.queue[self.queue_head] = nil;
-		self.queue_head = self.queue_head + 1;
+	while self.conn and self.queue:count() > 0 and self:may_write() do
+		local question = self.queue:pop();
+		-- It may have been given up.
 		if question.queued then
 			self:unqueue(question);
 			self:write(question);
 		end
 	end
-	if self.queue_head > self.queue_tail then self:empty_queue(); end
 end
 
 function Client:try_later()
@@ -211,11 +210,12 @@ function Client:stall()
 	if self.stalled then return; end
 	self.stalled = true;
 	self:report_away("it does not answer");
-	for i = self.queue_head, self.queue_tail do
-		local question = self.queue[i];
-		if question and question.queued then self:settle(question, nil, { reason = "away" }); end
-	end
+	local queue = self.queue;
 	self:empty_queue();
+	while queue:count() > 0 do
+		local question = queue:pop();
+		if question.queued then self:settle(question, nil, { reason = "away" }); end
+	end
 	-- A daemon that lives answers this at once. One that doesn't gets a new connection after the deadline: perhaps
 	-- only the old one hangs.
 	self:hello();
@@ -296,7 +296,7 @@ function Client:request(method, params, options, callback)
 	if not options.hello then
 		self:sweep();
 		if not self:connect() or self.stalled then return callback(nil, { reason = "away" }); end
-		if self.queued >= max_queued or self.queued_bytes >= max_queued_bytes then return callback(nil, { reason = "busy" }); end
+		if self.queue:count() >= max_queued or self.queued_bytes >= max_queued_bytes then return callback(nil, { reason = "busy" }); end
 	end
 	local question = { id = id, line = line, again = options.again, hello = options.hello, callback = callback };
 	self.waiting[id] = question;
@@ -478,7 +478,7 @@ local function new(with)
 	local self = setmetatable({
 		with = with, closed = false, stalled = false, pause = first_pause, swept_at = 0, last_id = 0;
 		waiting = {};         -- id → question that somebody waits for
-		queued = 0, queued_bytes = 0;
+		queued_bytes = 0;
 	}, Client);
 	self:forget_connection();
 	self:empty_queue();

@@ -22,7 +22,21 @@ local function new_cache(size)
 	};
 end
 
+local function new_queue(size)
+	local items = {};
+	return {
+		count = function () return #items; end;
+		pop = function () return table.remove(items, 1); end;
+		push = function (_, item)
+			if #items >= size then return nil, "queue full"; end
+			items[#items + 1] = item;
+			return true;
+		end;
+	};
+end
+
 local known = {
+	["util.queue"] = { new = new_queue };
 	["util.cache"] = { new = new_cache };
 	["util.array"] = function (list) return list or {}; end;
 	["util.json"] = { null = null };
