@@ -88,7 +88,8 @@ async def test_an_account_removed_by_its_user_leaves_nothing_to_the_next(scene: 
     account = scene.account()
     phone = await scene.enrol(account)
     async with await scene.password_session(account) as desk:
-        with pytest.raises(StreamEnded):
+        # The connection may be closed before the end of the stream was read.
+        with pytest.raises((StreamEnded, ConnectionResetError)):
             await desk.iq("set", "<query xmlns='jabber:iq:register'><remove/></query>")
             await desk.ping()
     await opens_nothing(scene, phone)
