@@ -382,8 +382,34 @@ fn options(facts: &Facts, commands: &Commands) -> Vec<Finding> {
             mend,
         ));
     }
-    // By section and text.
-    let mut wrong: BTreeMap<(Option<&str>, String), Wrong<'_>> = BTreeMap::new();
+    for host in facts.enabled() {
+        for option in &host.misplaced {
+            let message = format!(
+                "{option} in VirtualHost \"{}\" has no effect: it belongs into the global section",
+                host.name
+            );
+            let mend = edit(Some(&host.name), Change::Remove(option.clone()));
+            all.push(Finding::problem("options", message, mend));
+        }
+    }
+    for ((section, _), wrong) in wrong_options(facts) {
+        let mend = edit(section, wrong.change());
+        all.push(Finding::new(
+            "options",
+            wrong.level,
+            wrong.message(),
+            Some(mend),
+        ));
+    }
+    if all.is_empty() {
+        all.push(allowed_options(facts));
+    }
+    all
+}
+
+/// By the section that the option stands in, and the remark's text.
+fn wrong_options(facts: &Facts) -> BTreeMap<(Option<&str>, String), Wrong<'_>> {
+    let mut wrong = BTreeMap::new();
     for host in facts.enabled() {
         let declared = HostPolicy::from_options(&host.options);
         let errors = declared
@@ -395,68 +421,48 @@ fn options(facts: &Facts, commands: &Commands) -> Vec<Finding> {
             .into_iter()
             .map(|remark| (Level::Warning, remark));
         for (level, remark) in errors.chain(warnings) {
-            let here = host
+            let section = host
                 .own_options
                 .contains(&remark.option)
                 .then_some(host.name.as_str());
-            let key = (here, remark.message.clone());
-            let hosts = Vec::new();
-            let known = wrong.entry(key).or_insert(Wrong {
-                level,
-                remark,
-                hosts,
-            });
-            known.hosts.push(&host.name);
-        }
-        for option in &host.misplaced {
-            let message = format!(
-                "{option} in VirtualHost \"{}\" has no effect: it belongs into the global section",
-                host.name
-            );
-            let mend = edit(Some(&host.name), Change::Remove(option.clone()));
-            all.push(Finding::problem("options", message, mend));
+            let same = wrong
+                .entry((section, remark.message.clone()))
+                .or_insert(Wrong {
+                    level,
+                    remark,
+                    hosts: Vec::new(),
+                });
+            same.hosts.push(host.name.as_str());
         }
     }
-    for (
-        (section, _),
-        Wrong {
-            level,
-            remark,
-            hosts,
-        },
-    ) in wrong
-    {
-        let change = match mended(&remark.option) {
-            Some(line) if level == Level::Problem => Change::Add(line.to_owned()),
-            _ => Change::Remove(remark.option.clone()),
-        };
-        let what = match level {
-            Level::Problem => format!("; no EXTERNAL for {}", listed(&hosts)),
+    wrong
+}
+
+impl Wrong<'_> {
+    fn message(&self) -> String {
+        let consequence = match self.level {
+            Level::Problem => format!("; no EXTERNAL for {}", listed(&self.hosts)),
             _ => String::new(),
         };
-        let message = format!("{}{what}", one_line(&remark.message));
-        all.push(Finding::new(
-            "options",
-            level,
-            message,
-            Some(edit(section, change)),
-        ));
+        format!("{}{consequence}", one_line(&self.remark.message))
     }
-    if all.is_empty() {
-        let count = facts.global_options.len()
-            + facts
-                .enabled()
-                .map(|host| host.own_options.len())
-                .sum::<usize>();
-        all.push(Finding::ok(
-            "options",
-            format!(
-                "{} set, and every value is allowed",
-                counted(count, "saslcertd_* option is", "saslcertd_* options are")
-            ),
-        ));
+
+    fn change(&self) -> Change {
+        match mended(&self.remark.option) {
+            Some(line) if self.level == Level::Problem => Change::Add(line.to_owned()),
+            _ => Change::Remove(self.remark.option.clone()),
+        }
     }
-    all
+}
+
+fn allowed_options(facts: &Facts) -> Finding {
+    let of_hosts = facts.enabled().map(|host| host.own_options.len());
+    let count = facts.global_options.len() + of_hosts.sum::<usize>();
+    let message = format!(
+        "{} set, and every value is allowed",
+        counted(count, "saslcertd_* option is", "saslcertd_* options are")
+    );
+    Finding::ok("options", message)
 }
 
 /// The line in the place of a wrong one, where the default would let in more than its author may have meant.
