@@ -237,81 +237,16 @@ impl Issued {
             strict_der::check(value).ok()?;
         }
         match extension.id {
-            BASIC_CONSTRAINTS => {
-                let mut parts = tlv::only(value)?.values(SEQUENCE)?;
-                self.is_authority = match parts.take_if(BOOLEAN) {
-                    None => false,
-                    Some(flag) => flag.content == [0xff],
-                };
-                self.max_below = match parts.take_if(INTEGER) {
-                    None => None,
-                    Some(number) => Some(number.small(INTEGER)?),
-                };
-                parts.is_finished().then_some(())?;
-            }
-            KEY_USAGE => {
-                let bits = tlv::bits(tlv::only(value)?.of(BIT_STRING)?)?;
-                self.may_sign_certificates = bits & 0x0400 != 0;
-                self.may_sign_lists = bits & 0x0200 != 0;
-                self.is_list_signer = self.may_sign_lists;
-            }
-            EXTENDED_KEY_USAGE => {
-                let purposes = tlv::only(value)?.values(SEQUENCE)?.all()?;
-                let is_client = |purpose: &Value<'_>| {
-                    purpose.tag == OBJECT_IDENTIFIER
-                        && [CLIENT_AUTH, ANY_PURPOSE].contains(&purpose.content)
-                };
-                self.is_for_clients = purposes.iter().any(is_client);
-            }
-            POLICIES => {
-                let mut policies = Vec::new();
-                for policy in tlv::only(value)?.values(SEQUENCE)?.all()? {
-                    let id = policy.values(SEQUENCE)?.take()?.of(OBJECT_IDENTIFIER)?;
-                    policies.push(PolicyId::from_bytes(id));
-                }
-                within(policies.len())?;
-                self.policies = Some(policies);
-            }
-            POLICY_MAPPINGS => {
-                for pair in tlv::only(value)?.values(SEQUENCE)?.all()? {
-                    let mut pair = pair.values(SEQUENCE)?;
-                    let issuers = pair.take()?.of(OBJECT_IDENTIFIER)?;
-                    let subjects = pair.take()?.of(OBJECT_IDENTIFIER)?;
-                    let ids = (
-                        PolicyId::from_bytes(issuers),
-                        PolicyId::from_bytes(subjects),
-                    );
-                    self.mappings.push(ids);
-                }
-                within(self.mappings.len())?;
-            }
-            POLICY_CONSTRAINTS => {
-                let mut parts = tlv::only(value)?.values(SEQUENCE)?;
-                (self.require_policy, self.inhibit_mapping) =
-                    (number(&mut parts, 0x80)?, number(&mut parts, 0x81)?);
-                parts.is_finished().then_some(())?;
-            }
+            BASIC_CONSTRAINTS => self.take_basic_constraints(value)?,
+            KEY_USAGE => self.take_key_usage(value)?,
+            EXTENDED_KEY_USAGE => self.take_extended_key_usage(value)?,
+            POLICIES => self.take_policies(value)?,
+            POLICY_MAPPINGS => self.take_policy_mappings(value)?,
+            POLICY_CONSTRAINTS => self.take_policy_constraints(value)?,
             INHIBIT_ANY => self.inhibit_any = Some(tlv::only(value)?.small(INTEGER)?),
-            NAME_CONSTRAINTS => {
-                let mut parts = tlv::only(value)?.values(SEQUENCE)?;
-                self.permitted = trees(parts.take_if(0xa0))?;
-                self.excluded = trees(parts.take_if(0xa1))?;
-                parts.is_finished().then_some(())?;
-            }
-            ALTERNATIVE_NAMES => {
-                let names = tlv::only(value)?.values(SEQUENCE)?.all()?;
-                self.names = names
-                    .iter()
-                    .map(GeneralName::from_value)
-                    .collect::<Option<_>>()?;
-                within(self.names.len())?;
-            }
-            DISTRIBUTION_POINTS => {
-                for point in tlv::only(value)?.values(SEQUENCE)?.all()? {
-                    self.points.push(point_in(&point, &self.issuer)?);
-                }
-                within(self.points.len())?;
-            }
+            NAME_CONSTRAINTS => self.take_name_constraints(value)?,
+            ALTERNATIVE_NAMES => self.take_alternative_names(value)?,
+            DISTRIBUTION_POINTS => self.take_distribution_points(value)?,
             // Says nothing about who may log in.
             KEY_ID | AUTHORITY_KEY_ID | ISSUER_NAMES => {}
             other if extension.is_critical => {
@@ -320,6 +255,92 @@ impl Issued {
             _ => {}
         }
         Some(())
+    }
+
+    fn take_basic_constraints(&mut self, value: &[u8]) -> Option<()> {
+        let mut parts = tlv::only(value)?.values(SEQUENCE)?;
+        self.is_authority = match parts.take_if(BOOLEAN) {
+            None => false,
+            Some(flag) => flag.content == [0xff],
+        };
+        self.max_below = match parts.take_if(INTEGER) {
+            None => None,
+            Some(number) => Some(number.small(INTEGER)?),
+        };
+        parts.is_finished().then_some(())
+    }
+
+    fn take_key_usage(&mut self, value: &[u8]) -> Option<()> {
+        let bits = tlv::bits(tlv::only(value)?.of(BIT_STRING)?)?;
+        self.may_sign_certificates = bits & 0x0400 != 0;
+        self.may_sign_lists = bits & 0x0200 != 0;
+        self.is_list_signer = self.may_sign_lists;
+        Some(())
+    }
+
+    fn take_extended_key_usage(&mut self, value: &[u8]) -> Option<()> {
+        let purposes = tlv::only(value)?.values(SEQUENCE)?.all()?;
+        let is_client = |purpose: &Value<'_>| {
+            purpose.tag == OBJECT_IDENTIFIER
+                && [CLIENT_AUTH, ANY_PURPOSE].contains(&purpose.content)
+        };
+        self.is_for_clients = purposes.iter().any(is_client);
+        Some(())
+    }
+
+    fn take_policies(&mut self, value: &[u8]) -> Option<()> {
+        let mut policies = Vec::new();
+        for policy in tlv::only(value)?.values(SEQUENCE)?.all()? {
+            let id = policy.values(SEQUENCE)?.take()?.of(OBJECT_IDENTIFIER)?;
+            policies.push(PolicyId::from_bytes(id));
+        }
+        within(policies.len())?;
+        self.policies = Some(policies);
+        Some(())
+    }
+
+    fn take_policy_mappings(&mut self, value: &[u8]) -> Option<()> {
+        for pair in tlv::only(value)?.values(SEQUENCE)?.all()? {
+            let mut pair = pair.values(SEQUENCE)?;
+            let issuers = pair.take()?.of(OBJECT_IDENTIFIER)?;
+            let subjects = pair.take()?.of(OBJECT_IDENTIFIER)?;
+            let ids = (
+                PolicyId::from_bytes(issuers),
+                PolicyId::from_bytes(subjects),
+            );
+            self.mappings.push(ids);
+        }
+        within(self.mappings.len())
+    }
+
+    fn take_policy_constraints(&mut self, value: &[u8]) -> Option<()> {
+        let mut parts = tlv::only(value)?.values(SEQUENCE)?;
+        (self.require_policy, self.inhibit_mapping) =
+            (number(&mut parts, 0x80)?, number(&mut parts, 0x81)?);
+        parts.is_finished().then_some(())
+    }
+
+    fn take_name_constraints(&mut self, value: &[u8]) -> Option<()> {
+        let mut parts = tlv::only(value)?.values(SEQUENCE)?;
+        self.permitted = trees(parts.take_if(0xa0))?;
+        self.excluded = trees(parts.take_if(0xa1))?;
+        parts.is_finished().then_some(())
+    }
+
+    fn take_alternative_names(&mut self, value: &[u8]) -> Option<()> {
+        let names = tlv::only(value)?.values(SEQUENCE)?.all()?;
+        self.names = names
+            .iter()
+            .map(GeneralName::from_value)
+            .collect::<Option<_>>()?;
+        within(self.names.len())
+    }
+
+    fn take_distribution_points(&mut self, value: &[u8]) -> Option<()> {
+        for point in tlv::only(value)?.values(SEQUENCE)?.all()? {
+            self.points.push(point_in(&point, &self.issuer)?);
+        }
+        within(self.points.len())
     }
 }
 
