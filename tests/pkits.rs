@@ -15,7 +15,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use saslcertd::identity::issued::PolicyId;
 use saslcertd::identity::{ClientCert, UnixSeconds};
-use saslcertd::policy::chain::{Authorities, Demands, Revocation, RevocationLists, path};
+use saslcertd::policy::chain::{
+    Authorities, Demands, Presented, Revocation, RevocationLists, path,
+};
 use serde::Deserialize;
 
 /// One case; the names are those of files without their ending.
@@ -77,14 +79,11 @@ impl Case {
             accept_expired: false,
         };
         let demands = self.demands();
-        let (found, _) = path(
-            &leaf,
-            &between,
-            &authorities,
-            Some(revocation),
-            &demands,
-            NOW,
-        );
+        let presented = Presented {
+            leaf: &leaf,
+            intermediates: &between,
+        };
+        let (found, _) = path(presented, &authorities, Some(revocation), &demands, NOW);
         found
             .err()
             .map(|untrusted| format!("{:?}: {}", untrusted.denial, untrusted.cause))

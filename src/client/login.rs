@@ -188,8 +188,12 @@ async fn walk(plan: &Plan<'_>, watch: &mut dyn FnMut(Progress<'_>)) -> Result<Se
     }
 
     watch(Progress::Begins(Step::Tls));
-    let (tls, facts) =
-        tls::handshake(tcp, domain, candidate.security, trust, *identity, deadlines).await?;
+    let terms = tls::Terms {
+        security: candidate.security,
+        trust,
+        identity: *identity,
+    };
+    let (tls, facts) = tls::handshake(tcp, domain, &terms, deadlines).await?;
     watch(Progress::Secured(&facts));
 
     watch(Progress::Begins(Step::Mechanisms));

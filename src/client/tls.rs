@@ -32,6 +32,17 @@ pub enum Trust {
     Anybody,
 }
 
+/// How we come to a server, and what we show it.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    /// How TLS begins.
+    pub security: Security,
+    /// Which certificates of the server are good.
+    pub trust: &'a Trust,
+    /// Our own certificate, if we have one.
+    pub identity: Option<&'a Identity>,
+}
+
 /// What a TLS handshake needs and told.
 #[derive(Debug, Clone)]
 pub struct Facts {
@@ -142,15 +153,18 @@ impl Trust {
 
 /// Does the handshake as a client of `domain` and reports what it told.
 ///
-/// If the server asks for a certificate it gets `identity`'s, whatever authorities it names, or none.
+/// If the server asks for a certificate it gets that of `terms`, whatever authorities it names, or none.
 pub async fn handshake<Io: AsyncRead + AsyncWrite + Unpin>(
     io: Io,
     domain: &str,
-    security: Security,
-    trust: &Trust,
-    identity: Option<&Identity>,
+    terms: &Terms<'_>,
     deadlines: &Deadlines,
 ) -> Result<(TlsStream<Io>, Facts), TlsError> {
+    let Terms {
+        security,
+        trust,
+        identity,
+    } = *terms;
     let asked = Arc::new(Asked {
         identity: identity.map(Identity::certified_key),
         request: OnceLock::new(),
@@ -366,14 +380,12 @@ mod tests {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let deadlines = Deadlines::starting_now(Duration::from_secs(5), Duration::from_secs(5));
         let accepting = TlsAcceptor::from(Arc::new(config)).accept(theirs);
-        let connecting = handshake(
-            ours,
-            "shakespeare.lit",
-            Security::DirectTls,
+        let terms = Terms {
+            security: Security::DirectTls,
             trust,
             identity,
-            &deadlines,
-        );
+        };
+        let connecting = handshake(ours, "shakespeare.lit", &terms, &deadlines);
         let (connected, _accepted) = tokio::join!(connecting, accepting);
         connected.map(|(_, facts)| facts)
     }
@@ -453,14 +465,12 @@ mod tests {
     async fn a_server_that_never_shakes_hands_is_not_waited_for() {
         let (ours, _theirs) = tokio::io::duplex(64 * 1024);
         let soon = Deadlines::starting_now(Duration::from_millis(50), Duration::from_secs(5));
-        let waiting = handshake(
-            ours,
-            "shakespeare.lit",
-            Security::DirectTls,
-            &Trust::Anybody,
-            None,
-            &soon,
-        );
+        let terms = Terms {
+            security: Security::DirectTls,
+            trust: &Trust::Anybody,
+            identity: None,
+        };
+        let waiting = handshake(ours, "shakespeare.lit", &terms, &soon);
         assert!(matches!(waiting.await, Err(TlsError::Overdue(_))));
     }
 }

@@ -198,9 +198,12 @@ impl AuthorityFiles {
             lists,
             accept_expired: files.accept_expired_lists,
         });
+        let presented = chain::Presented {
+            leaf,
+            intermediates,
+        };
         let demands = chain::Demands::default();
-        let (found, signatures) =
-            chain::path(leaf, intermediates, &authorities, revocation, &demands, now);
+        let (found, signatures) = chain::path(presented, &authorities, revocation, &demands, now);
         if let Err(untrusted) = &found {
             let mut refused = self.refused.lock();
             refused.remember(generation, shown, untrusted, now);

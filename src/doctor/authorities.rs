@@ -191,7 +191,7 @@ impl Judge<'_> {
     fn of_file(&self, hosts: &[String], option: &str, file: &FileState) -> Vec<Finding> {
         let mut all = Vec::new();
         if let Some(problem) = &file.problem {
-            all.push(self.unusable(hosts, option, &file.path, problem, file.unreadable));
+            all.push(self.unusable(hosts, option, file, problem));
         }
         if file.private_key {
             all.push(self.with_key(hosts, option, &file.path));
@@ -248,15 +248,8 @@ impl Judge<'_> {
         })
     }
 
-    /// `unreadable`: it isn't about what stands in the file.
-    fn unusable(
-        &self,
-        hosts: &[String],
-        option: &str,
-        path: &Path,
-        problem: &str,
-        unreadable: bool,
-    ) -> Finding {
+    fn unusable(&self, hosts: &[String], option: &str, file: &FileState, problem: &str) -> Finding {
+        let path = file.path.as_path();
         let names: Vec<&str> = hosts.iter().map(String::as_str).collect();
         let message = format!(
             "{}: {option} = \"{}\": {}; no authority's certificate is accepted",
@@ -270,8 +263,8 @@ impl Judge<'_> {
             NEW_LISTS
         };
         let looked = self.files.looked.iter().find(|looked| looked.path == path);
-        let file = looked.and_then(|looked| Some((looked, looked.node.as_ref()?)));
-        let (Some((looked, node)), true) = (file, unreadable) else {
+        let found = looked.and_then(|looked| Some((looked, looked.node.as_ref()?)));
+        let (Some((looked, node)), true) = (found, file.unreadable) else {
             return Finding::problem(CHECK, message, Mend::Run(install(new, path)));
         };
         let reader = self.files.reader.as_ref();

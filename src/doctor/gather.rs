@@ -85,7 +85,12 @@ pub(crate) fn examine(installation: &Installation) -> anyhow::Result<Vec<Finding
     };
     daemon.store = look_at_store(&data_dir, tenant.uid);
     daemon.place = look_at_place(&daemon, tenant);
-    let commands = gather_commands(&prosodyctl, facts, &daemon, &server, data_dir, tenant.uid);
+    let home = Home {
+        socket: daemon.socket.clone(),
+        data_dir,
+        owner: tenant.uid,
+    };
+    let commands = gather_commands(&prosodyctl, facts, &server, home);
     let machine = gather_machine(&commands.data_dir, &daemon, facts);
 
     let mut found = Vec::new();
@@ -519,13 +524,18 @@ fn of_user(name: &str) -> Option<Who> {
     })
 }
 
+/// Where the daemon answers and remembers, and the user who owns both.
+struct Home {
+    socket: PathBuf,
+    data_dir: PathBuf,
+    owner: u32,
+}
+
 fn gather_commands(
     prosodyctl: &Prosodyctl,
     facts: Option<&Facts>,
-    daemon: &Daemon,
     server: &Server,
-    data_dir: PathBuf,
-    owner: u32,
+    home: Home,
 ) -> Commands {
     let run_folder = facts.and_then(|facts| facts.pidfile.as_deref()?.parent());
     let group = server
@@ -544,9 +554,9 @@ fn gather_commands(
             .filter(|folder| folder.is_absolute() && !folder.exists())
             .map(Path::to_owned),
         saslcertd_unit: has_unit("saslcertd"),
-        socket: daemon.socket.clone(),
-        data_dir,
-        owner: (owner != 0).then(|| socket_folder::user(owner)),
+        socket: home.socket,
+        data_dir: home.data_dir,
+        owner: (home.owner != 0).then(|| socket_folder::user(home.owner)),
         server_user: server.user.clone(),
         server_group: group.map_or_else(|| server.user.clone(), socket_folder::group),
     }

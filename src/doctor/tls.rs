@@ -25,7 +25,7 @@ use crate::client::certificate::{Identity, make};
 use crate::client::connect;
 use crate::client::deadline::Deadlines;
 use crate::client::resolve::{Candidate, Route, Security, resolve};
-use crate::client::tls::{TlsError, Trust, cause, handshake, is_for};
+use crate::client::tls::{Terms, TlsError, Trust, cause, handshake, is_for};
 use crate::identity::certificate::validity;
 use crate::identity::{UnixSeconds, counted, days};
 
@@ -131,7 +131,12 @@ async fn shake(host: &str, address: SocketAddr, security: Security) -> Handshake
         Ok(io) => io,
         Err(failed) => return failed,
     };
-    match handshake(io, host, security, &Trust::Anybody, None, &deadlines).await {
+    let terms = Terms {
+        security,
+        trust: &Trust::Anybody,
+        identity: None,
+    };
+    match handshake(io, host, &terms, &deadlines).await {
         Ok((tls, facts)) => {
             let server = tls.get_ref().1.peer_certificates().and_then(<[_]>::first);
             Handshake::Done {
@@ -186,7 +191,12 @@ async fn is_refused(
     let is_alert =
         |error: &std::io::Error| matches!(cause(error), Some(rustls::Error::AlertReceived(_)));
     let shown = Some(identity);
-    match handshake(io, host, security, &Trust::Anybody, shown, &deadlines).await {
+    let terms = Terms {
+        security,
+        trust: &Trust::Anybody,
+        identity: shown,
+    };
+    match handshake(io, host, &terms, &deadlines).await {
         Err(TlsError::Handshake { source }) => is_alert(&source),
         Err(_) => false,
         // In TLS 1.3 the client is done before the server has looked. Nothing is said, so that nobody asks the daemon.

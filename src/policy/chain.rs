@@ -21,30 +21,38 @@ pub use lists::{ListedBy, Revocation, RevocationLists};
 pub use pem::{PemError, hides_section};
 pub use rules::Demands;
 
+/// The certificates that a client has presented, DER.
+#[derive(Clone, Copy, Debug)]
+pub struct Presented<'a> {
+    /// Its own.
+    pub leaf: &'a [u8],
+    /// Those between its own and an authority's, in any order.
+    pub intermediates: &'a [&'a [u8]],
+}
+
 /// Finds a path from a client's certificate to one of the authorities, of which nothing is revoked; and how many signatures were
 /// tried.
 ///
 /// The addresses in it are none of this function's business: whoever an authority names, it may name.
 ///
-/// Shape: `leaf` and `intermediates` as the client presented them, DER.
 /// Units: `now` is seconds since the epoch.
 /// Errors: the "no", and why.
 /// Source: RFC 5280 6; RFC 6120 13.7.2.
 pub fn path(
-    leaf: &[u8],
-    intermediates: &[&[u8]],
+    presented: Presented<'_>,
     authorities: &Authorities,
     revocation: Option<Revocation<'_>>,
     demands: &Demands,
     now: UnixSeconds,
 ) -> (Result<CertificationPath, Untrusted>, usize) {
-    let Some(leaf) = Issued::from_der(leaf) else {
+    let Some(leaf) = Issued::from_der(presented.leaf) else {
         let cause = "it is malformed, as an authority's certificate must not be".to_owned();
         let denial = Denial::ChainUntrusted;
         return (Err(Untrusted { denial, cause }), 0);
     };
     // What can't be read is passed over: a path may do without.
-    let between = intermediates.iter().filter_map(|der| Issued::from_der(der));
+    let between = presented.intermediates.iter();
+    let between = between.filter_map(|der| Issued::from_der(der));
     let between: Vec<Issued> = between.take(MAX_BETWEEN).collect();
     let question = walk::Question {
         leaf: &leaf,

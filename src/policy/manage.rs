@@ -263,6 +263,17 @@ pub enum Which<'a> {
     AllBut(KeyId),
 }
 
+/// What a user or an admin wants to revoke.
+#[derive(Clone, Copy, Debug)]
+pub struct Revoking<'a> {
+    /// By which session.
+    pub asker: &'a Asker,
+    /// Of which accounts of the name.
+    pub scope: &'a Scope,
+    /// Which certificate.
+    pub which: Which<'a>,
+}
+
 /// What a revocation does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revoked {
@@ -309,13 +320,16 @@ pub fn disabled<'a>(
 /// Source: XEP-0257, "Revoking a Certificate"; the key and not the certificate is revoked, since whoever holds
 /// a stolen key can make new certificates with it.
 pub fn revoke(
-    asker: &Asker,
-    scope: &Scope,
-    which: Which<'_>,
+    wish: &Revoking<'_>,
     list: &AccountList,
     disabled: &[Disabled],
     policy: &HostPolicy,
 ) -> Result<Revoked, Denial> {
+    let Revoking {
+        asker,
+        scope,
+        which,
+    } = *wish;
     let mut own = in_scope(&list.enrolments, scope);
     own.sort_by_key(|held| held.order);
     require_management(asker, &own, policy, Act::Remove)?;

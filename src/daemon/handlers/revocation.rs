@@ -88,10 +88,12 @@ impl Certificates<'_> {
         let by = whose.by();
         let decide = move |view: &View<'_>| {
             let (list, disabled) = (view.list()?, view.disabled()?);
-            let which = gone.which();
-            Ok(manage::revoke(
-                &asker, &scope, which, &list, &disabled, &policy,
-            ))
+            let wish = manage::Revoking {
+                asker: &asker,
+                scope: &scope,
+                which: gone.which(),
+            };
+            Ok(manage::revoke(&wish, &list, &disabled, &policy))
         };
         // What is refused anyway must not hold everybody's logins up.
         let denied = decide(&self.store.view(account))?;

@@ -233,7 +233,18 @@ impl RevocationLists {
         }
         Ok(is_signed)
     }
+}
 
+/// Revocation lists, and whether one that is older than it promised still counts.
+#[derive(Clone, Copy, Debug)]
+pub struct Revocation<'a> {
+    /// The lists.
+    pub lists: &'a RevocationLists,
+    /// `saslcertd_crl_expired = "accept"`.
+    pub accept_expired: bool,
+}
+
+impl Revocation<'_> {
     /// May `cert` still be used, by what the authority of that name has said?
     ///
     /// Shape: the first of `signers` has signed `cert`; the others have its name. What one of them revokes is revoked. `tries`
@@ -241,13 +252,16 @@ impl RevocationLists {
     /// Errors: the "no", and why.
     /// Source: RFC 5280 6.3.3.
     pub(super) fn require_unrevoked(
-        &self,
+        self,
         cert: &Issued,
         signers: &[&Issued],
-        accept_expired: bool,
         tries: &mut Tries,
         now: UnixSeconds,
     ) -> Result<(), Untrusted> {
+        let Self {
+            lists,
+            accept_expired,
+        } = self;
         let shown = signers
             .first()
             .map_or("", |first| first.subject_shown.as_str());
@@ -262,7 +276,7 @@ impl RevocationLists {
         let mut covered = Reasons(0);
         let mut is_old = false;
         for signer in signers.iter().filter(|signer| signer.may_sign_lists) {
-            let Ok(counting) = self.counting(issuer_id, &signer.key, tries) else {
+            let Ok(counting) = lists.counting(issuer_id, &signer.key, tries) else {
                 // What was tried is remembered: the next question comes further.
                 return refused(
                     Denial::CrlMissing,
@@ -270,14 +284,14 @@ impl RevocationLists {
                 );
             };
             for at in counting {
-                let Some(list) = self.lists.get(at) else {
+                let Some(list) = lists.lists.get(at) else {
                     continue;
                 };
                 let about = reasons_about(cert, list);
                 if about == Reasons(0) {
                     continue;
                 }
-                if self.listing(id).any(|listing| listing == at) {
+                if lists.listing(id).any(|listing| listing == at) {
                     return refused(Denial::ChainRevoked, "it stands on the revocation list of");
                 }
                 if now > list.next_update && !accept_expired {
@@ -340,14 +354,6 @@ fn reasons_about(cert: &Issued, list: &RevocationList) -> Reasons {
 /// Most signatures of lists that are tried for one question. Those of the authorities of the file were tried when it was read; of
 /// a key that a client shows there is a list or two, unless somebody puts others of its name into the file.
 pub(super) const MAX_TRIES: usize = 64;
-/// Revocation lists, and whether one that is older than it promised still counts.
-#[derive(Clone, Copy, Debug)]
-pub struct Revocation<'a> {
-    /// The lists.
-    pub lists: &'a RevocationLists,
-    /// `saslcertd_crl_expired = "accept"`.
-    pub accept_expired: bool,
-}
 
 impl Authorities {
     /// Those that no list of `lists` is of: what they issued is refused.

@@ -140,7 +140,11 @@ fn path(
     now: UnixSeconds,
 ) -> Result<CertificationPath, Untrusted> {
     let demands = Demands::default();
-    super::path(leaf, intermediates, authorities, revocation, &demands, now).0
+    let presented = Presented {
+        leaf,
+        intermediates,
+    };
+    super::path(presented, authorities, revocation, &demands, now).0
 }
 
 fn denied(

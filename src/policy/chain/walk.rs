@@ -210,15 +210,8 @@ impl<'a> Walk<'a> {
             if let Some(revocation) = revocation {
                 // Whatever the list of the issuing key says: its successor may have revoked more.
                 signers.extend(self.other_signers(path, issuer.cert, above.len()));
-                let lists = revocation.lists;
-                lists
-                    .require_unrevoked(
-                        cert,
-                        &signers,
-                        revocation.accept_expired,
-                        &mut self.tries,
-                        now,
-                    )
+                revocation
+                    .require_unrevoked(cert, &signers, &mut self.tries, now)
                     .map_err(|untrusted| (Progress::Whole, untrusted))?;
             }
             all.push(signers.into_iter().map(|signer| &signer.key).collect());
@@ -269,10 +262,8 @@ impl<'a> Walk<'a> {
                     above.cert
                 };
                 let is_unrevoked = revocation.is_none_or(|revocation| {
-                    let lists = revocation.lists;
-                    let accept_expired = revocation.accept_expired;
-                    lists
-                        .require_unrevoked(cert, &[by], accept_expired, &mut self.tries, now)
+                    revocation
+                        .require_unrevoked(cert, &[by], &mut self.tries, now)
                         .is_ok()
                 });
                 if is_unrevoked {

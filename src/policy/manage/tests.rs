@@ -20,23 +20,22 @@ fn by_certificate(cert: &ClientCert) -> Asker {
     }
 }
 
+/// The certificate that is added, its name, and who adds it.
+type Wish<'a> = (&'a ClientCert, &'a str, &'a Asker);
+
 fn try_append(
-    cert: &ClientCert,
-    name: &str,
-    asker: &Asker,
+    wish: Wish<'_>,
     held: &AccountList,
     policy: &HostPolicy,
     now: UnixSeconds,
 ) -> Result<Appended, Denial> {
-    append_beside(&Marks::default(), cert, name, asker, held, policy, now)
+    append_beside(&Marks::default(), wish, held, policy, now)
 }
 
 /// The same, where `marks` are remembered beside the list.
 fn append_beside(
     marks: &Marks,
-    cert: &ClientCert,
-    name: &str,
-    asker: &Asker,
+    (cert, name, asker): Wish<'_>,
     held: &AccountList,
     policy: &HostPolicy,
     now: UnixSeconds,
@@ -52,9 +51,17 @@ fn append_beside(
     append(&wish, held, marks, policy, now)
 }
 
+fn revoking<'a>(asker: &'a Asker, scope: &'a Scope, which: Which<'a>) -> Revoking<'a> {
+    Revoking {
+        asker,
+        scope,
+        which,
+    }
+}
+
 /// What a session that logged in with its password adds.
 fn appended(cert: &ClientCert, name: &str, held: &AccountList) -> Appended {
-    try_append(cert, name, &PASSWORD, held, &HostPolicy::default(), NOW).unwrap()
+    try_append((cert, name, &PASSWORD), held, &HostPolicy::default(), NOW).unwrap()
 }
 
 fn holding(enrolments: &[Enrolment]) -> AccountList {
@@ -217,7 +224,7 @@ fn an_append_takes_what_the_rules_allow_and_nothing_else() {
             Some(Denial::CertificateNotYetValid),
         ),
     ] {
-        let got = try_append(cert, name, asker, list, policy, now);
+        let got = try_append((cert, name, asker), list, policy, now);
         assert_eq!(got.err(), expected, "{case}");
     }
 }
@@ -259,12 +266,12 @@ fn expired_records_do_not_count_but_hold_their_name_for_30_days() {
         ..HostPolicy::default()
     };
     let list = holding(&[expired.clone()]);
-    assert!(try_append(&cert, "x", &PASSWORD, &list, &one, NOW).is_ok());
-    let taken = try_append(&cert, "phone", &PASSWORD, &list, &one, NOW);
+    assert!(try_append((&cert, "x", &PASSWORD), &list, &one, NOW).is_ok());
+    let taken = try_append((&cert, "phone", &PASSWORD), &list, &one, NOW);
     assert_eq!(taken.err(), Some(Denial::NameTaken));
     expired.not_after = NOW.plus(-EXPIRED_STAYS_SECONDS - 1);
     let list = holding(&[expired.clone()]);
-    let appended = try_append(&cert, "phone", &PASSWORD, &list, &one, NOW).unwrap();
+    let appended = try_append((&cert, "phone", &PASSWORD), &list, &one, NOW).unwrap();
     assert_eq!(appended.leaving, [expired]);
 }
 
@@ -303,7 +310,7 @@ fn who_may_manage_is_looked_up_in_the_list() {
         let got = disable(asker, &scope, "phone", &list, policy);
         assert_eq!(got, expected, "{asker:?} {policy:?}");
         let which = Which::Named("phone");
-        let got = revoke(asker, &scope, which, &list, &[], policy);
+        let got = revoke(&revoking(asker, &scope, which), &list, &[], policy);
         assert_eq!(got.is_ok(), allowed, "{asker:?} {policy:?}");
         assert_eq!(
             super::list(asker, &scope, &list, policy).map(|all| all.len()),
@@ -328,13 +335,13 @@ fn a_token_may_look_and_remove_but_adds_nothing_that_would_outlive_it() {
     let scope = Scope::Of(Some(incarnation("one")));
     for (policy, may_remove) in [(&any, true), (&passwords, false)] {
         assert_eq!(
-            try_append(&new, "new", &token, &list, policy, NOW),
+            try_append((&new, "new", &token), &list, policy, NOW),
             Err(Denial::ManagementForbidden)
         );
         let got = disable(&token, &scope, "phone", &list, policy);
         assert_eq!(got.is_ok(), may_remove, "{policy:?}");
         let which = Which::Named("phone");
-        let got = revoke(&token, &scope, which, &list, &[], policy);
+        let got = revoke(&revoking(&token, &scope, which), &list, &[], policy);
         assert_eq!(got.is_ok(), may_remove, "{policy:?}");
         let listed = super::list(&token, &scope, &list, policy);
         assert_eq!(listed.map(|all| all.len()), Ok(1));
@@ -386,7 +393,7 @@ fn what_is_remembered_beside_the_list_can_refuse_an_append() {
         };
         let list = AccountList::default();
         let policy = HostPolicy::default();
-        let got = append_beside(&marks, &cert, "x", &PASSWORD, &list, &policy, NOW);
+        let got = append_beside(&marks, (&cert, "x", &PASSWORD), &list, &policy, NOW);
         assert_eq!(got.err(), expected, "{marks:?}");
     }
 }
@@ -415,8 +422,9 @@ fn a_revocation_takes_every_certificate_with_that_key() {
     let list = holding(&[first, renewed, other]);
     let scope = Scope::Of(Some(incarnation("one")));
     let policy = HostPolicy::default();
-    let try_revoke =
-        |scope: &Scope, which: Which<'_>| revoke(&PASSWORD, scope, which, &list, &marks, &policy);
+    let try_revoke = |scope: &Scope, which: Which<'_>| {
+        revoke(&revoking(&PASSWORD, scope, which), &list, &marks, &policy)
+    };
     for (which, key, removed, cleared) in [
         (Which::Named("renewed"), key, vec!["renewed", "phone"], 0),
         (Which::WithKey(key), key, vec!["phone", "renewed"], 0),
@@ -523,7 +531,7 @@ fn a_revocation_of_all_others_takes_every_key_but_one_s_own() {
         let before: Vec<&str> = before.iter().map(|name| name.as_str()).collect();
         assert_eq!(before, shown);
         let which = Which::AllBut(own.key_id);
-        let got = revoke(&PASSWORD, &scope, which, &held, marks, &usual);
+        let got = revoke(&revoking(&PASSWORD, &scope, which), &held, marks, &usual);
         if keys.is_empty() {
             assert_eq!(got.err(), Some(Denial::NameUnknown));
             continue;
@@ -548,7 +556,12 @@ fn a_revocation_of_all_others_takes_every_key_but_one_s_own() {
     let held = list_of(&[&restricted, &laptop]);
     let asker = by_certificate(&cert_naming(&["h@a.lit"]));
     let which = Which::AllBut(own.key_id);
-    let refused = revoke(&asker, &scope, which, &held, &[], &HostPolicy::default());
+    let refused = revoke(
+        &revoking(&asker, &scope, which),
+        &held,
+        &[],
+        &HostPolicy::default(),
+    );
     assert_eq!(refused.err(), Some(Denial::ManagementForbidden));
 }
 

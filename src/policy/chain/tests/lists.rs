@@ -66,8 +66,12 @@ fn of_many_lists_some_are_tried_for_one_question_and_the_others_for_the_next() {
             lists: &lists,
             accept_expired: true,
         });
-        let (shown, demands) = ([elsinore.der.as_slice()], Demands::default());
-        let (found, tries) = super::super::path(&leaf, &shown, &trusted, revocation, &demands, NOW);
+        let presented = Presented {
+            leaf: &leaf,
+            intermediates: &[elsinore.der.as_slice()],
+        };
+        let demands = Demands::default();
+        let (found, tries) = super::super::path(presented, &trusted, revocation, &demands, NOW);
         (found.err().map(|untrusted| untrusted.denial), tries)
     };
     // Two signatures are those of the chain. That of the root is there for its own list.

@@ -51,7 +51,11 @@ fn inhibit_any(after: u8) -> CustomExtension {
 fn is_valid(cas: &[&Ca], leaf: &[u8], demands: &Demands) -> bool {
     let trusted = trusting(&cas[..1]);
     let shown: Vec<&[u8]> = cas[1..].iter().map(|ca| ca.der.as_slice()).collect();
-    let (found, _) = crate::policy::chain::path(leaf, &shown, &trusted, None, demands, NOW);
+    let presented = Presented {
+        leaf,
+        intermediates: &shown,
+    };
+    let (found, _) = crate::policy::chain::path(presented, &trusted, None, demands, NOW);
     found.is_ok() && crate::identity::ClientCert::from_der(leaf).is_ok()
 }
 
@@ -397,9 +401,12 @@ fn what_a_stranger_forges_costs_few_signatures() {
     let trusted = trusting(&[&root]);
     let tries = |leaf: &[u8], shown: &[&Ca]| {
         let shown: Vec<&[u8]> = shown.iter().map(|ca| ca.der.as_slice()).collect();
+        let presented = Presented {
+            leaf,
+            intermediates: &shown,
+        };
         let demands = Demands::default();
-        let (found, tries) =
-            crate::policy::chain::path(leaf, &shown, &trusted, None, &demands, NOW);
+        let (found, tries) = crate::policy::chain::path(presented, &trusted, None, &demands, NOW);
         (found.is_ok(), tries)
     };
     let between = root.below(2, named("Elsinore"));
