@@ -8,15 +8,11 @@ use crate::store::StoreError;
 impl From<StoreError> for Refusal {
     /// Logs why; the asker is only told that the store could not be asked.
     fn from(error: StoreError) -> Self {
-        refusal(&error)
-    }
-}
-
-pub(super) fn refusal(error: &StoreError) -> Refusal {
-    log(error);
-    match error {
-        StoreError::Busy => Fault::Overload.into(),
-        _ => Fault::Storage.into(),
+        log(&error);
+        match error {
+            StoreError::Busy => Fault::Overload.into(),
+            _ => Fault::Storage.into(),
+        }
     }
 }
 
