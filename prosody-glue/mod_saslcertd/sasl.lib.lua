@@ -6,6 +6,8 @@
 local max_certificates = 6;
 local max_chain_base64 = 64 * 1024;
 local max_certificate_base64 = 24 * 1024;
+-- No address has as many: of more the beginning is enough for the daemon to see that.
+local max_authzid_bytes = 4096;
 
 local could_not_ask = "The certificate can't be checked at the moment";
 
@@ -158,7 +160,7 @@ local function decide(with, offers, host, session, message)
 	local result, failure = with.ask("external.login", {
 		host = host.name;
 		chain = with.array(chain);
-		authzid = message ~= "" and with.encode_base64(message) or with.null;
+		authzid = message ~= "" and with.encode_base64(message:sub(1, max_authzid_bytes)) or with.null;
 		stream_from = session.saslcert_sasl2 and session.saslcert_from or with.null;
 		address = session.ip or with.null;
 		accounts = with.array(facts);

@@ -272,6 +272,12 @@ describe("a login", function ()
 		assert.equal("b64:\0\255", world.asked[2].params.authzid);
 	end);
 
+	it("passes on no more of an authzid than shows that it is too long", function ()
+		local world = new_world();
+		begin(world):process(("x"):rep(150000));
+		assert.equal("b64:" .. ("x"):rep(4096), world.asked[2].params.authzid);
+	end);
+
 	it("that the daemon refuses fails in its words, and leaves no tag", function ()
 		local world, session = new_world(), new_session({ pem_of("AAAA") });
 		world.replies["external.login"] = function () return nil, { code = -32000, sasl = "credentials-expired", message = "Expired" }; end;
