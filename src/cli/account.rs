@@ -184,7 +184,7 @@ fn list(daemon: &mut Asker, host: &Host) -> anyhow::Result<(Value, String)> {
     };
     loop {
         let page = daemon
-            .put(&question)
+            .ask(&question)
             .map_err(|error| of_host(error, host))?;
         accounts.extend(page.accounts);
         question.after = page.next;
@@ -245,7 +245,7 @@ fn ask<Q: Request + Serialize>(
     account: &BareJid,
     question: &Q,
 ) -> anyhow::Result<Q::Answer> {
-    let asked = daemon.put(question);
+    let asked = daemon.ask(question);
     asked.map_err(|error| in_words(error, account))
 }
 

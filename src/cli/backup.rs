@@ -48,7 +48,7 @@ pub(super) fn export(args: &ExportArgs, global: &Global) -> anyhow::Result<ExitC
     }))?;
     let mut question = Export { after: None };
     loop {
-        let page = asker.put(&question)?;
+        let page = asker.ask(&question)?;
         for record in &page.records {
             found.count(record);
             file.line(record)?;
@@ -302,7 +302,7 @@ fn sent(path: &Path, asker: &mut Asker, apply: bool) -> anyhow::Result<Sent> {
         }
         let (lines, records): (Vec<u64>, Vec<Value>) = batch.drain(..).unzip();
         let question = Import { records, apply };
-        let done = asker.put(&question)?;
+        let done = asker.ask(&question)?;
         sent.written += done.written;
         sent.unchanged += done.unchanged;
         for ImportConflict { record, problem } in done.conflicts {

@@ -247,7 +247,7 @@ fn ask<Q: Request + Serialize>(
     account: &BareJid,
     question: &Q,
 ) -> anyhow::Result<Q::Answer> {
-    let asked = Asker::connect(&global.socket)?.put(question);
+    let asked = Asker::connect(&global.socket)?.ask(question);
     asked.map_err(|error| of_host(error, account.host()))
 }
 

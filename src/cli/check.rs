@@ -15,7 +15,7 @@ use crate::protocol::{EndedCheck, StoreCheck};
 
 pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
     let mut daemon = Asker::connect(&global.socket)?;
-    let mut state = daemon.put(&StoreCheck { start: true })?;
+    let mut state = daemon.ask(&StoreCheck { start: true })?;
     // One that runs already is as good: it is waited for.
     let begun = state.begun;
     let ended = loop {
@@ -27,7 +27,7 @@ pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
             "the check was not finished; the daemon's log says why"
         );
         std::thread::sleep(ASK_EVERY);
-        state = daemon.put(&StoreCheck { start: false })?;
+        state = daemon.ask(&StoreCheck { start: false })?;
     };
     if global.json {
         say_json(&json!(ended).to_string())?;

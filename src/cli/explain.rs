@@ -55,7 +55,7 @@ fn explain(args: &ExplainArgs, global: &Global) -> anyhow::Result<ExitCode> {
         chain: Chain::from_base64(&chain).with_context(shown)?,
         authzid: args.authzid.clone(),
     };
-    let asked = Asker::connect(&global.socket)?.put(&question);
+    let asked = Asker::connect(&global.socket)?.ask(&question);
     let explained = asked.map_err(|error| of_host(error, account.host()))?;
     if global.json {
         say_json(&json!(explained).to_string())?;

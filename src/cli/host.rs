@@ -39,7 +39,7 @@ pub(super) fn run(command: &HostCommand, global: &Global) -> anyhow::Result<Exit
         }
         HostCommand::Forget(Which { host }) => {
             let question = ForgetHost { host: host.clone() };
-            let asked = daemon.put(&question);
+            let asked = daemon.ask(&question);
             let held = asked.map_err(|error| of_host(error, host))?;
             let said = format!(
                 "{host} is forgotten; {} of it stay in the store",
@@ -61,7 +61,7 @@ fn all(daemon: &mut Asker) -> anyhow::Result<Vec<ListedHost>> {
     let mut found = Vec::new();
     let mut question = ListHosts { after: None };
     loop {
-        let page = daemon.put(&question)?;
+        let page = daemon.ask(&question)?;
         found.extend(page.hosts);
         if page.next.is_none() {
             return Ok(found);

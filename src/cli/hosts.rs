@@ -26,7 +26,7 @@ pub(super) fn of_host(error: AskError, host: &Host) -> anyhow::Error {
 
 /// Is it about a host that is not declared?
 pub(super) fn is_undeclared(error: &AskError) -> bool {
-    matches!(error, AskError::Fault { message, .. } if *message == Fault::HostUndeclared.to_string())
+    error.is(&Fault::HostUndeclared)
 }
 
 /// That in words.

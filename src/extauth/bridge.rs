@@ -33,7 +33,7 @@ pub(crate) fn run(protocol: Protocol, hosts: &[Host], socket: &Path) -> io::Resu
     };
     // Early, so that whoever sets this up reads at once what is wrong.
     if let Err(error) = bridge.connected().map(drop) {
-        bridge.say(Trouble::Lost, &anyhow::Error::from(error).to_string());
+        bridge.say(Trouble::Lost, &error.to_string());
     }
     let input = StandardInput::open()?;
     serve(protocol, input, io::stdout().lock(), |request| {
@@ -96,7 +96,7 @@ impl Bridge<'_> {
         match self.answer(request) {
             Ok(is_yes) => is_yes,
             Err(AskError::Refused { .. }) => false,
-            Err(AskError::Fault { code, message }) => {
+            Err(AskError::Fault { code, message, .. }) => {
                 self.say(Trouble::Fault(code), &format!("{host}: {message}"));
                 false
             }
@@ -209,7 +209,7 @@ impl Bridge<'_> {
         &mut self,
         question: &Q,
     ) -> Result<Q::Answer, AskError> {
-        let asked = self.connected()?.put(question);
+        let asked = self.connected()?.ask(question);
         if let Err(AskError::Lost(_)) = asked {
             // Whatever it still says is the answer to nothing.
             self.daemon = None;
@@ -218,19 +218,20 @@ impl Bridge<'_> {
     }
 
     fn connected(&mut self) -> Result<&mut Asker, AskError> {
-        if self.daemon.is_none() {
-            let mut daemon =
-                Asker::connect_as_server(self.socket, ANSWER_TIMEOUT).map_err(AskError::Lost)?;
-            declare_unknown(&mut daemon, "saslcertd extauth", self.hosts)?;
-            if self.said.remove(&Trouble::Lost).is_some() {
-                report("saslcertd answers again");
-            }
-            self.daemon = Some(daemon);
+        let daemon = match self.daemon.take() {
+            Some(daemon) => daemon,
+            None => self.connect()?,
+        };
+        Ok(self.daemon.insert(daemon))
+    }
+
+    fn connect(&mut self) -> Result<Asker, AskError> {
+        let mut daemon = Asker::connect_as_server(self.socket, ANSWER_TIMEOUT)?;
+        declare_unknown(&mut daemon, "saslcertd extauth", self.hosts)?;
+        if self.said.remove(&Trouble::Lost).is_some() {
+            report("saslcertd answers again");
         }
-        // Proof: it was filled above.
-        self.daemon
-            .as_mut()
-            .ok_or_else(|| AskError::Lost(anyhow::anyhow!("not connected")))
+        Ok(daemon)
     }
 
     fn say(&mut self, trouble: Trouble, text: &str) {

@@ -324,7 +324,7 @@ impl<W: Write> Import<'_, W> {
         if self.undeclared.as_ref() == Some(host) {
             return Ok(Err(Judgement::unclear("host-undeclared", "see its host")));
         }
-        let mut answer = self.asker.put(question);
+        let mut answer = self.asker.ask(question);
         if matches!(
             answer,
             Err(AskError::Fault {
@@ -337,7 +337,7 @@ impl<W: Write> Import<'_, W> {
                 self.undeclared = Some(host.clone());
                 return Ok(Err(Judgement::unclear("host-undeclared", "see its host")));
             }
-            answer = self.asker.put(question);
+            answer = self.asker.ask(question);
         }
         match answer {
             Ok(answer) => Ok(Ok(answer)),
@@ -347,9 +347,10 @@ impl<W: Write> Import<'_, W> {
             Err(AskError::Fault {
                 code: NO_SUCH_METHOD,
                 message,
+                ..
             }) => bail!("{message}; is the daemon of this version, and are you root or its --admin-user?"),
             Err(AskError::Fault { message, .. }) => Ok(Err(Judgement::unclear("fault", message))),
-            Err(AskError::Lost(error)) => Err(error.context(
+            Err(AskError::Lost(error)) => Err(anyhow::Error::from(error).context(
                 "the import was broken off; what was taken stays, and the same command goes on from there",
             )),
         }

@@ -1,15 +1,15 @@
 //! Asks the daemon questions over its socket, one after the other.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
 use serde::Serialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use super::fault::Fault;
 use super::limits::MAX_ANSWER_BYTES;
 use super::request::Request;
 use super::status::{DaemonState, Status};
@@ -35,35 +35,111 @@ struct Who {
 }
 
 /// Why a question has no result.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum AskError {
     /// **No**: the question was decided, and refused.
+    #[error("{message}")]
     Refused {
         /// Fixed text that may be shown to anybody.
         message: String,
         /// What was refused, by the names of docs/protocol.md.
         denial: Option<String>,
-        /// How long whoever tried a password waits for this answer, in seconds.
-        #[allow(dead_code)]
-        delay: f64,
     },
     /// It could not be decided: nothing is known about the answer. The connection goes on.
+    #[error("{message}")]
     Fault {
         /// The error's code, see docs/protocol.md.
         code: i64,
+        /// Its name: see [`Fault::name`].
+        name: Option<String>,
         /// Fixed text that may be shown to anybody.
         message: String,
     },
-    /// The connection is of no more use: the daemon went away, or is stuck. In words for an admin. Whether a change that
-    /// was asked for has happened is not known.
-    Lost(anyhow::Error),
+    /// The connection is of no more use. Whether a change that was asked for has happened is not known.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+}
+
+impl AskError {
+    /// Is it this fault?
+    pub(crate) fn is(&self, fault: &Fault) -> bool {
+        matches!(self, Self::Fault { name: Some(name), .. } if name == fault.name())
+    }
+}
+
+/// Why the daemon can't be talked to, in words for an admin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Lost {
+    /// There is no socket.
+    #[error(
+        "saslcertd is not running: there is no socket {} (as root, start it with: {}; or name its socket with --socket)",
+        .0.display(),
+        start_line(.0)
+    )]
+    NoSocket(PathBuf),
+    /// A socket, and nobody behind it.
+    #[error(
+        "saslcertd is not running: nobody answers at {} (as root, start it with: {})",
+        .0.display(),
+        start_line(.0)
+    )]
+    NobodyThere(PathBuf),
+    /// The socket is closed to this user.
+    #[error("{} may not be opened by this user; {remedy}", .socket.display())]
+    MayNotOpen {
+        /// The socket.
+        socket: PathBuf,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The socket can't be opened.
+    #[error("cannot connect to {}", .socket.display())]
+    CannotConnect {
+        /// The socket.
+        socket: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The daemon hangs up on strangers without a word.
+    #[error("saslcertd at {} does not talk to this user; {remedy}", .socket.display())]
+    NotTalkedTo {
+        /// The socket.
+        socket: PathBuf,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// It hung up.
+    #[error("saslcertd at {} has closed the connection; was it stopped?", .0.display())]
+    Closed(PathBuf),
+    /// It says nothing.
+    #[error("saslcertd at {} does not answer; is it stopped, or its disk stuck?", .0.display())]
+    Silent(PathBuf),
+    /// It can't be read from.
+    #[error("no answer from {}", .socket.display())]
+    NoAnswer {
+        /// The socket.
+        socket: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Somebody else answers.
+    #[error("what answers at {} is not saslcertd", .0.display())]
+    Stranger(PathBuf),
+    /// It answers with something else than was asked for.
+    #[error("the answer of saslcertd at {} is not readable; is it of another version?", .socket.display())]
+    OtherAnswer {
+        /// The socket.
+        socket: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
 }
 
 impl Asker {
     /// Connects to the daemon's socket.
     ///
     /// Errors: in words for an admin: who could not be reached and what to do.
-    pub(crate) fn connect(socket: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn connect(socket: &Path) -> Result<Self, Lost> {
         let admin = Who {
             answer_timeout: ANSWER_TIMEOUT,
             to_open: "ask as root",
@@ -75,10 +151,7 @@ impl Asker {
     /// The same for a server, which waits `answer_timeout` for each answer.
     ///
     /// Errors: as of [`Asker::connect`].
-    pub(crate) fn connect_as_server(
-        socket: &Path,
-        answer_timeout: Duration,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn connect_as_server(socket: &Path, answer_timeout: Duration) -> Result<Self, Lost> {
         let server = Who {
             answer_timeout,
             to_open: "let its group into the folder of the socket",
@@ -87,46 +160,45 @@ impl Asker {
         Self::connect_as(server, socket)
     }
 
-    fn connect_as(who: Who, socket: &Path) -> anyhow::Result<Self> {
-        let shown = socket.display();
+    fn connect_as(who: Who, socket: &Path) -> Result<Self, Lost> {
+        let at = || socket.to_owned();
+        let cannot = |source| Lost::CannotConnect {
+            socket: at(),
+            source,
+        };
         let stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => anyhow!(
-                "saslcertd is not running: there is no socket {shown} (as root, start it with: {}; or name its socket \
-                 with --socket)",
-                start_line(socket)
-            ),
-            ErrorKind::ConnectionRefused => anyhow!(
-                "saslcertd is not running: nobody answers at {shown} (as root, start it with: {})",
-                start_line(socket)
-            ),
-            ErrorKind::PermissionDenied => {
-                anyhow!("{shown} may not be opened by this user; {}", who.to_open)
-            }
-            _ => anyhow::Error::new(error).context(format!("cannot connect to {shown}")),
+            ErrorKind::NotFound => Lost::NoSocket(at()),
+            ErrorKind::ConnectionRefused => Lost::NobodyThere(at()),
+            ErrorKind::PermissionDenied => Lost::MayNotOpen {
+                socket: at(),
+                remedy: who.to_open,
+            },
+            _ => cannot(error),
         })?;
-        stream.set_read_timeout(Some(who.answer_timeout))?;
-        stream.set_write_timeout(Some(who.answer_timeout))?;
+        let limit = Some(who.answer_timeout);
+        stream.set_read_timeout(limit).map_err(cannot)?;
+        stream.set_write_timeout(limit).map_err(cannot)?;
         Ok(Self {
-            socket: socket.to_owned(),
+            socket: at(),
             stream: BufReader::new(stream),
             questions: 0,
             who,
         })
     }
 
-    /// The answer to a question. See [`Asker::ask`].
-    pub(crate) fn put<Q: Request + Serialize>(
+    /// The answer to a question. What the daemon asks meanwhile stays unanswered: who says hello with it, says
+    /// `"sessions":false`. The question's line is wiped: passwords stand in some.
+    pub(crate) fn ask<Q: Request + Serialize>(
         &mut self,
         question: &Q,
     ) -> Result<Q::Answer, AskError> {
-        let answer = self.ask(Q::METHOD, question)?;
+        let answer = self.result(Q::METHOD, question)?;
         let read = serde_json::from_value(answer);
-        read.map_err(|_| AskError::Lost(anyhow!(self.stranger())))
+        let socket = self.socket.clone();
+        Ok(read.map_err(|source| Lost::OtherAnswer { socket, source })?)
     }
 
-    /// The result of `method`, asked with `params`. What the daemon asks meanwhile stays unanswered: who says
-    /// hello with it, says `"sessions":false`. The question's line is wiped: passwords stand in some.
-    pub(crate) fn ask(&mut self, method: &str, params: &impl Serialize) -> Result<Value, AskError> {
+    fn result(&mut self, method: &str, params: &impl Serialize) -> Result<Value, AskError> {
         self.questions += 1;
         let id = self.questions;
         let question = Question {
@@ -137,7 +209,9 @@ impl Asker {
         };
         // Room for every question with a password: a buffer that grows leaves copies behind.
         let mut line = Zeroizing::new(Vec::with_capacity(16 * 1024));
-        serde_json::to_writer(&mut *line, &question).map_err(|e| AskError::Lost(e.into()))?;
+        // Proof: no question has a map with other keys than texts, or writes where that may fail.
+        let written = serde_json::to_writer(&mut *line, &question);
+        debug_assert!(written.is_ok(), "{written:?}");
         line.push(b'\n');
         let written = self.stream.get_mut().write_all(&line);
         drop(line);
@@ -145,12 +219,12 @@ impl Asker {
             // Who is not listened to may have been told why.
             return match self.read_line() {
                 Ok(mut answer) if answer.get("error").is_some() => self.result_of(&mut answer),
-                _ => Err(AskError::Lost(self.lost(error))),
+                _ => Err(self.lost(error).into()),
             };
         }
         let deadline = Instant::now() + self.who.answer_timeout;
         loop {
-            let mut answer = self.read_line().map_err(AskError::Lost)?;
+            let mut answer = self.read_line()?;
             if answer.get("method").is_none() {
                 // A line that the daemon could not read has no id. There is only ours.
                 let answered = answer.get("id").unwrap_or(&Value::Null);
@@ -159,30 +233,30 @@ impl Asker {
                 }
             }
             if Instant::now() > deadline {
-                return Err(AskError::Lost(self.lost(ErrorKind::WouldBlock.into())));
+                return Err(self.lost(ErrorKind::WouldBlock.into()).into());
             }
         }
     }
 
     /// What the daemon says of itself, with all its hosts, however many pages they are.
     pub(crate) fn status(&mut self) -> Result<DaemonState, AskError> {
-        let mut whole = self.put(&Status::default())?;
+        let mut whole = self.ask(&Status::default())?;
         while let Some(after) = whole.next.take() {
-            let page = self.put(&Status { after: Some(after) })?;
+            let page = self.ask(&Status { after: Some(after) })?;
             whole.hosts.extend(page.hosts);
             whole.next = page.next;
         }
         Ok(whole)
     }
 
-    fn read_line(&mut self) -> anyhow::Result<Value> {
+    fn read_line(&mut self) -> Result<Value, Lost> {
         let mut line = String::new();
         let read = (&mut self.stream)
             .take(MAX_ANSWER_BYTES as u64)
             .read_line(&mut line);
         match read {
             Ok(0) => Err(self.lost(ErrorKind::ConnectionReset.into())),
-            Ok(_) => serde_json::from_str(&line).with_context(|| self.stranger()),
+            Ok(_) => serde_json::from_str(&line).map_err(|_| self.stranger()),
             Err(error) => Err(self.lost(error)),
         }
     }
@@ -195,41 +269,34 @@ impl Asker {
                 Some(REFUSED) => AskError::Refused {
                     message,
                     denial: text(error.pointer("/data/denial")),
-                    delay: error
-                        .pointer("/data/delay")
-                        .and_then(Value::as_f64)
-                        .unwrap_or(0.0),
                 },
-                Some(code) => AskError::Fault { code, message },
-                None => AskError::Lost(anyhow!(self.stranger())),
+                Some(code) => AskError::Fault {
+                    code,
+                    name: text(error.pointer("/data/fault")),
+                    message,
+                },
+                None => self.stranger().into(),
             });
         }
         let result = answer.get_mut("result").map(Value::take);
-        result.ok_or_else(|| AskError::Lost(anyhow!(self.stranger())))
+        result.ok_or_else(|| self.stranger().into())
     }
 
-    fn lost(&self, error: std::io::Error) -> anyhow::Error {
-        let shown = self.socket.display();
-        match error.kind() {
-            // The daemon hangs up on strangers without a word.
+    fn lost(&self, source: io::Error) -> Lost {
+        let socket = self.socket.clone();
+        match source.kind() {
             ErrorKind::ConnectionReset | ErrorKind::BrokenPipe if self.questions <= 1 => {
-                anyhow!(
-                    "saslcertd at {shown} does not talk to this user; {}",
-                    self.who.to_talk
-                )
+                let remedy = self.who.to_talk;
+                Lost::NotTalkedTo { socket, remedy }
             }
-            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
-                anyhow!("saslcertd at {shown} has closed the connection; was it stopped?")
-            }
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-                anyhow!("saslcertd at {shown} does not answer; is it stopped, or its disk stuck?")
-            }
-            _ => anyhow::Error::new(error).context(format!("no answer from {shown}")),
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Lost::Closed(socket),
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => Lost::Silent(socket),
+            _ => Lost::NoAnswer { socket, source },
         }
     }
 
-    fn stranger(&self) -> String {
-        format!("what answers at {} is not saslcertd", self.socket.display())
+    fn stranger(&self) -> Lost {
+        Lost::Stranger(self.socket.clone())
     }
 }
 
@@ -239,15 +306,6 @@ struct Question<'a, P> {
     id: u64,
     method: &'a str,
     params: &'a P,
-}
-
-impl From<AskError> for anyhow::Error {
-    fn from(error: AskError) -> Self {
-        match error {
-            AskError::Refused { message, .. } | AskError::Fault { message, .. } => anyhow!(message),
-            AskError::Lost(error) => error,
-        }
-    }
 }
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);

@@ -57,7 +57,7 @@ fn say_hello(
         sessions: false,
         module: None,
     };
-    daemon.put(&AnyHello::Ours(hello))
+    daemon.ask(&AnyHello::Ours(hello))
 }
 
 fn attach(host: &Host) -> HelloHost {

@@ -139,6 +139,33 @@ impl Fault {
         }
     }
 
+    /// Its name, by which an asker knows it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NotUtf8 => "not-utf8",
+            Self::NotJson { .. } => "not-json",
+            Self::TooLong => "too-long",
+            Self::NotQuestion(_) => "not-a-question",
+            Self::UnknownMethod { .. } => "unknown-method",
+            Self::WrongParams { .. } => "wrong-fields",
+            Self::HostUndeclared => "host-undeclared",
+            Self::HostDeclared => "host-declared",
+            Self::HostNotReady => "host-not-ready",
+            Self::AccountsInProsody => "accounts-in-prosody",
+            Self::ServerAway { .. } => "server-away",
+            Self::AuthoritiesUnreadable => "authorities-unreadable",
+            Self::NoHello { .. } => "hello-missing",
+            Self::NotAdmitted { .. } => "not-admitted",
+            Self::OtherVersion { .. } => "other-version",
+            Self::Overload => "overload",
+            Self::Deadline => "deadline",
+            Self::DiskFull => "disk-full",
+            Self::Storage => "storage",
+            Self::AnswerTooLong => "answer-too-long",
+        }
+    }
+
     pub(super) fn stanza(&self) -> (&'static str, &'static str) {
         match self {
             Self::Overload

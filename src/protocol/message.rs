@@ -141,6 +141,7 @@ pub fn failure(id: Option<&Id>, refusal: &Refusal) -> String {
                 "code": fault.code(),
                 "message": fault.to_string(),
                 "data": {
+                    "fault": fault.name(),
                     "sasl": "temporary-auth-failure",
                     "stanza": {"type": stanza_type, "condition": condition},
                 },
