@@ -204,7 +204,6 @@ impl ServerRequest for AskIncarnation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presence {
     /// Is there one?
-    #[serde(default)]
     pub exists: bool,
     /// Which one of its name, if it has an incarnation.
     pub incarnation: Option<Incarnation>,

@@ -17,6 +17,7 @@ mod engine;
 mod error;
 mod folder;
 mod folder_lock;
+mod harmless;
 mod hosts;
 mod layout;
 mod ledger;
@@ -40,9 +41,10 @@ use crate::identity::{BareJid, CertificateName, Enrolment, Fingerprint, Host, La
 use crate::system::lock::{Lock, SharedLock};
 
 pub use census::Census;
-pub use edit::{Edit, Harmless, NoYes};
+pub use edit::Edit;
 pub use error::{OnFailure, StoreError};
 pub use folder::Created;
+pub use harmless::{Harmless, NoYes};
 pub use hosts::Held;
 pub use record::HostRecord;
 pub use view::{Place, View};

@@ -432,3 +432,46 @@ fn what_a_damaged_store_still_has_and_an_older_backup_make_a_whole_one() {
     let mut server = whole.server(json!({"saslcertd_max_certs": 7}));
     server.ask("external.login", login(&phone));
 }
+
+/// One record that is brought, of the key of `cert`.
+fn revoked_key(cert: &Made) -> Value {
+    let parsed = saslcertd::identity::ClientCert::from_der(&cert.der).unwrap();
+    json!({"type": "revoked_key", "account": HAMLET, "incarnation": "one", "key_id": parsed.key_id, "at": 1_767_225_600})
+}
+
+#[test]
+fn an_import_that_revokes_closes_the_sessions_even_if_it_ends_half_done() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let mut admin = daemon.peer();
+    let cert = Made::of(HAMLET);
+    let import = json!({"records": [revoked_key(&cert)], "apply": true});
+    let closed = json!(
+        saslcertd::identity::ClientCert::from_der(&cert.der)
+            .unwrap()
+            .key_id
+    );
+    for (written, unchanged) in [(1, 0), (0, 1)] {
+        let answer = admin.ask("import", import.clone());
+        assert_eq!(
+            (&answer["written"], &answer["unchanged"]),
+            (&json!(written), &json!(unchanged))
+        );
+        assert_eq!(server.question("sessions.close")["key_id"], closed);
+    }
+    // What can't be written ends the page; what was written of it counts.
+    let too_long = json!({
+        "type": "certificate", "account": "yorick@shakespeare.lit", "incarnation": "one", "name": "skull",
+        "certificate": Made::of("yorick@shakespeare.lit").base64(), "may_manage": true, "order": 1, "added_at": 1,
+        "added_with": null, "added_by": null, "last_use": {"at": 1, "address": "x".repeat(40_000)},
+    });
+    let other = Made::of(HAMLET);
+    let page = json!({"records": [revoked_key(&other), too_long], "apply": true});
+    assert_eq!(admin.refused("import", page)["code"], -32001);
+    let closed = json!(
+        saslcertd::identity::ClientCert::from_der(&other.der)
+            .unwrap()
+            .key_id
+    );
+    assert_eq!(server.question("sessions.close")["key_id"], closed);
+}

@@ -335,6 +335,24 @@ fn sessions_are_reported_after_hello_only() {
     assert_eq!(error["code"], -32003);
 }
 
+#[test]
+fn of_accounts_in_prosody_a_report_says_nothing_whoever_reports() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let cert = Made::of(HAMLET);
+    server.append("phone", &cert);
+    let mut live = opened(&server.login(&cert), json!("castle"));
+    live["sessions"][0]["password_changed"] = json!(1);
+    let answer = server.ask("session.report", live.clone());
+    assert_eq!(answer, json!({"close": [], "changed": []}));
+    // The key is enough to know that a certificate is meant; what can't be read of it is closed.
+    live["sessions"][0]["fingerprint"] = Value::Null;
+    assert_eq!(
+        server.ask("session.report", live)["close"][0]["account"],
+        HAMLET
+    );
+}
+
 /// For each yes that stands behind a `sessions.close` of its key, a session would live on.
 #[test]
 fn no_yes_stands_behind_a_revocation() {

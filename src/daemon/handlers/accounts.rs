@@ -19,9 +19,9 @@ use crate::policy::live::{self, Change};
 use crate::policy::passwords::{Caller, Creation};
 use crate::policy::{Denial, HostPolicy, passwords};
 use crate::protocol::{
-    AccountChange, AccountChanged, AccountExists, AccountPage, Bad, Checked, Create, CreateCaller,
-    Created, Delete, Deleted, Each, Existence, Fault, ListAccounts, ListedAccount, PAGE_BYTES,
-    PasswordSet, Refusal, Request, SetPassword, Switched,
+    AccountChange, AccountChanged, AccountExists, AccountPage, Accounts, Bad, Checked, Create,
+    CreateCaller, Created, Delete, Deleted, Each, Existence, Fault, ListAccounts, ListedAccount,
+    PAGE_BYTES, PasswordSet, Refusal, Request, SetPassword, Switched,
 };
 use crate::store::{Decided, Edit, Store, StoreError, View};
 
@@ -58,7 +58,6 @@ impl LocalAccounts<'_> {
     pub(super) fn changed_since(
         &self,
         sessions: Each<Checked>,
-        peer: Peer,
     ) -> Result<Vec<AccountChanged>, Refusal> {
         let mut changes = Vec::new();
         for session in sessions {
@@ -70,8 +69,10 @@ impl LocalAccounts<'_> {
                 }
             };
             let account = session.account;
-            // The sessions of other hosts must not wait until this one's options are mended.
-            if self.hosts.passwords_of(account.host(), peer).is_err() {
+            // Of accounts in Prosody nothing is known here, whoever asks. And the sessions of other hosts must not wait until this one's
+            // options are mended.
+            let lives = self.hosts.of(account.host()).map(|(lives, _)| lives);
+            if lives.ok() != Some(Accounts::Daemon) {
                 continue;
             }
             let change = match self.store.view(&account).account() {

@@ -154,17 +154,15 @@ impl Arrival {
         };
         let mut edits = Vec::new();
         if let (AccountFate::Taken, Some(brought)) = (fate, self.brought) {
-            edits.extend(Harmless::put_account(
-                None,
-                Account {
-                    jid: self.account.clone(),
-                    incarnation: incarnation.clone(),
-                    enabled: brought.enabled,
-                    created: brought.created,
-                    password_changed: brought.password_changed,
-                    verifiers: brought.verifiers,
-                },
-            ));
+            let account = Account {
+                jid: self.account.clone(),
+                incarnation: incarnation.clone(),
+                enabled: brought.enabled,
+                created: brought.created,
+                password_changed: brought.password_changed,
+                verifiers: brought.verifiers,
+            };
+            edits.extend(Harmless::put_account(view, account)?);
         }
         let mut list = view.list()?;
         let mut rows = Vec::new();

@@ -152,11 +152,8 @@ impl Passwords<'_> {
                 let mut verifiers = known.verifiers.clone();
                 verifiers.retain(|old| made.iter().all(|new| new.hash() != old.hash()));
                 verifiers.extend(made);
-                let renewed = Account {
-                    verifiers,
-                    ..known.clone()
-                };
-                let put = Harmless::put_account(Some(&known), renewed);
+                let renewed = Account { verifiers, ..known };
+                let put = Harmless::put_account(view, renewed)?;
                 Ok(Ok((put.into_iter().collect(), ())))
             })?;
             self.scram_told

@@ -40,10 +40,9 @@ impl LiveSessions<'_> {
         report: Report,
         now: UnixSeconds,
     ) -> Answered<Reported> {
-        let has_certificate = |session: &&Value| {
-            let fingerprint = session.get("fingerprint");
-            fingerprint.is_some_and(|fingerprint| !fingerprint.is_null())
-        };
+        let has = |session: &Value, field| session.get(field).is_some_and(|one| !one.is_null());
+        let has_certificate =
+            |session: &&Value| has(session, "fingerprint") || has(session, "key_id");
         let with_certificates = report.sessions.iter().filter(has_certificate);
         let opened = Opened {
             sessions: fields(with_certificates.cloned().collect())?,
@@ -51,7 +50,7 @@ impl LiveSessions<'_> {
         let close = self.noted(connection, &opened, now)?;
         let all = fields(Value::Array(report.sessions))?;
         unreadable(connection.id, Report::METHOD, &all);
-        let changed = accounts.changed_since(all, connection.peer)?;
+        let changed = accounts.changed_since(all)?;
         Ok(Reported { close, changed })
     }
 

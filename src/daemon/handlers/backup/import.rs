@@ -72,13 +72,17 @@ impl Backup<'_> {
             return written_together(self.store, accounts, how);
         }
         let mut closing = self.gate.close(self.servers);
-        let judged = written_together(self.store, accounts, How::Behind(&closing))?;
+        let judged = written_together(self.store, accounts, How::Behind(&closing));
         for (at, account, key_id) in revoked {
-            if judged.contains(&(at, Ok(Fate::Written))) {
+            // Of a page that fails, a part may be written; and what an earlier try has revoked is revoked.
+            let is_revoked = judged.as_ref().map_or(true, |judged| {
+                judged.iter().any(|(of, fate)| *of == at && fate.is_ok())
+            });
+            if is_revoked {
                 closing.end_sessions(&account, &key_id);
             }
         }
-        Ok(judged)
+        judged
     }
 
     fn take_secret(&self, secret: [u8; 32], apply: bool) -> Result<Judged, Refusal> {
@@ -218,13 +222,12 @@ fn written(
         }),
         How::Harmless => store.change(account, move |view| {
             let (edits, judged) = decide(view)?;
-            let before = view.account()?;
-            let harmless = edits
-                .into_iter()
-                .map(|edit| Harmless::of(edit, before.as_ref()));
-            // An account that is here is never written anew; and whoever brings a revocation comes behind a closing.
-            let harmless: Option<Vec<Harmless>> = harmless.collect();
-            Ok(Ok((harmless.ok_or(StoreError::Failed)?, judged)))
+            let mut harmless = Vec::new();
+            for edit in edits {
+                // An account that is here is never written anew; and whoever brings a revocation comes behind a closing.
+                harmless.push(Harmless::of(edit, view)?.ok_or(StoreError::Failed)?);
+            }
+            Ok(Ok((harmless, judged)))
         }),
         How::Behind(closing) => {
             store.take_back(closing, account, move |view| Ok(Ok(decide(view)?)))

@@ -1,0 +1,149 @@
+//! Which changes may come beside a yes to a login, and who may make the others.
+//!
+//! Must not know: who decides a change; how the daemon keeps a yes back.
+
+use super::edit::Edit;
+use super::error::StoreError;
+use super::view::View;
+use crate::identity::{Account, Disabled, Enrolment, Incarnation, KeyId, UnixSeconds};
+
+/// A step that makes no yes to a login wrong that was right before it.
+#[derive(Clone, Debug)]
+pub struct Harmless(Edit);
+
+impl Harmless {
+    /// Write a record; one of the same account and name is replaced.
+    #[must_use]
+    pub fn put(held: Enrolment) -> Self {
+        Self(Edit::Put(Box::new(held)))
+    }
+
+    /// Remove a record: its sessions go on.
+    #[must_use]
+    pub fn remove(held: Enrolment) -> Self {
+        Self(Edit::Remove(Box::new(held)))
+    }
+
+    /// Forget that a key was revoked.
+    #[must_use]
+    pub const fn unrevoke_key(key_id: KeyId, incarnation: Incarnation) -> Self {
+        Self(Edit::UnrevokeKey {
+            key_id,
+            incarnation,
+        })
+    }
+
+    /// Remember that a certificate was taken out of the list: its sessions go on.
+    #[must_use]
+    pub fn mark_disabled(mark: Disabled) -> Self {
+        Self(Edit::MarkDisabled(Box::new(mark)))
+    }
+
+    /// Forget that.
+    #[must_use]
+    pub fn clear_disabled(mark: Disabled) -> Self {
+        Self(Edit::ClearDisabled(Box::new(mark)))
+    }
+
+    /// Remember which account of the name is the present one.
+    #[must_use]
+    pub const fn set_incarnation(incarnation: Incarnation, since: UnixSeconds) -> Self {
+        Self(Edit::SetIncarnation { incarnation, since })
+    }
+
+    /// Write an account that is new, or is still the one that `view` shows, with the same password. `None`: it is another one.
+    ///
+    /// Errors: the account can't be read.
+    pub fn put_account(view: &View<'_>, account: Account) -> Result<Option<Self>, StoreError> {
+        let before = view.account()?;
+        let is_same = before.is_none_or(|before| {
+            before.incarnation == account.incarnation
+                && before.password_changed == account.password_changed
+                && before.enabled == account.enabled
+        });
+        let is_its_own = account.jid == *view.jid();
+        Ok((is_same && is_its_own).then(|| Self(Edit::PutAccount(Box::new(account)))))
+    }
+
+    /// The edit of the account in `view`, if it is harmless.
+    ///
+    /// Errors: the account can't be read.
+    pub fn of(edit: Edit, view: &View<'_>) -> Result<Option<Self>, StoreError> {
+        match edit {
+            Edit::RevokeKey { .. } | Edit::RemoveAccount | Edit::ForgetIncarnation => Ok(None),
+            Edit::PutAccount(account) => Self::put_account(view, *account),
+            harmless => Ok(Some(Self(harmless))),
+        }
+    }
+}
+
+impl From<Harmless> for Edit {
+    fn from(Harmless(edit): Harmless) -> Self {
+        edit
+    }
+}
+
+/// Shown by who keeps every yes to a login back for as long as it lives: the daemon's gate.
+pub trait NoYes {}
+
+/// In a unit test nobody logs in.
+#[cfg(test)]
+impl NoYes for () {}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::identity::BareJid;
+    use crate::store::Store;
+
+    #[test]
+    fn only_an_account_that_is_new_or_the_same_is_written_beside_a_yes() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("data");
+        Store::create(&folder).unwrap();
+        let store = Store::open(&folder, 1 << 20, Box::new(|_| {})).unwrap();
+        let jid = BareJid::parse("h@a.lit").unwrap();
+        let account = Account {
+            jid: jid.clone(),
+            incarnation: Incarnation::parse("one").unwrap(),
+            enabled: true,
+            created: UnixSeconds(1),
+            password_changed: UnixSeconds(2),
+            verifiers: Vec::new(),
+        };
+        let is_harmless = |account: &Account| {
+            let put = Harmless::put_account(&store.view(&jid), account.clone());
+            put.unwrap().is_some()
+        };
+        assert!(is_harmless(&account));
+        let put = Edit::PutAccount(Box::new(account.clone()));
+        let written = store.take_back(&(), &jid, move |_| Ok(Ok::<_, ()>((vec![put], ()))));
+        written.unwrap().unwrap();
+        let other = |change: fn(&mut Account)| {
+            let mut other = account.clone();
+            change(&mut other);
+            other
+        };
+        for (account, expected) in [
+            (other(|_| {}), true),
+            (other(|one| one.created = UnixSeconds(0)), true),
+            (other(|one| one.enabled = false), false),
+            (other(|one| one.password_changed = UnixSeconds(3)), false),
+            (
+                other(|one| one.incarnation = Incarnation::parse("two").unwrap()),
+                false,
+            ),
+            (
+                other(|one| one.jid = BareJid::parse("o@a.lit").unwrap()),
+                false,
+            ),
+        ] {
+            assert_eq!(is_harmless(&account), expected, "{account:?}");
+        }
+        for edit in [Edit::RemoveAccount, Edit::ForgetIncarnation] {
+            assert!(Harmless::of(edit, &store.view(&jid)).unwrap().is_none());
+        }
+    }
+}
