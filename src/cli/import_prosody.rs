@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::global::Global;
 use crate::identity::Host;
-use crate::import_prosody::{Report, Wanted, import};
+use crate::import_prosody::{Report, Selection, import};
 
 /// `saslcertd import-prosody`.
 #[derive(Debug, Args)]
@@ -37,7 +37,7 @@ pub(super) struct ImportProsodyArgs {
 }
 
 pub(super) fn run(args: ImportProsodyArgs, global: &Global) -> anyhow::Result<ExitCode> {
-    let wanted = Wanted {
+    let wanted = Selection {
         dir: args.dir,
         #[cfg(feature = "sql")]
         sql: args.sql,

@@ -17,7 +17,7 @@ use crate::protocol::{ImportLogin, ImportVerifier, Text};
 
 /// How an account logs in.
 #[derive(PartialEq, Eq)]
-pub(super) struct Login {
+pub(super) struct StoredLogin {
     is_enabled: bool,
     created: Option<i64>,
     password_changed: Option<i64>,
@@ -53,10 +53,10 @@ pub(super) struct StoredCertificate {
 /// What the store `accounts` says.
 ///
 /// Source: `mod_auth_internal_hashed`, `mod_auth_internal_plain`.
-pub(super) fn login(table: &Table) -> Result<Login, NoLogin> {
+pub(super) fn login(table: &Table) -> Result<StoredLogin, NoLogin> {
     let is_true = |key| table.field(key).is_some_and(Value::is_true);
     let time = |key| table.field(key).and_then(Value::as_integer);
-    Ok(Login {
+    Ok(StoredLogin {
         is_enabled: !is_true("disabled"),
         created: time("created"),
         password_changed: time("updated"),
@@ -133,7 +133,7 @@ fn bytes_of_hex(value: &Value) -> Option<Vec<u8>> {
     value.as_bytes()?.chunks(2).map(pair).collect()
 }
 
-impl Login {
+impl StoredLogin {
     /// As it stands in the question `account.import`.
     pub(super) fn question(&self) -> ImportLogin {
         let (password, scram) = match &self.proof {
@@ -167,9 +167,9 @@ impl Login {
 }
 
 // Its password and keys are nobody's business.
-impl fmt::Debug for Login {
+impl fmt::Debug for StoredLogin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Login").field(&self.kind()).finish()
+        f.debug_tuple("StoredLogin").field(&self.kind()).finish()
     }
 }
 

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, ensure};
 use serde_json::json;
 
-use super::account::{self, Login, NoLogin, StoredCertificate};
+use super::account::{self, NoLogin, StoredCertificate, StoredLogin};
 #[cfg(feature = "sql")]
 use super::database;
 use super::folder::DataFolder;
 use super::report::{self, Judgement, Report};
-use super::source::{Problem, Source, Store};
+use super::source::{Problem, ProsodyStore, Source};
 use crate::identity::{BareJid, CertificateName, Host, Incarnation, counted};
 use crate::protocol::client::{AskError, Asker};
 use crate::protocol::{
@@ -21,7 +21,7 @@ use crate::protocol::{
 
 /// What is brought, from where.
 #[derive(Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct Selection {
     /// Prosody's data folder.
     pub(crate) dir: PathBuf,
     /// A `SQLite` file with accounts, too.
@@ -39,7 +39,7 @@ pub(crate) struct Wanted {
 
 /// Brings what is `wanted`, and says whether all of it is in the daemon, or would be.
 pub(crate) fn import<W: Write>(
-    wanted: &Wanted,
+    wanted: &Selection,
     socket: &Path,
     report: Report<W>,
 ) -> anyhow::Result<bool> {
@@ -62,7 +62,7 @@ pub(crate) fn import<W: Write>(
     Ok(import.report.finish(wanted.apply)?)
 }
 
-impl Wanted {
+impl Selection {
     fn sources(&self) -> anyhow::Result<Vec<Box<dyn Source>>> {
         let folder = DataFolder::open(&self.dir)?;
         #[allow(unused_mut)]
@@ -74,11 +74,11 @@ impl Wanted {
         Ok(sources)
     }
 
-    fn stores(&self) -> &'static [Store] {
+    fn stores(&self) -> &'static [ProsodyStore] {
         if self.certs_only {
-            &[Store::ClientCerts]
+            &[ProsodyStore::ClientCerts]
         } else {
-            &[Store::Accounts, Store::ClientCerts]
+            &[ProsodyStore::Accounts, ProsodyStore::ClientCerts]
         }
     }
 
@@ -114,7 +114,7 @@ impl Wanted {
 
 struct Import<'a, W> {
     asker: Asker,
-    wanted: &'a Wanted,
+    wanted: &'a Selection,
     sources: Vec<Box<dyn Source>>,
     report: Report<W>,
     /// The host that the daemon was found not to serve.
@@ -132,7 +132,7 @@ impl<W: Write> Import<'_, W> {
             for store in self.wanted.stores() {
                 let found = source.users(host, *store, &mut problems)?;
                 users.extend(found.iter().cloned());
-                if *store == Store::Accounts {
+                if *store == ProsodyStore::Accounts {
                     here = found;
                 }
             }
@@ -163,13 +163,13 @@ impl<W: Write> Import<'_, W> {
             Some(Ok(login)) => self.ask_about(user, Some(login), &certificates)?,
             None => self.ask_about(user, None, &certificates)?,
         };
-        let login = login.map(|login| report::Login {
-            kind: login.as_ref().ok().map(Login::kind),
-            is_enabled: login.as_ref().map_or(true, Login::is_enabled),
+        let login = login.map(|login| report::LoginReport {
+            kind: login.as_ref().ok().map(StoredLogin::kind),
+            is_enabled: login.as_ref().map_or(true, StoredLogin::is_enabled),
             judgement: answer.account,
         });
         let names = certificates.into_iter().map(|one| one.name);
-        self.report.account(&report::Account {
+        self.report.account(&report::AccountReport {
             jid: user.to_string(),
             login,
             certificates: names.zip(answer.certificates).collect(),
@@ -182,14 +182,14 @@ impl<W: Write> Import<'_, W> {
         &self,
         user: &BareJid,
         has_account: &[bool],
-    ) -> anyhow::Result<Option<Result<Login, Judgement>>> {
-        let mut found: Option<(Result<Login, Judgement>, String)> = None;
+    ) -> anyhow::Result<Option<Result<StoredLogin, Judgement>>> {
+        let mut found: Option<(Result<StoredLogin, Judgement>, String)> = None;
         for (source, has_account) in self.sources.iter().zip(has_account) {
             if !has_account {
                 continue;
             }
-            let place = source.place(user, Store::Accounts);
-            let login = match source.read(user, Store::Accounts)? {
+            let place = source.place(user, ProsodyStore::Accounts);
+            let login = match source.read(user, ProsodyStore::Accounts)? {
                 Ok(Some(table)) => account::login(&table).map_err(|why| why.judgement(&place)),
                 Ok(None) => Err(Judgement::unclear(
                     "unreadable",
@@ -215,7 +215,7 @@ impl<W: Write> Import<'_, W> {
     fn certificates(&mut self, user: &BareJid) -> anyhow::Result<Vec<StoredCertificate>> {
         let mut certificates = Vec::new();
         for source in &self.sources {
-            match source.read(user, Store::ClientCerts)? {
+            match source.read(user, ProsodyStore::ClientCerts)? {
                 Ok(None) => {}
                 Ok(Some(table)) => certificates.extend(account::certificates(&table)),
                 Err(problem) => self.report.problem(&problem)?,
@@ -227,7 +227,7 @@ impl<W: Write> Import<'_, W> {
     /// What our module remembers of the account, if it ran here already.
     fn incarnation(&mut self, user: &BareJid) -> anyhow::Result<Option<Incarnation>> {
         for source in &self.sources {
-            match source.read(user, Store::Saslcertd)? {
+            match source.read(user, ProsodyStore::Saslcertd)? {
                 Ok(None) => {}
                 Ok(Some(table)) => {
                     let text = table
@@ -248,7 +248,7 @@ impl<W: Write> Import<'_, W> {
     fn ask_about(
         &mut self,
         user: &BareJid,
-        login: Option<&Login>,
+        login: Option<&StoredLogin>,
         certificates: &[StoredCertificate],
     ) -> anyhow::Result<Answer> {
         let mut judged: Vec<_> = certificates.iter().map(unsendable).collect();
@@ -290,7 +290,7 @@ impl<W: Write> Import<'_, W> {
             let question = ImportAccount {
                 account: user.clone(),
                 incarnation: incarnation.clone(),
-                login: login.map(Login::question),
+                login: login.map(StoredLogin::question),
                 certificates: batch.entries,
                 apply: self.wanted.apply,
             };

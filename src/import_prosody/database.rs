@@ -15,7 +15,7 @@ use rusqlite::{Connection, OpenFlags, Row};
 
 use super::lua_table::{Key, Table, Value};
 use super::source::{
-    NO_HOSTS_NAME, NOBODYS_NAME, Problem, Source, Store, account_named, host_named,
+    NO_HOSTS_NAME, NOBODYS_NAME, Problem, ProsodyStore, Source, account_named, host_named,
 };
 use crate::identity::{BareJid, Host};
 
@@ -70,7 +70,7 @@ impl Database {
 impl Source for Database {
     fn hosts(
         &self,
-        stores: &[Store],
+        stores: &[ProsodyStore],
         problems: &mut Vec<Problem>,
     ) -> anyhow::Result<BTreeSet<Host>> {
         let query = "SELECT DISTINCT host FROM prosody WHERE store = ?1 AND user <> ''";
@@ -97,7 +97,7 @@ impl Source for Database {
     fn users(
         &self,
         host: &Host,
-        store: Store,
+        store: ProsodyStore,
         problems: &mut Vec<Problem>,
     ) -> anyhow::Result<BTreeSet<BareJid>> {
         let query =
@@ -110,7 +110,7 @@ impl Source for Database {
                 }
                 None => problems.push(Problem {
                     place: format!("{}: user {name} of host {host}", self.name),
-                    is_account: store == Store::Accounts,
+                    is_account: store == ProsodyStore::Accounts,
                     text: NOBODYS_NAME.to_owned(),
                 }),
             }
@@ -118,12 +118,16 @@ impl Source for Database {
         Ok(users)
     }
 
-    fn place(&self, user: &BareJid, store: Store) -> String {
+    fn place(&self, user: &BareJid, store: ProsodyStore) -> String {
         format!("{}: {} of {user}", self.name, store.name())
     }
 
     // One row for each key, as `deserialize` and `keyval_store_get` of mod_storage_sql have it.
-    fn read(&self, user: &BareJid, store: Store) -> anyhow::Result<Result<Option<Table>, Problem>> {
+    fn read(
+        &self,
+        user: &BareJid,
+        store: ProsodyStore,
+    ) -> anyhow::Result<Result<Option<Table>, Problem>> {
         let query = "SELECT key, type, value FROM prosody WHERE host = ?1 AND user = ?2 AND store = ?3 ORDER BY rowid";
         let mut statement = self.connection.prepare(query)?;
         let names = [user.host().as_str(), user.username(), store.name()];
@@ -138,7 +142,7 @@ impl Source for Database {
                     let key = String::from_utf8_lossy(&key);
                     return Ok(Err(Problem {
                         place: format!("{}, key {key}", self.place(user, store)),
-                        is_account: store == Store::Accounts,
+                        is_account: store == ProsodyStore::Accounts,
                         text: text.to_owned(),
                     }));
                 }
@@ -270,10 +274,12 @@ mod tests {
         let database = database.unwrap();
         let rome = Host::parse("rome.lit").unwrap();
         let mut problems = Vec::new();
-        let hosts = database.hosts(&[Store::Accounts], &mut problems).unwrap();
+        let hosts = database
+            .hosts(&[ProsodyStore::Accounts], &mut problems)
+            .unwrap();
         assert_eq!(hosts, BTreeSet::from([rome.clone()]));
         let users = database
-            .users(&rome, Store::Accounts, &mut problems)
+            .users(&rome, ProsodyStore::Accounts, &mut problems)
             .unwrap();
         let expected = ["brutus", "cassius", "cinna"].map(|name| jid(&format!("{name}@rome.lit")));
         assert_eq!(users, BTreeSet::from(expected));
@@ -283,7 +289,7 @@ mod tests {
             && ends(user, "user Casca of host rome.lit") && user.is_account)
         );
 
-        let read = |name| database.read(&jid(name), Store::Accounts).unwrap();
+        let read = |name| database.read(&jid(name), ProsodyStore::Accounts).unwrap();
         let brutus = read("brutus@rome.lit").unwrap().unwrap();
         assert_eq!(
             brutus.field("salt").unwrap().as_bytes(),
@@ -312,7 +318,7 @@ mod tests {
         );
         assert_eq!(read("portia@rome.lit"), Ok(None));
         let ours = database
-            .read(&jid("brutus@rome.lit"), Store::Saslcertd)
+            .read(&jid("brutus@rome.lit"), ProsodyStore::Saslcertd)
             .unwrap();
         assert!(ours.unwrap().unwrap().field("incarnation").is_some());
     }

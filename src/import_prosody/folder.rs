@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::lua_table::{self, Table, Value};
 use super::source::{
-    NO_HOSTS_NAME, NOBODYS_NAME, Problem, Source, Store, account_named, host_named,
+    NO_HOSTS_NAME, NOBODYS_NAME, Problem, ProsodyStore, Source, account_named, host_named,
 };
 use crate::identity::{BareJid, ByteOrderMark, Host};
 
@@ -37,12 +37,12 @@ impl DataFolder {
         })
     }
 
-    fn path_of(&self, user: &BareJid, store: Store) -> PathBuf {
+    fn path_of(&self, user: &BareJid, store: ProsodyStore) -> PathBuf {
         let name = format!("{}.dat", encoded(user.username()));
         self.folder_of(user.host(), store).join(name)
     }
 
-    fn folder_of(&self, host: &Host, store: Store) -> PathBuf {
+    fn folder_of(&self, host: &Host, store: ProsodyStore) -> PathBuf {
         self.root.join(encoded(host.as_str())).join(store.name())
     }
 }
@@ -50,13 +50,14 @@ impl DataFolder {
 impl Source for DataFolder {
     fn hosts(
         &self,
-        stores: &[Store],
+        stores: &[ProsodyStore],
         problems: &mut Vec<Problem>,
     ) -> anyhow::Result<BTreeSet<Host>> {
         let mut hosts = BTreeSet::new();
         for entry in entries(&self.root)? {
             let path = entry.path();
-            let has_store = |store: &Store| path.join(store.name()).symlink_metadata().is_ok();
+            let has_store =
+                |store: &ProsodyStore| path.join(store.name()).symlink_metadata().is_ok();
             if !stores.iter().any(has_store) {
                 continue;
             }
@@ -79,7 +80,7 @@ impl Source for DataFolder {
     fn users(
         &self,
         host: &Host,
-        store: Store,
+        store: ProsodyStore,
         problems: &mut Vec<Problem>,
     ) -> anyhow::Result<BTreeSet<BareJid>> {
         let folder = self.folder_of(host, store);
@@ -101,7 +102,11 @@ impl Source for DataFolder {
             let user = std::str::from_utf8(stem).ok().and_then(decoded);
             let user = user.and_then(|name| account_named(&name, host));
             let mut report = |text: &str| {
-                problems.push(problem(&entry.path(), store == Store::Accounts, text));
+                problems.push(problem(
+                    &entry.path(),
+                    store == ProsodyStore::Accounts,
+                    text,
+                ));
             };
             let kind = entry.file_type()?;
             match user {
@@ -116,11 +121,15 @@ impl Source for DataFolder {
         Ok(users)
     }
 
-    fn place(&self, user: &BareJid, store: Store) -> String {
+    fn place(&self, user: &BareJid, store: ProsodyStore) -> String {
         self.path_of(user, store).display().to_string()
     }
 
-    fn read(&self, user: &BareJid, store: Store) -> anyhow::Result<Result<Option<Table>, Problem>> {
+    fn read(
+        &self,
+        user: &BareJid,
+        store: ProsodyStore,
+    ) -> anyhow::Result<Result<Option<Table>, Problem>> {
         let path = self.path_of(user, store);
         let read = match content(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -134,7 +143,7 @@ impl Source for DataFolder {
                 (None, Err(error)) => Err(error.to_string()),
             },
         };
-        Ok(read.map_err(|text| problem(&path, store == Store::Accounts, &text)))
+        Ok(read.map_err(|text| problem(&path, store == ProsodyStore::Accounts, &text)))
     }
 }
 
@@ -296,7 +305,10 @@ mod tests {
 
         let mut problems = Vec::new();
         let hosts = folder
-            .hosts(&[Store::Accounts, Store::ClientCerts], &mut problems)
+            .hosts(
+                &[ProsodyStore::Accounts, ProsodyStore::ClientCerts],
+                &mut problems,
+            )
             .unwrap();
         let denmark = Host::parse("denmark.lit").unwrap();
         assert_eq!(hosts, BTreeSet::from([denmark.clone(), host()]));
@@ -317,14 +329,14 @@ mod tests {
 
         problems.clear();
         let users = folder
-            .users(&host(), Store::Accounts, &mut problems)
+            .users(&host(), ProsodyStore::Accounts, &mut problems)
             .unwrap();
         assert_eq!(users, BTreeSet::from([jid("hamlet"), jid("jürg")]));
         let files = ["Yorick.dat", "a.b.dat", "folder.dat", "linked.dat"];
         assert_eq!(names(&problems), files.map(|name| (name.to_owned(), true)));
         assert!(
             folder
-                .read(&jid("linked"), Store::Accounts)
+                .read(&jid("linked"), ProsodyStore::Accounts)
                 .unwrap()
                 .is_err()
         );
@@ -332,14 +344,14 @@ mod tests {
         problems.clear();
         assert!(
             folder
-                .users(&denmark, Store::Accounts, &mut problems)
+                .users(&denmark, ProsodyStore::Accounts, &mut problems)
                 .unwrap()
                 .is_empty()
         );
         assert_eq!(names(&problems), [("accounts".to_owned(), false)]);
         assert!(
             folder
-                .users(&denmark, Store::Saslcertd, &mut problems)
+                .users(&denmark, ProsodyStore::Saslcertd, &mut problems)
                 .unwrap()
                 .is_empty()
         );
@@ -362,7 +374,7 @@ mod tests {
                 "\u{feff}return {};\n",
             ),
         ]);
-        let read = |name| folder.read(&jid(name), Store::Accounts).unwrap();
+        let read = |name| folder.read(&jid(name), ProsodyStore::Accounts).unwrap();
         assert!(read("hamlet").unwrap().unwrap().field("password").is_some());
         assert_eq!(read("nobody"), Ok(None));
         let file = |name: &str| place.path().join("shakespeare%2elit/accounts").join(name);

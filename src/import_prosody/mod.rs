@@ -16,5 +16,5 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use bring::{Wanted, import};
+pub(crate) use bring::{Selection, import};
 pub(crate) use report::Report;

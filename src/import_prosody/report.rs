@@ -13,7 +13,7 @@ use crate::protocol::{ImportFate, ImportVerdict};
 
 /// What became of an account or a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Verdict {
+pub(super) enum ReportVerdict {
     /// It is in the daemon now, or would be.
     Taken,
     /// It was there before.
@@ -29,7 +29,7 @@ pub(super) enum Verdict {
 /// A verdict, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Judgement {
-    pub(super) verdict: Verdict,
+    pub(super) verdict: ReportVerdict,
     /// A word for programs.
     pub(super) reason: Option<String>,
     /// A sentence for people.
@@ -38,17 +38,17 @@ pub(super) struct Judgement {
 
 /// One account of the report.
 #[derive(Debug)]
-pub(super) struct Account {
+pub(super) struct AccountReport {
     pub(super) jid: String,
     /// `None` when only certificates are brought.
-    pub(super) login: Option<Login>,
+    pub(super) login: Option<LoginReport>,
     /// Their names and what became of them.
     pub(super) certificates: Vec<(String, Judgement)>,
 }
 
 /// How the account logs in, and what became of that.
 #[derive(Debug)]
-pub(super) struct Login {
+pub(super) struct LoginReport {
     /// How its password was kept; `None` when nobody can log in with it.
     pub(super) kind: Option<&'static str>,
     pub(super) is_enabled: bool,
@@ -69,11 +69,11 @@ pub(crate) struct Report<W> {
 struct Count {
     /// Counted when they are read, not when they are judged.
     found: u64,
-    judged: BTreeMap<Verdict, u64>,
+    judged: BTreeMap<ReportVerdict, u64>,
     refused_for: BTreeMap<String, u64>,
 }
 
-impl Verdict {
+impl ReportVerdict {
     const ALL: [Self; 5] = [
         Self::Taken,
         Self::Unchanged,
@@ -96,7 +96,7 @@ impl Verdict {
 impl Judgement {
     pub(super) fn refused(reason: impl Into<String>, text: impl Into<String>) -> Self {
         Self {
-            verdict: Verdict::Refused,
+            verdict: ReportVerdict::Refused,
             reason: Some(reason.into()),
             text: Some(text.into()),
         }
@@ -104,7 +104,7 @@ impl Judgement {
 
     pub(super) fn unclear(reason: impl Into<String>, text: impl Into<String>) -> Self {
         Self {
-            verdict: Verdict::Unclear,
+            verdict: ReportVerdict::Unclear,
             ..Self::refused(reason, text)
         }
     }
@@ -113,17 +113,17 @@ impl Judgement {
     pub(super) fn of(said: ImportVerdict) -> Self {
         let kept = "there is an account of this name, whose password is another one or was hashed anew since";
         let verdict = match said.verdict {
-            ImportFate::Taken => Verdict::Taken,
-            ImportFate::Unchanged => Verdict::Unchanged,
-            ImportFate::Kept => Verdict::Kept,
-            ImportFate::Refused => Verdict::Refused,
+            ImportFate::Taken => ReportVerdict::Taken,
+            ImportFate::Unchanged => ReportVerdict::Unchanged,
+            ImportFate::Kept => ReportVerdict::Kept,
+            ImportFate::Refused => ReportVerdict::Refused,
         };
         Self {
             verdict,
             reason: said.reason,
             text: said
                 .text
-                .or_else(|| (verdict == Verdict::Kept).then(|| kept.to_owned())),
+                .or_else(|| (verdict == ReportVerdict::Kept).then(|| kept.to_owned())),
         }
     }
 
@@ -144,19 +144,19 @@ impl Judgement {
 impl Count {
     fn judge(&mut self, judgement: &Judgement) {
         *self.judged.entry(judgement.verdict).or_default() += 1;
-        if judgement.verdict == Verdict::Refused {
+        if judgement.verdict == ReportVerdict::Refused {
             let reason = judgement.reason.clone().unwrap_or_default();
             *self.refused_for.entry(reason).or_default() += 1;
         }
     }
 
-    fn of(&self, verdict: Verdict) -> u64 {
+    fn of(&self, verdict: ReportVerdict) -> u64 {
         self.judged.get(&verdict).copied().unwrap_or_default()
     }
 
     fn json(&self) -> Value {
         let mut count = json!({"found": self.found, "refused_for": self.refused_for});
-        for verdict in Verdict::ALL {
+        for verdict in ReportVerdict::ALL {
             if let Value::Object(fields) = &mut count {
                 fields.insert(verdict.name().to_owned(), json!(self.of(verdict)));
             }
@@ -166,7 +166,8 @@ impl Count {
 
     /// `3 found = 2 taken + 0 unchanged + …`
     fn for_people(&self) -> String {
-        let parts = Verdict::ALL.map(|verdict| format!("{} {}", self.of(verdict), verdict.name()));
+        let parts =
+            ReportVerdict::ALL.map(|verdict| format!("{} {}", self.of(verdict), verdict.name()));
         let mut line = format!("{} found = {}", self.found, parts.join(" + "));
         if !self.refused_for.is_empty() {
             let reason = |(reason, number): (&String, &u64)| format!("{number} {reason}");
@@ -196,7 +197,7 @@ impl<W: Write> Report<W> {
     }
 
     /// Writes what became of an account and its certificates.
-    pub(super) fn account(&mut self, account: &Account) -> io::Result<()> {
+    pub(super) fn account(&mut self, account: &AccountReport) -> io::Result<()> {
         if let Some(login) = &account.login {
             self.accounts.judge(&login.judgement);
         }
@@ -252,13 +253,14 @@ impl<W: Write> Report<W> {
             }
         }
         self.out.flush()?;
-        let is_in =
-            |count: &Count| count.found == count.of(Verdict::Taken) + count.of(Verdict::Unchanged);
+        let is_in = |count: &Count| {
+            count.found == count.of(ReportVerdict::Taken) + count.of(ReportVerdict::Unchanged)
+        };
         Ok(is_in(&self.accounts) && is_in(&self.certificates) && self.problems == 0)
     }
 }
 
-impl Account {
+impl AccountReport {
     fn json(&self) -> Value {
         let login = self.login.as_ref().map(|login| {
             let mut json = login.judgement.json();
@@ -327,7 +329,7 @@ mod tests {
 
     use super::*;
 
-    fn judgement(verdict: Verdict) -> Judgement {
+    fn judgement(verdict: ReportVerdict) -> Judgement {
         Judgement {
             verdict,
             reason: None,
@@ -335,10 +337,14 @@ mod tests {
         }
     }
 
-    fn account(jid: &str, verdict: Verdict, certificates: &[(&str, Judgement)]) -> Account {
-        Account {
+    fn account(
+        jid: &str,
+        verdict: ReportVerdict,
+        certificates: &[(&str, Judgement)],
+    ) -> AccountReport {
+        AccountReport {
             jid: jid.to_owned(),
-            login: Some(Login {
+            login: Some(LoginReport {
                 kind: Some("SCRAM-SHA-1"),
                 is_enabled: jid != "ophelia@denmark.lit",
                 judgement: judgement(verdict),
@@ -355,21 +361,25 @@ mod tests {
         report.found(3, 2);
         let expired = Judgement::refused("cert-expired", "The certificate has expired");
         let certificates = [
-            ("phone", judgement(Verdict::Taken)),
+            ("phone", judgement(ReportVerdict::Taken)),
             ("old\u{1b}[2J\u{202e}", expired),
         ];
         report
             .account(&account(
                 "hamlet@denmark.lit",
-                Verdict::Taken,
+                ReportVerdict::Taken,
                 &certificates,
             ))
             .unwrap();
         report
-            .account(&account("ophelia@denmark.lit", Verdict::Unchanged, &[]))
+            .account(&account(
+                "ophelia@denmark.lit",
+                ReportVerdict::Unchanged,
+                &[],
+            ))
             .unwrap();
-        let mut yorick = account("yorick@denmark.lit", Verdict::Taken, &[]);
-        yorick.login = Some(Login {
+        let mut yorick = account("yorick@denmark.lit", ReportVerdict::Taken, &[]);
+        yorick.login = Some(LoginReport {
             kind: None,
             is_enabled: true,
             judgement: Judgement::refused("no-password", "it has no password yet"),
@@ -450,13 +460,13 @@ other: 1 unclear
 
     #[test]
     fn everything_is_in_only_when_nothing_was_refused_kept_or_unclear() {
-        for verdict in Verdict::ALL {
+        for verdict in ReportVerdict::ALL {
             let mut report = Report::new(Vec::new(), false);
             report.found(1, 0);
             report
                 .account(&account("hamlet@denmark.lit", verdict, &[]))
                 .unwrap();
-            let is_in = matches!(verdict, Verdict::Taken | Verdict::Unchanged);
+            let is_in = matches!(verdict, ReportVerdict::Taken | ReportVerdict::Unchanged);
             assert_eq!(report.finish(true).unwrap(), is_in, "{verdict:?}");
         }
     }
@@ -475,7 +485,7 @@ other: 1 unclear
             let kept = read(kept).unwrap();
             assert_eq!(
                 (kept.verdict, kept.text.as_deref()),
-                (Verdict::Kept, Some(shown))
+                (ReportVerdict::Kept, Some(shown))
             );
         }
         for strange in [json!({"verdict": "adored"}), json!({})] {

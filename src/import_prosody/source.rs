@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 use super::lua_table::Table;
 use crate::identity::{BareJid, Host};
 
-/// A place where Prosody's storage keeps a table for each host, user and [`Store`].
+/// A place where Prosody's storage keeps a table for each host, user and [`ProsodyStore`].
 pub(super) trait Source {
     /// The hosts of which one of `stores` is there.
     fn hosts(
         &self,
-        stores: &[Store],
+        stores: &[ProsodyStore],
         problems: &mut Vec<Problem>,
     ) -> anyhow::Result<BTreeSet<Host>>;
 
@@ -20,20 +20,24 @@ pub(super) trait Source {
     fn users(
         &self,
         host: &Host,
-        store: Store,
+        store: ProsodyStore,
         problems: &mut Vec<Problem>,
     ) -> anyhow::Result<BTreeSet<BareJid>>;
 
     /// Where `store` of `user` is, for people.
-    fn place(&self, user: &BareJid, store: Store) -> String;
+    fn place(&self, user: &BareJid, store: ProsodyStore) -> String;
 
     /// What `store` holds for `user`; a problem when it is no table.
-    fn read(&self, user: &BareJid, store: Store) -> anyhow::Result<Result<Option<Table>, Problem>>;
+    fn read(
+        &self,
+        user: &BareJid,
+        store: ProsodyStore,
+    ) -> anyhow::Result<Result<Option<Table>, Problem>>;
 }
 
 /// What Prosody or one of its modules keeps for each user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Store {
+pub(super) enum ProsodyStore {
     /// Of `internal_hashed` and `internal_plain`.
     Accounts,
     /// Of `mod_client_certs`.
@@ -52,7 +56,7 @@ pub(super) struct Problem {
     pub(super) text: String,
 }
 
-impl Store {
+impl ProsodyStore {
     /// How Prosody calls it.
     pub(super) fn name(self) -> &'static str {
         match self {

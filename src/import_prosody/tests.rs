@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::bring::{Wanted, import};
+use super::bring::{Selection, import};
 use super::report::Report;
 use crate::identity::Host;
 use crate::protocol::PROTOCOL_VERSION;
@@ -19,7 +19,7 @@ const PLAIN: &str = "return { password = \"secret\" };\n";
 /// A data folder, and what came of importing it.
 struct Scene {
     place: TempDir,
-    wanted: Wanted,
+    wanted: Selection,
 }
 
 struct Outcome {
@@ -36,7 +36,7 @@ impl Scene {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, content).unwrap();
         }
-        let wanted = Wanted {
+        let wanted = Selection {
             dir: place.path().join("data"),
             #[cfg(feature = "sql")]
             sql: None,
@@ -400,7 +400,7 @@ fn a_fault_leaves_its_account_unclear_and_a_lost_daemon_ends_the_import() {
 fn a_folder_or_host_that_is_not_there_is_an_error() {
     let mut scene = Scene::new(&[("rome%2elit/accounts/brutus.dat", PLAIN)]);
     let socket = scene.place.path().join("no-socket");
-    let mut fails = |change: &dyn Fn(&mut Wanted)| {
+    let mut fails = |change: &dyn Fn(&mut Selection)| {
         change(&mut scene.wanted);
         let error = import(&scene.wanted, &socket, Report::new(Vec::new(), false)).unwrap_err();
         error.to_string()
