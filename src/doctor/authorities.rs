@@ -22,14 +22,14 @@ use crate::protocol::{
 /// What is to be seen of the files from here, and who has to read them.
 #[derive(Debug, Clone)]
 pub(super) struct Files {
-    pub(super) looked: Vec<Looked>,
+    pub(super) looked: Vec<FileAccess>,
     /// The daemon.
     pub(super) reader: Option<Who>,
 }
 
 /// One of them.
 #[derive(Debug, Clone)]
-pub(super) struct Looked {
+pub(super) struct FileAccess {
     pub(super) path: PathBuf,
     /// None if there is no regular file.
     pub(super) node: Option<Node>,
@@ -381,7 +381,7 @@ mod tests {
         ca_file: &Value,
         crl_file: &Value,
         options: &Value,
-        looked: &[Looked],
+        looked: &[FileAccess],
     ) -> Vec<(Level, Mend)> {
         let mut options = options.clone();
         options["saslcertd_ca_file"] = ca_file["path"].clone();
@@ -481,7 +481,7 @@ mod tests {
     fn a_file_that_the_daemon_may_not_read_is_opened_or_copied() {
         let path = "/etc/prosody/certs/ca.pem";
         let hidden = json!({"path": path, "problem": "saslcertd's user may not read it", "unreadable": true, "authorities": null});
-        let looked = |folder: u32, file: Option<u32>| Looked {
+        let looked = |folder: u32, file: Option<u32>| FileAccess {
             path: PathBuf::from(path),
             folders: vec![node("/", 0o755), node("/etc/prosody", folder)],
             node: file.map(|mode| node(path, mode)),

@@ -22,28 +22,28 @@ pub(super) struct Daemon {
     pub(super) socket: PathBuf,
     /// Another one, where it answers although Prosody doesn't look there.
     pub(super) answers_elsewhere: Option<PathBuf>,
-    pub(super) answer: Answer,
+    pub(super) answer: DaemonAnswer,
     /// The process, answering or not.
     pub(super) process: Option<Process>,
     /// The folders above the socket, from the root down; up to the first that is missing.
     pub(super) folders: Vec<Node>,
     /// The socket itself.
     pub(super) node: Option<Node>,
-    pub(super) store: Store,
+    pub(super) store: StoreFolder,
     /// What keeps it from listening there, in its own words; or, while it serves, what is wrong with the place.
-    pub(super) place: Option<Told>,
+    pub(super) place: Option<Advice>,
 }
 
 /// What the daemon itself would say, and what it would have us do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct Advice {
     pub(super) message: String,
     pub(super) remedy: Option<Remedy>,
 }
 
 /// Who answers at the socket.
 #[derive(Debug, Clone)]
-pub(super) enum Answer {
+pub(super) enum DaemonAnswer {
     /// The daemon, with its status.
     Status(Box<DaemonState>),
     /// There is no socket.
@@ -56,10 +56,10 @@ pub(super) enum Answer {
 
 /// The store's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Store {
+pub(super) enum StoreFolder {
     Initialised,
     /// The daemon can't open it, in its own words.
-    Closed(Told),
+    Closed(Advice),
     /// There is no store in it.
     Empty,
     /// We may not look.
@@ -104,7 +104,7 @@ impl Daemon {
 
     pub(super) fn status(&self) -> Option<&DaemonState> {
         match &self.answer {
-            Answer::Status(status) => Some(status),
+            DaemonAnswer::Status(status) => Some(status),
             _ => None,
         }
     }
@@ -161,20 +161,20 @@ fn store(daemon: &Daemon, commands: &Commands) -> Finding {
         );
     }
     match &daemon.store {
-        Store::Initialised => Finding::ok("store", format!("there is one in {shown}")),
-        Store::Closed(told) => told.finding("store", |_| None),
-        Store::Empty => Finding::problem(
+        StoreFolder::Initialised => Finding::ok("store", format!("there is one in {shown}")),
+        StoreFolder::Closed(told) => told.finding("store", |_| None),
+        StoreFolder::Empty => Finding::problem(
             "store",
             format!("there is no store in {shown} (if it is elsewhere: --data-dir)"),
             Mend::Run(commands.init()),
         ),
-        Store::Hidden => {
+        StoreFolder::Hidden => {
             Finding::not_checked("store", format!("this user may not look into {shown}"))
         }
     }
 }
 
-impl Told {
+impl Advice {
     /// `moving`: what moves the socket.
     fn finding(
         &self,
@@ -207,8 +207,8 @@ fn folder(
 fn answering(daemon: &Daemon, commands: &Commands) -> Finding {
     let shown = daemon.socket.display();
     let pid = daemon.process.as_ref().map(|process| process.pid);
-    let is_away = matches!(daemon.answer, Answer::Missing | Answer::Nobody);
-    let is_startable = matches!(daemon.store, Store::Initialised | Store::Hidden);
+    let is_away = matches!(daemon.answer, DaemonAnswer::Missing | DaemonAnswer::Nobody);
+    let is_startable = matches!(daemon.store, StoreFolder::Initialised | StoreFolder::Hidden);
     if is_away && (!is_startable || daemon.place.is_some()) {
         let why = format!("nobody answers at {shown}, and saslcertd can't start, see above");
         return Finding::not_checked("daemon", why);
@@ -218,7 +218,7 @@ fn answering(daemon: &Daemon, commands: &Commands) -> Finding {
         None => commands.start_daemon(),
     });
     match (&daemon.answer, pid) {
-        (Answer::Status(status), _) => {
+        (DaemonAnswer::Status(status), _) => {
             let version = one_line(&status.version);
             let ours = env!("CARGO_PKG_VERSION");
             if version == ours {
@@ -227,15 +227,15 @@ fn answering(daemon: &Daemon, commands: &Commands) -> Finding {
             let message = format!("saslcertd {version} runs, and this program is {ours}");
             Finding::warning("daemon", message, start)
         }
-        (Answer::Missing | Answer::Nobody, Some(pid)) => {
+        (DaemonAnswer::Missing | DaemonAnswer::Nobody, Some(pid)) => {
             let message = format!("saslcertd runs (process {pid}), but not at {shown}");
             Finding::problem("daemon", message, start)
         }
-        (Answer::Missing | Answer::Nobody, None) => {
+        (DaemonAnswer::Missing | DaemonAnswer::Nobody, None) => {
             let message = format!("saslcertd isn't running: nobody answers at {shown}");
             Finding::problem("daemon", message, start)
         }
-        (Answer::Other(said), _) => Finding::problem("daemon", one_line(said), start),
+        (DaemonAnswer::Other(said), _) => Finding::problem("daemon", one_line(said), start),
     }
 }
 
@@ -572,8 +572,8 @@ mod tests {
         })
     }
 
-    fn answer(status: Value) -> Answer {
-        Answer::Status(serde_json::from_value(status).unwrap())
+    fn answer(status: Value) -> DaemonAnswer {
+        DaemonAnswer::Status(serde_json::from_value(status).unwrap())
     }
 
     /// An installation by hand, as docs/operations.md has it.
@@ -601,7 +601,7 @@ mod tests {
                 DAEMON,
                 PROSODY,
             )),
-            store: Store::Initialised,
+            store: StoreFolder::Initialised,
             place: None,
         }
     }
@@ -647,15 +647,15 @@ mod tests {
     #[test]
     fn without_a_daemon_its_start_is_the_first_thing_to_do() {
         let gone = Daemon {
-            answer: Answer::Nobody,
+            answer: DaemonAnswer::Nobody,
             process: None,
             ..well()
         };
         let serve = "saslcertd serve".to_owned();
         assert_eq!(bad(&gone, &server()), [("daemon", serve)]);
         let fresh = Daemon {
-            store: Store::Empty,
-            answer: Answer::Missing,
+            store: StoreFolder::Empty,
+            answer: DaemonAnswer::Missing,
             node: None,
             ..gone
         };
@@ -672,7 +672,7 @@ mod tests {
     #[test]
     fn what_the_daemon_would_say_is_said_in_the_place_of_its_start() {
         let told = |remedy| {
-            Some(Told {
+            Some(Advice {
                 message: "said".to_owned(),
                 remedy,
             })
@@ -680,29 +680,29 @@ mod tests {
         let run = || Some(Remedy::Run("line".to_owned()));
         let moved = "Add(\"saslcertd_socket = \\\"/run/saslcertd/saslcertd.sock\\\"\")".to_owned();
         let gone = || Daemon {
-            answer: Answer::Nobody,
+            answer: DaemonAnswer::Nobody,
             process: None,
             ..well()
         };
         let cases = [
             (
-                Store::Closed(told(run()).unwrap()),
+                StoreFolder::Closed(told(run()).unwrap()),
                 None,
                 ("store", "line".to_owned()),
             ),
             (
-                Store::Closed(told(None).unwrap()),
+                StoreFolder::Closed(told(None).unwrap()),
                 None,
                 ("store", String::new()),
             ),
             (
-                Store::Initialised,
+                StoreFolder::Initialised,
                 told(run()),
                 ("folder", "line".to_owned()),
             ),
             // Others rely on the folder as it is.
             (
-                Store::Initialised,
+                StoreFolder::Initialised,
                 told(Some(Remedy::Move)),
                 ("folder", moved),
             ),

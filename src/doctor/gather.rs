@@ -62,7 +62,7 @@ pub(crate) fn examine(installation: &Installation) -> anyhow::Result<Vec<Finding
         config: installation.prosody_config.clone(),
     };
     let mut answer = prosodyctl.ask();
-    if let prosodyctl::Answer::NoModule {
+    if let prosodyctl::ProsodyctlAnswer::NoModule {
         found: Some(folder),
         closed,
         ..
@@ -173,10 +173,10 @@ fn gather_daemon(given: &Path, facts: Option<&Facts>, data_dir: &Path) -> Daemon
         .filter(|path| path.is_absolute());
     let socket = configured.unwrap_or(given).to_owned();
     let answer = ask_status(&socket);
-    let is_well = matches!(answer, daemon::Answer::Status(_));
+    let is_well = matches!(answer, daemon::DaemonAnswer::Status(_));
     let elsewhere = (!is_well && socket != given).then(|| (given.to_owned(), ask_status(given)));
     let (answers_elsewhere, answer) = match elsewhere {
-        Some((path, status @ daemon::Answer::Status(_))) => (Some(path), status),
+        Some((path, status @ daemon::DaemonAnswer::Status(_))) => (Some(path), status),
         _ => (None, answer),
     };
     let served = answers_elsewhere.as_ref().unwrap_or(&socket);
@@ -185,7 +185,7 @@ fn gather_daemon(given: &Path, facts: Option<&Facts>, data_dir: &Path) -> Daemon
         process: find_daemon(served, data_dir),
         folders: folders_above(&socket),
         node: node(&socket).filter(|_| is_socket(&socket)),
-        store: daemon::Store::Hidden,
+        store: daemon::StoreFolder::Hidden,
         place: None,
         answers_elsewhere,
         socket,
@@ -196,11 +196,11 @@ fn status(socket: &Path) -> anyhow::Result<Box<DaemonState>> {
     Ok(Box::new(Asker::connect(socket)?.status()?))
 }
 
-fn ask_status(socket: &Path) -> daemon::Answer {
+fn ask_status(socket: &Path) -> daemon::DaemonAnswer {
     // First without a word: of all that can be wrong, these two say what to do.
     match UnixStream::connect(socket).map_err(|error| error.kind()) {
-        Err(ErrorKind::NotFound) => return daemon::Answer::Missing,
-        Err(ErrorKind::ConnectionRefused) => return daemon::Answer::Nobody,
+        Err(ErrorKind::NotFound) => return daemon::DaemonAnswer::Missing,
+        Err(ErrorKind::ConnectionRefused) => return daemon::DaemonAnswer::Nobody,
         _ => {}
     }
     // A thread that waits for longer ends with the process.
@@ -208,11 +208,11 @@ fn ask_status(socket: &Path) -> daemon::Answer {
     let asked = socket.to_owned();
     std::thread::spawn(move || said.send(status(&asked)));
     match answer.recv_timeout(STATUS_LIMIT) {
-        Ok(Ok(status)) => daemon::Answer::Status(status),
-        Ok(Err(error)) => daemon::Answer::Other(format!("{error:#}")),
+        Ok(Ok(status)) => daemon::DaemonAnswer::Status(status),
+        Ok(Err(error)) => daemon::DaemonAnswer::Other(format!("{error:#}")),
         Err(_) => {
             let (shown, seconds) = (socket.display(), STATUS_LIMIT.as_secs());
-            daemon::Answer::Other(format!(
+            daemon::DaemonAnswer::Other(format!(
                 "saslcertd at {shown} does not answer within {seconds} s: it is stopped, or its disk is stuck"
             ))
         }
@@ -240,7 +240,7 @@ fn await_hello(daemon: &mut Daemon, facts: Option<&Facts>, server: &Server) {
     let deadline = Instant::now() + HELLO_LIMIT;
     while !daemon::is_declared(daemon, server, facts) && Instant::now() < deadline {
         std::thread::sleep(POLL);
-        if let status @ daemon::Answer::Status(_) = ask_status(&place) {
+        if let status @ daemon::DaemonAnswer::Status(_) = ask_status(&place) {
             daemon.answer = status;
         }
     }
@@ -265,19 +265,19 @@ fn whose(daemon: &Daemon, data_dir: &Path) -> u32 {
     owner::who_serves(data_dir, &daemon.socket).map_or(0, |owner| owner.uid)
 }
 
-fn look_at_store(data_dir: &Path, uid: u32) -> daemon::Store {
+fn look_at_store(data_dir: &Path, uid: u32) -> daemon::StoreFolder {
     if matches!(fs::read_dir(data_dir), Err(error) if error.kind() == ErrorKind::PermissionDenied) {
-        return daemon::Store::Hidden;
+        return daemon::StoreFolder::Hidden;
     }
     let error = match Store::look(data_dir, uid) {
         Ok(()) => {
             // What only opening it can show, the daemon has written down.
-            return refusal::last(data_dir).map_or(daemon::Store::Initialised, |message| {
+            return refusal::last(data_dir).map_or(daemon::StoreFolder::Initialised, |message| {
                 let remedy = None;
-                daemon::Store::Closed(daemon::Told { message, remedy })
+                daemon::StoreFolder::Closed(daemon::Advice { message, remedy })
             });
         }
-        Err(StoreError::Missing { .. }) => return daemon::Store::Empty,
+        Err(StoreError::Missing { .. }) => return daemon::StoreFolder::Empty,
         Err(error) => error,
     };
     let mut message = causes(&error);
@@ -294,14 +294,14 @@ fn look_at_store(data_dir: &Path, uid: u32) -> daemon::Store {
         }
         _ => None,
     };
-    daemon::Store::Closed(daemon::Told { message, remedy })
+    daemon::StoreFolder::Closed(daemon::Advice { message, remedy })
 }
 
 /// What the daemon itself says of the socket's place: where it does not serve, whether it could; where it does, whether it should.
-fn look_at_place(daemon: &Daemon, tenant: Tenant) -> Option<daemon::Told> {
+fn look_at_place(daemon: &Daemon, tenant: Tenant) -> Option<daemon::Advice> {
     let is_away = matches!(
         daemon.answer,
-        daemon::Answer::Missing | daemon::Answer::Nobody
+        daemon::DaemonAnswer::Missing | daemon::DaemonAnswer::Nobody
     );
     let looked = if daemon.answers_elsewhere.is_some() {
         return None;
@@ -319,7 +319,7 @@ fn look_at_place(daemon: &Daemon, tenant: Tenant) -> Option<daemon::Told> {
     if matches!(error, ListenError::MissingFolder { .. }) && daemon.socket.starts_with("/run") {
         message += " (/run is empty after a reboot)";
     }
-    Some(daemon::Told { message, remedy })
+    Some(daemon::Advice { message, remedy })
 }
 
 fn causes(error: &dyn std::error::Error) -> String {
@@ -461,7 +461,7 @@ fn gather_server(facts: Option<&Facts>, daemon: &Daemon) -> Server {
 fn gather_files(daemon: &Daemon) -> authorities::Files {
     let looked = authorities::paths(daemon.status()).into_iter().map(|path| {
         let is_file = fs::metadata(&path).is_ok_and(|found| found.is_file());
-        authorities::Looked {
+        authorities::FileAccess {
             node: node(&path).filter(|_| is_file),
             folders: folders_above(&path),
             path,
@@ -740,9 +740,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let own = Uid::effective().as_raw();
         let look = |folder: &Path| look_at_store(folder, own);
-        assert_eq!(look(folder.path()), daemon::Store::Empty);
-        assert_eq!(look(&folder.path().join("nowhere")), daemon::Store::Empty);
+        assert_eq!(look(folder.path()), daemon::StoreFolder::Empty);
+        assert_eq!(
+            look(&folder.path().join("nowhere")),
+            daemon::StoreFolder::Empty
+        );
         Store::create(folder.path()).unwrap();
-        assert_eq!(look(folder.path()), daemon::Store::Initialised);
+        assert_eq!(look(folder.path()), daemon::StoreFolder::Initialised);
     }
 }

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use super::commands::Commands;
 use super::facts::{Facts, Host};
 use super::finding::{Change, Edit, Finding, Level, Mend, one_line, word};
-use super::prosodyctl::{About, Answer, INSTALLED, find_module};
+use super::prosodyctl::{About, INSTALLED, ProsodyctlAnswer, find_module};
 use crate::identity::counted;
 use crate::policy::host::{HostPolicy, Remark};
 use crate::protocol::PROTOCOL_VERSION;
 
 /// Judges the configuration: is Prosody there, is our module found, enabled, alone, and are its options good.
 pub(super) fn findings(
-    answer: &Answer,
+    answer: &ProsodyctlAnswer,
     config: Option<&Path>,
     commands: &Commands,
 ) -> Vec<Finding> {
@@ -24,7 +24,7 @@ pub(super) fn findings(
         rest.map(|check| Finding::not_checked(check, why))
     };
     match answer {
-        Answer::Facts(facts) => {
+        ProsodyctlAnswer::Facts(facts) => {
             let (version, file) = (one_line(&facts.version), facts.config_file.display());
             let mut all = vec![
                 Finding::ok(
@@ -40,7 +40,7 @@ pub(super) fn findings(
             all.extend(options(facts, commands));
             all
         }
-        Answer::NoProgram => {
+        ProsodyctlAnswer::NoProgram => {
             let mut all = vec![
                 Finding::problem(
                     "prosody",
@@ -55,7 +55,7 @@ pub(super) fn findings(
             all.extend(skip("only prosodyctl knows"));
             all
         }
-        Answer::NoModule {
+        ProsodyctlAnswer::NoModule {
             about,
             found,
             closed,
@@ -74,7 +74,7 @@ pub(super) fn findings(
             all.extend(skip("Prosody doesn't find mod_saslcertd"));
             all
         }
-        Answer::Failed { said } => {
+        ProsodyctlAnswer::Failed { said } => {
             let mut all = vec![
                 Finding::problem(
                     "prosody",

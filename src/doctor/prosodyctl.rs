@@ -12,7 +12,7 @@ use crate::protocol::PROTOCOL_VERSION;
 
 /// What prosodyctl answered.
 #[derive(Debug, Clone)]
-pub(super) enum Answer {
+pub(super) enum ProsodyctlAnswer {
     Facts(Box<Facts>),
     /// There is no prosodyctl.
     NoProgram,
@@ -39,7 +39,7 @@ pub(super) struct About {
     pub(super) plugin_paths: Vec<PathBuf>,
 }
 
-impl Answer {
+impl ProsodyctlAnswer {
     pub(super) fn facts(&self) -> Option<&Facts> {
         match self {
             Self::Facts(facts) => Some(facts),
@@ -74,12 +74,14 @@ impl Prosodyctl {
         }
     }
 
-    pub(super) fn ask(&self) -> Answer {
+    pub(super) fn ask(&self) -> ProsodyctlAnswer {
         let said = match self.run(&["mod_saslcertd", "facts"]) {
             Ok(said) => said,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Answer::NoProgram,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return ProsodyctlAnswer::NoProgram;
+            }
             Err(error) => {
-                return Answer::Failed {
+                return ProsodyctlAnswer::Failed {
                     said: error.to_string(),
                 };
             }
@@ -90,19 +92,19 @@ impl Prosodyctl {
             let read = |file: &PathBuf| Some((file.clone(), std::fs::read_to_string(file).ok()?));
             let files: Vec<_> = printed.files.iter().filter_map(read).collect();
             let facts = printed.facts(&files_of_hosts(&files));
-            return Answer::Facts(Box::new(facts));
+            return ProsodyctlAnswer::Facts(Box::new(facts));
         }
         let is_missing = said.contains("Failed to load module 'saslcertd'")
             && said.contains("mod_saslcertd.lua: No such file or directory");
         if is_missing {
             let about = self.run(&["about"]).unwrap_or_default();
-            return Answer::NoModule {
+            return ProsodyctlAnswer::NoModule {
                 about: About::read(&about),
                 found: find_module(),
                 closed: None,
             };
         }
-        Answer::Failed { said }
+        ProsodyctlAnswer::Failed { said }
     }
 
     /// What it prints, whatever its exit status.

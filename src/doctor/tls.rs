@@ -64,13 +64,13 @@ pub(super) struct Seen {
 /// Does the handshakes of each host with each port of this machine, and with what its clients reach.
 pub(super) async fn look(facts: &Facts, route: &Route) -> Vec<Seen> {
     let mut all = Vec::new();
-    let identity = of_nobody();
+    let identity = throwaway_identity();
     for host in facts.enabled().take(MAX_HOSTS) {
         let mut local = Vec::new();
         for (index, port) in facts.ports.iter().enumerate().take(MAX_PORTS) {
             let address = port.address();
             let security = port.security();
-            let mut found = shake(&host.name, address, security).await;
+            let mut found = try_handshake(&host.name, address, security).await;
             if let (
                 Handshake::Done {
                     asks: true,
@@ -117,7 +117,7 @@ async fn look_from_outside(host: &str, route: &Route) -> Result<(String, Handsha
         address, security, ..
     } in candidates.iter().take(MAX_ADDRESSES)
     {
-        match shake(host, *address, *security).await {
+        match try_handshake(host, *address, *security).await {
             Handshake::Unreachable(why) => last = format!("{address}: {why}"),
             reached => return Ok((format!("{address} ({security})"), reached)),
         }
@@ -125,7 +125,7 @@ async fn look_from_outside(host: &str, route: &Route) -> Result<(String, Handsha
     Err(last)
 }
 
-async fn shake(host: &str, address: SocketAddr, security: Security) -> Handshake {
+async fn try_handshake(host: &str, address: SocketAddr, security: Security) -> Handshake {
     let deadlines = Deadlines::starting_now(SHORT, SHORT);
     let io = match ready(host, address, security, &deadlines).await {
         Ok(io) => io,
@@ -171,7 +171,7 @@ async fn ready(
 }
 
 /// A certificate as users make them for themselves.
-fn of_nobody() -> Option<Identity> {
+fn throwaway_identity() -> Option<Identity> {
     let nobody = BareJid::new("doctor@saslcertd.invalid").ok()?;
     let fresh = make(&nobody, 1, OffsetDateTime::now_utc()).ok()?;
     Some(fresh.identity)

@@ -22,7 +22,7 @@ fn facts(hosts: &Value) -> Facts {
 }
 
 fn found(facts: Facts) -> Vec<Finding> {
-    findings(&Answer::Facts(Box::new(facts)), None, &usual())
+    findings(&ProsodyctlAnswer::Facts(Box::new(facts)), None, &usual())
 }
 
 fn edit(finding: &Finding) -> &Edit {
@@ -235,7 +235,7 @@ fn a_module_that_is_not_found_is_named_with_its_path() {
         plugin_paths: vec![PathBuf::from("/usr/local/lib/other")],
     };
     assert_eq!(about, expected);
-    let missing = |found| Answer::NoModule {
+    let missing = |found| ProsodyctlAnswer::NoModule {
         about: about.clone(),
         found,
         closed: None,
@@ -267,8 +267,8 @@ fn a_module_that_is_not_found_is_named_with_its_path() {
 #[test]
 fn without_prosodyctl_nothing_of_prosody_is_judged() {
     for answer in [
-        Answer::NoProgram,
-        Answer::Failed {
+        ProsodyctlAnswer::NoProgram,
+        ProsodyctlAnswer::Failed {
             said: "bad\nconfig".to_owned(),
         },
     ] {
@@ -284,7 +284,7 @@ fn without_prosodyctl_nothing_of_prosody_is_judged() {
 
 #[test]
 fn a_module_in_a_folder_that_prosody_may_not_enter_is_copied() {
-    let closed = Answer::NoModule {
+    let closed = ProsodyctlAnswer::NoModule {
         about: About::default(),
         found: Some(PathBuf::from("/root/saslcertd/prosody-glue")),
         closed: Some(PathBuf::from("/root")),
@@ -302,7 +302,7 @@ fn a_module_in_a_folder_that_prosody_may_not_enter_is_copied() {
 #[test]
 fn a_module_that_prosody_may_not_read_is_opened_and_not_sought_elsewhere() {
     let folder = Path::new("/usr/lib/prosody/modules");
-    let closed = Answer::NoModule {
+    let closed = ProsodyctlAnswer::NoModule {
         about: About::default(),
         found: Some(folder.to_owned()),
         closed: Some(folder.join("mod_saslcertd/mod_saslcertd.lua")),
