@@ -59,13 +59,13 @@ pub struct Explanation {
 
 /// What is asked about a certificate, beside its facts.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct LoginQuestion<'a> {
     /// Who is to log in.
     pub account: &'a BareJid,
     /// That account and all others that the certificate may belong to.
     pub accounts: &'a [AccountFact],
     /// How much of that is known; of what is not, `accounts` says that all is well.
-    pub known: Known,
+    pub known: AccountKnowledge,
     /// What the client is to ask for.
     pub authzid: Option<&'a [u8]>,
     /// What the authorities say in their own words, or why they could not be asked: [`CertificateFacts::by_authority`]
@@ -73,7 +73,7 @@ pub struct Asked<'a> {
     pub about_authority: Option<&'a str>,
 }
 
-impl Asked<'_> {
+impl LoginQuestion<'_> {
     fn fact(&self) -> Option<&AccountFact> {
         self.accounts
             .iter()
@@ -83,7 +83,7 @@ impl Asked<'_> {
 
 /// How much is known of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Known {
+pub enum AccountKnowledge {
     /// All of it: it lives in the daemon.
     All,
     /// Whether it exists, and which one it is; whether it is enabled only Prosody knows.
@@ -98,7 +98,7 @@ pub enum Known {
 #[must_use]
 pub fn explain(
     facts: &CertificateFacts<'_>,
-    asked: &Asked<'_>,
+    asked: &LoginQuestion<'_>,
     policy: &HostPolicy,
     now: UnixSeconds,
 ) -> Explanation {
@@ -190,7 +190,7 @@ fn validity(facts: &CertificateFacts<'_>, now: UnixSeconds) -> Rule {
     }
 }
 
-fn address(facts: &CertificateFacts<'_>, asked: &Asked<'_>, policy: &HostPolicy) -> Rule {
+fn address(facts: &CertificateFacts<'_>, asked: &LoginQuestion<'_>, policy: &HostPolicy) -> Rule {
     let addresses = &facts.cert.addresses;
     if addresses.is_empty() {
         return match (policy.require_address, &policy.trust) {
@@ -210,7 +210,7 @@ fn address(facts: &CertificateFacts<'_>, asked: &Asked<'_>, policy: &HostPolicy)
     }
 }
 
-fn list(facts: &CertificateFacts<'_>, asked: &Asked<'_>) -> Rule {
+fn list(facts: &CertificateFacts<'_>, asked: &LoginQuestion<'_>) -> Rule {
     let meant = asked.fact().and_then(|fact| fact.incarnation.as_ref());
     let is_own = |held: &&Enrolment| held.account == *asked.account;
     let mut own = facts.enrolments.iter().filter(is_own);
@@ -232,7 +232,7 @@ fn list(facts: &CertificateFacts<'_>, asked: &Asked<'_>) -> Rule {
     }
 }
 
-fn authority(facts: &CertificateFacts<'_>, asked: &Asked<'_>) -> Rule {
+fn authority(facts: &CertificateFacts<'_>, asked: &LoginQuestion<'_>) -> Rule {
     let words = asked.about_authority.unwrap_or_default();
     match facts.by_authority {
         Some(Ok(())) => yes(
@@ -244,7 +244,7 @@ fn authority(facts: &CertificateFacts<'_>, asked: &Asked<'_>) -> Rule {
     }
 }
 
-fn revocation(facts: &CertificateFacts<'_>, asked: &Asked<'_>, is_listed: bool) -> Rule {
+fn revocation(facts: &CertificateFacts<'_>, asked: &LoginQuestion<'_>, is_listed: bool) -> Rule {
     let account = asked.account;
     // For whom a list speaks only that account's own revocations count; else those of whoever has had the name.
     let own = asked.fact().and_then(|fact| fact.incarnation.as_ref());
@@ -269,15 +269,15 @@ fn revocation(facts: &CertificateFacts<'_>, asked: &Asked<'_>, is_listed: bool) 
     yes("revocation", "the account has not revoked it".to_owned())
 }
 
-fn account(asked: &Asked<'_>) -> Rule {
+fn account(asked: &LoginQuestion<'_>) -> Rule {
     let account = asked.account;
     match asked.fact() {
         Some(fact) if fact.exists && fact.enabled => match asked.known {
-            Known::All => yes("account", format!("{account} exists and is enabled")),
-            Known::Existence => {
+            AccountKnowledge::All => yes("account", format!("{account} exists and is enabled")),
+            AccountKnowledge::Existence => {
                 unknown("account", "it exists; Prosody knows whether it is enabled")
             }
-            Known::Nothing => unknown(
+            AccountKnowledge::Nothing => unknown(
                 "account",
                 "Prosody could not be asked whether it exists, is enabled, and has not been made anew",
             ),
@@ -290,7 +290,7 @@ fn account(asked: &Asked<'_>) -> Rule {
 /// None where nobody can be meant.
 fn identity(
     facts: &CertificateFacts<'_>,
-    asked: &Asked<'_>,
+    asked: &LoginQuestion<'_>,
     policy: &HostPolicy,
     now: UnixSeconds,
 ) -> Option<Rule> {
@@ -396,7 +396,7 @@ mod tests {
 
     /// What can be so of `h@a.lit`, once each.
     fn each_case(
-        mut look: impl FnMut(&CertificateFacts<'_>, &Asked<'_>, &HostPolicy, UnixSeconds),
+        mut look: impl FnMut(&CertificateFacts<'_>, &LoginQuestion<'_>, &HostPolicy, UnixSeconds),
     ) {
         let host = host("a.lit");
         let policies = policies();
@@ -444,10 +444,10 @@ mod tests {
                         disabled_for: &disabled[marks / 2],
                         key_disabled_for: &disabled[usize::from(marks > 0)],
                     };
-                    let asked = Asked {
+                    let asked = LoginQuestion {
                         account: &account(H),
                         accounts: &accounts[of(4)],
-                        known: Known::All,
+                        known: AccountKnowledge::All,
                         authzid: [None, Some(H.as_bytes()), Some(G.as_bytes())][of(3)],
                         about_authority: None,
                     };
@@ -504,10 +504,10 @@ mod tests {
             key_disabled_for: &[],
             by_authority: None,
         };
-        let asked = Asked {
+        let asked = LoginQuestion {
             account: &account(H),
             accounts: &[fact(H, true, true, Some("one"))],
-            known: Known::Existence,
+            known: AccountKnowledge::Existence,
             authzid: None,
             about_authority: None,
         };

@@ -8,7 +8,9 @@ use super::fresh::new_incarnation;
 use super::incarnations::{Unmarked, incarnation_in_prosody};
 use crate::identity::{BareJid, UnixSeconds};
 use crate::policy::Denial;
-use crate::policy::explain::{Asked, Explanation, Known, Rule, Verdict, explain};
+use crate::policy::explain::{
+    AccountKnowledge, Explanation, LoginQuestion, Rule, Verdict, explain,
+};
 use crate::policy::login::AccountFact;
 use crate::protocol::{Accounts, Explain, Refusal};
 
@@ -67,12 +69,12 @@ impl Explaining<'_> {
             .map(|account| self.fact_of(lives, account));
         let mut accounts: Vec<AccountFact> = accounts.collect::<Result<_, _>>()?;
         let known = match lives {
-            Accounts::Daemon => Known::All,
+            Accounts::Daemon => AccountKnowledge::All,
             Accounts::Prosody => self.ask_existence(&account, &mut accounts)?,
         };
         let explanation = explain(
             &gathered.facts(by_authority),
-            &Asked {
+            &LoginQuestion {
                 account: &account,
                 accounts: &accounts,
                 known,
@@ -90,17 +92,17 @@ impl Explaining<'_> {
         &self,
         account: &BareJid,
         accounts: &mut [AccountFact],
-    ) -> Result<Known, Refusal> {
+    ) -> Result<AccountKnowledge, Refusal> {
         let fresh = new_incarnation()?;
         let Ok(present) = incarnation_in_prosody(self.servers, account, Unmarked::Pretend(&fresh))
         else {
-            return Ok(Known::Nothing);
+            return Ok(AccountKnowledge::Nothing);
         };
         for fact in accounts.iter_mut().filter(|fact| fact.account == *account) {
             fact.exists = present.is_some();
             fact.incarnation.clone_from(&present);
         }
-        Ok(Known::Existence)
+        Ok(AccountKnowledge::Existence)
     }
 
     /// What is known here of an account. Of one that lives in Prosody: that it is the one which has enrolled last.
