@@ -17,7 +17,7 @@ pub(super) enum Kind {
 
 /// What the server did about client certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum CertificateQuestion {
     Never,
     NotAnswered,
     Answered,
@@ -27,7 +27,7 @@ pub(super) enum Asked {
 pub(super) fn advice(
     error: &LoginError,
     credential: Kind,
-    asked: Asked,
+    asked: CertificateQuestion,
     security: Security,
     domain: &str,
 ) -> Option<String> {
@@ -44,10 +44,10 @@ pub(super) fn advice(
         LoginError::Sasl(SaslError::NotOffered { .. }) => {
             let advice = not_offered(credential, asked);
             match asked {
-                Asked::Answered => {
+                CertificateQuestion::Answered => {
                     format!("{advice} `saslcertd login --force` shows whether it is the daemon: temporary-auth-failure.")
                 }
-                Asked::Never | Asked::NotAnswered => advice.to_owned(),
+                CertificateQuestion::Never | CertificateQuestion::NotAnswered => advice.to_owned(),
             }
         }
         LoginError::StartTls(StartTlsError::NotOffered) => {
@@ -73,21 +73,21 @@ pub(super) fn advice(
     Some(advice)
 }
 
-fn not_offered(credential: Kind, asked: Asked) -> &'static str {
+fn not_offered(credential: Kind, asked: CertificateQuestion) -> &'static str {
     match (credential, asked) {
         (Kind::Password, _) => {
             "The server offers no kind of password login that this client can do: SCRAM-SHA-256, SCRAM-SHA-1, or PLAIN \
              where the server's certificate was verified."
         }
-        (Kind::Certificate, Asked::Never) => {
+        (Kind::Certificate, CertificateQuestion::Never) => {
             "The server didn't ask for a client certificate, so it can't offer EXTERNAL. Usually \"saslcertd\" is missing \
              from modules_enabled of this host, or something in front of Prosody ends TLS itself."
         }
-        (Kind::Certificate, Asked::NotAnswered) => {
+        (Kind::Certificate, CertificateQuestion::NotAnswered) => {
             "The server asked for a client certificate, but takes none of the signatures that this key can make. Make a \
              new pair with `saslcertd enroll`."
         }
-        (Kind::Certificate, Asked::Answered) => {
+        (Kind::Certificate, CertificateQuestion::Answered) => {
             "The server saw the certificate and offers no EXTERNAL for it. Usually it isn't enrolled for this account, \
              is expired, disabled or revoked, or names another address; or Prosody runs without \"saslcertd\", or can't \
              reach its daemon. The server doesn't tell strangers which: its admin sees the reason in the daemon's log."
@@ -129,7 +129,12 @@ fn handshake(cause: Option<&rustls::Error>, security: Security, domain: &str) ->
     Some(advice)
 }
 
-fn refused(condition: &str, credential: Kind, asked: Asked, domain: &str) -> Option<String> {
+fn refused(
+    condition: &str,
+    credential: Kind,
+    asked: CertificateQuestion,
+    domain: &str,
+) -> Option<String> {
     let advice = match (condition, credential) {
         ("not-authorized", Kind::Password) => "The password is wrong, or there is no such account.",
         ("not-authorized", Kind::Certificate) => {
@@ -185,7 +190,7 @@ mod tests {
         }))
     }
 
-    fn certificate_advice(error: &LoginError, asked: Asked) -> String {
+    fn certificate_advice(error: &LoginError, asked: CertificateQuestion) -> String {
         advice(
             error,
             Kind::Certificate,
@@ -199,9 +204,9 @@ mod tests {
     #[test]
     fn a_missing_external_is_explained_by_what_tls_saw() {
         let cases = [
-            (Asked::Never, "modules_enabled"),
-            (Asked::NotAnswered, "signatures"),
-            (Asked::Answered, "isn't enrolled"),
+            (CertificateQuestion::Never, "modules_enabled"),
+            (CertificateQuestion::NotAnswered, "signatures"),
+            (CertificateQuestion::Answered, "isn't enrolled"),
         ];
         for (asked, expected) in cases {
             assert!(
@@ -223,7 +228,8 @@ mod tests {
         ];
         for (condition, expected) in cases {
             assert!(
-                certificate_advice(&refusal(condition), Asked::Answered).contains(expected),
+                certificate_advice(&refusal(condition), CertificateQuestion::Answered)
+                    .contains(expected),
                 "{condition}"
             );
         }

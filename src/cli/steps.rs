@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::advice::{Asked, Kind, advice};
+use super::advice::{CertificateQuestion, Kind, advice};
 use super::say::say;
 use crate::client::causes::chain;
 use crate::client::login::{LoginError, Progress, Step};
@@ -170,11 +170,11 @@ impl Steps {
     }
 
     fn advice(&self, error: &LoginError, domain: &str) -> Option<String> {
-        let asked = self.tls.as_ref().map_or(Asked::Never, |tls| {
+        let asked = self.tls.as_ref().map_or(CertificateQuestion::Never, |tls| {
             match (tls.certificate_requested, tls.certificate_sent) {
-                (false, _) => Asked::Never,
-                (true, false) => Asked::NotAnswered,
-                (true, true) => Asked::Answered,
+                (false, _) => CertificateQuestion::Never,
+                (true, false) => CertificateQuestion::NotAnswered,
+                (true, true) => CertificateQuestion::Answered,
             }
         });
         advice(error, self.credential, asked, self.security, domain)

@@ -165,7 +165,7 @@ pub async fn handshake<Io: AsyncRead + AsyncWrite + Unpin>(
         trust,
         identity,
     } = *terms;
-    let asked = Arc::new(Asked {
+    let asked = Arc::new(CertificateResolver {
         identity: identity.map(Identity::certified_key),
         request: OnceLock::new(),
     });
@@ -206,7 +206,7 @@ pub async fn handshake<Io: AsyncRead + AsyncWrite + Unpin>(
 fn configure(
     trust: &Trust,
     security: Security,
-    asked: Arc<Asked>,
+    asked: Arc<CertificateResolver>,
 ) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -252,12 +252,12 @@ fn server_name(domain: &str) -> Result<ServerName<'static>, TlsError> {
 
 /// Answers the server's question for a certificate, and remembers that it came: rustls asks only then.
 #[derive(Debug)]
-struct Asked {
+struct CertificateResolver {
     identity: Option<Arc<CertifiedKey>>,
     request: OnceLock<CertificateRequest>,
 }
 
-impl ResolvesClientCert for Asked {
+impl ResolvesClientCert for CertificateResolver {
     fn resolve(
         &self,
         authorities: &[&[u8]],
