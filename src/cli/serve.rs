@@ -13,7 +13,7 @@ use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
-use crate::daemon::listening::Place;
+use crate::daemon::listening::SocketSource;
 use crate::daemon::{owner, server, socket_folder};
 use crate::identity::visible;
 use crate::system::places::DEFAULT_DATA_DIR;
@@ -64,7 +64,7 @@ pub(super) fn run(args: ServeArgs, socket: &Path) -> anyhow::Result<ExitCode> {
     };
     super::init::keep_from_others();
     // First: it changes the environment, which no thread may see.
-    let place = Place::from_environment(socket)?;
+    let place = SocketSource::from_environment(socket)?;
     // Then, before any file is touched, the socket is made, or a thread runs.
     let owner = owner::become_for_serve(&args.data_dir, place.path(), &args.server_user)
         .with_context(|| format!("cannot serve as the owner of {}", args.data_dir.display()))?;

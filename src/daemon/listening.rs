@@ -20,7 +20,7 @@ use super::socket_folder::{self, Tenant, require_unanswered};
 
 /// Where to listen.
 #[derive(Debug)]
-pub enum Place {
+pub enum SocketSource {
     /// At a path where the socket is made, and removed at the end.
     Path(PathBuf),
     /// At a socket that exists already, and stays.
@@ -32,7 +32,7 @@ pub enum Place {
     },
 }
 
-impl Place {
+impl SocketSource {
     /// What a service manager handed over as `sd_listen_fds(3)` tells, else `path`.
     ///
     /// To be called once and before the first thread starts: it takes `LISTEN_FDS` and `LISTEN_PID` out of the

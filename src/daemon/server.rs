@@ -18,7 +18,7 @@ use super::accepting::Acceptor;
 use super::clock::now;
 use super::limits::SHUTDOWN_LIMIT;
 use super::listen_error::ListenError;
-use super::listening::Place;
+use super::listening::SocketSource;
 use super::panics::Opening;
 use super::roles::{Roles, UnknownUser};
 use super::socket_folder::Tenant;
@@ -66,7 +66,7 @@ pub enum ServeError {
 /// Serves at `place` until SIGTERM or SIGINT.
 ///
 /// Errors: see [`ServeError`]; whatever was acknowledged before is on the disk.
-pub async fn serve(options: Options, place: Place) -> Result<(), ServeError> {
+pub async fn serve(options: Options, place: SocketSource) -> Result<(), ServeError> {
     let roles = Roles::resolve(&options.server_users, &options.admin_users)?;
     let tenant = Tenant {
         uid: Uid::effective().as_raw(),
@@ -104,7 +104,7 @@ pub async fn serve(options: Options, place: Place) -> Result<(), ServeError> {
     let mut interrupt = watch_for(SignalKind::interrupt())?;
     let hangup = watch_for(SignalKind::hangup())?;
     let socket = place.path().to_owned();
-    let is_handed_over = matches!(place, Place::HandedOver { .. });
+    let is_handed_over = matches!(place, SocketSource::HandedOver { .. });
     let listening = place.listen(tenant)?;
     let mut beside = JoinSet::new();
     beside.spawn(manager::feed_watchdog(Arc::clone(&state.store)));
