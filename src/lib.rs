@@ -16,6 +16,9 @@
 //! system          the shell, the service manager, the usual places
 //! ```
 
+// The table of cases stands in the test, however long it is.
+#![cfg_attr(test, allow(clippy::too_many_lines))]
+
 pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;

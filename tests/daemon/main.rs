@@ -6,6 +6,7 @@
     clippy::panic,
     clippy::unwrap_used,
     clippy::needless_pass_by_value,
+    clippy::too_many_lines,
     unreachable_pub
 )]
 
