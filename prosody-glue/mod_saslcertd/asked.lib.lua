@@ -46,6 +46,7 @@ local function new(with)
 	end
 
 	asked["sessions.close"] = function (params)
+		if type(params.close) ~= "table" then return nil, { code = -32602, message = "close must be a list" }; end
 		return { closed = with.sessions.close_each(params.close) };
 	end;
 

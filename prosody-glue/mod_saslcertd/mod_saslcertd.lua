@@ -269,10 +269,10 @@ client = client_lib.new({
 		connection.software = result.software;
 		log("debug", "Declared to %s", tostring(result.software));
 		module:set_status("info", ("Connected to %s"):format(tostring(result.software)));
-		report_options(result);
 		-- Nobody told what changed while there was no connection.
 		each_account_host(function (accounts) accounts.expire(); end);
 		sessions.report_all();
+		report_options(result);
 		count_expiring();
 	end;
 	refused = function (failure)

@@ -173,33 +173,42 @@ local function add_reports(sessions, with)
 		return account and { account = account, incarnation = login.incarnation or null, password_changed = login.password_changed or null };
 	end
 
-	-- Which round is the newest: an older one is given up.
-	local newest = 0;
+	-- One report is made at a time, to its end: who wants another meanwhile gets it behind this one.
+	local is_reporting, is_wanted, reports = false, false, 0;
 
 	-- Tells the daemon of all live sessions that logged in with a certificate, or whose accounts live there, in pieces, one after the
 	-- other; what it says of them is done. When one piece could not be answered the others are asked about all the same, and all
 	-- of it again a while later.
 	function sessions.report_all()
-		local entries, failed = {}, false;
+		if is_reporting then
+			is_wanted = true;
+			return;
+		end
+		is_reporting, is_wanted, reports = true, false, reports + 1;
+		local entries, failed, report = {}, false, reports;
 		sessions.each(function (session)
 			local entry = session.saslcert and entry_of(session) or with.in_daemon(session.host) and entry_without_certificate(session);
 			if entry then entries[#entries + 1] = entry; end
 		end);
-		newest = newest + 1;
-		local round = newest;
 		local pieces = pieces_of(entries, max_report_bytes, function (entry) return #json.encode(entry) + 1; end);
-		local function ask(i)
-			if not pieces[i] then
-				if failed then add_task(repeat_seconds, function () if round == newest then sessions.report_all(); end end); end
-				return;
+		local function finish()
+			is_reporting = false;
+			if is_wanted then
+				sessions.report_all();
+			elseif failed then
+				add_task(repeat_seconds, function () if report == reports then sessions.report_all(); end end);
 			end
+		end
+		local function ask(i)
+			if not pieces[i] then return finish(); end
 			with.request("session.report", { sessions = array(pieces[i]) }, { timeout = 10 }, function (result, failure)
-				if round ~= newest then return; end
-				-- Without a connection there is nothing to do: its next one brings the next round.
-				if not result and (failure.reason == "away" or failure.reason == "lost") then return; end
 				if result then
-					sessions.close_each(result.close);
-					for _, change in ipairs(result.changed) do with.changed(change); end
+					sessions.close_each(result.close or {});
+					for _, change in ipairs(result.changed or {}) do with.changed(change); end
+				elseif failure.reason == "away" or failure.reason == "lost" then
+					-- Without a connection there is nothing to do: its next one brings the next report.
+					failed = false;
+					return finish();
 				elseif failure.reason ~= "too-long" then
 					failed = true;
 				end

@@ -194,6 +194,35 @@ describe("closing all sessions of an account", function ()
 end);
 
 describe("the report of all live sessions", function ()
+	it("goes to its end, whoever wants another one meanwhile; that one follows", function ()
+		local world = new_world();
+		local doomed = world.add("hamlet", "a", "k", "bound");
+		world.add("hamlet", "b", "other", "bound");
+		world.sessions.report_all();
+		world.sessions.report_all();
+		world.sessions.report_all();
+		assert.equal(1, #world.requested);
+		local revoked = { account = "hamlet@shakespeare.lit", key_id = "k", condition = "not-authorized", text = "Revoked" };
+		world.requested[1].callback({ close = { revoked }, changed = {} });
+		assert.is_true(doomed.destroyed);
+		-- Whoever wanted another one gets one, and the same.
+		assert.equal(2, #world.requested);
+		world.requested[2].callback({ close = {}, changed = {} });
+		assert.equal(2, #world.requested);
+	end);
+
+	it("is not the last one where its connection is lost", function ()
+		local world = new_world();
+		world.add("hamlet", "a", "k", "bound");
+		world.sessions.report_all();
+		world.sessions.report_all();
+		world.requested[1].callback(nil, { reason = "lost" });
+		assert.equal(2, #world.requested);
+		world.requested[2].callback({ close = {}, changed = {} });
+		world.sessions.report_all();
+		assert.equal(3, #world.requested);
+	end);
+
 	it("names each once, unbound ones without a resource, and closes what is answered", function ()
 		local world = new_world();
 		world.add("hamlet", "a", "k", "bound");
