@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::access::{Node, READ, Who, obstacle};
 use super::commands::Commands;
 use super::facts::Facts;
-use super::finding::{Change, Edit, Finding, Mend, one_line, word};
+use super::finding::{ConfigChange, ConfigEdit, Finding, Mend, one_line, word};
 use super::prosody::listed;
 use crate::identity::{Host, UnixSeconds, days};
 use crate::protocol::{
@@ -70,7 +70,8 @@ pub(super) fn findings(
     let Some(facts) = facts else {
         return Vec::new();
     };
-    let is_asked = |host: &super::facts::Host| host.options.keys().any(|option| option == CA_FILE);
+    let is_asked =
+        |host: &super::facts::HostFacts| host.options.keys().any(|option| option == CA_FILE);
     if !facts.enabled().any(is_asked) {
         return Vec::new();
     }
@@ -306,11 +307,11 @@ impl Judge<'_> {
     /// `make` makes `file`, which `option` names from then on.
     fn other_file(&self, hosts: &[String], option: &str, file: &Path, make: &str) -> Mend {
         let host = hosts.iter().find(|name| self.sets_itself(name, option));
-        Mend::Edit(Edit {
+        Mend::Edit(ConfigEdit {
             file: self.facts.file_of(host.map(String::as_str)),
             host: host.cloned(),
             within: None,
-            change: Change::Add(format!("{option} = \"{}\"", file.display())),
+            change: ConfigChange::Add(format!("{option} = \"{}\"", file.display())),
             then: format!("{make} && {}", self.commands.reload_prosody()),
         })
     }
@@ -487,11 +488,11 @@ mod tests {
             node: file.map(|mode| node(path, mode)),
         };
         let run = |command: &str| Mend::Run(command.to_owned());
-        let copied = Mend::Edit(Edit {
+        let copied = Mend::Edit(ConfigEdit {
             file: PathBuf::from("/etc/prosody/prosody.cfg.lua"),
             host: Some("a.lit".to_owned()),
             within: None,
-            change: Change::Add("saslcertd_ca_file = \"/etc/saslcertd/ca.pem\"".to_owned()),
+            change: ConfigChange::Add("saslcertd_ca_file = \"/etc/saslcertd/ca.pem\"".to_owned()),
             then: "install -D -m 644 /etc/prosody/certs/ca.pem /etc/saslcertd/ca.pem && systemctl reload prosody".to_owned(),
         });
         let put = run("install -D -m 644 authorities.pem /etc/prosody/certs/ca.pem");
@@ -509,11 +510,11 @@ mod tests {
             assert_eq!(got, [(Level::Problem, expected)]);
         }
         let with_key = json!({"path": path, "problem": null, "unreadable": false, "private_key": true, "authorities": [authority(365)]});
-        let public = Mend::Edit(Edit {
+        let public = Mend::Edit(ConfigEdit {
             file: PathBuf::from("/etc/prosody/prosody.cfg.lua"),
             host: Some("a.lit".to_owned()),
             within: None,
-            change: Change::Add("saslcertd_ca_file = \"/etc/saslcertd/public-ca.pem\"".to_owned()),
+            change: ConfigChange::Add("saslcertd_ca_file = \"/etc/saslcertd/public-ca.pem\"".to_owned()),
             then: "sed -n '/^-----BEGIN CERTIFICATE-/,/^-----END CERTIFICATE-/p' /etc/prosody/certs/ca.pem | \
                    install -D -m 644 /dev/stdin /etc/saslcertd/public-ca.pem && systemctl reload prosody"
                 .to_owned(),

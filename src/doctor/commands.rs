@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::facts::{Facts, Host};
-use super::finding::{Change, Edit, Mend, word};
+use super::facts::{Facts, HostFacts};
+use super::finding::{ConfigChange, ConfigEdit, Mend, word};
 use super::process::Process;
 use crate::system::places::{DEFAULT_DATA_DIR, DEFAULT_SOCKET};
 
@@ -32,18 +32,29 @@ pub(super) struct Commands {
 
 impl Commands {
     /// What enables a module for a host, where it is not: it is forbidden, or nowhere named.
-    pub(super) fn enabling(&self, facts: &Facts, module: &str, host: Option<&Host>) -> Edit {
+    pub(super) fn enabling(
+        &self,
+        facts: &Facts,
+        module: &str,
+        host: Option<&HostFacts>,
+    ) -> ConfigEdit {
         let lists = |modules: &[String]| modules.iter().any(|name| name == module);
         let section = host
             .filter(|host| lists(&host.modules_disabled_here))
             .map(|host| host.name.as_str());
         let is_forbidden = section.is_some() || lists(&facts.modules_disabled);
         let (within, change) = if is_forbidden {
-            ("modules_disabled", Change::Remove(format!("\"{module}\"")))
+            (
+                "modules_disabled",
+                ConfigChange::Remove(format!("\"{module}\"")),
+            )
         } else {
-            ("modules_enabled", Change::Add(format!("\"{module}\";")))
+            (
+                "modules_enabled",
+                ConfigChange::Add(format!("\"{module}\";")),
+            )
         };
-        Edit {
+        ConfigEdit {
             file: facts.file_of(section),
             host: section.map(str::to_owned),
             within: Some(within.to_owned()),
@@ -161,11 +172,11 @@ impl Commands {
         };
         // Last what may stay in the foreground.
         let then = [Some(prosody), daemon].into_iter().flatten();
-        Mend::Edit(Edit {
+        Mend::Edit(ConfigEdit {
             file: facts.config_file.clone(),
             host: None,
             within: None,
-            change: Change::Add(format!("saslcertd_socket = \"{DEFAULT_SOCKET}\"")),
+            change: ConfigChange::Add(format!("saslcertd_socket = \"{DEFAULT_SOCKET}\"")),
             then: then.collect::<Vec<_>>().join("; "),
         })
     }
@@ -388,7 +399,7 @@ mod tests {
                 unreachable!()
             };
             let line = "saslcertd_socket = \"/run/saslcertd/saslcertd.sock\"";
-            assert_eq!(edit.change, Change::Add(line.to_owned()));
+            assert_eq!(edit.change, ConfigChange::Add(line.to_owned()));
             edit.then
         };
         let reload = "systemctl reload prosody";

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use super::access::{CONNECT, Class, Node, Obstacle, Who, obstacle};
 use super::commands::Commands;
-use super::facts::{Facts, Host, ModuleCopy};
-use super::finding::{Change, Edit, Finding, Level, Mend, one_line, word};
+use super::facts::{Facts, HostFacts, ModuleCopy};
+use super::finding::{ConfigChange, ConfigEdit, Finding, Level, Mend, one_line, word};
 use super::process::Process;
 use super::prosody::{listed, replacing};
 use crate::daemon::listen_error::Remedy;
@@ -250,11 +250,14 @@ fn socket(daemon: &Daemon, server: &Server, facts: Option<&Facts>, commands: &Co
                 facts.socket.display(),
                 elsewhere.display()
             ),
-            Mend::Edit(Edit {
+            Mend::Edit(ConfigEdit {
                 file: facts.config_file.clone(),
                 host: None,
                 within: None,
-                change: Change::Add(format!("saslcertd_socket = \"{}\"", elsewhere.display())),
+                change: ConfigChange::Add(format!(
+                    "saslcertd_socket = \"{}\"",
+                    elsewhere.display()
+                )),
                 then: commands.reload_prosody(),
             }),
         );
@@ -313,11 +316,11 @@ fn socket(daemon: &Daemon, server: &Server, facts: Option<&Facts>, commands: &Co
 fn user_of_prosody(server: &Server, facts: Option<&Facts>, commands: &Commands) -> Mend {
     let named = facts.filter(|facts| server.user != "prosody" && facts.user.is_some());
     match named {
-        Some(facts) => Mend::Edit(Edit {
+        Some(facts) => Mend::Edit(ConfigEdit {
             file: facts.config_file.clone(),
             host: None,
             within: None,
-            change: Change::Remove("prosody_user".to_owned()),
+            change: ConfigChange::Remove("prosody_user".to_owned()),
             then: commands.restart_prosody(),
         }),
         None => Mend::Run("apt-get install --reinstall prosody".to_owned()),
@@ -432,7 +435,7 @@ fn of_other_version(
 /// Nothing more is to be heard of the Prosody that runs: it has declared every host, or never will.
 pub(super) fn is_declared(daemon: &Daemon, server: &Server, facts: &Facts) -> bool {
     let status = daemon.status();
-    let is_attached = |host: &Host| {
+    let is_attached = |host: &HostFacts| {
         let known = status.and_then(|status| known(status, host));
         known.is_some_and(|known| known.attached)
     };
@@ -441,7 +444,7 @@ pub(super) fn is_declared(daemon: &Daemon, server: &Server, facts: &Facts) -> bo
 }
 
 /// The host as the daemon knows it.
-fn known<'a>(status: &'a DaemonState, host: &Host) -> Option<&'a HostState> {
+fn known<'a>(status: &'a DaemonState, host: &HostFacts) -> Option<&'a HostState> {
     let mut all = status.hosts.iter();
     all.find(|known| known.host.as_str() == host.name)
 }

@@ -37,7 +37,7 @@ pub(super) struct Facts {
     pub(super) net_proxy: bool,
     pub(super) plugin_paths: Vec<PathBuf>,
     pub(super) ports: Vec<Port>,
-    pub(super) hosts: Vec<Host>,
+    pub(super) hosts: Vec<HostFacts>,
 }
 
 /// A copy of our module.
@@ -95,7 +95,7 @@ pub(super) struct Port {
 #[serde(default)]
 // Each is a question of its own.
 #[allow(clippy::struct_excessive_bools)]
-pub(super) struct Host {
+pub(super) struct HostFacts {
     #[serde(rename = "host")]
     pub(super) name: String,
     /// Where its section begins, if that is known.
@@ -163,7 +163,7 @@ impl Facts {
     }
 
     /// The hosts that are meant to have EXTERNAL.
-    pub(super) fn enabled(&self) -> impl Iterator<Item = &Host> {
+    pub(super) fn enabled(&self) -> impl Iterator<Item = &HostFacts> {
         self.hosts.iter().filter(|host| host.is_enabled())
     }
 }
@@ -186,7 +186,7 @@ impl Port {
     }
 }
 
-impl Host {
+impl HostFacts {
     /// Is it meant to have EXTERNAL?
     pub(super) fn is_enabled(&self) -> bool {
         // Its accounts come and go with each session.

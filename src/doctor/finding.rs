@@ -37,7 +37,7 @@ pub(super) enum Mend {
     /// A command for root's shell.
     Run(String),
     /// A change of Prosody's configuration.
-    Edit(Edit),
+    Edit(ConfigEdit),
     /// A line for the configuration of what stands before Prosody.
     #[cfg_attr(not(feature = "client"), allow(dead_code))]
     Proxy(String),
@@ -45,7 +45,7 @@ pub(super) enum Mend {
 
 /// A change of Prosody's configuration, and the command that makes it count.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Edit {
+pub(super) struct ConfigEdit {
     #[serde(serialize_with = "as_shown")]
     pub(super) file: PathBuf,
     /// The `VirtualHost`; none for the global section.
@@ -53,14 +53,14 @@ pub(super) struct Edit {
     /// Within the table of this option; none for a line of its own.
     pub(super) within: Option<String>,
     #[serde(flatten)]
-    pub(super) change: Change,
+    pub(super) change: ConfigChange,
     pub(super) then: String,
 }
 
 /// What happens to the line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Change {
+pub(super) enum ConfigChange {
     /// Add this line; one that sets the same option goes.
     Add(String),
     /// Remove the line that sets this option, or this entry of a list.
@@ -142,7 +142,7 @@ impl Display for Finding {
     }
 }
 
-impl Display for Edit {
+impl Display for ConfigEdit {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
         write!(out, "in {}, ", self.file.display())?;
         match &self.host {
@@ -153,8 +153,8 @@ impl Display for Edit {
             write!(out, ", within {option}")?;
         }
         match &self.change {
-            Change::Add(line) => write!(out, ", add:  {line}"),
-            Change::Remove(what) => write!(out, ", remove:  {what}"),
+            ConfigChange::Add(line) => write!(out, ", add:  {line}"),
+            ConfigChange::Remove(what) => write!(out, ", remove:  {what}"),
         }
     }
 }
@@ -183,11 +183,11 @@ mod tests {
         let finding = Finding::problem(
             "enabled",
             "mod_saslcertd is enabled on no host",
-            Mend::Edit(Edit {
+            Mend::Edit(ConfigEdit {
                 file: PathBuf::from("/etc/prosody/prosody.cfg.lua"),
                 host: Some("a.lit".to_owned()),
                 within: Some("modules_enabled".to_owned()),
-                change: Change::Add("\"saslcertd\";".to_owned()),
+                change: ConfigChange::Add("\"saslcertd\";".to_owned()),
                 then: "systemctl restart prosody".to_owned(),
             }),
         );

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use super::commands::Commands;
 use super::facts::Facts;
-use super::finding::{Change, Edit, Finding, Mend, word};
+use super::finding::{ConfigChange, ConfigEdit, Finding, Mend, word};
 use crate::policy::access::{is_nearly_full, reserve_bytes};
 
 /// What was measured.
@@ -132,11 +132,11 @@ fn nagle(facts: Option<&Facts>, commands: &Commands) -> Finding {
     Finding::better(
         "nagle",
         "Prosody lets small packets wait (Nagle): each login takes 40 ms longer than it must",
-        Mend::Edit(Edit {
+        Mend::Edit(ConfigEdit {
             file: facts.config_file.clone(),
             host: None,
             within,
-            change: Change::Add(line.to_owned()),
+            change: ConfigChange::Add(line.to_owned()),
             then: commands.restart_prosody(),
         }),
     )
@@ -229,7 +229,7 @@ mod tests {
             };
             assert_eq!(
                 (edit.within.as_deref(), edit.change),
-                (within, Change::Add(line.to_owned()))
+                (within, ConfigChange::Add(line.to_owned()))
             );
         }
         let select = Facts {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::facts::{Facts, Host, ModuleCopy, Port, SettingProblem, StartTls};
+use super::facts::{Facts, HostFacts, ModuleCopy, Port, SettingProblem, StartTls};
 use crate::policy::options::{self, OfHost, Options, Settings};
 
 /// One line of JSON: raw settings, and what only Prosody's own code can say.
@@ -58,7 +58,7 @@ impl Printed {
         let nothing = Options::new();
         let global = self.sections.get("*").unwrap_or(&nothing);
         let settings = Settings::of(global);
-        let hosts: Vec<Host> = self
+        let hosts: Vec<HostFacts> = self
             .sections
             .keys()
             .filter(|name| *name != "*" && self.is_in_use(name))
@@ -122,7 +122,7 @@ impl Printed {
         of(host).or_else(|| of("*"))
     }
 
-    fn host(&self, name: &str, file: Option<&PathBuf>) -> Host {
+    fn host(&self, name: &str, file: Option<&PathBuf>) -> HostFacts {
         let nothing = Options::new();
         let own = self.sections.get(name).unwrap_or(&nothing);
         let global = self.sections.get("*").unwrap_or(&nothing);
@@ -133,7 +133,7 @@ impl Printed {
             |value: Option<&Value>, wanted: &str| texts(value).iter().any(|one| one == wanted);
         let authentication = text(self.option(name, "authentication")).unwrap_or("internal_hashed");
         let OfHost { merged, misplaced } = OfHost::of(global, own, Some(&self.config_folder));
-        Host {
+        HostFacts {
             name: name.to_owned(),
             file: file.cloned(),
             authentication: authentication.to_owned(),

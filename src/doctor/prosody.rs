@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::commands::Commands;
-use super::facts::{Facts, Host};
-use super::finding::{Change, Edit, Finding, Level, Mend, one_line, word};
+use super::facts::{Facts, HostFacts};
+use super::finding::{ConfigChange, ConfigEdit, Finding, Level, Mend, one_line, word};
 use super::prosodyctl::{About, INSTALLED, ProsodyctlAnswer, find_module};
 use crate::identity::counted;
 use crate::policy::host::{HostPolicy, Remark};
@@ -135,11 +135,11 @@ pub(super) fn replacing(facts: &Facts, commands: &Commands) -> Option<Mend> {
     paths.extend(named.filter(|path| *path != good && !path.ends_with("custom_plugins")));
     let quoted = paths.iter().map(|path| format!("\"{}\"", path.display()));
     let paths = quoted.collect::<Vec<_>>().join(", ");
-    Some(Mend::Edit(Edit {
+    Some(Mend::Edit(ConfigEdit {
         file: facts.config_file.clone(),
         host: None,
         within: None,
-        change: Change::Add(format!("plugin_paths = {{ {paths} }}")),
+        change: ConfigChange::Add(format!("plugin_paths = {{ {paths} }}")),
         then: commands.restart_prosody(),
     }))
 }
@@ -151,11 +151,11 @@ fn logins(facts: &Facts, commands: &Commands) -> Vec<Finding> {
         (
             "c2s",
             "no client can connect",
-            (|host| host.mod_c2s) as fn(&Host) -> Option<bool>,
+            (|host| host.mod_c2s) as fn(&HostFacts) -> Option<bool>,
         ),
         ("saslauth", "nobody can log in", |host| host.mod_saslauth),
     ] {
-        let lacking: Vec<&Host> = facts
+        let lacking: Vec<&HostFacts> = facts
             .enabled()
             .filter(|host| of(host) == Some(false))
             .collect();
@@ -177,7 +177,7 @@ fn logins(facts: &Facts, commands: &Commands) -> Vec<Finding> {
     all
 }
 
-fn authentication(facts: &Facts, host: &Host, commands: &Commands) -> Finding {
+fn authentication(facts: &Facts, host: &HostFacts, commands: &Commands) -> Finding {
     let (name, set) = (one_line(&host.name), one_line(&host.authentication));
     let message = format!(
         "authentication = \"{set}\" of {name}: Prosody finds no mod_auth_{set}, so nobody can log in"
@@ -188,11 +188,11 @@ fn authentication(facts: &Facts, host: &Host, commands: &Commands) -> Finding {
     let mend = match meant {
         Some(meant) => {
             let section = host.authentication_here.then_some(host.name.as_str());
-            Some(Mend::Edit(Edit {
+            Some(Mend::Edit(ConfigEdit {
                 file: facts.file_of(section),
                 host: section.map(str::to_owned),
                 within: None,
-                change: Change::Add(format!("authentication = \"{meant}\"")),
+                change: ConfigChange::Add(format!("authentication = \"{meant}\"")),
                 then: commands.restart_prosody(),
             }))
         }
@@ -280,11 +280,11 @@ fn module_missing(
     Finding::problem(
         "module",
         "Prosody doesn't find mod_saslcertd: its folder isn't in plugin_paths",
-        Mend::Edit(Edit {
+        Mend::Edit(ConfigEdit {
             file,
             host: None,
             within: None,
-            change: Change::Add(format!("plugin_paths = {{ {paths} }}")),
+            change: ConfigChange::Add(format!("plugin_paths = {{ {paths} }}")),
             then: commands.restart_prosody(),
         }),
     )
@@ -314,7 +314,7 @@ fn enabled(facts: &Facts, commands: &Commands) -> Finding {
 }
 
 fn rival(facts: &Facts, commands: &Commands) -> Finding {
-    let both: Vec<&Host> = facts.enabled().filter(|host| host.client_certs).collect();
+    let both: Vec<&HostFacts> = facts.enabled().filter(|host| host.client_certs).collect();
     let Some(host) = both.first() else {
         return Finding::ok("rival", "mod_client_certs isn't enabled beside it");
     };
@@ -326,11 +326,11 @@ fn rival(facts: &Facts, commands: &Commands) -> Finding {
             "mod_client_certs is enabled for {}, too: mod_saslcertd withdraws there",
             listed(&names)
         ),
-        Mend::Edit(Edit {
+        Mend::Edit(ConfigEdit {
             file: facts.file_of(section),
             host: section.map(str::to_owned),
             within: Some("modules_enabled".to_owned()),
-            change: Change::Remove("\"client_certs\"".to_owned()),
+            change: ConfigChange::Remove("\"client_certs\"".to_owned()),
             then: commands.restart_prosody(),
         }),
     )
@@ -345,11 +345,11 @@ fn disabled(facts: &Facts, commands: &Commands) -> Option<Finding> {
             "disable_sasl_mechanisms forbids EXTERNAL for {}",
             one_line(&host.name)
         ),
-        Mend::Edit(Edit {
+        Mend::Edit(ConfigEdit {
             file: facts.file_of(section),
             host: section.map(str::to_owned),
             within: Some("disable_sasl_mechanisms".to_owned()),
-            change: Change::Remove("\"EXTERNAL\"".to_owned()),
+            change: ConfigChange::Remove("\"EXTERNAL\"".to_owned()),
             then: commands.restart_prosody(),
         }),
     ))
@@ -364,8 +364,8 @@ struct Wrong<'a> {
 
 /// One finding for each option that is wrong, whatever the number of hosts it is wrong for.
 fn options(facts: &Facts, commands: &Commands) -> Vec<Finding> {
-    let edit = |host: Option<&str>, change: Change| {
-        Mend::Edit(Edit {
+    let edit = |host: Option<&str>, change: ConfigChange| {
+        Mend::Edit(ConfigEdit {
             file: facts.file_of(host),
             host: host.map(str::to_owned),
             within: None,
@@ -375,7 +375,7 @@ fn options(facts: &Facts, commands: &Commands) -> Vec<Finding> {
     };
     let mut all = Vec::new();
     for problem in &facts.setting_problems {
-        let mend = edit(None, Change::Remove(problem.option.clone()));
+        let mend = edit(None, ConfigChange::Remove(problem.option.clone()));
         all.push(Finding::problem(
             "options",
             one_line(&problem.message),
@@ -388,7 +388,7 @@ fn options(facts: &Facts, commands: &Commands) -> Vec<Finding> {
                 "{option} in VirtualHost \"{}\" has no effect: it belongs into the global section",
                 host.name
             );
-            let mend = edit(Some(&host.name), Change::Remove(option.clone()));
+            let mend = edit(Some(&host.name), ConfigChange::Remove(option.clone()));
             all.push(Finding::problem("options", message, mend));
         }
     }
@@ -447,10 +447,10 @@ impl Wrong<'_> {
         format!("{}{consequence}", one_line(&self.remark.message))
     }
 
-    fn change(&self) -> Change {
+    fn change(&self) -> ConfigChange {
         match mended(&self.remark.option) {
-            Some(line) if self.level == Level::Problem => Change::Add(line.to_owned()),
-            _ => Change::Remove(self.remark.option.clone()),
+            Some(line) if self.level == Level::Problem => ConfigChange::Add(line.to_owned()),
+            _ => ConfigChange::Remove(self.remark.option.clone()),
         }
     }
 }

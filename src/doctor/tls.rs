@@ -17,8 +17,8 @@ use tokio::net::TcpStream;
 use xmpp_parsers::jid::BareJid;
 
 use super::commands::Commands;
-use super::facts::{Facts, Host, Port};
-use super::finding::{Change, Edit, Finding, Level, Mend, one_line, word};
+use super::facts::{Facts, HostFacts, Port};
+use super::finding::{ConfigChange, ConfigEdit, Finding, Level, Mend, one_line, word};
 use super::prosody::listed;
 use crate::client::causes::chain;
 use crate::client::certificate::{Identity, make};
@@ -367,7 +367,7 @@ fn port_findings(
     let mut asked = Vec::new();
     // What mends it is mostly the same for all hosts.
     let mut silent: Vec<(Mend, String, Vec<&str>)> = Vec::new();
-    let mut failed: Vec<(&Host, String)> = Vec::new();
+    let mut failed: Vec<(&HostFacts, String)> = Vec::new();
     let mut all = Vec::new();
     let mut shown = String::new();
     for host in facts.enabled() {
@@ -437,7 +437,7 @@ fn port_findings(
     all
 }
 
-impl Host {
+impl HostFacts {
     fn lacks_mod_tls(&self, port: &Port) -> bool {
         self.mod_tls == Some(false) && port.security() == Security::StartTls
     }
@@ -450,7 +450,12 @@ impl Host {
 }
 
 /// What makes the port ask, and why it doesn't.
-fn not_asked(facts: &Facts, host: &Host, port: &Port, commands: &Commands) -> (Mend, &'static str) {
+fn not_asked(
+    facts: &Facts,
+    host: &HostFacts,
+    port: &Port,
+    commands: &Commands,
+) -> (Mend, &'static str) {
     // On these mod_saslcertd asks by itself, unless the configuration says otherwise.
     let is_managed = facts.manage_tls && port.service != "multiplex_ssl";
     let sets_verify = match port.ssl_option {
@@ -470,12 +475,18 @@ fn not_asked(facts: &Facts, host: &Host, port: &Port, commands: &Commands) -> (M
 }
 
 /// What makes the port take any certificate.
-fn refused(facts: &Facts, host: &Host, port: &Port, commands: &Commands) -> Mend {
+fn refused(facts: &Facts, host: &HostFacts, port: &Port, commands: &Commands) -> Mend {
     asking(facts, host, port, TAKE, commands)
 }
 
 /// The change that makes the port ask: `missing`, where something is set already.
-fn asking(facts: &Facts, host: &Host, port: &Port, missing: &str, commands: &Commands) -> Mend {
+fn asking(
+    facts: &Facts,
+    host: &HostFacts,
+    port: &Port,
+    missing: &str,
+    commands: &Commands,
+) -> Mend {
     let (section, option, is_set) = match &port.ssl_option {
         Some(option) => (None, option.as_str(), port.ssl_set),
         None => (
@@ -489,11 +500,11 @@ fn asking(facts: &Facts, host: &Host, port: &Port, missing: &str, commands: &Com
     } else {
         (None, format!("{option} = {{ {ASK} }}"))
     };
-    Mend::Edit(Edit {
+    Mend::Edit(ConfigEdit {
         file: facts.file_of(section.as_deref()),
         host: section,
         within,
-        change: Change::Add(line),
+        change: ConfigChange::Add(line),
         // The contexts of open ports stay as they are in a reload.
         then: commands.restart_prosody(),
     })
@@ -681,7 +692,7 @@ mod tests {
             let Some(Mend::Edit(edit)) = &found[0].mend else {
                 unreachable!("{more}")
             };
-            let Change::Add(line) = &edit.change else {
+            let ConfigChange::Add(line) = &edit.change else {
                 unreachable!()
             };
             assert_eq!(
@@ -720,7 +731,7 @@ mod tests {
                 unreachable!("{trust}")
             };
             assert_eq!(edit.within.as_deref(), Some("c2s_ssl"));
-            assert_eq!(edit.change, Change::Add(format!("{TAKE};")));
+            assert_eq!(edit.change, ConfigChange::Add(format!("{TAKE};")));
         }
     }
 

@@ -80,7 +80,7 @@ fn whether_anybody_can_log_in_is_told() {
     let found = facts(&json!({
         "*": {"modules_enabled": ["c2s", "saslauth"]}, "a.lit": {}, "b.lit": {"authentication": "nowhere"},
     }));
-    let seen = |host: &Host| [host.mod_c2s, host.mod_saslauth, host.authentication_found];
+    let seen = |host: &HostFacts| [host.mod_c2s, host.mod_saslauth, host.authentication_found];
     assert_eq!(seen(&found.hosts[0]), [Some(true); 3]);
     assert_eq!(seen(&found.hosts[1]), [Some(true), Some(true), Some(false)]);
     let found = facts(&json!({"*": {"modules_enabled": ["sasl2"]}, "a.lit": {}}));

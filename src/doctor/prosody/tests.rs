@@ -25,7 +25,7 @@ fn found(facts: Facts) -> Vec<Finding> {
     findings(&ProsodyctlAnswer::Facts(Box::new(facts)), None, &usual())
 }
 
-fn edit(finding: &Finding) -> &Edit {
+fn edit(finding: &Finding) -> &ConfigEdit {
     match finding.mend.as_ref().unwrap() {
         Mend::Edit(edit) => edit,
         other => unreachable!("{other:?}"),
@@ -55,8 +55,8 @@ fn each_mistake_is_named_with_the_line_that_mends_it() {
         host.extend(more.as_object().unwrap().clone());
         json!([host])
     };
-    let add = |line: &str| Change::Add(line.to_owned());
-    let remove = |what: &str| Change::Remove(what.to_owned());
+    let add = |line: &str| ConfigChange::Add(line.to_owned());
+    let remove = |what: &str| ConfigChange::Remove(what.to_owned());
     let cases = [
         (
             json!([{"host": "a.lit"}]),
@@ -126,8 +126,8 @@ fn each_mistake_is_named_with_the_line_that_mends_it() {
 
 #[test]
 fn a_module_that_is_forbidden_is_not_enabled_by_naming_it() {
-    let remove = || Change::Remove("\"saslcertd\"".to_owned());
-    let add = || Change::Add("\"saslcertd\";".to_owned());
+    let remove = || ConfigChange::Remove("\"saslcertd\"".to_owned());
+    let add = || ConfigChange::Add("\"saslcertd\";".to_owned());
     for (everywhere, here, expected) in [
         (json!([]), json!([]), (None, "modules_enabled", add())),
         (
@@ -218,7 +218,7 @@ fn an_unknown_option_is_a_warning() {
     assert_eq!((last.level, last.check), (Level::Warning, "options"));
     assert_eq!(
         edit(last).change,
-        Change::Remove("saslcertd_max_cert".to_owned())
+        ConfigChange::Remove("saslcertd_max_cert".to_owned())
     );
 }
 
@@ -243,7 +243,7 @@ fn a_module_that_is_not_found_is_named_with_its_path() {
     let found = findings(&missing(Some(PathBuf::from("/glue"))), None, &usual());
     assert_eq!(
         edit(&found[1]).change,
-        Change::Add("plugin_paths = { \"/usr/local/lib/other\", \"/glue\" }".to_owned())
+        ConfigChange::Add("plugin_paths = { \"/usr/local/lib/other\", \"/glue\" }".to_owned())
     );
     assert_eq!(
         edit(&found[1]).file,
