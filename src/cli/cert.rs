@@ -84,7 +84,7 @@ pub(super) struct Named {
 }
 
 /// What a command has found out.
-struct Found {
+struct Output {
     /// For `--json`.
     json: Value,
     /// For people.
@@ -114,19 +114,19 @@ pub(super) fn run(command: &CertCommand, global: &Global) -> anyhow::Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-fn list_marks(jid: &str, global: &Global) -> anyhow::Result<Found> {
+fn list_marks(jid: &str, global: &Global) -> anyhow::Result<Output> {
     let account = account(jid)?;
     let question = Marked {
         account: account.clone(),
     };
     let marks = ask(global, &account, &question)?;
-    Ok(Found {
+    Ok(Output {
         json: json!(marks),
         text: marked(&account, &marks),
     })
 }
 
-fn list(jid: &str, global: &Global) -> anyhow::Result<Found> {
+fn list(jid: &str, global: &Global) -> anyhow::Result<Output> {
     let account = account(jid)?;
     let all = all(global, &account)?;
     let text = if all.is_empty() {
@@ -134,20 +134,20 @@ fn list(jid: &str, global: &Global) -> anyhow::Result<Found> {
     } else {
         all.iter().map(|one| one.row.in_full()).collect()
     };
-    Ok(Found {
+    Ok(Output {
         json: json!({"certificates": all}),
         text,
     })
 }
 
-fn show(which: &Named, global: &Global) -> anyhow::Result<Found> {
+fn show(which: &Named, global: &Global) -> anyhow::Result<Output> {
     let all = all(global, &account(&which.jid)?)?;
     let name = meant(&which.name);
     let mut all = all.into_iter();
     let found = all.find(|one| one.row.name.as_str() == name);
     let found = found.context("There is no certificate of this name")?;
     let pem = pem(&base64_of(&found.certificate));
-    Ok(Found {
+    Ok(Output {
         json: json!(found),
         text: format!("{}{pem}", found.row.in_full()),
     })
@@ -159,7 +159,7 @@ fn add(
     cert: &Path,
     may_manage: bool,
     global: &Global,
-) -> anyhow::Result<Found> {
+) -> anyhow::Result<Output> {
     let account = account(jid)?;
     let mut found = certificates_in(cert)?;
     let certificate = found.pop().unwrap_or_default();
@@ -180,13 +180,13 @@ fn add(
     let warnings = added.warnings.iter().map(|text| format!("{text}\n"));
     let warnings: String = warnings.collect();
     let name = visible(added.name.as_str());
-    Ok(Found {
+    Ok(Output {
         text: format!("added \"{name}\" for {account}\n{warnings}"),
         json: json!(added),
     })
 }
 
-fn disable(Named { jid, name }: &Named, global: &Global) -> anyhow::Result<Found> {
+fn disable(Named { jid, name }: &Named, global: &Global) -> anyhow::Result<Output> {
     let account = account(jid)?;
     let question = protocol::Named {
         account: account.clone(),
@@ -196,7 +196,7 @@ fn disable(Named { jid, name }: &Named, global: &Global) -> anyhow::Result<Found
     };
     let disabled = ask(global, &account, &question)?;
     let name = visible(disabled.name.as_str());
-    Ok(Found {
+    Ok(Output {
         text: format!("disabled \"{name}\" of {jid}\n"),
         json: json!(disabled),
     })
@@ -207,7 +207,7 @@ fn revoke(
     name: Option<&str>,
     key_id: Option<KeyId>,
     global: &Global,
-) -> anyhow::Result<Found> {
+) -> anyhow::Result<Output> {
     let account = account(jid)?;
     let question = Revoke {
         account: account.clone(),
@@ -218,7 +218,7 @@ fn revoke(
     };
     let revoked = ask(global, &account, &question)?;
     let (name, key_id) = (visible(revoked.name.as_str()), revoked.key_id);
-    Ok(Found {
+    Ok(Output {
         text: format!(
             "revoked \"{name}\" of {jid}: its key can no longer log in, its sessions are closed\n\
              to lift it: saslcertd cert unrevoke {jid} {key_id}\n"
@@ -227,7 +227,7 @@ fn revoke(
     })
 }
 
-fn unrevoke(jid: &str, key_id: Option<KeyId>, global: &Global) -> anyhow::Result<Found> {
+fn unrevoke(jid: &str, key_id: Option<KeyId>, global: &Global) -> anyhow::Result<Output> {
     let account = account(jid)?;
     let question = Unrevoke {
         account: account.clone(),
@@ -235,7 +235,7 @@ fn unrevoke(jid: &str, key_id: Option<KeyId>, global: &Global) -> anyhow::Result
     };
     let unrevoked = ask(global, &account, &question)?;
     anyhow::ensure!(unrevoked.was_revoked, "no such key is revoked for {jid}");
-    Ok(Found {
+    Ok(Output {
         json: json!(unrevoked),
         text: format!("the key may be used again by {jid}; the certificate must be added anew\n"),
     })
