@@ -47,7 +47,7 @@ pub use folder::Created;
 pub use harmless::{Harmless, NoYes};
 pub use hosts::Held;
 pub use record::HostRecord;
-pub use view::{Place, View};
+pub use view::{Cursor, View};
 pub use whole::{Found, Loss, OnLoss, TableCheck};
 
 use census::Censuses;

@@ -12,12 +12,12 @@ use super::tables::Tables;
 
 /// A place among the things that are remembered of an account: behind one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Cursor {
     table: Table,
     key: Vec<u8>,
 }
 
-impl Place {
+impl Cursor {
     /// As a later question names it.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -80,8 +80,8 @@ impl View<'_> {
     /// Everything that is remembered, each as what would write it anew, with its place; only what stands behind `behind`.
     pub fn things_behind(
         &self,
-        behind: Option<&Place>,
-    ) -> impl Iterator<Item = Result<(Place, Edit), StoreError>> {
+        behind: Option<&Cursor>,
+    ) -> impl Iterator<Item = Result<(Cursor, Edit), StoreError>> {
         let prefix = record::account_key(self.account, &[]);
         let begun = behind.and_then(|place| THINGS.iter().position(|table| *table == place.table));
         let behind_key = behind.map(|place| [prefix.as_slice(), &place.key].concat());
@@ -95,7 +95,7 @@ impl View<'_> {
             rows.map(move |row| {
                 let (key, value) = row?;
                 let rest = key.get(prefix.len()..).unwrap_or_default();
-                let place = Place {
+                let place = Cursor {
                     table,
                     key: rest.to_vec(),
                 };

@@ -14,7 +14,7 @@ use super::super::reply::Answered;
 use super::super::servers::Servers;
 use crate::identity::{BareJid, Host};
 use crate::protocol::{Export, ExportPage, Exported, Fault};
-use crate::store::{Place, Store, StoreError, View};
+use crate::store::{Cursor, Store, StoreError, View};
 use record::Record;
 
 /// Hands out what is remembered, and takes it back.
@@ -49,7 +49,7 @@ impl Backup<'_> {
             None | Some(Exported::Host { .. }) => (None, None),
             Some(Exported::Account(account)) => (Some(account), None),
             Some(Exported::Inside { account, place }) => {
-                let place = Place::from_bytes(&place).ok_or_else(|| Fault::WrongParams {
+                let place = Cursor::from_bytes(&place).ok_or_else(|| Fault::WrongParams {
                     problem: "after.place: it is no place of an account".to_owned(),
                 })?;
                 (Some(account.clone()), Some((account, place)))
@@ -131,7 +131,7 @@ struct OfAccount {
     records: Vec<Value>,
     bytes: usize,
     /// Up to where in the account, if it has more than fit into a page.
-    left: Option<Place>,
+    left: Option<Cursor>,
 }
 
 impl OfAccount {
@@ -155,7 +155,7 @@ impl OfAccount {
 }
 
 /// The records of an account behind `behind`, or the one that says why there are none.
-fn readable_records(view: &View<'_>, behind: Option<&Place>) -> Result<OfAccount, StoreError> {
+fn readable_records(view: &View<'_>, behind: Option<&Cursor>) -> Result<OfAccount, StoreError> {
     match records(view, behind) {
         Err(error @ StoreError::Corrupt { .. }) => {
             let mut unreadable = OfAccount::default();
@@ -169,7 +169,7 @@ fn readable_records(view: &View<'_>, behind: Option<&Place>) -> Result<OfAccount
     }
 }
 
-fn records(view: &View<'_>, behind: Option<&Place>) -> Result<OfAccount, StoreError> {
+fn records(view: &View<'_>, behind: Option<&Cursor>) -> Result<OfAccount, StoreError> {
     let mut found = OfAccount::default();
     for thing in view.things_behind(behind) {
         let (place, thing) = thing?;
