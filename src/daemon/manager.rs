@@ -70,12 +70,12 @@ fn number_in<T: std::str::FromStr>(variable: &str) -> Option<Result<T, T::Err>> 
 }
 
 async fn tell(state: &str) {
-    let Some(ear) = env::var_os("NOTIFY_SOCKET") else {
+    let Some(notify_socket) = env::var_os("NOTIFY_SOCKET") else {
         return;
     };
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match send(state, &ear) {
+        match send(state, &notify_socket) {
             Ok(()) => return,
             // Too much waits for it to read.
             Err(error)
@@ -92,10 +92,10 @@ async fn tell(state: &str) {
 }
 
 /// Never waits: a service manager that hangs must not hang us.
-fn send(state: &str, ear: &OsStr) -> io::Result<()> {
-    let address = match ear.as_bytes().strip_prefix(b"@") {
+fn send(state: &str, notify_socket: &OsStr) -> io::Result<()> {
+    let address = match notify_socket.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name)?,
-        None => SocketAddr::from_pathname(ear)?,
+        None => SocketAddr::from_pathname(notify_socket)?,
     };
     let mouth = UnixDatagram::unbound()?;
     mouth.set_nonblocking(true)?;
