@@ -34,7 +34,7 @@ pub(super) struct Shown<'a> {
 /// What the store knows of a certificate.
 pub(super) struct Gathered<'a> {
     host: &'a Host,
-    pub(super) cert: ClientCert,
+    pub(super) cert: &'a ClientCert,
     pub(super) enrolments: Vec<Enrolment>,
     revoked_for: Vec<(BareJid, Incarnation)>,
     disabled_for: Vec<BareJid>,
@@ -55,12 +55,12 @@ impl Facts<'_> {
         also: Option<&BareJid>,
     ) -> Result<Result<Gathered<'a>, Finding>, StoreError> {
         let host = shown.host;
-        let cert = match ClientCert::from_der(shown.chain.leaf()) {
+        let cert = match shown.chain.cert() {
             Ok(cert) => cert,
             Err(finding) => return Ok(Err(finding)),
         };
         let mut enrolments = self.store.enrolments_of(&cert.fingerprint, host)?;
-        enrolments.retain(|held| held.holds(&cert));
+        enrolments.retain(|held| held.holds(cert));
         let named = cert.addresses.iter().filter_map(Jid::account);
         let mut accounts: Vec<BareJid> = named
             .filter(|account| account.host() == host)
@@ -202,7 +202,7 @@ impl Gathered<'_> {
     pub(super) fn facts(&self, by_authority: Option<Result<(), Denial>>) -> CertificateFacts<'_> {
         CertificateFacts {
             host: self.host,
-            cert: &self.cert,
+            cert: self.cert,
             enrolments: &self.enrolments,
             revoked_for: &self.revoked_for,
             disabled_for: &self.disabled_for,

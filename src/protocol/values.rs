@@ -2,6 +2,8 @@
 //!
 //! Must not know: what they are asked for.
 
+use std::sync::OnceLock;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -9,7 +11,8 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::limits::{MAX_CERTIFICATE_BASE64_BYTES, MAX_CHAIN, MAX_CHAIN_BASE64_BYTES};
-use crate::identity::{Fingerprint, Jid, KeyId};
+use crate::identity::certificate::Finding;
+use crate::identity::{ClientCert, Fingerprint, Jid, KeyId};
 
 /// DER, as base64 that may be folded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +51,11 @@ pub fn base64_of(der: &[u8]) -> String {
 
 /// A chain as the client presented it: 1 to [`MAX_CHAIN`] certificates, leaf first.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Chain(Vec<Vec<u8>>);
+pub struct Chain {
+    ders: Vec<Vec<u8>>,
+    /// The client's own, once it was parsed.
+    cert: OnceLock<Result<ClientCert, Finding>>,
+}
 
 /// Why texts are no chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,19 +79,30 @@ impl Chain {
         }
         let decoded = texts.iter().map(|text| Certificate::from_base64(text));
         let chain: Result<_, _> = decoded.map(|cert| cert.map(|cert| cert.0)).collect();
-        Ok(Self(chain?))
+        Ok(Self {
+            ders: chain?,
+            cert: OnceLock::new(),
+        })
     }
 
     /// The client's own certificate.
     #[must_use]
     pub fn leaf(&self) -> &[u8] {
-        self.0.first().map_or(&[], Vec::as_slice)
+        self.ders.first().map_or(&[], Vec::as_slice)
+    }
+
+    /// The client's own certificate, parsed; however often it is asked for, only once.
+    ///
+    /// Errors: what speaks against it.
+    pub fn cert(&self) -> Result<&ClientCert, Finding> {
+        let parsed = self.cert.get_or_init(|| ClientCert::from_der(self.leaf()));
+        parsed.as_ref().map_err(|finding| *finding)
     }
 
     /// What it presented beside it, to show who issued it.
     #[must_use]
     pub fn intermediates(&self) -> Vec<&[u8]> {
-        self.0.iter().skip(1).map(Vec::as_slice).collect()
+        self.ders.iter().skip(1).map(Vec::as_slice).collect()
     }
 }
 
@@ -97,7 +115,7 @@ impl<'de> Deserialize<'de> for Chain {
 
 impl Serialize for Chain {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|der| base64_of(der)))
+        serializer.collect_seq(self.ders.iter().map(|der| base64_of(der)))
     }
 }
 

@@ -11,8 +11,8 @@ use super::super::reply::{Answered, Reply};
 use super::super::sessions::Sessions;
 use crate::identity::visible::visible;
 use crate::identity::{
-    BareJid, CertificateName, CertificationPath, ClientCert, Enrolment, Fingerprint, Host,
-    Incarnation, KeyId, UnixSeconds,
+    BareJid, CertificateName, CertificationPath, Enrolment, Fingerprint, Host, Incarnation, KeyId,
+    UnixSeconds,
 };
 use crate::policy::host::Trust;
 use crate::policy::login::{AccountFact, Admitted};
@@ -165,7 +165,11 @@ impl External<'_> {
                 }
             }
             Err(denial) => {
-                let fingerprint = fingerprint_of(question.chain.leaf());
+                let fingerprint = question
+                    .chain
+                    .cert()
+                    .ok()
+                    .map(|cert| cert.fingerprint.to_string());
                 let reason = denial.words().code;
                 tracing::info!(%host, fingerprint, reason, "external.offer: no");
                 Offered {
@@ -384,15 +388,14 @@ pub(in crate::daemon) enum Turn {
 fn refused(question: &Login, denial: Denial) -> Refusal {
     let host = &question.host;
     let address = question.address.as_deref();
-    let fingerprint = fingerprint_of(question.chain.leaf());
+    let fingerprint = question
+        .chain
+        .cert()
+        .ok()
+        .map(|cert| cert.fingerprint.to_string());
     let reason = denial.words().code;
     tracing::info!(%host, fingerprint, address, reason, "external.login: no");
     Refusal::Login(denial)
-}
-
-fn fingerprint_of(der: &[u8]) -> Option<String> {
-    let cert = ClientCert::from_der(der).ok()?;
-    Some(cert.fingerprint.to_string())
 }
 
 /// Most accounts that one certificate is offered for.
