@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::input::StandardInput;
-use super::wire::{Password, Protocol, Request, RequestError, serve};
+use super::input::{StandardInput, serve};
+use super::wire::{Password, Protocol, Request, RequestError};
 use crate::identity::password::MAX_PASSWORD_BYTES;
 use crate::identity::visible::visible;
 use crate::identity::{BareJid, Host, Incarnation};

@@ -1,7 +1,7 @@
 //! Old servers that start a script to check passwords: the script.
 //!
-//! `wire` has their two protocols, `input` reads standard input, `bridge` carries each question to the daemon and its answer
-//! back.
+//! `wire` has their two protocols, `input` reads what the server writes and answers it in turn, `bridge` carries each question
+//! to the daemon and its answer back.
 //!
 //! Must not know: who may log in.
 
@@ -10,6 +10,5 @@ mod input;
 mod wire;
 
 pub(crate) use bridge::run;
-pub use wire::{
-    Frames, Input, MAX_LINE_BYTES, Password, Protocol, Request, RequestError, answer, serve,
-};
+pub use input::{Input, serve};
+pub use wire::{Frames, MAX_LINE_BYTES, Password, Protocol, Request, RequestError, answer};
