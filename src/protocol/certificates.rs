@@ -15,6 +15,8 @@ use crate::policy::access::Role;
 use crate::policy::manage::request::Children;
 use crate::wording::certificates::Row;
 
+// `account`, `incarnation` and `session` stand in each question: flattened out of a shared struct, a wrong one is not named any more.
+
 /// `certificate.list`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct List {
