@@ -110,8 +110,8 @@ pub struct Row {
     pub before: Before,
     /// Where it is answered.
     pub lane: Lane,
-    /// Reads its fields, as the handler gets them.
-    pub read: fn(Value) -> Result<(), Fault>,
+    /// Reads its fields, as the handler gets them, and writes them again, as whoever asks does.
+    pub again: fn(Value) -> Result<Value, Fault>,
     /// Reads an answer, as whoever asks gets it, and writes it again.
     pub answer_again: fn(Value) -> serde_json::Result<Value>,
 }
@@ -123,7 +123,12 @@ impl Row {
             role: Q::ROLE,
             before: Q::BEFORE,
             lane: Q::LANE,
-            read: |params| Q::read(params).map(drop),
+            again: |params| {
+                let written = serde_json::to_value(Q::read(params)?);
+                written.map_err(|error| Fault::WrongParams {
+                    problem: error.to_string(),
+                })
+            },
             answer_again: |answer| Ok(json!(serde_json::from_value::<Q::Answer>(answer)?)),
         }
     }

@@ -68,7 +68,7 @@ pub struct Admission {
 }
 
 /// `account.scram`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Scram {
     /// Who says to be whom.
     pub account: BareJid,
@@ -99,7 +99,7 @@ pub struct ScramKeys {
 }
 
 /// `account.succeeded`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Succeeded {
     /// As whom the client is to be logged in.
     pub account: BareJid,
@@ -119,7 +119,7 @@ impl Request for Succeeded {
 }
 
 /// `account.failed`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Failed {
     /// As whom the client tried to log in.
     pub account: BareJid,
@@ -141,7 +141,7 @@ pub struct Delayed {
 }
 
 /// `account.admit`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Admit {
     /// Whose session is to begin.
     pub account: BareJid,

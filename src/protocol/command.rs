@@ -14,7 +14,7 @@ use crate::policy::access::Before;
 use crate::wording::forms::{Filled, Form};
 
 /// `command.step`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct CommandStep {
     /// Whose certificates.
     pub account: BareJid,

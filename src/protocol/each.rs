@@ -89,7 +89,8 @@ impl<T: Serialize> Serialize for Each<T> {
         for one in &self.0 {
             match one {
                 Ok(read) => list.serialize_element(read)?,
-                Err(bad) => list.serialize_element(&bad.element)?,
+                // Whoever asks has none of these.
+                Err(bad) => return Err(serde::ser::Error::custom(&bad.problem)),
             }
         }
         list.end()

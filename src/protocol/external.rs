@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::each::Each;
 use super::request::{Lane, Request};
-use super::values::{Chain, optional_bytes};
+use super::values::{Chain, in_optional_base64};
 use crate::identity::{CertificationPath, Fingerprint, Host, Incarnation, KeyId, UnixSeconds};
 use crate::policy::access::Before;
 
@@ -54,14 +54,14 @@ pub struct Candidate {
 }
 
 /// `external.login`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Login {
     /// The host that the client connected to.
     pub host: Host,
     /// Leaf first.
     pub chain: Chain,
     /// The bytes that the client sent.
-    #[serde(default, deserialize_with = "optional_bytes")]
+    #[serde(default, with = "in_optional_base64")]
     pub authzid: Option<Vec<u8>>,
     /// In SASL2, the `from` of the stream's header, as the client sent it.
     pub stream_from: Option<String>,

@@ -10,8 +10,8 @@ use super::fault::Fault;
 use super::fields::fields;
 use crate::policy::access::{Before, Role};
 
-/// A question, with its fields.
-pub trait Request: DeserializeOwned + Send + 'static {
+/// A question, with its fields: the same type for whoever asks and for whoever answers.
+pub trait Request: Serialize + DeserializeOwned + Send + 'static {
     /// How it is called.
     const METHOD: &'static str;
     /// What it is answered with.
@@ -42,7 +42,7 @@ pub trait Request: DeserializeOwned + Send + 'static {
 }
 
 /// What a server tells, and wants no answer to.
-pub trait Notice: DeserializeOwned {
+pub trait Notice: Serialize + DeserializeOwned {
     /// How it is called.
     const METHOD: &'static str;
 }

@@ -135,17 +135,33 @@ pub mod in_base64 {
     }
 }
 
+/// Bytes as base64, both ways; there may be none.
+pub mod in_optional_base64 {
+    use super::{BASE64, Engine};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// As base64.
+    pub fn serialize<S: Serializer>(
+        bytes: &Option<Vec<u8>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let text = bytes.as_ref().map(|bytes| BASE64.encode(bytes));
+        text.serialize(serializer)
+    }
+
+    /// Out of base64.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Vec<u8>>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| BASE64.decode(text).map_err(serde::de::Error::custom))
+            .transpose()
+    }
+}
+
 pub(super) fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
     let text = String::deserialize(deserializer)?;
     BASE64.decode(text).map_err(serde::de::Error::custom)
-}
-
-pub(super) fn optional_bytes<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Vec<u8>>, D::Error> {
-    let text = Option::<String>::deserialize(deserializer)?;
-    text.map(|text| BASE64.decode(text).map_err(serde::de::Error::custom))
-        .transpose()
 }
 
 /// How the asking session logged in.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use super::certificates::{Row, all_quoted, minute, quoted};
@@ -330,6 +330,16 @@ impl<'de> Deserialize<'de> for Filled {
         Ok(Self(
             fields.map(|(name, values)| (name, wiped(values))).collect(),
         ))
+    }
+}
+
+impl Serialize for Filled {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let fields = self.0.iter().map(|(name, values)| {
+            let plain: Vec<&str> = values.iter().map(|value| value.as_str()).collect();
+            (name, plain)
+        });
+        serializer.collect_map(fields)
     }
 }
 
