@@ -14,7 +14,7 @@ use super::derivations::Purpose;
 use super::guesses::Place;
 use super::handlers::admission::admit;
 use super::handlers::checks::check;
-use super::handlers::external::Turn;
+use super::handlers::external::Schedule;
 use super::reply::{Admits, Answered, Informs, Reply, refuse_unknown, unreadable};
 use super::servers::closing_lines;
 use super::state::State;
@@ -206,41 +206,41 @@ fn hello(state: &Arc<State>, hello: AnyHello, asked: &Asked<'_, AnyHello>) {
         let remember = move |state: &Arc<State>, reply: &Reply<AnyHello>| {
             state.hello().remember(reply, declared);
         };
-        in_turn(state, Turn::AtOnce, reply.clone(), remember);
+        in_turn(state, Schedule::AtOnce, reply.clone(), remember);
     }
 }
 
 fn offer(state: &Arc<State>, question: Offer, asked: &Asked<'_, Offer>) {
     let (reply, now) = (asked.reply, asked.moment.now);
-    if let Some(turn) = state.external().begin_offer(reply, &question, now) {
+    if let Some(schedule) = state.external().begin_offer(reply, &question, now) {
         let decide = move |state: &Arc<State>, reply: &Reply<Offer>| {
             state.external().offer(reply, &question, now);
         };
-        in_turn(state, turn, reply.clone(), decide);
+        in_turn(state, schedule, reply.clone(), decide);
     }
 }
 
 fn login(state: &Arc<State>, question: Login, asked: &Asked<'_, Login>) {
     let (reply, now) = (asked.reply, asked.moment.now);
-    if let Some(turn) = state.external().begin_login(reply, &question, now) {
+    if let Some(schedule) = state.external().begin_login(reply, &question, now) {
         let decide = move |state: &Arc<State>, reply: &Reply<Login>| {
             state.external().login(reply, &question, now);
         };
-        in_turn(state, turn, reply.clone(), decide);
+        in_turn(state, schedule, reply.clone(), decide);
     }
 }
 
 fn in_turn<Q: Request>(
     state: &Arc<State>,
-    turn: Turn,
+    schedule: Schedule,
     reply: Reply<Q>,
     work: impl FnOnce(&Arc<State>, &Reply<Q>) + Send + 'static,
 ) {
     let with = Arc::clone(state);
     let work = move |reply: &Reply<Q>| work(&with, reply);
-    match turn {
-        Turn::AtOnce => state.lanes.task(reply, work),
-        Turn::Queued(queued) => state.lanes.in_turn(queued, reply, work),
+    match schedule {
+        Schedule::AtOnce => state.lanes.task(reply, work),
+        Schedule::Queued(queued) => state.lanes.in_turn(queued, reply, work),
     }
 }
 

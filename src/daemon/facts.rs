@@ -23,7 +23,7 @@ pub(super) struct Facts<'a> {
 
 /// What somebody shows to a host.
 #[derive(Clone, Copy)]
-pub(super) struct Shown<'a> {
+pub(super) struct Presentation<'a> {
     pub(super) host: &'a Host,
     /// Where the host's accounts live.
     pub(super) lives: Accounts,
@@ -42,7 +42,7 @@ pub(super) struct Gathered<'a> {
 }
 
 /// What an authority says of a chain. `None` where none has a say; else the outer error is that of a file.
-type Said = Option<Result<Result<CertificationPath, Untrusted>, Problem>>;
+type AuthorityAnswer = Option<Result<Result<CertificationPath, Untrusted>, Problem>>;
 
 impl Facts<'_> {
     /// Everything that the store knows of the certificate, for all accounts that it names or that have enrolled it; `also`: for
@@ -51,7 +51,7 @@ impl Facts<'_> {
     /// Errors: the outer one is the store's; the inner one says why it is no certificate that anybody may log in with.
     pub(super) fn gather<'a>(
         &self,
-        shown: &Shown<'a>,
+        shown: &Presentation<'a>,
         also: Option<&BareJid>,
     ) -> Result<Result<Gathered<'a>, Finding>, StoreError> {
         let host = shown.host;
@@ -96,7 +96,7 @@ impl Facts<'_> {
     /// The accounts that the certificate may belong to; `None` where only Prosody knows them.
     pub(super) fn accounts_of(
         &self,
-        shown: &Shown<'_>,
+        shown: &Presentation<'_>,
         gathered: &Gathered<'_>,
     ) -> Result<Option<Vec<AccountFact>>, StoreError> {
         if shown.lives == Accounts::Prosody {
@@ -142,7 +142,11 @@ impl Facts<'_> {
     }
 
     /// Does an authority vouch for it?
-    pub(super) fn ask_authorities(&self, shown: &Shown<'_>, now: UnixSeconds) -> Said {
+    pub(super) fn ask_authorities(
+        &self,
+        shown: &Presentation<'_>,
+        now: UnixSeconds,
+    ) -> AuthorityAnswer {
         let files = shown.policy.trust.ca()?;
         let chain = shown.chain;
         let path = self
@@ -156,7 +160,7 @@ impl Facts<'_> {
     /// Errors: the outer one is a fault; the inner one is its own.
     pub(super) fn judge<T>(
         &self,
-        shown: &Shown<'_>,
+        shown: &Presentation<'_>,
         gathered: &Gathered<'_>,
         now: UnixSeconds,
         decide: impl Fn(&CertificateFacts<'_>, Option<&CertificationPath>) -> Result<T, Denial>,

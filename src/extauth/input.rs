@@ -37,7 +37,7 @@ pub fn serve(
     mut decide: impl FnMut(Result<&Request, RequestError>) -> bool,
 ) -> io::Result<()> {
     let mut frames = Frames::new(protocol);
-    let mut turn = Turn::first();
+    let mut pace = Pace::first();
     let mut chunk = Zeroizing::new(vec![0; CHUNK_BYTES]);
     loop {
         let length = match input.read(&mut chunk) {
@@ -47,18 +47,18 @@ pub fn serve(
             Err(error) => return Err(error),
         };
         let read = chunk.get_mut(..length).unwrap_or_default();
-        turn.bytes = turn.bytes.saturating_add(length);
+        pace.bytes = pace.bytes.saturating_add(length);
         let fed = frames.feed(read, |frame, is_last| {
             let mut request = frame.and_then(|frame| Request::parse(protocol, frame));
             if protocol == Protocol::Prosody
                 && matches!(request, Ok(Request::SetPassword { .. }))
-                && !turn.is_alone(is_last, &mut input)?
+                && !pace.is_alone(is_last, &mut input)?
             {
                 request = Err(RequestError::NotAlone);
             }
             let is_yes = decide(request.as_ref().map_err(|error| *error)) && request.is_ok();
             if protocol == Protocol::Prosody {
-                turn.end(is_last, &mut input)?;
+                pace.end(is_last, &mut input)?;
             }
             output.write_all(answer(protocol, is_yes))?;
             output.flush()
@@ -72,14 +72,14 @@ pub fn serve(
 }
 
 /// Whether the server waits for its answers.
-struct Turn {
+struct Pace {
     /// The line began only after the line before it was answered.
     is_begun_in_turn: bool,
     /// What was read since there was nothing to read.
     bytes: usize,
 }
 
-impl Turn {
+impl Pace {
     fn first() -> Self {
         Self {
             is_begun_in_turn: true,

@@ -1,6 +1,6 @@
 //! `explain`: why somebody can log in with a certificate, or why not.
 
-use super::super::facts::{Facts, Shown};
+use super::super::facts::{Facts, Presentation};
 use super::super::hosts::Hosts;
 use super::super::reply::Answered;
 use super::super::servers::Servers;
@@ -36,7 +36,7 @@ impl Explaining<'_> {
         } = question;
         let host = account.host();
         let (lives, policy) = self.hosts.of(host)?;
-        let shown = Shown {
+        let shown = Presentation {
             host,
             lives,
             policy: &policy,

@@ -34,23 +34,23 @@ pub(in crate::daemon) struct External<'a> {
 }
 
 impl External<'_> {
-    /// Answers an offer, unless signatures are to be checked; then it is decided in the turn that is returned.
+    /// Answers an offer, unless signatures are to be checked; then it is decided by the schedule that is returned.
     pub(in crate::daemon) fn begin_offer(
         &self,
         reply: &Reply<Offer>,
         question: &Offer,
         now: UnixSeconds,
-    ) -> Option<Turn> {
+    ) -> Option<Schedule> {
         if !self.asks_authorities(&question.host) {
             self.offer(reply, question, now);
             return None;
         }
-        let shown = Shown {
+        let visitor = Visitor {
             host: &question.host,
             chain: &question.chain,
             address: question.address.as_deref(),
         };
-        Some(self.turn(&shown, told_of_offer(question), now))
+        Some(self.schedule(&visitor, account_facts_of_offer(question), now))
     }
 
     pub(in crate::daemon) fn offer(
@@ -71,18 +71,23 @@ impl External<'_> {
 
     /// What no record can let in waits for its turn, by the place that it comes from: signatures cost time, and a stranger may
     /// show what it likes. `told`: what the asker knows of the accounts.
-    fn turn(&self, shown: &Shown<'_>, told: Option<Vec<AccountFact>>, now: UnixSeconds) -> Turn {
+    fn schedule(
+        &self,
+        visitor: &Visitor<'_>,
+        told: Option<Vec<AccountFact>>,
+        now: UnixSeconds,
+    ) -> Schedule {
         // Why it could not be looked up is said when it is decided.
-        if self.is_known(shown, told, now).unwrap_or(false) {
-            return Turn::AtOnce;
+        if self.is_known(visitor, told, now).unwrap_or(false) {
+            return Schedule::AtOnce;
         }
-        let purpose = Purpose::Try(shown.address.map(Place::of));
-        Turn::Queued(self.lanes.queue_stranger(purpose))
+        let purpose = Purpose::Try(visitor.address.map(Place::of));
+        Schedule::Queued(self.lanes.queue_stranger(purpose))
     }
 
     fn is_known(
         &self,
-        Shown { host, chain, .. }: &Shown<'_>,
+        Visitor { host, chain, .. }: &Visitor<'_>,
         told: Option<Vec<AccountFact>>,
         now: UnixSeconds,
     ) -> Result<bool, Refusal> {
@@ -95,7 +100,7 @@ impl External<'_> {
             return Ok(false);
         }
         let (lives, policy) = self.hosts.of(host)?;
-        let shown = facts::Shown {
+        let shown = facts::Presentation {
             host,
             lives,
             policy: &policy,
@@ -118,7 +123,7 @@ impl External<'_> {
 
     fn decided_offer(&self, question: &Offer, now: UnixSeconds) -> Answered<Offered> {
         let (lives, policy) = self.hosts.of(&question.host)?;
-        let shown = facts::Shown {
+        let shown = facts::Presentation {
             host: &question.host,
             lives,
             policy: &policy,
@@ -127,7 +132,7 @@ impl External<'_> {
         let (is_final, decided) = match self.facts.gather(&shown, None)? {
             Ok(gathered) => {
                 let known = self.facts.accounts_of(&shown, &gathered)?;
-                let known = known.or_else(|| told_of_offer(question));
+                let known = known.or_else(|| account_facts_of_offer(question));
                 let candidates = self.facts.judge(&shown, &gathered, now, |facts, _| {
                     let mut candidates = login::offer(facts, &policy, now)?;
                     if let Some(known) = &known {
@@ -188,18 +193,18 @@ impl External<'_> {
         reply: &Reply<Login>,
         question: &Login,
         now: UnixSeconds,
-    ) -> Option<Turn> {
+    ) -> Option<Schedule> {
         if self.asks_authorities(&question.host) {
-            let told = told(&question.host, &question.accounts);
-            let shown = Shown {
+            let told = account_facts(&question.host, &question.accounts);
+            let visitor = Visitor {
                 host: &question.host,
                 chain: &question.chain,
                 address: question.address.as_deref(),
             };
-            return Some(self.turn(&shown, Some(told), now));
+            return Some(self.schedule(&visitor, Some(told), now));
         }
         let Some(pass) = self.gate.try_pass() else {
-            return Some(Turn::AtOnce);
+            return Some(Schedule::AtOnce);
         };
         self.decide_login(&pass, reply, question, now);
         None
@@ -236,7 +241,7 @@ impl External<'_> {
     ) -> Answered<LoggedIn> {
         let host = &question.host;
         let (lives, policy) = self.hosts.of(host)?;
-        let shown = facts::Shown {
+        let shown = facts::Presentation {
             host,
             lives,
             policy: &policy,
@@ -250,7 +255,7 @@ impl External<'_> {
             }
         };
         let known = self.facts.accounts_of(&shown, &gathered)?;
-        let accounts = known.unwrap_or_else(|| told(&question.host, &question.accounts));
+        let accounts = known.unwrap_or_else(|| account_facts(&question.host, &question.accounts));
         let authzid = question.authzid.as_deref();
         let decided = self.facts.judge(&shown, &gathered, now, |facts, path| {
             let login = login::login(facts, authzid, &accounts, &policy, now)?;
@@ -352,15 +357,15 @@ struct Yes {
     path: Option<CertificationPath>,
 }
 
-/// What somebody shows, and from where.
-struct Shown<'a> {
+/// A client that asks for EXTERNAL: what it shows, and from where.
+struct Visitor<'a> {
     host: &'a Host,
     chain: &'a Chain,
     address: Option<&'a str>,
 }
 
 /// What the asker knows of the accounts.
-fn told(host: &Host, accounts: &Each<LoginAccount>) -> Vec<AccountFact> {
+fn account_facts(host: &Host, accounts: &Each<LoginAccount>) -> Vec<AccountFact> {
     let facts = accounts.good().filter_map(|known| {
         Some(AccountFact {
             account: BareJid::of(&known.username, host).ok()?,
@@ -372,13 +377,13 @@ fn told(host: &Host, accounts: &Each<LoginAccount>) -> Vec<AccountFact> {
     facts.collect()
 }
 
-fn told_of_offer(question: &Offer) -> Option<Vec<AccountFact>> {
+fn account_facts_of_offer(question: &Offer) -> Option<Vec<AccountFact>> {
     let accounts = question.accounts.as_ref()?;
-    Some(told(&question.host, accounts))
+    Some(account_facts(&question.host, accounts))
 }
 
 /// When a question is answered that may wait.
-pub(in crate::daemon) enum Turn {
+pub(in crate::daemon) enum Schedule {
     /// As soon as it may block.
     AtOnce,
     /// When there is room; `None`: too many wait.

@@ -36,8 +36,8 @@ impl Notices<'_> {
         }
     }
 
-    /// The hosts whose turn it is. From memory.
-    fn hosts_to_notice(&self, now: UnixSeconds) -> Vec<Turn> {
+    /// The hosts where notices are due. From memory.
+    fn hosts_to_notice(&self, now: UnixSeconds) -> Vec<DueHost> {
         let connections = self.servers.all();
         let mut due = Vec::new();
         for (host, known) in self.hosts.behind(None) {
@@ -49,7 +49,7 @@ impl Notices<'_> {
                 continue;
             }
             if self.noticed.is_due(&host, now) {
-                due.push(Turn {
+                due.push(DueHost {
                     host,
                     lives: known.accounts,
                     days: policy.expiry_notice_days.clone(),
@@ -59,8 +59,11 @@ impl Notices<'_> {
         due
     }
 
-    fn give_notices_of(&self, turn: &Turn, now: UnixSeconds) -> Result<(), Refusal> {
-        let Turn { host, lives, days } = turn;
+    fn give_notices_of(
+        &self,
+        DueHost { host, lives, days }: &DueHost,
+        now: UnixSeconds,
+    ) -> Result<(), Refusal> {
         let told = self.store.noticed_until(host)?;
         let moment = |held: &Enrolment| manage::notice_since(held, days, now);
         let is_new = |held: &Enrolment| moment(held) > told;
@@ -120,8 +123,8 @@ impl Notices<'_> {
     }
 }
 
-/// A host whose turn it is.
-struct Turn {
+/// A host where notices are due.
+struct DueHost {
     host: Host,
     lives: Accounts,
     days: Vec<u16>,
