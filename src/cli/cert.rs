@@ -16,7 +16,7 @@ use crate::identity::visible::{meant, visible};
 use crate::identity::{BareJid, KeyId};
 use crate::protocol::client::Asker;
 use crate::protocol::{
-    self, AccountMarks, Append, List, ListedCertificate, Marked, Request, Revoke, RevokedKey,
+    self, AccountMarks, Append, List, ListMarks, ListedCertificate, Request, Revoke, RevokedKey,
     Unrevoke, base64_of,
 };
 use crate::wording::certificates::moment;
@@ -33,7 +33,7 @@ pub(super) enum CertCommand {
         revoked: bool,
     },
     /// Show one certificate, with its PEM.
-    Show(Named),
+    Show(OneCertificate),
     /// Add a certificate for somebody else. Its owner is told; the same rules count as for their own uploads.
     Add {
         /// For whom.
@@ -48,7 +48,7 @@ pub(super) enum CertCommand {
         no_manage: bool,
     },
     /// Take a certificate out of the list; its live sessions stay.
-    Disable(Named),
+    Disable(OneCertificate),
     /// Revoke a certificate and its key, and close the sessions that use it. One that was disabled can still be
     /// revoked, by the name that it had.
     Revoke {
@@ -76,7 +76,7 @@ pub(super) enum CertCommand {
 
 /// A certificate of an account.
 #[derive(Debug, Args)]
-pub(super) struct Named {
+pub(super) struct OneCertificate {
     /// Whose.
     jid: String,
     /// Its name in the list, as `cert list` shows it.
@@ -116,7 +116,7 @@ pub(super) fn run(command: &CertCommand, global: &Global) -> anyhow::Result<Exit
 
 fn list_marks(jid: &str, global: &Global) -> anyhow::Result<Output> {
     let account = account(jid)?;
-    let question = Marked {
+    let question = ListMarks {
         account: account.clone(),
     };
     let marks = ask(global, &account, &question)?;
@@ -140,7 +140,7 @@ fn list(jid: &str, global: &Global) -> anyhow::Result<Output> {
     })
 }
 
-fn show(which: &Named, global: &Global) -> anyhow::Result<Output> {
+fn show(which: &OneCertificate, global: &Global) -> anyhow::Result<Output> {
     let all = all(global, &account(&which.jid)?)?;
     let name = meant(&which.name);
     let mut all = all.into_iter();
@@ -186,9 +186,12 @@ fn add(
     })
 }
 
-fn disable(Named { jid, name }: &Named, global: &Global) -> anyhow::Result<Output> {
+fn disable(
+    OneCertificate { jid, name }: &OneCertificate,
+    global: &Global,
+) -> anyhow::Result<Output> {
     let account = account(jid)?;
-    let question = protocol::Named {
+    let question = protocol::Disable {
         account: account.clone(),
         incarnation: None,
         session: None,

@@ -1,5 +1,5 @@
 //! Where what costs much runs, key derivations and strangers' chains: so many at a time, the others in a bounded queue with a
-//! deadline. From one place only so many wait, and changes have a queue of their own: a flood costs those beside it little.
+//! deadline. From one network only so many wait, and changes have a queue of their own: a flood costs those beside it little.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,23 +7,23 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::guesses::Place;
+use super::guesses::Network;
 use crate::system::lock::Lock;
 
-/// The places for derivations.
+/// How many derive at once, and how many wait for it.
 #[derive(Debug)]
 pub(super) struct Derivations {
     running: Arc<Semaphore>,
     tries: Arc<Semaphore>,
     changes: Arc<Semaphore>,
-    places: Arc<Places>,
+    networks: Arc<Networks>,
 }
 
 /// What a key is derived for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Purpose {
-    /// A password is tried, from this place if that is known.
-    Try(Option<Place>),
+    /// A password is tried, from this network if that is known.
+    Try(Option<Network>),
     /// A password is set.
     Change,
 }
@@ -33,40 +33,40 @@ pub(super) enum Purpose {
 pub(super) struct Queued {
     running: Arc<Semaphore>,
     _permit: OwnedSemaphorePermit,
-    _of_place: Option<OfPlace>,
+    _of_network: Option<OfNetwork>,
 }
 
-/// How many wait from each place.
-type Places = Lock<HashMap<Place, u32>>;
+/// How many wait from each network.
+type Networks = Lock<HashMap<Network, u32>>;
 
 #[derive(Debug)]
-struct OfPlace {
-    places: Arc<Places>,
-    place: Place,
+struct OfNetwork {
+    networks: Arc<Networks>,
+    network: Network,
 }
 
-impl OfPlace {
-    fn new(places: &Arc<Places>, place: Place) -> Option<Self> {
-        let mut counts = places.lock();
-        let count = counts.entry(place).or_default();
-        if *count >= MAX_OF_PLACE {
+impl OfNetwork {
+    fn new(networks: &Arc<Networks>, network: Network) -> Option<Self> {
+        let mut counts = networks.lock();
+        let count = counts.entry(network).or_default();
+        if *count >= MAX_OF_NETWORK {
             return None;
         }
         *count += 1;
         Some(Self {
-            places: Arc::clone(places),
-            place,
+            networks: Arc::clone(networks),
+            network,
         })
     }
 }
 
-impl Drop for OfPlace {
+impl Drop for OfNetwork {
     fn drop(&mut self) {
-        let mut counts = self.places.lock();
-        if let Some(count) = counts.get_mut(&self.place) {
+        let mut counts = self.networks.lock();
+        if let Some(count) = counts.get_mut(&self.network) {
             *count -= 1;
             if *count == 0 {
-                counts.remove(&self.place);
+                counts.remove(&self.network);
             }
         }
     }
@@ -96,7 +96,7 @@ impl Derivations {
             running: Arc::new(Semaphore::new(running)),
             tries: Arc::new(Semaphore::new(running + MAX_TRIES)),
             changes: Arc::new(Semaphore::new(running + MAX_CHANGES)),
-            places: Arc::default(),
+            networks: Arc::default(),
         }
     }
 
@@ -109,15 +109,17 @@ impl Derivations {
     /// A turn to come; `None` when too many wait.
     #[must_use]
     pub(super) fn queue(&self, purpose: Purpose) -> Option<Queued> {
-        let (permits, of_place) = match purpose {
+        let (permits, of_network) = match purpose {
             Purpose::Change => (&self.changes, None),
             Purpose::Try(None) => (&self.tries, None),
-            Purpose::Try(Some(place)) => (&self.tries, Some(OfPlace::new(&self.places, place)?)),
+            Purpose::Try(Some(network)) => {
+                (&self.tries, Some(OfNetwork::new(&self.networks, network)?))
+            }
         };
         Some(Queued {
             running: Arc::clone(&self.running),
             _permit: Arc::clone(permits).try_acquire_owned().ok()?,
-            _of_place: of_place,
+            _of_network: of_network,
         })
     }
 }
@@ -136,8 +138,8 @@ impl Queued {
 
 /// Most passwords to be tried that wait.
 const MAX_TRIES: usize = 64;
-/// Most of them from one place, those that are being tried included.
-const MAX_OF_PLACE: u32 = 16;
+/// Most of them from one network, those that are being tried included.
+const MAX_OF_NETWORK: u32 = 16;
 /// Most passwords to be set that wait.
 const MAX_CHANGES: usize = 16;
 /// Less than an asker waits for an answer: one that nobody waits for any more need not be made.
@@ -171,9 +173,9 @@ mod tests {
     #[test]
     fn a_flood_from_one_place_leaves_room_for_others_and_for_changes() {
         let derivations = Derivations::default();
-        let queue = |address| derivations.queue(Purpose::Try(Some(Place::of(address))));
+        let queue = |address| derivations.queue(Purpose::Try(Some(Network::of(address))));
         let flood: Vec<Queued> = (0..100).filter_map(|_| queue("192.0.2.7")).collect();
-        assert_eq!(flood.len(), MAX_OF_PLACE as usize);
+        assert_eq!(flood.len(), MAX_OF_NETWORK as usize);
         assert!(queue("192.0.2.8").is_some());
         let unknown: Vec<Queued> = (0..100)
             .filter_map(|_| derivations.queue(Purpose::Try(None)))
@@ -182,6 +184,6 @@ mod tests {
         assert!(derivations.queue(Purpose::Change).is_some());
         drop(flood);
         assert!(queue("192.0.2.7").is_some());
-        assert_eq!(derivations.places.lock().len(), 0);
+        assert_eq!(derivations.networks.lock().len(), 0);
     }
 }

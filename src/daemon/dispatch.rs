@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::connection::{Connection, Peer};
 use super::derivations::Purpose;
-use super::guesses::Place;
+use super::guesses::Network;
 use super::handlers::admission::admit;
 use super::handlers::checks::check;
 use super::handlers::external::Schedule;
@@ -22,10 +22,10 @@ use crate::identity::UnixSeconds;
 use crate::policy::access::{self, Barred};
 use crate::protocol::{
     self, AccountExists, Admit, AnyHello, Append, Before, ClientRequest, Closed, CommandStep,
-    ConsoleRun, Create, Delete, DisableAccount, EnableAccount, Expiring, Explain, Export, Failed,
-    Fault, ForgetHost, Id, Import, ImportAccount, Incoming, Lane, Line, List, ListAccounts,
-    ListHosts, Login, Marked, Named, Notice, OfHost, Offer, Opened, Refusal, Report, Request,
-    Revoke, Role, Scram, SetPassword, Status, StoreCheck, Succeeded, Unrevoke, Verify, fields,
+    ConsoleRun, Create, Delete, Disable, DisableAccount, EnableAccount, Expiring, Explain, Export,
+    Failed, Fault, ForgetHost, Id, Import, ImportAccount, Incoming, Lane, Line, List, ListAccounts,
+    ListHosts, ListMarks, Login, Notice, OfHost, Offer, Opened, Refusal, Report, Request, Revoke,
+    Role, Scram, SetPassword, Status, StoreCheck, Succeeded, Unrevoke, Verify, fields,
 };
 
 /// When a question came.
@@ -169,13 +169,13 @@ questions! {
     Report: Informs => |state, report, asked| asked.send(state.live_sessions().report(state.accounts(), asked.reply.connection(), report, asked.moment.now)),
     List: Informs => |state, question, asked| asked.send(state.certificates().list(question, asked.peer(), asked.moment.now)),
     Append: Informs => |state, question, asked| asked.send(state.certificates().append(question, asked.peer(), asked.moment.now)),
-    Named: Informs => |state, question, asked| asked.send(state.certificates().disable(question, asked.peer())),
+    Disable: Informs => |state, question, asked| asked.send(state.certificates().disable(question, asked.peer())),
     Revoke: Informs => |state, question, asked| state.certificates().revoke(asked.reply, question, asked.moment.now),
     ClientRequest: Informs => |state, question, asked| state.certificates().requested(asked.reply, question, asked.moment.now),
     CommandStep: Informs => |state, question, asked| state.certificates().command_step(asked.reply, question, asked.moment.now),
     ConsoleRun: Informs => |state, question, asked| state.certificates().console_run(asked.reply, &question, asked.moment.now),
     Unrevoke: Informs => |state, question, asked| asked.send(state.certificates().unrevoke(question, asked.peer())),
-    Marked: Informs => |state, question, asked| asked.send(state.certificates().marks(question)),
+    ListMarks: Informs => |state, question, asked| asked.send(state.certificates().marks(question)),
     Expiring: Informs => |state, question, asked| asked.send(state.certificates().expiring(question, asked.moment.now)),
     AccountExists: Informs => |state, question, asked| asked.send(state.accounts().exists(question, asked.peer())),
     Verify: Admits => |state, question, asked| state.passwords().verify(asked.reply, &question, asked.moment.now),
@@ -263,13 +263,13 @@ fn put<Q: Request>(
         Err(fault) => return reply.refuse(fault),
     };
     let lane = question.lane();
-    let place = question.address().map(Place::of);
+    let network = question.address().map(Network::of);
     let with = Arc::clone(state);
     let work = move |reply: &Reply<Q>| handler(&with, question, &Asked { reply, moment });
     match lane {
         Lane::AtOnce => work(&reply),
         Lane::Task => state.lanes.task(reply, work),
-        Lane::Try => state.lanes.derivation(Purpose::Try(place), reply, work),
+        Lane::Try => state.lanes.derivation(Purpose::Try(network), reply, work),
         Lane::Change => state.lanes.derivation(Purpose::Change, reply, work),
     }
 }

@@ -1,4 +1,4 @@
-//! Failed passwords, counted in bounded memory, by accounts and places. Nothing is remembered across a restart.
+//! Failed passwords, counted in bounded memory, by accounts and networks. Nothing is remembered across a restart.
 //!
 //! Must not know: the clock, who exists, how long a wrong password has to wait.
 
@@ -22,10 +22,10 @@ pub(super) struct Guesses {
 
 /// From where a client comes: an IPv4 address, or the /64 of an IPv6 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Place(u64);
+pub(super) struct Network(u64);
 
-impl Place {
-    /// The place of an address. Whatever is none has one place together.
+impl Network {
+    /// The network of an address. Whatever is none is in one network together.
     #[must_use]
     pub(super) fn of(address: &str) -> Self {
         // The zone of a link-local address is the server's own.
@@ -44,9 +44,9 @@ impl Place {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
-    /// `None` counts for the place alone.
+    /// `None` counts for the network alone.
     account: Option<u64>,
-    place: Place,
+    network: Network,
 }
 
 /// When `recent` is full it becomes `old`, and the old `old` is forgotten.
@@ -61,11 +61,11 @@ impl Guesses {
     pub(super) fn begun(
         &self,
         account: &BareJid,
-        place: Place,
+        network: Network,
         max_seconds: f64,
         now: UnixSeconds,
     ) -> f64 {
-        let keys = self.keys(account, place);
+        let keys = self.keys(account, network);
         let mut counters = self.lock();
         let counted = keys.into_iter().map(|key| counters.entry(key, now).begun());
         delay(counted.max().unwrap_or(0), max_seconds)
@@ -73,15 +73,15 @@ impl Guesses {
 
     /// The attempt has ended.
     ///
-    /// A success forgets the failures of this account at this place; those of the place over all accounts stay.
+    /// A success forgets the failures of this account from this network; those of the network over all accounts stay.
     pub(super) fn ended(
         &self,
         account: &BareJid,
-        place: Place,
+        network: Network,
         outcome: Outcome,
         now: UnixSeconds,
     ) {
-        let [pair, alone] = self.keys(account, place);
+        let [pair, alone] = self.keys(account, network);
         let mut counters = self.lock();
         for key in [pair, alone] {
             let counter = counters.entry(key, now);
@@ -96,9 +96,9 @@ impl Guesses {
         self.counters.lock()
     }
 
-    fn keys(&self, account: &BareJid, place: Place) -> [Key; 2] {
+    fn keys(&self, account: &BareJid, network: Network) -> [Key; 2] {
         let account = Some(self.hasher.hash_one(account));
-        let of = |account| Key { account, place };
+        let of = |account| Key { account, network };
         [of(account), of(None)]
     }
 }
@@ -133,28 +133,28 @@ mod tests {
         BareJid::parse(&format!("{name}@rome.lit")).unwrap()
     }
 
-    fn place(address: &str) -> Place {
-        Place::of(address)
+    fn network(address: &str) -> Network {
+        Network::of(address)
     }
 
     /// A failure, from its beginning to its end.
-    fn failed(guesses: &Guesses, name: &str, place: Place, now: UnixSeconds) -> f64 {
-        let delay = guesses.begun(&jid(name), place, 15.0, now);
-        guesses.ended(&jid(name), place, Outcome::Failed, now);
+    fn failed(guesses: &Guesses, name: &str, network: Network, now: UnixSeconds) -> f64 {
+        let delay = guesses.begun(&jid(name), network, 15.0, now);
+        guesses.ended(&jid(name), network, Outcome::Failed, now);
         delay
     }
 
     /// What the next attempt would wait.
-    fn next(guesses: &Guesses, name: &str, place: Place, now: UnixSeconds) -> f64 {
-        let delay = guesses.begun(&jid(name), place, 15.0, now);
-        guesses.ended(&jid(name), place, Outcome::Unknown, now);
+    fn next(guesses: &Guesses, name: &str, network: Network, now: UnixSeconds) -> f64 {
+        let delay = guesses.begun(&jid(name), network, 15.0, now);
+        guesses.ended(&jid(name), network, Outcome::Unknown, now);
         delay
     }
 
     #[test]
     fn attempts_that_are_made_at_once_count_before_they_have_failed() {
         let guesses = Guesses::default();
-        let home = place("192.0.2.7");
+        let home = network("192.0.2.7");
         let begun = |_| guesses.begun(&jid("brutus"), home, 15.0, NOW);
         let delays: Vec<f64> = (0..12).map(begun).collect();
         assert_eq!(delays.last(), Some(&1.0));
@@ -170,10 +170,10 @@ mod tests {
         let guesses = Guesses::default();
         for number in 0..10 {
             let name = format!("a{number}");
-            assert_eq!(failed(&guesses, &name, place("192.0.2.7"), NOW), 0.0);
+            assert_eq!(failed(&guesses, &name, network("192.0.2.7"), NOW), 0.0);
         }
-        assert_eq!(next(&guesses, "new", place("192.0.2.7"), NOW), 0.5);
-        assert_eq!(next(&guesses, "a1", place("192.0.2.8"), NOW), 0.0);
+        assert_eq!(next(&guesses, "new", network("192.0.2.7"), NOW), 0.5);
+        assert_eq!(next(&guesses, "a1", network("192.0.2.8"), NOW), 0.0);
     }
 
     #[test]
@@ -187,14 +187,14 @@ mod tests {
             ("unknown", "", true),
             ("unknown", "192.0.2.7", false),
         ] {
-            assert_eq!(place(a) == place(b), is_same, "{a} {b}");
+            assert_eq!(network(a) == network(b), is_same, "{a} {b}");
         }
     }
 
     #[test]
     fn failures_are_forgotten_ten_minutes_after_the_last_whoever_logs_in_meanwhile() {
         let guesses = Guesses::default();
-        let home = place("192.0.2.7");
+        let home = network("192.0.2.7");
         for _ in 0..10 {
             failed(&guesses, "brutus", home, NOW);
         }
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn a_success_forgets_its_own_pair_only() {
         let guesses = Guesses::default();
-        let (home, elsewhere) = (place("192.0.2.7"), place("192.0.2.8"));
+        let (home, elsewhere) = (network("192.0.2.7"), network("192.0.2.8"));
         for _ in 0..12 {
             failed(&guesses, "brutus", home, NOW);
             failed(&guesses, "brutus", elsewhere, NOW);
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_the_recent_ones_are_kept() {
         let guesses = Guesses::default();
-        let home = place("192.0.2.7");
+        let home = network("192.0.2.7");
         for _ in 0..11 {
             failed(&guesses, "brutus", home, NOW);
         }
@@ -233,7 +233,7 @@ mod tests {
             failed(
                 &guesses,
                 "brutus",
-                Place(0x2001_0000_0000_0000 + number),
+                Network(0x2001_0000_0000_0000 + number),
                 NOW,
             );
             if number % 10_000 == 0 {

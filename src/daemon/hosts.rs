@@ -45,7 +45,7 @@ impl Hosts {
 
     /// The host as it was declared last, be it ready or not.
     #[must_use]
-    pub(super) fn known(&self, host: &Host) -> Option<Arc<DeclaredHost>> {
+    pub(super) fn declaration(&self, host: &Host) -> Option<Arc<DeclaredHost>> {
         self.declared.read().get(host).cloned()
     }
 
@@ -159,7 +159,7 @@ impl Hosts {
     ) -> Result<(), StoreError> {
         let _turn = self.turn_to_remember();
         changed.retain(|(host, record)| {
-            let known = self.known(host);
+            let known = self.declaration(host);
             known.is_some_and(|known| known.record() == *record)
         });
         store.remember_hosts(changed)

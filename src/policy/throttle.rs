@@ -4,7 +4,7 @@
 
 use crate::identity::UnixSeconds;
 
-/// The guesses of one kind: at one account from one place, say.
+/// The guesses of one kind: at one account from one network, say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counter {
     failures: u32,

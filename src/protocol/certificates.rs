@@ -185,7 +185,7 @@ pub struct ShownRevoked {
 
 /// `certificate.disable`.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Named {
+pub struct Disable {
     /// Of whose list.
     pub account: BareJid,
     /// Which account of that name.
@@ -196,7 +196,7 @@ pub struct Named {
     pub name: String,
 }
 
-impl Request for Named {
+impl Request for Disable {
     const METHOD: &'static str = "certificate.disable";
     type Answer = DisabledCertificate;
     const BEFORE: Before = Before::Hello;
@@ -281,12 +281,12 @@ pub struct Unrevoked {
 
 /// `certificate.marks`.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Marked {
+pub struct ListMarks {
     /// Of which account.
     pub account: BareJid,
 }
 
-impl Request for Marked {
+impl Request for ListMarks {
     const METHOD: &'static str = "certificate.marks";
     type Answer = AccountMarks;
     const ROLE: Role = Role::Admin;

@@ -9,7 +9,7 @@ use super::record::{self, HostRecord};
 
 /// How much there is of a host's accounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct HostCounts {
     /// Records of certificates.
     pub certificates: u64,
     /// Revoked keys that are remembered.
@@ -61,13 +61,13 @@ impl Store {
     }
 
     /// How much of the host's accounts there is. Blocks: it counts.
-    pub fn held_of(&self, host: &Host) -> Result<Held, StoreError> {
+    pub fn counts_of(&self, host: &Host) -> Result<HostCounts, StoreError> {
         let prefix = record::host_prefix(host);
         let count = |table| {
             let rows = self.tables.scan(table, &prefix);
             rows.map(|row| row.map(|_| 1)).sum::<Result<u64, _>>()
         };
-        Ok(Held {
+        Ok(HostCounts {
             certificates: count(Table::Certificates)?,
             revoked_keys: count(Table::RevokedKeys)?,
         })

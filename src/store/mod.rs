@@ -45,7 +45,7 @@ pub use edit::Edit;
 pub use error::{OnFailure, StoreError};
 pub use folder::Created;
 pub use harmless::{Harmless, NoYes};
-pub use hosts::Held;
+pub use hosts::HostCounts;
 pub use record::HostRecord;
 pub use view::{Cursor, View};
 pub use whole::{Found, Loss, OnLoss, TableCheck};

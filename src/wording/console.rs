@@ -132,7 +132,7 @@ pub enum Readiness {
 impl Status {
     /// Whether all is well, the closing sentence, and the lines before it.
     #[must_use]
-    pub fn told(mut self) -> (bool, String, Vec<String>) {
+    pub fn in_words(mut self) -> (bool, String, Vec<String>) {
         let since = self
             .since
             .map_or(String::new(), |at| format!(" since {}", second(at)));
@@ -227,7 +227,7 @@ mod tests {
             new,
             host("denmark.lit", Readiness::NotReady { errors }),
         ])
-        .told();
+        .in_words();
         assert_eq!(
             (ok, &*text),
             (false, "Not ready: denmark.lit, shakespeare.lit")
@@ -251,12 +251,12 @@ mod tests {
 
     #[test]
     fn what_is_well_is_said_with_the_sessions_that_there_are() {
-        let told = Status {
+        let status = Status {
             since: Some(UnixSeconds(1_767_225_600)),
             sessions: Some(1),
             ..status(vec![host("denmark.lit", Readiness::Ready)])
         };
-        let (ok, text, lines) = told.told();
+        let (ok, text, lines) = status.in_words();
         assert_eq!((ok, &*text), (true, "All is well"));
         assert!(lines[0].starts_with("Connected since 2026-01-01 00:00:00 UTC to saslcertd "));
         assert_eq!(lines[2], "1 session logged in with a certificate");

@@ -57,7 +57,7 @@ pub(super) fn still_vouched(
     let Some(path) = path else {
         return true;
     };
-    let known = hosts.known(account.host());
+    let known = hosts.declaration(account.host());
     let policy = known.as_ref().map(|known| &known.declared.policy);
     policy
         .and_then(|policy| policy.trust.ca())

@@ -23,9 +23,9 @@ use crate::identity::{
 use crate::policy::manage::{Appending, Asker, MAX_MARKS, Marks, Scope};
 use crate::policy::{Denial, manage};
 use crate::protocol::{
-    AccountMarks, Accounts, Append, AppendedCertificate, Certificate, CertificatePage,
-    DisabledCertificate, DisabledMark, Expiring, ExpiringCount, Fault, List, ListedCertificate,
-    ListedMark, MAX_CERTIFICATE_BASE64_BYTES, Marked, Named, NotDecoded, PAGE_BYTES, Refusal,
+    AccountMarks, Accounts, Append, AppendedCertificate, Certificate, CertificatePage, Disable,
+    DisabledCertificate, DisabledMark, Expiring, ExpiringCount, Fault, List, ListMarks,
+    ListedCertificate, ListedMark, MAX_CERTIFICATE_BASE64_BYTES, NotDecoded, PAGE_BYTES, Refusal,
     RevokedKey, ShownCertificate, ShownName,
 };
 use crate::store::{Harmless, Store};
@@ -251,7 +251,7 @@ impl Certificates<'_> {
 
     pub(in crate::daemon) fn disable(
         &self,
-        question: Named,
+        question: Disable,
         peer: Peer,
     ) -> Answered<DisabledCertificate> {
         let whose = Whose {
@@ -304,8 +304,8 @@ impl Certificates<'_> {
     }
 
     /// The keys that are revoked, oldest first, and the certificates that were disabled, of every account of the name.
-    pub(in crate::daemon) fn marks(&self, question: Marked) -> Answered<AccountMarks> {
-        let Marked { account } = question;
+    pub(in crate::daemon) fn marks(&self, question: ListMarks) -> Answered<AccountMarks> {
+        let ListMarks { account } = question;
         self.hosts.policy(account.host())?;
         let view = self.store.view(&account);
         let mut revoked = view.revocations()?;

@@ -4,7 +4,7 @@
 
 use super::super::reply::Reply;
 use super::certificates::{Certificates, Wanted};
-use super::revocation::{Gone, Revocation};
+use super::revocation::{KeyRevocation, Target};
 use super::whose::Whose;
 use crate::identity::certificate::Finding;
 use crate::identity::pasted::{self, NotOne};
@@ -73,14 +73,14 @@ impl Certificates<'_> {
             ("execute" | "next" | "complete", Some(step)) => match (step, &asking.filled) {
                 // There is nothing to fill in: a client may leave the form out.
                 (Step::Inside(Subcommand::RevokeOthers), _) => match asking.own_key {
-                    Some(own) => self.revoke_and_say(reply, asking, Gone::AllBut(own), now),
+                    Some(own) => self.revoke_and_say(reply, asking, Target::AllBut(own), now),
                     None => Ok(Some(failed(forms::NONE_TO_KEEP))),
                 },
                 (_, None) => Ok(Some(failed(forms::NO_FORM))),
                 (Step::Menu, Some(filled)) => self.begin(asking, filled, now).map(Some),
                 (Step::Inside(Subcommand::Revoke), Some(filled)) => match filled.certificate() {
                     Ok(name) => {
-                        self.revoke_and_say(reply, asking, Gone::Named(name.to_owned()), now)
+                        self.revoke_and_say(reply, asking, Target::Named(name.to_owned()), now)
                     }
                     Err(problem) => Ok(Some(failed(&problem))),
                 },
@@ -228,13 +228,13 @@ impl Certificates<'_> {
         &self,
         reply: &Reply<CommandStep>,
         asking: &Asking,
-        gone: Gone,
+        target: Target,
         now: UnixSeconds,
     ) -> Result<Option<CommandStepped>, Refusal> {
-        let is_of_others = matches!(gone, Gone::AllBut(_));
-        let revocation = Revocation {
+        let is_of_others = matches!(target, Target::AllBut(_));
+        let revocation = KeyRevocation {
             whose: &asking.whose,
-            gone,
+            target,
         };
         let revoked = self.revoked(reply, revocation, now, |revoked, keys| {
             // Whoever reads the answer finds the sessions gone; that of the asker must live to send it on.

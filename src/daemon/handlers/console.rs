@@ -8,7 +8,7 @@ use super::super::declared_host::remarks;
 use super::super::reply::Reply;
 use super::certificates::Certificates;
 use super::incarnations::{Unmarked, incarnation_in_prosody};
-use super::revocation::{Gone, Revocation};
+use super::revocation::{KeyRevocation, Target};
 use super::whose::Whose;
 use crate::identity::{BareJid, CertificateName, Host, Incarnation, UnixSeconds};
 use crate::policy::Denial;
@@ -91,9 +91,9 @@ impl Certificates<'_> {
         let account = &whose.account;
         let revoked = self.revoked(
             reply,
-            Revocation {
+            KeyRevocation {
                 whose: &whose,
-                gone: Gone::Named(name.to_owned()),
+                target: Target::Named(name.to_owned()),
             },
             now,
             |revoked, keys| {
@@ -149,7 +149,7 @@ impl Certificates<'_> {
                 .map(|host| self.host_status(&host, withdrawn.contains(&host)))
                 .collect(),
         };
-        let (ok, text, lines) = status.told();
+        let (ok, text, lines) = status.in_words();
         ConsoleRan {
             ok,
             text,
@@ -159,7 +159,7 @@ impl Certificates<'_> {
     }
 
     fn host_status(&self, host: &Host, is_withdrawn: bool) -> HostStatus {
-        let known = self.hosts.known(host);
+        let known = self.hosts.declaration(host);
         let errors = known.as_ref().map(|known| remarks(&known.declared.errors));
         let lives = known.map(|known| known.accounts);
         HostStatus {

@@ -3,7 +3,7 @@
 use super::super::derivations::{Purpose, Queued};
 use super::super::facts::{self, Facts};
 use super::super::gate::{Gate, Pass};
-use super::super::guesses::Place;
+use super::super::guesses::Network;
 use super::super::hosts::Hosts;
 use super::super::lanes::Lanes;
 use super::super::last_uses::LastUses;
@@ -69,7 +69,7 @@ impl External<'_> {
             .is_ok_and(|policy| policy.trust.ca().is_some())
     }
 
-    /// What no record can let in waits for its turn, by the place that it comes from: signatures cost time, and a stranger may
+    /// What no record can let in waits for its turn, by the network that it comes from: signatures cost time, and a stranger may
     /// show what it likes. `told`: what the asker knows of the accounts.
     fn schedule(
         &self,
@@ -81,7 +81,7 @@ impl External<'_> {
         if self.is_known(visitor, told, now).unwrap_or(false) {
             return Schedule::AtOnce;
         }
-        let purpose = Purpose::Try(visitor.address.map(Place::of));
+        let purpose = Purpose::Try(visitor.address.map(Network::of));
         Schedule::Queued(self.lanes.queue_stranger(purpose))
     }
 

@@ -183,7 +183,7 @@ impl Hearing<'_> {
     /// What the asker's log says of a host.
     fn lines(&self, of: &HostWelcome) -> Vec<LogLine> {
         let known = Host::parse(&of.host).ok();
-        let known = known.and_then(|host| self.hosts.known(&host));
+        let known = known.and_then(|host| self.hosts.declaration(&host));
         let lives_here = known.is_some_and(|known| known.accounts == Accounts::Daemon);
         let texts = |remarks: &[HostRemark]| {
             let texts = remarks.iter().map(|remark| remark.message.clone());
@@ -209,7 +209,7 @@ impl Hearing<'_> {
             let Ok(host) = Host::parse(&result.host) else {
                 continue;
             };
-            let lives = self.hosts.known(&host).map(|known| known.accounts);
+            let lives = self.hosts.declaration(&host).map(|known| known.accounts);
             if lives == Some(Accounts::Daemon) {
                 let common = self.store.census(&host).common();
                 result.scram = Some(common.clone());
@@ -235,7 +235,7 @@ impl Hearing<'_> {
         };
         let Some(options) = hello.options else {
             let problem = "it is not declared; declare it with its options";
-            let known = self.hosts.known(&host);
+            let known = self.hosts.declaration(&host);
             return known.map_or_else(
                 || not_ready(host.to_string(), problem),
                 |known| welcome(&host, &known),
@@ -478,7 +478,9 @@ mod tests {
             &state,
             || forget(&state, "a.lit"),
             || {
-                eventually(|| !state.hosts.are_held().0 && state.hosts.known(&host).is_none());
+                eventually(|| {
+                    !state.hosts.are_held().0 && state.hosts.declaration(&host).is_none()
+                });
                 // The same options as before: new all the same.
                 declared.set(declare(&state, "a.lit", 3));
             },

@@ -80,7 +80,7 @@ impl KnownHosts<'_> {
 
     /// How much the store holds of a host.
     fn held(&self, host: &Host) -> Answered<HeldOfHost> {
-        let held = self.store.held_of(host)?;
+        let held = self.store.counts_of(host)?;
         Ok(HeldOfHost {
             accounts: self.store.census(host).accounts,
             certificates: held.certificates,

@@ -5,7 +5,7 @@
 use super::super::connection::Peer;
 use super::super::disk_room::DiskRoom;
 use super::super::gate::Gate;
-use super::super::guesses::{Guesses, Place};
+use super::super::guesses::{Guesses, Network};
 use super::super::hosts::Hosts;
 use super::super::reply::{Answered, Reply};
 use super::super::scram_told::ScramTold;
@@ -48,11 +48,11 @@ impl Passwords<'_> {
             Err(fault) => return reply.refuse(fault),
         };
         let account = &question.account;
-        let place = question.address.as_deref().map(Place::of);
+        let network = question.address.as_deref().map(Network::of);
         // Before it is known how this attempt ends: many that are made at once must not all count as the first.
-        let delay = place.map_or(0.0, |place| {
+        let delay = network.map_or(0.0, |network| {
             self.guesses
-                .begun(account, place, policy.guess_delay_max_seconds, now)
+                .begun(account, network, policy.guess_delay_max_seconds, now)
         });
         let address = question.address.as_deref();
         let secret = Secret::prepare(&question.password.0);
@@ -63,13 +63,13 @@ impl Passwords<'_> {
             delay,
         };
         let tried = self.try_password(reply, &attempt);
-        if let Some(place) = place {
+        if let Some(network) = network {
             let outcome = match tried {
                 Ok(true) => Outcome::Succeeded,
                 Ok(false) => Outcome::Failed,
                 Err(_) => Outcome::Unknown,
             };
-            self.guesses.ended(account, place, outcome, now);
+            self.guesses.ended(account, network, outcome, now);
         }
         match tried {
             Ok(true) => {
@@ -219,17 +219,19 @@ impl Passwords<'_> {
         let account = &question.account;
         let policy = self.hosts.passwords_of(account.host(), reply.peer())?;
         let address = question.address.as_deref();
-        let place = address.map(Place::of);
+        let network = address.map(Network::of);
         let max = policy.guess_delay_max_seconds;
-        let delay = place.map_or(0.0, |place| self.guesses.begun(account, place, max, now));
+        let delay = network.map_or(0.0, |network| {
+            self.guesses.begun(account, network, max, now)
+        });
         let admitted = self.admit_proof(reply, question, delay);
-        if let Some(place) = place {
+        if let Some(network) = network {
             // Whoever has made a right proof has guessed nothing, even if it came too late.
             let outcome = match admitted {
                 Ok(true) => Outcome::Succeeded,
                 Ok(false) | Err(_) => Outcome::Unknown,
             };
-            self.guesses.ended(account, place, outcome, now);
+            self.guesses.ended(account, network, outcome, now);
         }
         let hash = question.hash.name();
         if admitted? {
@@ -272,11 +274,11 @@ impl Passwords<'_> {
     ) -> Answered<Delayed> {
         let Failed { account, address } = question;
         let policy = self.hosts.passwords_of(account.host(), peer)?;
-        let place = address.as_deref().map(Place::of);
+        let network = address.as_deref().map(Network::of);
         let max = policy.guess_delay_max_seconds;
-        let delay = place.map_or(0.0, |place| {
-            let delay = self.guesses.begun(&account, place, max, now);
-            self.guesses.ended(&account, place, Outcome::Failed, now);
+        let delay = network.map_or(0.0, |network| {
+            let delay = self.guesses.begun(&account, network, max, now);
+            self.guesses.ended(&account, network, Outcome::Failed, now);
             delay
         });
         tracing::info!(%account, address, delay, "account.failed");

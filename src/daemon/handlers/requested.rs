@@ -4,7 +4,7 @@
 
 use super::super::reply::Reply;
 use super::certificates::{Certificates, Wanted, refused};
-use super::revocation::{Gone, Revocation};
+use super::revocation::{KeyRevocation, Target};
 use super::whose::Whose;
 use crate::identity::{KeyId, UnixSeconds};
 use crate::policy::Denial;
@@ -59,9 +59,9 @@ impl Certificates<'_> {
             }
             RequestElement::Revoke => {
                 let name = request::named(question.children).map_err(malformed)?;
-                let revocation = Revocation {
+                let revocation = KeyRevocation {
                     whose: &whose,
-                    gone: Gone::Named(name),
+                    target: Target::Named(name),
                 };
                 let close = |key: &KeyId| Close::of(&whose.account, key, Ending::Revoked);
                 self.revoked(reply, revocation, now, |_, keys| ClientRequested {

@@ -35,9 +35,9 @@ impl Certificates<'_> {
         question: Revoke,
         now: UnixSeconds,
     ) -> Result<(), Refusal> {
-        let gone = match (question.name, question.key_id) {
-            (Some(name), None) => Gone::Named(name),
-            (None, Some(key_id)) => Gone::WithKey(key_id),
+        let target = match (question.name, question.key_id) {
+            (Some(name), None) => Target::Named(name),
+            (None, Some(key_id)) => Target::WithKey(key_id),
             _ => {
                 return Err(Refusal::from(Fault::WrongParams {
                     problem: "either `name` or `key_id` is wanted".to_owned(),
@@ -50,9 +50,9 @@ impl Certificates<'_> {
             session: question.session,
             peer: reply.peer(),
         };
-        let revocation = Revocation {
+        let revocation = KeyRevocation {
             whose: &whose,
-            gone,
+            target,
         };
         self.revoked(reply, revocation, now, |revoked, _| {
             let removed = revoked.removed.iter().map(|held| &held.name);
@@ -77,7 +77,7 @@ impl Certificates<'_> {
     pub(super) fn revoked<Q: Informs>(
         &self,
         reply: &Reply<Q>,
-        Revocation { whose, gone }: Revocation<'_>,
+        KeyRevocation { whose, target }: KeyRevocation<'_>,
         now: UnixSeconds,
         result: impl FnOnce(&Revoked, &[KeyId]) -> Q::Answer,
     ) -> Result<(), Refusal> {
@@ -91,7 +91,7 @@ impl Certificates<'_> {
             let wish = manage::Revoking {
                 asker: &asker,
                 scope: &scope,
-                which: gone.which(),
+                which: target.which(),
             };
             Ok(manage::revoke(&wish, &list, &disabled, &policy))
         };
@@ -142,19 +142,19 @@ impl Certificates<'_> {
 }
 
 /// What is to be revoked of whose list.
-pub(super) struct Revocation<'a> {
+pub(super) struct KeyRevocation<'a> {
     pub(super) whose: &'a Whose,
-    pub(super) gone: Gone,
+    pub(super) target: Target,
 }
 
 /// What is to be revoked; see [`Which`].
-pub(super) enum Gone {
+pub(super) enum Target {
     Named(String),
     WithKey(KeyId),
     AllBut(KeyId),
 }
 
-impl Gone {
+impl Target {
     fn which(&self) -> Which<'_> {
         match self {
             Self::Named(name) => Which::Named(name),

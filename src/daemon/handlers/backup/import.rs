@@ -96,7 +96,7 @@ impl Backup<'_> {
 
     fn take_host(&self, host: Host, brought: DeclaredHost, apply: bool) -> Result<Judged, Refusal> {
         let _turn = self.hosts.turn_to_remember();
-        let known = self.hosts.known(&host);
+        let known = self.hosts.declaration(&host);
         let known = known.as_deref().map(declaration);
         let judged = restore::host(&declaration(&brought), known.as_ref());
         if judged != Ok(Fate::Written) {
