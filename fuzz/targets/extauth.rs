@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 
 use libfuzzer_sys::fuzz_target;
-use saslcertd::extauth::{Frames, Protocol, Request, RequestError};
+use saslcertd::extauth::{BadRequest, Frames, Protocol, Request};
 
 fuzz_target!(|input: (u8, &[u8])| {
     let (size, bytes) = input;
@@ -17,7 +17,7 @@ fuzz_target!(|input: (u8, &[u8])| {
     }
 });
 
-fn cut(protocol: Protocol, bytes: &[u8], size: usize) -> Vec<Result<Vec<u8>, RequestError>> {
+fn cut(protocol: Protocol, bytes: &[u8], size: usize) -> Vec<Result<Vec<u8>, BadRequest>> {
     let mut frames = Frames::new(protocol);
     let mut found = Vec::new();
     for piece in bytes.chunks(size) {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::input::{StandardInput, serve};
-use super::wire::{Password, Protocol, Request, RequestError};
+use super::wire::{BadRequest, Password, Protocol, Request};
 use crate::identity::password::MAX_PASSWORD_BYTES;
 use crate::identity::visible::visible;
 use crate::identity::{BareJid, Host, Incarnation};
@@ -67,10 +67,10 @@ enum Trouble {
 
 impl Bridge<'_> {
     /// Yes or no. What could not be asked is no.
-    fn decide(&mut self, request: Result<&Request, RequestError>) -> bool {
+    fn decide(&mut self, request: Result<&Request, BadRequest>) -> bool {
         let request = match request {
             Ok(request) => request,
-            Err(error @ RequestError::NotAlone) => {
+            Err(error @ BadRequest::NotAlone) => {
                 self.say(
                     Trouble::NotAlone,
                     &format!("the server wrote {error}: no password was set"),

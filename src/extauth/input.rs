@@ -14,7 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{LocalFlags, SetArg, cfmakeraw, tcgetattr, tcsetattr};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::wire::{Frames, Protocol, Request, RequestError, answer};
+use super::wire::{BadRequest, Frames, Protocol, Request, answer};
 
 /// Where requests come from.
 pub trait Input: Read {
@@ -34,7 +34,7 @@ pub fn serve(
     protocol: Protocol,
     mut input: impl Input,
     mut output: impl Write,
-    mut decide: impl FnMut(Result<&Request, RequestError>) -> bool,
+    mut decide: impl FnMut(Result<&Request, BadRequest>) -> bool,
 ) -> io::Result<()> {
     let mut frames = Frames::new(protocol);
     let mut pace = Pace::first();
@@ -54,7 +54,7 @@ pub fn serve(
                 && matches!(request, Ok(Request::SetPassword { .. }))
                 && !pace.is_alone(is_last, &mut input)?
             {
-                request = Err(RequestError::NotAlone);
+                request = Err(BadRequest::NotAlone);
             }
             let is_yes = decide(request.as_ref().map_err(|error| *error)) && request.is_ok();
             if protocol == Protocol::Prosody {
@@ -206,7 +206,7 @@ mod tests {
         let (input, mut output) = (Written(parts.iter().copied().collect()), Vec::new());
         let mut refused = 0;
         serve(Prosody, input, &mut output, |request| {
-            refused += usize::from(matches!(request, Err(RequestError::NotAlone)));
+            refused += usize::from(matches!(request, Err(BadRequest::NotAlone)));
             true
         })
         .unwrap();

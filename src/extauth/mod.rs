@@ -11,4 +11,4 @@ mod wire;
 
 pub(crate) use bridge::run;
 pub use input::{Input, serve};
-pub use wire::{Frames, MAX_LINE_BYTES, Password, Protocol, Request, RequestError, answer};
+pub use wire::{BadRequest, Frames, MAX_LINE_BYTES, Password, Protocol, Request, answer};

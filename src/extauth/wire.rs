@@ -77,7 +77,7 @@ pub type Password = Zeroizing<String>;
 
 /// Why a request is not put to whoever decides. The server's fault, or that of who guesses; the text holds nothing of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RequestError {
+pub enum BadRequest {
     /// A line of more than [`MAX_LINE_BYTES`].
     #[error("a line is longer than {MAX_LINE_BYTES} bytes")]
     TooLong,
@@ -101,11 +101,11 @@ pub enum RequestError {
 impl Request {
     /// Reads one request, without its length or newline.
     ///
-    /// Errors: [`RequestError`], the first that applies, never [`RequestError::TooLong`] or
-    /// [`RequestError::NotAlone`].
-    pub fn parse(protocol: Protocol, frame: &[u8]) -> Result<Self, RequestError> {
-        let text = std::str::from_utf8(frame).map_err(|_| RequestError::NotUtf8)?;
-        let (command, fields) = text.split_once(':').ok_or(RequestError::Command)?;
+    /// Errors: [`BadRequest`], the first that applies, never [`BadRequest::TooLong`] or
+    /// [`BadRequest::NotAlone`].
+    pub fn parse(protocol: Protocol, frame: &[u8]) -> Result<Self, BadRequest> {
+        let text = std::str::from_utf8(frame).map_err(|_| BadRequest::NotUtf8)?;
+        let (command, fields) = text.split_once(':').ok_or(BadRequest::Command)?;
         // Prosody never asks for more. A newline in a password makes a second line of the server's one, which must
         // not remove accounts.
         let knows_all = protocol == Protocol::Ejabberd;
@@ -132,7 +132,7 @@ impl Request {
                 let (account, password) = account_and_password(fields)?;
                 Self::DeleteWithPassword { account, password }
             }
-            _ => return Err(RequestError::Command),
+            _ => return Err(BadRequest::Command),
         })
     }
 
@@ -185,13 +185,13 @@ impl Frames {
     }
 
     /// Takes the next bytes of the stream and hands each request that they complete to `take`: its bytes, or
-    /// [`RequestError::TooLong`] in place of a line that was skipped; and whether `bytes` end with it.
+    /// [`BadRequest::TooLong`] in place of a line that was skipped; and whether `bytes` end with it.
     ///
     /// Errors: the first of `take`; the rest of `bytes` is lost.
     pub fn feed<E>(
         &mut self,
         mut bytes: &[u8],
-        mut take: impl FnMut(Result<&[u8], RequestError>, bool) -> Result<(), E>,
+        mut take: impl FnMut(Result<&[u8], BadRequest>, bool) -> Result<(), E>,
     ) -> Result<(), E> {
         while !bytes.is_empty() {
             let (part, is_complete) = match self.protocol {
@@ -203,7 +203,7 @@ impl Frames {
             }
             let frame = self.unfinished.get(part..).unwrap_or_default();
             let taken = if std::mem::take(&mut self.is_skipping) {
-                take(Err(RequestError::TooLong), bytes.is_empty())
+                take(Err(BadRequest::TooLong), bytes.is_empty())
             } else {
                 take(Ok(frame), bytes.is_empty())
             };
@@ -257,24 +257,24 @@ impl Frames {
     }
 }
 
-fn account_alone(fields: &str) -> Result<BareJid, RequestError> {
-    let (user, host) = fields.split_once(':').ok_or(RequestError::Fields)?;
+fn account_alone(fields: &str) -> Result<BareJid, BadRequest> {
+    let (user, host) = fields.split_once(':').ok_or(BadRequest::Fields)?;
     account(user, host)
 }
 
-fn account_and_password(fields: &str) -> Result<(BareJid, Password), RequestError> {
-    let (user, rest) = fields.split_once(':').ok_or(RequestError::Fields)?;
-    let (host, password) = rest.split_once(':').ok_or(RequestError::Fields)?;
+fn account_and_password(fields: &str) -> Result<(BareJid, Password), BadRequest> {
+    let (user, rest) = fields.split_once(':').ok_or(BadRequest::Fields)?;
+    let (host, password) = rest.split_once(':').ok_or(BadRequest::Fields)?;
     Ok((account(user, host)?, Password::new(password.to_owned())))
 }
 
-fn account(user: &str, host: &str) -> Result<BareJid, RequestError> {
+fn account(user: &str, host: &str) -> Result<BareJid, BadRequest> {
     // An IPv6 literal may hold colons where it stands alone, but not before a password.
     if host.contains(':') {
-        return Err(RequestError::Fields);
+        return Err(BadRequest::Fields);
     }
-    let host = Host::parse(host).map_err(RequestError::Account)?;
-    BareJid::of(user, &host).map_err(RequestError::Account)
+    let host = Host::parse(host).map_err(BadRequest::Account)?;
+    BareJid::of(user, &host).map_err(BadRequest::Account)
 }
 
 /// Longest line, without its newline.
@@ -317,7 +317,7 @@ pub(super) mod tests {
     }
 
     /// What a stream is cut into, fed in pieces of `size`.
-    fn cut(protocol: Protocol, stream: &[u8], size: usize) -> Vec<Result<Vec<u8>, RequestError>> {
+    fn cut(protocol: Protocol, stream: &[u8], size: usize) -> Vec<Result<Vec<u8>, BadRequest>> {
         let mut all = Vec::new();
         let mut frames = Frames::new(protocol);
         for piece in stream.chunks(size) {
@@ -395,7 +395,7 @@ pub(super) mod tests {
 
     #[test]
     fn what_is_not_a_request_is_refused_by_its_reason() {
-        use RequestError::{Account, Command, Fields, NotUtf8};
+        use BadRequest::{Account, Command, Fields, NotUtf8};
         for (line, expected) in [
             (b"".as_slice(), Command),
             (b"auth", Command),
@@ -433,7 +433,7 @@ pub(super) mod tests {
             "removeuser3:brutus:rome.lit:x",
         ] {
             let found = Request::parse(Prosody, line.as_bytes()).err();
-            assert_eq!(found, Some(RequestError::Command), "{line}");
+            assert_eq!(found, Some(BadRequest::Command), "{line}");
         }
     }
 
@@ -445,8 +445,8 @@ pub(super) mod tests {
         for size in [1, 7, MAX_LINE_BYTES, stream.len()] {
             let expected = [
                 Ok(fits.clone().into_bytes()),
-                Err(RequestError::TooLong),
-                Err(RequestError::TooLong),
+                Err(BadRequest::TooLong),
+                Err(BadRequest::TooLong),
                 Ok(Vec::new()),
                 Ok(b"isuser:a:b".to_vec()),
             ];
