@@ -83,7 +83,7 @@ pub(super) fn run(args: &EnrollArgs, json: bool) -> anyhow::Result<ExitCode> {
     let runtime = runtime().context("the runtime can't start")?;
     let mut steps = Steps::new(json);
     args.server.warn();
-    let mut report = Report::new(args);
+    let mut report = EnrollReport::new(args);
     match prepare(args) {
         Ok(prepared) => {
             report.outcome = runtime.block_on(enroll(&prepared, &mut steps, &mut report));
@@ -110,7 +110,7 @@ pub(super) fn run(args: &EnrollArgs, json: bool) -> anyhow::Result<ExitCode> {
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
-struct Report<'a> {
+struct EnrollReport<'a> {
     jid: &'a str,
     name: &'a str,
     steps: Vec<Done>,
@@ -140,7 +140,7 @@ fn days(text: &str) -> anyhow::Result<u16> {
 /// A hundred years.
 const MAX_DAYS: u16 = 36_500;
 
-struct Prepared {
+struct EnrollInput {
     account: BareJid,
     days: u16,
     name: String,
@@ -153,7 +153,7 @@ struct Prepared {
     may_manage: bool,
 }
 
-fn prepare(args: &EnrollArgs) -> anyhow::Result<Prepared> {
+fn prepare(args: &EnrollArgs) -> anyhow::Result<EnrollInput> {
     let account = account(&args.jid)?;
     let name = CertificateName::parse(&args.name)
         .context("--name")?
@@ -189,7 +189,7 @@ fn prepare(args: &EnrollArgs) -> anyhow::Result<Prepared> {
     let (route, trust) = (args.server.route()?, args.server.trust()?);
     // Last, so that nobody types a password in vain.
     let password = password(args.password_file.as_deref(), &account)?;
-    Ok(Prepared {
+    Ok(EnrollInput {
         days: args.days,
         account,
         name,
@@ -203,7 +203,11 @@ fn prepare(args: &EnrollArgs) -> anyhow::Result<Prepared> {
     })
 }
 
-async fn enroll(prepared: &Prepared, steps: &mut Steps, report: &mut Report<'_>) -> Outcome {
+async fn enroll(
+    prepared: &EnrollInput,
+    steps: &mut Steps,
+    report: &mut EnrollReport<'_>,
+) -> Outcome {
     let domain = prepared.account.domain().as_str();
 
     steps.say("Logging in with the password");
@@ -273,11 +277,11 @@ async fn enroll(prepared: &Prepared, steps: &mut Steps, report: &mut Report<'_>)
 
 /// Uploads and ends the session. On failure the files' fate depends on whether the server may have the certificate.
 async fn upload(
-    prepared: &Prepared,
+    prepared: &EnrollInput,
     fresh: &Fresh,
     mut session: Session,
     steps: &mut Steps,
-    report: &mut Report<'_>,
+    report: &mut EnrollReport<'_>,
 ) -> Result<(), Outcome> {
     steps.begin("upload");
     let mut result = certificates::append(
@@ -323,10 +327,10 @@ async fn upload(
 
 /// Logs in with the new certificate.
 async fn try_it(
-    prepared: &Prepared,
+    prepared: &EnrollInput,
     fresh: &Fresh,
     steps: &mut Steps,
-    report: &mut Report<'_>,
+    report: &mut EnrollReport<'_>,
 ) -> Outcome {
     steps.say("Logging in with the certificate");
     steps.begin_login(Kind::Certificate);
@@ -361,7 +365,7 @@ async fn try_it(
     }
 }
 
-impl Prepared {
+impl EnrollInput {
     fn plan<'a>(&'a self, credential: &'a Credential, fresh: Option<&'a Fresh>) -> Plan<'a> {
         Plan {
             account: &self.account,
@@ -374,7 +378,7 @@ impl Prepared {
     }
 }
 
-impl<'a> Report<'a> {
+impl<'a> EnrollReport<'a> {
     fn new(args: &'a EnrollArgs) -> Self {
         Self {
             jid: &args.jid,
@@ -394,7 +398,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    fn made(&mut self, prepared: &Prepared, fresh: &Fresh) {
+    fn made(&mut self, prepared: &EnrollInput, fresh: &Fresh) {
         self.key = Some(prepared.key_path.display().to_string());
         self.certificate = Some(prepared.certificate_path.display().to_string());
         self.fingerprint = Some(hexadecimal(&Sha256::digest(&fresh.der)));
@@ -408,7 +412,7 @@ impl<'a> Report<'a> {
 }
 
 /// Makes the pair and writes it: the key first, so that no certificate exists without its key.
-fn make_files(prepared: &Prepared) -> anyhow::Result<(Fresh, Option<Archive>)> {
+fn make_files(prepared: &EnrollInput) -> anyhow::Result<(Fresh, Option<Archive>)> {
     let fresh = certificate::make(&prepared.account, prepared.days, OffsetDateTime::now_utc())?;
     let archive = match &prepared.pkcs12 {
         Some((_, encryption)) => {
@@ -433,7 +437,7 @@ fn make_files(prepared: &Prepared) -> anyhow::Result<(Fresh, Option<Archive>)> {
 }
 
 /// Removes the files of what the server refused: they open nothing, and would be in the way of a second try.
-fn remove_files(prepared: &Prepared, steps: &Steps, report: &mut Report<'_>) {
+fn remove_files(prepared: &EnrollInput, steps: &Steps, report: &mut EnrollReport<'_>) {
     let mut files = vec![
         (&prepared.key_path, &mut report.key),
         (&prepared.certificate_path, &mut report.certificate),

@@ -68,7 +68,7 @@ pub(super) fn run(args: &LoginArgs, json: bool) -> anyhow::Result<ExitCode> {
     let runtime = runtime().context("the runtime can't start")?;
     let mut steps = Steps::new(json);
     args.server.warn();
-    let mut report = Report::new(&args.jid);
+    let mut report = LoginReport::new(&args.jid);
     match prepare(args) {
         Ok(prepared) => {
             report.outcome = runtime.block_on(try_login(&prepared, &mut steps, &mut report));
@@ -88,7 +88,7 @@ pub(super) fn run(args: &LoginArgs, json: bool) -> anyhow::Result<ExitCode> {
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
-struct Report<'a> {
+struct LoginReport<'a> {
     jid: &'a str,
     steps: Vec<super::steps::Done>,
     outcome: Outcome,
@@ -99,7 +99,7 @@ struct Report<'a> {
     mechanisms: Vec<String>,
 }
 
-impl<'a> Report<'a> {
+impl<'a> LoginReport<'a> {
     fn new(jid: &'a str) -> Self {
         Self {
             jid,
@@ -128,7 +128,7 @@ impl<'a> Report<'a> {
     }
 }
 
-struct Prepared {
+struct LoginInput {
     account: BareJid,
     route: Route,
     trust: Trust,
@@ -136,7 +136,7 @@ struct Prepared {
     credential: Credential,
 }
 
-fn prepare(args: &LoginArgs) -> anyhow::Result<Prepared> {
+fn prepare(args: &LoginArgs) -> anyhow::Result<LoginInput> {
     let read = |path: &Path| certificate::read(path).with_context(|| path.display().to_string());
     let identity = Identity::from_pem(&read(&args.cert)?, &read(&args.key)?)
         .with_context(|| format!("{} with {}", args.cert.display(), args.key.display()))?;
@@ -144,7 +144,7 @@ fn prepare(args: &LoginArgs) -> anyhow::Result<Prepared> {
         .authzid
         .as_deref()
         .map(|given| Jid::new(given).with_context(|| format!("--authzid {given}")));
-    Ok(Prepared {
+    Ok(LoginInput {
         account: account(&args.jid)?,
         route: args.server.route()?,
         trust: args.server.trust()?,
@@ -156,7 +156,11 @@ fn prepare(args: &LoginArgs) -> anyhow::Result<Prepared> {
     })
 }
 
-async fn try_login(prepared: &Prepared, steps: &mut Steps, report: &mut Report<'_>) -> Outcome {
+async fn try_login(
+    prepared: &LoginInput,
+    steps: &mut Steps,
+    report: &mut LoginReport<'_>,
+) -> Outcome {
     steps.begin_login(Kind::Certificate);
     let plan = Plan {
         account: &prepared.account,
