@@ -16,7 +16,7 @@ use super::layout::{
     FORMAT, FORMAT_FILE, FORMAT_ROW, SLED_FOLDER, known_format, sync_file, write_format,
 };
 use super::ledger::Ledger;
-use super::reached::{self, Reached, Said};
+use super::reached::{self, Reached, Reading};
 use super::tables::Tables;
 use super::whole::{self, OnLoss};
 use super::{Store, engine, lost, migration, ownership, refusal, secret};
@@ -154,7 +154,7 @@ impl Store {
         // What it wrote while it was opened, too.
         db.flush().map_err(StoreError::Engine)?;
         engine::sync(&sled)?;
-        if !proof.is_new && found == FORMAT && !matches!(said, Said::Commits(_)) {
+        if !proof.is_new && found == FORMAT && !matches!(said, Reading::Commits(_)) {
             tracing::warn!(
                 file = %folder.join("SEQUENCE").display(),
                 ?said,

@@ -22,9 +22,9 @@ pub(super) struct Reached {
     problem: Lock<Option<String>>,
 }
 
-/// What the file said.
+/// What was read in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum Reading {
     /// So many commits were on the disk.
     Commits(u64),
     /// There was no such file.
@@ -37,11 +37,11 @@ impl Reached {
     /// Opens the file in the data folder, or makes one.
     ///
     /// Errors: the file cannot be made, read or written.
-    pub(super) fn open(folder: &Path) -> Result<(Self, Said), StoreError> {
+    pub(super) fn open(folder: &Path) -> Result<(Self, Reading), StoreError> {
         let path = folder.join(FILE);
         let said = match read(&path) {
             Ok(text) => said(&text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Said::Missing,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Reading::Missing,
             Err(error) => return Err(file_error("cannot read", &path)(error)),
         };
         let file = OpenOptions::new()
@@ -111,8 +111,8 @@ impl Reached {
 /// How far the store in the folder had come, as far as the file says.
 pub(super) fn said_in(folder: &Path) -> Option<u64> {
     match said(&read(&folder.join(FILE)).ok()?) {
-        Said::Commits(commits) => Some(commits),
-        Said::Missing | Said::Damaged => None,
+        Reading::Commits(commits) => Some(commits),
+        Reading::Missing | Reading::Damaged => None,
     }
 }
 
@@ -144,14 +144,14 @@ fn line(commits: u64) -> String {
     format!("saslcertd {number} {sum}\n")
 }
 
-fn said(text: &[u8]) -> Said {
+fn said(text: &[u8]) -> Reading {
     let number = std::str::from_utf8(text).ok().and_then(|text| {
         let number = text.split(' ').nth(1)?;
         number.parse().ok()
     });
     match number {
-        Some(commits) if line(commits).as_bytes() == text => Said::Commits(commits),
-        _ => Said::Damaged,
+        Some(commits) if line(commits).as_bytes() == text => Reading::Commits(commits),
+        _ => Reading::Damaged,
     }
 }
 
@@ -171,25 +171,25 @@ mod tests {
     fn what_was_noted_is_said_and_no_flipped_bit_changes_it() {
         let folder = tempfile::tempdir().unwrap();
         let (reached, first) = Reached::open(folder.path()).unwrap();
-        assert_eq!(first, Said::Missing);
+        assert_eq!(first, Reading::Missing);
         for commits in [1, 9_999, u64::MAX, 1234] {
             reached.note(commits);
             assert_eq!(reached.problem(), None);
             let (_, said) = Reached::open(folder.path()).unwrap();
-            assert_eq!(said, Said::Commits(commits));
+            assert_eq!(said, Reading::Commits(commits));
         }
         let whole = line(1234).into_bytes();
         for bit in 0..whole.len() * 8 {
             let mut flipped = whole.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(said(&flipped), Said::Damaged, "{bit}");
+            assert_eq!(said(&flipped), Reading::Damaged, "{bit}");
         }
         for length in 0..whole.len() {
-            assert_eq!(said(&whole[..length]), Said::Damaged);
+            assert_eq!(said(&whole[..length]), Reading::Damaged);
         }
         forget(folder.path()).unwrap();
         forget(folder.path()).unwrap();
-        assert_eq!(Reached::open(folder.path()).unwrap().1, Said::Missing);
+        assert_eq!(Reached::open(folder.path()).unwrap().1, Reading::Missing);
     }
 
     #[test]
@@ -197,8 +197,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(FILE), "x".repeat(500)).unwrap();
         let (reached, said) = Reached::open(folder.path()).unwrap();
-        assert_eq!(said, Said::Damaged);
+        assert_eq!(said, Reading::Damaged);
         reached.note_firmly(7).unwrap();
-        assert_eq!(Reached::open(folder.path()).unwrap().1, Said::Commits(7));
+        assert_eq!(Reached::open(folder.path()).unwrap().1, Reading::Commits(7));
     }
 }

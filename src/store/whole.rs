@@ -10,7 +10,7 @@ use crate::identity::{UnixSeconds, counted};
 
 use super::edit::Table;
 use super::error::StoreError;
-use super::reached::{self, Said};
+use super::reached::{self, Reading};
 use super::record::{self, Versioned};
 use super::secret::own_secret;
 use super::tables::Tables;
@@ -100,12 +100,12 @@ pub(super) struct Proof {
 pub(super) fn prove(
     folder: &Path,
     tables: &Tables,
-    said: Said,
+    reading: Reading,
     on_loss: OnLoss,
 ) -> Result<Proof, StoreError> {
-    let had_come_to = match said {
-        Said::Commits(commits) => commits,
-        Said::Missing | Said::Damaged => 0,
+    let had_come_to = match reading {
+        Reading::Commits(commits) => commits,
+        Reading::Missing | Reading::Damaged => 0,
     };
     let kept = match Tally::read(tables) {
         // Nothing can be said for it.
