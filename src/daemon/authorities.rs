@@ -64,10 +64,10 @@ impl Refusals {
     }
 }
 
-type Files<T> = HashMap<PathBuf, Known<T>>;
+type Files<T> = HashMap<PathBuf, FileCopy<T>>;
 
 #[derive(Debug)]
-struct Known<T> {
+struct FileCopy<T> {
     /// Which state of the file it is.
     stamp: Stamp,
     /// A private key stands in it, which does not belong there.
@@ -76,9 +76,9 @@ struct Known<T> {
 }
 
 /// `None`: there is no file, or it can't be looked at.
-type Stamp = Option<State>;
+type Stamp = Option<FileIdentity>;
 /// Device, inode, size, and when it was written and changed: another one means another content.
-type State = (u64, u64, u64, (i64, i64), (i64, i64));
+type FileIdentity = (u64, u64, u64, (i64, i64), (i64, i64));
 
 /// Why a file could not be taken. Never quotes its content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -118,7 +118,7 @@ impl AuthorityFiles {
     ///
     /// Returns what is to be known of it: `swap` makes it so. Nothing is changed before.
     #[must_use]
-    pub(super) fn look(&self, wanted: &[CaFiles], anew: bool) -> Option<Looked> {
+    pub(super) fn look(&self, wanted: &[CaFiles], anew: bool) -> Option<FreshFiles> {
         let mut changed = false;
         let authorities = look(
             &self.authorities,
@@ -134,7 +134,7 @@ impl AuthorityFiles {
             RevocationLists::from_pem,
             &mut changed,
         );
-        let looked = Looked { authorities, lists };
+        let looked = FreshFiles { authorities, lists };
         changed.then(|| {
             looked.tell(wanted);
             looked
@@ -142,7 +142,7 @@ impl AuthorityFiles {
     }
 
     /// What was looked at counts from here on. No yes by what they said before comes behind it.
-    pub(super) fn swap(&self, _: &Closing<'_>, looked: Looked) {
+    pub(super) fn swap(&self, _: &Closing<'_>, looked: FreshFiles) {
         *self.authorities.write() = looked.authorities;
         *self.lists.write() = looked.lists;
         let mut refused = self.refused.lock();
@@ -318,12 +318,12 @@ impl std::fmt::Display for Problem {
 
 /// What files hold now, and do not count for yet.
 #[derive(Debug)]
-pub(super) struct Looked {
+pub(super) struct FreshFiles {
     authorities: Files<Authorities>,
     lists: Files<RevocationLists>,
 }
 
-impl Looked {
+impl FreshFiles {
     /// Names in the log what stands in the files and does not count. The signatures of the lists are checked here, so that no
     /// login waits for that.
     fn tell(&self, wanted: &[CaFiles]) {
@@ -400,7 +400,7 @@ fn look<'a, T>(
         let read_before =
             before.filter(|known| !matches!(known.content, Err(FileError::Unreadable(_))));
         let entry = if let Some(known) = read_before {
-            Known {
+            FileCopy {
                 stamp: known.stamp,
                 holds_key: known.holds_key,
                 content: known.content.clone(),
@@ -430,7 +430,7 @@ fn look<'a, T>(
                     }
                 }
             }
-            Known {
+            FileCopy {
                 stamp,
                 holds_key,
                 content,
@@ -446,7 +446,7 @@ fn look<'a, T>(
 fn read<T>(
     path: &Path,
     parse: fn(&[u8]) -> Result<T, PemError>,
-) -> Result<(State, bool, Result<T, PemError>), FileError> {
+) -> Result<(FileIdentity, bool, Result<T, PemError>), FileError> {
     let unreadable = |error: io::Error| FileError::Unreadable(words(&error));
     let file: File = OpenOptions::new()
         .read(true)
@@ -480,7 +480,7 @@ fn words(error: &io::Error) -> String {
     }
 }
 
-fn stamp(of: &Metadata) -> State {
+fn stamp(of: &Metadata) -> FileIdentity {
     let changed = (of.ctime(), of.ctime_nsec());
     let written = (of.mtime(), of.mtime_nsec());
     (of.dev(), of.ino(), of.size(), written, changed)

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
 use crate::identity::{Host, UnixSeconds};
-use crate::policy::access::Said;
+use crate::policy::access::Standing;
 use crate::protocol::{self, Module, Role, ServerRequest};
 use crate::system::lock::Lock;
 
@@ -175,11 +175,11 @@ impl Connection {
 
     /// What the peer has said of itself.
     #[must_use]
-    pub fn said(&self) -> Said {
+    pub fn standing(&self) -> Standing {
         match self.hello.lock().as_ref() {
-            None => Said::Nothing,
-            Some(hello) if hello.keeps_sessions => Said::HelloWithSessions,
-            Some(_) => Said::Hello,
+            None => Standing::Nothing,
+            Some(hello) if hello.keeps_sessions => Standing::HelloWithSessions,
+            Some(_) => Standing::Hello,
         }
     }
 

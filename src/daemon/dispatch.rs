@@ -253,7 +253,7 @@ fn put<Q: Request>(
     handler: impl FnOnce(&Arc<State>, Q, &Asked<'_, Q>) + Send + 'static,
 ) {
     let Peer { uid, role, .. } = reply.peer();
-    match access::may_ask(role, reply.connection().said(), Q::ROLE, Q::BEFORE) {
+    match access::may_ask(role, reply.connection().standing(), Q::ROLE, Q::BEFORE) {
         Ok(()) => {}
         Err(Barred::NoHello) => return reply.refuse(Fault::NoHello { uid }),
         Err(Barred::OfAnotherRole) => return reply.refuse_unknown(),

@@ -13,12 +13,12 @@ use crate::system::lock::Lock;
 /// The check that runs, and the last one that has ended.
 #[derive(Debug, Default)]
 pub(super) struct Checks {
-    state: Lock<State>,
+    runs: Lock<Runs>,
     hurried: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Runs {
     /// How many have begun since the start.
     begun: u64,
     running: Option<Running>,
@@ -73,8 +73,8 @@ impl Checks {
             );
         }
         if found.is_checked {
-            let mut state = self.state();
-            state.begun += 1;
+            let mut runs = self.runs();
+            runs.begun += 1;
             // What was accepted is counted as it is from now on.
             let tables = found.checked.iter().map(|check| match &found.accepted {
                 Some(_) => TableCheck {
@@ -84,8 +84,8 @@ impl Checks {
                 },
                 None => check.clone(),
             });
-            state.last = Some(Ended {
-                number: state.begun,
+            runs.last = Some(Ended {
+                number: runs.begun,
                 at: now,
                 tables: tables.collect(),
             });
@@ -96,10 +96,10 @@ impl Checks {
     /// Blocks. Returns whether it was due; if a check runs already, no other one is.
     pub(super) fn run_if_due(&self, store: &Store, now: UnixSeconds) -> bool {
         let is_due = {
-            let state = self.state();
+            let runs = self.runs();
             // The clock may have been set back meanwhile, too.
             let is_old = |last: &Ended| last.at.0.abs_diff(now.0) >= CHECKED_EVERY_SECONDS;
-            state.last.as_ref().is_none_or(is_old)
+            runs.last.as_ref().is_none_or(is_old)
         };
         let begun = is_due.then(|| self.begin(false)).flatten();
         if let Some(number) = begun {
@@ -110,25 +110,25 @@ impl Checks {
 
     /// The number of the check that begins; `None`: one runs, and hurries now if this one would.
     pub(super) fn begin(&self, is_hurried: bool) -> Option<u64> {
-        let mut state = self.state();
-        if let Some(running) = &mut state.running {
+        let mut runs = self.runs();
+        if let Some(running) = &mut runs.running {
             running.is_hurried |= is_hurried;
             self.hurried.notify_all();
             return None;
         }
-        state.begun += 1;
-        state.running = Some(Running {
+        runs.begun += 1;
+        runs.running = Some(Running {
             rows: 0,
             is_hurried,
         });
-        Some(state.begun)
+        Some(runs.begun)
     }
 
     /// Makes the check that has begun. Blocks.
     pub(super) fn run(&self, store: &Store, number: u64, now: UnixSeconds) {
         let checked = store.check(|rows| self.pause(rows));
-        let mut state = self.state();
-        state.running = None;
+        let mut runs = self.runs();
+        runs.running = None;
         let tables = match checked {
             Ok(tables) => tables,
             // It is being stopped, or has said so itself.
@@ -156,47 +156,47 @@ impl Checks {
                 );
             }
         }
-        state.last = Some(ended);
+        runs.last = Some(ended);
     }
 
     /// The check that has begun is not made.
     pub(super) fn give_up(&self) {
-        self.state().running = None;
+        self.runs().running = None;
     }
 
     /// Between two pages: changes and logins come first, unless somebody waits for the check.
     fn pause(&self, rows: u64) {
-        let mut state = self.state();
-        if let Some(running) = &mut state.running {
+        let mut runs = self.runs();
+        if let Some(running) = &mut runs.running {
             running.rows = rows;
         }
-        let is_slow = |state: &mut State| {
-            let running = state.running.as_ref();
+        let is_slow = |runs: &mut Runs| {
+            let running = runs.running.as_ref();
             running.is_some_and(|running| !running.is_hurried)
         };
-        drop(self.hurried.wait_timeout_while(state, PAUSE, is_slow));
+        drop(self.hurried.wait_timeout_while(runs, PAUSE, is_slow));
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
+    fn runs(&self) -> MutexGuard<'_, Runs> {
+        self.runs.lock()
     }
 
     /// The last one that has ended, for `status`.
     pub(super) fn last(&self) -> Option<EndedCheck> {
-        self.state().last.as_ref().map(Ended::described)
+        self.runs().last.as_ref().map(Ended::described)
     }
 
     /// What is answered to `store.check`.
     pub(super) fn answered(&self, store: &Store) -> ChecksState {
-        let state = self.state();
-        let running = state.running.as_ref();
+        let runs = self.runs();
+        let running = runs.running.as_ref();
         ChecksState {
-            begun: state.begun,
+            begun: runs.begun,
             running: running.map(|running| RunningCheck {
                 rows: running.rows,
                 of: store.rows(),
             }),
-            last: state.last.as_ref().map(Ended::described),
+            last: runs.last.as_ref().map(Ended::described),
         }
     }
 }

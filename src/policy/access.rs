@@ -39,7 +39,7 @@ pub enum Before {
 
 /// What a peer has said of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Said {
+pub enum Standing {
     /// Nothing.
     Nothing,
     /// `session.hello`, and that it keeps no sessions.
@@ -58,11 +58,11 @@ pub enum Barred {
 }
 
 /// May a peer of `role`, which has said so much, ask a question that is for `wanted` and every higher role?
-pub fn may_ask(role: Role, said: Said, wanted: Role, before: Before) -> Result<(), Barred> {
+pub fn may_ask(role: Role, standing: Standing, wanted: Role, before: Before) -> Result<(), Barred> {
     let is_early = match before {
         Before::Nothing => false,
-        Before::Hello => role == Role::Server && said < Said::Hello,
-        Before::HelloWithSessions => said < Said::HelloWithSessions,
+        Before::Hello => role == Role::Server && standing < Standing::Hello,
+        Before::HelloWithSessions => standing < Standing::HelloWithSessions,
     };
     if is_early {
         Err(Barred::NoHello)
@@ -108,7 +108,11 @@ const MIN_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
 mod tests {
     use super::*;
 
-    const SAID: [Said; 3] = [Said::Nothing, Said::Hello, Said::HelloWithSessions];
+    const STANDINGS: [Standing; 3] = [
+        Standing::Nothing,
+        Standing::Hello,
+        Standing::HelloWithSessions,
+    ];
 
     #[test]
     fn a_question_wants_a_role_and_a_hello() {
@@ -150,7 +154,7 @@ mod tests {
                 [early, early, fine],
             ),
         ] {
-            let found = SAID.map(|said| may_ask(role, said, wanted, before));
+            let found = STANDINGS.map(|standing| may_ask(role, standing, wanted, before));
             assert_eq!(found, expected, "{role:?} {wanted:?} {before:?}");
         }
     }

@@ -12,7 +12,7 @@ use super::manage::{self, Appended, Appending, Asker, LoggedInBy, Marks};
 
 /// What an account brings, checked and derived.
 #[derive(Debug)]
-pub struct Brought {
+pub struct ArrivingLogin {
     /// May anybody log in as it?
     pub enabled: bool,
     /// When it was created.
@@ -25,7 +25,7 @@ pub struct Brought {
     pub secret: Option<Secret>,
 }
 
-impl Brought {
+impl ArrivingLogin {
     /// Has `known` the same password, as far as can be seen? Slow, if the password itself is brought.
     #[must_use]
     pub fn is_that_of(&self, known: &Account) -> bool {
@@ -48,8 +48,8 @@ pub struct AccountFacts<'a> {
     /// The account of that name that is here.
     pub known: Option<&'a Account>,
     /// What is brought; `None`: certificates only.
-    pub brought: Option<&'a Brought>,
-    /// The verifiers that [`Brought::is_that_of`] was true of.
+    pub brought: Option<&'a ArrivingLogin>,
+    /// The verifiers that [`ArrivingLogin::is_that_of`] was true of.
     pub same: Option<&'a [ScramVerifier]>,
     /// The incarnation that it had where it comes from, or has in Prosody.
     pub told: Option<&'a Incarnation>,
@@ -182,8 +182,8 @@ mod tests {
         }
     }
 
-    fn brought(password: &str, hashes: &[ScramHash], secret: bool) -> Brought {
-        Brought {
+    fn brought(password: &str, hashes: &[ScramHash], secret: bool) -> ArrivingLogin {
+        ArrivingLogin {
             enabled: true,
             created: NOW,
             password_changed: NOW,

@@ -17,7 +17,7 @@ use crate::identity::{
     UnixSeconds,
 };
 use crate::policy::manage::{Appended, MAX_MARKS, Marks};
-use crate::policy::moving_in::{self, AccountFacts, AccountFate, Brought, CertificateFacts};
+use crate::policy::moving_in::{self, AccountFacts, AccountFate, ArrivingLogin, CertificateFacts};
 use crate::policy::{Denial, HostPolicy};
 use crate::protocol::{
     Accounts, ImportAccount, ImportCertificate, ImportFate, ImportLogin, ImportVerdict,
@@ -121,7 +121,7 @@ impl From<ImportCertificate> for Certificate {
 /// An account that arrives, as far as it is known outside of the writer thread.
 struct Arrival {
     account: BareJid,
-    brought: Option<Brought>,
+    brought: Option<ArrivingLogin>,
     /// Verifiers of the account that is here already, if they are of the same password.
     same: Option<Vec<ScramVerifier>>,
     /// The incarnation that it had where it comes from, or has in Prosody.
@@ -235,7 +235,7 @@ fn brought(
     login: ImportLogin,
     policy: &HostPolicy,
     now: UnixSeconds,
-) -> Result<Result<Brought, Denial>, StoreError> {
+) -> Result<Result<ArrivingLogin, Denial>, StoreError> {
     let (verifiers, secret) = if let Some(password) = login.password {
         let Ok(secret) = Secret::prepare(&password.0) else {
             return Ok(Err(Denial::PasswordUnacceptable));
@@ -263,7 +263,7 @@ fn brought(
     if verifiers.is_empty() {
         return Ok(Err(Denial::PasswordUnacceptable));
     }
-    Ok(Ok(Brought {
+    Ok(Ok(ArrivingLogin {
         enabled: login.enabled,
         created: login.created.unwrap_or(now),
         password_changed: login.password_changed.or(login.created).unwrap_or(now),

@@ -14,7 +14,7 @@ use super::super::storage;
 use super::accounts::LocalAccounts;
 use super::authorities::still_vouched;
 use crate::identity::{Host, UnixSeconds};
-use crate::policy::access::Said;
+use crate::policy::access::Standing;
 use crate::policy::live::{self, Ending, SessionFacts, Word};
 use crate::protocol::{
     Close, Fault, Notice, Opened, OpenedSession, Refusal, Report, Reported, Request, fields,
@@ -90,7 +90,7 @@ impl LiveSessions<'_> {
         opened: &Opened,
         now: UnixSeconds,
     ) -> Result<Vec<Close>, Refusal> {
-        if connection.said() == Said::Nothing {
+        if connection.standing() == Standing::Nothing {
             let uid = connection.peer.uid;
             return Err(Fault::NoHello { uid }.into());
         }

@@ -26,7 +26,7 @@ pub struct Demands {
 
 /// What the certificates so far leave to those that follow.
 #[derive(Clone, Debug)]
-pub(super) struct State<'a> {
+pub(super) struct Leeway<'a> {
     /// One set for each certificate that names some: a name must be in each.
     permitted: Vec<&'a [GeneralName]>,
     excluded: Vec<&'a [GeneralName]>,
@@ -37,11 +37,11 @@ pub(super) struct State<'a> {
     max_below: u32,
 }
 
-impl<'a> State<'a> {
+impl<'a> Leeway<'a> {
     /// Below an anchor. What it says about those below it counts, as if somebody had issued it (RFC 5937).
     pub(super) fn below(anchor: &'a Issued, demands: &Demands) -> Self {
         let at_once = |demanded: bool| if demanded { 0 } else { u32::MAX };
-        let mut state = Self {
+        let mut leeway = Self {
             permitted: Vec::new(),
             excluded: Vec::new(),
             policies: Policies::any(),
@@ -50,16 +50,16 @@ impl<'a> State<'a> {
             inhibit_any: at_once(demands.inhibit_any),
             max_below: u32::MAX,
         };
-        state.narrow(anchor);
-        state
+        leeway.narrow(anchor);
+        leeway
     }
 
     /// Takes an authority that stands between.
     ///
     /// Source: RFC 5280 6.1.3 and 6.1.4.
     pub(super) fn take(&self, cert: &'a Issued, now: UnixSeconds) -> Result<Self, Untrusted> {
-        let mut state = self.clone();
-        state.check(cert, now, false)?;
+        let mut leeway = self.clone();
+        leeway.check(cert, now, false)?;
         if !cert.is_authority {
             return Err(untrusted(
                 "what it was issued by is no authority (basicConstraints)",
@@ -80,26 +80,26 @@ impl<'a> State<'a> {
                 "an authority maps the policy that stands for all",
             ));
         }
-        state
+        leeway
             .policies
-            .map(&cert.mappings, state.inhibit_mapping > 0);
+            .map(&cert.mappings, leeway.inhibit_mapping > 0);
         if !cert.is_self_issued() {
             for counter in [
-                &mut state.require_policy,
-                &mut state.inhibit_mapping,
-                &mut state.inhibit_any,
+                &mut leeway.require_policy,
+                &mut leeway.inhibit_mapping,
+                &mut leeway.inhibit_any,
             ] {
                 *counter = counter.saturating_sub(u32::from(*counter != u32::MAX));
             }
-            if state.max_below == 0 {
+            if leeway.max_below == 0 {
                 return Err(untrusted(
                     "the path is longer than one of its authorities allows",
                 ));
             }
-            state.max_below -= u32::from(state.max_below != u32::MAX);
+            leeway.max_below -= u32::from(leeway.max_below != u32::MAX);
         }
-        state.narrow(cert);
-        Ok(state)
+        leeway.narrow(cert);
+        Ok(leeway)
     }
 
     /// Takes the client's certificate.
@@ -111,19 +111,19 @@ impl<'a> State<'a> {
         demands: &Demands,
         now: UnixSeconds,
     ) -> Result<(), Untrusted> {
-        let mut state = self.clone();
-        state.check(cert, now, true)?;
+        let mut leeway = self.clone();
+        leeway.check(cert, now, true)?;
         if cert.is_authority {
             return Err(untrusted(
                 "it is an authority's own certificate, which no client uses",
             ));
         }
         // 6.1.5 (a), (b) and (g): the last certificate counts as one more.
-        let left = state
+        let left = leeway
             .require_policy
-            .saturating_sub(u32::from(state.require_policy != u32::MAX));
+            .saturating_sub(u32::from(leeway.require_policy != u32::MAX));
         let is_demanded = left == 0 || cert.require_policy == Some(0);
-        if is_demanded && !state.policies.meet(demands.policies.as_deref()) {
+        if is_demanded && !leeway.policies.meet(demands.policies.as_deref()) {
             return Err(untrusted(
                 "it was not issued under a policy that is demanded",
             ));

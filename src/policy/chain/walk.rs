@@ -13,7 +13,7 @@ use crate::policy::denial::Denial;
 use super::authorities::{Authorities, Untrusted};
 use super::lists::Revocation;
 use super::lists::Tries;
-use super::rules::{Demands, State};
+use super::rules::{Demands, Leeway};
 use super::signature;
 
 /// What is looked for.
@@ -39,7 +39,7 @@ pub(super) struct Way<'a> {
 /// One that is vouched for, and what it leaves to those below.
 struct Vouched<'a> {
     cert: &'a Issued,
-    state: State<'a>,
+    leeway: Leeway<'a>,
 }
 
 /// One search.
@@ -117,7 +117,7 @@ impl<'a> Walk<'a> {
             }
             let first = Vouched {
                 cert: anchor,
-                state: State::below(anchor, demands),
+                leeway: Leeway::below(anchor, demands),
             };
             if let Some(way) = self.below(&mut vec![first]) {
                 return Some(way);
@@ -133,9 +133,9 @@ impl<'a> Walk<'a> {
         } = *self.question;
         let Vouched {
             cert: issuer,
-            state,
+            leeway,
         } = path.last()?;
-        let (issuer, state) = (*issuer, state.clone());
+        let (issuer, leeway) = (*issuer, leeway.clone());
         self.steps += 1;
         if self.steps > MAX_STEPS {
             return None;
@@ -165,9 +165,9 @@ impl<'a> Walk<'a> {
                 self.refuse(Progress::Signed, Denial::ChainUntrusted, cause);
                 continue;
             }
-            match state.take(next, now) {
-                Ok(state) => {
-                    path.push(Vouched { cert: next, state });
+            match leeway.take(next, now) {
+                Ok(leeway) => {
+                    path.push(Vouched { cert: next, leeway });
                     let found = self.below(path);
                     if found.is_some() {
                         return found;
@@ -193,7 +193,7 @@ impl<'a> Walk<'a> {
             ..
         } = *self.question;
         if let Some(last) = path.last() {
-            let finished = last.state.finish(leaf, demands, now);
+            let finished = last.leeway.finish(leaf, demands, now);
             finished.map_err(|untrusted| (Progress::Signed, untrusted))?;
         }
         let certs = path
@@ -250,7 +250,7 @@ impl<'a> Walk<'a> {
             }
             for above in path.iter().take(place + 1) {
                 if cert.issuer != above.cert.subject
-                    || above.state.require_signer(cert, now).is_err()
+                    || above.leeway.require_signer(cert, now).is_err()
                     || !self.has_signed(at, cert, above.cert)
                 {
                     continue;

@@ -11,7 +11,7 @@ use super::super::super::declared_host::DeclaredHost;
 use super::super::super::gate::Closing;
 use super::super::super::reply::Answered;
 use super::Backup;
-use super::record::{Brought, Record, Thing};
+use super::record::{Content, Record, Thing};
 use crate::identity::{BareJid, Enrolment, Host, Incarnation, KeyId};
 use crate::policy::Denial;
 use crate::policy::restore::{self, Conflict, Fate, KeyFacts, ListFacts};
@@ -33,12 +33,12 @@ impl Backup<'_> {
         let mut judged: Vec<(usize, Judged)> = Vec::new();
         let mut by_account: BTreeMap<BareJid, Things> = BTreeMap::new();
         for (at, record) in records.into_iter().enumerate() {
-            let one = match brought(record) {
+            let one = match content(record) {
                 // One that this version cannot read: the others are not lost with it.
                 Err(conflict) => Err(conflict),
-                Ok(Brought::Secret(secret)) => self.take_secret(secret, apply)?,
-                Ok(Brought::Host(host, declared)) => self.take_host(host, declared, apply)?,
-                Ok(Brought::OfAccount(account, thing)) => {
+                Ok(Content::Secret(secret)) => self.take_secret(secret, apply)?,
+                Ok(Content::Host(host, declared)) => self.take_host(host, declared, apply)?,
+                Ok(Content::OfAccount(account, thing)) => {
                     by_account.entry(account).or_default().push((at, thing));
                     continue;
                 }
@@ -120,11 +120,11 @@ fn declaration(host: &DeclaredHost) -> (Accounts, &Map<String, Value>) {
     (host.accounts, &host.options)
 }
 
-fn brought(record: Value) -> Result<Brought, Conflict> {
+fn content(record: Value) -> Result<Content, Conflict> {
     let record = fields::<Record>(record).map_err(|fault| Conflict::UnknownRecord {
         problem: fault.to_string(),
     })?;
-    record.brought()
+    record.content()
 }
 
 fn answer(judged: &[(usize, Judged)], apply: bool) -> Imported {

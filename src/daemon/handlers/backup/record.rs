@@ -94,7 +94,7 @@ struct Verifier {
 }
 
 /// What a record brings, in the types of this version.
-pub(super) enum Brought {
+pub(super) enum Content {
     Secret([u8; 32]),
     Host(Host, DeclaredHost),
     OfAccount(BareJid, Thing),
@@ -164,17 +164,17 @@ impl Record {
     /// What it brings.
     ///
     /// Errors: this version can't make anything of it.
-    pub(super) fn brought(self) -> Result<Brought, Conflict> {
+    pub(super) fn content(self) -> Result<Content, Conflict> {
         let (account, thing) = match self {
             Self::Secret { secret } => {
                 let secret = secret.try_into().map_err(|_| Conflict::SecretMalformed)?;
-                return Ok(Brought::Secret(secret));
+                return Ok(Content::Secret(secret));
             }
             Self::Host {
                 host,
                 accounts,
                 options,
-            } => return Ok(Brought::Host(host, DeclaredHost::new(accounts, options))),
+            } => return Ok(Content::Host(host, DeclaredHost::new(accounts, options))),
             Self::Unreadable { .. } => return Err(Conflict::UnreadableThen),
             Self::Account(record) => (record.account.clone(), Thing::Account(record.try_into()?)),
             Self::Certificate(record) => {
@@ -217,7 +217,7 @@ impl Record {
                 since,
             } => (account, Thing::Incarnation { incarnation, since }),
         };
-        Ok(Brought::OfAccount(account, thing))
+        Ok(Content::OfAccount(account, thing))
     }
 }
 
