@@ -6,6 +6,7 @@ Every wait has a deadline (`Connection.timeout`). Must not know what the element
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,8 +144,10 @@ class Connection:
     # --- bytes and elements
 
     async def send(self, data: str | bytes) -> None:
+        """Sends. Of a server that has closed the next `read` tells, with what it said before."""
         self.writer.write(data.encode() if isinstance(data, str) else data)
-        await asyncio.wait_for(self.writer.drain(), self.timeout)
+        with contextlib.suppress(ConnectionError):
+            await asyncio.wait_for(self.writer.drain(), self.timeout)
 
     async def read(self, timeout: float | None = None) -> ET.Element:
         """The next element below the stream's root; StreamEnded after the last; TimeoutError when none comes."""
