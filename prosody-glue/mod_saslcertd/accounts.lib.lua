@@ -3,23 +3,29 @@
 --
 -- It must not know certificates: the daemon draws the conclusions.
 
--- with: usermanager; is_active(host) (does Prosody serve it still? Who has waited may find it gone); nodeprep; new_id();
---   store (of the host, get and set); null; log(level, format, …)
-local function new(host, with)
-	local accounts = {};
-	local usermanager = with.usermanager;
+local usermanager = require "core.usermanager";
+local nodeprep = require "util.encodings".stringprep.nodeprep;
+local null = require "util.json".null;
+local new_id = require "util.uuid".generate;
 
-	local function usable(username)
-		return type(username) == "string" and username ~= "" and with.nodeprep(username) == username;
-	end
-	accounts.usable = usable;
+local function usable(username)
+	return type(username) == "string" and username ~= "" and nodeprep(username) == username;
+end
+
+-- module: of the host.
+local function new(module)
+	local accounts = { usable = usable };
+	local host, store = module.host, module:open_store("saslcertd", "keyval");
+
+	-- Whoever has waited may find the host gone; usermanager raises an error then.
+	local function is_active() return prosody.hosts[host] ~= nil; end
 
 	function accounts.exists(username)
-		return usable(username) and with.is_active(host) and usermanager.user_exists(username, host) and true or false;
+		return usable(username) and is_active() and usermanager.user_exists(username, host) and true or false;
 	end
 
 	function accounts.enabled(username)
-		if not with.is_active(host) then return false; end
+		if not is_active() then return false; end
 		if not usermanager.user_is_enabled then return true; end -- COMPAT 0.12
 		local enabled, err = usermanager.user_is_enabled(username, host);
 		-- Providers without the notion have only enabled accounts.
@@ -29,16 +35,16 @@ local function new(host, with)
 
 	-- Returns the id; nil if the account has none yet; nil and why if the store can't say.
 	function accounts.incarnation(username)
-		local data, err = with.store:get(username);
+		local data, err = store:get(username);
 		if data == nil then
 			if err then
-				with.log("error", "The store of %s@%s can't be read: %s", username, host, err);
+				module:log("error", "The store of %s@%s can't be read: %s", username, host, err);
 			end
 			return nil, err;
 		end
 		local id = type(data) == "table" and data.incarnation;
 		if type(id) ~= "string" or #id > 64 or not id:find("^[A-Za-z0-9-]+$") then
-			with.log("error", "The store of %s@%s holds no valid incarnation", username, host);
+			module:log("error", "The store of %s@%s holds no valid incarnation", username, host);
 			return nil, "invalid";
 		end
 		return id;
@@ -48,12 +54,12 @@ local function new(host, with)
 	function accounts.make_incarnation(username)
 		local id, err = accounts.incarnation(username);
 		if id or err then return id, err; end
-		id = with.new_id();
+		id = new_id();
 		local ok;
-		ok, err = with.store:set(username, { incarnation = id });
+		ok, err = store:set(username, { incarnation = id });
 		-- A store that forgets would make each certificate useless as soon as it is added.
 		if ok and accounts.incarnation(username) == id then return id; end
-		with.log("error", "The store of %s@%s keeps nothing: %s", username, host, err or "no error");
+		module:log("error", "The store of %s@%s keeps nothing: %s", username, host, err or "no error");
 		return nil, err or "not kept";
 	end
 
@@ -73,7 +79,7 @@ local function new(host, with)
 					username = username;
 					exists = exists;
 					enabled = exists and accounts.enabled(username);
-					incarnation = id or with.null;
+					incarnation = id or null;
 				};
 			end
 		end

@@ -3,6 +3,13 @@
 --
 -- It must not decide, nor wait: what may take a while is handed to run(), and answered later.
 
+local async = require "util.async";
+local split_jid = require "util.jid".split;
+local null = require "util.json".null;
+local st = require "util.stanza";
+local new_id = require "util.uuid".generate;
+local purge = require "core.storagemanager".purge;
+
 -- What Prosody does by itself when it makes such a change.
 local changes = {
 	created = {};
@@ -12,50 +19,58 @@ local changes = {
 	deleted = { event = "user-deleted", condition = "not-authorized" };
 };
 
--- with: hosts (see mod_saslcertd); is_active(name) (does Prosody serve the host still?); sessions (see sessions.lib.lua); split_jid;
---   run(job) (in order, each may wait);
---   fire_event(name, event) (a global one); purge(username, host); forget(host, username); send(host, account, text); null;
---   log(level, format, …)
+local function refused(message)
+	return nil, { code = -32602, message = message };
+end
+
+-- For what may wait: the router, storage, an authentication provider. One thing after the other, in the order of the
+-- daemon's questions.
+local worker = async.runner(function (job) job(); end, {
+	error = function (_, err) module:log("error", "What the daemon asked for could not be done: %s", err); end;
+});
+
+-- Others came first, and may have waited: the host may be gone.
+local function is_active(host) return prosody.hosts[host.name] ~= nil; end
+
+-- A job whose outcome is the answer.
+local function answer_later(reply, host, job)
+	worker:run(function ()
+		if not is_active(host) then return reply(refused("The host is not served any more")); end
+		local ok, result, err = pcall(job);
+		if not ok then
+			module:log("error", "What the daemon asked for could not be done: %s", result);
+			result, err = nil, nil;
+		end
+		reply(result, err or { code = -32001, message = "It could not be done" });
+	end);
+end
+
+-- with: hosts (see mod_saslcertd); sessions (see sessions.lib.lua); forget(host, username)
 -- Returns a function that answers: a result, or nil and an error; or nothing, and it calls reply(result, err) later.
 local function new(with)
 	local asked = {};
 
-	-- A job whose outcome is the answer.
-	local function answer_later(reply, host, job)
-		with.run(function ()
-			-- Others came first.
-			if not with.is_active(host.name) then return reply(nil, { code = -32602, message = "The host is not served any more" }); end
-			local ok, result, err = pcall(job);
-			if not ok then
-				with.log("error", "What the daemon asked for could not be done: %s", result);
-				result, err = nil, nil;
-			end
-			reply(result, err or { code = -32001, message = "It could not be done" });
-		end);
-	end
-
 	-- Username and host of an account on a host that is served here, or nil and the error.
 	local function own_account(account)
 		local username, name, resource;
-		if type(account) == "string" then username, name, resource = with.split_jid(account); end
+		if type(account) == "string" then username, name, resource = split_jid(account); end
 		local host = name and with.hosts[name];
-		if not username or resource or not host then
-			return nil, { code = -32602, message = "account must be one of a host that is served here" };
-		end
+		if not username or resource or not host then return refused("account must be one of a host that is served here"); end
 		return username, host;
 	end
 
 	asked["sessions.close"] = function (params)
-		if type(params.close) ~= "table" then return nil, { code = -32602, message = "close must be a list" }; end
+		if type(params.close) ~= "table" then return refused("close must be a list"); end
 		return { closed = with.sessions.close_each(params.close) };
 	end;
 
 	asked["account.notify"] = function (params)
 		local username, host = own_account(params.account);
 		if not username then return nil, host; end
-		if type(params.text) ~= "string" then return nil, { code = -32602, message = "text is needed" }; end
-		with.run(function ()
-			if with.is_active(host.name) then with.send(host, params.account, params.text); end
+		if type(params.text) ~= "string" then return refused("text is needed"); end
+		worker:run(function ()
+			if not is_active(host) then return; end
+			host.module:send(st.message({ from = host.name, to = params.account, id = new_id() }, params.text));
 		end);
 		return {};
 	end;
@@ -64,14 +79,14 @@ local function new(with)
 	asked["account.changed"] = function (params, reply)
 		local username, host = own_account(params.account);
 		if not username then return nil, host; end
-		if not host.in_daemon() then return nil, { code = -32602, message = "The accounts of this host live in Prosody" }; end
+		if not host.in_daemon() then return refused("The accounts of this host live in Prosody"); end
 		local change = changes[params.change];
-		if not change then return nil, { code = -32602, message = "No such change" }; end
+		if not change then return refused("No such change"); end
 		with.forget(host, username);
 		if params.close then with.sessions.close_account(params.account, params.close); end
 		answer_later(reply, host, function ()
-			if change.event then with.fire_event(change.event, { username = username, host = host.name }); end
-			if params.change == "deleted" then with.purge(username, host.name); end
+			if change.event then prosody.events.fire_event(change.event, { username = username, host = host.name }); end
+			if params.change == "deleted" then purge(username, host.name); end
 			return {};
 		end);
 	end;
@@ -79,15 +94,15 @@ local function new(with)
 	asked["account.incarnation"] = function (params, reply)
 		local username, host = own_account(params.account);
 		if not username then return nil, host; end
-		if host.in_daemon() then return nil, { code = -32602, message = "The accounts of this host live in the daemon" }; end
+		if host.in_daemon() then return refused("The accounts of this host live in the daemon"); end
 		answer_later(reply, host, function ()
-			if not host.accounts.exists(username) then return { exists = false, incarnation = with.null }; end
+			if not host.accounts.exists(username) then return { exists = false, incarnation = null }; end
 			local read = params.make == true and host.accounts.make_incarnation or host.accounts.incarnation;
 			local id, err = read(username);
 			if err then
 				return nil, { code = -32001, message = ("The account's data can't be read or written: %s"):format(tostring(err)) };
 			end
-			return { exists = true, incarnation = id or with.null };
+			return { exists = true, incarnation = id or null };
 		end);
 	end;
 

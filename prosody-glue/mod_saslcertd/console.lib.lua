@@ -2,6 +2,11 @@
 --
 -- What a command says comes from the daemon; here stands only what is said while it can't be asked.
 
+local configmanager = require "core.configmanager";
+local get_modules_for_host = require "core.modulemanager".get_modules_for_host;
+local array = require "util.array";
+local null = require "util.json".null;
+
 local commands = {
 	{ name = "list", words = { "jid" }, description = "List the certificates of an account" };
 	{
@@ -18,7 +23,7 @@ local function show(print, ok, text, lines)
 	return ok or nil, text;
 end
 
--- with: ask(method, params, options); timeout(); array; null; state(): socket, connected, since (that began, if known), why (it is away), sessions
+-- with: ask(method, params, options); timeout(); state(): socket, connected, since (that began, if known), why (it is away), sessions
 --   (where there can be some), withdrawn (names of hosts)
 -- Returns a function that runs a command: whether it could be done, a closing text, and lines that come before that.
 local function new(with)
@@ -42,10 +47,10 @@ local function new(with)
 		local state = with.state();
 		local timeout = command.changes and math.max(with.timeout(), change_timeout) or with.timeout();
 		local result, failure = with.ask("console.run", {
-			words = with.array({ command.name, ... });
+			words = array({ command.name, ... });
 			socket = state.socket;
-			sessions = state.sessions or with.null;
-			withdrawn = command.name == "status" and with.array(state.withdrawn) or nil;
+			sessions = state.sessions or null;
+			withdrawn = command.name == "status" and array(state.withdrawn) or nil;
 		}, { timeout = timeout, again = not command.changes });
 		if not result then return failed(command, failure); end
 		return result.ok, result.text, result.lines;
@@ -90,14 +95,14 @@ local function run_once(run, command, arg)
 	return ok and 0 or 1;
 end
 
--- The hosts that the configuration gives to the module of this name, in prosodyctl's process, which loads none of them.
-local function configured_hosts(configmanager, modulemanager, module_name)
+-- The hosts that the configuration gives to this module, in prosodyctl's process, which loads none of them.
+local function configured_hosts()
 	local names = {};
 	for name, options in pairs(configmanager.getconfig()) do
 		local authentication = configmanager.get(name, "authentication");
 		local is_ours = name ~= "*" and not rawget(options, "component_module") and rawget(options, "enabled") ~= false
 			and authentication ~= "anonymous"
-			and (authentication == "saslcertd" or modulemanager.get_modules_for_host(name):contains(module_name));
+			and (authentication == "saslcertd" or get_modules_for_host(name):contains(module.name));
 		if is_ours then names[#names + 1] = name; end
 	end
 	return names;

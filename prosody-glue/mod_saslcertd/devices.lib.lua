@@ -4,6 +4,9 @@
 --
 -- It must not know the daemon: the tokens are Prosody's, and go whether it can be asked or not.
 
+local sha256 = require "util.hashes".sha256;
+local now = require "util.time".now;
+
 -- Of one account; the ones that have been away longest are forgotten first.
 local max_devices = 32;
 -- Longer than any token lives that is not used.
@@ -11,24 +14,27 @@ local remembered_seconds = 400 * 24 * 60 * 60;
 -- The time is not written with each login.
 local granularity_seconds = 24 * 60 * 60;
 
--- with: sha256_hex(text); now(); devices (store: username → { hash = last login }); tokens (store of mod_sasl2_fast: username →
---   { hash .. suffix = token }); log(level, format, …)
-local function new(with)
+-- module: of the host.
+local function new(module)
 	local devices = {};
+	-- username → { hash = last login }
+	local device_store = module:open_store("saslcertd_devices", "keyval");
+	-- Of mod_sasl2_fast: username → { hash .. suffix = token }
+	local token_store = module:open_store("fast_tokens", "keyval");
 
 	local function read(username)
-		local known, err = with.devices:get(username);
-		if err then with.log("error", "The devices of %s can't be read: %s", username, err); end
+		local known, err = device_store:get(username);
+		if err then module:log("error", "The devices of %s can't be read: %s", username, err); end
 		return type(known) == "table" and known or {};
 	end
 
 	local function write(username, known)
-		local ok, err = with.devices:set(username, known);
-		if not ok then with.log("error", "The devices of %s can't be written: %s", username, err); end
+		local ok, err = device_store:set(username, known);
+		if not ok then module:log("error", "The devices of %s can't be written: %s", username, err); end
 	end
 
 	local function revoke_tokens(username, hash)
-		local tokens = with.tokens:get(username);
+		local tokens = token_store:get(username);
 		if type(tokens) ~= "table" then return; end
 		local found = false;
 		for key in pairs(tokens) do
@@ -38,18 +44,18 @@ local function new(with)
 			end
 		end
 		if not found then return; end
-		local ok, err = with.tokens:set(username, next(tokens) ~= nil and tokens or nil);
+		local ok, err = token_store:set(username, next(tokens) ~= nil and tokens or nil);
 		if ok then
-			with.log("info", "Revoked the tokens of a device of %s, which logs in with a certificate", username);
+			module:log("info", "Revoked the tokens of a device of %s, which logs in with a certificate", username);
 		else
-			with.log("error", "The tokens of a device of %s could not be revoked: %s", username, err);
+			module:log("error", "The tokens of a device of %s could not be revoked: %s", username, err);
 		end
 	end
 
-	local function forget_some(known, now)
+	local function forget_some(known, time)
 		local hashes = {};
 		for hash, at in pairs(known) do
-			if type(at) == "number" and now - at < remembered_seconds then hashes[#hashes + 1] = hash; else known[hash] = nil; end
+			if type(at) == "number" and time - at < remembered_seconds then hashes[#hashes + 1] = hash; else known[hash] = nil; end
 		end
 		table.sort(hashes, function (a, b) return known[a] > known[b]; end);
 		for i = max_devices + 1, #hashes do known[hashes[i]] = nil; end
@@ -57,12 +63,12 @@ local function new(with)
 
 	-- The device has logged in with a certificate.
 	function devices.seen(username, client_id)
-		local hash, now = with.sha256_hex(client_id), with.now();
+		local hash, time = sha256(client_id, true), now();
 		local known = read(username);
 		local at = known[hash];
-		if type(at) ~= "number" or math.abs(now - at) >= granularity_seconds then
-			known[hash] = now;
-			forget_some(known, now);
+		if type(at) ~= "number" or math.abs(time - at) >= granularity_seconds then
+			known[hash] = time;
+			forget_some(known, time);
 			write(username, known);
 		end
 		revoke_tokens(username, hash);
@@ -70,11 +76,11 @@ local function new(with)
 
 	-- Has it ever?
 	function devices.knows(username, client_id)
-		return read(username)[with.sha256_hex(client_id)] ~= nil;
+		return read(username)[sha256(client_id, true)] ~= nil;
 	end
 
 	-- In SASL2, before a session is resumed (110), and a token given out (75).
-	function devices.add_host(module)
+	function devices.watch()
 		module:hook("sasl2/c2s/success", function (event)
 			local session = event.session;
 			local client_id = session.client_id;

@@ -11,19 +11,13 @@ module:set_global();
 local async = require "util.async";
 local array = require "util.array";
 local json = require "util.json";
-local st = require "util.stanza";
 local timer = require "util.timer";
 local server = require "net.server";
 local now = require "util.time".now;
 local encodings = require "util.encodings";
-local hashes = require "util.hashes";
-local jid = require "util.jid";
-local new_uuid = require "util.uuid".generate;
 local configmanager = require "core.configmanager";
-local certmanager = require "core.certmanager";
 local modulemanager = require "core.modulemanager";
 local statsmanager = require "core.statsmanager";
-local storagemanager = require "core.storagemanager";
 local usermanager = require "core.usermanager";
 
 local options = module:require "options";
@@ -121,7 +115,7 @@ end
 -- For a command of prosodyctl, whose process loads no hosts: what is said of them elsewhere stays.
 local function attached_hosts()
 	local list = array();
-	for _, name in ipairs(console.configured_hosts(configmanager, modulemanager, module.name)) do list:push({ host = name }); end
+	for _, name in ipairs(console.configured_hosts()) do list:push({ host = name }); end
 	return list;
 end
 
@@ -149,12 +143,6 @@ local function report_options(result)
 		end
 	end
 end
-
--- For what may wait: the router, storage, an authentication provider. One thing after the other, in the order of the
--- daemon's questions.
-local worker = async.runner(function (job) job(); end, {
-	error = function (_, err) log("error", "What the daemon asked for could not be done: %s", err); end;
-});
 
 local function forget(host, username)
 	local accounts = api.accounts[host.name];
@@ -335,15 +323,6 @@ sessions = new_sessions({
 local with = {
 	ask = ask;
 	timeout = function () return settings.timeout; end;
-	now = now;
-	log = log;
-	array = array;
-	null = json.null;
-	encode_base64 = encodings.base64.encode;
-	sha256_hex = function (text) return hashes.sha256(text, true); end;
-	split_jid = jid.split;
-	nodeprep = encodings.stringprep.nodeprep;
-	new_id = new_uuid;
 	hosts = hosts;
 	sessions = sessions;
 	close = sessions.close_each;
@@ -351,28 +330,19 @@ local with = {
 	modulemanager = modulemanager;
 	is_active = is_active;
 	closed = function () return closed; end;
-	run = function (job) worker:run(job); end;
-	fire_event = prosody.events.fire_event;
-	purge = storagemanager.purge;
 	forget = forget;
-	send = function (host, account, text)
-		host.module:send(st.message({ from = host.name, to = account, id = new_uuid() }, text));
-	end;
 	presented = function (session)
 		local chain = sasl_lib.chain_of_peer(session, true);
 		return chain and chain[1];
 	end;
-	create_context = certmanager.create_context;
-	rawget_option = configmanager.rawget;
-	get_module = modulemanager.get_module;
-	enabled = function () return settings.manage_tls and not closed; end;
 	xmlns = certificates_lib.xmlns;
 	-- Which kind of provider a host has is part of the hello.
 	provider_changed = function () declare_soon(); end;
 };
 local with_everything = { __index = with };
 asked = asked_lib.new(with);
-local certificates, adhoc, sasl, tls = certificates_lib.new(with), new_adhoc(with), sasl_lib.new(with), new_tls(with);
+local certificates, adhoc, sasl = certificates_lib.new(with), new_adhoc(with), sasl_lib.new(with);
+local tls = new_tls(function () return settings.manage_tls and not closed; end);
 
 -- As the console wants it.
 local function state()
@@ -522,17 +492,13 @@ function module.add_host(host_module)
 		return;
 	end
 
-	local function own(more)
-		more.log = function (...) return host_module:log(...); end;
-		return setmetatable(more, with_everything);
-	end
-	local host = new_host(host_module, own({
-		accounts = new_accounts(name, own({ store = host_module:open_store("saslcertd", "keyval") }));
+	local host = new_host(host_module, setmetatable({
+		accounts = new_accounts(host_module);
 		wrap = function (provider, hostname, withdrawn)
 			return sasl_lib.wrap_provider(provider, hostname, api, withdrawn);
 		end;
 		command = adhoc.command;
-	}));
+	}, with_everything));
 	hosts[name] = host;
 
 	function host_module.unload()
@@ -542,10 +508,7 @@ function module.add_host(host_module)
 
 	tls.add_host(host_module);
 	sessions.add_host(host_module);
-	new_devices(own({
-		devices = host_module:open_store("saslcertd_devices", "keyval");
-		tokens = host_module:open_store("fast_tokens", "keyval");
-	})).add_host(host_module);
+	new_devices(host_module).watch();
 	sasl.add_host(host_module);
 	adhoc.add_host(host, host_module);
 

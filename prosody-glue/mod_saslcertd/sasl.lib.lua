@@ -2,6 +2,11 @@
 --
 -- It must not decide: the daemon says whether EXTERNAL is offered, who logs in, and in which words it refuses.
 
+local array = require "util.array";
+local encode_base64 = require "util.encodings".base64.encode;
+local null = require "util.json".null;
+local now = require "util.time".now;
+
 -- The daemon's limits; beyond them its answer would be that it can't read the question.
 local max_certificates = 6;
 local max_chain_base64 = 64 * 1024;
@@ -78,8 +83,8 @@ local function failure_of(handler, session, condition, text)
 end
 
 -- The seconds until then; a question gets a moment even if none are left.
-local function left_until(with, deadline)
-	return math.max(deadline - with.now(), 0.1);
+local function left_until(deadline)
+	return math.max(deadline - now(), 0.1);
 end
 
 -- Asking whether EXTERNAL is offered. The verdict: "yes", "no", or "unasked" if the question could not be answered.
@@ -90,15 +95,15 @@ local function new_offers(with)
 	local function ask(host, chain, session, timeout, facts)
 		return with.ask("external.offer", {
 			host = host.name;
-			chain = with.array(chain);
-			address = session.ip or with.null;
-			accounts = facts and with.array(facts) or with.null;
+			chain = array(chain);
+			address = session.ip or null;
+			accounts = facts and array(facts) or null;
 		}, { timeout = timeout, again = true });
 	end
 
 	-- timeout: of both questions, if it has to ask twice.
 	function offers.ask(host, chain, session, timeout)
-		local deadline = with.now() + timeout;
+		local deadline = now() + timeout;
 		local unasked = { verdict = "unasked", candidates = {} };
 		local candidates = {};
 		local result, failure = ask(host, chain, session, timeout);
@@ -111,7 +116,7 @@ local function new_offers(with)
 		if result and result.offer == true and not host.in_daemon() then
 			local facts = host.accounts.facts(candidates);
 			if not facts then return unasked; end
-			result, failure = ask(host, chain, session, left_until(with, deadline), facts);
+			result, failure = ask(host, chain, session, left_until(deadline), facts);
 		end
 		if not result and failure.code ~= -32000 then return unasked; end
 		return { verdict = result and result.offer == true and "yes" or "no", candidates = candidates };
@@ -141,13 +146,13 @@ end
 -- The daemon's decision: its answer; or nil, condition and text.
 local function decide(with, offers, host, session, message)
 	if host.withdrawn() then return nil, "temporary-auth-failure", could_not_ask; end
-	local deadline = with.now() + with.timeout();
+	local deadline = now() + with.timeout();
 	local chain = chain_of_peer(session, host.leaf_only);
 	if not chain then return nil, "not-authorized"; end
 
 	local offer = offers.of(host, session);
 	if offer.verdict == "unasked" then
-		offer = offers.ask(host, chain, session, left_until(with, deadline));
+		offer = offers.ask(host, chain, session, left_until(deadline));
 		if session.destroyed or offer.verdict == "unasked" then return nil, "temporary-auth-failure", could_not_ask; end
 		offer.conn = session.conn;
 		session.saslcert_offer = offer;
@@ -159,12 +164,12 @@ local function decide(with, offers, host, session, message)
 	end
 	local result, failure = with.ask("external.login", {
 		host = host.name;
-		chain = with.array(chain);
-		authzid = message ~= "" and with.encode_base64(message:sub(1, max_authzid_bytes)) or with.null;
-		stream_from = session.saslcert_sasl2 and session.saslcert_from or with.null;
-		address = session.ip or with.null;
-		accounts = with.array(facts);
-	}, { timeout = left_until(with, deadline), again = true });
+		chain = array(chain);
+		authzid = message ~= "" and encode_base64(message:sub(1, max_authzid_bytes)) or null;
+		stream_from = session.saslcert_sasl2 and session.saslcert_from or null;
+		address = session.ip or null;
+		accounts = array(facts);
+	}, { timeout = left_until(deadline), again = true });
 	if session.destroyed then return nil, "temporary-auth-failure", could_not_ask; end
 	if not result then
 		session.log("info", "Login by certificate refused: %s", failure.denial or failure.message or failure.reason);
@@ -231,7 +236,7 @@ local function add_host(module)
 	end, 200);
 end
 
--- with: ask(method, params, options); now(); timeout(); encode_base64; array; null; hosts (see mod_saslcertd)
+-- with: ask(method, params, options); timeout(); hosts (see mod_saslcertd)
 local function new(with)
 	local sasl = { add_host = add_host };
 	local offers = new_offers(with);

@@ -3,6 +3,10 @@
 --
 -- It must not judge certificates: that is for the daemon, at the login.
 
+local create_context = require "core.certmanager".create_context;
+local raw_option = require "core.configmanager".rawget;
+local get_module = require "core.modulemanager".get_module;
+
 local ask_for_certificate = {
 	verify = { "peer", "client_once" };
 	-- Go on whatever OpenSSL thinks of the certificate.
@@ -10,8 +14,8 @@ local ask_for_certificate = {
 };
 local direct_tls = { c2s_direct_tls = true, legacy_ssl = true };
 
--- with: create_context, rawget_option (host, name), get_module (host, name), enabled()
-local function new(with)
+-- is_enabled(): may it touch anything now?
+local function new(is_enabled)
 	local tls = {};
 
 	local function is_direct_tls(item)
@@ -20,8 +24,8 @@ local function new(with)
 
 	-- For those of mod_c2s's ports that were there first. Closes and opens the listening socket.
 	local function redo_ports()
-		local c2s = with.get_module("*", "c2s");
-		if not with.enabled() or not c2s or not c2s.module.items then return; end
+		local c2s = get_module("*", "c2s");
+		if not is_enabled() or not c2s or not c2s.module.items then return; end
 		local items = {};
 		for _, item in ipairs(c2s.module.items["net-provider"] or {}) do
 			if is_direct_tls(item) then items[#items + 1] = item; end
@@ -36,7 +40,7 @@ local function new(with)
 	function tls.load(module, started)
 		-- Before portmanager, at 0.
 		module:hook("item-added/net-provider", function (event)
-			if with.enabled() and is_direct_tls(event.item) then event.item.ssl_config = ask_for_certificate; end
+			if is_enabled() and is_direct_tls(event.item) then event.item.ssl_config = ask_for_certificate; end
 		end, 10);
 		if started then
 			redo_ports();
@@ -52,15 +56,15 @@ local function new(with)
 		-- The same order and the same fallback to the parent domain as in mod_tls; ours is last, so it counts least.
 		local function build()
 			context, config = nil, nil;
-			if not with.enabled() then return; end
+			if not is_enabled() then return; end
 			local host = module.host;
 			local parent = host:match("%.(.*)$");
 			local function option(name)
-				return with.rawget_option(host, name) or parent and with.rawget_option(parent, name) or {};
+				return raw_option(host, name) or parent and raw_option(parent, name) or {};
 			end
 			local err;
-			context, err, config = with.create_context(host, "server",
-				option("c2s_ssl"), option("ssl"), with.rawget_option("*", "c2s_ssl") or {}, ask_for_certificate);
+			context, err, config = create_context(host, "server",
+				option("c2s_ssl"), option("ssl"), raw_option("*", "c2s_ssl") or {}, ask_for_certificate);
 			if not context then
 				module:log("error", "Clients can't be asked for certificates on STARTTLS: %s", err);
 			end

@@ -1,24 +1,27 @@
 local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
-local new_accounts = load_library("accounts").new;
 
 local function new_world(with)
 	with = with or {};
 	local world = { data = {}, ids = 0, logged = {} };
 	world.users = { hamlet = true, ophelia = false };
-	world.accounts = new_accounts("shakespeare.lit", {
-		usermanager = {
+	world.served = { ["shakespeare.lit"] = {} };
+	world.accounts = load_library("accounts", nil, {
+		["core.usermanager"] = {
 			user_exists = function (username) return world.users[username] ~= nil; end;
 			user_is_enabled = with.user_is_enabled;
 		};
-		is_active = function (name) return name == "shakespeare.lit" and not world.is_gone; end;
-		nodeprep = function (text) return text:lower(); end;
-		new_id = function () world.ids = world.ids + 1; return "id-" .. world.ids; end;
-		null = "null";
-		store = with.store or {
-			get = function (_, username) return world.data[username]; end;
-			set = function (_, username, data) world.data[username] = data; return true; end;
-		};
-		log = function (level) world.logged[#world.logged + 1] = level; end;
+		["util.encodings"] = { stringprep = { nodeprep = function (text) return text:lower(); end } };
+		["util.uuid"] = { generate = function () world.ids = world.ids + 1; return "id-" .. world.ids; end };
+		["util.json"] = { null = "null" };
+	}, { prosody = { hosts = world.served } }).new({
+		host = "shakespeare.lit";
+		open_store = function (_, name)
+			return name == "saslcertd" and (with.store or {
+				get = function (_, username) return world.data[username]; end;
+				set = function (_, username, data) world.data[username] = data; return true; end;
+			});
+		end;
+		log = function (_, level) world.logged[#world.logged + 1] = level; end;
 	});
 	return world;
 end
@@ -81,7 +84,7 @@ describe("a host that is gone", function ()
 		local world = new_world({ user_is_enabled = function () return true; end });
 		assert.is_true(world.accounts.exists("hamlet"));
 		assert.is_true(world.accounts.enabled("hamlet"));
-		world.is_gone = true;
+		world.served["shakespeare.lit"] = nil;
 		world.users = nil;
 		assert.is_false(world.accounts.exists("hamlet"));
 		assert.is_false(world.accounts.enabled("hamlet"));

@@ -1,12 +1,13 @@
 local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
-local new_asked = load_library("asked").new;
 
 local function new_world()
 	local world = { done = {}, jobs = {}, logged = {} };
 	local function note(what) return function (...) world.done[#world.done + 1] = { what, ... }; return 1; end; end
+	local function send(_, stanza) world.done[#world.done + 1] = { "send", stanza.attr.from, stanza.attr.to, stanza.text }; end
 	world.rome = { name = "rome.lit", in_daemon = function () return true; end };
 	world.home = {
 		name = "shakespeare.lit";
+		module = { send = send };
 		in_daemon = function () return false; end;
 		accounts = {
 			exists = function (username) return username == "hamlet"; end;
@@ -15,18 +16,26 @@ local function new_world()
 		};
 	};
 	world.hosts = { ["rome.lit"] = world.rome, ["shakespeare.lit"] = world.home };
-	world.answer = new_asked({
+	world.fire_event = note("fire");
+	world.answer = load_library("asked", nil, {
+		["util.async"] = { runner = function () return { run = function (_, job) world.jobs[#world.jobs + 1] = job; end }; end };
+		["util.jid"] = {
+			split = function (text) return text:match("^([^@/]+)@"), text:match("^[^@]*@?([^/]+)"), text:match("/(.+)$"); end;
+		};
+		["util.json"] = { null = "null" };
+		["util.stanza"] = { message = function (attr, text) return { attr = attr, text = text }; end };
+		["util.uuid"] = { generate = function () return "id"; end };
+		["core.storagemanager"] = { purge = note("purge") };
+	}, {
+		module = { log = function (_, level) world.logged[#world.logged + 1] = level; end };
+		prosody = {
+			hosts = setmetatable({}, { __index = function (_, name) return name ~= world.gone and {} or nil; end });
+			events = { fire_event = function (...) return world.fire_event(...); end };
+		};
+	}).new({
 		hosts = world.hosts;
-		is_active = function (name) return name ~= world.gone; end;
 		sessions = { close_account = note("close"), close_each = note("close_each") };
-		split_jid = function (text) return text:match("^([^@/]+)@"), text:match("^[^@]*@?([^/]+)"), text:match("/(.+)$"); end;
-		run = function (job) world.jobs[#world.jobs + 1] = job; end;
-		fire_event = note("fire");
-		purge = note("purge");
 		forget = function (host, username) world.done[#world.done + 1] = { "forget", host.name, username }; end;
-		send = function (host, account, text) world.done[#world.done + 1] = { "send", host.name, account, text }; end;
-		null = "null";
-		log = function (level) world.logged[#world.logged + 1] = level; end;
 	});
 	-- The answer, when all that may wait is over.
 	function world.ask(method, params)
@@ -90,12 +99,7 @@ describe("a change that somebody else made to an account", function ()
 
 	it("that can't be carried out is answered so", function ()
 		local world = new_world();
-		world.hosts["rome.lit"].in_daemon = function () return true; end;
-		world.answer = new_asked({
-			hosts = world.hosts, is_active = function () return true; end, split_jid = function () return "brutus", "rome.lit"; end, forget = function () end,
-			sessions = { close_account = function () end }, run = function (job) job(); end, fire_event = function () error("oops"); end,
-			log = function (level) world.logged[#world.logged + 1] = level; end,
-		});
+		world.fire_event = function () error("oops"); end;
 		assert.equal(-32001, (select(2, world.ask("account.changed", { account = "brutus@rome.lit", change = "disabled" }))).code);
 		assert.same({ "error" }, world.logged);
 	end);

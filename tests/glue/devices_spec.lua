@@ -1,5 +1,4 @@
 local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
-local new_devices = load_library("devices").new;
 local day = 24 * 60 * 60;
 
 local function new_world()
@@ -15,14 +14,15 @@ local function new_world()
 			end;
 		};
 	end
-	world.under_test = new_devices({
-		sha256_hex = function (text) return "<" .. text .. ">"; end;
-		now = function () return world.at; end;
-		devices = store(world.devices);
-		tokens = store(world.tokens);
-		log = function (level) world.logged[#world.logged + 1] = level; end;
-	});
-	world.under_test.add_host({ hook = function (_, _, handler) world.success = handler; end });
+	local stores = { saslcertd_devices = store(world.devices), fast_tokens = store(world.tokens) };
+	load_library("devices", nil, {
+		["util.hashes"] = { sha256 = function (text, is_hex) return is_hex and "<" .. text .. ">"; end };
+		["util.time"] = { now = function () return world.at; end };
+	}).new({
+		open_store = function (_, name) return stores[name]; end;
+		hook = function (_, _, handler) world.success = handler; end;
+		log = function (_, level) world.logged[#world.logged + 1] = level; end;
+	}).watch();
 	function world.session(session)
 		session.username, session.log = "hamlet", function () end;
 		session.sasl_handler = session.sasl_handler or {};

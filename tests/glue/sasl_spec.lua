@@ -1,5 +1,9 @@
-local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
-local sasl_library = load_library("sasl");
+local load_library, null_of_json = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
+local time_now;
+local sasl_library, null = load_library("sasl", nil, {
+	["util.encodings"] = { base64 = { encode = function (bytes) return "b64:" .. bytes; end } };
+	["util.time"] = { now = function () return time_now(); end };
+}), null_of_json;
 
 local function pem_of(base64)
 	return "-----BEGIN CERTIFICATE-----\n" .. base64:gsub(("."):rep(64), "%0\n") .. "\n-----END CERTIFICATE-----\n";
@@ -38,7 +42,7 @@ end
 
 local function new_world()
 	local world = { time = 0, asked = {}, hosts = {}, replies = {}, users = { hamlet = true } };
-	local null = setmetatable({}, { __tostring = function () return "null"; end });
+	time_now = function () return world.time; end;
 	world.null = null;
 	world.hosts["shakespeare.lit"] = {
 		name = "shakespeare.lit";
@@ -73,11 +77,7 @@ local function new_world()
 			if not reply then return nil, { reason = "away" }; end
 			return reply;
 		end;
-		now = function () return world.time; end;
 		timeout = function () return 2; end;
-		encode_base64 = function (bytes) return "b64:" .. bytes; end;
-		array = function (list) return list; end;
-		null = null;
 		hosts = world.hosts;
 	});
 	world.replies["external.offer"] = { offer = true, candidates = { { username = "hamlet", incarnation = "a" } } };
