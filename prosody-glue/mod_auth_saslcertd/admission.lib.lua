@@ -4,86 +4,127 @@
 --
 -- It must not decide.
 
+local nodeprep = require "util.encodings".stringprep.nodeprep;
+local null = require "util.json".null;
+local st = require "util.stanza";
+
+local host = module.host;
+-- Of mod_saslcertd, and outlives its reloads.
+local api = module:shared("/*/saslcertd/api");
+
 local xmlns_sm = { "urn:xmpp:sm:2", "urn:xmpp:sm:3" };
+
+-- So many accounts lose their tokens at once; then others get their turn.
+local batch = 100;
 
 local could_not_ask = "The account can't be checked at the moment";
 
--- with: ask(method, params, options); timeout(); nodeprep; st; null
-local function new(host, with)
-	local admission = {};
-	local st = with.st;
-
-	-- True, or nil and the failure.
-	local function require_yes(session, username, mechanism)
-		local account = username .. "@" .. host;
-		if session.saslcert_account == account or session.saslcert and session.saslcert.account == account then return true; end
-		local result, failure = with.ask("account.admit", {
-			account = account;
-			mechanism = mechanism or with.null;
-			address = session.ip or with.null;
-		}, { timeout = with.timeout(), again = true });
-		if session.destroyed then return nil, { reason = "gone" }; end
-		if not result then
-			session.log("info", "No session of %s begins: %s", account, failure.denial or failure.message or failure.reason);
-			return nil, failure;
-		end
-		-- The tag comes first: the daemon's next line may say that the account is gone.
-		session.saslcert_account = account;
-		session.saslcert_login = { incarnation = result.incarnation, password_changed = result.password_changed };
-		return true;
+-- True, or nil and the failure.
+local function require_yes(session, username, mechanism)
+	local account = username .. "@" .. host;
+	if session.saslcert_account == account or session.saslcert and session.saslcert.account == account then return true; end
+	local result, failure = api.ask("account.admit", {
+		account = account;
+		mechanism = mechanism or null;
+		address = session.ip or null;
+	}, { timeout = api.timeout(), again = true });
+	if session.destroyed then return nil, { reason = "gone" }; end
+	if not result then
+		session.log("info", "No session of %s begins: %s", account, failure.denial or failure.message or failure.reason);
+		return nil, failure;
 	end
-
-	local function text_of(failure) return failure.code == -32000 and failure.message or could_not_ask; end
-
-	local function stanza_error(failure)
-		local stanza = failure.stanza or { type = "wait", condition = "remote-server-timeout" };
-		return { type = stanza.type, condition = stanza.condition, text = text_of(failure) };
-	end
-
-	-- Before mod_sasl2 makes the session an authenticated one.
-	local function before_success(module, event)
-		local session = event.session;
-		local handler = session.sasl_handler;
-		local username = handler and handler.username and with.nodeprep(handler.username);
-		if not username then return; end
-		local admitted, failure = require_yes(session, username, handler.selected);
-		if admitted then return; end
-		if not session.destroyed then
-			module:fire_event("sasl2/c2s/failure", {
-				session = session;
-				message = failure.sasl or "temporary-auth-failure";
-				error_text = text_of(failure);
-			});
-		end
-		return true;
-	end
-
-	local function before_bind(event)
-		local session = event.session;
-		local admitted, failure = require_yes(session, session.username, session.saslcert_mechanism);
-		if admitted then return; end
-		event.error = stanza_error(failure);
-		return false;
-	end
-
-	local function before_resumption(xmlns, session)
-		if session.type ~= "c2s_unbound" or not session.username then return; end
-		local admitted, failure = require_yes(session, session.username, session.saslcert_mechanism);
-		if admitted then return; end
-		session.send(st.stanza("failed", { xmlns = xmlns })
-			:tag(stanza_error(failure).condition, { xmlns = "urn:ietf:params:xml:ns:xmpp-stanzas" }):up());
-		return true;
-	end
-
-	function admission.add_host(module)
-		module:hook("sasl2/c2s/success", function (event) return before_success(module, event); end, 1100);
-		module:hook("pre-resource-bind", before_bind, 1000);
-		for _, xmlns in ipairs(xmlns_sm) do
-			module:hook_tag(xmlns, "resume", function (session) return before_resumption(xmlns, session); end, 100);
-		end
-	end
-
-	return admission;
+	-- The tag comes first: the daemon's next line may say that the account is gone.
+	session.saslcert_account = account;
+	session.saslcert_login = { incarnation = result.incarnation, password_changed = result.password_changed };
+	return true;
 end
 
-return { new = new };
+local function text_of(failure) return failure.code == -32000 and failure.message or could_not_ask; end
+
+local function stanza_error(failure)
+	local stanza = failure.stanza or { type = "wait", condition = "remote-server-timeout" };
+	return { type = stanza.type, condition = stanza.condition, text = text_of(failure) };
+end
+
+-- Before mod_sasl2 makes the session an authenticated one.
+local function before_success(event)
+	local session = event.session;
+	local handler = session.sasl_handler;
+	local username = handler and handler.username and nodeprep(handler.username);
+	if not username then return; end
+	local admitted, failure = require_yes(session, username, handler.selected);
+	if admitted then return; end
+	if not session.destroyed then
+		module:fire_event("sasl2/c2s/failure", {
+			session = session;
+			message = failure.sasl or "temporary-auth-failure";
+			error_text = text_of(failure);
+		});
+	end
+	return true;
+end
+
+local function before_bind(event)
+	local session = event.session;
+	local admitted, failure = require_yes(session, session.username, session.saslcert_mechanism);
+	if admitted then return; end
+	event.error = stanza_error(failure);
+	return false;
+end
+
+local function before_resumption(xmlns, session)
+	if session.type ~= "c2s_unbound" or not session.username then return; end
+	local admitted, failure = require_yes(session, session.username, session.saslcert_mechanism);
+	if admitted then return; end
+	session.send(st.stanza("failed", { xmlns = xmlns })
+		:tag(stanza_error(failure).condition, { xmlns = "urn:ietf:params:xml:ns:xmpp-stanzas" }):up());
+	return true;
+end
+
+local function add_hooks()
+	module:hook("sasl2/c2s/success", before_success, 1100);
+	module:hook("pre-resource-bind", before_bind, 1000);
+	for _, xmlns in ipairs(xmlns_sm) do
+		module:hook_tag(xmlns, "resume", function (session) return before_resumption(xmlns, session); end, 100);
+	end
+	-- A token would let somebody in whom the daemon has disabled meanwhile (before mod_sasl2_fast, 75).
+	module:hook("sasl2/c2s/success", function (event)
+		local session = event.session;
+		session.fast_token_request = nil;
+		if session.sasl_handler then session.sasl_handler.rotation_needed = nil; end
+	end, 80);
+end
+
+-- Removes, little by little, the tokens that clients got before their accounts moved into the daemon (mod_sasl2_fast). None is given
+-- out since, so all that are there are old.
+local function revoke_tokens()
+	local store, names = module:open_store("fast_tokens", "keyval"), {};
+	-- Not every kind of storage can name its users; some raise an error.
+	local listed, err = pcall(function ()
+		for username in store:users() do names[#names + 1] = username; end
+	end);
+	if not listed then
+		module:log("debug", "Whose tokens there are can't be listed: %s", err);
+		return;
+	end
+	if not names[1] then return; end
+	local revoked, at = 0, 0;
+	module:add_timer(0, function ()
+		for _ = 1, batch do
+			at = at + 1;
+			if not names[at] then
+				module:log("info", "Revoked tokens that are older than the move into saslcertd; accounts: %d", revoked);
+				return nil;
+			end
+			local ok, why = store:set(names[at], nil);
+			if ok then
+				revoked = revoked + 1;
+			else
+				module:log("error", "The tokens of %s could not be revoked: %s", names[at], why);
+			end
+		end
+		return 0;
+	end);
+end
+
+return { add_hooks = add_hooks, revoke_tokens = revoke_tokens };

@@ -4,14 +4,14 @@
 -- It must not ask anything.
 
 local new_cache = require "util.cache".new;
+local now = require "util.time".now;
 
 local exists_seconds = 5 * 60;
 -- Somebody may be creating it right now.
 local missing_seconds = 5;
 local max_accounts = 100000;
 
--- with: now()
-local function new(with)
+local function new()
 	local known = {};
 	local entries = new_cache(max_accounts);
 	local changes, epoch = 0, 0;
@@ -21,14 +21,14 @@ local function new(with)
 
 	-- facts: { exists, … }
 	function known.remember(username, facts, mark)
-		if mark == changes then entries:set(username, { facts = facts, at = with.now(), epoch = epoch }); end
+		if mark == changes then entries:set(username, { facts = facts, at = now(), epoch = epoch }); end
 	end
 
 	-- What is known for sure, or nil.
 	function known.fresh(username)
 		local entry = entries:get(username);
 		if not entry or entry.epoch ~= epoch then return nil; end
-		local age = with.now() - entry.at;
+		local age = now() - entry.at;
 		if age < 0 or age >= (entry.facts.exists and exists_seconds or missing_seconds) then return nil; end
 		return entry.facts;
 	end

@@ -470,10 +470,8 @@ function module.unload()
 	client.close();
 	if metrics then metrics.connected(false); end
 	if remove_from_shell then remove_from_shell(); end
-	if api.ask == ask then
-		api.offered, api.selectable, api.process = nil, nil, nil;
-		api.ask, api.ask_blocking = nil, nil;
-	end
+	-- What else stands there says that it can't ask.
+	if api.ask == ask then api.offered, api.selectable, api.process = nil, nil, nil; end
 	for _, host in pairs(hosts) do host.unload(); end
 end
 

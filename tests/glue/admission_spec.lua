@@ -1,11 +1,4 @@
 local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
-local new_admission = load_library("admission", "mod_auth_saslcertd").new;
-local revoke_all = load_library("tokens", "mod_auth_saslcertd").revoke_all;
-
-local refused = {
-	code = -32000, denial = "session-refused", sasl = "not-authorized", message = "No",
-	stanza = { type = "auth", condition = "not-authorized" },
-};
 
 local function new_stanza(name, attr)
 	local stanza = { name = name, attr = attr, tags = {} };
@@ -14,10 +7,25 @@ local function new_stanza(name, attr)
 	return stanza;
 end
 
+local function load_admission(module, api)
+	module.host = "rome.lit";
+	function module.shared() return api; end
+	return load_library("admission", "mod_auth_saslcertd", {
+		["util.encodings"] = { stringprep = { nodeprep = function (username) return username ~= "@" and username:lower() or nil; end } };
+		["util.json"] = { null = "null" };
+		["util.stanza"] = { stanza = new_stanza };
+	}, { module = module });
+end
+
+local refused = {
+	code = -32000, denial = "session-refused", sasl = "not-authorized", message = "No",
+	stanza = { type = "auth", condition = "not-authorized" },
+};
+
 local function new_world()
 	local world = { asked = {}, hooks = {}, fired = {} };
 	world.reply = { incarnation = "one", password_changed = 1 };
-	local admission = new_admission("rome.lit", {
+	local api = {
 		ask = function (_, params)
 			world.asked[#world.asked + 1] = params;
 			if world.while_asked then world.while_asked(); end
@@ -25,15 +33,15 @@ local function new_world()
 			return world.reply;
 		end;
 		timeout = function () return 2; end;
-		nodeprep = function (username) return username ~= "@" and username:lower() or nil; end;
-		st = { stanza = new_stanza };
-		null = "null";
-	});
-	admission.add_host({
-		hook = function (_, name, handler) world.hooks[name] = handler; end;
+	};
+	load_admission({
+		hook = function (_, name, handler, priority)
+			-- The other one only drops what asks for a token.
+			if priority > 80 then world.hooks[name] = handler; else world.drop_tokens = handler; end
+		end;
 		hook_tag = function (_, xmlns, name, handler) world.hooks[xmlns .. " " .. name] = handler; end;
 		fire_event = function (_, name, event) world.fired[#world.fired + 1] = { name, event.message }; end;
-	});
+	}, api).add_hooks();
 	world.session = {
 		type = "c2s_unbound", username = "brutus", host = "rome.lit", ip = "192.0.2.7", saslcert_mechanism = "OAUTHBEARER",
 		log = function () end, sasl_handler = { username = "Brutus", selected = "HT-SHA-256-NONE" },
@@ -58,6 +66,14 @@ describe("a session that something else has logged in", function ()
 		assert.is_nil((world.bind()));
 		assert.is_nil((world.resume()));
 		assert.equal(1, #world.asked);
+	end);
+
+	it("gets no token of Prosody's, nor a new one for an old one", function ()
+		local world = new_world();
+		world.session.fast_token_request, world.session.sasl_handler.rotation_needed = {}, true;
+		world.drop_tokens({ session = world.session });
+		assert.is_nil(world.session.fast_token_request);
+		assert.is_nil(world.session.sasl_handler.rotation_needed);
 	end);
 
 	it("is refused in the daemon's words, and untagged", function ()
@@ -123,22 +139,23 @@ describe("tokens of before", function ()
 	local function world_of(count)
 		local world = { tokens = {}, steps = 0, logged = {} };
 		for i = 1, count do world.tokens["user" .. i] = {}; end
-		world.with = {
-			store = {
-				users = function () return pairs(world.tokens); end;
-				set = function (_, username) world.tokens[username] = nil; return true; end;
-			};
-			repeat_soon = function (work)
+		world.store = {
+			users = function () return pairs(world.tokens); end;
+			set = function (_, username) world.tokens[username] = nil; return true; end;
+		};
+		world.revoke = load_admission({
+			open_store = function (_, name) return name == "fast_tokens" and world.store; end;
+			add_timer = function (_, _, work)
 				repeat world.steps = world.steps + 1; until work() == nil
 			end;
-			log = function (level, ...) world.logged[#world.logged + 1] = level .. " " .. select("#", ...); end;
-		};
+			log = function (_, level, ...) world.logged[#world.logged + 1] = level .. " " .. select("#", ...); end;
+		}).revoke_tokens;
 		return world;
 	end
 
 	it("are removed, not too many at once", function ()
 		local world = world_of(250);
-		revoke_all(world.with);
+		world.revoke();
 		assert.is_nil(next(world.tokens));
 		assert.equal(3, world.steps);
 		assert.same({ "info 2" }, world.logged);
@@ -146,14 +163,14 @@ describe("tokens of before", function ()
 
 	it("that are none cost nothing", function ()
 		local world = world_of(0);
-		revoke_all(world.with);
+		world.revoke();
 		assert.same({ 0, {} }, { world.steps, world.logged });
 	end);
 
 	it("in a storage that can't list them are left", function ()
 		local world = world_of(1);
-		world.with.store.users = function () error("not supported"); end;
-		revoke_all(world.with);
+		world.store.users = function () error("not supported"); end;
+		world.revoke();
 		assert.same({ "debug 2" }, world.logged);
 	end);
 end);

@@ -1,11 +1,13 @@
 local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
-local library = load_library("accounts", "mod_auth_saslcertd");
-local new_known = load_library("known", "mod_auth_saslcertd").new;
 
 local function new_world()
-	local world = { time = 1000, asked = {}, blocked = {}, replies = {}, logged = {}, resets = {}, checks = 0, seen = {}, thread = {}, async = true, who = "server" };
-	world.null = "null";
-	world.known = new_known({ now = function () return world.time; end });
+	local world = { time = 1000, asked = {}, blocked = {}, replies = {}, logged = {}, resets = {}, checks = 0, seen = {}, thread = {}, lines = {} };
+	world.null, world.async, world.who = "null", true, "server";
+	local prosodys = {
+		["util.encodings"] = { utf8 = { valid = function (text) return not text:find("\255", 1, true); end } };
+		["util.json"] = { null = world.null };
+		["util.time"] = { now = function () return world.time; end };
+	};
 	local function reply_to(list)
 		return function (method, params, options)
 			local copy = {};
@@ -18,22 +20,34 @@ local function new_world()
 			return reply;
 		end;
 	end
-	world.accounts = library.new("rome.lit", {
+	local api = {
 		ask = reply_to(world.asked);
 		ask_blocking = reply_to(world.blocked);
 		can_wait = function () return world.async; end;
 		timeout = function () return 3; end;
-		now = function () return world.time; end;
-		null = world.null;
-		valid_text = function (text) return not text:find("\255", 1, true); end;
-		known = world.known;
-		thread = function () return world.thread; end;
-		caller = function () return world.who; end;
-		reset = function (username) world.resets[#world.resets + 1] = username; end;
 		check = function () world.checks = world.checks + 1; end;
 		password_is_of = function (account, at) world.seen[#world.seen + 1] = account .. " " .. tostring(at); end;
-		log = function (level) world.logged[#world.logged + 1] = level; end;
+	};
+	local library = load_library("accounts", "mod_auth_saslcertd", prosodys, {
+		module = {
+			host = "rome.lit";
+			log = function (_, level, ...)
+				world.logged[#world.logged + 1] = level;
+				world.lines[#world.lines + 1] = string.format(...);
+			end;
+			require = function (_, name) return load_library(name, "mod_auth_saslcertd", prosodys); end;
+			shared = function () return api; end;
+		};
+		coroutine = { running = function () return world.thread; end };
+		prosody = { events = {
+			fire_event = function (name, event)
+				world.resets[#world.resets + 1] = name == "user-password-changed" and event.host == "rome.lit" and event.username or name;
+			end;
+		} };
 	});
+	world.text_of = library.text_of;
+	world.accounts, world.inner = library.new(function () return world.who; end);
+	world.known = world.inner.known;
 	world.replies["account.exists"] = { exists = true, enabled = true, created = 5, password_changed = 7 };
 	return world;
 end
@@ -222,7 +236,7 @@ describe("a new account", function ()
 	it("that somebody else has reserved is refused, with what is wrong", function ()
 		local world = new_world();
 		world.replies["account.create"] = { code = -32000, denial = "account-exists", message = "There is such an account" };
-		local ok, text, failure = world.accounts.reserve("brutus");
+		local ok, text, failure = world.inner.reserve("brutus");
 		assert.is_nil(ok);
 		assert.equal("There is such an account", text);
 		assert.equal("account-exists", failure.denial);
@@ -278,18 +292,11 @@ describe("a password", function ()
 
 	it("is never in the log", function ()
 		local world = new_world();
-		local lines = {};
-		world.accounts = library.new("rome.lit", {
-			ask = function () return nil, { reason = "away" }; end; can_wait = function () return true; end;
-			timeout = function () return 2; end; now = os.time; valid_text = function () return true; end; known = world.known;
-			thread = coroutine.running; caller = function () return "server"; end; check = function () end; password_is_of = function () end;
-			log = function (_, ...) lines[#lines + 1] = string.format(...); end;
-		});
 		world.accounts.create_user("brutus", "dagger");
 		world.accounts.set_password("brutus", "dagger");
 		world.accounts.test_password("brutus", "dagger");
-		assert.equal(2, #lines);
-		for _, line in ipairs(lines) do assert.is_nil(line:find("dagger", 1, true)); end
+		assert.equal(2, #world.lines);
+		for _, line in ipairs(world.lines) do assert.is_nil(line:find("dagger", 1, true)); end
 	end);
 end);
 
@@ -318,10 +325,11 @@ end);
 
 describe("what an admin is told of a failure", function ()
 	it("says whether it may have been done", function ()
-		assert.matches("or not", library.text_of({ reason = "timeout" }));
-		assert.matches("or not", library.text_of({ reason = "lost" }));
-		assert.matches("can't be asked", library.text_of({ reason = "away" }));
-		assert.matches("can't be asked", library.text_of({ code = -32001 }));
-		assert.matches("options", library.text_of({ code = -32002 }));
+		local text_of = new_world().text_of;
+		assert.matches("or not", text_of({ reason = "timeout" }));
+		assert.matches("or not", text_of({ reason = "lost" }));
+		assert.matches("can't be asked", text_of({ reason = "away" }));
+		assert.matches("can't be asked", text_of({ code = -32001 }));
+		assert.matches("options", text_of({ code = -32002 }));
 	end);
 end);

@@ -1,5 +1,4 @@
 local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
-local new_logins = load_library("logins", "mod_auth_saslcertd").new;
 local outlive = load_library("sasl", nil, { ["util.encodings"] = { base64 = {} }, ["util.time"] = {} }).outlive;
 
 local wrong = { code = -32000, denial = "password-wrong", sasl = "not-authorized", delay = 0 };
@@ -39,8 +38,23 @@ end
 local function new_world()
 	local world = { asked = {}, replies = {}, slept = {}, scram = { "SHA-1", "SHA-256" } };
 	world.null = "null";
-	world.logins = new_logins("rome.lit", {
-		new_sasl = new_sasl;
+	-- Waiting is what a timer does until it is done.
+	local function waiter()
+		local is_done = false;
+		return function ()
+			local session, slept, nap = world.session, 0, world.nap;
+			world.tag = session.saslcert_account;
+			world.is_waiting = world.api.waiting[session] == session;
+			if world.while_asleep then world.while_asleep(session); end
+			while not is_done do
+				slept = slept + nap;
+				nap = world.wake();
+			end
+			world.slept[#world.slept + 1] = slept;
+		end, function () is_done = true; end;
+	end
+	world.api = {
+		waiting = {};
 		ask = function (method, params, options)
 			world.asked[#world.asked + 1] = { method = method, params = params, options = options };
 			local reply = world.replies[method];
@@ -51,17 +65,21 @@ local function new_world()
 		end;
 		timeout = function () return 2; end;
 		scram = function () return world.scram; end;
-		sleep = function (session, seconds)
-			world.slept[#world.slept + 1] = seconds;
-			world.tag = session.saslcert_account;
-			if world.while_asleep then world.while_asleep(session); end
-		end;
-		encode_base64 = function (bytes) return "<" .. bytes .. ">"; end;
-		decode_base64 = function (text) return text:match("^<(.*)>$") or (text ~= "!!" and text) or nil; end;
-		valid_text = function (text) return not text:find("\255", 1, true); end;
-		null = world.null;
 		outlive = outlive;
-	});
+	};
+	world.logins = load_library("logins", "mod_auth_saslcertd", {
+		["util.async"] = { waiter = waiter };
+		["util.encodings"] = {
+			base64 = {
+				encode = function (bytes) return "<" .. bytes .. ">"; end;
+				decode = function (text) return text:match("^<(.*)>$") or (text ~= "!!" and text) or nil; end;
+			};
+			utf8 = { valid = function (text) return not text:find("\255", 1, true); end };
+		};
+		["util.json"] = { null = world.null };
+		["util.sasl"] = { new = new_sasl };
+		["util.timer"] = { add_task = function (seconds, f) world.nap, world.wake = seconds, f; end };
+	}, { module = { host = "rome.lit", shared = function () return world.api; end } });
 	world.session = { ip = "192.0.2.7", log = function () end, type = "c2s_unauthed" };
 	world.replies["account.verify"] = { delay = 0 };
 	world.replies["account.succeeded"] = { delay = 0 };
@@ -128,6 +146,8 @@ describe("PLAIN", function ()
 			assert.same({ "failure", "not-authorized", wrong_password }, { world.plain("brutus " .. password) });
 			assert.same({ "account.failed" }, world.methods());
 			assert.same({ 3 }, world.slept);
+			assert.is_true(world.is_waiting);
+			assert.is_nil(next(world.api.waiting));
 		end
 	end);
 

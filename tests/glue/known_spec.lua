@@ -1,9 +1,10 @@
 local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
-local new_known = load_library("known", "mod_auth_saslcertd").new;
 
 local function new_world()
 	local world = { time = 1000 };
-	world.known = new_known({ now = function () return world.time; end });
+	world.known = load_library("known", "mod_auth_saslcertd", {
+		["util.time"] = { now = function () return world.time; end };
+	}).new();
 	function world.remember(username, exists)
 		world.known.remember(username, { exists = exists }, world.known.mark());
 	end
