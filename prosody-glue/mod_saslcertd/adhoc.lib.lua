@@ -8,6 +8,7 @@ local null = require "util.json".null;
 local st = require "util.stanza";
 
 local certificates = module:require "certificates";
+local chain_of_peer = module:require "sasl".chain_of_peer;
 
 local node = "http://prosody.im/protocol/certs";
 local xmlns_commands = "http://jabber.org/protocol/commands";
@@ -80,7 +81,9 @@ local function step(with, host, session, data, state)
 	local question, failure = certificates.question_of(host, session, state ~= nil and data.form ~= nil);
 	local result;
 	if question then
-		question.presented = not session.saslcert and with.presented(session) or null;
+		-- The certificate in its TLS connection.
+		local presented = not session.saslcert and chain_of_peer(session, true);
+		question.presented = presented and presented[1] or null;
 		question.step = type(state) == "string" and state or null;
 		question.action = data.action;
 		question.fields = values_of(data.form) or null;
@@ -95,8 +98,7 @@ local function step(with, host, session, data, state)
 	return reply_of(result);
 end
 
--- with: ask(method, params, options); close(closings) (see sessions.lib.lua); presented(session) (the base64 of the certificate in its
---   TLS connection, or nil); timeout()
+-- with: ask(method, params, options); close(closings) (see sessions.lib.lua); timeout()
 local function new(with)
 	-- The session that sent the command; nil if it is not one of this host's users.
 	local function asking_session(host, data)

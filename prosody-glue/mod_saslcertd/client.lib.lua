@@ -1,9 +1,15 @@
 -- The one connection to the daemon: questions and their answers, ids, deadlines, reconnecting, and the
 -- questions that the daemon asks. docs/protocol.md is its reference.
 --
--- It must not know what is asked: sockets, timers and JSON are handed in.
+-- It must not know what is asked.
 
+local server = require "net.server";
+local valid_text = require "util.encodings".utf8.valid;
 local new_queue = require "util.queue".new;
+local now = require "util.time".now;
+local timer = require "util.timer";
+
+local wire = module:require "wire";
 
 -- The daemon answers a longer question with an error that names no id, so it is never written.
 local max_question_bytes = 128 * 1024;
@@ -26,25 +32,15 @@ local owed_timeout = 60;
 -- What the daemon may have asked and not been answered yet.
 local max_late_answers = 256;
 
--- What a failed question comes back with: the daemon's words, or that there are none.
-local function failure_from(err)
-	if type(err) ~= "table" then err = {}; end
-	local data = type(err.data) == "table" and err.data or {};
-	return {
-		code = type(err.code) == "number" and err.code or -32001;
-		message = type(err.message) == "string" and err.message or nil;
-		denial = data.denial;
-		sasl = data.sasl;
-		stanza = type(data.stanza) == "table" and data.stanza or nil;
-		delay = data.delay;
-	};
-end
-
 local function in_order(questions)
 	local list = {};
 	for _, question in pairs(questions) do list[#list + 1] = question; end
 	table.sort(list, function (a, b) return a.id < b.id; end);
 	return list;
+end
+
+local function stop_timer(running)
+	if running then timer.stop(running); end
 end
 
 local Client = {};
@@ -80,10 +76,6 @@ function Client:report_back()
 	self.with.back();
 end
 
-function Client:stop_timer(timer)
-	if timer then self.with.cancel(timer); end
-end
-
 -- From here on the question waits for nothing: it is written, settled, or asked again later.
 function Client:unqueue(question)
 	if not question.queued then return; end
@@ -96,7 +88,7 @@ function Client:settle(question, result, failure)
 	question.settled = true;
 	self.waiting[question.id] = nil;
 	self:unqueue(question);
-	self:stop_timer(question.timer);
+	stop_timer(question.timer);
 	question.timer, question.line = nil, nil;
 	question.callback(result, failure);
 end
@@ -119,7 +111,7 @@ end
 
 function Client:write(question)
 	question.written = true;
-	self.owed[question.id] = self.with.now();
+	self.owed[question.id] = now();
 	self.owed_count = self.owed_count + 1;
 	self:write_line(question.line);
 end
@@ -138,7 +130,7 @@ end
 function Client:may_write()
 	if self.unwritten >= max_unwritten_bytes then return false; end
 	if self.owed_count < max_in_flight then return true; end
-	local oldest = self.with.now() - owed_timeout;
+	local oldest = now() - owed_timeout;
 	for id, written_at in pairs(self.owed) do
 		if written_at < oldest then self:no_longer_owed(id); end
 	end
@@ -158,7 +150,7 @@ end
 
 function Client:try_later()
 	if self.closed or self.retry then return; end
-	self.retry = self.with.after(self.pause, function ()
+	self.retry = timer.add_task(self.pause, function ()
 		self.retry = nil;
 		self:connect();
 	end);
@@ -231,16 +223,16 @@ function Client:deadline_missed(question)
 end
 
 function Client:sweep()
-	local now = self.with.now();
-	if now < self.swept_at + sweep_interval then return; end
-	self.swept_at = now;
+	local time = now();
+	if time < self.swept_at + sweep_interval then return; end
+	self.swept_at = time;
 	local overdue = {};
 	for id, question in pairs(self.waiting) do
-		if question.deadline < now then overdue[id] = question; end
+		if question.deadline < time then overdue[id] = question; end
 	end
 	for _, question in ipairs(in_order(overdue)) do
 		if not question.settled then
-			self:stop_timer(question.timer);
+			stop_timer(question.timer);
 			self:deadline_missed(question);
 		end
 	end
@@ -274,15 +266,15 @@ end
 function Client:connect()
 	if self.conn then return true; end
 	if self.closed then return nil, "closed"; end
-	self:stop_timer(self.retry);
+	stop_timer(self.retry);
 	self.retry = nil;
-	local c, err = self.with.dial(self.listener);
-	if not c then
+	local socket, err = wire.open(self.with.socket(), 0);
+	if not socket then
 		self:report_away(err);
 		self:try_later();
 		return nil, err;
 	end
-	self.conn, self.outbox = c, {};
+	self.conn, self.outbox = server.wrapclient(socket, nil, nil, self.listener, "*a"), {};
 	self:hello();
 	return self.conn ~= nil;
 end
@@ -290,9 +282,9 @@ end
 function Client:request(method, params, options, callback)
 	local id = self.last_id + 1;
 	self.last_id = id;
-	local line = self.with.encode({ jsonrpc = "2.0", id = id, method = method, params = params }) .. "\n";
+	local line = wire.line_of({ id = id, method = method, params = params });
 	if #line > max_question_bytes then return callback(nil, { reason = "too-long" }); end
-	if not self.with.valid_text(line) then return callback(nil, { reason = "not-text" }); end
+	if not valid_text(line) then return callback(nil, { reason = "not-text" }); end
 	if not options.hello then
 		self:sweep();
 		if not self:connect() or self.stalled then return callback(nil, { reason = "away" }); end
@@ -300,8 +292,8 @@ function Client:request(method, params, options, callback)
 	end
 	local question = { id = id, line = line, again = options.again, hello = options.hello, callback = callback };
 	self.waiting[id] = question;
-	question.deadline = self.with.now() + options.timeout;
-	question.timer = self.with.after(options.timeout, function () self:deadline_missed(question); end);
+	question.deadline = now() + options.timeout;
+	question.timer = timer.add_task(options.timeout, function () self:deadline_missed(question); end);
 	if options.hello then
 		self:write(question);
 	else
@@ -312,8 +304,8 @@ end
 
 function Client:notify(method, params)
 	if not self.conn or self.stalled then return; end
-	local line = self.with.encode({ jsonrpc = "2.0", method = method, params = params }) .. "\n";
-	if #line > max_question_bytes or not self.with.valid_text(line) then return; end
+	local line = wire.line_of({ method = method, params = params });
+	if #line > max_question_bytes or not valid_text(line) then return; end
 	if self.unwritten >= max_unwritten_bytes then
 		self.notification_dropped = true;
 		return;
@@ -329,14 +321,14 @@ function Client:asked(c, message)
 		answered = true;
 		if is_late then owing.count = owing.count - 1; end
 		if message.id == nil or c ~= self.conn then return; end
-		self:write_line(self.with.encode({ jsonrpc = "2.0", id = message.id, result = result, error = not result and err or nil }) .. "\n");
+		self:write_line(wire.line_of({ id = message.id, result = result, error = not result and err or nil }));
 	end
 	if owing.count >= max_late_answers then
 		return reply(nil, { code = -32001, message = "Too many questions wait for an answer" });
 	end
 	local ok, result, err = pcall(self.with.answer, message.method, message.params, reply);
 	if not ok then
-		self.with.log("error", "Answering %s failed: %s", message.method, result);
+		module:log("error", "Answering %s failed: %s", message.method, result);
 		result, err = nil, { code = -32001, message = "The question could not be answered" };
 	end
 	if result or err then return reply(result, err); end
@@ -352,7 +344,7 @@ function Client:answered(c, message)
 		local text = tostring(type(message.error) == "table" and message.error.message or nil);
 		-- To whom it answers nothing, it says why, and closes the connection.
 		if not self.greeted then self.rejection = text; return; end
-		self.with.log("error", "The daemon could not read a question: %s", text);
+		module:log("error", "The daemon could not read a question: %s", text);
 		return;
 	end
 	if self.owed[id] then
@@ -361,18 +353,14 @@ function Client:answered(c, message)
 	end
 	-- Whoever waited goes on inside of settle(), and may ask again or even close the connection.
 	local question = self.waiting[id]; -- nil: the answer is late
-	if question and (message.error ~= nil or message.result == nil) then
-		self:settle(question, nil, failure_from(message.error));
-	elseif question then
-		self:settle(question, message.result);
-	end
+	if question then self:settle(question, wire.outcome_of(message)); end
 	if c == self.conn then self:pump(); end
 end
 
 function Client:handle_line(c, line)
-	local message = self.with.decode(line);
-	if type(message) ~= "table" then
-		self.with.log("error", "The daemon sent a line that isn't JSON; bytes: %d", #line);
+	local message = wire.decode(line);
+	if not message then
+		module:log("error", "The daemon sent a line that isn't JSON; bytes: %d", #line);
 		self:hang_up(c, "it sent a line that isn't JSON");
 		return;
 	end
@@ -396,7 +384,7 @@ function Client:incoming(c, data)
 		local piece_end = newline and newline - 1 or #data;
 		local bytes = self.chunk_bytes + piece_end - from + 1;
 		if bytes > max_answer_bytes then
-			self.with.log("error", "The daemon sent a line of more than %d bytes", max_answer_bytes);
+			module:log("error", "The daemon sent a line of more than %d bytes", max_answer_bytes);
 			self:hang_up(c, "it sent a line that is too long");
 			return;
 		end
@@ -452,7 +440,7 @@ end
 function Client:close()
 	if self.closed then return; end
 	self.closed = true;
-	self:stop_timer(self.retry);
+	stop_timer(self.retry);
 	self.retry = nil;
 	local c, unanswered = self.conn, self.waiting;
 	self:forget_connection();
@@ -463,9 +451,7 @@ function Client:close()
 end
 
 -- with:
---   dial(listener)            connects; a connection with write() and close(), or nil and why not
---   encode(table), decode(string), valid_text(string)
---   after(seconds, f), cancel(timer), now()
+--   socket()                  the path of the daemon's socket
 --   hello()                   params of session.hello, in as many pieces as need a line of their own
 --   greeted(result)           hello was answered
 --   refused(failure)          hello was refused
@@ -473,7 +459,6 @@ end
 --   away(why), back()         the daemon stopped answering, or answers again: each called once in a row; away() once more when
 --                             the daemon gives a reason that it has not given yet
 --   missed()                  notifications were dropped
---   log(level, format, …)
 local function new(with)
 	local self = setmetatable({
 		with = with, closed = false, stalled = false, pause = first_pause, swept_at = 0, last_id = 0;
@@ -533,4 +518,4 @@ local function pieces_of(list, max_bytes, size_of)
 	return pieces;
 end
 
-return { new = new, pieces_of = pieces_of, failure_from = failure_from };
+return { new = new, pieces_of = pieces_of };

@@ -3,6 +3,16 @@
 --
 -- It must not know the connection to the daemon.
 
+local modulemanager = require "core.modulemanager";
+local usermanager = require "core.usermanager";
+
+local new_accounts = module:require "accounts".new;
+local xmlns = module:require "certificates".xmlns;
+local wrap_provider = module:require "sasl".wrap_provider;
+
+-- Where handlers of streams that are open across a reload find the module.
+local api = module:shared("/*/saslcertd/api");
+
 local rival = "client_certs";
 
 -- The ad-hoc command, if this host has any. new: host, and what makes commands → the command.
@@ -19,37 +29,9 @@ local function provided_command(module, host, new)
 	return command;
 end
 
--- module: of the host. with: usermanager; is_active(name) (does Prosody serve the host still?); modulemanager;
---   accounts (what Prosody knows of the host's accounts); wrap(provider, hostname,
--- withdrawn); command(host, new_command) (the ad-hoc command); xmlns (the feature); closed(); provider_changed()
-local function new(module, with)
-	local name, usermanager = module.host, with.usermanager;
-	-- One that fails to load (as Debian's does) leaves its handlers behind all the same.
-	local rival_enabled = with.modulemanager.get_modules_for_host(name):contains(rival);
-	local withdrawn, feature = nil, false;
-	-- Do users have lists of certificates here? The daemon says so.
-	local lists = true;
-	local unwrap, command;
-
-	local host = { name = name, module = module, accounts = with.accounts };
-
-	-- Whoever has waited may find the host gone; usermanager raises an error then.
-	local function provider_now()
-		return with.is_active(name) and usermanager.get_provider(name) or nil;
-	end
-
-	function host.in_daemon()
-		local provider = provider_now();
-		return provider ~= nil and provider.name == "saslcertd";
-	end
-
-	function host.withdrawn() return withdrawn or with.closed() or not with.is_active(name); end
-
-	local function set_feature(wanted)
-		if wanted == feature then return; end
-		feature = wanted;
-		if wanted then module:add_feature(with.xmlns); else module:remove_item("feature", with.xmlns); end
-	end
+-- Users hear that they have lists of certificates, and get the command, while both is wanted; new_command: see provided_command.
+local function new_lists(module, host, new_command)
+	local lists, is_shown, command = {}, false, nil;
 
 	-- Prosody knows one command of a name. While the rival is there it is the rival's, and must be left alone; afterwards
 	-- there is none.
@@ -58,52 +40,95 @@ local function new(module, with)
 		command = nil;
 	end
 
-	local function provide_command()
+	function lists.show(is_wanted)
+		if is_wanted == is_shown then return; end
+		is_shown = is_wanted;
+		if not is_wanted then
+			module:remove_item("feature", xmlns);
+			return;
+		end
+		module:add_feature(xmlns);
 		remove_command();
-		command = provided_command(module, host, with.command);
+		command = provided_command(module, host, new_command);
 	end
 
-	local function look_for_rival()
-		local before = withdrawn;
-		withdrawn = rival_enabled or with.modulemanager.is_loaded(name, rival) or false;
-		set_feature(lists and not withdrawn);
-		if lists and not withdrawn and before ~= withdrawn then provide_command(); end
-		if withdrawn and not before then
+	lists.remove_command = remove_command;
+
+	module:hook("account-disco-info", function (event)
+		if is_shown and not host.withdrawn() then event.reply:tag("feature", { var = xmlns }):up(); end
+	end);
+
+	return lists;
+end
+
+-- Calls changed(is_there) when the rival comes or goes, and now.
+local function watch_rival(module, changed)
+	-- One that fails to load (as Debian's does) leaves its handlers behind all the same.
+	local is_enabled = modulemanager.get_modules_for_host(module.host):contains(rival);
+	local was_there = false;
+
+	local function look()
+		local is_there = is_enabled or modulemanager.is_loaded(module.host, rival) or false;
+		changed(is_there);
+		if is_there and not was_there then
 			module:log("error", "mod_%s is enabled too, and takes every login by certificate. mod_saslcertd withdraws on this host: "
 				.. "remove \"%s\" from modules_enabled and restart Prosody", rival, rival);
 			module:set_status("error", "Withdrawn because of mod_" .. rival);
-		elseif before and not withdrawn then
+		elseif was_there and not is_there then
 			module:log("info", "mod_%s is gone, mod_saslcertd is back", rival);
 			module:set_status("core", "Loaded", true);
 		end
+		was_there = is_there;
 	end
 
+	look();
+	for _, event in ipairs({ "module-loaded", "module-unloaded", "module-reloaded" }) do
+		module:hook(event, function (payload)
+			if payload.module == rival then look(); end
+		end);
+	end
+end
+
+-- module: of the host. with: closed(); provider_changed(); command(host, new_command) (the ad-hoc command)
+local function new(module, with)
+	local host = { name = module.host, module = module, accounts = new_accounts(module) };
+	-- Do users have lists of certificates here? The daemon says so.
+	local has_lists, has_rival = true, false;
+	local unwrap;
+
+	-- Whoever has waited may find the host gone; usermanager raises an error then.
+	local function provider_now()
+		return prosody.hosts[host.name] and usermanager.get_provider(host.name) or nil;
+	end
+
+	function host.in_daemon()
+		local provider = provider_now();
+		return provider ~= nil and provider.name == "saslcertd";
+	end
+
+	function host.withdrawn() return has_rival or with.closed() or not prosody.hosts[host.name]; end
+
+	local lists = new_lists(module, host, with.command);
+
+	watch_rival(module, function (is_there)
+		has_rival = is_there;
+		lists.show(has_lists and not has_rival);
+	end);
+
 	function host.set_lists(wanted)
-		if wanted == lists then return; end
-		lists = wanted;
-		set_feature(lists and not withdrawn);
-		if not lists then
-			remove_command();
-		elseif not withdrawn then
-			provide_command();
-		end
+		has_lists = wanted;
+		lists.show(has_lists and not has_rival);
+		if not wanted then lists.remove_command(); end
 	end
 
 	local function wrap()
 		if unwrap then unwrap(); end
-		unwrap = with.wrap(provider_now(), name, host.withdrawn);
+		unwrap = wrap_provider(provider_now(), host.name, api, host.withdrawn);
 	end
 
 	function host.unload()
 		if unwrap then unwrap(); end
 		unwrap = nil;
-	end
-
-	look_for_rival();
-	for _, event in ipairs({ "module-loaded", "module-unloaded", "module-reloaded" }) do
-		module:hook(event, function (payload)
-			if payload.module == rival then look_for_rival(); end
-		end);
 	end
 
 	wrap();
@@ -114,10 +139,6 @@ local function new(module, with)
 			with.provider_changed();
 		end, -100);
 	end
-
-	module:hook("account-disco-info", function (event)
-		if feature and not host.withdrawn() then event.reply:tag("feature", { var = with.xmlns }):up(); end
-	end);
 
 	return host;
 end

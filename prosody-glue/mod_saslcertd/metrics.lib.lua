@@ -3,6 +3,8 @@
 --
 -- It must not make a label of anything that a stranger has sent.
 
+local now = require "util.time".now;
+
 local buckets = { 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10 };
 local max_denials, max_denial_bytes = 64, 40;
 local expiring_days = 30;
@@ -17,14 +19,14 @@ local function result_of(result, failure)
 	return "away";
 end
 
--- with: metric(kind, name, unit, description, labels, options); request(method, params, options, callback) (see client.lib.lua); now()
-local function new(with)
+-- request(method, params, options, callback): of the client (see client.lib.lua).
+local function new(request)
 	local metrics = {};
-	local questions = with.metric("counter", "questions", "", "Questions to saslcertd by how they ended", { "method", "result" });
-	local denials = with.metric("counter", "denials", "", "Questions that saslcertd refused, by its reason", { "denial" });
-	local latency = with.metric("histogram", "latency", "seconds", "How long saslcertd took to answer", { "method" }, { buckets = buckets });
-	local connected = with.metric("gauge", "connected", "", "Whether saslcertd can be asked", {});
-	local expiring = with.metric("gauge", "certificates_expiring", "",
+	local questions = module:metric("counter", "questions", "", "Questions to saslcertd by how they ended", { "method", "result" });
+	local denials = module:metric("counter", "denials", "", "Questions that saslcertd refused, by its reason", { "denial" });
+	local latency = module:metric("histogram", "latency", "seconds", "How long saslcertd took to answer", { "method" }, { buckets = buckets });
+	local connected = module:metric("gauge", "connected", "", "Whether saslcertd can be asked", {});
+	local expiring = module:metric("gauge", "certificates_expiring", "",
 		("Certificates that expire soon; days: %d"):format(expiring_days), { "host" });
 	local known, known_count = {}, 0;
 
@@ -47,14 +49,12 @@ local function new(with)
 	end
 
 	-- The same request, measured.
-	function metrics.measured(request)
-		return function (method, params, options, callback)
-			local asked_at = with.now();
-			return request(method, params, options, function (result, failure)
-				metrics.ended(method, with.now() - asked_at, result, failure);
-				return callback(result, failure);
-			end);
-		end;
+	function metrics.request(method, params, options, callback)
+		local asked_at = now();
+		return request(method, params, options, function (result, failure)
+			metrics.ended(method, now() - asked_at, result, failure);
+			return callback(result, failure);
+		end);
 	end
 
 	function metrics.connected(is_connected)
@@ -71,7 +71,7 @@ local function new(with)
 			local host = hosts[i];
 			if not host or this_round ~= round then return; end
 			local params, options = { host = host, days = expiring_days }, { timeout = expiring_timeout, again = true };
-			with.request("certificate.expiring", params, options, function (result, failure)
+			metrics.request("certificate.expiring", params, options, function (result, failure)
 				if result and type(result.count) == "number" then expiring:with_labels(host):set(result.count); end
 				-- A host may be gone or not ready; whatever else is wrong is wrong for all.
 				if result or failure.code == -32002 then count(i + 1); end

@@ -11,20 +11,15 @@ module:set_global();
 local async = require "util.async";
 local array = require "util.array";
 local json = require "util.json";
-local timer = require "util.timer";
-local server = require "net.server";
 local now = require "util.time".now;
-local encodings = require "util.encodings";
+local valid_text = require "util.encodings".utf8.valid;
 local configmanager = require "core.configmanager";
 local modulemanager = require "core.modulemanager";
 local statsmanager = require "core.statsmanager";
-local usermanager = require "core.usermanager";
 
 local options = module:require "options";
 local client_lib = module:require "client";
-local once = module:require "once";
 local asked_lib = module:require "asked";
-local new_accounts = module:require "accounts".new;
 local new_host = module:require "host".new;
 local sasl_lib = module:require "sasl";
 local certificates_lib = module:require "certificates";
@@ -33,6 +28,7 @@ local new_sessions = module:require "sessions".new;
 local new_devices = module:require "devices".new;
 local new_tls = module:require "tls".new;
 local console = module:require "console";
+local ask_once = module:require "wire".ask;
 local new_metrics = module:require "metrics".new;
 
 local protocol_version = 2;
@@ -41,9 +37,6 @@ local module_version = "0.1.0";
 local max_hello_bytes = 96 * 1024;
 -- How often certificates that are about to expire are counted.
 local count_interval = 60 * 60;
-
-local have_unix, unix = pcall(require, "socket.unix");
-if have_unix and type(unix) == "function" then unix = { stream = unix }; end -- COMPAT old LuaSocket
 
 -- prosodyctl loads the module too; it must not say hello for the server's hosts.
 local in_server = prosody.process_type ~= "prosodyctl";
@@ -65,44 +58,7 @@ local connection = { connected = false };
 -- An admin who gave prosodyctl a command of ours reads what went wrong in its answer, and not in a log.
 local commanded = false;
 
-local function log(...)
-	return module:log(...);
-end
-
-local function is_active(name) return prosody.hosts[name] ~= nil; end
-
 local function section_of(name) return rawget(configmanager.getconfig(), name) or {}; end
-
--- JSON's null means the same as an absent field; util.json makes it a value of its own. What XML can't carry would raise an error in
--- util.stanza.
-local function plain(value)
-	if value == json.null then return nil; end
-	if type(value) == "string" then return (value:gsub("[%z\1-\8\11\12\14-\31]", "?")); end
-	if type(value) == "table" then
-		for k, v in pairs(value) do value[k] = plain(v); end
-	end
-	return value;
-end
-
-local function decode(line) return plain(json.decode(line)); end
-
-local function open(seconds)
-	if not have_unix then return nil, "this LuaSocket knows no Unix sockets"; end
-	local socket = unix.stream();
-	socket:settimeout(seconds);
-	local ok, err = socket:connect(settings.socket);
-	if not ok then
-		socket:close();
-		return nil, err;
-	end
-	return socket;
-end
-
-local function dial(listener)
-	local socket, err = open(0);
-	if not socket then return nil, err; end
-	return server.wrapclient(socket, nil, nil, listener, "*a");
-end
 
 local function declared_hosts()
 	local list = array();
@@ -172,7 +128,7 @@ local software = "Prosody " .. tostring(prosody.version);
 -- Which copy of this module runs: several may lie on the machine.
 local function this_copy()
 	local path = module:get_directory() or "";
-	return { version = module_version, path = encodings.utf8.valid(path) and path or "" };
+	return { version = module_version, path = valid_text(path) and path or "" };
 end
 
 -- Asks while everything stands still, for at most so many seconds. attach: the host that the question is about, if it is one that
@@ -180,13 +136,7 @@ end
 local function ask_blocking(method, params, seconds, attach)
 	if closed then return nil, { reason = "away" }; end
 	local asked_at = now();
-	local result, failure = once.ask({
-		open = function () return open(seconds); end;
-		encode = json.encode;
-		decode = decode;
-		failure_from = client_lib.failure_from;
-		now = now;
-	}, method, params, seconds, attach and {
+	local result, failure = ask_once(settings.socket, method, params, seconds, attach and {
 		protocol = protocol_version;
 		software = software;
 		-- Its options were declared on the other connection.
@@ -222,21 +172,14 @@ end
 settings = options.settings(section_of("*"));
 
 client = client_lib.new({
-	dial = dial;
-	encode = json.encode;
-	decode = decode;
-	valid_text = encodings.utf8.valid;
-	after = timer.add_task;
-	cancel = timer.stop;
-	now = now;
+	socket = function () return settings.socket; end;
 	answer = function (...) return asked(...); end;
-	log = log;
 	hello = function ()
 		local list = commanded and attached_hosts() or declared_hosts();
 		-- A server of many hosts says it in several lines.
 		local pieces = client_lib.pieces_of(list, max_hello_bytes, function (host) return #json.encode(host) + 1; end);
 		if not pieces[1] then pieces[1] = {}; end
-		log("debug", "Declaring to saslcertd; hosts: %d", #list);
+		module:log("debug", "Declaring to saslcertd; hosts: %d", #list);
 		local own = this_copy();
 		for i, piece in ipairs(pieces) do
 			pieces[i] = {
@@ -255,7 +198,7 @@ client = client_lib.new({
 	greeted = function (result)
 		last_refusal = nil;
 		connection.software = result.software;
-		log("debug", "Declared to %s", tostring(result.software));
+		module:log("debug", "Declared to %s", tostring(result.software));
 		module:set_status("info", ("Connected to %s"):format(tostring(result.software)));
 		-- Nobody told what changed while there was no connection.
 		each_account_host(function (accounts) accounts.expire(); end);
@@ -297,13 +240,9 @@ client = client_lib.new({
 
 -- What prosodyctl counts, nobody sees.
 if in_server then
-	metrics = new_metrics({
-		metric = function (...) return module:metric(...); end;
-		request = function (...) return client.request(...); end;
-		now = now;
-	});
+	metrics = new_metrics(client.request);
 	-- Under its name: the client's own questions go through it, too.
-	client.request = metrics.measured(client.request);
+	client.request = metrics.request;
 	module:add_timer(count_interval, function ()
 		count_expiring();
 		return count_interval;
@@ -318,31 +257,6 @@ sessions = new_sessions({
 	changed = function (change) asked("account.changed", change, function () end); end;
 	connections = { module:shared("/*/c2s/sessions"), module:shared("/*/bosh/sessions"), api.waiting };
 });
-
--- Of this each library takes what it names.
-local with = {
-	ask = ask;
-	timeout = function () return settings.timeout; end;
-	hosts = hosts;
-	sessions = sessions;
-	close = sessions.close_each;
-	usermanager = usermanager;
-	modulemanager = modulemanager;
-	is_active = is_active;
-	closed = function () return closed; end;
-	forget = forget;
-	presented = function (session)
-		local chain = sasl_lib.chain_of_peer(session, true);
-		return chain and chain[1];
-	end;
-	xmlns = certificates_lib.xmlns;
-	-- Which kind of provider a host has is part of the hello.
-	provider_changed = function () declare_soon(); end;
-};
-local with_everything = { __index = with };
-asked = asked_lib.new(with);
-local certificates, adhoc, sasl = certificates_lib.new(with), new_adhoc(with), sasl_lib.new(with);
-local tls = new_tls(function () return settings.manage_tls and not closed; end);
 
 -- As the console wants it.
 local function state()
@@ -360,7 +274,19 @@ local function state()
 	};
 end
 
-with.state = state;
+-- Of this each library takes what it names.
+local with = {
+	ask = ask;
+	timeout = function () return settings.timeout; end;
+	hosts = hosts;
+	sessions = sessions;
+	close = sessions.close_each;
+	forget = forget;
+	state = state;
+};
+asked = asked_lib.new(with);
+local certificates, adhoc, sasl = certificates_lib.new(with), new_adhoc(with), sasl_lib.new(with);
+local tls = new_tls(function () return settings.manage_tls and not closed; end);
 local run_command = console.new(with);
 
 -- Says hello when everything that happens now (all hosts at the start, a reload) has happened.
@@ -490,13 +416,12 @@ function module.add_host(host_module)
 		return;
 	end
 
-	local host = new_host(host_module, setmetatable({
-		accounts = new_accounts(host_module);
-		wrap = function (provider, hostname, withdrawn)
-			return sasl_lib.wrap_provider(provider, hostname, api, withdrawn);
-		end;
+	local host = new_host(host_module, {
+		closed = function () return closed; end;
 		command = adhoc.command;
-	}, with_everything));
+		-- Which kind of provider a host has is part of the hello.
+		provider_changed = function () declare_soon(); end;
+	});
 	hosts[name] = host;
 
 	function host_module.unload()
@@ -511,7 +436,7 @@ function module.add_host(host_module)
 	adhoc.add_host(host, host_module);
 
 	local function iq(kind, element, handle)
-		host_module:hook(("iq-%s/self/%s:%s"):format(kind, with.xmlns, element), function (event)
+		host_module:hook(("iq-%s/self/%s:%s"):format(kind, certificates_lib.xmlns, element), function (event)
 			if host.withdrawn() then return; end
 			return handle(host, event.origin, event.stanza);
 		end);

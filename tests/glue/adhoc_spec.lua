@@ -2,9 +2,13 @@ local load_library, null = dofile((debug.getinfo(1, "S").source:match("^@(.*/)")
 
 -- What certificates.lib.lua does for it.
 local certificates = {};
+-- And sasl.lib.lua.
+local sasl = {
+	chain_of_peer = function (session, leaf_only) return session.presented and { session.presented, not leaf_only and "more" or nil }; end;
+};
 local prosody = {};
 local library = load_library("adhoc", nil, { ["util.dataforms"] = { new = function (layout) return layout; end } },
-	{ prosody = prosody, module = { require = function () return certificates; end } });
+	{ prosody = prosody, module = { require = function (_, name) return name == "certificates" and certificates or sasl; end } });
 
 local node = library.node;
 
@@ -44,7 +48,6 @@ local function new_world()
 			return world.answer;
 		end;
 		close = function (closings) world.closed[#world.closed + 1] = closings; end;
-		presented = function (origin) return origin.presented; end;
 		timeout = function () return 2; end;
 	});
 	prosody.full_sessions = world.sessions;

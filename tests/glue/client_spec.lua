@@ -1,14 +1,19 @@
 local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
 local json = require "dkjson";
-local library = load_library("client");
-local new_client, pieces_of = library.new, library.pieces_of;
+local wire_library = load_library("wire", nil, { ["util.json"] = json, ["util.time"] = {}, ["socket.unix"] = {} });
+
+-- libraries: what differs from Prosody's. log: of the module.
+local function load_client(libraries, open, log)
+	local wire = setmetatable({ open = open }, { __index = wire_library });
+	libraries["util.encodings"] = { utf8 = { valid = function (text) return not text:find("\255", 1, true); end } };
+	return load_library("client", nil, libraries, { module = { log = log, require = function () return wire; end } });
+end
 
 -- A daemon, a clock and an event loop in one table.
 local function new_world()
 	local world = { time = 0, timers = {}, links = {}, reachable = true, events = {}, reports = 0, logged = {}, answers = {}, replies = {} };
 
-	local function dial(listener)
-		if not world.reachable then return nil, "connection refused"; end
+	local function wrapclient(_, _, _, listener)
 		local link = { written = {}, open = true };
 		function link.write(_, data)
 			if not link.open then return nil, "closed"; end
@@ -61,18 +66,25 @@ local function new_world()
 		world.time = until_time;
 	end
 
-	world.client = new_client({
-		dial = dial;
-		encode = json.encode;
-		decode = json.decode;
-		valid_text = function (text) return not text:find("\255", 1, true); end;
-		after = function (seconds, f)
-			local timer = { at = world.time + seconds, f = f };
-			world.timers[timer] = true;
-			return timer;
-		end;
-		cancel = function (timer) world.timers[timer] = nil; end;
-		now = function () return world.time; end;
+	local function open(path, seconds)
+		assert.same({ "/run/s", 0 }, { path, seconds });
+		if not world.reachable then return nil, "connection refused"; end
+		return {};
+	end
+
+	world.client = load_client({
+		["net.server"] = { wrapclient = wrapclient };
+		["util.time"] = { now = function () return world.time; end };
+		["util.timer"] = {
+			add_task = function (seconds, f)
+				local timer = { at = world.time + seconds, f = f };
+				world.timers[timer] = true;
+				return timer;
+			end;
+			stop = function (timer) world.timers[timer] = nil; end;
+		};
+	}, open, function (_, level, ...) world.logged[#world.logged + 1] = level .. " " .. string.format(...); end).new({
+		socket = function () return "/run/s"; end;
 		hello = function () return world.hello or { { protocol = 1 } }; end;
 		greeted = function () world.reports = world.reports + 1; end;
 		refused = function (failure) world.refused = failure; end;
@@ -88,7 +100,6 @@ local function new_world()
 		away = function (why) world.events[#world.events + 1] = "away: " .. why; end;
 		back = function () world.events[#world.events + 1] = "back"; end;
 		missed = function () world.reports = world.reports + 1; end;
-		log = function (level, ...) world.logged[#world.logged + 1] = level .. " " .. string.format(...); end;
 	});
 
 	-- Asks, and remembers what comes back.
@@ -463,6 +474,7 @@ end);
 
 describe("pieces", function ()
 	it("are never empty, and hold what is too large alone", function ()
+		local pieces_of = load_client({ ["net.server"] = {}, ["util.time"] = {}, ["util.timer"] = {} }).pieces_of;
 		assert.same({}, pieces_of({}, 10, tonumber));
 		assert.same({ { 4, 5 }, { 20 }, { 3, 7 }, { 1 } }, pieces_of({ 4, 5, 20, 3, 7, 1 }, 10, tonumber));
 	end);

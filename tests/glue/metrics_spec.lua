@@ -1,11 +1,10 @@
 local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
-local new_metrics = load_library("metrics").new;
 
-local function new_world()
+local function new_world(request)
 	local world = { values = {}, time = 100, requests = {} };
 	local values = world.values;
-	world.metrics = new_metrics({
-		metric = function (kind, name, _, _, label_keys)
+	local library = load_library("metrics", nil, { ["util.time"] = { now = function () return world.time; end } }, { module = {
+		metric = function (_, kind, name, _, _, label_keys)
 			assert.is_table(label_keys);
 			return {
 				with_labels = function (_, ...)
@@ -28,26 +27,25 @@ local function new_world()
 				end;
 			};
 		end;
-		request = function (method, params, _, callback)
-			world.requests[#world.requests + 1] = { method, params.host, params.days };
-			world.callback = callback;
-		end;
-		now = function () return world.time; end;
-	});
+	} });
+	world.metrics = library.new(request or function (method, params, _, callback)
+		world.requests[#world.requests + 1] = { method, params.host, params.days };
+		world.callback = callback;
+	end);
 	return world;
 end
 
 describe("a measured question", function ()
 	local function measured(result, failure)
-		local world = new_world();
-		local request = world.metrics.measured(function (method, params, options, callback)
+		local world;
+		world = new_world(function (method, params, options, callback)
 			assert.same({ "external.login", { 1 }, { 2 } }, { method, params, options });
 			world.time = world.time + 0.5;
 			callback(result, failure);
 			return "returned";
 		end);
 		local got;
-		assert.equal("returned", request("external.login", { 1 }, { 2 }, function (...) got = { ... }; end));
+		assert.equal("returned", world.metrics.request("external.login", { 1 }, { 2 }, function (...) got = { ... }; end));
 		assert.same({ result, failure }, got);
 		world.values.connected = nil;
 		return world.values;

@@ -1,5 +1,7 @@
 local load_library, null = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
-local client = load_library("client");
+local client = load_library("client", nil, {
+	["net.server"] = {}, ["util.encodings"] = { utf8 = {} }, ["util.time"] = {}, ["util.timer"] = {};
+}, { module = { require = function () end } });
 
 local prosody, timers = {}, {};
 local library = load_library("sessions", nil, {

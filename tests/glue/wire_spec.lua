@@ -1,6 +1,12 @@
 local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
 local json = require "dkjson";
-local ask = load_library("once").ask;
+
+local function load_wire(libraries)
+	libraries["util.json"] = { encode = json.encode, decode = json.decode, null = json.null };
+	libraries["util.time"] = libraries["util.time"] or {};
+	libraries["socket.unix"] = libraries["socket.unix"] or {};
+	return load_library("wire", nil, libraries);
+end
 
 local function new_world(lines)
 	local world = { time = 0, timeouts = {} };
@@ -15,14 +21,17 @@ local function new_world(lines)
 		end;
 		close = function () world.closed = true; end;
 	};
+	function world.socket.connect(_, path)
+		world.path = path;
+		if world.refused then return nil, "connection refused"; end
+		return true;
+	end
+	local wire = load_wire({
+		["util.time"] = { now = function () return world.time; end };
+		["socket.unix"] = { stream = function () return world.socket; end };
+	});
 	function world.ask(hello)
-		return ask({
-			open = function () return world.socket; end;
-			encode = json.encode;
-			decode = json.decode;
-			failure_from = function (err) return { code = err.code }; end;
-			now = function () return world.time; end;
-		}, "account.exists", { account = "a@b" }, 0.3, hello);
+		return wire.ask("/run/s", "account.exists", { account = "a@b" }, 0.3, hello);
 	end
 	return world;
 end
@@ -31,6 +40,7 @@ describe("a question over a connection of its own", function ()
 	it("gets its answer, whatever comes before", function ()
 		local world = new_world({ '{"method":"host.scram","params":{}}', '{"id":1,"result":{"exists":true}}' });
 		assert.same({ exists = true }, world.ask());
+		assert.equal("/run/s", world.path);
 		assert.equal("account.exists", json.decode(world.sent).method);
 		assert.is_true(world.closed);
 	end);
@@ -52,7 +62,7 @@ describe("a question over a connection of its own", function ()
 		local world = new_world({ other, other });
 		assert.same({ reason = "timeout" }, (select(2, world.ask())));
 		assert.equal("t", world.mode);
-		for i, seconds in ipairs({ 0.3, 0.3, 0.2, 0.1 }) do assert.is_true(math.abs(seconds - world.timeouts[i]) < 1e-9); end
+		for i, seconds in ipairs({ 0.3, 0.3, 0.3, 0.2, 0.1 }) do assert.is_true(math.abs(seconds - world.timeouts[i]) < 1e-9); end
 		assert.is_true(world.closed);
 	end);
 
@@ -62,8 +72,9 @@ describe("a question over a connection of its own", function ()
 		assert.same({ reason = "away" }, (select(2, new_world(noise).ask())));
 		assert.same({ reason = "away" }, (select(2, new_world({ "what?" }).ask())));
 		local world = new_world({});
-		world.socket = nil;
+		world.refused = true;
 		assert.same({ reason = "away" }, (select(2, world.ask())));
+		assert.is_true(world.closed);
 	end);
 
 	it("is not misled by a clock that is set back", function ()
@@ -72,5 +83,27 @@ describe("a question over a connection of its own", function ()
 		world.socket.receive = function (...) world.time = world.time - 3600; return receive(...); end;
 		world.ask();
 		for _, seconds in ipairs(world.timeouts) do assert.is_true(seconds <= 0.3); end
+	end);
+end);
+
+describe("a line", function ()
+	local wire = load_wire({});
+
+	it("has no nulls, and nothing that XML can't carry", function ()
+		assert.same({ a = { "x?y" }, c = "\t\n" }, wire.decode('{"a":["x\\u0001y"],"b":null,"c":"\\t\\n"}'));
+	end);
+
+	it("is a table, or not ours", function ()
+		for _, line in ipairs({ "5", '"x"', "null", "{" }) do assert.is_nil(wire.decode(line)); end
+	end);
+
+	it("that answers has a result, or becomes a failure, whatever it says", function ()
+		assert.same({ n = 1 }, (wire.outcome_of({ result = { n = 1 } })));
+		local function failure_of(answer) return (select(2, wire.outcome_of(answer))); end
+		assert.same({ code = -32000, message = "No", denial = "d", delay = 1 },
+			failure_of({ error = { code = -32000, message = "No", data = { denial = "d", delay = 1, stanza = "s" } } }));
+		for _, answer in ipairs({ {}, { error = 5 }, { error = { code = "x", message = 5, data = 5 } }, { error = {}, result = {} } }) do
+			assert.same({ code = -32001 }, failure_of(answer));
+		end
 	end);
 end);
