@@ -10,6 +10,9 @@ local st = require "util.stanza";
 local certificates = module:require "certificates";
 local chain_of_peer = module:require "sasl".chain_of_peer;
 
+-- Outlives reloads of this module.
+local api = module:shared("/*/saslcertd/api");
+
 local node = "http://prosody.im/protocol/certs";
 local xmlns_commands = "http://jabber.org/protocol/commands";
 -- A change waits for the disk of the daemon's machine.
@@ -76,7 +79,7 @@ local function reply_of(answer)
 	return reply, answer.step;
 end
 
-local function step(with, host, session, data, state)
+local function step(host, session, data, state)
 	-- A form that was filled in may add a certificate, and only an account with an incarnation has any.
 	local question, failure = certificates.question_of(host, session, state ~= nil and data.form ~= nil);
 	local result;
@@ -87,56 +90,49 @@ local function step(with, host, session, data, state)
 		question.step = type(state) == "string" and state or null;
 		question.action = data.action;
 		question.fields = values_of(data.form) or null;
-		result, failure = with.ask("command.step", question, { timeout = math.max(with.timeout(), change_timeout) });
+		result, failure = api.ask("command.step", question, { timeout = math.max(api.timeout(), change_timeout) });
 	end
 	if not result then
 		local _, condition, text = certificates.words(failure);
 		return { status = "completed", error = { message = text or condition } };
 	end
 	-- Whoever reads the answer finds the sessions gone.
-	with.close(result.close);
+	api.close(result.close);
 	return reply_of(result);
 end
 
--- with: ask(method, params, options); close(closings) (see sessions.lib.lua); timeout()
-local function new(with)
-	-- The session that sent the command; nil if it is not one of this host's users.
-	local function asking_session(host, data)
-		local session = data.origin or prosody.full_sessions[data.from]; -- COMPAT 0.12
-		if not session or session.type ~= "c2s" or session.host ~= host.name or not session.username then return nil; end
-		return session;
-	end
-
-	-- What mod_adhoc calls: the reply, and the state that it hands in with the next step. Session ids are common to all commands:
-	-- with that of another one comes its state, and the daemon tells ours from others'.
-	local function handle(host, data, state)
-		if data.action == "cancel" or data.form and data.form.attr.type == "cancel" then return { status = "canceled" }; end
-		local session = asking_session(host, data);
-		if not session then return refused("auth", "forbidden"); end
-		if host.withdrawn() then return refused("cancel", "service-unavailable"); end
-		return step(with, host, session, data, state);
-	end
-
-	local adhoc = {};
-
-	-- new_command: of mod_adhoc's library.
-	function adhoc.command(host, new_command)
-		return new_command("Manage certificates", node, function (_, data, state)
-			return handle(host, data, state);
-		end, "local_user");
-	end
-
-	function adhoc.add_host(host, module)
-		-- COMPAT 0.12: the command doesn't hear who sent it, and a component may be allowed to use any address.
-		module:hook("iq-set/host/" .. xmlns_commands .. ":command", function (event)
-			local origin, stanza = event.origin, event.stanza;
-			if stanza.tags[1].attr.node ~= node or origin.type == "c2s" or host.withdrawn() then return; end
-			origin.send(st.error_reply(stanza, "auth", "forbidden"));
-			return true;
-		end, 510);
-	end
-
-	return adhoc;
+-- The session that sent the command; nil if it is not one of this host's users.
+local function asking_session(host, data)
+	local session = data.origin or prosody.full_sessions[data.from]; -- COMPAT 0.12
+	if not session or session.type ~= "c2s" or session.host ~= host.name or not session.username then return nil; end
+	return session;
 end
 
-return { new = new, node = node, values_of = values_of };
+-- What mod_adhoc calls: the reply, and the state that it hands in with the next step. Session ids are common to all commands:
+-- with that of another one comes its state, and the daemon tells ours from others'.
+local function handle(host, data, state)
+	if data.action == "cancel" or data.form and data.form.attr.type == "cancel" then return { status = "canceled" }; end
+	local session = asking_session(host, data);
+	if not session then return refused("auth", "forbidden"); end
+	if host.withdrawn() then return refused("cancel", "service-unavailable"); end
+	return step(host, session, data, state);
+end
+
+-- new_command: of mod_adhoc's library.
+local function command(host, new_command)
+	return new_command("Manage certificates", node, function (_, data, state)
+		return handle(host, data, state);
+	end, "local_user");
+end
+
+local function add_host(host, module)
+	-- COMPAT 0.12: the command doesn't hear who sent it, and a component may be allowed to use any address.
+	module:hook("iq-set/host/" .. xmlns_commands .. ":command", function (event)
+		local origin, stanza = event.origin, event.stanza;
+		if stanza.tags[1].attr.node ~= node or origin.type == "c2s" or host.withdrawn() then return; end
+		origin.send(st.error_reply(stanza, "auth", "forbidden"));
+		return true;
+	end, 510);
+end
+
+return { command = command, add_host = add_host, node = node, values_of = values_of };

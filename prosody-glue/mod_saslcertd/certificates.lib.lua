@@ -6,6 +6,9 @@ local array = require "util.array";
 local null = require "util.json".null;
 local st = require "util.stanza";
 
+-- Outlives reloads of this module.
+local api = module:shared("/*/saslcertd/api");
+
 local xmlns = "urn:xmpp:saslcert:1";
 -- A change waits for the disk of the daemon's machine.
 local change_timeout = 10;
@@ -73,50 +76,43 @@ local function add_item(reply, record)
 	reply:up();
 end
 
--- with: ask(method, params, options); close(closings) (see sessions.lib.lua); timeout()
-local function new(with)
-	local certificates = {};
-
-	local function refuse(origin, stanza, failure)
-		if not origin.destroyed then origin.send(st.error_reply(stanza, words(failure))); end
-		return true;
-	end
-
-	function certificates.list(host, origin, stanza)
-		local question, failure = question_of(host, origin);
-		if not question then return refuse(origin, stanza, failure); end
-		local reply = st.reply(stanza):tag("items", { xmlns = xmlns });
-		question.after = null;
-		for _ = 1, max_pages do
-			local result;
-			result, failure = with.ask("certificate.list", question, { timeout = 2 * with.timeout(), again = true });
-			if not result then return refuse(origin, stanza, failure); end
-			for _, record in ipairs(result.certificates) do add_item(reply, record); end
-			if result.next == nil or result.next == question.after then break; end
-			question.after = result.next;
-		end
-		if not origin.destroyed then origin.send(reply); end
-		return true;
-	end
-
-	function certificates.change(host, origin, stanza)
-		local request = stanza.tags[1];
-		local result;
-		-- Only an account with an incarnation has certificates.
-		local question, failure = question_of(host, origin, request.name == "append");
-		if question then
-			question.element, question.children = request.name, children_of(request);
-			result, failure = with.ask("certificate.request", question, { timeout = math.max(with.timeout(), change_timeout) });
-		end
-		if not result then return refuse(origin, stanza, failure); end
-		if not origin.destroyed then origin.send(st.reply(stanza)); end
-		-- Whoever has read the answer finds the sessions gone. The daemon says so in its next line, but before that is read
-		-- this session goes on with what it sent behind its question, and after a full buffer others do, too.
-		with.close(result.close);
-		return true;
-	end
-
-	return certificates;
+local function refuse(origin, stanza, failure)
+	if not origin.destroyed then origin.send(st.error_reply(stanza, words(failure))); end
+	return true;
 end
 
-return { new = new, xmlns = xmlns, words = words, question_of = question_of, children_of = children_of };
+local function list(host, origin, stanza)
+	local question, failure = question_of(host, origin);
+	if not question then return refuse(origin, stanza, failure); end
+	local reply = st.reply(stanza):tag("items", { xmlns = xmlns });
+	question.after = null;
+	for _ = 1, max_pages do
+		local result;
+		result, failure = api.ask("certificate.list", question, { timeout = 2 * api.timeout(), again = true });
+		if not result then return refuse(origin, stanza, failure); end
+		for _, record in ipairs(result.certificates) do add_item(reply, record); end
+		if result.next == nil or result.next == question.after then break; end
+		question.after = result.next;
+	end
+	if not origin.destroyed then origin.send(reply); end
+	return true;
+end
+
+local function change(host, origin, stanza)
+	local request = stanza.tags[1];
+	local result;
+	-- Only an account with an incarnation has certificates.
+	local question, failure = question_of(host, origin, request.name == "append");
+	if question then
+		question.element, question.children = request.name, children_of(request);
+		result, failure = api.ask("certificate.request", question, { timeout = math.max(api.timeout(), change_timeout) });
+	end
+	if not result then return refuse(origin, stanza, failure); end
+	if not origin.destroyed then origin.send(st.reply(stanza)); end
+	-- Whoever has read the answer finds the sessions gone. The daemon says so in its next line, but before that is read
+	-- this session goes on with what it sent behind its question, and after a full buffer others do, too.
+	api.close(result.close);
+	return true;
+end
+
+return { list = list, change = change, xmlns = xmlns, words = words, question_of = question_of, children_of = children_of };

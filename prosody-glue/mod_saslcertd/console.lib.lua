@@ -7,6 +7,9 @@ local get_modules_for_host = require "core.modulemanager".get_modules_for_host;
 local array = require "util.array";
 local null = require "util.json".null;
 
+-- Outlives reloads of this module.
+local api = module:shared("/*/saslcertd/api");
+
 local commands = {
 	{ name = "list", words = { "jid" }, description = "List the certificates of an account" };
 	{
@@ -23,12 +26,12 @@ local function show(print, ok, text, lines)
 	return ok or nil, text;
 end
 
--- with: ask(method, params, options); timeout(); state(): socket, connected, since (that began, if known), why (it is away), sessions
---   (where there can be some), withdrawn (names of hosts)
+-- state_now(): socket, connected, since (that began, if known), why (it is away), sessions (where there can be some), withdrawn (names of
+-- hosts).
 -- Returns a function that runs a command: whether it could be done, a closing text, and lines that come before that.
-local function new(with)
+local function new(state_now)
 	local function failed(command, failure)
-		local state = with.state();
+		local state = state_now();
 		local unanswered = failure.reason == "lost" or failure.reason == "timeout";
 		if failure.code then return false, failure.message or "saslcertd could not decide it"; end
 		if failure.reason == "too-long" or failure.reason == "not-text" then return false, "That is too long, or not UTF-8 text"; end
@@ -44,9 +47,9 @@ local function new(with)
 	end
 
 	return function (command, ...)
-		local state = with.state();
-		local timeout = command.changes and math.max(with.timeout(), change_timeout) or with.timeout();
-		local result, failure = with.ask("console.run", {
+		local state = state_now();
+		local timeout = command.changes and math.max(api.timeout(), change_timeout) or api.timeout();
+		local result, failure = api.ask("console.run", {
 			words = array({ command.name, ... });
 			socket = state.socket;
 			sessions = state.sessions or null;

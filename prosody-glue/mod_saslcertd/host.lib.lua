@@ -7,16 +7,14 @@ local modulemanager = require "core.modulemanager";
 local usermanager = require "core.usermanager";
 
 local new_accounts = module:require "accounts".new;
+local new_command = module:require "adhoc".command;
 local xmlns = module:require "certificates".xmlns;
 local wrap_provider = module:require "sasl".wrap_provider;
 
--- Where handlers of streams that are open across a reload find the module.
-local api = module:shared("/*/saslcertd/api");
-
 local rival = "client_certs";
 
--- The ad-hoc command, if this host has any. new: host, and what makes commands → the command.
-local function provided_command(module, host, new)
+-- The ad-hoc command, if this host has any.
+local function provided_command(module, host)
 	-- By way of its module: by this name, require would find our own library.
 	local loaded, mod_adhoc = pcall(module.depends, module, "adhoc");
 	if not loaded then
@@ -24,13 +22,13 @@ local function provided_command(module, host, new)
 		module:log("info", "No ad-hoc commands for certificates: %s", mod_adhoc);
 		return nil;
 	end
-	local command = new(host, mod_adhoc.module:require("adhoc").new);
+	local command = new_command(host, mod_adhoc.module:require("adhoc").new);
 	module:provides("adhoc", command);
 	return command;
 end
 
--- Users hear that they have lists of certificates, and get the command, while both is wanted; new_command: see provided_command.
-local function new_lists(module, host, new_command)
+-- Users hear that they have lists of certificates, and get the command, while both is wanted.
+local function new_lists(module, host)
 	local lists, is_shown, command = {}, false, nil;
 
 	-- Prosody knows one command of a name. While the rival is there it is the rival's, and must be left alone; afterwards
@@ -49,7 +47,7 @@ local function new_lists(module, host, new_command)
 		end
 		module:add_feature(xmlns);
 		remove_command();
-		command = provided_command(module, host, new_command);
+		command = provided_command(module, host);
 	end
 
 	lists.remove_command = remove_command;
@@ -89,7 +87,7 @@ local function watch_rival(module, changed)
 	end
 end
 
--- module: of the host. with: closed(); provider_changed(); command(host, new_command) (the ad-hoc command)
+-- module: of the host. with: closed(); provider_changed()
 local function new(module, with)
 	local host = { name = module.host, module = module, accounts = new_accounts(module) };
 	-- Do users have lists of certificates here? The daemon says so.
@@ -108,7 +106,7 @@ local function new(module, with)
 
 	function host.withdrawn() return has_rival or with.closed() or not prosody.hosts[host.name]; end
 
-	local lists = new_lists(module, host, with.command);
+	local lists = new_lists(module, host);
 
 	watch_rival(module, function (is_there)
 		has_rival = is_there;
@@ -123,7 +121,7 @@ local function new(module, with)
 
 	local function wrap()
 		if unwrap then unwrap(); end
-		unwrap = wrap_provider(provider_now(), host.name, api, host.withdrawn);
+		unwrap = wrap_provider(provider_now(), host.name, host.withdrawn);
 	end
 
 	function host.unload()

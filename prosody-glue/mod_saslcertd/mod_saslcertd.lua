@@ -22,8 +22,8 @@ local client_lib = module:require "client";
 local asked_lib = module:require "asked";
 local new_host = module:require "host".new;
 local sasl_lib = module:require "sasl";
-local certificates_lib = module:require "certificates";
-local new_adhoc = module:require "adhoc".new;
+local certificates = module:require "certificates";
+local adhoc = module:require "adhoc";
 local new_sessions = module:require "sessions".new;
 local new_devices = module:require "devices".new;
 local new_tls = module:require "tls".new;
@@ -274,20 +274,10 @@ local function state()
 	};
 end
 
--- Of this each library takes what it names.
-local with = {
-	ask = ask;
-	timeout = function () return settings.timeout; end;
-	hosts = hosts;
-	sessions = sessions;
-	close = sessions.close_each;
-	forget = forget;
-	state = state;
-};
-asked = asked_lib.new(with);
-local certificates, adhoc, sasl = certificates_lib.new(with), new_adhoc(with), sasl_lib.new(with);
+asked = asked_lib.new({ hosts = hosts, sessions = sessions, forget = forget });
+local sasl = sasl_lib.new(hosts);
 local tls = new_tls(function () return settings.manage_tls and not closed; end);
-local run_command = console.new(with);
+local run_command = console.new(state);
 
 -- Says hello when everything that happens now (all hosts at the start, a reload) has happened.
 local declaring = false;
@@ -309,7 +299,8 @@ local function adopt_hosts()
 	end
 end
 
-api.ask, api.ask_blocking, api.can_wait, api.outlive = ask, ask_blocking, can_wait, sasl_lib.outlive;
+api.ask, api.ask_blocking, api.can_wait = ask, ask_blocking, can_wait;
+api.outlive, api.close = sasl_lib.outlive, sessions.close_each;
 function api.timeout() return settings.timeout; end
 -- What was changed without our hearing of it ends the sessions of its account.
 function api.check() sessions.report_all(); end
@@ -418,7 +409,6 @@ function module.add_host(host_module)
 
 	local host = new_host(host_module, {
 		closed = function () return closed; end;
-		command = adhoc.command;
 		-- Which kind of provider a host has is part of the hello.
 		provider_changed = function () declare_soon(); end;
 	});
@@ -436,7 +426,7 @@ function module.add_host(host_module)
 	adhoc.add_host(host, host_module);
 
 	local function iq(kind, element, handle)
-		host_module:hook(("iq-%s/self/%s:%s"):format(kind, certificates_lib.xmlns, element), function (event)
+		host_module:hook(("iq-%s/self/%s:%s"):format(kind, certificates.xmlns, element), function (event)
 			if host.withdrawn() then return; end
 			return handle(host, event.origin, event.stanza);
 		end);

@@ -7,6 +7,9 @@ local encode_base64 = require "util.encodings".base64.encode;
 local null = require "util.json".null;
 local now = require "util.time".now;
 
+-- Outlives reloads of this module: handlers of open streams do, too.
+local api = module:shared("/*/saslcertd/api");
+
 -- The daemon's limits; beyond them its answer would be that it can't read the question.
 local max_certificates = 6;
 local max_chain_base64 = 64 * 1024;
@@ -87,72 +90,65 @@ local function left_until(deadline)
 	return math.max(deadline - now(), 0.1);
 end
 
--- Asking whether EXTERNAL is offered. The verdict: "yes", "no", or "unasked" if the question could not be answered.
-local function new_offers(with)
-	local offers = {};
+-- Asks whether EXTERNAL is offered. facts: of the candidates, when it is asked again.
+local function ask_offer(host, chain, session, timeout, facts)
+	return api.ask("external.offer", {
+		host = host.name;
+		chain = array(chain);
+		address = session.ip or null;
+		accounts = facts and array(facts) or null;
+	}, { timeout = timeout, again = true });
+end
 
-	-- facts: of the candidates, when it is asked again.
-	local function ask(host, chain, session, timeout, facts)
-		return with.ask("external.offer", {
-			host = host.name;
-			chain = array(chain);
-			address = session.ip or null;
-			accounts = facts and array(facts) or null;
-		}, { timeout = timeout, again = true });
-	end
-
-	-- timeout: of both questions, if it has to ask twice.
-	function offers.ask(host, chain, session, timeout)
-		local deadline = now() + timeout;
-		local unasked = { verdict = "unasked", candidates = {} };
-		local candidates = {};
-		local result, failure = ask(host, chain, session, timeout);
-		for _, candidate in ipairs(result and type(result.candidates) == "table" and result.candidates or {}) do
-			if type(candidate) == "table" and host.accounts.usable(candidate.username) then
-				candidates[#candidates + 1] = candidate;
-			end
+-- The verdict: "yes", "no", or "unasked" if the question could not be answered. timeout: of both questions, if it has to ask twice.
+local function new_offer(host, chain, session, timeout)
+	local deadline = now() + timeout;
+	local unasked = { verdict = "unasked", candidates = {} };
+	local candidates = {};
+	local result, failure = ask_offer(host, chain, session, timeout);
+	for _, candidate in ipairs(result and type(result.candidates) == "table" and result.candidates or {}) do
+		if type(candidate) == "table" and host.accounts.usable(candidate.username) then
+			candidates[#candidates + 1] = candidate;
 		end
-		-- Which of these accounts there are, only Prosody knows.
-		if result and result.offer == true and not host.in_daemon() then
-			local facts = host.accounts.facts(candidates);
-			if not facts then return unasked; end
-			result, failure = ask(host, chain, session, left_until(deadline), facts);
-		end
-		if not result and failure.code ~= -32000 then return unasked; end
-		return { verdict = result and result.offer == true and "yes" or "no", candidates = candidates };
 	end
-
-	-- Once per connection.
-	function offers.of(host, session)
-		local offer = session.saslcert_offer;
-		local conn = session.conn;
-		if offer and offer.conn == conn then return offer; end
-		local chain = chain_of_peer(session, host.leaf_only);
-		if chain then
-			offer = offers.ask(host, chain, session, with.timeout() / 4);
-		else
-			session.log("info", "The client's certificate is too long, EXTERNAL is not offered");
-			offer = { verdict = "no", candidates = {} };
-		end
-		if session.destroyed then return offer; end
-		offer.conn = conn;
-		session.saslcert_offer = offer;
-		return offer;
+	-- Which of these accounts there are, only Prosody knows.
+	if result and result.offer == true and not host.in_daemon() then
+		local facts = host.accounts.facts(candidates);
+		if not facts then return unasked; end
+		result, failure = ask_offer(host, chain, session, left_until(deadline), facts);
 	end
+	if not result and failure.code ~= -32000 then return unasked; end
+	return { verdict = result and result.offer == true and "yes" or "no", candidates = candidates };
+end
 
-	return offers;
+-- Once per connection.
+local function offer_of(host, session)
+	local offer = session.saslcert_offer;
+	local conn = session.conn;
+	if offer and offer.conn == conn then return offer; end
+	local chain = chain_of_peer(session, host.leaf_only);
+	if chain then
+		offer = new_offer(host, chain, session, api.timeout() / 4);
+	else
+		session.log("info", "The client's certificate is too long, EXTERNAL is not offered");
+		offer = { verdict = "no", candidates = {} };
+	end
+	if session.destroyed then return offer; end
+	offer.conn = conn;
+	session.saslcert_offer = offer;
+	return offer;
 end
 
 -- The daemon's decision: its answer; or nil, condition and text.
-local function decide(with, offers, host, session, message)
+local function decide(host, session, message)
 	if host.withdrawn() then return nil, "temporary-auth-failure", could_not_ask; end
-	local deadline = now() + with.timeout();
+	local deadline = now() + api.timeout();
 	local chain = chain_of_peer(session, host.leaf_only);
 	if not chain then return nil, "not-authorized"; end
 
-	local offer = offers.of(host, session);
+	local offer = offer_of(host, session);
 	if offer.verdict == "unasked" then
-		offer = offers.ask(host, chain, session, left_until(deadline));
+		offer = new_offer(host, chain, session, left_until(deadline));
 		if session.destroyed or offer.verdict == "unasked" then return nil, "temporary-auth-failure", could_not_ask; end
 		offer.conn = session.conn;
 		session.saslcert_offer = offer;
@@ -162,7 +158,7 @@ local function decide(with, offers, host, session, message)
 		facts = host.accounts.facts(offer.candidates);
 		if not facts then return nil, "temporary-auth-failure", could_not_ask; end
 	end
-	local result, failure = with.ask("external.login", {
+	local result, failure = api.ask("external.login", {
 		host = host.name;
 		chain = array(chain);
 		authzid = message ~= "" and encode_base64(message:sub(1, max_authzid_bytes)) or null;
@@ -236,14 +232,13 @@ local function add_host(module)
 	end, 200);
 end
 
--- with: ask(method, params, options); timeout(); hosts (see mod_saslcertd)
-local function new(with)
+-- hosts: see mod_saslcertd.
+local function new(hosts)
 	local sasl = { add_host = add_host };
-	local offers = new_offers(with);
 
 	local function verdict_on(hostname, session)
-		local host = with.hosts[hostname];
-		return host and not host.withdrawn() and offers.of(host, session).verdict;
+		local host = hosts[hostname];
+		return host and not host.withdrawn() and offer_of(host, session).verdict;
 	end
 
 	-- What the handlers call; through a table that outlives a reload, since handlers of open streams do too.
@@ -257,13 +252,13 @@ local function new(with)
 
 	function sasl.process(hostname, session, handler, message)
 		handler.saslcert_sasl2 = session.saslcert_sasl2;
-		local host = with.hosts[hostname];
+		local host = hosts[hostname];
 		if not host then return failure_of(handler, session, "temporary-auth-failure", could_not_ask); end
 		if message == nil and not handler.saslcert_challenged then
 			handler.saslcert_challenged = true;
 			return "challenge", "";
 		end
-		local result, condition, text = decide(with, offers, host, session, message or "");
+		local result, condition, text = decide(host, session, message or "");
 		if not result then return failure_of(handler, session, condition, text); end
 		return admit(host, session, handler, result);
 	end
@@ -271,8 +266,8 @@ local function new(with)
 	return sasl;
 end
 
--- Shadows the methods of one handler. api is the table that outlives reloads.
-local function add_external(handler, session, hostname, api)
+-- Shadows the methods of one handler.
+local function add_external(handler, session, hostname)
 	local mechanisms, select_mechanism, process, clean_clone = handler.mechanisms, handler.select, handler.process, handler.clean_clone;
 
 	function handler:mechanisms()
@@ -307,7 +302,7 @@ local function add_external(handler, session, hostname, api)
 		local clone = clean_clone(self);
 		-- COMPAT 0.12: util.sasl forgets the channel binding.
 		clone.userdata = clone.userdata or self.userdata;
-		return add_external(clone, session, hostname, api);
+		return add_external(clone, session, hostname);
 	end
 
 	return handler;
@@ -315,7 +310,7 @@ end
 
 -- Wraps the provider that a host has now. Returns what unwraps it, or nil if there is nothing to wrap.
 -- withdrawn() tells whether handlers are to be left alone.
-local function wrap_provider(provider, hostname, api, withdrawn)
+local function wrap_provider(provider, hostname, withdrawn)
 	if not provider or provider.name == "anonymous" or not provider.get_sasl_handler then return nil; end
 	local own, inner = rawget(provider, "get_sasl_handler"), provider.get_sasl_handler;
 	local active = true;
@@ -323,7 +318,7 @@ local function wrap_provider(provider, hostname, api, withdrawn)
 	local function get_sasl_handler(session, ...)
 		local handler = inner(session, ...);
 		if not active or withdrawn() or not handler or not session or not has_certificate(session) then return handler; end
-		return add_external(handler, session, hostname, api);
+		return add_external(handler, session, hostname);
 	end
 	provider.get_sasl_handler = get_sasl_handler;
 

@@ -6,9 +6,12 @@ local certificates = {};
 local sasl = {
 	chain_of_peer = function (session, leaf_only) return session.presented and { session.presented, not leaf_only and "more" or nil }; end;
 };
-local prosody = {};
+local prosody, api = {}, {};
 local library = load_library("adhoc", nil, { ["util.dataforms"] = { new = function (layout) return layout; end } },
-	{ prosody = prosody, module = { require = function (_, name) return name == "certificates" and certificates or sasl; end } });
+	{ prosody = prosody, module = {
+		require = function (_, name) return name == "certificates" and certificates or sasl; end;
+		shared = function () return api; end;
+	} });
 
 local node = library.node;
 
@@ -41,15 +44,13 @@ local function new_world()
 	world.session, world.sessions = session, { [session.full_jid] = session };
 	local hooks = {};
 	world.hooks = hooks;
-	local adhoc = library.new({
-		ask = function (method, params, options)
-			world.asked[#world.asked + 1] = { method = method, params = params, options = options };
-			if world.failure then return nil, world.failure; end
-			return world.answer;
-		end;
-		close = function (closings) world.closed[#world.closed + 1] = closings; end;
-		timeout = function () return 2; end;
-	});
+	api.ask = function (method, params, options)
+		world.asked[#world.asked + 1] = { method = method, params = params, options = options };
+		if world.failure then return nil, world.failure; end
+		return world.answer;
+	end;
+	api.close = function (closings) world.closed[#world.closed + 1] = closings; end;
+	api.timeout = function () return 2; end;
 	prosody.full_sessions = world.sessions;
 	function certificates.question_of(_, origin, make)
 		world.made[#world.made + 1] = make;
@@ -58,8 +59,8 @@ local function new_world()
 	end
 	function certificates.words(failure) return "cancel", "conflict", failure.message; end
 	local host = { name = "shakespeare.lit", withdrawn = function () return world.withdrawn or false; end };
-	adhoc.add_host(host, { hook = function (_, event, handler, priority) hooks[event] = { run = handler, priority = priority }; end });
-	world.command = adhoc.command(host, function (name, at, handler, permission)
+	library.add_host(host, { hook = function (_, event, handler, priority) hooks[event] = { run = handler, priority = priority }; end });
+	world.command = library.command(host, function (name, at, handler, permission)
 		return { name = name, node = at, handler = handler, permission = permission };
 	end);
 	world.answer = { status = "completed", notes = {}, actions = {}, close = {} };

@@ -1,5 +1,7 @@
 local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
-local outlive = load_library("sasl", nil, { ["util.encodings"] = { base64 = {} }, ["util.time"] = {} }).outlive;
+local outlive = load_library("sasl", nil, { ["util.encodings"] = { base64 = {} }, ["util.time"] = {} }, {
+	module = { shared = function () end };
+}).outlive;
 
 local wrong = { code = -32000, denial = "password-wrong", sasl = "not-authorized", delay = 0 };
 local wrong_password = "Unable to authorize you with the authentication credentials you've sent.";

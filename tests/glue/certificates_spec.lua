@@ -1,5 +1,5 @@
 local load_library, null = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
-local library = load_library("certificates");
+local library = load_library("certificates", nil, nil, { module = { shared = function () end } });
 
 -- As much of a stanza as is read.
 local function element(name, children)
@@ -33,18 +33,18 @@ describe("a change", function ()
 	local sent, asked, closed, answer, failure;
 	local host = { name = "shakespeare.lit", in_daemon = function () return true; end };
 	local origin = { username = "hamlet", secure = true, send = function (stanza) sent = stanza; end };
-	local with_replies = load_library("certificates", nil, { ["util.stanza"] = {
-		reply = function () return "done"; end;
-		error_reply = function (_, kind, condition, text) return { kind, condition, text }; end;
-	} });
-	local certificates = with_replies.new({
+	local api = {
 		ask = function (method, params)
 			asked = { method, params.account, params.element, params.children };
 			return answer, failure;
 		end;
 		close = function (closings) closed = { closings, sent }; end;
 		timeout = function () return 2; end;
-	});
+	};
+	local certificates = load_library("certificates", nil, { ["util.stanza"] = {
+		reply = function () return "done"; end;
+		error_reply = function (_, kind, condition, text) return { kind, condition, text }; end;
+	} }, { module = { shared = function () return api; end } });
 	local function change(request) return certificates.change(host, origin, { tags = { request } }); end
 
 	it("is the daemon's, and the client has its answer before the sessions are closed", function ()

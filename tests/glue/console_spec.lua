@@ -1,4 +1,5 @@
 local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
+local api = {};
 local sections = {
 	["*"] = {}, ["a.lit"] = {}, ["rome.lit"] = { authentication = "saslcertd" }, ["off.lit"] = { enabled = false };
 	["rooms.lit"] = { component_module = "muc" }, ["guests.lit"] = { authentication = "anonymous" }, ["none.lit"] = {};
@@ -12,7 +13,7 @@ local console = load_library("console", nil, {
 		get_modules_for_host = function (name) return { contains = function (_, of) return of == "saslcertd" and name ~= "none.lit"; end }; end;
 	};
 	["util.json"] = { null = "null" };
-}, { module = { name = "saslcertd" } });
+}, { module = { name = "saslcertd", shared = function () return api; end } });
 
 local answers = {
 	list = { true, "1 of a@b", { "first" } };
@@ -92,14 +93,12 @@ describe("a command", function ()
 		for _, one in ipairs(console.commands) do
 			if one.name == name then command = one; end
 		end
-		return console.new({
-			ask = function (method, params, options)
-				asked = { method = method, params = params, options = options };
-				return reply.result, reply.failure;
-			end;
-			timeout = function () return 2; end;
-			state = function () return state; end;
-		})(command, ...);
+		function api.ask(method, params, options)
+			asked = { method = method, params = params, options = options };
+			return reply.result, reply.failure;
+		end
+		function api.timeout() return 2; end
+		return console.new(function () return state; end)(command, ...);
 	end
 	before_each(function ()
 		state = { socket = "/s", connected = true, since = 1767225600.5, sessions = 3, withdrawn = { "a.lit" } };

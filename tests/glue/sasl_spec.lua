@@ -1,9 +1,12 @@
-local load_library, null_of_json = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
-local time_now;
-local sasl_library, null = load_library("sasl", nil, {
-	["util.encodings"] = { base64 = { encode = function (bytes) return "b64:" .. bytes; end } };
-	["util.time"] = { now = function () return time_now(); end };
-}), null_of_json;
+local load_library, null = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
+local function load_sasl(api, now)
+	return load_library("sasl", nil, {
+		["util.encodings"] = { base64 = { encode = function (bytes) return "b64:" .. bytes; end } };
+		["util.time"] = { now = now };
+	}, { module = { shared = function () return api; end } });
+end
+
+local sasl_library = load_sasl({});
 
 local function pem_of(base64)
 	return "-----BEGIN CERTIFICATE-----\n" .. base64:gsub(("."):rep(64), "%0\n") .. "\n-----END CERTIFICATE-----\n";
@@ -42,7 +45,6 @@ end
 
 local function new_world()
 	local world = { time = 0, asked = {}, hosts = {}, replies = {}, users = { hamlet = true } };
-	time_now = function () return world.time; end;
 	world.null = null;
 	world.hosts["shakespeare.lit"] = {
 		name = "shakespeare.lit";
@@ -62,7 +64,7 @@ local function new_world()
 			end;
 		};
 	};
-	world.api = sasl_library.new({
+	world.api = {
 		ask = function (method, params, options)
 			if method == "external.offer" and params.accounts ~= null then
 				-- Asked again, with what is known of the candidates.
@@ -78,14 +80,15 @@ local function new_world()
 			return reply;
 		end;
 		timeout = function () return 2; end;
-		hosts = world.hosts;
-	});
+	};
+	local library = load_sasl(world.api, function () return world.time; end);
+	for name, function_of_ours in pairs(library.new(world.hosts)) do world.api[name] = function_of_ours; end
 	world.replies["external.offer"] = { offer = true, candidates = { { username = "hamlet", incarnation = "a" } } };
 	world.replies["external.login"] = {
 		username = "hamlet", name = "phone", fingerprint = "f", key_id = "k", incarnation = "one", resource = "orchard",
 	};
 	world.provider = new_provider();
-	world.unwrap = sasl_library.wrap_provider(world.provider, "shakespeare.lit", world.api, function () return world.withdrawn or false; end);
+	world.unwrap = library.wrap_provider(world.provider, "shakespeare.lit", function () return world.withdrawn or false; end);
 	function world.handler(session) return world.provider.get_sasl_handler(session); end
 	return world;
 end
@@ -197,7 +200,7 @@ describe("the offer", function ()
 
 	it("isn't made for anonymous accounts, and not while another module does it", function ()
 		local world = new_world();
-		assert.is_nil(sasl_library.wrap_provider({ name = "anonymous", get_sasl_handler = print }, "x", {}, print));
+		assert.is_nil(sasl_library.wrap_provider({ name = "anonymous", get_sasl_handler = print }, "x", print));
 		world.withdrawn = true;
 		assert.same({ PLAIN = true }, world.handler(new_session({ pem_of("AAAA") })):mechanisms());
 		assert.equal(0, #world.asked);
@@ -417,7 +420,7 @@ describe("a wrapped provider", function ()
 
 	it("whose method came from its metatable gets it from there again", function ()
 		local provider = setmetatable({ name = "x" }, { __index = new_provider() });
-		local unwrap = sasl_library.wrap_provider(provider, "shakespeare.lit", {}, function () return false; end);
+		local unwrap = sasl_library.wrap_provider(provider, "shakespeare.lit", function () return false; end);
 		assert.is_function(rawget(provider, "get_sasl_handler"));
 		unwrap();
 		assert.is_nil(rawget(provider, "get_sasl_handler"));
