@@ -4,6 +4,7 @@
 -- It must not make a label of anything that a stranger has sent.
 
 local now = require "util.time".now;
+local statsmanager = require "core.statsmanager";
 
 local buckets = { 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10 };
 local max_denials, max_denial_bytes = 64, 40;
@@ -61,23 +62,13 @@ local function new(request)
 		connected:with_labels():set(is_connected and 1 or 0);
 	end
 
-	local round = 0;
-
-	-- Asks how many certificates of each host are about to expire, one host after the other.
-	function metrics.count_expiring(hosts)
-		round = round + 1;
-		local this_round = round;
-		local function count(i)
-			local host = hosts[i];
-			if not host or this_round ~= round then return; end
-			local params, options = { host = host, days = expiring_days }, { timeout = expiring_timeout, again = true };
-			metrics.request("certificate.expiring", params, options, function (result, failure)
-				if result and type(result.count) == "number" then expiring:with_labels(host):set(result.count); end
-				-- A host may be gone or not ready; whatever else is wrong is wrong for all.
-				if result or failure.code == -32002 then count(i + 1); end
-			end);
-		end
-		count(1);
+	-- Asks how many certificates of each host are about to expire. The daemon looks at all certificates for it.
+	function metrics.count_expiring()
+		if not statsmanager.get_metric_registry() then return; end
+		local options = { timeout = expiring_timeout, again = true };
+		metrics.request("certificate.expiring", { days = expiring_days }, options, function (result)
+			for host, count in pairs(result and result.counts or {}) do expiring:with_labels(host):set(count); end
+		end);
 	end
 
 	-- A host is not served any more.

@@ -15,7 +15,6 @@ local now = require "util.time".now;
 local valid_text = require "util.encodings".utf8.valid;
 local configmanager = require "core.configmanager";
 local modulemanager = require "core.modulemanager";
-local statsmanager = require "core.statsmanager";
 
 local options = module:require "options";
 local client_lib = module:require "client";
@@ -93,7 +92,7 @@ local function report_options(result)
 		local host, problem = hosts[answer.host], problems[answer.host];
 		if host then
 			host.scram = answer.scram or host.scram;
-			host.ready, host.leaf_only = answer.ready, answer.chain == false;
+			host.leaf_only = answer.chain == false;
 			host.set_lists(answer.lists);
 			host.module:set_status(problem and "error" or "core", problem or "Loaded", true);
 		end
@@ -153,16 +152,6 @@ local function each_account_host(call)
 	end
 end
 
-local function count_expiring()
-	-- The daemon looks at all certificates for it.
-	if not metrics or not statsmanager.get_metric_registry() then return; end
-	local names = {};
-	for name, host in pairs(hosts) do
-		if host.ready then names[#names + 1] = name; end
-	end
-	metrics.count_expiring(names);
-end
-
 local function note_connection(is_connected, why)
 	if connection.connected ~= is_connected then connection.since = now(); end
 	connection.connected, connection.why = is_connected, why;
@@ -204,7 +193,7 @@ client = client_lib.new({
 		each_account_host(function (accounts) accounts.expire(); end);
 		sessions.report_all();
 		report_options(result);
-		count_expiring();
+		if metrics then metrics.count_expiring(); end
 	end;
 	refused = function (failure)
 		local refusal = failure.message or failure.reason;
@@ -244,7 +233,7 @@ if in_server then
 	-- Under its name: the client's own questions go through it, too.
 	client.request = metrics.request;
 	module:add_timer(count_interval, function ()
-		count_expiring();
+		metrics.count_expiring();
 		return count_interval;
 	end);
 end

@@ -176,7 +176,7 @@ questions! {
     ConsoleRun: Informs => |state, question, asked| state.certificates().console_run(asked.reply, &question, asked.moment.now),
     Unrevoke: Informs => |state, question, asked| asked.send(state.certificates().unrevoke(question, asked.peer())),
     ListMarks: Informs => |state, question, asked| asked.send(state.certificates().marks(question)),
-    Expiring: Informs => |state, question, asked| asked.send(state.certificates().expiring(question, asked.moment.now)),
+    Expiring: Informs => |state, question, asked| asked.send(state.certificates().expiring(asked.reply, &question, asked.moment.now)),
     AccountExists: Informs => |state, question, asked| asked.send(state.accounts().exists(question, asked.peer())),
     Verify: Admits => |state, question, asked| state.passwords().verify(asked.reply, &question, asked.moment.now),
     Scram: Informs => |state, question, asked| asked.send(state.passwords().scram(question, asked.peer())),

@@ -2,6 +2,8 @@
 //!
 //! Must not know: who may change them.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::request::{Lane, Request};
@@ -330,22 +332,20 @@ pub struct DisabledMark {
 /// `certificate.expiring`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Expiring {
-    /// On which host.
-    pub host: Host,
     /// Within how many days.
     pub days: u16,
 }
 
 impl Request for Expiring {
     const METHOD: &'static str = "certificate.expiring";
-    type Answer = ExpiringCount;
+    type Answer = ExpiringCounts;
     const BEFORE: Before = Before::Hello;
     const LANE: Lane = Lane::Task;
 }
 
 /// How many certificates expire soon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExpiringCount {
-    /// So many.
-    pub count: u64,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpiringCounts {
+    /// So many on each host that the connection has declared and that is ready.
+    pub counts: BTreeMap<Host, u64>,
 }

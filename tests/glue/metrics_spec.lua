@@ -3,7 +3,10 @@ local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or ".
 local function new_world(request)
 	local world = { values = {}, time = 100, requests = {} };
 	local values = world.values;
-	local library = load_library("metrics", nil, { ["util.time"] = { now = function () return world.time; end } }, { module = {
+	local library = load_library("metrics", nil, {
+		["core.statsmanager"] = { get_metric_registry = function () return not world.is_uncounted and {} or nil; end };
+		["util.time"] = { now = function () return world.time; end };
+	}, { module = {
 		metric = function (_, kind, name, _, _, label_keys)
 			assert.is_table(label_keys);
 			return {
@@ -29,7 +32,7 @@ local function new_world(request)
 		end;
 	} });
 	world.metrics = library.new(request or function (method, params, _, callback)
-		world.requests[#world.requests + 1] = { method, params.host, params.days };
+		world.requests[#world.requests + 1] = { method, params };
 		world.callback = callback;
 	end);
 	return world;
@@ -101,14 +104,11 @@ describe("the connection", function ()
 end);
 
 describe("certificates that are about to expire", function ()
-	it("are counted for one host after the other", function ()
+	it("are counted for all hosts at once", function ()
 		local world = new_world();
-		world.metrics.count_expiring({ "a.lit", "b.lit", "c.lit" });
-		assert.same({ { "certificate.expiring", "a.lit", 30 } }, world.requests);
-		world.callback({ count = 3 });
-		world.callback(nil, { code = -32002 });
-		world.callback({ count = 0 });
-		assert.equal(3, #world.requests);
+		world.metrics.count_expiring();
+		assert.same({ { "certificate.expiring", { days = 30 } } }, world.requests);
+		world.callback({ counts = { ["a.lit"] = 3, ["c.lit"] = 0 } });
 		assert.equal(3, world.values["certificates_expiring a.lit"]);
 		assert.is_nil(world.values["certificates_expiring b.lit"]);
 		assert.equal(0, world.values["certificates_expiring c.lit"]);
@@ -116,15 +116,19 @@ describe("certificates that are about to expire", function ()
 		assert.equal(0, world.values["certificates_expiring a.lit"]);
 	end);
 
-	it("are not asked for any further when the daemon is away or another round has begun", function ()
+	it("are still those of before when the daemon is away", function ()
 		local world = new_world();
-		world.metrics.count_expiring({ "a.lit", "b.lit" });
+		world.metrics.count_expiring();
+		world.callback({ counts = { ["a.lit"] = 3 } });
+		world.metrics.count_expiring();
 		world.callback(nil, { reason = "away" });
-		assert.equal(1, #world.requests);
-		world.metrics.count_expiring({ "a.lit", "b.lit" });
-		local earlier = world.callback;
-		world.metrics.count_expiring({ "a.lit", "b.lit" });
-		earlier({ count = 1 });
-		assert.equal(3, #world.requests);
+		assert.equal(3, world.values["certificates_expiring a.lit"]);
+	end);
+
+	it("are not asked for where nobody would see the answer", function ()
+		local world = new_world();
+		world.is_uncounted = true;
+		world.metrics.count_expiring();
+		assert.same({}, world.requests);
 	end);
 end);

@@ -7,7 +7,7 @@ use super::super::disk_room::DiskRoom;
 use super::super::gate::Gate;
 use super::super::hosts::Hosts;
 use super::super::last_uses::LastUses;
-use super::super::reply::Answered;
+use super::super::reply::{Answered, Reply};
 use super::super::servers::Servers;
 use super::super::sessions::Sessions;
 use super::edits::{append_edits, concerned, is_anothers, is_still};
@@ -24,11 +24,11 @@ use crate::policy::manage::{Appending, Asker, MAX_MARKS, Marks, Scope};
 use crate::policy::{Denial, manage};
 use crate::protocol::{
     AccountMarks, Accounts, Append, AppendedCertificate, Certificate, CertificatePage, Disable,
-    DisabledCertificate, DisabledMark, Expiring, ExpiringCount, Fault, List, ListMarks,
+    DisabledCertificate, DisabledMark, Expiring, ExpiringCounts, Fault, List, ListMarks,
     ListedCertificate, ListedMark, MAX_CERTIFICATE_BASE64_BYTES, NotDecoded, PAGE_BYTES, Refusal,
     RevokedKey, ShownCertificate, ShownName,
 };
-use crate::store::{Harmless, Store};
+use crate::store::{Harmless, Store, StoreError};
 use crate::wording::certificates::{self as wording, Added, Row};
 use crate::wording::notices;
 
@@ -331,19 +331,26 @@ impl Certificates<'_> {
         })
     }
 
-    /// How many certificates of a host expire soon.
+    /// How many certificates expire soon, on each host of this connection that is ready.
     pub(in crate::daemon) fn expiring(
         &self,
-        question: Expiring,
+        reply: &Reply<Expiring>,
+        question: &Expiring,
         now: UnixSeconds,
-    ) -> Answered<ExpiringCount> {
-        let Expiring { host, days } = question;
-        self.hosts.policy(&host)?;
-        let mut count: u64 = 0;
-        let soon = |held: &Enrolment| manage::expires_within(held, days, now);
-        let store = self.store;
-        store.each_present(&host, MAX_LISTED_ROWS, soon, |_| count += 1)?;
-        Ok(ExpiringCount { count })
+    ) -> Answered<ExpiringCounts> {
+        let soon = |held: &Enrolment| manage::expires_within(held, question.days, now);
+        let hello = reply.connection().introduction();
+        let declared = hello.into_iter().flat_map(|hello| hello.hosts);
+        let counts = declared
+            .filter(|host| self.hosts.policy(host).is_ok())
+            .map(|host| {
+                let mut count: u64 = 0;
+                self.store
+                    .each_present(&host, MAX_LISTED_ROWS, soon, |_| count += 1)?;
+                Ok((host, count))
+            });
+        let counts: Result<_, StoreError> = counts.collect();
+        Ok(ExpiringCounts { counts: counts? })
     }
 
     /// The account that has the name now: whom an administrator means who adds something.
