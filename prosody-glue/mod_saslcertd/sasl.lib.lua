@@ -104,13 +104,8 @@ end
 local function new_offer(host, chain, session, timeout)
 	local deadline = now() + timeout;
 	local unasked = { verdict = "unasked", candidates = {} };
-	local candidates = {};
 	local result, failure = ask_offer(host, chain, session, timeout);
-	for _, candidate in ipairs(result and type(result.candidates) == "table" and result.candidates or {}) do
-		if type(candidate) == "table" and host.accounts.usable(candidate.username) then
-			candidates[#candidates + 1] = candidate;
-		end
-	end
+	local candidates = result and result.candidates or {};
 	-- Which of these accounts there are, only Prosody knows.
 	if result and result.offer == true and not host.in_daemon() then
 		local facts = host.accounts.facts(candidates);
@@ -122,13 +117,13 @@ local function new_offer(host, chain, session, timeout)
 end
 
 -- Once per connection.
-local function offer_of(host, session)
+local function offer_of(host, session, timeout)
 	local offer = session.saslcert_offer;
 	local conn = session.conn;
 	if offer and offer.conn == conn then return offer; end
 	local chain = chain_of_peer(session, host.leaf_only);
 	if chain then
-		offer = new_offer(host, chain, session, api.timeout() / 4);
+		offer = new_offer(host, chain, session, timeout);
 	else
 		session.log("info", "The client's certificate is too long, EXTERNAL is not offered");
 		offer = { verdict = "no", candidates = {} };
@@ -146,12 +141,11 @@ local function decide(host, session, message)
 	local chain = chain_of_peer(session, host.leaf_only);
 	if not chain then return nil, "not-authorized"; end
 
-	local offer = offer_of(host, session);
+	local offer = offer_of(host, session, api.timeout() / 4);
 	if offer.verdict == "unasked" then
-		offer = new_offer(host, chain, session, left_until(deadline));
+		session.saslcert_offer = nil;
+		offer = offer_of(host, session, left_until(deadline));
 		if session.destroyed or offer.verdict == "unasked" then return nil, "temporary-auth-failure", could_not_ask; end
-		offer.conn = session.conn;
-		session.saslcert_offer = offer;
 	end
 	local facts = {};
 	if not host.in_daemon() then
@@ -238,7 +232,7 @@ local function new(hosts)
 
 	local function verdict_on(hostname, session)
 		local host = hosts[hostname];
-		return host and not host.withdrawn() and offer_of(host, session).verdict;
+		return host and not host.withdrawn() and offer_of(host, session, api.timeout() / 4).verdict;
 	end
 
 	-- What the handlers call; through a table that outlives a reload, since handlers of open streams do too.
