@@ -502,20 +502,4 @@ local function new(with)
 	return client;
 end
 
--- Cuts a list into pieces of at most max_bytes, measured by size_of; each has at least one element.
-local function pieces_of(list, max_bytes, size_of)
-	local pieces, bytes = {}, 0;
-	for _, element in ipairs(list) do
-		local size = size_of(element);
-		local piece = pieces[#pieces];
-		if not piece or bytes + size > max_bytes then
-			piece, bytes = {}, 0;
-			pieces[#pieces + 1] = piece;
-		end
-		piece[#piece + 1] = element;
-		bytes = bytes + size;
-	end
-	return pieces;
-end
-
-return { new = new, pieces_of = pieces_of };
+return { new = new };

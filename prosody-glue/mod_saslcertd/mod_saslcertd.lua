@@ -17,7 +17,7 @@ local configmanager = require "core.configmanager";
 local modulemanager = require "core.modulemanager";
 
 local options = module:require "options";
-local client_lib = module:require "client";
+local new_client = module:require "client".new;
 local asked_lib = module:require "asked";
 local new_host = module:require "host".new;
 local sasl_lib = module:require "sasl";
@@ -27,13 +27,11 @@ local new_sessions = module:require "sessions".new;
 local new_devices = module:require "devices".new;
 local new_tls = module:require "tls".new;
 local console = module:require "console";
-local ask_once = module:require "wire".ask;
+local wire = module:require "wire";
 local new_metrics = module:require "metrics".new;
 
 local protocol_version = 2;
 local module_version = "0.1.0";
--- Well below the limit of a question.
-local max_hello_bytes = 96 * 1024;
 -- How often certificates that are about to expire are counted.
 local count_interval = 60 * 60;
 
@@ -135,7 +133,7 @@ end
 local function ask_blocking(method, params, seconds, attach)
 	if closed then return nil, { reason = "away" }; end
 	local asked_at = now();
-	local result, failure = ask_once(settings.socket, method, params, seconds, attach and {
+	local result, failure = wire.ask(settings.socket, method, params, seconds, attach and {
 		protocol = protocol_version;
 		software = software;
 		-- Its options were declared on the other connection.
@@ -160,14 +158,14 @@ end
 
 settings = options.settings(section_of("*"));
 
-client = client_lib.new({
+client = new_client({
 	socket = function () return settings.socket; end;
 	answer = function (...) return asked(...); end;
 	hello = function ()
 		local list = commanded and attached_hosts() or declared_hosts();
 		-- A server of many hosts says it in several lines.
-		local pieces = client_lib.pieces_of(list, max_hello_bytes, function (host) return #json.encode(host) + 1; end);
-		if not pieces[1] then pieces[1] = {}; end
+		local pieces = wire.pieces_of(list);
+		if not pieces[1] then pieces[1] = array(); end
 		module:log("debug", "Declaring to saslcertd; hosts: %d", #list);
 		local own = this_copy();
 		for i, piece in ipairs(pieces) do
@@ -175,7 +173,7 @@ client = client_lib.new({
 				protocol = protocol_version;
 				software = software;
 				module = own;
-				hosts = array(piece);
+				hosts = piece;
 				global = not commanded and options.of_section(section_of("*")) or nil;
 				folder = prosody.paths.config or ".";
 				continued = i > 1;

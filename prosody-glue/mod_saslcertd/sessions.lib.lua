@@ -10,17 +10,14 @@
 
 local array = require "util.array";
 local jid = require "util.jid";
-local json = require "util.json";
+local null = require "util.json".null;
 local st = require "util.stanza";
 local add_task = require "util.timer".add_task;
 local update_session = require "core.sessionmanager".update_session;
 
-local pieces_of = module:require "client".pieces_of;
+local pieces_of = module:require "wire".pieces_of;
 
-local null = json.null;
 local xmlns_sm = { "urn:xmpp:sm:2", "urn:xmpp:sm:3" };
--- Well below the limit of a question.
-local max_report_bytes = 96 * 1024;
 -- Until those are asked about again that could not be.
 local repeat_seconds = 5;
 
@@ -190,7 +187,7 @@ local function add_reports(sessions, with)
 			local entry = session.saslcert and entry_of(session) or with.in_daemon(session.host) and entry_without_certificate(session);
 			if entry then entries[#entries + 1] = entry; end
 		end);
-		local pieces = pieces_of(entries, max_report_bytes, function (entry) return #json.encode(entry) + 1; end);
+		local pieces = pieces_of(entries);
 		local function finish()
 			is_reporting = false;
 			if is_wanted then
@@ -201,7 +198,7 @@ local function add_reports(sessions, with)
 		end
 		local function ask(i)
 			if not pieces[i] then return finish(); end
-			with.request("session.report", { sessions = array(pieces[i]) }, { timeout = 10 }, function (result, failure)
+			with.request("session.report", { sessions = pieces[i] }, { timeout = 10 }, function (result, failure)
 				if result then
 					sessions.close_each(result.close or {});
 					for _, change in ipairs(result.changed or {}) do with.changed(change); end

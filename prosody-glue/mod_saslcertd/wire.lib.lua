@@ -3,6 +3,7 @@
 --
 -- It must not know what is asked.
 
+local array = require "util.array";
 local json = require "util.json";
 local now = require "util.time".now;
 
@@ -10,6 +11,8 @@ local have_unix, unix = pcall(require, "socket.unix");
 if have_unix and type(unix) == "function" then unix = { stream = unix }; end -- COMPAT old LuaSocket
 
 local max_lines = 16;
+-- Well below the limit of a question.
+local max_piece_bytes = 96 * 1024;
 
 -- A socket, or nil and why not.
 local function open(path, seconds)
@@ -25,6 +28,18 @@ end
 local function line_of(message)
 	message.jsonrpc = "2.0";
 	return json.encode(message) .. "\n";
+end
+
+-- Cuts a list into pieces that fit into one question each; none is empty.
+local function pieces_of(list)
+	local pieces, bytes = {}, 0;
+	for _, element in ipairs(list) do
+		local size = #json.encode(element) + 1;
+		if not pieces[1] or bytes + size > max_piece_bytes then pieces[#pieces + 1], bytes = array(), 0; end
+		table.insert(pieces[#pieces], element);
+		bytes = bytes + size;
+	end
+	return pieces;
 end
 
 -- JSON's null means the same as an absent field; util.json makes it a value of its own. What XML can't carry would raise an error in
@@ -91,4 +106,4 @@ local function ask(path, method, params, seconds, hello)
 	return result, failure;
 end
 
-return { open = open, line_of = line_of, decode = decode, outcome_of = outcome_of, ask = ask };
+return { open = open, line_of = line_of, pieces_of = pieces_of, decode = decode, outcome_of = outcome_of, ask = ask };

@@ -471,11 +471,3 @@ describe("the connection", function ()
 		assert.is_nil(next(world.timers));
 	end);
 end);
-
-describe("pieces", function ()
-	it("are never empty, and hold what is too large alone", function ()
-		local pieces_of = load_client({ ["net.server"] = {}, ["util.time"] = {}, ["util.timer"] = {} }).pieces_of;
-		assert.same({}, pieces_of({}, 10, tonumber));
-		assert.same({ { 4, 5 }, { 20 }, { 3, 7 }, { 1 } }, pieces_of({ 4, 5, 20, 3, 7, 1 }, 10, tonumber));
-	end);
-end);

@@ -1,15 +1,13 @@
 local load_library, null = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
-local client = load_library("client", nil, {
-	["net.server"] = {}, ["util.encodings"] = { utf8 = {} }, ["util.time"] = {}, ["util.timer"] = {};
-}, { module = { require = function () end } });
-
 local prosody, timers = {}, {};
+local fake_json = { null = null, encode = function (entry) return ("x"):rep(entry.size or 100); end };
+local wire = load_library("wire", nil, { ["util.json"] = fake_json, ["util.time"] = {}, ["socket.unix"] = {} });
 local library = load_library("sessions", nil, {
-	["util.json"] = { null = null, encode = function (entry) return ("x"):rep(entry.size or 100); end };
+	["util.json"] = fake_json;
 	["util.jid"] = {};
 	["util.timer"] = { add_task = function (_, f) timers[#timers + 1] = f; end };
 	["core.sessionmanager"] = {};
-}, { prosody = prosody, module = { require = function () return client; end, log = function () end } });
+}, { prosody = prosody, module = { require = function () return wire; end, log = function () end } });
 
 local function new_world()
 	local world = { notified = {}, requested = {}, timers = {}, closed = {}, changed = {} };

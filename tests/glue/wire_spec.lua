@@ -1,8 +1,8 @@
 local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
 local json = require "dkjson";
 
-local function load_wire(libraries)
-	libraries["util.json"] = { encode = json.encode, decode = json.decode, null = json.null };
+local function load_wire(libraries, encode)
+	libraries["util.json"] = { encode = encode or json.encode, decode = json.decode, null = json.null };
 	libraries["util.time"] = libraries["util.time"] or {};
 	libraries["socket.unix"] = libraries["socket.unix"] or {};
 	return load_library("wire", nil, libraries);
@@ -105,5 +105,16 @@ describe("a line", function ()
 		for _, answer in ipairs({ {}, { error = 5 }, { error = { code = "x", message = 5, data = 5 } }, { error = {}, result = {} } }) do
 			assert.same({ code = -32001 }, failure_of(answer));
 		end
+	end);
+end);
+
+describe("a list", function ()
+	it("is cut where a question would grow too long, and never into nothing", function ()
+		-- Each element is as long as it says, with what separates it.
+		local wire = load_wire({}, function (size) return ("x"):rep(size - 1); end);
+		local kib = 1024;
+		assert.same({}, wire.pieces_of({}));
+		assert.same({ { 40 * kib, 56 * kib }, { 200 * kib }, { 30 * kib, 66 * kib }, { 1 } },
+			wire.pieces_of({ 40 * kib, 56 * kib, 200 * kib, 30 * kib, 66 * kib, 1 }));
 	end);
 end);
