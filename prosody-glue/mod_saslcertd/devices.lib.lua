@@ -14,9 +14,17 @@ local remembered_seconds = 400 * 24 * 60 * 60;
 -- The time is not written with each login.
 local granularity_seconds = 24 * 60 * 60;
 
+local function forget_some(known, time)
+	local hashes = {};
+	for hash, at in pairs(known) do
+		if type(at) == "number" and time - at < remembered_seconds then hashes[#hashes + 1] = hash; else known[hash] = nil; end
+	end
+	table.sort(hashes, function (a, b) return known[a] > known[b]; end);
+	for i = max_devices + 1, #hashes do known[hashes[i]] = nil; end
+end
+
 -- module: of the host.
-local function new(module)
-	local devices = {};
+local function watch(module)
 	-- username → { hash = last login }
 	local device_store = module:open_store("saslcertd_devices", "keyval");
 	-- Of mod_sasl2_fast: username → { hash .. suffix = token }
@@ -28,7 +36,12 @@ local function new(module)
 		return type(known) == "table" and known or {};
 	end
 
-	local function write(username, known)
+	local function note(username, hash)
+		local time, known = now(), read(username);
+		local at = known[hash];
+		if type(at) == "number" and math.abs(time - at) < granularity_seconds then return; end
+		known[hash] = time;
+		forget_some(known, time);
 		local ok, err = device_store:set(username, known);
 		if not ok then module:log("error", "The devices of %s can't be written: %s", username, err); end
 	end
@@ -52,51 +65,25 @@ local function new(module)
 		end
 	end
 
-	local function forget_some(known, time)
-		local hashes = {};
-		for hash, at in pairs(known) do
-			if type(at) == "number" and time - at < remembered_seconds then hashes[#hashes + 1] = hash; else known[hash] = nil; end
-		end
-		table.sort(hashes, function (a, b) return known[a] > known[b]; end);
-		for i = max_devices + 1, #hashes do known[hashes[i]] = nil; end
-	end
-
-	-- The device has logged in with a certificate.
-	function devices.seen(username, client_id)
-		local hash, time = sha256(client_id, true), now();
-		local known = read(username);
-		local at = known[hash];
-		if type(at) ~= "number" or math.abs(time - at) >= granularity_seconds then
-			known[hash] = time;
-			forget_some(known, time);
-			write(username, known);
-		end
-		revoke_tokens(username, hash);
-	end
-
-	-- Has it ever?
-	function devices.knows(username, client_id)
-		return read(username)[sha256(client_id, true)] ~= nil;
-	end
-
 	-- In SASL2, before a session is resumed (110), and a token given out (75).
-	function devices.watch()
-		module:hook("sasl2/c2s/success", function (event)
-			local session = event.session;
-			local client_id = session.client_id;
-			if type(client_id) ~= "string" or not session.username then return; end
-			if session.saslcert then
-				devices.seen(session.username, client_id);
-			elseif (session.fast_token_request or session.sasl_handler and session.sasl_handler.rotation_needed)
-				and devices.knows(session.username, client_id) then
-				session.log("info", "No token for a device that logs in with a certificate");
-				session.fast_token_request = nil;
-				if session.sasl_handler then session.sasl_handler.rotation_needed = nil; end
-			end
-		end, 800);
-	end
+	module:hook("sasl2/c2s/success", function (event)
+		local session = event.session;
+		if type(session.client_id) ~= "string" or not session.username then return; end
+		local hash, handler = sha256(session.client_id, true), session.sasl_handler;
+		if session.saslcert then
+			note(session.username, hash);
+			revoke_tokens(session.username, hash);
+		elseif (session.fast_token_request or handler and handler.rotation_needed) and read(session.username)[hash] ~= nil then
+			session.log("info", "No token for a device that logs in with a certificate");
+			session.fast_token_request = nil;
+			if handler then handler.rotation_needed = nil; end
+		end
+	end, 800);
 
-	return devices;
+	-- A token would outlive the certificate. Just before it is given out, since by then the session may be one that was resumed.
+	module:hook("sasl2/c2s/success", function (event)
+		if event.session.saslcert then event.session.fast_token_request = nil; end
+	end, 80);
 end
 
-return { new = new };
+return { watch = watch };

@@ -24,7 +24,7 @@ local sasl_lib = module:require "sasl";
 local certificates = module:require "certificates";
 local adhoc = module:require "adhoc";
 local new_sessions = module:require "sessions".new;
-local new_devices = module:require "devices".new;
+local devices = module:require "devices";
 local new_tls = module:require "tls".new;
 local console = module:require "console";
 local wire = module:require "wire";
@@ -408,7 +408,7 @@ function module.add_host(host_module)
 
 	tls.add_host(host_module);
 	sessions.add_host(host_module);
-	new_devices(host_module).watch();
+	devices.watch(host_module);
 	sasl.add_host(host_module);
 	adhoc.add_host(host, host_module);
 

@@ -340,11 +340,6 @@ end
 
 -- Whoever stole a device must not take the account (XEP-0257), nor keep it.
 local function hook_restrictions(host_module)
-	-- A token would outlive the certificate (before mod_sasl2_fast, 75).
-	host_module:hook("sasl2/c2s/success", function (event)
-		if event.session.saslcert then event.session.fast_token_request = nil; end
-	end, 80);
-
 	local function deny(event)
 		local origin, stanza = event.origin, event.stanza;
 		if stanza.attr.type ~= "set" or not origin.saslcert then return; end

@@ -14,19 +14,24 @@ local function new_world()
 			end;
 		};
 	end
+	local handlers = {};
 	local stores = { saslcertd_devices = store(world.devices), fast_tokens = store(world.tokens) };
 	load_library("devices", nil, {
 		["util.hashes"] = { sha256 = function (text, is_hex) return is_hex and "<" .. text .. ">"; end };
 		["util.time"] = { now = function () return world.at; end };
-	}).new({
+	}).watch({
 		open_store = function (_, name) return stores[name]; end;
-		hook = function (_, _, handler) world.success = handler; end;
+		hook = function (_, _, handler, priority) handlers[#handlers + 1] = { run = handler, priority = priority }; end;
 		log = function (_, level) world.logged[#world.logged + 1] = level; end;
-	}).watch();
-	function world.session(session)
+	});
+	function world.session(session, resumed)
 		session.username, session.log = "hamlet", function () end;
 		session.sasl_handler = session.sasl_handler or {};
-		world.success({ session = session });
+		table.sort(handlers, function (a, b) return a.priority > b.priority; end);
+		for i, handler in ipairs(handlers) do
+			-- A session that is resumed lives on in the place of the new one.
+			handler.run({ session = i > 1 and resumed or session });
+		end
 		return session;
 	end
 	return world;
@@ -51,11 +56,17 @@ describe("a login with a certificate", function ()
 		assert.same({ ["<phone>"] = world.at }, world.devices.hamlet);
 	end);
 
-	it("of a client that does not say which it is changes nothing", function ()
+	it("of a client that does not say which it is changes nothing, and gets no token", function ()
 		local world = new_world();
 		world.tokens.hamlet = { ["<phone>-cur"] = {} };
-		world.session({ saslcert = {} });
+		assert.is_nil(world.session({ saslcert = {}, fast_token_request = {} }).fast_token_request);
 		assert.same({ 0, { ["<phone>-cur"] = {} } }, { world.written, world.tokens.hamlet });
+	end);
+
+	it("that takes over another session gets no token for that either", function ()
+		local resumed = { saslcert = {}, fast_token_request = {} };
+		new_world().session({ saslcert = {}, client_id = "phone" }, resumed);
+		assert.is_nil(resumed.fast_token_request);
 	end);
 
 	it("says when the tokens could not be revoked", function ()
