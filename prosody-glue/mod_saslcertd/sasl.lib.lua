@@ -177,18 +177,8 @@ local function admit(host, session, handler, result)
 	local username = result.username;
 	handler.username = username;
 	-- Before anything that may wait: the daemon's next line may be the revocation of this key.
-	session.saslcert = {
-		account = username .. "@" .. host.name;
-		fingerprint = result.fingerprint;
-		key_id = result.key_id;
-		incarnation = result.incarnation;
-		password_changed = result.password_changed;
-		name = result.name;
-		resource = result.resource;
-		path = result.path;
-		not_after = result.not_after;
-		registration = result.registration;
-	};
+	result.account = username .. "@" .. host.name;
+	session.saslcert = result;
 	-- Of an account that lives in the daemon, the daemon has just said so.
 	if not host.in_daemon() then
 		local enabled = host.accounts.exists(username) and host.accounts.enabled(username);

@@ -48,17 +48,12 @@ local function add_search(sessions, with)
 		end
 	end
 
-	-- The same, of those that logged in with a certificate.
-	function sessions.each_tagged(found)
-		sessions.each(function (session)
-			if session.saslcert then found(session); end
-		end);
-	end
-
-	-- How many of these there are.
+	-- How many logged in with a certificate.
 	function sessions.count()
 		local count = 0;
-		sessions.each_tagged(function () count = count + 1; end);
+		sessions.each(function (session)
+			if session.saslcert then count = count + 1; end
+		end);
 		return count;
 	end
 

@@ -255,7 +255,8 @@ describe("a login", function ()
 		assert.equal("hamlet", handler.username);
 		assert.equal("orchard", handler.resource);
 		assert.same({
-			account = "hamlet@shakespeare.lit", fingerprint = "f", key_id = "k", incarnation = "one", name = "phone", resource = "orchard",
+			account = "hamlet@shakespeare.lit", username = "hamlet", fingerprint = "f", key_id = "k";
+			incarnation = "one", name = "phone", resource = "orchard";
 		}, session.saslcert);
 		assert.equal(session.ip, world.asked[1].params.address);
 		local params = world.asked[2].params;
