@@ -15,8 +15,8 @@ local api = module:shared("/*/saslcertd/api");
 
 -- The daemon takes less, and says so; what would not fit into a question is refused here.
 local max_password_bytes = 32 * 1024;
--- A change waits for the disk of the daemon's machine.
-local change_timeout = 10;
+-- Of all accounts, page by page.
+local list_timeout = 10;
 -- Two such questions are asked for a message to somebody who is offline.
 local exists_timeout = 2;
 -- All of Prosody stands still while it waits this long.
@@ -85,7 +85,7 @@ local function change(username, method, params)
 	params.account = username .. "@" .. host;
 	local result, failure;
 	if api.can_wait() then
-		result, failure = api.ask(method, params, { timeout = math.max(api.timeout(), change_timeout) });
+		result, failure = api.change(method, params);
 	else
 		result, failure = api.ask_blocking(method, params, blocking_change_seconds, host);
 	end
@@ -148,8 +148,7 @@ local function add_reading(accounts)
 	function accounts.test_password(username, password)
 		local ok, err = check_password(password);
 		if not ok then return nil, err; end
-		local result, failure = api.ask("account.verify", { account = username .. "@" .. host, password = password, address = null },
-			{ timeout = api.timeout(), again = true });
+		local result, failure = api.ask("account.verify", { account = username .. "@" .. host, password = password, address = null });
 		if not result then return nil, text_of(failure); end
 		return true;
 	end
@@ -158,7 +157,7 @@ local function add_reading(accounts)
 		local names = {};
 		local params = { host = host, after = null };
 		for _ = 1, max_pages do
-			local result, failure = api.ask("account.list", params, { timeout = math.max(api.timeout(), change_timeout), again = true });
+			local result, failure = api.ask("account.list", params, { timeout = math.max(api.timeout(), list_timeout), again = true });
 			-- The caller is about to iterate: nil would only be a less readable error, and no users at all a lie.
 			if not result then error(text_of(failure), 0); end
 			for _, account in ipairs(type(result.accounts) == "table" and result.accounts or {}) do

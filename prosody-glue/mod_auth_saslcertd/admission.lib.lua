@@ -27,7 +27,7 @@ local function require_yes(session, username, mechanism)
 		account = account;
 		mechanism = mechanism or null;
 		address = session.ip or null;
-	}, { timeout = api.timeout(), again = true });
+	});
 	if session.destroyed then return nil, { reason = "gone" }; end
 	if not result then
 		session.log("info", "No session of %s begins: %s", account, failure.denial or failure.message or failure.reason);

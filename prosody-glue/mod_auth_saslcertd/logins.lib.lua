@@ -54,15 +54,15 @@ local function proof_in(message)
 	return type(message) == "string" and message:match("c=[^,]*,r=[^,]*,?.-,p=(.*)$") or nil;
 end
 
-local function ask(method, username, session, params, again)
+local function ask(method, username, session, params, options)
 	params.account = username .. "@" .. host;
 	if session then params.address = session.ip or null; end
-	return api.ask(method, params, { timeout = api.timeout(), again = again });
+	return api.ask(method, params, options);
 end
 
--- The delay. What can't be counted is a failure all the same.
+-- The delay. It is never asked again: that would count twice. What can't be counted is a failure all the same.
 local function count_failure(session, username)
-	local result = ask("account.failed", username, session, {});
+	local result = ask("account.failed", username, session, {}, { timeout = api.timeout() });
 	return result and result.delay or 0;
 end
 
@@ -82,7 +82,7 @@ local function plain_test(session, handler, username, password)
 		outcome.verdict, outcome.delay = "no", count_failure(session, username);
 		return false;
 	end
-	take(session, outcome, username, ask("account.verify", username, session, { password = password }, true));
+	take(session, outcome, username, ask("account.verify", username, session, { password = password }));
 	return outcome.verdict == "yes";
 end
 
@@ -95,7 +95,7 @@ local function scram_keys(hash, handler, username)
 	end
 	-- Offered once, but by now there is an account that lacks it: this one, perhaps.
 	if not contains(api.scram(host) or all_hashes, hash) then return unasked(hash .. " is not offered any more"); end
-	local result, failure = ask("account.scram", username, nil, { hash = hash }, true);
+	local result, failure = ask("account.scram", username, nil, { hash = hash });
 	if not result then
 		outcome.verdict, outcome.failure = verdict_of(nil, failure), failure;
 		return nil;
@@ -113,7 +113,7 @@ end
 -- The proof was right: is it still?
 local function confirm(session, handler, hash, stored_key)
 	local params = { hash = hash, stored_key = base64.encode(stored_key) };
-	take(session, handler.saslcertd_outcome, handler.username, ask("account.succeeded", handler.username, session, params, true));
+	take(session, handler.saslcertd_outcome, handler.username, ask("account.succeeded", handler.username, session, params));
 end
 
 -- Waits, but not for a session that is gone.

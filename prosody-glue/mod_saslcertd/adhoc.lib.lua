@@ -15,8 +15,6 @@ local api = module:shared("/*/saslcertd/api");
 
 local node = "http://prosody.im/protocol/certs";
 local xmlns_commands = "http://jabber.org/protocol/commands";
--- A change waits for the disk of the daemon's machine.
-local change_timeout = 10;
 
 -- The text up to the first line of a private key, and whether there is one. The key itself is nobody's business but its user's: it
 -- goes no further than this, and the daemon sees by that line what was pasted, and says so.
@@ -90,7 +88,7 @@ local function step(host, session, data, state)
 		question.step = type(state) == "string" and state or null;
 		question.action = data.action;
 		question.fields = values_of(data.form) or null;
-		result, failure = api.ask("command.step", question, { timeout = math.max(api.timeout(), change_timeout) });
+		result, failure = api.change("command.step", question);
 	end
 	if not result then
 		local _, condition, text = certificates.words(failure);

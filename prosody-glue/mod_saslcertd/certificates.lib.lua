@@ -10,8 +10,6 @@ local st = require "util.stanza";
 local api = module:shared("/*/saslcertd/api");
 
 local xmlns = "urn:xmpp:saslcert:1";
--- A change waits for the disk of the daemon's machine.
-local change_timeout = 10;
 local max_pages = 1024;
 
 local error_types = { auth = true, cancel = true, continue = true, modify = true, wait = true };
@@ -105,7 +103,7 @@ local function change(host, origin, stanza)
 	local question, failure = question_of(host, origin, request.name == "append");
 	if question then
 		question.element, question.children = request.name, children_of(request);
-		result, failure = api.ask("certificate.request", question, { timeout = math.max(api.timeout(), change_timeout) });
+		result, failure = api.change("certificate.request", question);
 	end
 	if not result then return refuse(origin, stanza, failure); end
 	if not origin.destroyed then origin.send(st.reply(stanza)); end

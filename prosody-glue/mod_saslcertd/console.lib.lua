@@ -18,8 +18,6 @@ local commands = {
 	};
 	{ name = "status", words = {}, description = "Show whether saslcertd can be asked, and which hosts it is ready for" };
 };
--- A change waits for the disk of the daemon's machine.
-local change_timeout = 10;
 
 local function show(print, ok, text, lines)
 	for _, line in ipairs(lines or {}) do print(line); end
@@ -48,13 +46,13 @@ local function new(state_now)
 
 	return function (command, ...)
 		local state = state_now();
-		local timeout = command.changes and math.max(api.timeout(), change_timeout) or api.timeout();
-		local result, failure = api.ask("console.run", {
+		local ask = command.changes and api.change or api.ask;
+		local result, failure = ask("console.run", {
 			words = array({ command.name, ... });
 			socket = state.socket;
 			sessions = state.sessions or null;
 			withdrawn = command.name == "status" and array(state.withdrawn) or nil;
-		}, { timeout = timeout, again = not command.changes });
+		});
 		if not result then return failed(command, failure); end
 		return result.ok, result.text, result.lines;
 	end;

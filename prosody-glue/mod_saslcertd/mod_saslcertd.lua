@@ -32,6 +32,8 @@ local new_metrics = module:require "metrics".new;
 
 local protocol_version = 2;
 local module_version = "0.1.0";
+-- A change waits for the disk of the daemon's machine.
+local change_timeout = 10;
 -- How often certificates that are about to expire are counted.
 local count_interval = 60 * 60;
 
@@ -107,17 +109,23 @@ local function can_wait()
 	return async.ready() and (not coroutine.isyieldable or coroutine.isyieldable());
 end
 
--- Asks and waits. Returns the result, or nil and the failure (see client.lib.lua).
+-- Asks and waits. Returns the result, or nil and the failure. ask_options: see client.lib.lua; without them the question has as much
+-- time as is configured, and may be asked again.
 local function ask(method, params, ask_options)
 	if closed or not can_wait() then return nil, { reason = "away" }; end
 	local result, failure;
 	local wait, done = async.waiter(1, true);
-	client.request(method, params, ask_options, function (...)
+	client.request(method, params, ask_options or { timeout = settings.timeout, again = true }, function (...)
 		result, failure = ...;
 		done();
 	end);
 	wait();
 	return result, failure;
+end
+
+-- The same, for what changes something.
+local function change(method, params)
+	return ask(method, params, { timeout = math.max(settings.timeout, change_timeout) });
 end
 
 local software = "Prosody " .. tostring(prosody.version);
@@ -241,7 +249,7 @@ sessions = new_sessions({
 	request = client.request;
 	in_daemon = function (name) return hosts[name] ~= nil and hosts[name].in_daemon(); end;
 	-- What was changed without our hearing of it.
-	changed = function (change) asked("account.changed", change, function () end); end;
+	changed = function (params) asked("account.changed", params, function () end); end;
 	connections = { module:shared("/*/c2s/sessions"), module:shared("/*/bosh/sessions"), api.waiting };
 });
 
@@ -286,7 +294,7 @@ local function adopt_hosts()
 	end
 end
 
-api.ask, api.ask_blocking, api.can_wait = ask, ask_blocking, can_wait;
+api.ask, api.change, api.ask_blocking, api.can_wait = ask, change, ask_blocking, can_wait;
 api.outlive, api.close = sasl_lib.outlive, sessions.close_each;
 function api.timeout() return settings.timeout; end
 -- What was changed without our hearing of it ends the sessions of its account.
@@ -336,14 +344,14 @@ if in_server then
 	api.offered, api.selectable, api.process = sasl.offered, sasl.selectable, sasl.process;
 
 	-- Prosody closes the bound sessions of such an account only.
-	for _, change in pairs(asked_lib.changes) do
-		if change.event then
-			module:hook(change.event, function (event)
+	for _, kind in pairs(asked_lib.changes) do
+		if kind.event then
+			module:hook(kind.event, function (event)
 				local host = hosts[event.host];
 				if not host or type(event.username) ~= "string" then return; end
 				forget(host, event.username);
-				if not change.condition then return; end
-				sessions.close_unbound(event.username .. "@" .. event.host, change.condition);
+				if not kind.condition then return; end
+				sessions.close_unbound(event.username .. "@" .. event.host, kind.condition);
 			end);
 		end
 	end

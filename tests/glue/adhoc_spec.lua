@@ -44,13 +44,12 @@ local function new_world()
 	world.session, world.sessions = session, { [session.full_jid] = session };
 	local hooks = {};
 	world.hooks = hooks;
-	api.ask = function (method, params, options)
-		world.asked[#world.asked + 1] = { method = method, params = params, options = options };
+	api.change = function (method, params)
+		world.asked[#world.asked + 1] = { method = method, params = params };
 		if world.failure then return nil, world.failure; end
 		return world.answer;
 	end;
 	api.close = function (closings) world.closed[#world.closed + 1] = closings; end;
-	api.timeout = function () return 2; end;
 	prosody.full_sessions = world.sessions;
 	function certificates.question_of(_, origin, make)
 		world.made[#world.made + 1] = make;
@@ -116,7 +115,6 @@ describe("the command", function ()
 			{ account = "hamlet@shakespeare.lit", presented = null, step = "menu", action = "complete", fields = { name = { "phone" } } },
 		}, { world.asked[1].params, world.asked[2].params });
 		assert.equal("command.step", world.asked[1].method);
-		assert.is_true(world.asked[1].options.timeout >= 10);
 	end);
 
 	it("has an incarnation made only for a form that was filled in", function ()

@@ -8,11 +8,11 @@ local function new_world()
 		["util.json"] = { null = world.null };
 		["util.time"] = { now = function () return world.time; end };
 	};
-	local function reply_to(list)
+	local function reply_to(list, is_change)
 		return function (method, params, options)
 			local copy = {};
 			for k, v in pairs(params) do copy[k] = v; end
-			list[#list + 1] = { method = method, params = copy, options = options };
+			list[#list + 1] = { method = method, params = copy, options = options, is_change = is_change };
 			local reply = world.replies[method];
 			if type(reply) == "function" then return reply(params); end
 			if not reply then return nil, { reason = "away" }; end
@@ -22,6 +22,7 @@ local function new_world()
 	end
 	local api = {
 		ask = reply_to(world.asked);
+		change = reply_to(world.asked, true);
 		ask_blocking = reply_to(world.blocked);
 		can_wait = function () return world.async; end;
 		timeout = function () return 3; end;
@@ -180,6 +181,7 @@ describe("a new account", function ()
 			world.who = who;
 			assert.is_true(world.accounts.create_user("portia", " swallowed\tfire "));
 			assert.same({ account = "portia@rome.lit", password = " swallowed\tfire ", caller = who }, world.asked[#world.asked].params);
+			assert.is_true(world.asked[#world.asked].is_change);
 		end
 		assert.same({}, world.resets);
 	end);

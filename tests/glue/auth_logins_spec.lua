@@ -147,6 +147,8 @@ describe("PLAIN", function ()
 			world.replies["account.failed"] = { delay = 3 };
 			assert.same({ "failure", "not-authorized", wrong_password }, { world.plain("brutus " .. password) });
 			assert.same({ "account.failed" }, world.methods());
+			-- It would count twice.
+			assert.same({ timeout = 2 }, world.asked[1].options);
 			assert.same({ 3 }, world.slept);
 			assert.is_true(world.is_waiting);
 			assert.is_nil(next(world.api.waiting));

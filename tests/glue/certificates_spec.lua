@@ -34,12 +34,11 @@ describe("a change", function ()
 	local host = { name = "shakespeare.lit", in_daemon = function () return true; end };
 	local origin = { username = "hamlet", secure = true, send = function (stanza) sent = stanza; end };
 	local api = {
-		ask = function (method, params)
+		change = function (method, params)
 			asked = { method, params.account, params.element, params.children };
 			return answer, failure;
 		end;
 		close = function (closings) closed = { closings, sent }; end;
-		timeout = function () return 2; end;
 	};
 	local certificates = load_library("certificates", nil, { ["util.stanza"] = {
 		reply = function () return "done"; end;

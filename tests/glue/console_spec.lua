@@ -93,11 +93,12 @@ describe("a command", function ()
 		for _, one in ipairs(console.commands) do
 			if one.name == name then command = one; end
 		end
-		function api.ask(method, params, options)
-			asked = { method = method, params = params, options = options };
-			return reply.result, reply.failure;
+		for _, how in ipairs({ "ask", "change" }) do
+			api[how] = function (method, params)
+				asked = { how = how, method = method, params = params };
+				return reply.result, reply.failure;
+			end;
 		end
-		function api.timeout() return 2; end
 		return console.new(function () return state; end)(command, ...);
 	end
 	before_each(function ()
@@ -108,14 +109,14 @@ describe("a command", function ()
 	it("is the daemon's to run, with what only the server knows", function ()
 		assert.same({ true, "done", { "one" } }, { ask("revoke", "a@b", "phone") });
 		assert.same({
+			how = "change";
 			method = "console.run";
 			params = { words = { "revoke", "a@b", "phone" }, socket = "/s", sessions = 3 };
-			options = { timeout = 10, again = false };
 		}, asked);
 		state = { socket = "/s", connected = false, withdrawn = {} };
 		ask("list", "a@b");
 		assert.equal("null", asked.params.sessions);
-		assert.same({ timeout = 2, again = true }, asked.options);
+		assert.equal("ask", asked.how);
 	end);
 
 	it("names the hosts that are withdrawn only where they are told of: there may be thousands", function ()
