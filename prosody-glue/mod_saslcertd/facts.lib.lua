@@ -3,7 +3,6 @@
 --
 -- It runs within prosodyctl, and reads what is configured, not what runs: it must not connect anywhere, open ports, or draw conclusions.
 
-local certmanager = require "core.certmanager";
 local configmanager = require "core.configmanager";
 local modulemanager = require "core.modulemanager";
 local array = require "util.array";
@@ -12,6 +11,7 @@ local getpid = require "util.prosodyctl".getpid;
 local socket = require "socket";
 
 local options = module:require "options";
+local context_of = module:require "tls".context_of;
 
 -- Those that doctor reads, and no others: there are passwords among them.
 local read = {};
@@ -35,14 +35,9 @@ local function of_section(section)
 	return all;
 end
 
--- What mod_tls would make of a host's settings, without our help.
-local function context_of(name)
-	local parent = name:match("%.(.*)$");
-	local function option(key)
-		return configmanager.rawget(name, key) or parent and configmanager.rawget(parent, key) or {};
-	end
-	local context, err, config = certmanager.create_context(name, "server", option("c2s_ssl"), option("ssl"),
-		configmanager.rawget("*", "c2s_ssl") or {});
+-- What TLS is without our help.
+local function tls_of(name)
+	local context, err, config = context_of(name);
 	if not context then return { error = tostring(err) }; end
 	return { verify = options.plain(config.verify), certificate = type(config.certificate) == "string" and config.certificate or nil };
 end
@@ -63,7 +58,7 @@ return function (own)
 			hosts[name] = {
 				modules = modules_of(name);
 				authentication_found = pluginloader.load_resource("auth_" .. authentication) ~= nil;
-				starttls = context_of(name);
+				starttls = tls_of(name);
 			};
 		end
 	end

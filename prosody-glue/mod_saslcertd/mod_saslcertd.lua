@@ -40,9 +40,9 @@ local count_interval = 60 * 60;
 -- prosodyctl loads the module too; it must not say hello for the server's hosts.
 local in_server = prosody.process_type ~= "prosodyctl";
 
--- Handlers of streams that are open across a reload live on in the old environment, and find the new one here. So does
--- mod_auth_saslcertd, which puts into accounts what is to hear of changes, by host, and into waiting the sessions whose login
--- waits for its delay.
+-- Handlers of streams that are open across a reload live on in the old environment, and find the new one here. So do the libraries, and
+-- mod_auth_saslcertd, which puts into accounts what is to hear of changes, by host, and into waiting the sessions whose login waits for
+-- its delay.
 local api = module:shared("/*/saslcertd/api");
 api.accounts = api.accounts or {};
 api.waiting = api.waiting or {};

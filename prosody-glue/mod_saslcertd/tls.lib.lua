@@ -14,6 +14,16 @@ local ask_for_certificate = {
 };
 local direct_tls = { c2s_direct_tls = true, legacy_ssl = true };
 
+-- What mod_tls makes of a host's settings: in the same order, and with the same fallback to the parent domain. ours is last, so it counts
+-- least. Returns the context, or nil; what is wrong; and the settings.
+local function context_of(host, ours)
+	local parent = host:match("%.(.*)$");
+	local function option(name)
+		return raw_option(host, name) or parent and raw_option(parent, name) or {};
+	end
+	return create_context(host, "server", option("c2s_ssl"), option("ssl"), raw_option("*", "c2s_ssl") or {}, ours or {});
+end
+
 -- is_enabled(): may it touch anything now?
 local function new(is_enabled)
 	local tls = {};
@@ -53,21 +63,12 @@ local function new(is_enabled)
 	function tls.add_host(module)
 		local context, config;
 
-		-- The same order and the same fallback to the parent domain as in mod_tls; ours is last, so it counts least.
 		local function build()
 			context, config = nil, nil;
 			if not is_enabled() then return; end
-			local host = module.host;
-			local parent = host:match("%.(.*)$");
-			local function option(name)
-				return raw_option(host, name) or parent and raw_option(parent, name) or {};
-			end
 			local err;
-			context, err, config = create_context(host, "server",
-				option("c2s_ssl"), option("ssl"), raw_option("*", "c2s_ssl") or {}, ask_for_certificate);
-			if not context then
-				module:log("error", "Clients can't be asked for certificates on STARTTLS: %s", err);
-			end
+			context, err, config = context_of(module.host, ask_for_certificate);
+			if not context then module:log("error", "Clients can't be asked for certificates on STARTTLS: %s", err); end
 		end
 		build();
 		module:hook_global("config-reloaded", build, -10);
@@ -85,4 +86,4 @@ local function new(is_enabled)
 	return tls;
 end
 
-return { new = new };
+return { new = new, context_of = context_of };
