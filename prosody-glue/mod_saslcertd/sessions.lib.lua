@@ -152,7 +152,6 @@ local function add_reports(sessions, with)
 			path = tag.path or null;
 			not_after = tag.not_after or null;
 			resource = session.resource or null;
-			address = session.ip or null;
 			password_changed = tag.password_changed or null;
 		};
 	end

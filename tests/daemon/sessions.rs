@@ -15,7 +15,6 @@ fn opened(login: &Value, resource: Value) -> Value {
         "key_id": login["key_id"],
         "incarnation": login["incarnation"],
         "resource": resource,
-        "address": "192.0.2.7",
     }]})
 }
 

@@ -233,9 +233,9 @@ describe("the report of all live sessions", function ()
 		table.sort(reported, function (a, b) return a.account < b.account; end);
 		assert.same({
 			{ account = "hamlet@shakespeare.lit", fingerprint = "fk", key_id = "k", incarnation = "one", path = null,
-				not_after = null, resource = "a", address = null, password_changed = null },
+				not_after = null, resource = "a", password_changed = null },
 			{ account = "ophelia@shakespeare.lit", fingerprint = "fm", key_id = "m", incarnation = "one", path = null,
-				not_after = null, resource = null, address = null, password_changed = null },
+				not_after = null, resource = null, password_changed = null },
 		}, reported);
 		world.requested[1].callback({ close = { { account = "ophelia@shakespeare.lit", key_id = "m" } }, changed = {} });
 		assert.same({ unbound }, world.closed);
