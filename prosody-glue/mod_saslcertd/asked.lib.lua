@@ -1,7 +1,7 @@
 -- What the daemon asks of Prosody: to close sessions, to tell users something, to act on a change that somebody else made to an
 -- account, and which account of a name it has.
 --
--- It must not decide, nor wait: what may take a while is handed to run(), and answered later.
+-- It must not decide, nor wait: what may take a while is handed to a worker, and answered later.
 
 local async = require "util.async";
 local split_jid = require "util.jid".split;

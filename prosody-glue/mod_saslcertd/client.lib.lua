@@ -269,12 +269,16 @@ function Client:connect()
 	stop_timer(self.retry);
 	self.retry = nil;
 	local socket, err = wire.open(self.with.socket(), 0);
-	if not socket then
+	local conn;
+	if socket then conn, err = server.wrapclient(socket, nil, nil, self.listener, "*a"); end
+	if not conn then
+		-- The server may have no room for one more connection, and say so in no words.
+		if type(err) ~= "string" then err = "Prosody takes no more connections"; end
 		self:report_away(err);
 		self:try_later();
 		return nil, err;
 	end
-	self.conn, self.outbox = server.wrapclient(socket, nil, nil, self.listener, "*a"), {};
+	self.conn, self.outbox = conn, {};
 	self:hello();
 	return self.conn ~= nil;
 end

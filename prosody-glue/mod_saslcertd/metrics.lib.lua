@@ -30,6 +30,8 @@ local function new(request)
 	local expiring = module:metric("gauge", "certificates_expiring", "",
 		("Certificates that expire soon; days: %d"):format(expiring_days), { "host" });
 	local known, known_count = {}, 0;
+	-- By host, as they were counted last.
+	local counted = {};
 
 	local function label_of(denial)
 		if type(denial) ~= "string" or #denial > max_denial_bytes or not denial:find("^[a-z%-]+$") then return "other"; end
@@ -67,13 +69,14 @@ local function new(request)
 		if not statsmanager.get_metric_registry() then return; end
 		local options = { timeout = expiring_timeout, again = true };
 		metrics.request("certificate.expiring", { days = expiring_days }, options, function (result)
-			for host, count in pairs(result and result.counts or {}) do expiring:with_labels(host):set(count); end
+			if not result then return; end
+			-- A host that is not served any more has none.
+			for host in pairs(counted) do
+				if not result.counts[host] then expiring:with_labels(host):set(0); end
+			end
+			for host, count in pairs(result.counts) do expiring:with_labels(host):set(count); end
+			counted = result.counts;
 		end);
-	end
-
-	-- A host is not served any more.
-	function metrics.forget_host(host)
-		expiring:with_labels(host):set(0);
 	end
 
 	metrics.connected(false);

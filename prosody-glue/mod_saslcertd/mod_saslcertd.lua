@@ -369,10 +369,7 @@ if in_server then
 		sessions.close_unbound_of(event.host, "host-gone");
 	end);
 
-	module:hook("host-deactivated", function (name)
-		if hosts[name] then metrics.forget_host(name); end
-		hosts[name] = nil;
-	end);
+	module:hook("host-deactivated", function (name) hosts[name] = nil; end);
 
 	module:add_timer(0, adopt_hosts);
 end
@@ -412,6 +409,7 @@ function module.add_host(host_module)
 	function host_module.unload()
 		host.unload();
 		if hosts[name] == host then hosts[name] = nil; end
+		declare_soon();
 	end
 
 	tls.add_host(host_module);

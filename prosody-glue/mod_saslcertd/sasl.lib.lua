@@ -142,6 +142,7 @@ local function decide(host, session, message)
 	if not chain then return nil, "not-authorized"; end
 
 	local offer = offer_of(host, session, api.timeout() / 4);
+	if session.destroyed then return nil, "temporary-auth-failure", could_not_ask; end
 	if offer.verdict == "unasked" then
 		session.saslcert_offer = nil;
 		offer = offer_of(host, session, left_until(deadline));

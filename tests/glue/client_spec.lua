@@ -14,6 +14,7 @@ local function new_world()
 	local world = { time = 0, timers = {}, links = {}, reachable = true, events = {}, reports = 0, logged = {}, answers = {}, replies = {} };
 
 	local function wrapclient(_, _, _, listener)
+		if world.is_full then return nil; end
 		local link = { written = {}, open = true };
 		function link.write(_, data)
 			if not link.open then return nil, "closed"; end
@@ -122,6 +123,18 @@ describe("the connection", function ()
 		world.ask("external.offer");
 		local asked = world.link().asked();
 		assert.same({ "session.hello", "external.offer" }, { asked[1].method, asked[2].method });
+	end);
+
+	it("is tried again when Prosody has no room for one more", function ()
+		local world = new_world();
+		world.is_full = true;
+		local asked = world.ask("external.offer");
+		assert.same({ "away" }, { asked.failure.reason });
+		assert.same({ "away: Prosody takes no more connections" }, world.events);
+		world.is_full = false;
+		world.pass(60);
+		world.link().greet();
+		assert.equal("back", world.events[#world.events]);
 	end);
 
 	it("says a long hello in pieces, and is back when all are answered", function ()

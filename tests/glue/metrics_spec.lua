@@ -112,8 +112,11 @@ describe("certificates that are about to expire", function ()
 		assert.equal(3, world.values["certificates_expiring a.lit"]);
 		assert.is_nil(world.values["certificates_expiring b.lit"]);
 		assert.equal(0, world.values["certificates_expiring c.lit"]);
-		world.metrics.forget_host("a.lit");
+		-- A host that is not served any more has none.
+		world.metrics.count_expiring();
+		world.callback({ counts = { ["c.lit"] = 1 } });
 		assert.equal(0, world.values["certificates_expiring a.lit"]);
+		assert.equal(1, world.values["certificates_expiring c.lit"]);
 	end);
 
 	it("are still those of before when the daemon is away", function ()
