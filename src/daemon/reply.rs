@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::connection::{Connection, Peer};
 use super::gate::{Closing, Pass};
@@ -14,7 +14,7 @@ use crate::identity::visible::visible;
 use crate::protocol::{self, Each, Fault, Id, Refusal, Request};
 
 /// What a question is answered with.
-pub(super) type Answered<T = Value> = Result<T, Refusal>;
+pub(super) type Answered<T> = Result<T, Refusal>;
 
 /// A question that lets nobody in: its answer is sent as it is. `daemon/dispatch.rs` says which ones.
 pub trait Informs: Request {}
@@ -73,14 +73,17 @@ impl<Q: Request> Reply<Q> {
 
     /// Says no, or why it could not be decided.
     pub(super) fn refuse(&self, refusal: impl Into<Refusal>) {
-        self.to.send(Err(refusal.into()), "");
+        self.to.send(Err::<&(), _>(&refusal.into()), "");
     }
 }
 
 impl<Q: Informs> Reply<Q> {
     /// Sends the answer.
     pub(super) fn send(&self, answered: Answered<Q::Answer>) {
-        self.to.send(answered.map(|answer| json!(answer)), "");
+        match answered {
+            Ok(answer) => self.to.send(Ok(&answer), ""),
+            Err(refusal) => self.refuse(refusal),
+        }
     }
 
     /// Sends the answer to a question that took something back, and has the sessions closed that are over.
@@ -88,7 +91,7 @@ impl<Q: Informs> Reply<Q> {
     /// They are closed even if the question was answered before: it took too long.
     pub(super) fn send_closing(&self, closing: Closing<'_>, answer: &Q::Answer) {
         closing.end(&self.to.connection, |lines| {
-            self.to.send(Ok(json!(answer)), lines);
+            self.to.send(Ok(answer), lines);
         });
     }
 }
@@ -117,24 +120,24 @@ impl<Q: Admits> Reply<Q> {
     /// }
     /// ```
     pub fn admit(&self, _pass: &Pass<'_>, yes: &Q::Answer) {
-        self.to.send(Ok(json!(yes)), "");
+        self.to.send(Ok(yes), "");
     }
 }
 
 impl To {
     /// Sends the answer, unless one was sent, and `lines` right behind it in any case.
-    fn send(&self, answered: Answered, lines: &str) {
+    fn send(&self, answered: Result<&impl Serialize, &Refusal>, lines: &str) {
         if self.is_sent.swap(true, Ordering::AcqRel) {
             self.connection.push(lines);
             return;
         }
         let line = match answered {
-            Ok(result) => protocol::success(&self.id, &result),
+            Ok(result) => protocol::success(&self.id, result),
             Err(refusal) => {
-                if let Refusal::Fault(fault) = &refusal {
+                if let Refusal::Fault(fault) = refusal {
                     tracing::warn!(connection = self.connection.id, reason = %fault, "not decided");
                 }
-                protocol::failure(Some(&self.id), &refusal)
+                protocol::failure(Some(&self.id), refusal)
             }
         };
         self.connection.push(&(line + lines));

@@ -107,12 +107,23 @@ fn answer(
 }
 /// A line with the answer yes.
 pub fn success(id: &Id, result: &impl Serialize) -> String {
-    let line = json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string();
-    if line.len() < MAX_ANSWER_BYTES {
-        line + "\n"
-    } else {
-        failure(Some(id), &Fault::AnswerTooLong.into())
+    let answer = Success {
+        jsonrpc: "2.0",
+        id,
+        result,
+    };
+    match serde_json::to_string(&answer) {
+        Ok(line) if line.len() < MAX_ANSWER_BYTES => line + "\n",
+        // No answer's type can't be written; were there one, it would be no yes.
+        Ok(_) | Err(_) => failure(Some(id), &Fault::AnswerTooLong.into()),
     }
+}
+
+#[derive(Serialize)]
+struct Success<'a, T> {
+    jsonrpc: &'static str,
+    id: &'a Id,
+    result: &'a T,
 }
 
 /// A line with any other answer; without an id where none could be read.
