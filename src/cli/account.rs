@@ -87,7 +87,7 @@ pub(super) fn run(command: &AccountCommand, global: &Global) -> anyhow::Result<E
         AccountCommand::Passwd(WithPassword { jid, password_file }) => {
             ensure!(exists(&mut daemon, jid)?, "there is no account {jid}");
             let password = Text(new_password(password_file.as_deref(), jid)?);
-            let account = jid.clone();
+            let account = jid.clone().into();
             let result = ask(&mut daemon, jid, &SetPassword { account, password })?;
             (
                 json!(result),
@@ -95,7 +95,7 @@ pub(super) fn run(command: &AccountCommand, global: &Global) -> anyhow::Result<E
             )
         }
         AccountCommand::Disable(Which { jid }) => {
-            let account = jid.clone();
+            let account = jid.clone().into();
             let result = ask(&mut daemon, jid, &DisableAccount { account })?;
             let said = if result.was_enabled {
                 format!("{jid} is disabled; its sessions are closed\n")
@@ -105,7 +105,7 @@ pub(super) fn run(command: &AccountCommand, global: &Global) -> anyhow::Result<E
             (json!(result), said)
         }
         AccountCommand::Enable(Which { jid }) => {
-            let account = jid.clone();
+            let account = jid.clone().into();
             let result = ask(&mut daemon, jid, &EnableAccount { account })?;
             let already = if result.was_enabled {
                 "was enabled already"
@@ -142,7 +142,7 @@ fn create(
     let lives_elsewhere = lives_in_prosody(daemon, jid.host())?;
     let password = Text(new_password(password_file.as_deref(), jid)?);
     let question = Create {
-        account: jid.clone(),
+        account: jid.clone().into(),
         password: Some(password),
         reservation: None,
         caller: CreateCaller::Server,
@@ -159,7 +159,7 @@ fn create(
 
 fn delete(daemon: &mut Asker, jid: &BareJid) -> anyhow::Result<(Value, String)> {
     let question = Delete {
-        account: jid.clone(),
+        account: jid.clone().into(),
         incarnation: None,
         reservation: None,
     };
@@ -251,7 +251,7 @@ fn ask<Q: Request + Serialize>(
 
 fn exists(daemon: &mut Asker, account: &BareJid) -> anyhow::Result<bool> {
     let question = AccountExists {
-        account: account.clone(),
+        account: account.clone().into(),
     };
     Ok(ask(daemon, account, &question)?.exists)
 }

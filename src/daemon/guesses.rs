@@ -8,7 +8,7 @@ use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::MutexGuard;
 
-use crate::identity::{BareJid, UnixSeconds};
+use crate::identity::{AccountName, UnixSeconds};
 use crate::policy::throttle::{Counter, Outcome, delay};
 use crate::system::lock::Lock;
 
@@ -60,7 +60,7 @@ impl Guesses {
     /// An attempt begins: how long its answer has to wait, in seconds. Each is to be ended by [`Self::ended`].
     pub(super) fn begun(
         &self,
-        account: &BareJid,
+        account: &AccountName,
         network: Network,
         max_seconds: f64,
         now: UnixSeconds,
@@ -76,7 +76,7 @@ impl Guesses {
     /// A success forgets the failures of this account from this network; those of the network over all accounts stay.
     pub(super) fn ended(
         &self,
-        account: &BareJid,
+        account: &AccountName,
         network: Network,
         outcome: Outcome,
         now: UnixSeconds,
@@ -96,7 +96,7 @@ impl Guesses {
         self.counters.lock()
     }
 
-    fn keys(&self, account: &BareJid, network: Network) -> [Key; 2] {
+    fn keys(&self, account: &AccountName, network: Network) -> [Key; 2] {
         let account = Some(self.hasher.hash_one(account));
         let of = |account| Key { account, network };
         [of(account), of(None)]
@@ -129,8 +129,8 @@ mod tests {
 
     const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 
-    fn jid(name: &str) -> BareJid {
-        BareJid::parse(&format!("{name}@rome.lit")).unwrap()
+    fn jid(name: &str) -> AccountName {
+        AccountName::parse(&format!("{name}@rome.lit")).unwrap()
     }
 
     fn network(address: &str) -> Network {

@@ -117,15 +117,18 @@ impl Bridge<'_> {
                 let Some(password) = sendable(password) else {
                     return Ok(false);
                 };
-                let account = account.clone();
-                self.change(&account.clone(), &SetPassword { account, password })
+                let question = SetPassword {
+                    account: account.clone().into(),
+                    password,
+                };
+                self.change(account, &question)
             }
             Request::Create { account, password } => {
                 let Some(password) = sendable(password) else {
                     return Ok(false);
                 };
                 let question = Create {
-                    account: account.clone(),
+                    account: account.clone().into(),
                     password: Some(password),
                     reservation: None,
                     caller: CreateCaller::Server,
@@ -153,7 +156,7 @@ impl Bridge<'_> {
             return Ok(None);
         };
         let question = Verify {
-            account: account.clone(),
+            account: account.clone().into(),
             password,
             // The server's script never hears of the client's.
             address: None,
@@ -162,7 +165,7 @@ impl Bridge<'_> {
     }
 
     fn exists(&mut self, account: &BareJid) -> Result<bool, AskError> {
-        let account = account.clone();
+        let account = account.clone().into();
         Ok(self.ask(&AccountExists { account })?.exists)
     }
 
@@ -172,7 +175,7 @@ impl Bridge<'_> {
         incarnation: Option<Incarnation>,
     ) -> Result<bool, AskError> {
         let question = Delete {
-            account: account.clone(),
+            account: account.clone().into(),
             incarnation,
             reservation: None,
         };

@@ -1,6 +1,7 @@
 //! Who: types that exist only if they are valid. No IO, no clock.
 
 pub mod account;
+pub mod account_name;
 pub mod authority;
 mod byte_order_mark;
 pub mod certificate;
@@ -21,6 +22,7 @@ mod tlv;
 pub mod visible;
 
 pub use account::Account;
+pub use account_name::AccountName;
 pub use authority::{Authority, AuthorityId, CertificationPath, IssuedId, RevocationList};
 pub use byte_order_mark::ByteOrderMark;
 pub use certificate::ClientCert;

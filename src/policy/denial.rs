@@ -104,6 +104,8 @@ pub enum Denial {
         /// What is wrong with it.
         error: VerifierError,
     },
+    /// An account that is to be created has a name that none can have.
+    AccountNameImpossible,
     /// The account exists already.
     AccountExists,
     /// A certificate moves in for an account that is here, and has another password.
@@ -381,6 +383,12 @@ impl Denial {
                     &format!("SCRAM can't use what is kept of its password: {error}"),
                 );
             }
+            Self::AccountNameImpossible => (
+                "account-name-impossible",
+                REFUSED,
+                NOT_ACCEPTABLE,
+                "No account can have this name",
+            ),
             Self::AccountExists => (
                 "account-exists",
                 REFUSED,
@@ -435,7 +443,7 @@ const NOT_FOUND: (&str, &str) = ("cancel", "item-not-found");
 const FORBIDDEN: (&str, &str) = ("auth", "forbidden");
 
 /// One of each, in the order of the documentation's table.
-pub const EVERY_DENIAL: [Denial; 41] = [
+pub const EVERY_DENIAL: [Denial; 42] = [
     Denial::CertificateMissing,
     Denial::CertificateUnacceptable {
         finding: Finding::NotCertificate,
@@ -487,6 +495,7 @@ pub const EVERY_DENIAL: [Denial; 41] = [
     Denial::PasswordUnusable {
         error: VerifierError::Iterations { count: 0 },
     },
+    Denial::AccountNameImpossible,
     Denial::AccountExists,
     Denial::AccountKept,
 ];

@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use crate::identity::account::Looks;
 use crate::identity::password::{Look, keyed};
-use crate::identity::{Account, BareJid, Incarnation, ScramHash, ScramVerifier};
+use crate::identity::{Account, AccountName, Incarnation, ScramHash, ScramVerifier};
 
 use super::denial::Denial;
 use super::host::HostPolicy;
@@ -114,34 +114,34 @@ pub fn outdated(account: &Account, policy: &HostPolicy) -> Vec<ScramHash> {
     hashes
 }
 
-/// What stands in the place of the verifiers of an account that does not exist or is disabled.
+/// What stands in the place of the verifiers of an account that does not exist, can't exist, or is disabled.
 ///
-/// Always the same for the same account, secret and looks; no password leads to the keys.
+/// Always the same for the same name, secret and looks; no password leads to the keys.
 ///
 /// Shape: `looks` are those of the host's accounts, with how many have each: a stranger shall find as many of each
 /// among the names that are none. Empty, every decoy looks like a new account under `policy`.
 #[must_use]
 pub fn decoys(
-    account: &BareJid,
+    name: &AccountName,
     secret: &[u8; 32],
     looks: &BTreeMap<Looks, u64>,
     policy: &HostPolicy,
 ) -> Vec<ScramVerifier> {
     let newest = Looks([Some(newest(policy)); 2]);
-    let looks = drawn(looks, account, secret).unwrap_or(newest);
-    let of = |hash| Some(decoy_of(account, hash, secret, looks.of(hash)?));
+    let looks = drawn(looks, name, secret).unwrap_or(newest);
+    let of = |hash| Some(decoy_of(name, hash, secret, looks.of(hash)?));
     ScramHash::ALL.into_iter().filter_map(of).collect()
 }
 
 /// The same for an account that exists and lacks the verifier of `hash`.
 #[must_use]
 pub fn decoy(
-    account: &BareJid,
+    name: &AccountName,
     hash: ScramHash,
     secret: &[u8; 32],
     policy: &HostPolicy,
 ) -> ScramVerifier {
-    decoy_of(account, hash, secret, newest(policy))
+    decoy_of(name, hash, secret, newest(policy))
 }
 
 fn newest(policy: &HostPolicy) -> Look {
@@ -152,14 +152,14 @@ fn newest(policy: &HostPolicy) -> Look {
     }
 }
 
-fn decoy_of(account: &BareJid, hash: ScramHash, secret: &[u8; 32], look: Look) -> ScramVerifier {
-    let jid = account.to_string();
+fn decoy_of(name: &AccountName, hash: ScramHash, secret: &[u8; 32], look: Look) -> ScramVerifier {
+    let name = String::from(name.clone());
     // Of the look, too: an account that gets another count gets another salt with it.
     let look_bytes = bytes_of(look);
     let made = |what: &[u8]| {
         keyed(
             secret,
-            &[what, hash.name().as_bytes(), &look_bytes, jid.as_bytes()],
+            &[what, hash.name().as_bytes(), &look_bytes, name.as_bytes()],
         )
     };
     let noise = [made(b"salt"), made(b"more salt")].concat();
@@ -180,12 +180,12 @@ fn decoy_of(account: &BareJid, hash: ScramHash, secret: &[u8; 32], look: Look) -
 ///
 /// When the proportions change, only so many names get another look as are needed for it: each look has a
 /// score for each name, which does not depend on the others (weighted rendezvous).
-fn drawn(looks: &BTreeMap<Looks, u64>, account: &BareJid, secret: &[u8; 32]) -> Option<Looks> {
-    let jid = account.to_string();
+fn drawn(looks: &BTreeMap<Looks, u64>, name: &AccountName, secret: &[u8; 32]) -> Option<Looks> {
+    let name = String::from(name.clone());
     let score = |(looks, count): (&Looks, &u64)| {
         let Looks([sha1, sha256]) = looks;
         let bytes = [sha1, sha256].map(|look| look.map(bytes_of).unwrap_or_default());
-        let lot = keyed(secret, &[b"looks", &bytes.concat(), jid.as_bytes()]);
+        let lot = keyed(secret, &[b"looks", &bytes.concat(), name.as_bytes()]);
         let number = lot
             .first_chunk::<4>()
             .map_or(0, |bytes| u32::from_be_bytes(*bytes));
@@ -238,8 +238,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use super::*;
-    use crate::identity::Secret;
-    use crate::identity::UnixSeconds;
+    use crate::identity::{BareJid, Secret, UnixSeconds};
 
     fn account(enabled: bool, verifiers: Vec<ScramVerifier>) -> Account {
         Account {
@@ -386,7 +385,7 @@ mod tests {
     fn a_decoy_is_always_the_same_and_another_for_everybody_else() {
         let policy = HostPolicy::default();
         let of = |name: &str, hash, secret: u8| {
-            let jid = BareJid::parse(name).unwrap();
+            let jid = AccountName::parse(name).unwrap();
             let all = decoys(&jid, &[secret; 32], &BTreeMap::new(), &policy);
             let found = all.into_iter().find(|decoy| decoy.hash() == hash).unwrap();
             assert_eq!(found, decoy(&jid, hash, &[secret; 32], &policy));
@@ -422,7 +421,7 @@ mod tests {
         ]);
         let mut imported = 0;
         for number in 0..400 {
-            let jid = BareJid::parse(&format!("user{number}@b.c")).unwrap();
+            let jid = AccountName::parse(&format!("user{number}@b.c")).unwrap();
             let made = decoys(&jid, &[7; 32], &looks, &policy);
             match made.as_slice() {
                 [one] => {
@@ -452,7 +451,7 @@ mod tests {
             )
         };
         let of = |number: u32, counts: [u64; 2]| {
-            let jid = BareJid::parse(&format!("user{number}@b.c")).unwrap();
+            let jid = AccountName::parse(&format!("user{number}@b.c")).unwrap();
             let looks = BTreeMap::from([(look(4096), counts[0]), (look(10_000), counts[1])]);
             decoys(&jid, &[7; 32], &looks, &policy)
         };

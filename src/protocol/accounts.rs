@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::request::{Lane, Request};
 use super::values::{Text, in_base64};
-use crate::identity::{BareJid, Host, Incarnation, ScramHash, UnixSeconds};
+use crate::identity::{AccountName, Host, Incarnation, ScramHash, UnixSeconds};
 
 /// `account.exists`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AccountExists {
     /// Which.
-    pub account: BareJid,
+    pub account: AccountName,
 }
 
 impl Request for AccountExists {
@@ -38,7 +38,7 @@ pub struct Existence {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Verify {
     /// Whose password it is to be.
-    pub account: BareJid,
+    pub account: AccountName,
     /// As the client sent it.
     pub password: Text,
     /// The client's address.
@@ -71,7 +71,7 @@ pub struct Admission {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Scram {
     /// Who says to be whom.
-    pub account: BareJid,
+    pub account: AccountName,
     /// Of the mechanism that the client chose.
     pub hash: ScramHash,
 }
@@ -102,7 +102,7 @@ pub struct ScramKeys {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Succeeded {
     /// As whom the client is to be logged in.
-    pub account: BareJid,
+    pub account: AccountName,
     /// Of the mechanism.
     pub hash: ScramHash,
     /// Against which the proof was checked.
@@ -122,7 +122,7 @@ impl Request for Succeeded {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Failed {
     /// As whom the client tried to log in.
-    pub account: BareJid,
+    pub account: AccountName,
     /// The client's address.
     pub address: Option<String>,
 }
@@ -144,7 +144,7 @@ pub struct Delayed {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Admit {
     /// Whose session is to begin.
-    pub account: BareJid,
+    pub account: AccountName,
     /// The SASL mechanism that has logged it in; none if there was none.
     pub mechanism: Option<String>,
     /// The client's address.
@@ -161,7 +161,7 @@ impl Request for Admit {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Create {
     /// Which.
-    pub account: BareJid,
+    pub account: AccountName,
     /// `None` reserves the name.
     pub password: Option<Text>,
     /// As the answer to that question named it: the name is reserved for whoever asks.
@@ -204,7 +204,7 @@ pub enum CreateCaller {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SetPassword {
     /// Whose.
-    pub account: BareJid,
+    pub account: AccountName,
     /// The new one.
     pub password: Text,
 }
@@ -226,7 +226,7 @@ pub struct PasswordSet {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Delete {
     /// Which.
-    pub account: BareJid,
+    pub account: AccountName,
     /// Which account of that name; `None`: whichever has it.
     pub incarnation: Option<Incarnation>,
     /// No account, but a name that was reserved.
@@ -252,7 +252,7 @@ pub struct Deleted {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct EnableAccount {
     /// Which.
-    pub account: BareJid,
+    pub account: AccountName,
 }
 
 impl Request for EnableAccount {
@@ -265,7 +265,7 @@ impl Request for EnableAccount {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct DisableAccount {
     /// Which.
-    pub account: BareJid,
+    pub account: AccountName,
 }
 
 impl Request for DisableAccount {

@@ -37,7 +37,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::identity::{BareJid, CertificateName, Enrolment, Fingerprint, Host, LastUse};
+use crate::identity::{
+    Account, AccountName, BareJid, CertificateName, Enrolment, Fingerprint, Host, LastUse,
+};
 use crate::system::lock::{Lock, SharedLock};
 
 pub use census::Census;
@@ -104,6 +106,14 @@ impl Store {
         View {
             tables: &self.tables,
             account,
+        }
+    }
+
+    /// The account of this name whose password lives here, if there is one.
+    pub fn account_named(&self, name: &AccountName) -> Result<Option<Account>, StoreError> {
+        match name.account() {
+            Some(account) => self.view(account).account(),
+            None => Ok(None),
         }
     }
 

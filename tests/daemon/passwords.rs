@@ -200,6 +200,67 @@ fn who_does_not_exist_looks_like_who_does() {
 }
 
 #[test]
+fn a_name_that_nobody_can_have_is_answered_as_one_that_nobody_has() {
+    let daemon = Daemon::start();
+    let mut rome = server(&daemon, json!({}));
+    rome.ask("account.create", create("cassius@rome.lit", "lean"));
+    let missing =
+        json!({"exists": false, "enabled": false, "created": null, "password_changed": null});
+    let mut salts = BTreeSet::new();
+    for name in ["nobody", "\u{1f40e}", "\u{1d2c}", "a b", "a@b", "a/b", ""] {
+        let account = &format!("{name}@rome.lit");
+        assert_eq!(rome.ask("account.exists", of(account)), missing, "{name}");
+        for password in ["x", "a\u{0}b", &"p".repeat(2000)] {
+            let refused = rome.refused("account.verify", verify(account, password));
+            assert_eq!(refused["data"]["denial"], "password-wrong", "{refused}");
+        }
+        for (hash, key_bytes) in [("SHA-1", 20), ("SHA-256", 32)] {
+            let scram = json!({"account": account, "hash": hash});
+            let keys = rome.ask("account.scram", scram.clone());
+            assert_eq!(rome.ask("account.scram", scram), keys);
+            assert_eq!(keys["iterations"], 4096);
+            let bytes = |field: &str| BASE64.decode(keys[field].as_str().unwrap()).unwrap();
+            assert_eq!(bytes("stored_key").len(), key_bytes);
+            assert_eq!(bytes("salt").len(), 16);
+            assert!(salts.insert(bytes("salt")), "{name} {hash}");
+            let succeeded = json!({
+                "account": account, "hash": hash, "stored_key": keys["stored_key"], "address": null,
+            });
+            let refused = rome.refused("account.succeeded", succeeded);
+            assert_eq!(refused["data"]["denial"], "password-wrong");
+        }
+        for method in ["account.delete", "account.enable", "account.disable"] {
+            let refused = rome.refused(method, of(account));
+            assert_eq!(refused["data"]["denial"], "account-missing", "{method}");
+        }
+        let refused = rome.refused("account.set_password", create(account, "x"));
+        assert_eq!(refused["data"]["denial"], "account-missing");
+        let refused = rome.refused("account.admit", with(of(account), "mechanism", json!("X")));
+        assert_eq!(refused["data"]["denial"], "session-refused");
+        if name != "nobody" {
+            for password in [json!("x"), json!(null)] {
+                let question = with(create(account, ""), "password", password);
+                let refused = rome.refused("account.create", question);
+                assert_eq!(refused["data"]["denial"], "account-name-impossible");
+                assert_eq!(refused["data"]["stanza"]["condition"], "not-acceptable");
+            }
+        }
+    }
+    // It counts for the network, as any other failure does.
+    for _ in 0..20 {
+        let failed = json!({"account": "\u{1f40e}@rome.lit", "address": "192.0.2.8"});
+        rome.ask("account.failed", failed);
+    }
+    let delayed = json!({"account": "cassius@rome.lit", "address": "192.0.2.8"});
+    let delayed = rome.ask("account.failed", delayed);
+    assert!(delayed["delay"].as_f64().unwrap() > 0.0, "{delayed}");
+    // Without a host of ours it is nobody's question.
+    for account in ["rome.lit", "brutus@rome.lit/orchard", "brutus@"] {
+        assert_eq!(rome.refused("account.exists", of(account))["code"], -32602);
+    }
+}
+
+#[test]
 fn a_proof_counts_only_while_the_account_is_as_it_was() {
     let daemon = Daemon::start();
     let mut rome = server(&daemon, json!({}));

@@ -2,6 +2,8 @@
 //!
 //! **No yes after a change**: it is written behind a [`Closing`]. Must not know: how somebody logs in.
 
+use std::fmt::Display;
+
 use serde_json::json;
 
 use super::super::connection::Peer;
@@ -14,7 +16,9 @@ use super::super::scram_told::ScramTold;
 use super::super::servers::Servers;
 use super::super::storage;
 use super::fresh::{new_incarnation, new_token, new_verifiers};
-use crate::identity::{Account, BareJid, Disabled, ScramHash, ScramVerifier, Secret, UnixSeconds};
+use crate::identity::{
+    Account, AccountName, BareJid, Disabled, ScramHash, ScramVerifier, Secret, UnixSeconds,
+};
 use crate::policy::live::{self, Change};
 use crate::policy::passwords::{Caller, Creation};
 use crate::policy::{Denial, HostPolicy, passwords};
@@ -43,9 +47,9 @@ impl LocalAccounts<'_> {
         question: AccountExists,
         peer: Peer,
     ) -> Answered<Existence> {
-        let AccountExists { account } = question;
-        self.hosts.passwords_of(account.host(), peer)?;
-        let known = self.store.view(&account).account()?;
+        let AccountExists { account: name } = question;
+        self.hosts.passwords_of(name.host(), peer)?;
+        let known = self.store.account_named(&name)?;
         Ok(Existence {
             exists: known.is_some(),
             enabled: known.as_ref().is_some_and(|known| known.enabled),
@@ -108,22 +112,24 @@ impl LocalAccounts<'_> {
         question: Create,
         now: UnixSeconds,
     ) -> Answered<Created> {
-        let account = question.account;
-        let policy = self.hosts.passwords_of(account.host(), reply.peer())?;
+        let name = question.account;
+        let policy = self.hosts.passwords_of(name.host(), reply.peer())?;
         self.disk_room.require()?;
+        let denied = |denial: Denial| refused("account.create", &name, denial);
+        let account = name.account();
+        let account = account.ok_or_else(|| denied(Denial::AccountNameImpossible))?;
         let caller = match question.caller {
             CreateCaller::Server => Caller::Server,
             CreateCaller::Prosodyctl => Caller::Prosodyctl,
             CreateCaller::Reset => Caller::Reset,
         };
         let token = question.reservation.as_deref();
-        let is_anothers = self.reservations.is_anothers(&account, token, now);
-        let known = self.store.view(&account).account()?;
-        let denied = |denial: Denial| refused("account.create", &account, denial);
+        let is_anothers = self.reservations.is_anothers(account, token, now);
+        let known = self.store.view(account).account()?;
         let has_password = question.password.is_some();
         passwords::create(known.as_ref(), caller, has_password, is_anothers).map_err(denied)?;
         let Some(password) = question.password else {
-            let token = self.reserve(&account, now)?;
+            let token = self.reserve(account, now)?;
             return Ok(Created {
                 created: true,
                 password_changed: None,
@@ -134,14 +140,14 @@ impl LocalAccounts<'_> {
         let decide =
             move |known: Option<&Account>| passwords::create(known, caller, has_password, false);
         let new = NewPassword {
-            account: &account,
+            account,
             password: &password.0,
             policy: &policy,
         };
         let put = self.put_password(reply, &new, now, decide);
         // Not before: until the account is there, the reservation stands for it.
         if let Some(token) = token {
-            self.reservations.give_back(&account, token, now);
+            self.reservations.give_back(account, token, now);
         }
         let (creation, at) = put?;
         Ok(Created {
@@ -158,11 +164,14 @@ impl LocalAccounts<'_> {
         question: SetPassword,
         now: UnixSeconds,
     ) -> Answered<PasswordSet> {
-        let SetPassword { account, password } = question;
-        let policy = self.hosts.passwords_of(account.host(), reply.peer())?;
+        let SetPassword {
+            account: name,
+            password,
+        } = question;
+        let policy = self.hosts.passwords_of(name.host(), reply.peer())?;
         self.disk_room.require()?;
         let new = NewPassword {
-            account: &account,
+            account: existing("account.set_password", &name)?,
             password: &password.0,
             policy: &policy,
         };
@@ -240,18 +249,19 @@ impl LocalAccounts<'_> {
         now: UnixSeconds,
     ) -> Answered<Deleted> {
         let Delete {
-            account,
+            account: name,
             incarnation,
             reservation,
         } = question;
-        self.hosts.passwords_of(account.host(), reply.peer())?;
-        let denied = |denial: Denial| refused("account.delete", &account, denial);
+        self.hosts.passwords_of(name.host(), reply.peer())?;
+        let account = existing("account.delete", &name)?;
+        let denied = |denial: Denial| refused("account.delete", account, denial);
         // Prosody 13 takes a reservation back by deleting the account that it thinks it has created: one of the name is
         // another's. A reservation that has passed says nothing of who is meant.
         let is_taken_back =
-            reservation.is_some_and(|token| self.reservations.give_back(&account, &token, now));
+            reservation.is_some_and(|token| self.reservations.give_back(account, &token, now));
         if is_taken_back {
-            return match self.store.view(&account).account()? {
+            return match self.store.view(account).account()? {
                 None => Ok(Deleted {
                     certificates: 0,
                     servers: 0,
@@ -260,10 +270,10 @@ impl LocalAccounts<'_> {
             };
         }
         // What is refused anyway must not hold everybody's logins up.
-        let known = self.store.view(&account).account()?;
+        let known = self.store.view(account).account()?;
         passwords::is_meant(known.as_ref(), incarnation.as_ref()).map_err(denied)?;
         let closing = self.gate.close(self.servers);
-        let written = self.change_account(&closing, &account, move |view| {
+        let written = self.change_account(&closing, account, move |view| {
             let known = view.account()?;
             if let Err(denial) = passwords::is_meant(known.as_ref(), incarnation.as_ref()) {
                 return Ok(Err(denial));
@@ -274,7 +284,7 @@ impl LocalAccounts<'_> {
         let certificates = written?.map_err(denied)?;
         let servers =
             self.servers
-                .tell_changed(reply.connection().id, &account, AccountChange::Deleted);
+                .tell_changed(reply.connection().id, account, AccountChange::Deleted);
         drop(closing);
         tracing::info!(%account, certificates, uid = reply.peer().uid, "account.delete: yes");
         Ok(Deleted {
@@ -287,7 +297,7 @@ impl LocalAccounts<'_> {
     pub(in crate::daemon) fn enable<Q: Request>(
         &self,
         reply: &Reply<Q>,
-        account: &BareJid,
+        name: &AccountName,
         enabled: bool,
     ) -> Answered<Switched> {
         let question = if enabled {
@@ -295,7 +305,8 @@ impl LocalAccounts<'_> {
         } else {
             "account.disable"
         };
-        self.hosts.passwords_of(account.host(), reply.peer())?;
+        self.hosts.passwords_of(name.host(), reply.peer())?;
+        let account = existing(question, name)?;
         if self.store.view(account).account()?.is_none() {
             return Err(refused(question, account, Denial::AccountMissing));
         }
@@ -427,7 +438,13 @@ fn removal(view: &View<'_>) -> Result<Vec<Edit>, StoreError> {
     Ok(edits)
 }
 
-fn refused(question: &'static str, account: &BareJid, denial: Denial) -> Refusal {
+/// The account of this name, as far as there may be one.
+fn existing<'a>(question: &'static str, name: &'a AccountName) -> Result<&'a BareJid, Refusal> {
+    let account = name.account();
+    account.ok_or_else(|| refused(question, name, Denial::AccountMissing))
+}
+
+fn refused(question: &'static str, account: &impl Display, denial: Denial) -> Refusal {
     tracing::info!(%account, reason = denial.words().code, "{question}: no");
     Refusal::Management(denial)
 }

@@ -30,17 +30,17 @@ fn decide(
     reply: &Reply<Admit>,
     question: &Admit,
 ) -> Result<(), Refusal> {
-    let account = &question.account;
-    hosts.passwords_of(account.host(), reply.peer())?;
+    let name = &question.account;
+    hosts.passwords_of(name.host(), reply.peer())?;
     let (mechanism, address) = (&question.mechanism, &question.address);
     let pass = gate.pass();
-    let known = store.view(account).account()?;
+    let known = store.account_named(name)?;
     let admitted = passwords::begins(known.as_ref(), mechanism.as_deref());
     if let Ok(known) = &admitted {
         reply.admit(&pass, &admission(known, None));
     }
     drop(pass);
     let verdict = if admitted.is_ok() { "yes" } else { "no" };
-    tracing::info!(%account, ?mechanism, ?address, "account.admit: {verdict}");
+    tracing::info!(account = %name, ?mechanism, ?address, "account.admit: {verdict}");
     admitted.map(drop).map_err(Refusal::Login)
 }

@@ -12,7 +12,7 @@ use super::super::scram_told::ScramTold;
 use super::super::servers::Servers;
 use super::super::storage;
 use super::fresh::new_verifiers;
-use crate::identity::{Account, BareJid, Secret, UnixSeconds};
+use crate::identity::{Account, AccountName, BareJid, Secret, UnixSeconds};
 use crate::policy::throttle::Outcome;
 use crate::policy::{Denial, HostPolicy, passwords};
 use crate::protocol::{
@@ -47,60 +47,60 @@ impl Passwords<'_> {
             Ok(policy) => policy,
             Err(fault) => return reply.refuse(fault),
         };
-        let account = &question.account;
+        let name = &question.account;
         let network = question.address.as_deref().map(Network::of);
         // Before it is known how this attempt ends: many that are made at once must not all count as the first.
         let delay = network.map_or(0.0, |network| {
             self.guesses
-                .begun(account, network, policy.guess_delay_max_seconds, now)
+                .begun(name, network, policy.guess_delay_max_seconds, now)
         });
         let address = question.address.as_deref();
         let secret = Secret::prepare(&question.password.0);
         let attempt = Attempt {
-            account,
+            name,
             secret: secret.as_ref().ok(),
             policy: &policy,
             delay,
         };
         let tried = self.try_password(reply, &attempt);
         if let Some(network) = network {
-            let outcome = match tried {
-                Ok(true) => Outcome::Succeeded,
-                Ok(false) => Outcome::Failed,
+            let outcome = match &tried {
+                Ok(Some(_)) => Outcome::Succeeded,
+                Ok(None) => Outcome::Failed,
                 Err(_) => Outcome::Unknown,
             };
-            self.guesses.ended(account, network, outcome, now);
+            self.guesses.ended(name, network, outcome, now);
         }
         match tried {
-            Ok(true) => {
-                tracing::info!(%account, address, "account.verify: yes");
+            Ok(Some(known)) => {
+                tracing::info!(account = %name, address, "account.verify: yes");
                 if let Ok(secret) = secret {
-                    self.renew(account, &secret, &policy);
+                    self.renew(&known.jid, &secret, &policy);
                 }
             }
-            Ok(false) => tracing::info!(%account, address, delay, "account.verify: no"),
+            Ok(None) => tracing::info!(account = %name, address, delay, "account.verify: no"),
             Err(error) => reply.refuse(error),
         }
     }
 
-    /// Tries the password and answers; `true` is yes.
+    /// Tries the password and answers: yes for the account that is returned.
     fn try_password(
         &self,
         reply: &Reply<Verify>,
         attempt: &Attempt<'_>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Account>, StoreError> {
         let Attempt {
-            account,
+            name,
             secret,
             policy,
             delay,
         } = *attempt;
-        let view = self.store.view(account);
-        let known = view.account()?.filter(|known| known.enabled);
+        let known = self.store.account_named(name)?;
+        let known = known.filter(|known| known.enabled);
         let own = known.as_ref().and_then(Account::strongest).cloned();
         // Always made, and one is always tried: time tells nobody who exists.
-        let looks = self.store.census(account.host()).dealt;
-        let decoys = passwords::decoys(account, &self.store.secret(), &looks, policy);
+        let looks = self.store.census(name.host()).dealt;
+        let decoys = passwords::decoys(name, &self.store.secret(), &looks, policy);
         let verifier = own.or_else(|| decoys.into_iter().next_back());
         let verifier = verifier.as_ref();
         let is_right = match (secret, verifier) {
@@ -116,7 +116,7 @@ impl Passwords<'_> {
         };
         let pass = self.gate.pass();
         // Anew: it may have been disabled or given another password while this one was tried.
-        let now_known = view.account()?;
+        let now_known = self.store.account_named(name)?;
         let admitted = verifier
             .filter(|_| is_right)
             .is_some_and(|verifier| passwords::admits(now_known.as_ref(), verifier).is_ok());
@@ -128,7 +128,7 @@ impl Passwords<'_> {
                 delay,
             }),
         }
-        Ok(admitted.is_some())
+        Ok(admitted)
     }
 
     /// Gives an account whose password is at hand the verifiers that it lacks.
@@ -168,20 +168,20 @@ impl Passwords<'_> {
     }
 
     pub(in crate::daemon) fn scram(&self, question: Scram, peer: Peer) -> Answered<ScramKeys> {
-        let Scram { account, hash } = question;
-        let policy = self.hosts.passwords_of(account.host(), peer)?;
+        let Scram {
+            account: name,
+            hash,
+        } = question;
+        let policy = self.hosts.passwords_of(name.host(), peer)?;
         let secret = self.store.secret();
-        let looks = self.store.census(account.host()).dealt;
-        let decoys = passwords::decoys(&account, &secret, &looks, &policy);
+        let looks = self.store.census(name.host()).dealt;
+        let decoys = passwords::decoys(&name, &secret, &looks, &policy);
         let decoy = decoys.into_iter().find(|decoy| decoy.hash() == hash);
-        let decoy = decoy.unwrap_or_else(|| passwords::decoy(&account, hash, &secret, &policy));
-        let known = self
-            .store
-            .view(&account)
-            .account()?
-            .filter(|known| known.enabled);
+        let decoy = decoy.unwrap_or_else(|| passwords::decoy(&name, hash, &secret, &policy));
+        let known = self.store.account_named(&name)?;
+        let known = known.filter(|known| known.enabled);
         let own = known.as_ref().and_then(|known| known.verifier(hash));
-        tracing::debug!(%account, hash = hash.name(), "account.scram");
+        tracing::debug!(account = %name, hash = hash.name(), "account.scram");
         let verifier = own.unwrap_or(&decoy);
         Ok(ScramKeys {
             salt: verifier.salt().to_vec(),
@@ -216,14 +216,12 @@ impl Passwords<'_> {
         question: &Succeeded,
         now: UnixSeconds,
     ) -> Result<(), Refusal> {
-        let account = &question.account;
-        let policy = self.hosts.passwords_of(account.host(), reply.peer())?;
+        let name = &question.account;
+        let policy = self.hosts.passwords_of(name.host(), reply.peer())?;
         let address = question.address.as_deref();
         let network = address.map(Network::of);
         let max = policy.guess_delay_max_seconds;
-        let delay = network.map_or(0.0, |network| {
-            self.guesses.begun(account, network, max, now)
-        });
+        let delay = network.map_or(0.0, |network| self.guesses.begun(name, network, max, now));
         let admitted = self.admit_proof(reply, question, delay);
         if let Some(network) = network {
             // Whoever has made a right proof has guessed nothing, even if it came too late.
@@ -231,14 +229,14 @@ impl Passwords<'_> {
                 Ok(true) => Outcome::Succeeded,
                 Ok(false) | Err(_) => Outcome::Unknown,
             };
-            self.guesses.ended(account, network, outcome, now);
+            self.guesses.ended(name, network, outcome, now);
         }
         let hash = question.hash.name();
         if admitted? {
-            tracing::info!(%account, address, hash, "account.succeeded: yes");
+            tracing::info!(account = %name, address, hash, "account.succeeded: yes");
             return Ok(());
         }
-        tracing::info!(%account, address, hash, "account.succeeded: no, it was changed meanwhile");
+        tracing::info!(account = %name, address, hash, "account.succeeded: no, it was changed meanwhile");
         let denial = Denial::PasswordWrong;
         Err(Refusal::Password { denial, delay })
     }
@@ -250,9 +248,8 @@ impl Passwords<'_> {
         question: &Succeeded,
         delay: f64,
     ) -> Result<bool, Refusal> {
-        let account = &question.account;
         let pass = self.gate.pass();
-        let known = self.store.view(account).account()?;
+        let known = self.store.account_named(&question.account)?;
         let verifier = known
             .as_ref()
             .and_then(|known| known.verifier(question.hash));
@@ -272,23 +269,26 @@ impl Passwords<'_> {
         peer: Peer,
         now: UnixSeconds,
     ) -> Answered<Delayed> {
-        let Failed { account, address } = question;
-        let policy = self.hosts.passwords_of(account.host(), peer)?;
+        let Failed {
+            account: name,
+            address,
+        } = question;
+        let policy = self.hosts.passwords_of(name.host(), peer)?;
         let network = address.as_deref().map(Network::of);
         let max = policy.guess_delay_max_seconds;
         let delay = network.map_or(0.0, |network| {
-            let delay = self.guesses.begun(&account, network, max, now);
-            self.guesses.ended(&account, network, Outcome::Failed, now);
+            let delay = self.guesses.begun(&name, network, max, now);
+            self.guesses.ended(&name, network, Outcome::Failed, now);
             delay
         });
-        tracing::info!(%account, address, delay, "account.failed");
+        tracing::info!(account = %name, address, delay, "account.failed");
         Ok(Delayed { delay })
     }
 }
 
 /// A password that is tried.
 struct Attempt<'a> {
-    account: &'a BareJid,
+    name: &'a AccountName,
     /// `None`: it can't be a password.
     secret: Option<&'a Secret>,
     policy: &'a HostPolicy,
