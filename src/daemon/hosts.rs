@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::connection::Peer;
 use super::declared_host::{DeclaredHost, json_of};
 use crate::identity::Host;
+use crate::policy::host::room::{self, NoRoom};
 use crate::policy::{HostPolicy, access};
 use crate::protocol::{Accounts, Fault, Stranger};
 use crate::store::{HostRecord, Store, StoreError};
@@ -98,10 +99,11 @@ impl Hosts {
         host: &Host,
         accounts: Accounts,
         options: Map<String, Value>,
-    ) -> Result<(Arc<DeclaredHost>, bool), &'static str> {
+    ) -> Result<(Arc<DeclaredHost>, bool), NoRoom> {
         let mut declared = self.declared.write();
         let before = declared.get(host);
-        room_for(&options, before.is_some(), declared.len())?;
+        let bytes = json_of(&options).len();
+        room::require(bytes, before.is_some(), declared.len())?;
         let is_new =
             before.is_none_or(|before| before.options != options || before.accounts != accounts);
         let known = Arc::new(DeclaredHost::new(accounts, options));
@@ -121,8 +123,8 @@ impl Hosts {
     /// Is there room for a host that nobody has declared?
     ///
     /// Errors: why not.
-    pub(super) fn room_for(&self, options: &Map<String, Value>) -> Result<(), &'static str> {
-        room_for(options, false, self.declared.read().len())
+    pub(super) fn room_for(&self, options: &Map<String, Value>) -> Result<(), NoRoom> {
+        room::require(json_of(options).len(), false, self.declared.read().len())
     }
 
     /// Takes the host out of memory, if it is not `declared` by somebody who is connected: from here on it is undeclared.
@@ -174,51 +176,5 @@ impl Hosts {
     #[cfg(test)]
     pub(super) fn are_held(&self) -> (bool, bool) {
         (self.declared.is_held(), self.remembering.is_held())
-    }
-}
-
-/// Can the daemon remember a host with these options, beside so many others?
-fn room_for(
-    options: &Map<String, Value>,
-    is_known: bool,
-    hosts: usize,
-) -> Result<(), &'static str> {
-    if json_of(options).len() > MAX_OPTIONS_BYTES {
-        return Err("its options have more than 16 KiB");
-    }
-    if !is_known && hosts >= MAX_HOSTS {
-        return Err(
-            "10000 hosts are remembered already; take one away that nobody declares any more: saslcertd host forget",
-        );
-    }
-    Ok(())
-}
-
-/// Most bytes of a host's options.
-const MAX_OPTIONS_BYTES: usize = 16 * 1024;
-/// Most hosts that are remembered, and that one connection serves.
-pub(super) const MAX_HOSTS: usize = 10_000;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn so_many_hosts_with_so_many_options_are_remembered() {
-        let options = |bytes: usize| {
-            let mut options = Map::new();
-            options.insert("a".to_owned(), "x".repeat(bytes - 8).into());
-            assert_eq!(json_of(&options).len(), bytes);
-            options
-        };
-        for (bytes, is_known, hosts, is_fine) in [
-            (MAX_OPTIONS_BYTES, false, MAX_HOSTS - 1, true),
-            (MAX_OPTIONS_BYTES, true, MAX_HOSTS, true),
-            (MAX_OPTIONS_BYTES + 1, true, 0, false),
-            (10, false, MAX_HOSTS, false),
-        ] {
-            let found = room_for(&options(bytes), is_known, hosts);
-            assert_eq!(found.is_ok(), is_fine, "{bytes} {is_known} {hosts}");
-        }
     }
 }

@@ -9,6 +9,8 @@ use serde_json::{Map, Value};
 use crate::identity::password::{MAX_ITERATIONS, MIN_ITERATIONS};
 use crate::identity::visible;
 
+pub mod room;
+
 /// The parameters of the rules for one host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostPolicy {

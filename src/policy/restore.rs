@@ -8,6 +8,8 @@ use crate::identity::certificate::Finding;
 use crate::identity::password::VerifierError;
 use crate::identity::{Account, Disabled, Enrolment, Incarnation};
 
+use super::host::room::NoRoom;
+
 /// What becomes of a record that nothing here contradicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -39,11 +41,8 @@ pub enum Conflict {
     #[error("the host is declared with other options")]
     HostDiffers,
     /// A host that this daemon can't remember.
-    #[error("{problem}")]
-    HostWithoutRoom {
-        /// The limit that it exceeds.
-        problem: &'static str,
-    },
+    #[error(transparent)]
+    HostWithoutRoom(NoRoom),
     /// An account with such a verifier could never log in.
     #[error("SCRAM can't use what is kept of its password: {error}")]
     PasswordUnusable {
@@ -333,8 +332,8 @@ mod tests {
                 format!("SCRAM can't use what is kept of its password: {error}"),
             ),
             (
-                Conflict::HostWithoutRoom { problem: "full" },
-                "full".to_owned(),
+                Conflict::HostWithoutRoom(NoRoom::OptionsTooLong),
+                NoRoom::OptionsTooLong.to_string(),
             ),
         ] {
             assert_eq!(conflict.to_string(), text);

@@ -5,13 +5,14 @@ use std::collections::HashSet;
 use super::super::authorities::Problem;
 use super::super::connection::{Connection, Introduction};
 use super::super::declared_host::{DeclaredHost, remarks};
-use super::super::hosts::{Hosts, MAX_HOSTS};
+use super::super::hosts::Hosts;
 use super::super::reply::Reply;
 use super::super::scram_told::ScramTold;
 use super::super::sessions::Sessions;
 use super::authorities::Vouching;
 use crate::identity::visible::visible;
 use crate::identity::{Host, UnixSeconds};
+use crate::policy::host::room::MAX_HOSTS;
 use crate::policy::options::{OfHost, Settings};
 use crate::protocol::{
     Accounts, AnyHello, Bad, Fault, Greeting, Hello, HelloHost, HostRemark, HostWelcome, LogLevel,
@@ -249,8 +250,8 @@ impl Hearing<'_> {
                 welcome(&host, &known)
             }
             Err(problem) => {
-                tracing::warn!(%host, problem, "host not declared");
-                not_ready(host.to_string(), problem)
+                tracing::warn!(%host, %problem, "host not declared");
+                not_ready(host.to_string(), problem.to_string())
             }
         }
     }

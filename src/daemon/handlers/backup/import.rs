@@ -102,8 +102,8 @@ impl Backup<'_> {
         if judged != Ok(Fate::Written) {
             return Ok(judged);
         }
-        if let Err(problem) = self.hosts.room_for(&brought.options) {
-            return Ok(Err(Conflict::HostWithoutRoom { problem }));
+        if let Err(why) = self.hosts.room_for(&brought.options) {
+            return Ok(Err(Conflict::HostWithoutRoom(why)));
         }
         if apply {
             let remembered = vec![(host.clone(), brought.record())];
