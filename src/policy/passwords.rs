@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use crate::identity::account::Looks;
 use crate::identity::password::{Look, keyed};
-use crate::identity::{Account, AccountName, Incarnation, ScramHash, ScramVerifier};
+use crate::identity::{Account, AccountName, Incarnation, ScramHash, ScramVerifier, UnixSeconds};
 
 use super::denial::Denial;
 use super::host::HostPolicy;
@@ -53,11 +53,29 @@ pub fn create(
     }
 }
 
+/// The account that is to be changed, as it is now.
+pub fn require(existing: Option<&Account>) -> Result<&Account, Denial> {
+    existing.ok_or(Denial::AccountMissing)
+}
+
 /// May the password of the account be set, of which `existing` is known? It never makes one, whoever has reserved the name.
 pub fn set_password(existing: Option<&Account>) -> Result<Creation, Denial> {
+    require(existing).map(|_| Creation::Password)
+}
+
+/// Does a name that was reserved at `made` still wait for its account?
+///
+/// Not if the clock was ahead when it was reserved: it was set back since.
+#[must_use]
+pub fn is_reserved(made: UnixSeconds, now: UnixSeconds) -> bool {
+    made <= now && now <= made.plus(RESERVED_SECONDS)
+}
+
+/// May a name be given back that was only reserved, of whose account `existing` is known? One that exists is another's.
+pub fn give_back(existing: Option<&Account>) -> Result<(), Denial> {
     match existing {
-        Some(_) => Ok(Creation::Password),
-        None => Err(Denial::AccountMissing),
+        None => Ok(()),
+        Some(_) => Err(Denial::AccountExists),
     }
 }
 
@@ -69,21 +87,34 @@ pub fn is_meant(existing: Option<&Account>, meant: Option<&Incarnation>) -> Resu
     }
 }
 
-/// May the client log in whose password was found right by means of `verifier`?
+/// May the client log in whose password was found right by means of `verifier`? `None`: it was found wrong.
 ///
 /// `account` is what is known of it now: it may have been changed since the password was tried.
 /// Errors: one and the same for every reason.
-pub fn admits(account: Option<&Account>, verifier: &ScramVerifier) -> Result<(), Denial> {
-    let known = account.filter(|account| account.enabled);
-    let has_it = known.is_some_and(|account| {
-        let own = account.verifier(verifier.hash());
-        own.is_some_and(|own| own.has_stored_key(verifier.stored_key()))
-    });
-    if has_it {
-        Ok(())
-    } else {
-        Err(Denial::PasswordWrong)
-    }
+pub fn admits<'a>(
+    account: Option<&'a Account>,
+    verifier: Option<&ScramVerifier>,
+) -> Result<&'a Account, Denial> {
+    let verifier = verifier.ok_or(Denial::PasswordWrong)?;
+    proves(account, verifier.hash(), verifier.stored_key())
+}
+
+/// May the client log in that has proven its password by this key, which the account had when the exchange began?
+///
+/// `account` and errors as for [`admits`].
+pub fn proves<'a>(
+    account: Option<&'a Account>,
+    hash: ScramHash,
+    stored_key: &[u8],
+) -> Result<&'a Account, Denial> {
+    let has_it = |known: &&Account| {
+        let own = known.verifier(hash);
+        own.is_some_and(|own| own.has_stored_key(stored_key))
+    };
+    account
+        .filter(|known| known.enabled)
+        .filter(has_it)
+        .ok_or(Denial::PasswordWrong)
 }
 
 /// May a session of `account` begin that neither a password nor a certificate has logged in here? Something else did: a
@@ -230,6 +261,8 @@ fn uuid_text(noise: &[u8]) -> String {
     text
 }
 
+/// How long a name is kept for whoever creates its account.
+const RESERVED_SECONDS: i64 = 10;
 /// Bytes of the salts that are made here.
 pub const NEW_SALT_BYTES: usize = 16;
 
@@ -238,7 +271,8 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use super::*;
-    use crate::identity::{BareJid, Secret, UnixSeconds};
+    use crate::identity::{BareJid, Secret};
+    use crate::policy::fixtures::NOW;
 
     fn account(enabled: bool, verifiers: Vec<ScramVerifier>) -> Account {
         Account {
@@ -270,12 +304,13 @@ mod tests {
             (Some(account(true, vec![])), false),
             (None, false),
         ] {
-            let expected = if admitted {
-                Ok(())
-            } else {
-                Err(Denial::PasswordWrong)
-            };
-            assert_eq!(admits(known.as_ref(), &right), expected, "{known:?}");
+            let known = known.as_ref();
+            let expected = known.filter(|_| admitted).ok_or(Denial::PasswordWrong);
+            assert_eq!(admits(known, Some(&right)), expected, "{known:?}");
+            let proven = proves(known, right.hash(), right.stored_key());
+            assert_eq!(proven, expected, "{known:?}");
+            // Found wrong.
+            assert_eq!(admits(known, None), Err(Denial::PasswordWrong));
         }
     }
 
@@ -343,10 +378,22 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_set_for_who_exists() {
-        let existing = account(true, vec![]);
+    fn who_exists_is_changed_and_never_given_back_as_a_mere_name() {
+        let existing = account(false, vec![]);
+        assert_eq!(require(Some(&existing)), Ok(&existing));
+        assert_eq!(require(None), Err(Denial::AccountMissing));
         assert_eq!(set_password(Some(&existing)), Ok(Creation::Password));
         assert_eq!(set_password(None), Err(Denial::AccountMissing));
+        assert_eq!(give_back(Some(&existing)), Err(Denial::AccountExists));
+        assert_eq!(give_back(None), Ok(()));
+    }
+
+    #[test]
+    fn a_name_is_reserved_for_ten_seconds_whatever_the_clock_was() {
+        for (seconds, expected) in [(0, true), (10, true), (11, false), (-1, false)] {
+            let found = is_reserved(NOW, NOW.plus(seconds));
+            assert_eq!(found, expected, "{seconds}");
+        }
     }
 
     #[test]

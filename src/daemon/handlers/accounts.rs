@@ -261,13 +261,12 @@ impl LocalAccounts<'_> {
         let is_taken_back =
             reservation.is_some_and(|token| self.reservations.give_back(account, &token, now));
         if is_taken_back {
-            return match self.store.view(account).account()? {
-                None => Ok(Deleted {
-                    certificates: 0,
-                    servers: 0,
-                }),
-                Some(_) => Err(denied(Denial::AccountExists)),
-            };
+            let known = self.store.view(account).account()?;
+            passwords::give_back(known.as_ref()).map_err(denied)?;
+            return Ok(Deleted {
+                certificates: 0,
+                servers: 0,
+            });
         }
         // What is refused anyway must not hold everybody's logins up.
         let known = self.store.view(account).account()?;
@@ -307,24 +306,22 @@ impl LocalAccounts<'_> {
         };
         self.hosts.passwords_of(name.host(), reply.peer())?;
         let account = existing(question, name)?;
-        if self.store.view(account).account()?.is_none() {
-            return Err(refused(question, account, Denial::AccountMissing));
-        }
+        let denied = |denial: Denial| refused(question, account, denial);
+        passwords::require(self.store.view(account).account()?.as_ref()).map_err(denied)?;
         let closing = self.gate.close(self.servers);
         let written = self.change_account(&closing, account, move |view| {
-            let Some(known) = view.account()? else {
-                return Ok(Err(Denial::AccountMissing));
-            };
-            let was_enabled = known.enabled;
-            let put = Edit::PutAccount(Box::new(Account { enabled, ..known }));
-            let edits = if was_enabled == enabled {
-                vec![]
-            } else {
-                vec![put]
-            };
-            Ok(Ok((edits, was_enabled)))
+            let known = view.account()?;
+            Ok(passwords::require(known.as_ref()).map(|known| {
+                let is_other = known.enabled != enabled;
+                let put = is_other.then(|| Account {
+                    enabled,
+                    ..known.clone()
+                });
+                let edits = put.into_iter().map(Box::new).map(Edit::PutAccount);
+                (edits.collect(), known.enabled)
+            }))
         });
-        let was_enabled = written?.map_err(|denial| refused(question, account, denial))?;
+        let was_enabled = written?.map_err(denied)?;
         if was_enabled != enabled {
             let change = if enabled {
                 AccountChange::Enabled

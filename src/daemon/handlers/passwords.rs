@@ -117,18 +117,13 @@ impl Passwords<'_> {
         let pass = self.gate.pass();
         // Anew: it may have been disabled or given another password while this one was tried.
         let now_known = self.store.account_named(name)?;
-        let admitted = verifier
-            .filter(|_| is_right)
-            .is_some_and(|verifier| passwords::admits(now_known.as_ref(), verifier).is_ok());
-        let admitted = now_known.filter(|_| admitted);
-        match &admitted {
-            Some(known) => reply.admit(&pass, &admission(known, Some(delay))),
-            None => reply.refuse(Refusal::Password {
-                denial: Denial::PasswordWrong,
-                delay,
-            }),
+        let admitted = passwords::admits(now_known.as_ref(), verifier.filter(|_| is_right));
+        match admitted {
+            Ok(known) => reply.admit(&pass, &admission(known, Some(delay))),
+            Err(denial) => reply.refuse(Refusal::Password { denial, delay }),
         }
-        Ok(admitted)
+        let is_admitted = admitted.is_ok();
+        Ok(now_known.filter(|_| is_admitted))
     }
 
     /// Gives an account whose password is at hand the verifiers that it lacks.
@@ -226,19 +221,22 @@ impl Passwords<'_> {
         if let Some(network) = network {
             // Whoever has made a right proof has guessed nothing, even if it came too late.
             let outcome = match admitted {
-                Ok(true) => Outcome::Succeeded,
-                Ok(false) | Err(_) => Outcome::Unknown,
+                Ok(Ok(())) => Outcome::Succeeded,
+                Ok(Err(_)) | Err(_) => Outcome::Unknown,
             };
             self.guesses.ended(name, network, outcome, now);
         }
         let hash = question.hash.name();
-        if admitted? {
-            tracing::info!(account = %name, address, hash, "account.succeeded: yes");
-            return Ok(());
+        match admitted? {
+            Ok(()) => {
+                tracing::info!(account = %name, address, hash, "account.succeeded: yes");
+                Ok(())
+            }
+            Err(denial) => {
+                tracing::info!(account = %name, address, hash, "account.succeeded: no, it was changed meanwhile");
+                Err(Refusal::Password { denial, delay })
+            }
         }
-        tracing::info!(account = %name, address, hash, "account.succeeded: no, it was changed meanwhile");
-        let denial = Denial::PasswordWrong;
-        Err(Refusal::Password { denial, delay })
     }
 
     /// Answers with yes if the account has still the key that the proof was checked with.
@@ -247,20 +245,11 @@ impl Passwords<'_> {
         reply: &Reply<Succeeded>,
         question: &Succeeded,
         delay: f64,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<Result<(), Denial>, StoreError> {
         let pass = self.gate.pass();
         let known = self.store.account_named(&question.account)?;
-        let verifier = known
-            .as_ref()
-            .and_then(|known| known.verifier(question.hash));
-        let admitted = verifier
-            .filter(|verifier| verifier.has_stored_key(&question.stored_key))
-            .is_some_and(|verifier| passwords::admits(known.as_ref(), verifier).is_ok());
-        let admitted = known.filter(|_| admitted);
-        if let Some(known) = &admitted {
-            reply.admit(&pass, &admission(known, Some(delay)));
-        }
-        Ok(admitted.is_some())
+        let admitted = passwords::proves(known.as_ref(), question.hash, &question.stored_key);
+        Ok(admitted.map(|known| reply.admit(&pass, &admission(known, Some(delay)))))
     }
 
     pub(in crate::daemon) fn failed(
