@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 
 use crate::identity::{
-    AccountList, AddedBy, BareJid, CertificateName, ClientCert, Disabled, Enrolment, Fingerprint,
-    Incarnation, Jid, KeyId, UnixSeconds,
+    Account, AccountList, AddedBy, BareJid, CertificateName, ClientCert, Disabled, Enrolment,
+    Fingerprint, Incarnation, Jid, KeyId, UnixSeconds,
 };
 
 use super::denial::Denial;
@@ -118,6 +118,25 @@ pub struct Appended {
     pub leaving: Vec<Enrolment>,
 }
 
+/// To which account of the name an administrator adds a certificate who does not say it; of accounts that live here.
+///
+/// Shape: `known` is the account that has the name now.
+pub fn present(known: Option<&Account>) -> Result<&Incarnation, Denial> {
+    match known {
+        Some(known) if known.enabled => Ok(&known.incarnation),
+        Some(_) => Err(Denial::AccountDisabled),
+        None => Err(Denial::AccountMissing),
+    }
+}
+
+/// Is the account that lives here still the one whose list was meant?
+pub fn require_present(known: Option<&Account>, meant: &Incarnation) -> Result<(), Denial> {
+    match known {
+        Some(known) if known.enabled && known.incarnation == *meant => Ok(()),
+        _ => Err(Denial::AccountMissing),
+    }
+}
+
 /// Decides an append.
 ///
 /// Units: `now` is seconds since the epoch.
@@ -195,25 +214,6 @@ pub fn append(
             last_use: None,
         },
     })
-}
-
-/// What the user of a fresh certificate should know although it was accepted.
-#[must_use]
-pub fn warnings(cert: &ClientCert) -> Vec<&'static str> {
-    let mut warnings = Vec::new();
-    if !cert.names_address_for_clients {
-        warnings.push(
-            "The certificate has no rfc822Name and no address as common name; Conversations will not find \
-             its address in it",
-        );
-    }
-    if cert.claims_authority {
-        warnings.push(
-            "The certificate claims to be a certificate authority (basicConstraints CA:TRUE), which a \
-             client's should not",
-        );
-    }
-    warnings
 }
 
 /// The account's list, in the order of addition.
@@ -483,6 +483,12 @@ pub fn is_orphan(
     now: UnixSeconds,
 ) -> bool {
     present.is_some_and(|(present, since)| of != present && now > since.plus(EXPIRED_STAYS_SECONDS))
+}
+
+/// Are the users of a host with this policy told what expires soon?
+#[must_use]
+pub fn gives_notices(policy: &HostPolicy) -> bool {
+    policy.trust.has_lists() && !policy.expiry_notice_days.is_empty()
 }
 
 /// Since when its user is to know that the certificate expires: the last moment so many days before that has come.

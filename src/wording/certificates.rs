@@ -9,7 +9,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::identity::visible::visible;
-use crate::identity::{CertificateName, Fingerprint, Jid, KeyId, LastUse, UnixSeconds, counted};
+use crate::identity::{
+    CertificateName, ClientCert, Fingerprint, Jid, KeyId, LastUse, UnixSeconds, counted,
+};
 
 /// What there is to say of a certificate. As a row of `certificate.list` has it, too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,6 +162,25 @@ impl Row {
         field("key", &self.key_id.to_string());
         out
     }
+}
+
+/// What the user of a fresh certificate should know although it was accepted.
+#[must_use]
+pub fn cautions(cert: &ClientCert) -> Vec<&'static str> {
+    let mut cautions = Vec::new();
+    if !cert.names_address_for_clients {
+        cautions.push(
+            "The certificate has no rfc822Name and no address as common name; Conversations will not find \
+             its address in it",
+        );
+    }
+    if cert.claims_authority {
+        cautions.push(
+            "The certificate claims to be a certificate authority (basicConstraints CA:TRUE), which a \
+             client's should not",
+        );
+    }
+    cautions
 }
 
 /// Names of certificates, as a sentence has them: `"phone", "tablet"`. Of many the first, and how many more there are: the sentence

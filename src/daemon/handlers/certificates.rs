@@ -10,7 +10,7 @@ use super::super::last_uses::LastUses;
 use super::super::reply::{Answered, Reply};
 use super::super::servers::Servers;
 use super::super::sessions::Sessions;
-use super::edits::{append_edits, concerned, is_anothers, is_still};
+use super::edits::{append_edits, concerned, is_anothers};
 use super::incarnations::{Unmarked, incarnation_in_prosody};
 use super::whose::{Whose, asker};
 use crate::identity::certificate::Finding;
@@ -219,11 +219,13 @@ impl Certificates<'_> {
         let by = whose.by();
         let denied = |denial| refused(QUESTION, account, &by, denial);
         let cert = certificate_in(&wish.certificate).map_err(denied)?;
-        let warnings = manage::warnings(&cert);
+        let warnings = wording::cautions(&cert);
         let to = account.clone();
         let written = self.store.change(account, move |view| {
-            if lives == Accounts::Daemon && !is_still(view, &incarnation)? {
-                return Ok(Err(Denial::AccountMissing));
+            if lives == Accounts::Daemon
+                && let Err(denial) = manage::require_present(view.account()?.as_ref(), &incarnation)
+            {
+                return Ok(Err(denial));
             }
             let list = view.list()?;
             let marks = Marks {
@@ -359,16 +361,15 @@ impl Certificates<'_> {
         lives: Accounts,
         account: &BareJid,
     ) -> Result<Incarnation, Refusal> {
-        let missing = Refusal::Management(Denial::AccountMissing);
         match lives {
-            Accounts::Daemon => match self.store.view(account).account()? {
-                Some(known) if known.enabled => Ok(known.incarnation),
-                Some(_) => Err(Refusal::Management(Denial::AccountDisabled)),
-                None => Err(missing),
-            },
+            Accounts::Daemon => {
+                let known = self.store.view(account).account()?;
+                let present = manage::present(known.as_ref());
+                present.cloned().map_err(Refusal::Management)
+            }
             Accounts::Prosody => {
                 let made = incarnation_in_prosody(self.servers, account, Unmarked::Mark)?;
-                made.ok_or(missing)
+                made.ok_or(Refusal::Management(Denial::AccountMissing))
             }
         }
     }

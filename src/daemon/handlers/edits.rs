@@ -3,9 +3,7 @@
 //! Must not know: who asks.
 
 use super::super::storage;
-use crate::identity::{
-    AccountList, BareJid, CertificateName, ClientCert, Enrolment, Incarnation, UnixSeconds,
-};
+use crate::identity::{AccountList, BareJid, CertificateName, ClientCert, Enrolment, UnixSeconds};
 use crate::policy::manage::{Asker, LoggedInBy, Revoked};
 use crate::policy::{Denial, manage};
 use crate::store::{Edit, Harmless, Store, StoreError, View};
@@ -68,12 +66,6 @@ fn sweepings(view: &View<'_>, now: UnixSeconds) -> Result<Vec<Harmless>, StoreEr
     let orphaned = revoked.filter(|(_, of)| manage::is_orphan(of, present, now));
     edits.extend(orphaned.map(|(key_id, incarnation)| Harmless::unrevoke_key(key_id, incarnation)));
     Ok(edits)
-}
-
-/// Is the account that lives here still this one?
-pub(super) fn is_still(view: &View<'_>, incarnation: &Incarnation) -> Result<bool, StoreError> {
-    let known = view.account()?;
-    Ok(known.is_some_and(|known| known.enabled && known.incarnation == *incarnation))
 }
 
 pub(super) fn append_edits(

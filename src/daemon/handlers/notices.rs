@@ -42,9 +42,7 @@ impl Notices<'_> {
         let mut due = Vec::new();
         for (host, known) in self.hosts.behind(None) {
             let policy = &known.declared.policy;
-            let is_meant = known.declared.errors.is_empty()
-                && policy.trust.has_lists()
-                && !policy.expiry_notice_days.is_empty();
+            let is_meant = known.declared.errors.is_empty() && manage::gives_notices(policy);
             if !is_meant || !connections.iter().any(|one| one.serves(&host)) {
                 continue;
             }

@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::policy::fixtures::{NOW, account, cert_naming, enrolled, incarnation, other_cert};
+use crate::policy::host::CaFiles;
 
 const PASSWORD: Asker = Asker {
     secure: true,
@@ -226,6 +227,34 @@ fn an_append_takes_what_the_rules_allow_and_nothing_else() {
     ] {
         let got = try_append((cert, name, asker), list, policy, now);
         assert_eq!(got.err(), expected, "{case}");
+    }
+}
+
+#[test]
+fn a_certificate_is_added_to_the_account_that_there_is() {
+    let here = |enabled| Account {
+        jid: account("h@a.lit"),
+        incarnation: incarnation("one"),
+        enabled,
+        created: NOW,
+        password_changed: NOW,
+        verifiers: vec![],
+    };
+    let (missing, disabled) = (Denial::AccountMissing, Denial::AccountDisabled);
+    for (known, expected, for_one, for_other) in [
+        (
+            Some(here(true)),
+            Ok(incarnation("one")),
+            Ok(()),
+            Err(missing),
+        ),
+        (Some(here(false)), Err(disabled), Err(missing), Err(missing)),
+        (None, Err(missing), Err(missing), Err(missing)),
+    ] {
+        let known = known.as_ref();
+        assert_eq!(present(known).cloned(), expected);
+        assert_eq!(require_present(known, &incarnation("one")), for_one);
+        assert_eq!(require_present(known, &incarnation("two")), for_other);
     }
 }
 
@@ -600,6 +629,28 @@ fn what_expires_soon_has_not_expired_yet() {
     ] {
         held.not_after = NOW.plus(left);
         assert_eq!(expires_within(&held, 30, NOW), soon, "{left}");
+    }
+}
+
+#[test]
+fn a_host_gives_notices_of_what_is_in_its_lists_if_it_names_a_day() {
+    let files = CaFiles {
+        authorities: "/ca.pem".into(),
+        lists: None,
+        accept_expired_lists: true,
+    };
+    for (trust, expiry_notice_days, expected) in [
+        (Trust::Enrolled, vec![7], true),
+        (Trust::Enrolled, vec![], false),
+        (Trust::EnrolledOrCa(files.clone()), vec![7], true),
+        (Trust::Ca(files), vec![7], false),
+    ] {
+        let policy = HostPolicy {
+            trust,
+            expiry_notice_days,
+            ..HostPolicy::default()
+        };
+        assert_eq!(gives_notices(&policy), expected, "{:?}", policy.trust);
     }
 }
 
