@@ -5,11 +5,10 @@
 use super::authorities::{AuthorityFiles, Problem};
 use crate::identity::certificate::Finding;
 use crate::identity::{
-    BareJid, CertificationPath, ClientCert, Enrolment, Host, Incarnation, Jid, UnixSeconds,
+    BareJid, CertificationPath, ClientCert, Enrolment, Host, Incarnation, UnixSeconds,
 };
 use crate::policy::chain::Untrusted;
-use crate::policy::host::Trust;
-use crate::policy::login::{AccountFact, CertificateFacts};
+use crate::policy::login::{AccountFact, CertificateFacts, named};
 use crate::policy::{Denial, HostPolicy};
 use crate::protocol::{Accounts, Chain, Fault, Refusal};
 use crate::store::{Store, StoreError};
@@ -61,9 +60,7 @@ impl Facts<'_> {
         };
         let mut enrolments = self.store.enrolments_of(&cert.fingerprint, host)?;
         enrolments.retain(|held| held.holds(cert));
-        let named = cert.addresses.iter().filter_map(Jid::account);
-        let mut accounts: Vec<BareJid> = named
-            .filter(|account| account.host() == host)
+        let mut accounts: Vec<BareJid> = named(cert, host)
             .chain(enrolments.iter().map(|held| held.account.clone()))
             .chain(also.cloned())
             .collect();
@@ -166,10 +163,9 @@ impl Facts<'_> {
         decide: impl Fn(&CertificateFacts<'_>, Option<&CertificationPath>) -> Result<T, Denial>,
     ) -> Result<Result<T, Denial>, Refusal> {
         let (host, fingerprint) = (shown.host, gathered.cert.fingerprint);
-        let lists_suffice = matches!(shown.policy.trust, Trust::EnrolledOrCa(_));
-        // Where everybody whom it names has enrolled it, the lists alone may let it in, and no signature is tried.
-        if lists_suffice && gathered.is_enrolled_by_all() {
-            let decided = decide(&gathered.facts(None), None);
+        let unasked_facts = gathered.facts(None);
+        if unasked_facts.lists_may_suffice(shown.policy) {
+            let decided = decide(&unasked_facts, None);
             if decided.is_ok() {
                 return Ok(decided);
             }
@@ -185,7 +181,7 @@ impl Facts<'_> {
             Some(Ok(Ok(path))) => (Some(Ok(())), Some(path)),
             Some(Ok(Err(untrusted))) => (Some(Err(untrusted.denial)), None),
             // It may do without.
-            Some(Err(_)) if lists_suffice => (None, None),
+            Some(Err(_)) if shown.policy.trust.either_suffices() => (None, None),
             Some(Err(problem)) => return Err(unasked(problem).into()),
         };
         let decided = decide(&gathered.facts(by_authority), path);
@@ -217,13 +213,6 @@ impl Gathered<'_> {
 
     /// The accounts of the host that the certificate names.
     pub(super) fn named_here(&self) -> impl Iterator<Item = BareJid> {
-        let named = self.cert.addresses.iter().filter_map(Jid::account);
-        named.filter(|account| account.host() == self.host)
-    }
-
-    /// Has every account of the host that the certificate names enrolled it?
-    fn is_enrolled_by_all(&self) -> bool {
-        self.named_here()
-            .all(|account| self.enrolments.iter().any(|held| held.account == account))
+        named(self.cert, self.host)
     }
 }

@@ -82,6 +82,12 @@ impl Trust {
         self.ca().is_some()
     }
 
+    /// Does either a user's list or an authority let somebody in, without the other?
+    #[must_use]
+    pub fn either_suffices(&self) -> bool {
+        matches!(self, Self::EnrolledOrCa(_))
+    }
+
     /// Must a certificate be in its user's list?
     #[must_use]
     pub fn wants_record(&self) -> bool {

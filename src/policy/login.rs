@@ -61,6 +61,15 @@ pub enum Admitted<'a> {
 }
 
 impl CertificateFacts<'_> {
+    /// May the lists alone let it in, so that no signature need be tried before they have refused? Every account of the host that
+    /// it names must have enrolled it: else an authority may let it in as one more.
+    #[must_use]
+    pub fn lists_may_suffice(&self, policy: &HostPolicy) -> bool {
+        policy.trust.either_suffices()
+            && named(self.cert, self.host)
+                .all(|account| self.enrolments.iter().any(|held| held.account == account))
+    }
+
     /// Has `account` disabled it, or another of its key? That counts where no record of its own stands against it.
     #[must_use]
     pub(super) fn is_disabled_for(&self, account: &BareJid) -> bool {
@@ -93,6 +102,43 @@ pub struct Login<'a> {
     pub by: Admitted<'a>,
     /// The resource that the session must be bound to; `None` leaves it to the client.
     pub resource: Option<String>,
+}
+
+impl Login<'_> {
+    /// Must an authority go on vouching for it while its session lives? Not where the user's list lets it in by itself.
+    #[must_use]
+    pub fn rests_on_authority(&self, policy: &HostPolicy) -> bool {
+        match self.by {
+            Admitted::Authority => true,
+            Admitted::Enrolment(_) => !policy.trust.either_suffices(),
+        }
+    }
+}
+
+/// The accounts of `host` that the certificate names, as often as it does.
+pub fn named(cert: &ClientCert, host: &Host) -> impl Iterator<Item = BareJid> {
+    let accounts = cert.addresses.iter().filter_map(Jid::account);
+    accounts.filter(move |account| account.host() == host)
+}
+
+/// As whom EXTERNAL is offered: those of [`offer`] whose accounts somebody could log in as.
+///
+/// Shape: `accounts` holds what is known of each; one that is missing does not exist. `None`: nothing is known yet, so all stay.
+/// Units and errors: as for [`offer`].
+pub fn offer_to<'a>(
+    facts: &CertificateFacts<'a>,
+    accounts: Option<&[AccountFact]>,
+    policy: &HostPolicy,
+    now: UnixSeconds,
+) -> Result<Vec<Candidate<'a>>, Denial> {
+    let mut candidates = offer(facts, policy, now)?;
+    if let Some(accounts) = accounts {
+        retain_usable(&mut candidates, accounts);
+        if candidates.is_empty() {
+            return Err(Denial::AccountMissing);
+        }
+    }
+    Ok(candidates)
 }
 
 /// As whom this certificate could log in, and why; never empty.
@@ -176,13 +222,7 @@ fn enrolled<'a>(
 /// write an ECDSA signature in a second way (n - s for s), and make another fingerprint of what the authority has signed.
 fn vouched_for<'a>(facts: &CertificateFacts<'a>) -> Result<Vec<Candidate<'a>>, Denial> {
     require_authority(facts)?;
-    let mut named: Vec<BareJid> = facts
-        .cert
-        .addresses
-        .iter()
-        .filter_map(Jid::account)
-        .collect();
-    named.retain(|account| account.host() == facts.host);
+    let mut named: Vec<BareJid> = named(facts.cert, facts.host).collect();
     named.sort();
     named.dedup();
     if named.is_empty() {
@@ -214,7 +254,7 @@ fn require_authority(facts: &CertificateFacts<'_>) -> Result<(), Denial> {
 }
 
 /// Leaves those of `candidates` as whose accounts somebody could log in.
-pub fn retain_usable(candidates: &mut Vec<Candidate<'_>>, accounts: &[AccountFact]) {
+fn retain_usable(candidates: &mut Vec<Candidate<'_>>, accounts: &[AccountFact]) {
     candidates.retain(|candidate| {
         accounts
             .iter()
@@ -391,11 +431,7 @@ pub(super) fn identity(
         candidates.iter().map(|one| one.account.clone()).collect()
     } else {
         // Enrolled or not: which identity is meant must not depend on what else happens to be enrolled.
-        let addresses = facts.cert.addresses.iter();
-        addresses
-            .filter_map(Jid::account)
-            .filter(|account| account.host() == facts.host)
-            .collect()
+        named(facts.cert, facts.host).collect()
     };
     accounts.sort();
     accounts.dedup();

@@ -14,7 +14,6 @@ use crate::identity::{
     BareJid, CertificateName, CertificationPath, Enrolment, Fingerprint, Host, Incarnation, KeyId,
     UnixSeconds,
 };
-use crate::policy::host::Trust;
 use crate::policy::login::{AccountFact, Admitted};
 use crate::policy::{Denial, login};
 use crate::protocol::{
@@ -134,13 +133,7 @@ impl External<'_> {
                 let known = self.facts.accounts_of(&shown, &gathered)?;
                 let known = known.or_else(|| account_facts_of_offer(question));
                 let candidates = self.facts.judge(&shown, &gathered, now, |facts, _| {
-                    let mut candidates = login::offer(facts, &policy, now)?;
-                    if let Some(known) = &known {
-                        login::retain_usable(&mut candidates, known);
-                        if candidates.is_empty() {
-                            return Err(Denial::AccountMissing);
-                        }
-                    }
+                    let candidates = login::offer_to(facts, known.as_deref(), &policy, now)?;
                     let candidates = candidates.iter().take(MAX_CANDIDATES);
                     let candidates: Vec<Candidate> = candidates
                         .map(|one| Candidate {
@@ -264,11 +257,7 @@ impl External<'_> {
                 fingerprint: facts.cert.fingerprint,
                 key_id: facts.cert.key_id,
                 not_after: facts.cert.not_after,
-                // Of one that the user's list lets in by itself, no authority need vouch later on.
-                path: match (&policy.trust, login.by) {
-                    (Trust::EnrolledOrCa(_), Admitted::Enrolment(_)) => None,
-                    _ => path.cloned(),
-                },
+                path: path.filter(|_| login.rests_on_authority(&policy)).cloned(),
                 held: match login.by {
                     Admitted::Enrolment(held) => Some(held.clone()),
                     Admitted::Authority => None,

@@ -934,8 +934,66 @@ fn the_account_that_an_authority_names_must_exist_and_be_enabled() {
     ] {
         let got = login(&facts, None, &accounts, &policy, NOW);
         assert_eq!(got.err(), expected, "{accounts:?}");
-        let mut candidates = offer(&facts, &policy, NOW).unwrap();
-        retain_usable(&mut candidates, &accounts);
-        assert_eq!(candidates.is_empty(), expected.is_some());
+        // A stranger who is offered nothing does not hear whether there is such an account.
+        let offered = offer_to(&facts, Some(&accounts), &policy, NOW);
+        let missing = expected.map(|_| Denial::AccountMissing);
+        assert_eq!(offered.err(), missing, "{accounts:?}");
+    }
+    let offered = offer_to(&facts, None, &policy, NOW).unwrap();
+    assert_eq!(offered, offer(&facts, &policy, NOW).unwrap());
+}
+
+#[test]
+fn where_either_suffices_a_list_that_all_are_in_spares_the_authority() {
+    let host = host("a.lit");
+    let two = &["h@a.lit", "g@a.lit/x", "h@b.lit"][..];
+    let (either, both, lists) = (
+        ca(Trust::EnrolledOrCa),
+        ca(Trust::EnrolledAndCa),
+        HostPolicy::default(),
+    );
+    for (addresses, enrolled_by, policy, expected) in [
+        (&["h@a.lit"][..], &["h@a.lit"][..], &either, true),
+        (&["h@a.lit"], &[], &either, false),
+        (&["h@a.lit"], &["g@a.lit"], &either, false),
+        (two, &["h@a.lit"], &either, false),
+        (two, &["h@a.lit", "g@a.lit"], &either, true),
+        (&["h@a.lit"], &["h@a.lit"], &both, false),
+        (&["h@a.lit"], &["h@a.lit"], &lists, false),
+    ] {
+        let cert = cert_naming(addresses);
+        let held: Vec<_> = enrolled_by.iter().map(|jid| enrolled(&cert, jid)).collect();
+        let facts = CertificateFacts {
+            host: &host,
+            cert: &cert,
+            enrolments: &held,
+            revoked_for: &[],
+            disabled_for: &[],
+            key_disabled_for: &[],
+            by_authority: None,
+        };
+        let found = facts.lists_may_suffice(policy);
+        assert_eq!(found, expected, "{addresses:?} {enrolled_by:?}");
+    }
+}
+
+#[test]
+fn a_session_rests_on_an_authority_unless_the_list_alone_lets_it_in() {
+    let cert = cert_naming(&["h@a.lit"]);
+    let held = enrolled(&cert, "h@a.lit");
+    let (list, authority) = (Admitted::Enrolment(&held), Admitted::Authority);
+    for (policy, by, expected) in [
+        (ca(Trust::EnrolledOrCa), list, false),
+        (ca(Trust::EnrolledOrCa), authority, true),
+        (ca(Trust::EnrolledAndCa), list, true),
+        (ca(Trust::Ca), authority, true),
+    ] {
+        let login = Login {
+            account: account("h@a.lit"),
+            by,
+            resource: None,
+        };
+        let found = login.rests_on_authority(&policy);
+        assert_eq!(found, expected, "{:?} {by:?}", policy.trust);
     }
 }
