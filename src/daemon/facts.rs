@@ -3,6 +3,7 @@
 //! Must not know: what follows from it.
 
 use super::authorities::{AuthorityFiles, Problem};
+use super::hosts::Hosts;
 use crate::identity::certificate::Finding;
 use crate::identity::{
     BareJid, CertificationPath, ClientCert, Enrolment, Host, Incarnation, UnixSeconds,
@@ -20,14 +21,26 @@ pub(super) struct Facts<'a> {
     pub(super) authorities: &'a AuthorityFiles,
 }
 
-/// What somebody shows to a host.
-#[derive(Clone, Copy)]
+/// What somebody shows to a host, and by which rules it is judged there.
 pub(super) struct Presentation<'a> {
     pub(super) host: &'a Host,
     /// Where the host's accounts live.
     pub(super) lives: Accounts,
-    pub(super) policy: &'a HostPolicy,
+    pub(super) policy: HostPolicy,
     pub(super) chain: &'a Chain,
+}
+
+impl<'a> Presentation<'a> {
+    /// Errors: nobody has declared the host, or its options are in error.
+    pub(super) fn new(hosts: &Hosts, host: &'a Host, chain: &'a Chain) -> Result<Self, Fault> {
+        let (lives, policy) = hosts.of(host)?;
+        Ok(Self {
+            host,
+            lives,
+            policy,
+            chain,
+        })
+    }
 }
 
 /// What the store knows of a certificate.
@@ -164,7 +177,7 @@ impl Facts<'_> {
     ) -> Result<Result<T, Denial>, Refusal> {
         let (host, fingerprint) = (shown.host, gathered.cert.fingerprint);
         let unasked_facts = gathered.facts(None);
-        if unasked_facts.lists_may_suffice(shown.policy) {
+        if unasked_facts.lists_may_suffice(&shown.policy) {
             let decided = decide(&unasked_facts, None);
             if decided.is_ok() {
                 return Ok(decided);

@@ -34,14 +34,7 @@ impl Explaining<'_> {
             chain,
             authzid,
         } = question;
-        let host = account.host();
-        let (lives, policy) = self.hosts.of(host)?;
-        let shown = Presentation {
-            host,
-            lives,
-            policy: &policy,
-            chain: &chain,
-        };
+        let shown = Presentation::new(self.hosts, account.host(), &chain)?;
         let gathered = match self.facts.gather(&shown, Some(&account))? {
             Ok(gathered) => gathered,
             Err(finding) => {
@@ -66,9 +59,9 @@ impl Explaining<'_> {
         meant.dedup();
         let accounts = meant
             .into_iter()
-            .map(|account| self.fact_of(lives, account));
+            .map(|account| self.fact_of(shown.lives, account));
         let mut accounts: Vec<AccountFact> = accounts.collect::<Result<_, _>>()?;
-        let known = match lives {
+        let known = match shown.lives {
             Accounts::Daemon => AccountKnowledge::All,
             Accounts::Prosody => self.ask_existence(&account, &mut accounts)?,
         };
@@ -81,7 +74,7 @@ impl Explaining<'_> {
                 authzid: authzid.as_deref().map(str::as_bytes),
                 about_authority: about_authority.as_deref(),
             },
-            &policy,
+            &shown.policy,
             now,
         );
         Ok(explanation)

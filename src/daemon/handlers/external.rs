@@ -1,7 +1,7 @@
 //! `external.offer` and `external.login`: is this certificate admitted, and as whom.
 
 use super::super::derivations::{Purpose, Queued};
-use super::super::facts::{self, Facts};
+use super::super::facts::{Facts, Presentation};
 use super::super::gate::{Gate, Pass};
 use super::super::guesses::Network;
 use super::super::hosts::Hosts;
@@ -44,11 +44,8 @@ impl External<'_> {
             self.offer(reply, question, now);
             return None;
         }
-        let visitor = Visitor {
-            host: &question.host,
-            chain: &question.chain,
-            address: question.address.as_deref(),
-        };
+        let address = question.address.as_deref();
+        let visitor = Visitor::new(&question.host, &question.chain, address);
         Some(self.schedule(&visitor, account_facts_of_offer(question), now))
     }
 
@@ -98,13 +95,7 @@ impl External<'_> {
         if held.is_empty() {
             return Ok(false);
         }
-        let (lives, policy) = self.hosts.of(host)?;
-        let shown = facts::Presentation {
-            host,
-            lives,
-            policy: &policy,
-            chain,
-        };
+        let shown = Presentation::new(self.hosts, host, chain)?;
         let Ok(gathered) = self.facts.gather(&shown, None)? else {
             return Ok(false);
         };
@@ -115,25 +106,19 @@ impl External<'_> {
         Ok(login::is_known(
             &gathered.facts(None),
             &accounts,
-            &policy,
+            &shown.policy,
             now,
         ))
     }
 
     fn decided_offer(&self, question: &Offer, now: UnixSeconds) -> Answered<Offered> {
-        let (lives, policy) = self.hosts.of(&question.host)?;
-        let shown = facts::Presentation {
-            host: &question.host,
-            lives,
-            policy: &policy,
-            chain: &question.chain,
-        };
+        let shown = Presentation::new(self.hosts, &question.host, &question.chain)?;
         let (is_final, decided) = match self.facts.gather(&shown, None)? {
             Ok(gathered) => {
                 let known = self.facts.accounts_of(&shown, &gathered)?;
                 let known = known.or_else(|| account_facts_of_offer(question));
                 let candidates = self.facts.judge(&shown, &gathered, now, |facts, _| {
-                    let candidates = login::offer_to(facts, known.as_deref(), &policy, now)?;
+                    let candidates = login::offer_to(facts, known.as_deref(), &shown.policy, now)?;
                     let candidates = candidates.iter().take(MAX_CANDIDATES);
                     let candidates: Vec<Candidate> = candidates
                         .map(|one| Candidate {
@@ -163,11 +148,7 @@ impl External<'_> {
                 }
             }
             Err(denial) => {
-                let fingerprint = question
-                    .chain
-                    .cert()
-                    .ok()
-                    .map(|cert| cert.fingerprint.to_string());
+                let fingerprint = readable_fingerprint(&question.chain);
                 let reason = denial.words().code;
                 tracing::info!(%host, fingerprint, reason, "external.offer: no");
                 Offered {
@@ -189,11 +170,8 @@ impl External<'_> {
     ) -> Option<Schedule> {
         if self.asks_authorities(&question.host) {
             let told = account_facts(&question.host, &question.accounts);
-            let visitor = Visitor {
-                host: &question.host,
-                chain: &question.chain,
-                address: question.address.as_deref(),
-            };
+            let address = question.address.as_deref();
+            let visitor = Visitor::new(&question.host, &question.chain, address);
             return Some(self.schedule(&visitor, Some(told), now));
         }
         let Some(pass) = self.gate.try_pass() else {
@@ -232,14 +210,7 @@ impl External<'_> {
         question: &Login,
         now: UnixSeconds,
     ) -> Answered<LoggedIn> {
-        let host = &question.host;
-        let (lives, policy) = self.hosts.of(host)?;
-        let shown = facts::Presentation {
-            host,
-            lives,
-            policy: &policy,
-            chain: &question.chain,
-        };
+        let shown = Presentation::new(self.hosts, &question.host, &question.chain)?;
         let gathered = match self.facts.gather(&shown, None)? {
             Ok(gathered) => gathered,
             Err(finding) => {
@@ -251,13 +222,15 @@ impl External<'_> {
         let accounts = known.unwrap_or_else(|| account_facts(&question.host, &question.accounts));
         let authzid = question.authzid.as_deref();
         let decided = self.facts.judge(&shown, &gathered, now, |facts, path| {
-            let login = login::login(facts, authzid, &accounts, &policy, now)?;
+            let login = login::login(facts, authzid, &accounts, &shown.policy, now)?;
             login::require_announced(authzid, question.stream_from.as_deref())?;
             Ok(Yes {
                 fingerprint: facts.cert.fingerprint,
                 key_id: facts.cert.key_id,
                 not_after: facts.cert.not_after,
-                path: path.filter(|_| login.rests_on_authority(&policy)).cloned(),
+                path: path
+                    .filter(|_| login.rests_on_authority(&shown.policy))
+                    .cloned(),
                 held: match login.by {
                     Admitted::Enrolment(held) => Some(held.clone()),
                     Admitted::Authority => None,
@@ -271,7 +244,7 @@ impl External<'_> {
             })
         })?;
         let yes = decided.map_err(|denial| refused(question, denial))?;
-        let answer = self.let_in(connection, question, &yes, lives)?;
+        let answer = self.let_in(connection, question, &yes, shown.lives)?;
         if let Some(held) = yes.held {
             self.last_uses.note(held, question.address.clone(), now);
         }
@@ -353,6 +326,16 @@ struct Visitor<'a> {
     address: Option<&'a str>,
 }
 
+impl<'a> Visitor<'a> {
+    fn new(host: &'a Host, chain: &'a Chain, address: Option<&'a str>) -> Self {
+        Self {
+            host,
+            chain,
+            address,
+        }
+    }
+}
+
 /// What the asker knows of the accounts.
 fn account_facts(host: &Host, accounts: &Each<LoginAccount>) -> Vec<AccountFact> {
     let facts = accounts.good().filter_map(|known| {
@@ -382,14 +365,16 @@ pub(in crate::daemon) enum Schedule {
 fn refused(question: &Login, denial: Denial) -> Refusal {
     let host = &question.host;
     let address = question.address.as_deref();
-    let fingerprint = question
-        .chain
-        .cert()
-        .ok()
-        .map(|cert| cert.fingerprint.to_string());
+    let fingerprint = readable_fingerprint(&question.chain);
     let reason = denial.words().code;
     tracing::info!(%host, fingerprint, address, reason, "external.login: no");
     Refusal::Login(denial)
+}
+
+/// For the log; `None`: it is no certificate.
+fn readable_fingerprint(chain: &Chain) -> Option<String> {
+    let cert = chain.cert().ok()?;
+    Some(cert.fingerprint.to_string())
 }
 
 /// Most accounts that one certificate is offered for.
