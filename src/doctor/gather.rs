@@ -3,7 +3,7 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::TcpStream;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
@@ -32,7 +32,7 @@ use crate::daemon::listen_error::{ListenError, Remedy};
 use crate::daemon::owner;
 use crate::daemon::socket_folder::{self, Tenant};
 use crate::protocol::DaemonState;
-use crate::protocol::client::Asker;
+use crate::protocol::client::{AskError, Asker};
 use crate::store::{Store, StoreError, refusal};
 use crate::system::places::{DEFAULT_DATA_DIR, DEFAULT_SOCKET};
 use crate::system::services::{has_unit, runs_systemd};
@@ -53,10 +53,15 @@ pub(crate) struct Installation {
     pub(crate) route: Route,
 }
 
+/// The machine's: there is nothing to run a client on.
+#[derive(Debug, thiserror::Error)]
+#[error("the runtime can't start")]
+pub(crate) struct NoRuntime(#[source] io::Error);
+
 /// Looks at all of it. Most comes of what stands first.
 ///
 /// Errors: this process could not look.
-pub(crate) fn examine(installation: &Installation) -> anyhow::Result<Vec<Finding>> {
+pub(crate) fn examine(installation: &Installation) -> Result<Vec<Finding>, NoRuntime> {
     let prosodyctl = Prosodyctl {
         program: installation.prosodyctl.clone(),
         config: installation.prosody_config.clone(),
@@ -126,15 +131,13 @@ fn look_at_tls(
     facts: Option<&Facts>,
     server: &Server,
     commands: &Commands,
-) -> anyhow::Result<Vec<Finding>> {
-    use anyhow::Context;
-
+) -> Result<Vec<Finding>, NoRuntime> {
     let Some(facts) = facts else {
         return Ok(tls::not_checked("only prosodyctl knows the ports"));
     };
     let seen = if server.is_running {
         runtime()
-            .context("the runtime can't start")?
+            .map_err(NoRuntime)?
             .block_on(tls::look(facts, &installation.route))
     } else {
         Vec::new()
@@ -159,7 +162,7 @@ fn look_at_tls(
     _facts: Option<&Facts>,
     _server: &Server,
     _commands: &Commands,
-) -> anyhow::Result<Vec<Finding>> {
+) -> Result<Vec<Finding>, NoRuntime> {
     let why = "this program was built without its XMPP client";
     Ok(vec![
         Finding::not_checked("tls", why),
@@ -192,7 +195,7 @@ fn gather_daemon(given: &Path, facts: Option<&Facts>, data_dir: &Path) -> Daemon
     }
 }
 
-fn status(socket: &Path) -> anyhow::Result<Box<DaemonState>> {
+fn status(socket: &Path) -> Result<Box<DaemonState>, AskError> {
     Ok(Box::new(Asker::connect(socket)?.status()?))
 }
 
@@ -209,7 +212,7 @@ fn ask_status(socket: &Path) -> daemon::DaemonAnswer {
     std::thread::spawn(move || said.send(status(&asked)));
     match answer.recv_timeout(STATUS_LIMIT) {
         Ok(Ok(status)) => daemon::DaemonAnswer::Status(status),
-        Ok(Err(error)) => daemon::DaemonAnswer::Other(format!("{error:#}")),
+        Ok(Err(error)) => daemon::DaemonAnswer::Other(causes(&error)),
         Err(_) => {
             let (shown, seconds) = (socket.display(), STATUS_LIMIT.as_secs());
             daemon::DaemonAnswer::Other(format!(

@@ -1,10 +1,9 @@
 //! Asks the daemon about each account and certificate that the sources have.
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{bail, ensure};
 use serde_json::json;
 
 use super::account::{self, NoLogin, StoredCertificate, StoredLogin};
@@ -12,9 +11,9 @@ use super::account::{self, NoLogin, StoredCertificate, StoredLogin};
 use super::database;
 use super::folder::DataFolder;
 use super::report::{self, Judgement, Report};
-use super::source::{Problem, ProsodyStore, Source};
+use super::source::{Problem, ProsodyStore, Source, SourceError};
 use crate::identity::{BareJid, CertificateName, Host, Incarnation, counted};
-use crate::protocol::client::{AskError, Asker};
+use crate::protocol::client::{AskError, Asker, Lost};
 use crate::protocol::{
     ImportAccount, ImportCertificate, ImportedAccount, MAX_CERTIFICATE_BASE64_BYTES, declaring,
 };
@@ -37,12 +36,62 @@ pub(crate) struct Selection {
     pub(crate) new_host: bool,
 }
 
+/// Why an import ends before its end. The admin's, all of them.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ImportError {
+    /// A folder or a database can't be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// Another folder was meant.
+    #[error("no host has accounts or certificates in {}; is it Prosody's data folder (data_path)?", .dir.display())]
+    NothingThere {
+        /// The one that was named.
+        dir: PathBuf,
+    },
+    /// Another host was meant.
+    #[error("the host {host} has neither accounts nor certificates in {}", .dir.display())]
+    HostWithoutAccounts {
+        /// The one that was named.
+        host: Host,
+        /// The data folder.
+        dir: PathBuf,
+    },
+    /// The daemon can't be talked to, and nothing was asked.
+    #[error(transparent)]
+    NotConnected(#[from] Lost),
+    /// The daemon can't be talked to any more.
+    #[error(
+        "the import was broken off; what was taken stays, and the same command goes on from there"
+    )]
+    BrokenOff(#[source] Lost),
+    /// The daemon knows no such question, or this user may not ask it.
+    #[error("{message}; is the daemon of this version, and are you root or its --admin-user?")]
+    Unheard {
+        /// As the daemon says it.
+        message: String,
+    },
+    /// A question beside those about accounts was not answered.
+    #[error(transparent)]
+    Unanswered(#[from] AskError),
+    /// The daemon's: an answer that is none to the question.
+    #[error("the daemon's answer has {answered} of {}", counted(*.asked, "certificate", "certificates"))]
+    OtherCount {
+        /// So many certificates are in it.
+        answered: usize,
+        /// So many were in the question.
+        asked: usize,
+    },
+    /// The report can't be written.
+    #[error(transparent)]
+    Report(#[from] io::Error),
+}
+
 /// Brings what is `wanted`, and says whether all of it is in the daemon, or would be.
 pub(crate) fn import<W: Write>(
     wanted: &Selection,
     socket: &Path,
     report: Report<W>,
-) -> anyhow::Result<bool> {
+) -> Result<bool, ImportError> {
     let mut problems = Vec::new();
     let sources = wanted.sources()?;
     let hosts = wanted.hosts(&sources, &mut problems)?;
@@ -63,7 +112,7 @@ pub(crate) fn import<W: Write>(
 }
 
 impl Selection {
-    fn sources(&self) -> anyhow::Result<Vec<Box<dyn Source>>> {
+    fn sources(&self) -> Result<Vec<Box<dyn Source>>, SourceError> {
         let folder = DataFolder::open(&self.dir)?;
         #[allow(unused_mut)]
         let mut sources: Vec<Box<dyn Source>> = vec![Box::new(folder)];
@@ -87,26 +136,26 @@ impl Selection {
         &self,
         sources: &[Box<dyn Source>],
         problems: &mut Vec<Problem>,
-    ) -> anyhow::Result<BTreeSet<Host>> {
+    ) -> Result<BTreeSet<Host>, ImportError> {
         let mut found = BTreeSet::new();
         for source in sources {
             found.extend(source.hosts(self.stores(), problems)?);
         }
         if self.hosts.is_empty() {
-            ensure!(
-                !found.is_empty() || !problems.is_empty(),
-                "no host has accounts or certificates in {}; is it Prosody's data folder (data_path)?",
-                self.dir.display()
-            );
+            if found.is_empty() && problems.is_empty() {
+                let dir = self.dir.clone();
+                return Err(ImportError::NothingThere { dir });
+            }
             return Ok(found);
         }
         problems.clear();
         for host in &self.hosts {
-            ensure!(
-                found.contains(host),
-                "the host {host} has neither accounts nor certificates in {}",
-                self.dir.display()
-            );
+            if !found.contains(host) {
+                return Err(ImportError::HostWithoutAccounts {
+                    host: host.clone(),
+                    dir: self.dir.clone(),
+                });
+            }
         }
         Ok(self.hosts.iter().cloned().collect())
     }
@@ -122,7 +171,7 @@ struct Import<'a, W> {
 }
 
 impl<W: Write> Import<'_, W> {
-    fn bring_host(&mut self, host: &Host) -> anyhow::Result<()> {
+    fn bring_host(&mut self, host: &Host) -> Result<(), ImportError> {
         let mut problems = Vec::new();
         // Of each source, the users who have an account there.
         let mut accounts = Vec::new();
@@ -149,7 +198,7 @@ impl<W: Write> Import<'_, W> {
     }
 
     /// `has_account`: for each source, whether the user's account is there.
-    fn bring_user(&mut self, user: &BareJid, has_account: &[bool]) -> anyhow::Result<()> {
+    fn bring_user(&mut self, user: &BareJid, has_account: &[bool]) -> Result<(), ImportError> {
         let login = self.login(user, has_account)?;
         let certificates = self.certificates(user)?;
         if login.is_none() && certificates.is_empty() {
@@ -182,7 +231,7 @@ impl<W: Write> Import<'_, W> {
         &self,
         user: &BareJid,
         has_account: &[bool],
-    ) -> anyhow::Result<Option<Result<StoredLogin, Judgement>>> {
+    ) -> Result<Option<Result<StoredLogin, Judgement>>, ImportError> {
         let mut found: Option<(Result<StoredLogin, Judgement>, String)> = None;
         for (source, has_account) in self.sources.iter().zip(has_account) {
             if !has_account {
@@ -212,7 +261,7 @@ impl<W: Write> Import<'_, W> {
         Ok(found.map(|(login, _)| login))
     }
 
-    fn certificates(&mut self, user: &BareJid) -> anyhow::Result<Vec<StoredCertificate>> {
+    fn certificates(&mut self, user: &BareJid) -> Result<Vec<StoredCertificate>, ImportError> {
         let mut certificates = Vec::new();
         for source in &self.sources {
             match source.read(user, ProsodyStore::ClientCerts)? {
@@ -225,7 +274,7 @@ impl<W: Write> Import<'_, W> {
     }
 
     /// What our module remembers of the account, if it ran here already.
-    fn incarnation(&mut self, user: &BareJid) -> anyhow::Result<Option<Incarnation>> {
+    fn incarnation(&mut self, user: &BareJid) -> Result<Option<Incarnation>, ImportError> {
         for source in &self.sources {
             match source.read(user, ProsodyStore::Saslcertd)? {
                 Ok(None) => {}
@@ -250,7 +299,7 @@ impl<W: Write> Import<'_, W> {
         user: &BareJid,
         login: Option<&StoredLogin>,
         certificates: &[StoredCertificate],
-    ) -> anyhow::Result<Answer> {
+    ) -> Result<Answer, ImportError> {
         let mut judged: Vec<_> = certificates.iter().map(unsendable).collect();
         let mut batches: Vec<Batch> = Vec::new();
         for (number, one) in certificates.iter().enumerate() {
@@ -319,7 +368,7 @@ impl<W: Write> Import<'_, W> {
     fn ask(
         &mut self,
         question: &ImportAccount,
-    ) -> anyhow::Result<Result<ImportedAccount, Judgement>> {
+    ) -> Result<Result<ImportedAccount, Judgement>, ImportError> {
         let host = question.account.host();
         if self.undeclared.as_ref() == Some(host) {
             return Ok(Err(Judgement::unclear("host-undeclared", "see its host")));
@@ -348,16 +397,14 @@ impl<W: Write> Import<'_, W> {
                 code: NO_SUCH_METHOD,
                 message,
                 ..
-            }) => bail!("{message}; is the daemon of this version, and are you root or its --admin-user?"),
+            }) => Err(ImportError::Unheard { message }),
             Err(AskError::Fault { message, .. }) => Ok(Err(Judgement::unclear("fault", message))),
-            Err(AskError::Lost(error)) => Err(anyhow::Error::from(error).context(
-                "the import was broken off; what was taken stays, and the same command goes on from there",
-            )),
+            Err(AskError::Lost(lost)) => Err(ImportError::BrokenOff(lost)),
         }
     }
 
     /// Declares `host` if that is wanted; why the daemon still knows nothing of it, if so.
-    fn declare(&mut self, host: &Host) -> anyhow::Result<Option<Problem>> {
+    fn declare(&mut self, host: &Host) -> Result<Option<Problem>, ImportError> {
         let status = self.asker.status()?;
         let is_known = status.hosts.iter().any(|one| one.host == *host);
         let problem = |text: String| {
@@ -430,14 +477,14 @@ fn unsendable(one: &StoredCertificate) -> Option<Judgement> {
 fn judgements(
     answer: ImportedAccount,
     certificates: usize,
-) -> anyhow::Result<(Judgement, Vec<Judgement>)> {
+) -> Result<(Judgement, Vec<Judgement>), ImportError> {
     let verdicts = answer.certificates;
-    ensure!(
-        verdicts.len() == certificates,
-        "the daemon's answer has {} of {}",
-        verdicts.len(),
-        counted(certificates, "certificate", "certificates")
-    );
+    if verdicts.len() != certificates {
+        return Err(ImportError::OtherCount {
+            answered: verdicts.len(),
+            asked: certificates,
+        });
+    }
     let verdicts = verdicts.into_iter().map(|one| Judgement::of(one.verdict));
     Ok((Judgement::of(answer.account), verdicts.collect()))
 }

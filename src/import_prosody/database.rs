@@ -4,10 +4,9 @@
 //! Must not know: what an account or a certificate is.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
@@ -15,24 +14,26 @@ use rusqlite::{Connection, OpenFlags, Row};
 
 use super::lua_table::{Key, Table, Value};
 use super::source::{
-    NO_HOSTS_NAME, NOBODYS_NAME, Problem, ProsodyStore, Source, account_named, host_named,
+    NO_HOSTS_NAME, NOBODYS_NAME, Problem, ProsodyStore, Source, SourceError, account_named,
+    host_named,
 };
 use crate::identity::{BareJid, Host};
 
 /// The database.
 #[derive(Debug)]
 pub(super) struct Database {
-    /// What it is called in a report.
-    name: String,
+    file: PathBuf,
     connection: Connection,
 }
 
 impl Database {
     /// The database in `file`.
-    pub(super) fn open(file: &Path) -> anyhow::Result<Self> {
-        let shown = file.display();
+    pub(super) fn open(file: &Path) -> Result<Self, SourceError> {
+        let shown = || file.display().to_string();
         // Else a missing file would be said to be no database.
-        ensure!(file.exists(), "there is no file {shown}");
+        if !file.exists() {
+            return Err(SourceError::NoFile(shown()));
+        }
         let open = || -> rusqlite::Result<(Connection, bool)> {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let connection = Connection::open_with_flags(file, flags)?;
@@ -46,25 +47,48 @@ impl Database {
             let tables: i64 = connection.query_row(query, [], |row| row.get(0))?;
             Ok((connection, tables == 1))
         };
-        let (connection, has_table) = open().with_context(|| format!("cannot read {shown}"))?;
-        ensure!(
-            has_table,
-            "{shown} is not a database of mod_storage_sql: it has no table prosody"
-        );
+        let (connection, has_table) = open().map_err(SourceError::reading(file))?;
+        if !has_table {
+            return Err(SourceError::NoTable(shown()));
+        }
         Ok(Self {
-            name: shown.to_string(),
+            file: file.to_owned(),
             connection,
         })
     }
 
     /// The first column of what `query` finds.
-    fn names(&self, query: &str, parameters: &[&str]) -> anyhow::Result<BTreeSet<String>> {
-        let mut statement = self.connection.prepare(query)?;
-        let parameters = rusqlite::params_from_iter(parameters);
-        let name = |row: &Row<'_>| Ok(String::from_utf8_lossy(&bytes(row, 0)?).into_owned());
-        let names = statement.query_map(parameters, name)?;
-        Ok(names.collect::<Result<_, _>>()?)
+    fn names(&self, query: &str, parameters: &[&str]) -> Result<BTreeSet<String>, SourceError> {
+        let read = || -> rusqlite::Result<BTreeSet<String>> {
+            let mut statement = self.connection.prepare(query)?;
+            let parameters = rusqlite::params_from_iter(parameters);
+            let name = |row: &Row<'_>| Ok(String::from_utf8_lossy(&bytes(row, 0)?).into_owned());
+            statement.query_map(parameters, name)?.collect()
+        };
+        read().map_err(SourceError::reading(&self.file))
     }
+
+    /// The rows of `user` in `store`, in the order in which they were written.
+    fn rows(&self, user: &BareJid, store: ProsodyStore) -> rusqlite::Result<Vec<StoredRow>> {
+        let query = "SELECT key, type, value FROM prosody WHERE host = ?1 AND user = ?2 AND store = ?3 ORDER BY rowid";
+        let mut statement = self.connection.prepare(query)?;
+        let names = [user.host().as_str(), user.username(), store.name()];
+        let row = |row: &Row<'_>| {
+            Ok(StoredRow {
+                key: bytes(row, 0)?,
+                kind: bytes(row, 1)?,
+                value: bytes(row, 2)?,
+            })
+        };
+        statement.query_map(names, row)?.collect()
+    }
+}
+
+/// One key of a user's table, as it stands there.
+struct StoredRow {
+    key: Vec<u8>,
+    kind: Vec<u8>,
+    value: Vec<u8>,
 }
 
 impl Source for Database {
@@ -72,7 +96,7 @@ impl Source for Database {
         &self,
         stores: &[ProsodyStore],
         problems: &mut Vec<Problem>,
-    ) -> anyhow::Result<BTreeSet<Host>> {
+    ) -> Result<BTreeSet<Host>, SourceError> {
         let query = "SELECT DISTINCT host FROM prosody WHERE store = ?1 AND user <> ''";
         let mut names = BTreeSet::new();
         for store in stores {
@@ -85,7 +109,7 @@ impl Source for Database {
                     hosts.insert(host);
                 }
                 None => problems.push(Problem {
-                    place: format!("{}: host {name}", self.name),
+                    place: format!("{}: host {name}", self.file.display()),
                     is_account: false,
                     text: NO_HOSTS_NAME.to_owned(),
                 }),
@@ -99,7 +123,7 @@ impl Source for Database {
         host: &Host,
         store: ProsodyStore,
         problems: &mut Vec<Problem>,
-    ) -> anyhow::Result<BTreeSet<BareJid>> {
+    ) -> Result<BTreeSet<BareJid>, SourceError> {
         let query =
             "SELECT DISTINCT user FROM prosody WHERE host = ?1 AND store = ?2 AND user <> ''";
         let mut users = BTreeSet::new();
@@ -109,7 +133,7 @@ impl Source for Database {
                     users.insert(user);
                 }
                 None => problems.push(Problem {
-                    place: format!("{}: user {name} of host {host}", self.name),
+                    place: format!("{}: user {name} of host {host}", self.file.display()),
                     is_account: store == ProsodyStore::Accounts,
                     text: NOBODYS_NAME.to_owned(),
                 }),
@@ -119,7 +143,7 @@ impl Source for Database {
     }
 
     fn place(&self, user: &BareJid, store: ProsodyStore) -> String {
-        format!("{}: {} of {user}", self.name, store.name())
+        format!("{}: {} of {user}", self.file.display(), store.name())
     }
 
     // One row for each key, as `deserialize` and `keyval_store_get` of mod_storage_sql have it.
@@ -127,16 +151,13 @@ impl Source for Database {
         &self,
         user: &BareJid,
         store: ProsodyStore,
-    ) -> anyhow::Result<Result<Option<Table>, Problem>> {
-        let query = "SELECT key, type, value FROM prosody WHERE host = ?1 AND user = ?2 AND store = ?3 ORDER BY rowid";
-        let mut statement = self.connection.prepare(query)?;
-        let names = [user.host().as_str(), user.username(), store.name()];
-        let mut rows = statement.query(names)?;
+    ) -> Result<Result<Option<Table>, Problem>, SourceError> {
+        let rows = self.rows(user, store);
         let mut table = None;
-        while let Some(row) = rows.next()? {
+        for row in rows.map_err(SourceError::reading(&self.file))? {
             let table = table.get_or_insert_with(Table::default);
-            let (key, kind) = (bytes(row, 0)?, bytes(row, 1)?);
-            let value = match value(&kind, bytes(row, 2)?) {
+            let StoredRow { key, kind, value } = row;
+            let value = match value_of(&kind, value) {
                 Ok(value) => value,
                 Err(text) => {
                     let key = String::from_utf8_lossy(&key);
@@ -165,7 +186,7 @@ impl Source for Database {
 }
 
 /// The value of a row; `None` for a stanza, which nothing that we read has.
-fn value(kind: &[u8], value: Vec<u8>) -> Result<Option<Value>, &'static str> {
+fn value_of(kind: &[u8], value: Vec<u8>) -> Result<Option<Value>, &'static str> {
     let text = || std::str::from_utf8(&value).unwrap_or_default();
     Ok(Some(match kind {
         b"string" => Value::String(value),
@@ -237,7 +258,7 @@ mod tests {
         "key" TEXT NOT NULL, "type" TEXT NOT NULL, "value" TEXT NOT NULL);
         CREATE UNIQUE INDEX "prosody_unique_index" ON "prosody" ("host", "user", "store", "key");"#;
 
-    fn database(statements: &str) -> (tempfile::TempDir, anyhow::Result<Database>) {
+    fn database(statements: &str) -> (tempfile::TempDir, Result<Database, SourceError>) {
         let place = tempfile::tempdir().unwrap();
         let file = place.path().join("prosody.sqlite");
         Connection::open(&file)

@@ -5,18 +5,18 @@
 //! Must not know: what an account or a certificate is.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirEntry, File, OpenOptions};
+use std::fs::{self, DirEntry, File, FileType, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
 use nix::fcntl::OFlag;
 use zeroize::Zeroizing;
 
 use super::lua_table::{self, Table, Value};
 use super::source::{
-    NO_HOSTS_NAME, NOBODYS_NAME, Problem, ProsodyStore, Source, account_named, host_named,
+    NO_HOSTS_NAME, NOBODYS_NAME, Problem, ProsodyStore, Source, SourceError, account_named,
+    host_named,
 };
 use crate::identity::{BareJid, ByteOrderMark, Host};
 
@@ -28,10 +28,11 @@ pub(super) struct DataFolder {
 
 impl DataFolder {
     /// The data folder `root`; it may be reached over a symbolic link, nothing below it is.
-    pub(super) fn open(root: &Path) -> anyhow::Result<Self> {
-        let metadata = fs::metadata(root);
-        let metadata = metadata.with_context(|| format!("cannot read {}", root.display()))?;
-        ensure!(metadata.is_dir(), "{} is not a folder", root.display());
+    pub(super) fn open(root: &Path) -> Result<Self, SourceError> {
+        let metadata = fs::metadata(root).map_err(SourceError::reading(root))?;
+        if !metadata.is_dir() {
+            return Err(SourceError::NotFolder(root.display().to_string()));
+        }
         Ok(Self {
             root: root.to_owned(),
         })
@@ -52,7 +53,7 @@ impl Source for DataFolder {
         &self,
         stores: &[ProsodyStore],
         problems: &mut Vec<Problem>,
-    ) -> anyhow::Result<BTreeSet<Host>> {
+    ) -> Result<BTreeSet<Host>, SourceError> {
         let mut hosts = BTreeSet::new();
         for entry in entries(&self.root)? {
             let path = entry.path();
@@ -65,7 +66,7 @@ impl Source for DataFolder {
             let host = name.to_str().and_then(decoded);
             let host = host.and_then(|name| host_named(&name));
             match host {
-                _ if !entry.file_type()?.is_dir() => {
+                _ if !kind_of(&entry)?.is_dir() => {
                     problems.push(problem(&path, false, NOT_FOLLOWED));
                 }
                 None => problems.push(problem(&path, false, NO_HOSTS_NAME)),
@@ -82,7 +83,7 @@ impl Source for DataFolder {
         host: &Host,
         store: ProsodyStore,
         problems: &mut Vec<Problem>,
-    ) -> anyhow::Result<BTreeSet<BareJid>> {
+    ) -> Result<BTreeSet<BareJid>, SourceError> {
         let folder = self.folder_of(host, store);
         let mut users = BTreeSet::new();
         match folder.symlink_metadata() {
@@ -108,7 +109,7 @@ impl Source for DataFolder {
                     text,
                 ));
             };
-            let kind = entry.file_type()?;
+            let kind = kind_of(&entry)?;
             match user {
                 _ if kind.is_symlink() => report(NOT_FOLLOWED),
                 _ if !kind.is_file() => report("it is not a regular file"),
@@ -129,7 +130,7 @@ impl Source for DataFolder {
         &self,
         user: &BareJid,
         store: ProsodyStore,
-    ) -> anyhow::Result<Result<Option<Table>, Problem>> {
+    ) -> Result<Result<Option<Table>, Problem>, SourceError> {
         let path = self.path_of(user, store);
         let read = match content(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -173,13 +174,19 @@ fn content(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-fn entries(folder: &Path) -> anyhow::Result<Vec<DirEntry>> {
+fn entries(folder: &Path) -> Result<Vec<DirEntry>, SourceError> {
     let read = || -> std::io::Result<Vec<DirEntry>> {
         let mut entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
         entries.sort_by_key(DirEntry::file_name);
         Ok(entries)
     };
-    read().with_context(|| format!("cannot read {}", folder.display()))
+    read().map_err(SourceError::reading(folder))
+}
+
+fn kind_of(entry: &DirEntry) -> Result<FileType, SourceError> {
+    entry
+        .file_type()
+        .map_err(SourceError::reading(&entry.path()))
 }
 
 /// A name as Prosody writes it in a path: each byte but ASCII letters and digits as `%` and two lower-case hex digits.

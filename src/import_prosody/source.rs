@@ -3,6 +3,8 @@
 //! Must not know: how either keeps it.
 
 use std::collections::BTreeSet;
+use std::error::Error;
+use std::path::Path;
 
 use super::lua_table::Table;
 use crate::identity::{BareJid, Host};
@@ -14,7 +16,7 @@ pub(super) trait Source {
         &self,
         stores: &[ProsodyStore],
         problems: &mut Vec<Problem>,
-    ) -> anyhow::Result<BTreeSet<Host>>;
+    ) -> Result<BTreeSet<Host>, SourceError>;
 
     /// The users of `host` who have something in `store`.
     fn users(
@@ -22,7 +24,7 @@ pub(super) trait Source {
         host: &Host,
         store: ProsodyStore,
         problems: &mut Vec<Problem>,
-    ) -> anyhow::Result<BTreeSet<BareJid>>;
+    ) -> Result<BTreeSet<BareJid>, SourceError>;
 
     /// Where `store` of `user` is, for people.
     fn place(&self, user: &BareJid, store: ProsodyStore) -> String;
@@ -32,7 +34,45 @@ pub(super) trait Source {
         &self,
         user: &BareJid,
         store: ProsodyStore,
-    ) -> anyhow::Result<Result<Option<Table>, Problem>>;
+    ) -> Result<Result<Option<Table>, Problem>, SourceError>;
+}
+
+/// Why a place can't be read at all. The admin's, all of them: nothing that is read further on would be whole.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SourceError {
+    /// A folder that was named is a file.
+    #[error("{0} is not a folder")]
+    NotFolder(String),
+    /// A database file that was named is not there.
+    #[cfg(feature = "sql")]
+    #[error("there is no file {0}")]
+    NoFile(String),
+    /// A database of something else.
+    #[cfg(feature = "sql")]
+    #[error("{0} is not a database of mod_storage_sql: it has no table prosody")]
+    NoTable(String),
+    /// It is there, and its rights, the disk or its form stand against it.
+    #[error("cannot read {place}")]
+    Unreadable {
+        /// A folder or a file.
+        place: String,
+        /// Why not.
+        #[source]
+        cause: Box<dyn Error + Send + Sync>,
+    },
+}
+
+impl SourceError {
+    /// What comes of an error of the system, or of the database.
+    pub(super) fn reading<E: Error + Send + Sync + 'static>(
+        place: &Path,
+    ) -> impl FnOnce(E) -> Self {
+        let place = place.display().to_string();
+        move |cause| Self::Unreadable {
+            place,
+            cause: cause.into(),
+        }
+    }
 }
 
 /// What Prosody or one of its modules keeps for each user.

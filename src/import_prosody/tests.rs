@@ -1,6 +1,6 @@
 //! The import against a daemon that answers what a test tells it to.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::bring::{Selection, import};
+use super::bring::{ImportError, Selection, import};
 use super::report::Report;
 use crate::identity::Host;
 use crate::protocol::PROTOCOL_VERSION;
@@ -23,7 +23,7 @@ struct Scene {
 }
 
 struct Outcome {
-    result: anyhow::Result<bool>,
+    result: Result<bool, ImportError>,
     lines: Vec<Value>,
     questions: Vec<Value>,
 }
@@ -385,15 +385,29 @@ fn a_fault_leaves_its_account_unclear_and_a_lost_daemon_ends_the_import() {
             take_all(method, params)
         }
     });
-    let error = format!("{:#}", outcome.result.unwrap_err());
-    assert!(
-        error.contains("broken off") && error.contains("closed the connection"),
-        "{error}"
-    );
+    let error = outcome.result.unwrap_err();
+    let ImportError::BrokenOff(lost) = &error else {
+        panic!("{error:?}");
+    };
+    assert!(lost.to_string().contains("closed the connection"), "{lost}");
 
-    assert!(scene.import(|_, _| fault(-32_601)).result.is_err());
+    let unheard = scene.import(|_, _| fault(-32_601)).result;
+    assert!(
+        matches!(unheard, Err(ImportError::Unheard { .. })),
+        "{unheard:?}"
+    );
     let nonsense = |_: &str, _: &Value| json!({"result": {"account": {"verdict": "taken"}, "certificates": []}});
-    assert!(scene.import(nonsense).result.is_err());
+    let nonsense = scene.import(nonsense).result;
+    assert!(
+        matches!(
+            nonsense,
+            Err(ImportError::OtherCount {
+                answered: 0,
+                asked: 1
+            })
+        ),
+        "{nonsense:?}"
+    );
 }
 
 #[test]
