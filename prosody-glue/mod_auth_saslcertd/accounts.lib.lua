@@ -1,83 +1,95 @@
--- Prosody's accounts, when they live in the daemon: what its usermanager wants of an authentication provider, but for
--- logging in.
+-- Prosody's accounts, when they live in the daemon: what its usermanager wants of an authentication provider, but for logging in. What
+-- the daemon has said is remembered for a while: Prosody asks several times for each message whether a user exists, and not always
+-- where it could wait for an answer.
 --
 -- It must not decide: what a password may be and who may create what is the daemon's business. It never keeps a password.
 
-local valid_text = require "util.encodings".utf8.valid;
+local new_cache = require "util.cache".new;
 local null = require "util.json".null;
 local now = require "util.time".now;
 
-local known = module:require "known".new();
+local stanza_error = module:require "questions".stanza_error;
 
 local host = module.host;
 -- Of mod_saslcertd, and outlives its reloads.
 local api = module:shared("/*/saslcertd/api");
 
--- The daemon takes less, and says so; what would not fit into a question is refused here.
-local max_password_bytes = 32 * 1024;
+-- How long what was heard is sure. Whoever does not exist may be created right now.
+local exists_seconds, missing_seconds = 5 * 60, 5;
+local max_known = 100000;
 -- Of all accounts, page by page.
 local list_timeout = 10;
 -- Two such questions are asked for a message to somebody who is offline.
 local exists_timeout = 2;
--- All of Prosody stands still while it waits this long.
-local blocking_seconds = 0.3;
+-- All of Prosody stands still while it waits this long. A daemon that did not answer in time isn't asked that way again for a while.
+local blocking_seconds, blocking_pause = 0.3, 5;
 -- What an admin does with Prosody 13's shell is done where nobody can wait, and he wants it done.
 local blocking_change_seconds = 2;
--- A daemon that did not answer in time isn't asked that way again for so long.
-local blocking_pause = 5;
-local max_pages = 100000;
+-- A registration creates its account at once, or never.
+local reset_seconds = 10;
 
--- What an admin, or the user who registers, is told of a failure.
+-- By username: the daemon's answer, when it came (at), and in which epoch. Those of the epochs before are not sure.
+local known, epoch = new_cache(max_known), 0;
+-- An answer that was overtaken by a change is not kept.
+local changes = 0;
+
+local function forget(username)
+	changes = changes + 1;
+	known:set(username, nil);
+end
+
+-- Nothing is sure any more.
+local function expire()
+	changes, epoch = changes + 1, epoch + 1;
+end
+
+-- What is known for sure, or nil; and whether there was such an account when that was last heard.
+local function remembered(username)
+	local facts = known:get(username);
+	if not facts then return nil, false; end
+	local age = now() - facts.at;
+	local is_sure = facts.epoch == epoch and age >= 0 and age < (facts.exists and exists_seconds or missing_seconds);
+	return is_sure and facts or nil, facts.exists;
+end
+
+-- What an admin is told of a failure.
 local function text_of(failure)
-	if failure.code == -32000 or failure.code == -32602 then return failure.message or "saslcertd refused that"; end
+	if failure.code == -32000 then return failure.message; end
 	if failure.code == -32002 then return "saslcertd has refused the options of this host, see the log"; end
-	if failure.reason == "lost" or failure.reason == "timeout" then
-		return "saslcertd did not answer; it may have been done or not";
-	end
+	if failure.reason == "not-text" or failure.reason == "too-long" then return "A password must be UTF-8 text of at most 1024 bytes"; end
+	if failure.reason == "lost" or failure.reason == "timeout" then return "saslcertd did not answer; it may have been done or not"; end
 	return "saslcertd can't be asked at the moment";
 end
 
--- A daemon that left a question unanswered on which everything waited isn't asked that way before this time.
-local not_before = 0;
+-- When a question was left unanswered on which everything waited.
+local silent_at = -math.huge;
 
 local function ask_exists(username)
 	local params = { account = username .. "@" .. host };
 	if api.can_wait() then
 		return api.ask("account.exists", params, { timeout = math.min(api.timeout(), exists_timeout), again = true });
 	end
-	local time = now();
-	if time < not_before and not_before - time <= blocking_pause then return nil, { reason = "away" }; end
+	-- The clock may have been set back.
+	if math.abs(now() - silent_at) < blocking_pause then return nil, { reason = "away" }; end
 	local result, failure = api.ask_blocking("account.exists", params, blocking_seconds);
-	if not result and not failure.code then not_before = now() + blocking_pause; end
+	if not result and not failure.code then silent_at = now(); end
 	return result, failure;
 end
 
 -- Was it said in the log that nobody knows who exists?
 local has_complained = false;
 
--- What the daemon says of an account, or nil and the failure.
-local function learn(username)
-	local mark = known.mark();
-	local result, failure = ask_exists(username);
-	-- No account can have this name.
-	if not result and failure.code == -32602 then result = { exists = false }; end
-	if not result then return nil, failure; end
-	local facts = {
-		exists = result.exists == true;
-		enabled = result.enabled == true;
-		created = tonumber(result.created);
-		password_changed = tonumber(result.password_changed);
-	};
-	has_complained = false;
-	known.remember(username, facts, mark);
-	return facts;
-end
-
--- The same, but of what is sure already nothing is asked.
+-- What the daemon says of an account, or nil and the failure. Of what is sure already nothing is asked.
 local function facts_of(username)
-	local facts = known.fresh(username);
-	if facts then return facts; end
-	return learn(username);
+	local sure = remembered(username);
+	if sure then return sure; end
+	local changes_before = changes;
+	local facts, failure = ask_exists(username);
+	if not facts then return nil, failure; end
+	has_complained = false;
+	facts.at, facts.epoch = now(), epoch;
+	if changes == changes_before then known:set(username, facts); end
+	return facts;
 end
 
 -- The daemon's answer to a change; or nil, a text and the failure.
@@ -89,163 +101,142 @@ local function change(username, method, params)
 	else
 		result, failure = api.ask_blocking(method, params, blocking_change_seconds, host);
 	end
-	known.forget(username);
-	if result then return result; end
-	module:log("info", "%s of %s failed: %s", method, username, failure.denial or failure.message or failure.reason);
-	-- It may have been done: then nobody else tells us.
-	if failure.code == nil or failure.code == -32001 then api.check(); end
-	return nil, text_of(failure), failure;
+	forget(username);
+	if not result then
+		module:log("info", "%s of %s failed: %s", method, username, failure.denial or failure.message or failure.reason);
+		-- It may have been done: then nobody else tells us.
+		if failure.code == nil or failure.code == -32001 then api.check(); end
+		return nil, text_of(failure), failure;
+	end
+	if result.password_changed then api.password_is_of(params.account, result.password_changed); end
+	return result;
 end
 
-local function check_password(password)
-	if type(password) ~= "string" or #password > max_password_bytes or not valid_text(password) then
-		return nil, "A password must be UTF-8 text of at most 1024 bytes";
+local provider = { name = "saslcertd" };
+
+-- True when the daemon can't be asked and nothing is known. Whoever hears "no" bounces the message to somebody who is offline,
+-- doesn't store it in the archive, or drops a change of a roster. "Yes" to a stranger's name costs a file that is nobody's (but
+-- that of who registers the name next: he finds a stranger's messages); nobody logs in by it.
+function provider.user_exists(username)
+	if type(username) ~= "string" or username == "" then return nil, "No such account"; end
+	local sure, existed = remembered(username);
+	if not sure and existed and not api.can_wait() then return true; end
+	local facts, failure = facts_of(username);
+	if facts and not facts.exists then return nil, "No such account"; end
+	if not facts and not existed and not has_complained then
+		has_complained = true;
+		module:log("warn", "Whether %s exists can't be asked: %s. Until saslcertd answers again, every name counts as an account",
+			username, failure.message or failure.reason);
 	end
 	return true;
 end
 
--- Whether there is an account, and what is known of it.
-local function add_reading(accounts)
-	-- True when the daemon can't be asked and nothing is known. Whoever hears "no" bounces the message to somebody who is offline,
-	-- doesn't store it in the archive, or drops a change of a roster. "Yes" to a stranger's name costs a file that is nobody's (but
-	-- that of who registers the name next: he finds a stranger's messages); nobody logs in by it.
-	function accounts.user_exists(username)
-		if type(username) ~= "string" or username == "" then return nil, "No such account"; end
-		if not known.fresh(username) and not api.can_wait() and known.existed(username) then return true; end
-		local facts, failure = facts_of(username);
-		if facts then
-			if facts.exists then return true; end
-			return nil, "No such account";
-		end
-		if not known.existed(username) and not has_complained then
-			has_complained = true;
-			module:log("warn", "Whether %s exists can't be asked: %s. Until saslcertd answers again, every name counts as an account",
-				username, failure.message or failure.reason);
-		end
-		return true;
-	end
-
-	-- Never of what was known before the daemon went away: tokens of Prosody's own get people in by it.
-	local function sure_facts(username)
-		local facts, failure = facts_of(username);
-		if not facts then return nil, text_of(failure); end
-		if not facts.exists then return nil, "No such account"; end
-		return facts;
-	end
-
-	function accounts.get_account_info(username)
-		local facts, err = sure_facts(username);
-		if not facts then return nil, err; end
-		return { created = facts.created, password_updated = facts.password_changed, enabled = facts.enabled };
-	end
-
-	function accounts.is_enabled(username)
-		local facts, err = sure_facts(username);
-		if not facts then return nil, err; end
-		return facts.enabled;
-	end
-
-	function accounts.test_password(username, password)
-		local ok, err = check_password(password);
-		if not ok then return nil, err; end
-		local result, failure = api.ask("account.verify", { account = username .. "@" .. host, password = password, address = null });
-		if not result then return nil, text_of(failure); end
-		return true;
-	end
-
-	function accounts.users()
-		local names = {};
-		local params = { host = host, after = null };
-		for _ = 1, max_pages do
-			local result, failure = api.ask("account.list", params, { timeout = math.max(api.timeout(), list_timeout), again = true });
-			-- The caller is about to iterate: nil would only be a less readable error, and no users at all a lie.
-			if not result then error(text_of(failure), 0); end
-			for _, account in ipairs(type(result.accounts) == "table" and result.accounts or {}) do
-				names[#names + 1] = account.username;
-			end
-			if result.next == nil or result.next == params.after then break; end
-			params.after = result.next;
-		end
-		local i = 0;
-		return function ()
-			i = i + 1;
-			return names[i];
-		end;
-	end
+-- Never of what was known before the daemon went away: tokens of Prosody's own get people in by it.
+function provider.get_account_info(username)
+	local facts, failure = facts_of(username);
+	if not facts then return nil, text_of(failure); end
+	if not facts.exists then return nil, "No such account"; end
+	return { created = facts.created, password_updated = facts.password_changed, enabled = facts.enabled };
 end
 
--- The name that a thread has reserved: it creates the account, or gives the name back.
-local reserved = setmetatable({}, { __mode = "k" });
+function provider.is_enabled(username)
+	local info, err = provider.get_account_info(username);
+	if not info then return nil, err; end
+	return info.enabled;
+end
 
--- The reservation of this name by this thread, which is used up by it.
-local function take_reservation(username)
-	local own = reserved[coroutine.running()];
-	reserved[coroutine.running()] = nil;
-	return own and own.username == username and own.token or nil;
+function provider.test_password(username, password)
+	local result, failure = api.ask("account.verify", { account = username .. "@" .. host, password = password, address = null });
+	if not result then return nil, text_of(failure); end
+	return true;
+end
+
+function provider.users()
+	local names, params = {}, { host = host, after = null };
+	repeat
+		local result, failure = api.ask("account.list", params, { timeout = math.max(api.timeout(), list_timeout), again = true });
+		-- The caller is about to iterate: nil would only be a less readable error, and no users at all a lie.
+		if not result then error(text_of(failure), 0); end
+		for _, account in ipairs(result.accounts) do names[#names + 1] = account.username; end
+		params.after = result.next;
+	until not params.after;
+	local i = 0;
+	return function ()
+		i = i + 1;
+		return names[i];
+	end;
+end
+
+-- What a thread has begun and not ended yet: a creation (token: the name is reserved for it), or a registration that an invitation
+-- allows to reset the password (reset_at). mod_register_ibr creates accounts for that, too.
+local begun = setmetatable({}, { __mode = "k" });
+
+-- What this thread has begun with the name, which is used up by it.
+local function take(username)
+	local own = begun[coroutine.running()];
+	begun[coroutine.running()] = nil;
+	return own and own.username == username and own or {};
 end
 
 -- Keeps others from creating an account of this name, until this thread has. True; or nil, a text and the failure.
 local function reserve(username)
-	reserved[coroutine.running()] = nil;
+	local thread = coroutine.running();
+	local own = begun[thread];
+	if own and own.username == username and own.token then return true; end
+	begun[thread] = nil;
 	local result, err, failure = change(username, "account.create", { password = null, caller = "server" });
 	if not result then return nil, err, failure; end
-	reserved[coroutine.running()] = { username = username, token = result.reservation };
+	begun[thread] = { username = username, token = result.reservation };
 	return true;
 end
 
--- Creating an account, in one step or two, its password, and its end.
-local function add_changes(accounts, caller)
-	-- In the second step of a creation it's the new account's.
-	function accounts.set_password(username, password)
-		local token = take_reservation(username);
-		local ok, err = check_password(password);
-		if ok and token then
-			ok, err = change(username, "account.create", { password = password, reservation = token, caller = "server" });
-		elseif ok then
-			ok, err = change(username, "account.set_password", { password = password });
-		end
-		if not ok then return nil, err; end
-		api.password_is_of(username .. "@" .. host, ok.password_changed);
-		return true;
-	end
-
-	-- Without a password only the name is reserved: Prosody 13 sets the password in another step.
-	function accounts.create_user(username, password)
-		local own = reserved[coroutine.running()];
-		if password == nil then
-			if own and own.username == username then return true; end
-			return reserve(username);
-		end
-		local who = caller(username);
-		local token = take_reservation(username);
-		local ok, problem = check_password(password);
-		if not ok then return nil, problem; end
-		local result, err = change(username, "account.create", { password = password, reservation = token, caller = who });
-		if not result then return nil, err; end
-		api.password_is_of(username .. "@" .. host, result.password_changed);
-		if who == "reset" and result.created == false then
-			prosody.events.fire_event("user-password-changed", { username = username, host = host });
-		end
-		return true;
-	end
-
-	for name, method in pairs({ delete_user = "account.delete", enable = "account.enable", disable = "account.disable" }) do
-		accounts[name] = function (username)
-			local params = name == "delete_user" and { reservation = take_reservation(username) } or {};
-			local ok, err = change(username, method, params);
-			if not ok then return nil, err; end
-			return true;
-		end;
-	end
+-- In the second step of a creation it's the new account's.
+function provider.set_password(username, password)
+	local token = take(username).token;
+	-- None is an empty one, which the daemon refuses: without a password it would reserve the name again.
+	local params = { password = password or "", reservation = token, caller = token and "server" };
+	local result, err = change(username, token and "account.create" or "account.set_password", params);
+	return result and true, err;
 end
 
--- caller(username): who creates this account: "server", "prosodyctl" or "reset".
--- Returns the provider, and what else of it the module needs.
-local function new(caller)
-	local accounts = { name = "saslcertd" };
-	add_reading(accounts);
-	add_changes(accounts, caller);
-	return accounts, { known = known, reserve = reserve, can_ask = function (username) return facts_of(username) ~= nil; end };
+-- Without a password only the name is reserved: Prosody 13 sets the password in another step.
+function provider.create_user(username, password)
+	if password == nil then return reserve(username); end
+	local own = take(username);
+	local is_reset = own.reset_at and math.abs(now() - own.reset_at) <= reset_seconds;
+	local caller = prosody.process_type == "prosodyctl" and "prosodyctl" or is_reset and "reset" or "server";
+	local result, err = change(username, "account.create", { password = password, reservation = own.token, caller = caller });
+	if not result then return nil, err; end
+	if is_reset and not result.created then
+		prosody.events.fire_event("user-password-changed", { username = username, host = host });
+	end
+	return true;
 end
 
-return { new = new, text_of = text_of };
+for name, method in pairs({ delete_user = "account.delete", enable = "account.enable", disable = "account.disable" }) do
+	provider[name] = function (username)
+		-- A name that was only reserved is given back.
+		local result, err = change(username, method, { reservation = take(username).token });
+		return result and true, err;
+	end;
+end
+
+-- May the registration go on? Of two who ask for the same name, one hears of it here: Prosody has no word for who comes too late
+-- after that.
+local function registering(event)
+	local username, thread = event.username, coroutine.running();
+	begun[thread] = nil;
+	if event.allowed == false then return; end
+	local ok, failure, _;
+	if event.allow_reset == username then
+		ok, failure = facts_of(username);
+		begun[thread] = ok and { username = username, reset_at = now() } or nil;
+	else
+		ok, _, failure = reserve(username);
+	end
+	if ok then return; end
+	local why = stanza_error(failure, "Accounts can't be created at the moment");
+	event.allowed, event.error_type, event.error_condition, event.reason = false, why.type, why.condition, why.text;
+end
+
+return { provider = provider, forget = forget, expire = expire, registering = registering };

@@ -8,9 +8,7 @@ local nodeprep = require "util.encodings".stringprep.nodeprep;
 local null = require "util.json".null;
 local st = require "util.stanza";
 
-local host = module.host;
--- Of mod_saslcertd, and outlives its reloads.
-local api = module:shared("/*/saslcertd/api");
+local questions = module:require "questions";
 
 local xmlns_sm = { "urn:xmpp:sm:2", "urn:xmpp:sm:3" };
 
@@ -19,31 +17,14 @@ local batch = 100;
 
 local could_not_ask = "The account can't be checked at the moment";
 
--- True, or nil and the failure.
-local function require_yes(session, username, mechanism)
-	local account = username .. "@" .. host;
-	if session.saslcert_account == account or session.saslcert and session.saslcert.account == account then return true; end
-	local result, failure = api.ask("account.admit", {
-		account = account;
-		mechanism = mechanism or null;
-		address = session.ip or null;
-	});
-	if session.destroyed then return nil, { reason = "gone" }; end
-	if not result then
-		session.log("info", "No session of %s begins: %s", account, failure.denial or failure.message or failure.reason);
-		return nil, failure;
-	end
-	-- The tag comes first: the daemon's next line may say that the account is gone.
-	session.saslcert_account = account;
-	session.saslcert_login = { incarnation = result.incarnation, password_changed = result.password_changed };
-	return true;
-end
-
-local function text_of(failure) return failure.code == -32000 and failure.message or could_not_ask; end
-
-local function stanza_error(failure)
-	local stanza = failure.stanza or { type = "wait", condition = "remote-server-timeout" };
-	return { type = stanza.type, condition = stanza.condition, text = text_of(failure) };
+-- Nothing when the session may begin; or why not, as a stanza error, and SASL's condition.
+local function refusal(session, username, mechanism)
+	local account = username .. "@" .. module.host;
+	if session.saslcert_account == account or session.saslcert and session.saslcert.account == account then return nil; end
+	local admitted, failure = questions.admit(session, "account.admit", username, { mechanism = mechanism or null });
+	if admitted then return nil; end
+	session.log("info", "No session of %s begins: %s", account, failure.denial or failure.message or failure.reason);
+	return questions.stanza_error(failure, could_not_ask), failure.sasl or "temporary-auth-failure";
 end
 
 -- Before mod_sasl2 makes the session an authenticated one.
@@ -52,33 +33,35 @@ local function before_success(event)
 	local handler = session.sasl_handler;
 	local username = handler and handler.username and nodeprep(handler.username);
 	if not username then return; end
-	local admitted, failure = require_yes(session, username, handler.selected);
-	if admitted then return; end
+	local why, condition = refusal(session, username, handler.selected);
+	if not why then return; end
 	if not session.destroyed then
-		module:fire_event("sasl2/c2s/failure", {
-			session = session;
-			message = failure.sasl or "temporary-auth-failure";
-			error_text = text_of(failure);
-		});
+		module:fire_event("sasl2/c2s/failure", { session = session, message = condition, error_text = why.text });
 	end
 	return true;
 end
 
 local function before_bind(event)
 	local session = event.session;
-	local admitted, failure = require_yes(session, session.username, session.saslcert_mechanism);
-	if admitted then return; end
-	event.error = stanza_error(failure);
+	local why = refusal(session, session.username, session.saslcert_mechanism);
+	if not why then return; end
+	event.error = why;
 	return false;
 end
 
 local function before_resumption(xmlns, session)
 	if session.type ~= "c2s_unbound" or not session.username then return; end
-	local admitted, failure = require_yes(session, session.username, session.saslcert_mechanism);
-	if admitted then return; end
-	session.send(st.stanza("failed", { xmlns = xmlns })
-		:tag(stanza_error(failure).condition, { xmlns = "urn:ietf:params:xml:ns:xmpp-stanzas" }):up());
+	local why = refusal(session, session.username, session.saslcert_mechanism);
+	if not why then return; end
+	session.send(st.stanza("failed", { xmlns = xmlns }):tag(why.condition, { xmlns = "urn:ietf:params:xml:ns:xmpp-stanzas" }):up());
 	return true;
+end
+
+-- A token would let somebody in whom the daemon has disabled meanwhile.
+local function drop_tokens(event)
+	local session = event.session;
+	session.fast_token_request = nil;
+	if session.sasl_handler then session.sasl_handler.rotation_needed = nil; end
 end
 
 local function add_hooks()
@@ -87,12 +70,8 @@ local function add_hooks()
 	for _, xmlns in ipairs(xmlns_sm) do
 		module:hook_tag(xmlns, "resume", function (session) return before_resumption(xmlns, session); end, 100);
 	end
-	-- A token would let somebody in whom the daemon has disabled meanwhile (before mod_sasl2_fast, 75).
-	module:hook("sasl2/c2s/success", function (event)
-		local session = event.session;
-		session.fast_token_request = nil;
-		if session.sasl_handler then session.sasl_handler.rotation_needed = nil; end
-	end, 80);
+	-- Before mod_sasl2_fast (75).
+	module:hook("sasl2/c2s/success", drop_tokens, 80);
 end
 
 -- Removes, little by little, the tokens that clients got before their accounts moved into the daemon (mod_sasl2_fast). None is given
@@ -103,11 +82,8 @@ local function revoke_tokens()
 	local listed, err = pcall(function ()
 		for username in store:users() do names[#names + 1] = username; end
 	end);
-	if not listed then
-		module:log("debug", "Whose tokens there are can't be listed: %s", err);
-		return;
-	end
-	if not names[1] then return; end
+	if not listed then module:log("debug", "Whose tokens there are can't be listed: %s", err); end
+	if not listed or not names[1] then return; end
 	local revoked, at = 0, 0;
 	module:add_timer(0, function ()
 		for _ = 1, batch do
@@ -117,11 +93,8 @@ local function revoke_tokens()
 				return nil;
 			end
 			local ok, why = store:set(names[at], nil);
-			if ok then
-				revoked = revoked + 1;
-			else
-				module:log("error", "The tokens of %s could not be revoked: %s", names[at], why);
-			end
+			revoked = revoked + (ok and 1 or 0);
+			if not ok then module:log("error", "The tokens of %s could not be revoked: %s", names[at], why); end
 		end
 		return 0;
 	end);

@@ -3,61 +3,17 @@
 --
 -- This file wires. It must not decide, and never keeps a password.
 
-local now = require "util.time".now;
-
 module:depends("saslcertd");
 
 local host = module.host;
 -- Of mod_saslcertd, and outlives its reloads.
 local api = module:shared("/*/saslcertd/api");
 
--- A registration creates its account at once, or never.
-local reset_seconds = 10;
-
--- Which coroutine is registering an account whose password an invitation allows to reset. mod_register_ibr creates
--- accounts for that, too.
-local resets = setmetatable({}, { __mode = "k" });
-
-local function caller(username)
-	if prosody.process_type == "prosodyctl" then return "prosodyctl"; end
-	local thread = coroutine.running();
-	local reset = resets[thread];
-	resets[thread] = nil;
-	if reset and reset.username == username and math.abs(now() - reset.at) <= reset_seconds then return "reset"; end
-	return "server";
-end
-
-local provider, accounts = module:require "accounts".new(caller);
-provider.get_sasl_handler = module:require "logins".get_sasl_handler;
-
--- True when the registration may go on; or nil and the failure. Of two who ask for the same name, one hears of it here: Prosody
--- has no word for who comes too late after that.
-local function prepare(event, thread)
-	if event.allow_reset ~= event.username then
-		local reserved, _, failure = accounts.reserve(event.username);
-		return reserved, failure;
-	end
-	if not accounts.can_ask(event.username) then return nil, { reason = "away" }; end
-	resets[thread] = { username = event.username, at = now() };
-	return true;
-end
+local accounts = module:require "accounts";
+accounts.provider.get_sasl_handler = module:require "logins".get_sasl_handler;
 
 -- After all who may allow a reset.
-module:hook("user-registering", function (event)
-	local thread = coroutine.running();
-	resets[thread] = nil;
-	if event.allowed == false then return; end
-	local prepared, failure = prepare(event, thread);
-	if prepared then return; end
-	event.allowed = false;
-	local stanza = failure.stanza;
-	if stanza and (failure.code == -32000 or failure.code == -32602) then
-		event.error_type, event.error_condition, event.reason = stanza.type, stanza.condition, failure.message;
-	else
-		event.error_type, event.error_condition = "wait", "internal-server-error";
-		event.reason = "Accounts can't be created at the moment";
-	end
-end, -1000);
+module:hook("user-registering", accounts.registering, -1000);
 
 -- prosodyctl lets nobody in.
 if prosody.process_type ~= "prosodyctl" then
@@ -74,11 +30,10 @@ module:hook_global("user-deleted", function (event)
 	if rosters then rosters:set(event.username .. "@" .. host, nil); end
 end, -1000);
 
-local hears = { forget = accounts.known.forget, expire = accounts.known.expire };
-api.accounts[host] = hears;
+api.accounts[host] = accounts;
 
 function module.unload()
-	if api.accounts[host] == hears then api.accounts[host] = nil; end
+	if api.accounts[host] == accounts then api.accounts[host] = nil; end
 end
 
-module:provides("auth", provider);
+module:provides("auth", accounts.provider);

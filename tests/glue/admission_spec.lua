@@ -10,11 +10,13 @@ end
 local function load_admission(module, api)
 	module.host = "rome.lit";
 	function module.shared() return api; end
-	return load_library("admission", "mod_auth_saslcertd", {
+	local prosodys = {
 		["util.encodings"] = { stringprep = { nodeprep = function (username) return username ~= "@" and username:lower() or nil; end } };
 		["util.json"] = { null = "null" };
 		["util.stanza"] = { stanza = new_stanza };
-	}, { module = module });
+	};
+	function module.require(_, name) return load_library(name, "mod_auth_saslcertd", prosodys, { module = module }); end
+	return module:require("admission");
 end
 
 local refused = {

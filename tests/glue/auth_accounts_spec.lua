@@ -2,9 +2,8 @@ local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or ".
 
 local function new_world()
 	local world = { time = 1000, asked = {}, blocked = {}, replies = {}, logged = {}, resets = {}, checks = 0, seen = {}, thread = {}, lines = {} };
-	world.null, world.async, world.who = "null", true, "server";
+	world.null, world.async = "null", true;
 	local prosodys = {
-		["util.encodings"] = { utf8 = { valid = function (text) return not text:find("\255", 1, true); end } };
 		["util.json"] = { null = world.null };
 		["util.time"] = { now = function () return world.time; end };
 	};
@@ -29,26 +28,32 @@ local function new_world()
 		check = function () world.checks = world.checks + 1; end;
 		password_is_of = function (account, at) world.seen[#world.seen + 1] = account .. " " .. tostring(at); end;
 	};
-	local library = load_library("accounts", "mod_auth_saslcertd", prosodys, {
-		module = {
-			host = "rome.lit";
-			log = function (_, level, ...)
-				world.logged[#world.logged + 1] = level;
-				world.lines[#world.lines + 1] = string.format(...);
-			end;
-			require = function (_, name) return load_library(name, "mod_auth_saslcertd", prosodys); end;
-			shared = function () return api; end;
-		};
+	local module = {
+		host = "rome.lit";
+		log = function (_, level, ...)
+			world.logged[#world.logged + 1] = level;
+			world.lines[#world.lines + 1] = string.format(...);
+		end;
+		shared = function () return api; end;
+	};
+	function module.require(_, name) return load_library(name, "mod_auth_saslcertd", prosodys, { module = module }); end
+	world.prosody = { events = {
+		fire_event = function (name, event)
+			world.resets[#world.resets + 1] = name == "user-password-changed" and event.host == "rome.lit" and event.username or name;
+		end;
+	} };
+	world.inner = load_library("accounts", "mod_auth_saslcertd", prosodys, {
+		module = module;
 		coroutine = { running = function () return world.thread; end };
-		prosody = { events = {
-			fire_event = function (name, event)
-				world.resets[#world.resets + 1] = name == "user-password-changed" and event.host == "rome.lit" and event.username or name;
-			end;
-		} };
+		prosody = world.prosody;
 	});
-	world.text_of = library.text_of;
-	world.accounts, world.inner = library.new(function () return world.who; end);
-	world.known = world.inner.known;
+	world.accounts = world.inner.provider;
+	function world.register(username, event)
+		event = event or {};
+		event.username, event.allowed = username, event.allowed == nil or event.allowed;
+		world.inner.registering(event);
+		return event;
+	end
 	world.replies["account.exists"] = { exists = true, enabled = true, created = 5, password_changed = 7 };
 	return world;
 end
@@ -67,12 +72,11 @@ describe("whether a user exists", function ()
 		assert.is_nil((world.accounts.user_exists("portia")));
 	end);
 
-	it("is no for a name that no account can have, and for no name", function ()
+	it("is no for no name, and asks nobody", function ()
 		local world = new_world();
-		world.replies["account.exists"] = { code = -32602 };
-		assert.is_nil((world.accounts.user_exists(("x"):rep(2000))));
 		assert.is_nil((world.accounts.user_exists("")));
 		assert.is_nil((world.accounts.user_exists(nil)));
+		assert.equal(0, #world.asked);
 	end);
 
 	it("is yes while the daemon can't be asked, and said once in the log", function ()
@@ -92,7 +96,7 @@ describe("whether a user exists", function ()
 	it("is not worth a line in the log when it was known before", function ()
 		local world = new_world();
 		world.accounts.user_exists("brutus");
-		world.known.expire();
+		world.inner.expire();
 		world.replies["account.exists"] = nil;
 		assert.is_true(world.accounts.user_exists("brutus"));
 		assert.same({}, world.logged);
@@ -104,7 +108,7 @@ describe("whether a user exists", function ()
 		assert.is_true(world.accounts.user_exists("brutus"));
 		assert.equal(1, #world.blocked);
 		assert.is_true(world.blocked[1].options <= 0.5);
-		world.known.expire();
+		world.inner.expire();
 		assert.is_true(world.accounts.user_exists("brutus"));
 		assert.equal(1, #world.blocked);
 		assert.equal(0, #world.asked);
@@ -147,12 +151,85 @@ describe("whether a user exists", function ()
 	end);
 end);
 
+describe("what is known of an account", function ()
+	-- Does the daemon have to be asked about this name?
+	local function is_asked(world, username)
+		local before = #world.asked;
+		world.accounts.is_enabled(username);
+		return #world.asked > before;
+	end
+
+	it("is sure for five minutes when it exists, for five seconds when it does not", function ()
+		local world = new_world();
+		world.accounts.user_exists("brutus");
+		world.replies["account.exists"] = missing;
+		world.accounts.user_exists("yorick");
+		world.time = world.time + 4;
+		assert.is_false(is_asked(world, "brutus") or is_asked(world, "yorick"));
+		world.time = world.time + 2;
+		assert.is_false(is_asked(world, "brutus"));
+		assert.is_true(is_asked(world, "yorick"));
+		world.time = world.time + 300;
+		assert.is_true(is_asked(world, "brutus"));
+	end);
+
+	it("is not sure when the clock was set back", function ()
+		local world = new_world();
+		world.accounts.user_exists("brutus");
+		world.time = world.time - 3600;
+		assert.is_true(is_asked(world, "brutus"));
+	end);
+
+	it("is not sure any more after an outage, until it was heard again", function ()
+		local world = new_world();
+		world.accounts.user_exists("brutus");
+		world.inner.expire();
+		assert.is_true(is_asked(world, "brutus"));
+		assert.is_false(is_asked(world, "brutus"));
+	end);
+
+	it("is remembered while the daemon can't be asked, for as long as nobody says otherwise", function ()
+		local world = new_world();
+		world.accounts.user_exists("brutus");
+		world.replies["account.exists"] = nil;
+		world.time = world.time + 1e6;
+		assert.is_true(world.accounts.user_exists("brutus"));
+		assert.same({}, world.logged);
+		world.inner.forget("brutus");
+		world.accounts.user_exists("brutus");
+		assert.same({ "warn" }, world.logged);
+	end);
+
+	it("is not what was asked before something changed", function ()
+		for _, change in ipairs({ "forget", "expire" }) do
+			local world = new_world();
+			world.replies["account.exists"] = function ()
+				world.inner[change]("brutus");
+				return { exists = true, enabled = true };
+			end;
+			assert.is_true(world.accounts.user_exists("brutus"));
+			assert.is_true(is_asked(world, "brutus"));
+		end
+	end);
+
+	it("takes bounded memory, and what was heard last stays", function ()
+		local world = new_world();
+		world.replies["account.exists"] = function () return { exists = true, enabled = true }; end;
+		for i = 1, 100001 do
+			world.accounts.user_exists("user" .. i);
+			world.asked[1] = nil;
+		end
+		assert.is_false(is_asked(world, "user100001") or is_asked(world, "user2"));
+		assert.is_true(is_asked(world, "user1"));
+	end);
+end);
+
 describe("an account's state", function ()
 	it("is the daemon's", function ()
 		local world = new_world();
 		assert.same({ created = 5, password_updated = 7, enabled = true }, world.accounts.get_account_info("brutus"));
 		assert.is_true(world.accounts.is_enabled("brutus"));
-		world.known.forget("brutus");
+		world.inner.forget("brutus");
 		world.replies["account.exists"] = { exists = true, enabled = false };
 		assert.is_false(world.accounts.is_enabled("brutus"));
 	end);
@@ -160,7 +237,7 @@ describe("an account's state", function ()
 	it("is unknown when the daemon can't be asked, though it was known before", function ()
 		local world = new_world();
 		world.accounts.is_enabled("brutus");
-		world.known.expire();
+		world.inner.expire();
 		world.replies["account.exists"] = nil;
 		assert.is_nil((world.accounts.is_enabled("brutus")));
 		assert.is_nil((world.accounts.get_account_info("brutus")));
@@ -177,8 +254,8 @@ describe("a new account", function ()
 	it("is created with its password as it is, and whoever asks for it is named", function ()
 		local world = new_world();
 		world.replies["account.create"] = { created = true };
-		for _, who in ipairs({ "server", "prosodyctl", "reset" }) do
-			world.who = who;
+		for _, who in ipairs({ "server", "prosodyctl" }) do
+			world.prosody.process_type = who == "prosodyctl" and who or "prosody";
 			assert.is_true(world.accounts.create_user("portia", " swallowed\tfire "));
 			assert.same({ account = "portia@rome.lit", password = " swallowed\tfire ", caller = who }, world.asked[#world.asked].params);
 			assert.is_true(world.asked[#world.asked].is_change);
@@ -238,18 +315,8 @@ describe("a new account", function ()
 	it("that somebody else has reserved is refused, with what is wrong", function ()
 		local world = new_world();
 		world.replies["account.create"] = { code = -32000, denial = "account-exists", message = "There is such an account" };
-		local ok, text, failure = world.inner.reserve("brutus");
-		assert.is_nil(ok);
-		assert.equal("There is such an account", text);
-		assert.equal("account-exists", failure.denial);
-	end);
-
-	it("that is a reset is told to those who must know", function ()
-		local world = new_world();
-		world.who = "reset";
-		world.replies["account.create"] = { created = false };
-		assert.is_true(world.accounts.create_user("brutus", "x"));
-		assert.same({ "brutus" }, world.resets);
+		local ok, text = world.accounts.create_user("brutus", nil);
+		assert.same({ nil, "There is such an account" }, { ok, text });
 	end);
 
 	it("is created though nobody can wait", function ()
@@ -269,18 +336,88 @@ describe("a new account", function ()
 	end);
 end);
 
-describe("a password", function ()
-	it("that is no text, or too long, goes nowhere", function ()
-		for _, password in ipairs({ "\255", ("x"):rep(32 * 1024 + 1), 5, false }) do
+describe("a registration", function ()
+	local taken = {
+		code = -32000, denial = "account-exists", message = "There is such an account", stanza = { type = "cancel", condition = "conflict" },
+	};
+
+	it("reserves its name, and creates the account with it", function ()
+		local world = new_world();
+		world.replies["account.create"] = { created = true, reservation = "token" };
+		assert.is_true(world.register("portia").allowed);
+		assert.is_true(world.accounts.create_user("portia", "x"));
+		assert.equal("token", world.asked[2].params.reservation);
+	end);
+
+	it("that somebody has forbidden asks nobody", function ()
+		local world = new_world();
+		world.register("portia", { allowed = false });
+		assert.equal(0, #world.asked);
+	end);
+
+	it("of a name that is taken is refused in the daemon's words", function ()
+		local world = new_world();
+		world.replies["account.create"] = taken;
+		local event = world.register("brutus");
+		assert.same({ false, "cancel", "conflict", "There is such an account" },
+			{ event.allowed, event.error_type, event.error_condition, event.reason });
+	end);
+
+	it("that can't be asked about is to be tried again, a reset, too", function ()
+		for _, event in ipairs({ {}, { allow_reset = "brutus" } }) do
 			local world = new_world();
-			for _, method in ipairs({ "create_user", "set_password", "test_password" }) do
-				local ok, err = world.accounts[method]("brutus", password);
-				assert.is_nil(ok);
-				assert.is_string(err);
-			end
-			assert.equal(0, #world.asked);
+			world.replies["account.exists"] = nil;
+			world.register("brutus", event);
+			assert.same({ false, "wait" }, { event.allowed, event.error_type });
+			assert.matches("at the moment", event.reason);
 		end
-		assert.is_nil((new_world().accounts.set_password("brutus", nil)));
+	end);
+
+	it("that an invitation allows to reset a password does so once, soon, and those who must know are told", function ()
+		local world = new_world();
+		world.replies["account.create"] = { created = false };
+		assert.is_true(world.register("brutus", { allow_reset = "brutus" }).allowed);
+		local function caller()
+			assert.is_true(world.accounts.create_user("brutus", "x"));
+			return world.asked[#world.asked].params.caller;
+		end
+		assert.equal("reset", caller());
+		assert.same({ "brutus" }, world.resets);
+		assert.equal("server", caller());
+		for _, seconds in ipairs({ 11, -11 }) do
+			world.register("brutus", { allow_reset = "brutus" });
+			world.time = world.time + seconds;
+			assert.equal("server", caller());
+		end
+		world.register("brutus", { allow_reset = "brutus" });
+		world.accounts.create_user("portia", "x");
+		assert.equal("server", world.asked[#world.asked].params.caller);
+		assert.same({ "brutus" }, world.resets);
+	end);
+end);
+
+describe("a password", function ()
+	it("that is none reserves no name, and sets nothing", function ()
+		for _, step in ipairs({ "account.create", "account.set_password" }) do
+			local world = new_world();
+			world.replies["account.create"] = { created = true, reservation = "token" };
+			if step == "account.create" then world.accounts.create_user("brutus", nil); end
+			world.replies[step] = { code = -32000, message = "A password has 1 to 1024 bytes" };
+			assert.same({ nil, "A password has 1 to 1024 bytes" }, { world.accounts.set_password("brutus", nil) });
+			assert.same({ step, "" }, { world.asked[#world.asked].method, world.asked[#world.asked].params.password });
+		end
+	end);
+
+	it("that is no text, or too long for a question, is refused with what it must be", function ()
+		for _, reason in ipairs({ "not-text", "too-long" }) do
+			local world = new_world();
+			for _, method in ipairs({ "account.create", "account.set_password", "account.verify" }) do world.replies[method] = { reason = reason }; end
+			for _, method in ipairs({ "create_user", "set_password", "test_password" }) do
+				local ok, err = world.accounts[method]("brutus", "x");
+				assert.is_nil(ok);
+				assert.matches("UTF%-8 text of at most 1024 bytes", err);
+			end
+		end
 	end);
 
 	it("is tested without an address", function ()
@@ -327,11 +464,16 @@ end);
 
 describe("what an admin is told of a failure", function ()
 	it("says whether it may have been done", function ()
-		local text_of = new_world().text_of;
-		assert.matches("or not", text_of({ reason = "timeout" }));
-		assert.matches("or not", text_of({ reason = "lost" }));
-		assert.matches("can't be asked", text_of({ reason = "away" }));
-		assert.matches("can't be asked", text_of({ code = -32001 }));
-		assert.matches("options", text_of({ code = -32002 }));
+		local world = new_world();
+		for text, failures in pairs({
+			["or not"] = { { reason = "timeout" }, { reason = "lost" } };
+			["can't be asked"] = { { reason = "away" }, { code = -32001 }, { code = -32602, message = "secret" } };
+			["options"] = { { code = -32002 } };
+		}) do
+			for _, failure in ipairs(failures) do
+				world.replies["account.delete"] = failure;
+				assert.matches(text, (select(2, world.accounts.delete_user("brutus"))));
+			end
+		end
 	end);
 end);
