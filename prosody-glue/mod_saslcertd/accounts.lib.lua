@@ -3,6 +3,7 @@
 --
 -- It must not know certificates: the daemon draws the conclusions.
 
+local array = require "util.array";
 local usermanager = require "core.usermanager";
 local nodeprep = require "util.encodings".stringprep.nodeprep;
 local null = require "util.json".null;
@@ -65,7 +66,7 @@ local function new(module)
 
 	-- What external.offer and external.login hear about the candidates; nil and why if a store can't say.
 	function accounts.facts(candidates)
-		local facts = {};
+		local facts = array();
 		for _, candidate in ipairs(candidates) do
 			local username = candidate.username;
 			if usable(username) then

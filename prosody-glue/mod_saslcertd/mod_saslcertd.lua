@@ -341,7 +341,7 @@ end
 if in_server then
 	remove_from_shell = console.add_to_shell(module, run_command);
 
-	api.offered, api.selectable, api.process = sasl.offered, sasl.selectable, sasl.process;
+	api.verdict, api.process = sasl.verdict, sasl.process;
 
 	-- Prosody closes the bound sessions of such an account only.
 	for _, kind in pairs(asked_lib.changes) do
@@ -380,7 +380,7 @@ function module.unload()
 	if metrics then metrics.connected(false); end
 	if remove_from_shell then remove_from_shell(); end
 	-- What else stands there says that it can't ask.
-	if api.ask == ask then api.offered, api.selectable, api.process = nil, nil, nil; end
+	if api.ask == ask then api.verdict, api.process = nil, nil; end
 	for _, host in pairs(hosts) do host.unload(); end
 end
 

@@ -17,55 +17,48 @@ local max_certificate_base64 = 24 * 1024;
 -- No address has as many: of more the beginning is enough for the daemon to see that.
 local max_authzid_bytes = 4096;
 
-local could_not_ask = "The certificate can't be checked at the moment";
+local unasked = { reason = "it could not be checked" };
 
 local function base64_of_pem(pem)
 	local body = pem:match("%-%-%-%-%-BEGIN CERTIFICATE%-%-%-%-%-(.-)%-%-%-%-%-END CERTIFICATE%-%-%-%-%-");
 	return body and (body:gsub("%s+", ""));
 end
 
--- Makes the chain that the daemon hears: the client's own certificate, which comes first, and of the others those that fit.
--- nil if its own doesn't.
+-- What the daemon hears of a chain: the client's own certificate, which comes first, and of the others those that fit; nothing if its
+-- own doesn't.
 local function chain_of(x509s)
-	local chain, total = {}, 0;
-	for i, x509 in ipairs(x509s) do
+	local chain, total = array(), 0;
+	for _, x509 in ipairs(x509s) do
 		local der = base64_of_pem(x509:pem() or "");
-		local fits = der and #der <= max_certificate_base64 and total + #der <= max_chain_base64;
-		if i == 1 and not fits then return nil; end
-		if fits then
+		if der and #der <= max_certificate_base64 and total + #der <= max_chain_base64 then
 			total = total + #der;
 			chain[#chain + 1] = der;
 		end
-		if #chain == max_certificates then break; end
+		if not chain[1] or #chain == max_certificates then break; end
 	end
-	return chain[1] and chain;
+	return chain;
 end
 
-local function has_certificate(session)
+-- The client's own certificate, if it has presented one, and the socket.
+local function certificate_of(session)
 	local conn = session.conn;
-	if not conn or not session.secure or session.bosh_version or session.websocket_request then return false; end
+	if not conn or not session.secure or session.bosh_version or session.websocket_request then return nil; end
 	local socket = conn.socket and conn:socket();
-	if not socket or not socket.getpeercertificate then return false; end
-	local certificate = socket:getpeercertificate();
-	return certificate and true or false, socket, certificate;
+	return socket and socket.getpeercertificate and socket:getpeercertificate(), socket;
 end
 
 -- leaf_only: without what the client presents behind its own certificate.
 local function chain_of_peer(session, leaf_only)
-	local present, socket, certificate = has_certificate(session);
-	if not present then return nil; end
-	local x509s = not leaf_only and socket.getpeerchain and socket:getpeerchain() or {};
+	local certificate, socket = certificate_of(session);
+	local x509s = certificate and not leaf_only and socket.getpeerchain and socket:getpeerchain() or {};
 	return chain_of(x509s[1] and x509s or { certificate });
 end
 
--- The SASL condition and text of a failure, as the daemon made them.
+-- The SASL condition and text of a failure, as the daemon made them. The condition becomes the name of an element.
 local function words(failure)
-	local condition = failure.sasl;
-	-- It becomes the name of an element.
-	if type(condition) ~= "string" or not condition:find("^%l[%l-]*$") then
-		return "temporary-auth-failure", could_not_ask;
-	end
-	return condition, failure.message;
+	local is_name = type(failure.sasl) == "string" and failure.sasl:find("^%l[%l-]*$");
+	if is_name then return failure.sasl, failure.message; end
+	return "temporary-auth-failure", "The certificate can't be checked at the moment";
 end
 
 -- A login that fails may have outlived its session, from which others still read.
@@ -77,98 +70,61 @@ local function outlive(session, handler)
 	if handler.saslcert_sasl2 then session.sasl_handler = session.sasl_handler or handler; end
 end
 
-local function failure_of(handler, session, condition, text)
+local function fail(handler, session, failure)
+	session.log("info", "Login by certificate refused: %s", failure.denial or failure.message or failure.reason);
 	outlive(session, handler);
 	handler.saslcert_challenged = nil;
 	-- COMPAT mod_sasl2 of before 2025 goes on with this very handler; mod_saslauth makes a new one.
 	handler.selected = nil;
-	return "failure", condition, text;
+	return "failure", words(failure);
 end
 
--- The seconds until then; a question gets a moment even if none are left.
-local function left_until(deadline)
-	return math.max(deadline - now(), 0.1);
+-- Asks about the certificate of an offer, with what Prosody knows of its candidates. Returns the answer, or nil and the failure.
+local function ask(method, host, session, offer, deadline, params)
+	params.accounts = null;
+	if offer.candidates then params.accounts = host.accounts.facts(offer.candidates); end
+	if not params.accounts or session.destroyed then return nil, unasked; end
+	params.host, params.chain, params.address = host.name, offer.chain, session.ip or null;
+	-- It gets a moment even if none is left.
+	local result, failure = api.ask(method, params, { timeout = math.max(deadline - now(), 0.1), again = true });
+	if session.destroyed then return nil, unasked; end
+	return result, failure;
 end
 
--- Asks whether EXTERNAL is offered. facts: of the candidates, when it is asked again.
-local function ask_offer(host, chain, session, timeout, facts)
-	return api.ask("external.offer", {
-		host = host.name;
-		chain = array(chain);
-		address = session.ip or null;
-		accounts = facts and array(facts) or null;
-	}, { timeout = timeout, again = true });
-end
-
--- The verdict: "yes", "no", or "unasked" if the question could not be answered. timeout: of both questions, if it has to ask twice.
-local function new_offer(host, chain, session, timeout)
-	local deadline = now() + timeout;
-	local unasked = { verdict = "unasked", candidates = {} };
-	local result, failure = ask_offer(host, chain, session, timeout);
-	local candidates = result and result.candidates or {};
-	-- Which of these accounts there are, only Prosody knows.
-	if result and result.offer == true and not host.in_daemon() then
-		local facts = host.accounts.facts(candidates);
-		if not facts then return unasked; end
-		result, failure = ask_offer(host, chain, session, left_until(deadline), facts);
-	end
-	if not result and failure.code ~= -32000 then return unasked; end
-	return { verdict = result and result.offer == true and "yes" or "no", candidates = candidates };
-end
-
--- Once per connection.
-local function offer_of(host, session, timeout)
-	local offer = session.saslcert_offer;
-	local conn = session.conn;
-	if offer and offer.conn == conn then return offer; end
-	local chain = chain_of_peer(session, host.leaf_only);
-	if chain then
-		offer = new_offer(host, chain, session, timeout);
-	else
-		session.log("info", "The client's certificate is too long, EXTERNAL is not offered");
-		offer = { verdict = "no", candidates = {} };
-	end
-	if session.destroyed then return offer; end
-	offer.conn = conn;
+-- verdict: "yes", "no", or "unasked" if the daemon could not be asked.
+local function new_offer(host, session, deadline)
+	local offer = { conn = session.conn, chain = chain_of_peer(session, host.leaf_only), verdict = "unasked" };
 	session.saslcert_offer = offer;
+	local result = ask("external.offer", host, session, offer, deadline, {});
+	offer.candidates = result and result.candidates or {};
+	-- Which of these accounts there are, only Prosody knows.
+	if offer.candidates[1] then result = ask("external.offer", host, session, offer, deadline, {}); end
+	if result then offer.verdict = result.offer == true and "yes" or "no"; end
 	return offer;
 end
 
--- The daemon's decision: its answer; or nil, condition and text.
-local function decide(host, session, message)
-	if host.withdrawn() then return nil, "temporary-auth-failure", could_not_ask; end
-	local deadline = now() + api.timeout();
-	local chain = chain_of_peer(session, host.leaf_only);
-	if not chain then return nil, "not-authorized"; end
+-- Once per connection.
+local function offer_of(host, session)
+	local offer = session.saslcert_offer;
+	if offer and offer.conn == session.conn then return offer; end
+	return new_offer(host, session, now() + api.timeout() / 4);
+end
 
-	local offer = offer_of(host, session, api.timeout() / 4);
-	if session.destroyed then return nil, "temporary-auth-failure", could_not_ask; end
-	if offer.verdict == "unasked" then
-		session.saslcert_offer = nil;
-		offer = offer_of(host, session, left_until(deadline));
-		if session.destroyed or offer.verdict == "unasked" then return nil, "temporary-auth-failure", could_not_ask; end
-	end
-	local facts = {};
-	if not host.in_daemon() then
-		facts = host.accounts.facts(offer.candidates);
-		if not facts then return nil, "temporary-auth-failure", could_not_ask; end
-	end
-	local result, failure = api.ask("external.login", {
-		host = host.name;
-		chain = array(chain);
-		authzid = message ~= "" and encode_base64(message:sub(1, max_authzid_bytes)) or null;
+-- The daemon's yes, or nil and the failure.
+local function decide(host, session, authzid)
+	if not host or host.withdrawn() then return nil, unasked; end
+	local deadline = now() + api.timeout();
+	local offer = offer_of(host, session);
+	if offer.verdict == "unasked" then offer = new_offer(host, session, deadline); end
+	if offer.verdict == "unasked" then return nil, unasked; end
+	local result, failure = ask("external.login", host, session, offer, deadline, {
+		authzid = authzid ~= "" and encode_base64(authzid:sub(1, max_authzid_bytes)) or null;
 		stream_from = session.saslcert_sasl2 and session.saslcert_from or null;
-		address = session.ip or null;
-		accounts = array(facts);
-	}, { timeout = left_until(deadline), again = true });
-	if session.destroyed then return nil, "temporary-auth-failure", could_not_ask; end
-	if not result then
-		session.log("info", "Login by certificate refused: %s", failure.denial or failure.message or failure.reason);
-		return nil, words(failure);
-	end
-	if not host.accounts.usable(result.username) or type(result.fingerprint) ~= "string" or type(result.key_id) ~= "string" then
-		session.log("error", "The daemon's answer to external.login is incomplete");
-		return nil, "temporary-auth-failure", could_not_ask;
+	});
+	if not result then return nil, failure; end
+	-- Without these it could not be closed.
+	if not host.accounts.usable(result.username) or not result.fingerprint or not result.key_id then
+		return nil, { reason = "the daemon's answer is incomplete" };
 	end
 	return result;
 end
@@ -180,15 +136,11 @@ local function admit(host, session, handler, result)
 	-- Before anything that may wait: the daemon's next line may be the revocation of this key.
 	result.account = username .. "@" .. host.name;
 	session.saslcert = result;
-	-- Of an account that lives in the daemon, the daemon has just said so.
-	if not host.in_daemon() then
-		local enabled = host.accounts.exists(username) and host.accounts.enabled(username);
-		if session.destroyed then return failure_of(handler, session, "temporary-auth-failure", could_not_ask); end
-		-- It has changed since the daemon was told: the next try hears why.
-		if not enabled then
-			session.saslcert = nil;
-			return failure_of(handler, session, "temporary-auth-failure", could_not_ask);
-		end
+	-- An account in Prosody may have changed since the daemon was told: the next try hears why.
+	local is_there = host.in_daemon() or host.accounts.exists(username) and host.accounts.enabled(username);
+	if not is_there or session.destroyed then
+		session.saslcert = nil;
+		return fail(handler, session, unasked);
 	end
 	handler.resource = result.resource;
 	session.log("info", "Logged in as %s by the certificate %s (%s)", username,
@@ -196,8 +148,8 @@ local function admit(host, session, handler, result)
 	return "success";
 end
 
--- SASL2 wants to know what the stream's header said; SASL does not.
 local function add_host(module)
+	-- SASL2 wants to know what the stream's header said; SASL does not.
 	module:hook("stream-features", function (event)
 		local session = event.origin;
 		if session.type ~= "c2s_unauthed" then return; end
@@ -217,34 +169,24 @@ local function add_host(module)
 	end, 200);
 end
 
--- hosts: see mod_saslcertd.
+-- hosts: see mod_saslcertd. What the handlers call, through a table that outlives a reload, since handlers of open streams do too.
 local function new(hosts)
 	local sasl = { add_host = add_host };
 
-	local function verdict_on(hostname, session)
+	function sasl.verdict(hostname, session)
 		local host = hosts[hostname];
-		return host and not host.withdrawn() and offer_of(host, session, api.timeout() / 4).verdict;
-	end
-
-	-- What the handlers call; through a table that outlives a reload, since handlers of open streams do too.
-	function sasl.offered(hostname, session) return verdict_on(hostname, session) == "yes"; end
-
-	-- A client may choose EXTERNAL unseen. While the daemon can't be asked it hears so, and not that there is no EXTERNAL.
-	function sasl.selectable(hostname, session)
-		local verdict = verdict_on(hostname, session);
-		return verdict and verdict ~= "no";
+		return host and not host.withdrawn() and offer_of(host, session).verdict or "no";
 	end
 
 	function sasl.process(hostname, session, handler, message)
 		handler.saslcert_sasl2 = session.saslcert_sasl2;
-		local host = hosts[hostname];
-		if not host then return failure_of(handler, session, "temporary-auth-failure", could_not_ask); end
 		if message == nil and not handler.saslcert_challenged then
 			handler.saslcert_challenged = true;
 			return "challenge", "";
 		end
-		local result, condition, text = decide(host, session, message or "");
-		if not result then return failure_of(handler, session, condition, text); end
+		local host = hosts[hostname];
+		local result, failure = decide(host, session, message or "");
+		if not result then return fail(handler, session, failure); end
 		return admit(host, session, handler, result);
 	end
 
@@ -263,7 +205,7 @@ local function add_external(handler, session, hostname)
 		-- an outage or a revocation in between for an attack. Whether EXTERNAL logs in is decided anew.
 		local told = session.saslcert_told;
 		if not told or told.conn ~= session.conn then
-			told = { conn = session.conn, external = api.offered ~= nil and api.offered(hostname, session) };
+			told = { conn = session.conn, external = api.verdict ~= nil and api.verdict(hostname, session) == "yes" };
 			session.saslcert_told = told;
 		end
 		all.EXTERNAL = told.external or nil;
@@ -272,7 +214,8 @@ local function add_external(handler, session, hostname)
 
 	function handler:select(mechanism)
 		if mechanism ~= "EXTERNAL" then return select_mechanism(self, mechanism); end
-		if self.selected or (api.selectable and not api.selectable(hostname, session)) then return; end
+		-- It may be chosen unseen: while the daemon can't be asked the client hears so, and not that there is no EXTERNAL.
+		if self.selected or api.verdict and api.verdict(hostname, session) == "no" then return; end
 		self.selected = mechanism;
 		return true;
 	end
@@ -302,7 +245,7 @@ local function wrap_provider(provider, hostname, withdrawn)
 
 	local function get_sasl_handler(session, ...)
 		local handler = inner(session, ...);
-		if not active or withdrawn() or not handler or not session or not has_certificate(session) then return handler; end
+		if not active or withdrawn() or not handler or not session or not certificate_of(session) then return handler; end
 		return add_external(handler, session, hostname);
 	end
 	provider.get_sasl_handler = get_sasl_handler;
@@ -314,11 +257,6 @@ local function wrap_provider(provider, hostname, withdrawn)
 end
 
 return {
-	new = new;
-	wrap_provider = wrap_provider;
-	add_external = add_external;
-	chain_of = chain_of;
-	chain_of_peer = chain_of_peer;
-	words = words;
-	outlive = outlive;
+	new = new, wrap_provider = wrap_provider, outlive = outlive;
+	chain_of = chain_of, chain_of_peer = chain_of_peer, words = words;
 };

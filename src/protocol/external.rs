@@ -37,7 +37,7 @@ impl Request for Offer {
 pub struct Offered {
     /// Is it?
     pub offer: bool,
-    /// As whom the certificate could log in.
+    /// As whom the certificate could log in, as long as only the asker knows which of these accounts there are.
     pub candidates: Vec<Candidate>,
     /// Why it is not, for the asker's statistics; no client may hear it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

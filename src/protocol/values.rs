@@ -49,7 +49,7 @@ pub fn base64_of(der: &[u8]) -> String {
     BASE64.encode(der)
 }
 
-/// A chain as the client presented it: 1 to [`MAX_CHAIN`] certificates, leaf first.
+/// A chain as the client presented it: up to [`MAX_CHAIN`] certificates, leaf first; none, if its own is too long for a question.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Chain {
     ders: Vec<Vec<u8>>,
@@ -60,8 +60,8 @@ pub struct Chain {
 /// Why texts are no chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotChain {
-    /// There are none, or too many.
-    #[error("a chain has 1 to 6 certificates and at most 65536 bytes of base64")]
+    /// There are too many.
+    #[error("a chain has at most 6 certificates and 65536 bytes of base64")]
     Size,
     /// One of them is no certificate.
     #[error("a certificate of the chain {0}")]
@@ -74,7 +74,7 @@ impl Chain {
     /// Errors: see [`NotChain`].
     pub fn from_base64(texts: &[String]) -> Result<Self, NotChain> {
         let total: usize = texts.iter().map(String::len).sum();
-        if !(1..=MAX_CHAIN).contains(&texts.len()) || total > MAX_CHAIN_BASE64_BYTES {
+        if texts.len() > MAX_CHAIN || total > MAX_CHAIN_BASE64_BYTES {
             return Err(NotChain::Size);
         }
         let decoded = texts.iter().map(|text| Certificate::from_base64(text));
@@ -85,7 +85,7 @@ impl Chain {
         })
     }
 
-    /// The client's own certificate.
+    /// The client's own certificate; empty, if that is too long.
     #[must_use]
     pub fn leaf(&self) -> &[u8] {
         self.ders.first().map_or(&[], Vec::as_slice)
@@ -95,7 +95,10 @@ impl Chain {
     ///
     /// Errors: what speaks against it.
     pub fn cert(&self) -> Result<&ClientCert, Finding> {
-        let parsed = self.cert.get_or_init(|| ClientCert::from_der(self.leaf()));
+        let parsed = self.cert.get_or_init(|| match self.ders.first() {
+            Some(leaf) => ClientCert::from_der(leaf),
+            None => Err(Finding::TooLarge),
+        });
         parsed.as_ref().map_err(|finding| *finding)
     }
 
@@ -247,12 +250,18 @@ mod tests {
         for (chain, wanted) in [
             (vec!["AQID", &long], "is longer than 24576 bytes of base64"),
             (vec!["AQID", "@"], "is not base64"),
-            (vec!["AQID"; 7], "a chain has 1 to 6 certificates"),
-            (vec![], "a chain has 1 to 6 certificates"),
+            (vec!["AQID"; 7], "a chain has at most 6 certificates"),
         ] {
             let refused = serde_json::from_value::<Chain>(serde_json::json!(chain));
             let refused = refused.unwrap_err().to_string();
             assert!(refused.contains(wanted), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_chain_of_nothing_is_one_whose_own_certificate_is_too_long() {
+        let chain = Chain::from_base64(&[]).unwrap();
+        assert_eq!(chain.cert(), Err(Finding::TooLarge));
+        assert!(chain.leaf().is_empty() && chain.intermediates().is_empty());
     }
 }

@@ -138,7 +138,6 @@ fn chains_are_bounded() {
     let cert = Made::of(HAMLET).base64();
     let large = "A".repeat(24 * 1024);
     for chain in [
-        json!([]),
         json!([cert, cert, cert, cert, cert, cert, cert]),
         json!([large, large, large]),
         json!(["!"]),
@@ -147,6 +146,18 @@ fn chains_are_bounded() {
         let params = json!({"host": "shakespeare.lit", "chain": chain});
         assert_eq!(server.refused("external.offer", params)["code"], -32602);
     }
+}
+
+#[test]
+fn a_certificate_that_no_question_can_carry_is_no_certificate_to_log_in_with() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let cert = Made::of(HAMLET);
+    let none = json!({"offer": false, "candidates": [], "denial": "cert-unacceptable"});
+    let question = with(offer(&cert), "chain", json!([]));
+    assert_eq!(server.ask("external.offer", question), none);
+    let refused = server.refused("external.login", with(login(&cert), "chain", json!([])));
+    assert_eq!(refused["data"]["denial"], "cert-unacceptable");
 }
 
 #[test]

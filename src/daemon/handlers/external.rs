@@ -143,7 +143,7 @@ impl External<'_> {
                 }
                 Offered {
                     offer: true,
-                    candidates,
+                    candidates: if is_final { Vec::new() } else { candidates },
                     denial: None,
                 }
             }
