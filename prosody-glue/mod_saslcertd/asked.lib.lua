@@ -83,7 +83,7 @@ local function new(with)
 		local change = changes[params.change];
 		if not change then return refused("No such change"); end
 		with.forget(host, username);
-		if params.close then with.sessions.close_account(params.account, params.close); end
+		if params.close then with.sessions.close_of(params.account, params.close); end
 		answer_later(reply, host, function ()
 			if change.event then prosody.events.fire_event(change.event, { username = username, host = host.name }); end
 			if params.change == "deleted" then purge(username, host.name); end

@@ -246,7 +246,7 @@ end
 
 sessions = new_sessions({
 	notify = client.notify;
-	request = client.request;
+	ask = ask;
 	in_daemon = function (name) return hosts[name] ~= nil and hosts[name].in_daemon(); end;
 	-- What was changed without our hearing of it.
 	changed = function (params) asked("account.changed", params, function () end); end;
@@ -351,7 +351,7 @@ if in_server then
 				if not host or type(event.username) ~= "string" then return; end
 				forget(host, event.username);
 				if not kind.condition then return; end
-				sessions.close_unbound(event.username .. "@" .. event.host, kind.condition);
+				sessions.close_of(event.username .. "@" .. event.host, { condition = kind.condition }, true);
 			end);
 		end
 	end
@@ -366,7 +366,7 @@ if in_server then
 	end);
 
 	module:hook("host-deactivating", function (event)
-		sessions.close_unbound_of(event.host, "host-gone");
+		sessions.close_of(event.host, { condition = "host-gone" }, true);
 	end);
 
 	module:hook("host-deactivated", function (name) hosts[name] = nil; end);

@@ -9,22 +9,25 @@
 -- session.saslcert_mechanism: the SASL mechanism by which the session has logged in.
 
 local array = require "util.array";
+local async = require "util.async";
 local jid = require "util.jid";
-local null = require "util.json".null;
 local st = require "util.stanza";
 local add_task = require "util.timer".add_task;
 local update_session = require "core.sessionmanager".update_session;
 
 local pieces_of = module:require "wire".pieces_of;
 
-local xmlns_sm = { "urn:xmpp:sm:2", "urn:xmpp:sm:3" };
 -- Until those are asked about again that could not be.
 local repeat_seconds = 5;
 
+-- Whom the session belongs to by its username, which before the login is complete is what somebody claims.
+local function account_of(session)
+	return session.type ~= "c2s_unauthed" and session.username and session.username .. "@" .. tostring(session.host) or nil;
+end
+
 local function is_of(session, account)
-	if session.saslcert_account == account or session.saslcert and session.saslcert.account == account then return true; end
-	-- Before the login is complete, username is what somebody claims.
-	return session.type ~= "c2s_unauthed" and session.username ~= nil and session.username .. "@" .. tostring(session.host) == account;
+	local tag = session.saslcert;
+	return session.saslcert_account == account or tag ~= nil and tag.account == account or account_of(session) == account;
 end
 
 -- Finding them, and how many there are.
@@ -33,19 +36,18 @@ local function add_search(sessions, with)
 	-- it, that changes the tables.
 	function sessions.each(found)
 		local seen = {};
-		local function look_at(session)
-			if seen[session] or session.destroyed then return; end
-			seen[session] = true;
-			found(session);
-		end
-		for _, host_session in pairs(prosody.hosts) do
-			for _, user in pairs(host_session.type == "local" and host_session.sessions or {}) do
-				for _, session in pairs(user.sessions) do look_at(session); end
+		local function look_at(list)
+			for _, session in pairs(list) do
+				if not seen[session] and not session.destroyed then
+					seen[session] = true;
+					found(session);
+				end
 			end
 		end
-		for _, connections in ipairs(with.connections) do
-			for _, session in pairs(connections) do look_at(session); end
+		for _, host in pairs(prosody.hosts) do
+			for _, user in pairs(host.type == "local" and host.sessions or {}) do look_at(user.sessions); end
 		end
+		for _, connections in ipairs(with.connections) do look_at(connections); end
 	end
 
 	-- How many logged in with a certificate.
@@ -66,147 +68,113 @@ local function add_search(sessions, with)
 	end
 end
 
--- By account, then by key id: the closings of these sessions, in their order.
-local function index_of(closings)
-	local index = {};
-	for _, closing in ipairs(closings) do
-		local account, key_id = closing.account, closing.key_id;
-		if account ~= nil and key_id ~= nil then
-			local keys = index[account] or {};
-			local of_key = keys[key_id] or {};
-			of_key[#of_key + 1] = closing;
-			index[account], keys[key_id] = keys, of_key;
-		end
-	end
-	return index;
-end
-
--- The first closing of the index that means the session with this tag; nil if none does.
-local function closing_of(index, tag)
-	local keys = tag and index[tag.account];
-	for _, closing in ipairs(keys and keys[tag.key_id] or {}) do
-		if closing.fingerprint == nil or closing.fingerprint == tag.fingerprint then return closing; end
-	end
-end
-
 -- Closing them.
 local function add_closing(sessions)
-	-- Closes each session for which reason_of(session) names a reason: condition, and maybe text. Returns how many.
+	-- Closes each session for which reason_of(session) names a reason: condition and text, or none. Returns how many.
 	local function close_where(reason_of)
-		local list = {};
+		local doomed = {};
 		sessions.each(function (session)
 			local reason = reason_of(session);
-			if reason then list[#list + 1] = { session = session, condition = reason.condition, text = reason.text }; end
+			if reason then doomed[#doomed + 1] = { session = session, condition = reason.condition or "not-authorized", text = reason.text }; end
 		end);
-		for _, doomed in ipairs(list) do doomed.session.log("info", "Closing the session: %s", doomed.text or doomed.condition); end
-		for _, doomed in ipairs(list) do
-			local session = doomed.session;
+		for _, one in ipairs(doomed) do
+			one.session.log("info", "Closing the session: %s", one.text or one.condition);
 			-- A login that still waits for its delay, over BOSH say, finds that it has come to nothing.
-			session.saslcert_account = nil;
-			local ok, err = pcall(session.close, session, { condition = doomed.condition, text = doomed.text });
+			one.session.saslcert_account = nil;
+			local ok, err = pcall(one.session.close, one.session, { condition = one.condition, text = one.text });
 			if not ok then module:log("error", "A session could not be closed: %s", err); end
 		end
-		return #list;
+		return #doomed;
 	end
 
 	-- Closes the sessions that these closings mean, each by account, key_id, condition, text and maybe fingerprint: those of the
 	-- account that logged in with this key, and with this certificate if there is a fingerprint. Returns how many.
 	-- There may be a thousand closings: all sessions are looked at once for all of them, and not at all for none.
 	function sessions.close_each(closings)
-		local index = index_of(type(closings) == "table" and closings or {});
-		if next(index) == nil then return 0; end
+		local by_account = {};
+		for _, closing in ipairs(type(closings) == "table" and closings or {}) do
+			local of_account = by_account[closing.account or ""] or {};
+			of_account[#of_account + 1] = closing;
+			by_account[closing.account or ""] = of_account;
+		end
+		if next(by_account) == nil then return 0; end
 		return close_where(function (session)
-			local closing = closing_of(index, session.saslcert);
-			return closing and { condition = closing.condition or "not-authorized", text = closing.text };
+			local tag = session.saslcert;
+			for _, closing in ipairs(tag and by_account[tag.account] or {}) do
+				local is_meant = closing.key_id == tag.key_id and (closing.fingerprint == nil or closing.fingerprint == tag.fingerprint);
+				if is_meant then return closing; end
+			end
 		end);
 	end
 
-	-- Closes all sessions of the account, also those that have not bound a resource yet, or still wait for the delay of their password.
-	function sessions.close_account(account, reason)
-		return close_where(function (session) return is_of(session, account) and reason; end);
-	end
-
-	-- Those of the account that have no resource: Prosody overlooks them.
-	function sessions.close_unbound(account, condition)
-		local reason = { condition = condition };
-		return close_where(function (session) return not session.resource and is_of(session, account) and reason; end);
-	end
-
-	-- Those of a host that goes: Prosody overlooks them, and whatever they wait for would find the host gone.
-	function sessions.close_unbound_of(host, condition)
-		local reason = { condition = condition };
-		return close_where(function (session) return not session.resource and session.host == host and reason; end);
+	-- Closes all sessions of an account or of a host, also those that have not bound a resource yet, or still wait for the delay of their
+	-- password; unbound_only: only those, which Prosody overlooks.
+	function sessions.close_of(owner, reason, unbound_only)
+		return close_where(function (session)
+			if unbound_only and session.resource then return nil; end
+			return (session.host == owner or is_of(session, owner)) and reason;
+		end);
 	end
 end
 
 -- What the daemon hears of them.
 local function add_reports(sessions, with)
-	-- Of a session that a certificate has logged in.
+	-- nil of one that the daemon needn't know: no certificate has logged it in, and its account doesn't live there.
 	local function entry_of(session)
 		local tag = session.saslcert;
+		local login = tag or with.in_daemon(session.host) and (session.saslcert_login or {});
+		local account = tag and tag.account or session.saslcert_account or account_of(session);
+		if not login or not account then return nil; end
 		return {
-			account = tag.account;
-			fingerprint = tag.fingerprint;
-			key_id = tag.key_id;
-			incarnation = tag.incarnation;
-			path = tag.path or null;
-			not_after = tag.not_after or null;
-			resource = session.resource or null;
-			password_changed = tag.password_changed or null;
+			account = account;
+			incarnation = login.incarnation;
+			password_changed = login.password_changed;
+			fingerprint = login.fingerprint;
+			key_id = login.key_id;
+			path = login.path;
+			not_after = login.not_after;
+			resource = tag and session.resource;
 		};
 	end
 
-	-- Of one that has logged in in whatever other way, nil if none has.
-	local function entry_without_certificate(session)
-		local account = session.saslcert_account;
-		if not account and session.type ~= "c2s_unauthed" and session.username then account = session.username .. "@" .. session.host; end
-		local login = session.saslcert_login or {};
-		return account and { account = account, incarnation = login.incarnation or null, password_changed = login.password_changed or null };
+	local is_wanted, comes_again = false, false;
+
+	local function report()
+		is_wanted = false;
+		local entries, failed = {}, false;
+		sessions.each(function (session) entries[#entries + 1] = entry_of(session); end);
+		for _, piece in ipairs(pieces_of(entries)) do
+			local result, failure = with.ask("session.report", { sessions = piece }, { timeout = 10 });
+			if result then
+				sessions.close_each(result.close);
+				for _, change in ipairs(result.changed) do with.changed(change); end
+			elseif failure.reason == "away" or failure.reason == "lost" then
+				-- Without a connection there is nothing to do: its next one brings the next report.
+				return;
+			elseif failure.reason ~= "too-long" then
+				failed = true;
+			end
+		end
+		if not failed or comes_again then return; end
+		comes_again = true;
+		add_task(repeat_seconds, function ()
+			comes_again = false;
+			sessions.report_all();
+		end);
 	end
 
-	-- One report is made at a time, to its end: who wants another meanwhile gets it behind this one.
-	local is_reporting, is_wanted, reports = false, false, 0;
+	-- One report is made at a time, to its end.
+	local reporter = async.runner(report, {
+		error = function (_, err) module:log("error", "The sessions could not be reported: %s", err); end;
+	});
 
 	-- Tells the daemon of all live sessions that logged in with a certificate, or whose accounts live there, in pieces, one after the
 	-- other; what it says of them is done. When one piece could not be answered the others are asked about all the same, and all
-	-- of it again a while later.
+	-- of it again a while later. Who wants a report while one is made gets it behind that.
 	function sessions.report_all()
-		if is_reporting then
-			is_wanted = true;
-			return;
-		end
-		is_reporting, is_wanted, reports = true, false, reports + 1;
-		local entries, failed, report = {}, false, reports;
-		sessions.each(function (session)
-			local entry = session.saslcert and entry_of(session) or with.in_daemon(session.host) and entry_without_certificate(session);
-			if entry then entries[#entries + 1] = entry; end
-		end);
-		local pieces = pieces_of(entries);
-		local function finish()
-			is_reporting = false;
-			if is_wanted then
-				sessions.report_all();
-			elseif failed then
-				add_task(repeat_seconds, function () if report == reports then sessions.report_all(); end end);
-			end
-		end
-		local function ask(i)
-			if not pieces[i] then return finish(); end
-			with.request("session.report", { sessions = pieces[i] }, { timeout = 10 }, function (result, failure)
-				if result then
-					sessions.close_each(result.close or {});
-					for _, change in ipairs(result.changed or {}) do with.changed(change); end
-				elseif failure.reason == "away" or failure.reason == "lost" then
-					-- Without a connection there is nothing to do: its next one brings the next report.
-					failed = false;
-					return finish();
-				elseif failure.reason ~= "too-long" then
-					failed = true;
-				end
-				ask(i + 1);
-			end);
-		end
-		ask(1);
+		if is_wanted then return; end
+		is_wanted = true;
+		reporter:run(true);
 	end
 
 	function sessions.opened(session)
@@ -220,38 +188,29 @@ end
 
 -- The tag follows the login: it goes when that fails after all, and to the session that is resumed.
 local function hook_login(sessions, host_module)
-	-- mod_saslauth fires it when a login fails after all; the tag must not outlive that.
+	-- mod_saslauth fires it when a login fails after all; the tag must not outlive that. Only of streams that are not logged in: a
+	-- session must not shed its tag by failing once more.
 	host_module:hook("authentication-failure", function (event)
-		-- Only of streams that are not logged in: a session must not shed its tag by failing once more.
-		if event.session and event.session.type == "c2s_unauthed" then
-			event.session.saslcert, event.session.saslcert_account = nil, nil;
-		end
+		local session = event.session;
+		if session and session.type == "c2s_unauthed" then session.saslcert, session.saslcert_account = nil, nil; end
 	end, 100);
 
-	host_module:hook("authentication-success", function (event)
-		event.session.saslcert_offer = nil;
-	end);
-
 	-- mod_saslauth and mod_sasl2 fire them before they drop the handler.
-	local function note_mechanism(event)
-		local handler = event.session.sasl_handler;
-		event.session.saslcert_mechanism = handler and handler.selected;
+	local function logged_in(event)
+		local session = event.session;
+		session.saslcert_mechanism = session.sasl_handler and session.sasl_handler.selected;
+		session.saslcert_offer = nil;
 	end
-	host_module:hook("authentication-success", note_mechanism, 100);
-	host_module:hook("sasl2/c2s/success", note_mechanism, 900);
+	host_module:hook("authentication-success", logged_in, 100);
+	host_module:hook("sasl2/c2s/success", logged_in, 900);
 
 	-- A session that is resumed gets the tag of the stream it is resumed by, or loses its own.
 	local function resumed(session, by)
-		local before, now = session.saslcert, by.saslcert;
-		session.saslcert = now;
-		session.saslcert_mechanism = by.saslcert_mechanism;
+		local before = session.saslcert;
+		session.saslcert, session.saslcert_mechanism = by.saslcert, by.saslcert_mechanism;
 		session.saslcert_account, session.saslcert_login = by.saslcert_account, by.saslcert_login;
 		if not session.resource then return; end
-		if now then
-			sessions.opened(session);
-		elseif before then
-			sessions.closed(before.account, session.resource);
-		end
+		if session.saslcert then sessions.opened(session); elseif before then sessions.closed(before.account, session.resource); end
 	end
 
 	if not update_session then -- COMPAT 0.12
@@ -285,7 +244,6 @@ local function hook_resources(sessions, host_module)
 
 	host_module:hook("resource-bind", function (event)
 		local session, tag = event.session, event.session.saslcert;
-		session.saslcert_offer = nil;
 		if not tag then return; end
 		if tag.resource and session.resource ~= tag.resource then
 			session.log("warn", "Bound to %q, but the certificate names %q: closing", session.resource, tag.resource);
@@ -303,18 +261,17 @@ local function hook_resources(sessions, host_module)
 	-- Would this stream resume a session of another resource than its certificate names?
 	local function resumes_another(session, token)
 		local want = session.saslcert and session.saslcert.resource;
-		if not want or not session.username then return false; end
-		local old = resumption_tokens[jid.join(session.username, session.host, token)];
-		local is_another = old and old.resource ~= want;
-		if is_another then session.log("info", "Not resuming: the certificate names another resource"); end
-		return is_another;
+		local old = want and session.username and resumption_tokens[jid.join(session.username, session.host, token)];
+		if not old or old.resource == want then return false; end
+		session.log("info", "Not resuming: the certificate names another resource");
+		return true;
 	end
 
 	local function failed_resumption(xmlns)
 		return st.stanza("failed", { xmlns = xmlns }):tag("item-not-found", { xmlns = "urn:ietf:params:xml:ns:xmpp-stanzas" }):up();
 	end
 
-	for _, xmlns in ipairs(xmlns_sm) do
+	for _, xmlns in ipairs({ "urn:xmpp:sm:2", "urn:xmpp:sm:3" }) do
 		host_module:hook_tag(xmlns, "resume", function (session, stanza)
 			if not resumes_another(session, stanza.attr.previd) then return; end
 			session.send(failed_resumption(xmlns));
@@ -346,7 +303,7 @@ local function hook_restrictions(host_module)
 	host_module:hook("iq/host/jabber:iq:register:query", deny, 100);
 end
 
--- with: notify(method, params), request(method, params, options, callback) (see client.lib.lua); connections (tables whose values are
+-- with: notify(method, params) (see client.lib.lua); ask(method, params, options), which waits; connections (tables whose values are
 --   sessions, those not yet bound too); in_daemon(host) (do its accounts live there?); changed(change) (see asked.lib.lua, account.changed)
 local function new(with)
 	local sessions = {};

@@ -34,7 +34,7 @@ local function new_world()
 		};
 	}).new({
 		hosts = world.hosts;
-		sessions = { close_account = note("close"), close_each = note("close_each") };
+		sessions = { close_of = note("close"), close_each = note("close_each") };
 		forget = function (host, username) world.done[#world.done + 1] = { "forget", host.name, username }; end;
 	});
 	-- The answer, when all that may wait is over.

@@ -2,7 +2,27 @@ local load_library, null = dofile((debug.getinfo(1, "S").source:match("^@(.*/)")
 local prosody, timers = {}, {};
 local fake_json = { null = null, encode = function (entry) return ("x"):rep(entry.size or 100); end };
 local wire = load_library("wire", nil, { ["util.json"] = fake_json, ["util.time"] = {}, ["socket.unix"] = {} });
+
+-- As much of util.async's runner as the report needs: one after the other, each to its end.
+local function new_runner(work)
+	local wanted, is_running = 0, false;
+	local function loop()
+		while wanted > 0 do
+			wanted = wanted - 1;
+			work();
+		end
+		is_running = false;
+	end
+	return { run = function ()
+		wanted = wanted + 1;
+		if is_running then return; end
+		is_running = true;
+		assert(coroutine.resume(coroutine.create(loop)));
+	end };
+end
+
 local library = load_library("sessions", nil, {
+	["util.async"] = { runner = new_runner };
 	["util.json"] = fake_json;
 	["util.jid"] = {};
 	["util.timer"] = { add_task = function (_, f) timers[#timers + 1] = f; end };
@@ -18,8 +38,11 @@ local function new_world()
 	world.connections, world.waiting = {}, {};
 	world.sessions = library.new({
 		notify = function (method, params) world.notified[#world.notified + 1] = { method, params }; end;
-		request = function (method, params, _, callback)
+		ask = function (method, params)
+			local thread = coroutine.running();
+			local function callback(...) assert(coroutine.resume(thread, ...)); end
 			world.requested[#world.requested + 1] = { method = method, params = params, callback = callback };
+			return coroutine.yield();
 		end;
 		connections = { world.connections, world.waiting };
 		in_daemon = function (name) return world.lives_in_daemon and name == "shakespeare.lit"; end;
@@ -124,8 +147,8 @@ describe("closing the sessions of a key", function ()
 	it("of a host that goes closes those that have no resource, whom Prosody overlooks", function ()
 		local world = new_world();
 		local unbound, bound = world.add("hamlet", nil, nil, "unbound"), world.add("hamlet", "a", nil, "bound");
-		assert.equal(0, world.sessions.close_unbound_of("denmark.lit", "host-gone"));
-		assert.equal(1, world.sessions.close_unbound_of("shakespeare.lit", "host-gone"));
+		assert.equal(0, world.sessions.close_of("denmark.lit", { condition = "host-gone" }, true));
+		assert.equal(1, world.sessions.close_of("shakespeare.lit", { condition = "host-gone" }, true));
 		assert.same({ condition = "host-gone" }, unbound.reason);
 		assert.is_nil(bound.destroyed);
 	end);
@@ -150,7 +173,7 @@ describe("the number of live sessions", function ()
 end);
 
 describe("closing all sessions of an account", function ()
-	local function close(world) return world.sessions.close_account("hamlet@shakespeare.lit", { condition = "reset", text = "Password changed" }); end
+	local function close(world) return world.sessions.close_of("hamlet@shakespeare.lit", { condition = "reset", text = "Password changed" }); end
 
 	it("closes those with a password and those with any key, bound, hibernating and unbound, and no other account's", function ()
 		local world = new_world();
@@ -188,7 +211,7 @@ describe("closing all sessions of an account", function ()
 		local world = new_world();
 		world.add("hamlet", "a", "k", "bound");
 		local unbound = world.add("hamlet", nil, nil, "unbound");
-		assert.equal(1, world.sessions.close_unbound("hamlet@shakespeare.lit", "reset"));
+		assert.equal(1, world.sessions.close_of("hamlet@shakespeare.lit", { condition = "reset" }, true));
 		assert.same({ unbound }, world.closed);
 	end);
 end);
@@ -232,10 +255,8 @@ describe("the report of all live sessions", function ()
 		local reported = world.requested[1].params.sessions;
 		table.sort(reported, function (a, b) return a.account < b.account; end);
 		assert.same({
-			{ account = "hamlet@shakespeare.lit", fingerprint = "fk", key_id = "k", incarnation = "one", path = null,
-				not_after = null, resource = "a", password_changed = null },
-			{ account = "ophelia@shakespeare.lit", fingerprint = "fm", key_id = "m", incarnation = "one", path = null,
-				not_after = null, resource = null, password_changed = null },
+			{ account = "hamlet@shakespeare.lit", fingerprint = "fk", key_id = "k", incarnation = "one", resource = "a" },
+			{ account = "ophelia@shakespeare.lit", fingerprint = "fm", key_id = "m", incarnation = "one" },
 		}, reported);
 		world.requested[1].callback({ close = { { account = "ophelia@shakespeare.lit", key_id = "m" } }, changed = {} });
 		assert.same({ unbound }, world.closed);
