@@ -34,54 +34,37 @@ local function new(module)
 		return enabled and true or false;
 	end
 
-	-- Returns the id; nil if the account has none yet; nil and why if the store can't say.
-	function accounts.incarnation(username)
+	local function read(username)
 		local data, err = store:get(username);
-		if data == nil then
-			if err then
-				module:log("error", "The store of %s@%s can't be read: %s", username, host, err);
-			end
-			return nil, err;
-		end
+		if data == nil and not err then return nil; end
 		local id = type(data) == "table" and data.incarnation;
-		if type(id) ~= "string" or #id > 64 or not id:find("^[A-Za-z0-9-]+$") then
-			module:log("error", "The store of %s@%s holds no valid incarnation", username, host);
-			return nil, "invalid";
-		end
-		return id;
+		if type(id) == "string" and #id <= 64 and id:find("^[A-Za-z0-9-]+$") then return id; end
+		module:log("error", "The incarnation of %s@%s can't be read: %s", username, host, err or "invalid");
+		return nil, err or "invalid";
 	end
 
-	-- The same, but an account that has none gets one.
-	function accounts.make_incarnation(username)
-		local id, err = accounts.incarnation(username);
-		if id or err then return id, err; end
+	-- Returns the id; nil if the account has none yet, unless it is to get one; nil and why if the store can't say.
+	function accounts.incarnation(username, make)
+		local id, err = read(username);
+		if id or err or not make then return id, err; end
 		id = new_id();
 		local ok;
 		ok, err = store:set(username, { incarnation = id });
 		-- A store that forgets would make each certificate useless as soon as it is added.
-		if ok and accounts.incarnation(username) == id then return id; end
+		if ok and read(username) == id then return id; end
 		module:log("error", "The store of %s@%s keeps nothing: %s", username, host, err or "no error");
 		return nil, err or "not kept";
 	end
 
-	-- What external.offer and external.login hear about the candidates; nil and why if a store can't say.
+	-- What external.offer and external.login hear about the candidates that exist; nil and why if a store can't say.
 	function accounts.facts(candidates)
 		local facts = array();
 		for _, candidate in ipairs(candidates) do
 			local username = candidate.username;
-			if usable(username) then
-				local exists = accounts.exists(username);
-				local id, err;
-				if exists then
-					id, err = accounts.incarnation(username);
-					if err then return nil, err; end
-				end
-				facts[#facts + 1] = {
-					username = username;
-					exists = exists;
-					enabled = exists and accounts.enabled(username);
-					incarnation = id or null;
-				};
+			if accounts.exists(username) then
+				local id, err = accounts.incarnation(username);
+				if err then return nil, err; end
+				facts[#facts + 1] = { username = username, exists = true, enabled = accounts.enabled(username), incarnation = id or null };
 			end
 		end
 		return facts;

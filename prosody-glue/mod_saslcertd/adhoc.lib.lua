@@ -25,52 +25,39 @@ local function without_private_key(text)
 	return text, false;
 end
 
--- The values of a field: its lines, if it is a text.
-local function lines_of(field)
-	local lines = array();
-	for value in field:childtags("value") do
-		local line, has_key = without_private_key(value:get_text() or "");
-		lines[#lines + 1] = line;
-		if has_key then break; end
-	end
-	return lines;
-end
-
--- The values of each field of a form, by its name; nil if there is no form.
+-- The values of each field of a form, which are its lines if it is a text, by its name; nil if there is no form.
 local function values_of(form)
 	if not form then return nil; end
 	local fields = {};
 	for field in form:childtags("field") do
-		local name = field.attr.var;
-		if name and not fields[name] then fields[name] = lines_of(field); end
+		local name, lines = field.attr.var, array();
+		for value in field:childtags("value") do
+			local line, has_key = without_private_key(value:get_text() or "");
+			lines[#lines + 1] = line;
+			if has_key then break; end
+		end
+		if name then fields[name] = fields[name] or lines; end
 	end
 	return fields;
 end
 
-local function refused(kind, condition, text, command_condition)
-	local tag = command_condition and st.stanza(command_condition, { xmlns = xmlns_commands }) or nil;
-	return { status = "error", error = { type = kind, condition = condition, text = text, extra = { tag = tag } } };
-end
-
-local function painted(form)
-	local layout = form.fields;
-	layout.title, layout.instructions = form.title, form.instructions;
-	return new_form(layout);
+local function refused(err)
+	local tag = err.command and st.stanza(err.command, { xmlns = xmlns_commands }) or nil;
+	return { status = "error", error = { type = err.type, condition = err.condition, text = err.text, extra = { tag = tag } } };
 end
 
 -- The daemon's answer as mod_adhoc wants it, and the state that comes back with the next step.
 local function reply_of(answer)
-	if answer.error then
-		return refused(answer.error.type, answer.error.condition, answer.error.text, answer.error.command);
-	end
-	local reply = { status = answer.status };
+	if answer.error then return refused(answer.error); end
+	local reply, form, goes_on = { status = answer.status }, answer.form, answer.status == "executing";
 	for _, note in ipairs(answer.notes) do
 		reply[note.type] = note.type == "error" and { message = note.text } or note.text;
 	end
-	if answer.form then
-		reply[answer.status == "executing" and "form" or "result"] = painted(answer.form);
+	if form then
+		form.fields.title, form.fields.instructions = form.title, form.instructions;
+		reply[goes_on and "form" or "result"] = new_form(form.fields);
 	end
-	if answer.status == "executing" then
+	if goes_on then
 		reply.actions = answer.actions;
 		reply.actions.default = answer.default;
 	end
@@ -83,8 +70,7 @@ local function step(host, session, data, state)
 	local result;
 	if question then
 		-- The certificate in its TLS connection.
-		local presented = not session.saslcert and chain_of_peer(session, true);
-		question.presented = presented and presented[1] or null;
+		question.presented = not session.saslcert and chain_of_peer(session, true)[1] or null;
 		question.step = type(state) == "string" and state or null;
 		question.action = data.action;
 		question.fields = values_of(data.form) or null;
@@ -99,20 +85,14 @@ local function step(host, session, data, state)
 	return reply_of(result);
 end
 
--- The session that sent the command; nil if it is not one of this host's users.
-local function asking_session(host, data)
-	local session = data.origin or prosody.full_sessions[data.from]; -- COMPAT 0.12
-	if not session or session.type ~= "c2s" or session.host ~= host.name or not session.username then return nil; end
-	return session;
-end
-
 -- What mod_adhoc calls: the reply, and the state that it hands in with the next step. Session ids are common to all commands:
 -- with that of another one comes its state, and the daemon tells ours from others'.
 local function handle(host, data, state)
 	if data.action == "cancel" or data.form and data.form.attr.type == "cancel" then return { status = "canceled" }; end
-	local session = asking_session(host, data);
-	if not session then return refused("auth", "forbidden"); end
-	if host.withdrawn() then return refused("cancel", "service-unavailable"); end
+	local session = data.origin or prosody.full_sessions[data.from]; -- COMPAT 0.12
+	local is_user = session and session.type == "c2s" and session.host == host.name and session.username;
+	if not is_user then return refused({ type = "auth", condition = "forbidden" }); end
+	if host.withdrawn() then return refused({ type = "cancel", condition = "service-unavailable" }); end
 	return step(host, session, data, state);
 end
 

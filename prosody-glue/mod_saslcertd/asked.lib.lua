@@ -25,17 +25,13 @@ end
 
 -- For what may wait: the router, storage, an authentication provider. One thing after the other, in the order of the
 -- daemon's questions.
-local worker = async.runner(function (job) job(); end, {
-	error = function (_, err) module:log("error", "What the daemon asked for could not be done: %s", err); end;
-});
+local worker = async.runner();
 
--- Others came first, and may have waited: the host may be gone.
-local function is_active(host) return prosody.hosts[host.name] ~= nil; end
-
--- A job whose outcome is the answer.
-local function answer_later(reply, host, job)
+-- The job's outcome is the answer.
+local function answer_later(host, reply, job)
 	worker:run(function ()
-		if not is_active(host) then return reply(refused("The host is not served any more")); end
+		-- Others came first, and may have waited: the host may be gone.
+		if not prosody.hosts[host.name] then return reply(refused("The host is not served any more")); end
 		local ok, result, err = pcall(job);
 		if not ok then
 			module:log("error", "What the daemon asked for could not be done: %s", result);
@@ -50,13 +46,15 @@ end
 local function new(with)
 	local asked = {};
 
-	-- Username and host of an account on a host that is served here, or nil and the error.
-	local function own_account(account)
-		local username, name, resource;
-		if type(account) == "string" then username, name, resource = split_jid(account); end
-		local host = name and with.hosts[name];
-		if not username or resource or not host then return refused("account must be one of a host that is served here"); end
-		return username, host;
+	-- Of an account on a host that is served here: answer(params, username, host, reply).
+	local function of_account(answer)
+		return function (params, reply)
+			local username, name, resource;
+			if type(params.account) == "string" then username, name, resource = split_jid(params.account); end
+			local host = name and with.hosts[name];
+			if not username or resource or not host then return refused("account must be one of a host that is served here"); end
+			return answer(params, username, host, reply);
+		end;
 	end
 
 	asked["sessions.close"] = function (params)
@@ -64,47 +62,37 @@ local function new(with)
 		return { closed = with.sessions.close_each(params.close) };
 	end;
 
-	asked["account.notify"] = function (params)
-		local username, host = own_account(params.account);
-		if not username then return nil, host; end
+	asked["account.notify"] = of_account(function (params, _, host)
 		if type(params.text) ~= "string" then return refused("text is needed"); end
-		worker:run(function ()
-			if not is_active(host) then return; end
+		answer_later(host, function () end, function ()
 			host.module:send(st.message({ from = host.name, to = params.account, id = new_id() }, params.text));
 		end);
 		return {};
-	end;
+	end);
 
 	-- Prosody hears of it as if it had done that itself, but is never asked to do it again.
-	asked["account.changed"] = function (params, reply)
-		local username, host = own_account(params.account);
-		if not username then return nil, host; end
+	asked["account.changed"] = of_account(function (params, username, host, reply)
 		if not host.in_daemon() then return refused("The accounts of this host live in Prosody"); end
 		local change = changes[params.change];
 		if not change then return refused("No such change"); end
 		with.forget(host, username);
 		if params.close then with.sessions.close_of(params.account, params.close); end
-		answer_later(reply, host, function ()
+		answer_later(host, reply, function ()
 			if change.event then prosody.events.fire_event(change.event, { username = username, host = host.name }); end
 			if params.change == "deleted" then purge(username, host.name); end
 			return {};
 		end);
-	end;
+	end);
 
-	asked["account.incarnation"] = function (params, reply)
-		local username, host = own_account(params.account);
-		if not username then return nil, host; end
+	asked["account.incarnation"] = of_account(function (params, username, host, reply)
 		if host.in_daemon() then return refused("The accounts of this host live in the daemon"); end
-		answer_later(reply, host, function ()
+		answer_later(host, reply, function ()
 			if not host.accounts.exists(username) then return { exists = false, incarnation = null }; end
-			local read = params.make == true and host.accounts.make_incarnation or host.accounts.incarnation;
-			local id, err = read(username);
-			if err then
-				return nil, { code = -32001, message = ("The account's data can't be read or written: %s"):format(tostring(err)) };
-			end
+			local id, err = host.accounts.incarnation(username, params.make == true);
+			if err then return nil, { code = -32001, message = ("The account's data can't be read or written: %s"):format(tostring(err)) }; end
 			return { exists = true, incarnation = id or null };
 		end);
-	end;
+	end);
 
 	asked["host.scram"] = function (params)
 		local host = with.hosts[params.host];

@@ -10,8 +10,6 @@ local st = require "util.stanza";
 local api = module:shared("/*/saslcertd/api");
 
 local xmlns = "urn:xmpp:saslcert:1";
-local max_pages = 1024;
-
 local error_types = { auth = true, cancel = true, continue = true, modify = true, wait = true };
 
 -- The stanza error of a failure: type, condition, text.
@@ -40,9 +38,13 @@ local function children_of(request)
 	return children;
 end
 
-local function facts_of(origin)
-	local tag = origin.saslcert;
-	return {
+-- The params that every question of this session has, or nil and the failure. make: an account without an incarnation gets one.
+local function question_of(host, origin, make)
+	local account, tag = origin.username .. "@" .. host.name, origin.saslcert;
+	local incarnation, err;
+	if not host.in_daemon() then incarnation, err = host.accounts.incarnation(origin.username, make); end
+	if err then return nil, { reason = "away" }; end
+	return { account = account, incarnation = incarnation or null, session = {
 		secure = origin.secure and true or false;
 		by = tag and "certificate" or "sasl";
 		mechanism = not tag and origin.saslcert_mechanism or null;
@@ -50,18 +52,7 @@ local function facts_of(origin)
 		key_id = tag and tag.key_id;
 		jid = origin.full_jid;
 		address = origin.ip or null;
-	};
-end
-
--- The params that every question of this session has, or nil and the failure.
-local function question_of(host, origin, make_incarnation)
-	local incarnation, err;
-	if not host.in_daemon() then
-		local read = make_incarnation and host.accounts.make_incarnation or host.accounts.incarnation;
-		incarnation, err = read(origin.username);
-		if err then return nil, { reason = "away" }; end
-	end
-	return { account = origin.username .. "@" .. host.name, incarnation = incarnation or null, session = facts_of(origin) };
+	} };
 end
 
 local function add_item(reply, record)
@@ -75,7 +66,7 @@ local function add_item(reply, record)
 end
 
 local function refuse(origin, stanza, failure)
-	if not origin.destroyed then origin.send(st.error_reply(stanza, words(failure))); end
+	origin.send(st.error_reply(stanza, words(failure)));
 	return true;
 end
 
@@ -83,16 +74,14 @@ local function list(host, origin, stanza)
 	local question, failure = question_of(host, origin);
 	if not question then return refuse(origin, stanza, failure); end
 	local reply = st.reply(stanza):tag("items", { xmlns = xmlns });
-	question.after = null;
-	for _ = 1, max_pages do
+	repeat
 		local result;
 		result, failure = api.ask("certificate.list", question, { timeout = 2 * api.timeout(), again = true });
 		if not result then return refuse(origin, stanza, failure); end
 		for _, record in ipairs(result.certificates) do add_item(reply, record); end
-		if result.next == nil or result.next == question.after then break; end
 		question.after = result.next;
-	end
-	if not origin.destroyed then origin.send(reply); end
+	until not result.next or origin.destroyed;
+	origin.send(reply);
 	return true;
 end
 
@@ -106,7 +95,7 @@ local function change(host, origin, stanza)
 		result, failure = api.change("certificate.request", question);
 	end
 	if not result then return refuse(origin, stanza, failure); end
-	if not origin.destroyed then origin.send(st.reply(stanza)); end
+	origin.send(st.reply(stanza));
 	-- Whoever has read the answer finds the sessions gone. The daemon says so in its next line, but before that is read
 	-- this session goes on with what it sent behind its question, and after a full buffer others do, too.
 	api.close(result.close);

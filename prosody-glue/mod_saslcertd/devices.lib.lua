@@ -36,32 +36,29 @@ local function watch(module)
 		return type(known) == "table" and known or {};
 	end
 
+	local function write(store, username, data, what)
+		local ok, err = store:set(username, data);
+		if not ok then module:log("error", "The %s of %s can't be written: %s", what, username, err); end
+		return ok;
+	end
+
 	local function note(username, hash)
 		local time, known = now(), read(username);
 		local at = known[hash];
 		if type(at) == "number" and math.abs(time - at) < granularity_seconds then return; end
 		known[hash] = time;
 		forget_some(known, time);
-		local ok, err = device_store:set(username, known);
-		if not ok then module:log("error", "The devices of %s can't be written: %s", username, err); end
+		write(device_store, username, known, "devices");
 	end
 
 	local function revoke_tokens(username, hash)
-		local tokens = token_store:get(username);
-		if type(tokens) ~= "table" then return; end
-		local found = false;
-		for key in pairs(tokens) do
+		local tokens, found = token_store:get(username), false;
+		for key in pairs(type(tokens) == "table" and tokens or {}) do
 			-- Versions of mod_sasl2_fast differ in what stands behind the hash.
-			if type(key) == "string" and key:sub(1, #hash) == hash then
-				tokens[key], found = nil, true;
-			end
+			if type(key) == "string" and key:sub(1, #hash) == hash then tokens[key], found = nil, true; end
 		end
-		if not found then return; end
-		local ok, err = token_store:set(username, next(tokens) ~= nil and tokens or nil);
-		if ok then
+		if found and write(token_store, username, next(tokens) ~= nil and tokens or nil, "tokens") then
 			module:log("info", "Revoked the tokens of a device of %s, which logs in with a certificate", username);
-		else
-			module:log("error", "The tokens of a device of %s could not be revoked: %s", username, err);
 		end
 	end
 

@@ -27,38 +27,6 @@ local function provided_command(module, host)
 	return command;
 end
 
--- Users hear that they have lists of certificates, and get the command, while both is wanted.
-local function new_lists(module, host)
-	local lists, is_shown, command = {}, false, nil;
-
-	-- Prosody knows one command of a name. While the rival is there it is the rival's, and must be left alone; afterwards
-	-- there is none.
-	local function remove_command()
-		if command then module:remove_item("adhoc-provider", command); end
-		command = nil;
-	end
-
-	function lists.show(is_wanted)
-		if is_wanted == is_shown then return; end
-		is_shown = is_wanted;
-		if not is_wanted then
-			module:remove_item("feature", xmlns);
-			return;
-		end
-		module:add_feature(xmlns);
-		remove_command();
-		command = provided_command(module, host);
-	end
-
-	lists.remove_command = remove_command;
-
-	module:hook("account-disco-info", function (event)
-		if is_shown and not host.withdrawn() then event.reply:tag("feature", { var = xmlns }):up(); end
-	end);
-
-	return lists;
-end
-
 -- Calls changed(is_there) when the rival comes or goes, and now.
 local function watch_rival(module, changed)
 	-- One that fails to load (as Debian's does) leaves its handlers behind all the same.
@@ -92,7 +60,7 @@ local function new(module, with)
 	local host = { name = module.host, module = module, accounts = new_accounts(module) };
 	-- Do users have lists of certificates here? The daemon says so.
 	local has_lists, has_rival = true, false;
-	local unwrap;
+	local is_shown, command, unwrap = false, nil, nil;
 
 	-- Whoever has waited may find the host gone; usermanager raises an error then.
 	local function provider_now()
@@ -106,27 +74,47 @@ local function new(module, with)
 
 	function host.withdrawn() return has_rival or with.closed() or not prosody.hosts[host.name]; end
 
-	local lists = new_lists(module, host);
+	-- Users hear that they have lists of certificates, and get the command.
+	local function update_lists()
+		local was_shown = is_shown;
+		is_shown = has_lists and not has_rival;
+		local begins = is_shown and not was_shown;
+		-- Prosody knows one command of a name. While the rival is there it is the rival's, and must be left alone; afterwards
+		-- there is none.
+		if command and (begins or not has_lists) then
+			module:remove_item("adhoc-provider", command);
+			command = nil;
+		end
+		if begins then
+			module:add_feature(xmlns);
+			command = provided_command(module, host);
+		elseif was_shown and not is_shown then
+			module:remove_item("feature", xmlns);
+		end
+	end
+
+	module:hook("account-disco-info", function (event)
+		if is_shown and not host.withdrawn() then event.reply:tag("feature", { var = xmlns }):up(); end
+	end);
 
 	watch_rival(module, function (is_there)
 		has_rival = is_there;
-		lists.show(has_lists and not has_rival);
+		update_lists();
 	end);
 
 	function host.set_lists(wanted)
 		has_lists = wanted;
-		lists.show(has_lists and not has_rival);
-		if not wanted then lists.remove_command(); end
-	end
-
-	local function wrap()
-		if unwrap then unwrap(); end
-		unwrap = wrap_provider(provider_now(), host.name, host.withdrawn);
+		update_lists();
 	end
 
 	function host.unload()
 		if unwrap then unwrap(); end
 		unwrap = nil;
+	end
+
+	local function wrap()
+		host.unload();
+		unwrap = wrap_provider(provider_now(), host.name, host.withdrawn);
 	end
 
 	wrap();

@@ -30,8 +30,8 @@ describe("an incarnation", function ()
 	it("is made once, and kept", function ()
 		local world = new_world();
 		assert.is_nil(world.accounts.incarnation("hamlet"));
-		assert.equal("id-1", world.accounts.make_incarnation("hamlet"));
-		assert.equal("id-1", world.accounts.make_incarnation("hamlet"));
+		assert.equal("id-1", world.accounts.incarnation("hamlet", true));
+		assert.equal("id-1", world.accounts.incarnation("hamlet", true));
 		assert.equal("id-1", world.accounts.incarnation("hamlet"));
 		assert.equal(1, world.ids);
 	end);
@@ -39,13 +39,13 @@ describe("an incarnation", function ()
 	it("is unknown, not absent, when the store fails", function ()
 		local world = new_world({ store = { get = function () return nil, "disk on fire"; end } });
 		assert.same({ nil, "disk on fire" }, { world.accounts.incarnation("hamlet") });
-		assert.same({ nil, "disk on fire" }, { world.accounts.make_incarnation("hamlet") });
+		assert.same({ nil, "disk on fire" }, { world.accounts.incarnation("hamlet", true) });
 		assert.same({ nil, "disk on fire" }, { world.accounts.facts({ { username = "hamlet" } }) });
 	end);
 
 	it("isn't trusted to a store that forgets", function ()
 		local world = new_world({ store = { get = function () end, set = function () return true; end } });
-		assert.same({ nil, "not kept" }, { world.accounts.make_incarnation("hamlet") });
+		assert.same({ nil, "not kept" }, { world.accounts.incarnation("hamlet", true) });
 	end);
 
 	it("is never what the protocol doesn't allow", function ()
@@ -64,7 +64,6 @@ describe("the facts of a login", function ()
 		assert.same({
 			{ username = "hamlet", exists = true, enabled = true, incarnation = "a" },
 			{ username = "ophelia", exists = true, enabled = false, incarnation = "null" },
-			{ username = "yorick", exists = false, enabled = false, incarnation = "null" },
 		}, world.accounts.facts({ { username = "hamlet" }, { username = "ophelia" }, { username = "yorick" } }));
 	end);
 

@@ -4,7 +4,7 @@ local load_library, null = dofile((debug.getinfo(1, "S").source:match("^@(.*/)")
 local certificates = {};
 -- And sasl.lib.lua.
 local sasl = {
-	chain_of_peer = function (session, leaf_only) return session.presented and { session.presented, not leaf_only and "more" or nil }; end;
+	chain_of_peer = function (session, leaf_only) return { session.presented, not leaf_only and "more" or nil }; end;
 };
 local prosody, api = {}, {};
 local library = load_library("adhoc", nil, { ["util.dataforms"] = { new = function (layout) return layout; end } },

@@ -11,8 +11,7 @@ local function new_world()
 		in_daemon = function () return false; end;
 		accounts = {
 			exists = function (username) return username == "hamlet"; end;
-			make_incarnation = function () return world.incarnation, world.store_error; end;
-			incarnation = function () return world.kept, world.store_error; end;
+			incarnation = function (_, make) return make and world.incarnation or world.kept, world.store_error; end;
 		};
 	};
 	world.hosts = { ["rome.lit"] = world.rome, ["shakespeare.lit"] = world.home };
