@@ -98,9 +98,7 @@ end
 
 -- new_command: of mod_adhoc's library.
 local function command(host, new_command)
-	return new_command("Manage certificates", node, function (_, data, state)
-		return handle(host, data, state);
-	end, "local_user");
+	return new_command("Manage certificates", node, function (_, data, state) return handle(host, data, state); end, "local_user");
 end
 
 local function add_host(host, module)

@@ -23,11 +23,10 @@ local function refused(message)
 	return nil, { code = -32602, message = message };
 end
 
--- For what may wait: the router, storage, an authentication provider. One thing after the other, in the order of the
--- daemon's questions.
 local worker = async.runner();
 
--- The job's outcome is the answer.
+-- For a job that may wait: the router, storage, an authentication provider. One after the other, in the order of the daemon's
+-- questions; its outcome is the answer.
 local function answer_later(host, reply, job)
 	worker:run(function ()
 		-- Others came first, and may have waited: the host may be gone.

@@ -19,26 +19,6 @@ local max_authzid_bytes = 4096;
 
 local unasked = { reason = "it could not be checked" };
 
-local function base64_of_pem(pem)
-	local body = pem:match("%-%-%-%-%-BEGIN CERTIFICATE%-%-%-%-%-(.-)%-%-%-%-%-END CERTIFICATE%-%-%-%-%-");
-	return body and (body:gsub("%s+", ""));
-end
-
--- What the daemon hears of a chain: the client's own certificate, which comes first, and of the others those that fit; nothing if its
--- own doesn't.
-local function chain_of(x509s)
-	local chain, total = array(), 0;
-	for _, x509 in ipairs(x509s) do
-		local der = base64_of_pem(x509:pem() or "");
-		if der and #der <= max_certificate_base64 and total + #der <= max_chain_base64 then
-			total = total + #der;
-			chain[#chain + 1] = der;
-		end
-		if not chain[1] or #chain == max_certificates then break; end
-	end
-	return chain;
-end
-
 -- The client's own certificate, if it has presented one, and the socket.
 local function certificate_of(session)
 	local conn = session.conn;
@@ -47,18 +27,22 @@ local function certificate_of(session)
 	return socket and socket.getpeercertificate and socket:getpeercertificate(), socket;
 end
 
--- leaf_only: without what the client presents behind its own certificate.
+-- What the daemon hears of the client's chain: its own certificate, which comes first, and of the others those that fit; nothing if its
+-- own doesn't. leaf_only: of the others none.
 local function chain_of_peer(session, leaf_only)
 	local certificate, socket = certificate_of(session);
 	local x509s = certificate and not leaf_only and socket.getpeerchain and socket:getpeerchain() or {};
-	return chain_of(x509s[1] and x509s or { certificate });
-end
-
--- The SASL condition and text of a failure, as the daemon made them. The condition becomes the name of an element.
-local function words(failure)
-	local is_name = type(failure.sasl) == "string" and failure.sasl:find("^%l[%l-]*$");
-	if is_name then return failure.sasl, failure.message; end
-	return "temporary-auth-failure", "The certificate can't be checked at the moment";
+	local chain, total = array(), 0;
+	for _, x509 in ipairs(x509s[1] and x509s or { certificate }) do
+		local body = (x509:pem() or ""):match("%-%-%-%-%-BEGIN CERTIFICATE%-%-%-%-%-(.-)%-%-%-%-%-END CERTIFICATE%-%-%-%-%-");
+		local der = body and body:gsub("%s+", "");
+		if der and #der <= max_certificate_base64 and total + #der <= max_chain_base64 then
+			total = total + #der;
+			chain[#chain + 1] = der;
+		end
+		if not chain[1] or #chain == max_certificates then break; end
+	end
+	return chain;
 end
 
 -- A login that fails may have outlived its session, from which others still read.
@@ -70,13 +54,17 @@ local function outlive(session, handler)
 	if handler.saslcert_sasl2 then session.sasl_handler = session.sasl_handler or handler; end
 end
 
+-- In the daemon's words, if it has said why.
 local function fail(handler, session, failure)
 	session.log("info", "Login by certificate refused: %s", failure.denial or failure.message or failure.reason);
 	outlive(session, handler);
 	handler.saslcert_challenged = nil;
 	-- COMPAT mod_sasl2 of before 2025 goes on with this very handler; mod_saslauth makes a new one.
 	handler.selected = nil;
-	return "failure", words(failure);
+	-- It becomes the name of an element.
+	local is_name = type(failure.sasl) == "string" and failure.sasl:find("^%l[%l-]*$");
+	if is_name then return "failure", failure.sasl, failure.message; end
+	return "failure", "temporary-auth-failure", "The certificate can't be checked at the moment";
 end
 
 -- Asks about the certificate of an offer, with what Prosody knows of its candidates. Returns the answer, or nil and the failure.
@@ -164,9 +152,7 @@ local function add_host(module)
 		end
 		session.saslcert_sasl2 = true;
 	end, 200);
-	module:hook("stanza/urn:ietf:params:xml:ns:xmpp-sasl:auth", function (event)
-		event.origin.saslcert_sasl2 = nil;
-	end, 200);
+	module:hook("stanza/urn:ietf:params:xml:ns:xmpp-sasl:auth", function (event) event.origin.saslcert_sasl2 = nil; end, 200);
 end
 
 -- hosts: see mod_saslcertd. What the handlers call, through a table that outlives a reload, since handlers of open streams do too.
@@ -256,7 +242,4 @@ local function wrap_provider(provider, hostname, withdrawn)
 	end;
 end
 
-return {
-	new = new, wrap_provider = wrap_provider, outlive = outlive;
-	chain_of = chain_of, chain_of_peer = chain_of_peer, words = words;
-};
+return { new = new, wrap_provider = wrap_provider, outlive = outlive, chain_of_peer = chain_of_peer };

@@ -30,52 +30,39 @@ local function is_of(session, account)
 	return session.saslcert_account == account or tag ~= nil and tag.account == account or account_of(session) == account;
 end
 
--- Finding them, and how many there are.
 local function add_search(sessions, with)
-	-- Calls found(session) for each session: bound ones, hibernating or not, and those not yet bound. No closing inside of
-	-- it, that changes the tables.
-	function sessions.each(found)
-		local seen = {};
-		local function look_at(list)
-			for _, session in pairs(list) do
-				if not seen[session] and not session.destroyed then
-					seen[session] = true;
-					found(session);
-				end
+	-- What of(session) returns for each session, where that is something: bound ones, hibernating or not, and those not yet bound.
+	function sessions.collect(of)
+		local list, seen = {}, {};
+		local function look_at(some)
+			for _, session in pairs(some) do
+				if not seen[session] and not session.destroyed then list[#list + 1] = of(session) or nil; end
+				seen[session] = true;
 			end
 		end
 		for _, host in pairs(prosody.hosts) do
 			for _, user in pairs(host.type == "local" and host.sessions or {}) do look_at(user.sessions); end
 		end
 		for _, connections in ipairs(with.connections) do look_at(connections); end
+		return list;
 	end
 
 	-- How many logged in with a certificate.
-	function sessions.count()
-		local count = 0;
-		sessions.each(function (session)
-			if session.saslcert then count = count + 1; end
-		end);
-		return count;
-	end
+	function sessions.count() return #sessions.collect(function (session) return session.saslcert; end); end
 
 	-- The account got another password, which those of its sessions that live on have seen.
 	function sessions.password_is_of(account, password_changed)
-		sessions.each(function (session)
-			local login = session.saslcert_login or session.saslcert;
-			if login and is_of(session, account) then login.password_changed = password_changed; end
-		end);
+		local logins = sessions.collect(function (session) return is_of(session, account) and (session.saslcert_login or session.saslcert); end);
+		for _, login in ipairs(logins) do login.password_changed = password_changed; end
 	end
 end
 
--- Closing them.
 local function add_closing(sessions)
 	-- Closes each session for which reason_of(session) names a reason: condition and text, or none. Returns how many.
 	local function close_where(reason_of)
-		local doomed = {};
-		sessions.each(function (session)
+		local doomed = sessions.collect(function (session)
 			local reason = reason_of(session);
-			if reason then doomed[#doomed + 1] = { session = session, condition = reason.condition or "not-authorized", text = reason.text }; end
+			return reason and { session = session, condition = reason.condition or "not-authorized", text = reason.text };
 		end);
 		for _, one in ipairs(doomed) do
 			one.session.log("info", "Closing the session: %s", one.text or one.condition);
@@ -117,7 +104,6 @@ local function add_closing(sessions)
 	end
 end
 
--- What the daemon hears of them.
 local function add_reports(sessions, with)
 	-- nil of one that the daemon needn't know: no certificate has logged it in, and its account doesn't live there.
 	local function entry_of(session)
@@ -126,13 +112,8 @@ local function add_reports(sessions, with)
 		local account = tag and tag.account or session.saslcert_account or account_of(session);
 		if not login or not account then return nil; end
 		return {
-			account = account;
-			incarnation = login.incarnation;
-			password_changed = login.password_changed;
-			fingerprint = login.fingerprint;
-			key_id = login.key_id;
-			path = login.path;
-			not_after = login.not_after;
+			account = account, incarnation = login.incarnation, password_changed = login.password_changed;
+			fingerprint = login.fingerprint, key_id = login.key_id, path = login.path, not_after = login.not_after;
 			resource = tag and session.resource;
 		};
 	end
@@ -141,9 +122,8 @@ local function add_reports(sessions, with)
 
 	local function report()
 		is_wanted = false;
-		local entries, failed = {}, false;
-		sessions.each(function (session) entries[#entries + 1] = entry_of(session); end);
-		for _, piece in ipairs(pieces_of(entries)) do
+		local failed = false;
+		for _, piece in ipairs(pieces_of(sessions.collect(entry_of))) do
 			local result, failure = with.ask("session.report", { sessions = piece }, { timeout = 10 });
 			if result then
 				sessions.close_each(result.close);
@@ -168,22 +148,20 @@ local function add_reports(sessions, with)
 		error = function (_, err) module:log("error", "The sessions could not be reported: %s", err); end;
 	});
 
-	-- Tells the daemon of all live sessions that logged in with a certificate, or whose accounts live there, in pieces, one after the
-	-- other; what it says of them is done. When one piece could not be answered the others are asked about all the same, and all
-	-- of it again a while later. Who wants a report while one is made gets it behind that.
+	-- Tells the daemon of all live sessions that it needs to know, in pieces, one after the other; what it says of them is done. When
+	-- one piece could not be answered the others are asked about all the same, and all of it again a while later. Who wants a report
+	-- while one is made gets it behind that.
 	function sessions.report_all()
 		if is_wanted then return; end
 		is_wanted = true;
 		reporter:run(true);
 	end
 
-	function sessions.opened(session)
-		with.notify("session.opened", { sessions = array({ entry_of(session) }) });
-	end
+	local function tell(what, entry) with.notify(what, { sessions = array({ entry }) }); end
 
-	function sessions.closed(account, resource)
-		with.notify("session.closed", { sessions = array({ { account = account, resource = resource } }) });
-	end
+	function sessions.opened(session) tell("session.opened", entry_of(session)); end
+
+	function sessions.closed(account, resource) tell("session.closed", { account = account, resource = resource }); end
 end
 
 -- The tag follows the login: it goes when that fails after all, and to the session that is resumed.

@@ -95,7 +95,7 @@ end
 
 describe("a chain", function ()
 	it("is the base64 of the PEM, without line breaks", function ()
-		assert.same({ ("A"):rep(200) }, sasl_library.chain_of(x509s_of({ pem_of(("A"):rep(200)) })));
+		assert.same({ ("A"):rep(200) }, sasl_library.chain_of_peer(new_session({ pem_of(("A"):rep(200)) })));
 	end);
 
 	-- The sizes that are left of a chain of such sizes.
@@ -103,7 +103,7 @@ describe("a chain", function ()
 		local pems = {};
 		for i, size in ipairs({ ... }) do pems[i] = size > 0 and pem_of(("A"):rep(size)) or "no pem"; end
 		local sizes = {};
-		for i, der in ipairs(sasl_library.chain_of(x509s_of(pems))) do sizes[i] = #der; end
+		for i, der in ipairs(sasl_library.chain_of_peer(new_session(pems))) do sizes[i] = #der; end
 		return sizes;
 	end
 
@@ -121,18 +121,6 @@ describe("a chain", function ()
 		assert.same({}, kept(24577, 1));
 		assert.same({}, kept(0, 1));
 		assert.same({}, kept());
-	end);
-end);
-
-describe("the words of a failure", function ()
-	it("are the daemon's", function ()
-		assert.same({ "credentials-expired", "Expired" }, { sasl_library.words({ sasl = "credentials-expired", message = "Expired" }) });
-	end);
-
-	it("are a temporary failure when there are none, or none that can be an element", function ()
-		for _, failure in ipairs({ { reason = "timeout" }, { sasl = "<x>" }, { sasl = "" }, { sasl = 5 }, { sasl = "Not-Authorized" } }) do
-			assert.equal("temporary-auth-failure", (sasl_library.words(failure)));
-		end
 	end);
 end);
 
@@ -286,6 +274,14 @@ describe("a login", function ()
 		world.replies["external.login"] = function () return nil, { code = -32000, sasl = "credentials-expired", message = "Expired" }; end;
 		assert.same({ "failure", "credentials-expired", "Expired" }, { begin(world, session):process("") });
 		assert.is_nil(session.saslcert);
+	end);
+
+	it("that fails without words, or in none that can be an element, is a temporary failure", function ()
+		for _, failure in ipairs({ { reason = "timeout" }, { sasl = "<x>" }, { sasl = "" }, { sasl = 5 }, { sasl = "Not-Authorized" } }) do
+			local world = new_world();
+			world.replies["external.login"] = function () return nil, failure; end;
+			assert.equal("temporary-auth-failure", (select(2, begin(world):process(""))));
+		end
 	end);
 
 	it("that fails leaves the handler to another mechanism", function ()

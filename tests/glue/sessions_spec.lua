@@ -104,8 +104,8 @@ describe("closing the sessions of a key", function ()
 
 	it("looks at all sessions once for a whole list, and not at all for an empty one", function ()
 		local world = new_world();
-		local each, walks = world.sessions.each, 0;
-		function world.sessions.each(found) walks = walks + 1; return each(found); end
+		local collect, walks = world.sessions.collect, 0;
+		function world.sessions.collect(of) walks = walks + 1; return collect(of); end
 		local closings, doomed = {}, {};
 		for i = 1, 1000 do closings[i] = { account = "hamlet@shakespeare.lit", key_id = "k" .. i, condition = "reset", text = "of " .. i }; end
 		for _, i in ipairs({ 1, 500, 1000 }) do doomed[i] = world.add("hamlet", "r" .. i, "k" .. i, "bound"); end
