@@ -24,8 +24,8 @@ use crate::protocol::{
     self, AccountExists, Admit, AnyHello, Append, Before, ClientRequest, Closed, CommandStep,
     ConsoleRun, Create, Delete, Disable, DisableAccount, EnableAccount, Expiring, Explain, Export,
     Failed, Fault, ForgetHost, Id, Import, ImportAccount, Incoming, Lane, Line, List, ListAccounts,
-    ListHosts, ListMarks, Login, Notice, OfHost, Offer, Opened, Refusal, Report, Request, Revoke,
-    Role, Scram, SetPassword, Status, StoreCheck, Succeeded, Unrevoke, Verify, fields,
+    ListHosts, ListMarks, Login, Notice, Offer, Opened, Refusal, Report, Request, Revoke, Role,
+    Scram, SetPassword, Status, StoreCheck, Succeeded, Unrevoke, Verify, fields,
 };
 
 /// When a question came.
@@ -190,7 +190,6 @@ questions! {
     DisableAccount: Informs => |state, DisableAccount { account }, asked| asked.send(state.accounts().enable(asked.reply, &account, false)),
     ListAccounts: Informs => |state, question, asked| asked.send(state.accounts().list_accounts(question, asked.peer())),
     ImportAccount: Informs => |state, question, asked| asked.send(state.moving_in().import_account(question, asked.moment.now)),
-    OfHost: Informs => |state, question, asked| asked.send(state.passwords().scram_of(question, asked.peer())),
     ListHosts: Informs => |state, question, asked| asked.send(state.known_hosts().list_hosts(question)),
     ForgetHost: Informs => |state, question, asked| asked.send(state.known_hosts().forget_host(question, asked.peer())),
     Export: Informs => |state, question, asked| asked.send(state.backup().export(question)),

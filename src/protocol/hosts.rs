@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::request::{Lane, Request};
 use super::sessions::Accounts;
-use crate::identity::{Host, ScramHash};
+use crate::identity::Host;
 use crate::policy::access::Role;
 
 /// `host.list`.
@@ -69,24 +69,4 @@ impl Request for ForgetHost {
     type Answer = HeldOfHost;
     const ROLE: Role = Role::Admin;
     const LANE: Lane = Lane::Task;
-}
-
-/// `host.scram`.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct OfHost {
-    /// Which.
-    pub host: Host,
-}
-
-impl Request for OfHost {
-    const METHOD: &'static str = "host.scram";
-    type Answer = HostScram;
-    const LANE: Lane = Lane::AtOnce;
-}
-
-/// The SCRAM hashes that may be offered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostScram {
-    /// Those that every account has.
-    pub scram: Vec<ScramHash>,
 }

@@ -15,9 +15,7 @@ use super::fresh::new_verifiers;
 use crate::identity::{Account, AccountName, BareJid, Secret, UnixSeconds};
 use crate::policy::throttle::Outcome;
 use crate::policy::{Denial, HostPolicy, passwords};
-use crate::protocol::{
-    Admission, Delayed, Failed, HostScram, OfHost, Refusal, Scram, ScramKeys, Succeeded, Verify,
-};
+use crate::protocol::{Admission, Delayed, Failed, Refusal, Scram, ScramKeys, Succeeded, Verify};
 use crate::store::{Harmless, Store, StoreError};
 
 /// Tries passwords, and hands out keys to try them with.
@@ -183,14 +181,6 @@ impl Passwords<'_> {
             iterations: verifier.iterations(),
             stored_key: verifier.stored_key().to_vec(),
             server_key: verifier.server_key().to_vec(),
-        })
-    }
-
-    pub(in crate::daemon) fn scram_of(&self, question: OfHost, peer: Peer) -> Answered<HostScram> {
-        let OfHost { host } = question;
-        self.hosts.passwords_of(&host, peer)?;
-        Ok(HostScram {
-            scram: self.store.census(&host).common(),
         })
     }
 
