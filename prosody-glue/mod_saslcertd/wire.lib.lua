@@ -96,7 +96,8 @@ local function ask(path, method, params, seconds, hello)
 			if not line then return nil, { reason = "timeout" }; end
 			local message = decode(line);
 			if not message then return nil, { reason = "away" }; end
-			if message.id == 1 and message.method == nil then return outcome_of(message); end
+			-- Without an id: it could not read the question.
+			if message.method == nil and (message.id == 1 or message.id == nil) then return outcome_of(message); end
 		end
 		return nil, { reason = "away" };
 	end

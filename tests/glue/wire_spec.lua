@@ -57,6 +57,12 @@ describe("a question over a connection of its own", function ()
 		assert.same({ code = -32602 }, (select(2, new_world({ '{"id":1,"error":{"code":-32602}}' }).ask())));
 	end);
 
+	it("that the daemon can't read is not waited for", function ()
+		local world = new_world({ '{"id":null,"error":{"code":-32700}}' });
+		assert.same({ code = -32700 }, (select(2, world.ask())));
+		assert.is_true(world.time < 0.2);
+	end);
+
 	it("has so much time, all in all", function ()
 		local other = '{"id":2,"result":{}}';
 		local world = new_world({ other, other });
