@@ -116,6 +116,16 @@ pub(super) enum Thing {
     },
 }
 
+impl Thing {
+    /// The key that it revokes, if it does.
+    pub(super) fn revoked(&self) -> Option<&KeyId> {
+        match self {
+            Self::RevokedKey { key_id, .. } => Some(key_id),
+            _ => None,
+        }
+    }
+}
+
 impl Record {
     /// As it stands in the backup.
     pub(super) fn value(&self) -> Value {
