@@ -6,6 +6,7 @@ use crate::policy::HostPolicy;
 use crate::policy::host::{Declared, Remark};
 use crate::protocol::{Accounts, HostRemark};
 use crate::store::HostRecord;
+use crate::wording::setup;
 
 /// A host as it was declared last.
 #[derive(Clone, Debug)]
@@ -55,7 +56,7 @@ pub(super) fn remarks(remarks: &[Remark]) -> Vec<HostRemark> {
     };
     let mut rows: Vec<HostRemark> = remarks.iter().take(MAX_REMARKS).map(row).collect();
     if let Some(more) = remarks.len().checked_sub(MAX_REMARKS + 1) {
-        let message = format!("and {} more", more + 1);
+        let message = setup::and_more(more + 1);
         let option = None;
         rows.push(HostRemark { option, message });
     }

@@ -2,8 +2,52 @@
 //!
 //! Must not know: who is online to read them.
 
+use time::OffsetDateTime;
+
 use super::certificates::{all_quoted, quoted};
-use crate::identity::{CertificateName, Fingerprint};
+use crate::identity::visible::visible;
+use crate::identity::{CertificateName, Fingerprint, Jid, UnixSeconds, days};
+
+/// Who has changed a list, as its owner and the log read it.
+#[derive(Clone, Copy, Debug)]
+pub enum By<'a> {
+    /// Somebody at the machine's command line.
+    CommandLine {
+        /// As which of its users.
+        uid: u32,
+    },
+    /// Somebody in the server's shell.
+    Administrator,
+    /// A session of the account.
+    Session {
+        /// Its full JID, if it is known.
+        jid: Option<&'a Jid>,
+        /// What it has logged in with: `a password`, say.
+        with: &'static str,
+        /// Where it comes from.
+        address: Option<&'a str>,
+    },
+}
+
+impl By<'_> {
+    /// In words that nobody else can write.
+    #[must_use]
+    pub fn in_words(self) -> String {
+        match self {
+            Self::CommandLine { uid } => format!("the server's administrator (user {uid})"),
+            Self::Administrator => "an administrator of the server".to_owned(),
+            Self::Session { jid, with, address } => {
+                let jid = jid.map_or("a session".to_owned(), ToString::to_string);
+                let from = address.map(|address| {
+                    let address: String = address.chars().take(MAX_SHOWN_ADDRESS).collect();
+                    format!(", from {}", visible(&address))
+                });
+                let jid = visible(&jid);
+                format!("{jid} (logged in with {with}{})", from.unwrap_or_default())
+            }
+        }
+    }
+}
 
 /// A certificate was added, `by` whom.
 #[must_use]
@@ -39,4 +83,71 @@ pub fn revoked(names: &[&CertificateName], by: &str) -> String {
         "The certificates {names_in_quotes} were revoked by {by}. Their keys can never be used again for your account, and \
          their sessions were closed."
     )
+}
+
+/// One expires soon.
+#[must_use]
+pub fn expires(name: &CertificateName, not_after: UnixSeconds, now: UnixSeconds) -> String {
+    format!(
+        "The certificate {} of your account expires {}. Then it can no longer be used to log in: add a new one before that.",
+        quoted(name),
+        day_of(not_after, now)
+    )
+}
+
+/// "on 2026-01-31 (in 7 days)".
+fn day_of(moment: UnixSeconds, now: UnixSeconds) -> String {
+    let left = days(moment.0.saturating_sub(now.0) / SECONDS_PER_DAY);
+    let left = format!("in {left}");
+    OffsetDateTime::from_unix_timestamp(moment.0)
+        .map(|time| format!("on {} ({left})", time.date()))
+        .unwrap_or(left)
+}
+
+const SECONDS_PER_DAY: i64 = 24 * 3600;
+/// Characters of a client's address.
+const MAX_SHOWN_ADDRESS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn who_changed_a_list_is_named_in_words_that_nobody_else_can_write() {
+        let jid = Jid::parse("h@a.lit/x").unwrap();
+        let session = |jid, with, address| By::Session { jid, with, address };
+        for (by, wanted) in [
+            (
+                By::CommandLine { uid: 7 },
+                "the server's administrator (user 7)",
+            ),
+            (By::Administrator, "an administrator of the server"),
+            (
+                session(Some(&jid), "a password", Some("192.0.2.7\n")),
+                "h@a.lit/x (logged in with a password, from 192.0.2.7\\u{a})",
+            ),
+            (
+                session(None, "a token", None),
+                "a session (logged in with a token)",
+            ),
+        ] {
+            assert_eq!(by.in_words(), wanted);
+        }
+    }
+
+    #[test]
+    fn what_expires_soon_has_a_day_and_how_long_that_is() {
+        let name = CertificateName::parse("phone").unwrap();
+        let now = UnixSeconds(1_795_219_200);
+        for (seconds, wanted) in [
+            (7 * SECONDS_PER_DAY, "on 2026-11-28 (in 7 days)"),
+            (SECONDS_PER_DAY, "on 2026-11-22 (in 1 day)"),
+        ] {
+            let text = expires(&name, now.plus(seconds), now);
+            let start = format!("The certificate \"phone\" of your account expires {wanted}. ");
+            assert!(text.starts_with(&start), "{text}");
+        }
+    }
 }

@@ -2,6 +2,8 @@
 //!
 //! Must not know: what options there are.
 
+use std::fmt::Display;
+
 /// What is wrong with the options of a host, and what follows from that; none if nothing is.
 ///
 /// `lives_here`: its accounts live in the daemon. `errors`: without any the host is ready.
@@ -17,6 +19,33 @@ pub fn errors_of_host(host: &str, lives_here: bool, errors: &[String]) -> Option
     };
     let errors = errors.join("; ");
     Some(format!("Nobody can log in{how} on {host}: {errors}"))
+}
+
+/// A host whose name is none.
+#[must_use]
+pub fn no_such_name(why: &impl Display) -> String {
+    format!("saslcertd takes no such name for a host: {why}")
+}
+
+/// A host that somebody attaches to, and nobody has declared.
+pub const UNDECLARED: &str = "it is not declared; declare it with its options";
+
+/// A host of whose declaration a field is wrong.
+#[must_use]
+pub fn unreadable(problem: &str) -> String {
+    format!("its declaration cannot be read: {problem}")
+}
+
+/// A file of authorities that can't be used.
+#[must_use]
+pub fn unusable_authorities(problem: &impl Display) -> String {
+    format!("{problem}. Until it is mended, no authority's certificate is accepted")
+}
+
+/// Of many remarks about one host some are listed, and this says that there are others.
+#[must_use]
+pub fn and_more(count: usize) -> String {
+    format!("and {count} more")
 }
 
 /// Several remarks as one line; none if there are none.

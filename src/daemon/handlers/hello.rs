@@ -230,15 +230,13 @@ impl Hearing<'_> {
         let host = match Host::parse(&hello.host) {
             Ok(host) => host,
             Err(error) => {
-                let problem = format!("saslcertd takes no such name for a host: {error}");
-                return not_ready(hello.host, problem);
+                return not_ready(hello.host, setup::no_such_name(&error));
             }
         };
         let Some(options) = hello.options else {
-            let problem = "it is not declared; declare it with its options";
             let known = self.hosts.declaration(&host);
             return known.map_or_else(
-                || not_ready(host.to_string(), problem),
+                || not_ready(host.to_string(), setup::UNDECLARED),
                 |known| welcome(&host, &known),
             );
         };
@@ -273,9 +271,7 @@ impl Hearing<'_> {
             let problems = policy.map(|policy| self.vouching.authorities.problems_of(&policy));
             let remark = |problem: Problem| HostRemark {
                 option: Some(problem.option.to_owned()),
-                message: format!(
-                    "{problem}. Until it is mended, no authority's certificate is accepted"
-                ),
+                message: setup::unusable_authorities(&problem),
             };
             result
                 .warnings
@@ -299,7 +295,7 @@ fn welcome(host: &Host, known: &DeclaredHost) -> HostWelcome {
 fn unreadable(bad: &Bad) -> HostWelcome {
     not_ready(
         bad.text("host").unwrap_or_default().to_owned(),
-        format!("its declaration cannot be read: {}", bad.problem),
+        setup::unreadable(&bad.problem),
     )
 }
 

@@ -1,17 +1,15 @@
 //! Notices: an account hears that a certificate of its expires soon.
 
-use time::OffsetDateTime;
-
 use super::super::hosts::Hosts;
 use super::super::noticed::Noticed;
 use super::super::servers::Servers;
 use super::fresh::new_incarnation;
 use super::incarnations::{Unmarked, incarnation_in_prosody};
-use crate::identity::visible::visible;
-use crate::identity::{BareJid, CertificateName, Enrolment, Host, Incarnation, UnixSeconds, days};
+use crate::identity::{BareJid, CertificateName, Enrolment, Host, Incarnation, UnixSeconds};
 use crate::policy::manage;
 use crate::protocol::{Accounts, Fault, NotifyAccount, Refusal};
 use crate::store::Store;
+use crate::wording::notices;
 
 /// Tells users what expires.
 #[derive(Clone, Copy)]
@@ -80,12 +78,7 @@ impl Notices<'_> {
         let mut due = due.iter().peekable();
         while let Some(one) = due.next() {
             if self.is_there(*lives, &one.account, &one.incarnation)? {
-                let text = format!(
-                    "The certificate \"{}\" of your account expires {}. Then it can no longer be used to log in: add a new \
-                     one before that.",
-                    visible(one.name.as_str()),
-                    in_words(one.not_after, now)
-                );
+                let text = notices::expires(&one.name, one.not_after, now);
                 let account = one.account.clone();
                 // One after the other: many may expire together.
                 self.servers.ask(host, &NotifyAccount { account, text })?;
@@ -143,14 +136,3 @@ impl Due {
         (self.moment, &self.account, &self.name)
     }
 }
-
-/// "on 2026-01-31 (in 7 days)".
-fn in_words(moment: UnixSeconds, now: UnixSeconds) -> String {
-    let left = days(moment.0.saturating_sub(now.0) / SECONDS_PER_DAY);
-    let left = format!("in {left}");
-    OffsetDateTime::from_unix_timestamp(moment.0)
-        .map(|time| format!("on {} ({left})", time.date()))
-        .unwrap_or(left)
-}
-
-const SECONDS_PER_DAY: i64 = 24 * 3600;

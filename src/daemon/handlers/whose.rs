@@ -3,11 +3,11 @@
 //! Must not know: what is asked.
 
 use super::super::connection::Peer;
-use crate::identity::visible::visible;
 use crate::identity::{BareJid, Incarnation};
 use crate::policy::access;
 use crate::policy::manage::{Asker, LoggedInBy, Scope};
 use crate::protocol::{Fault, Session, SessionBy};
+use crate::wording::notices::By;
 
 /// Whose list a question is about, and who asks it.
 pub(super) struct Whose {
@@ -78,23 +78,21 @@ pub(super) fn asker(
 /// Who asks, in words for the account's owner and for the log.
 pub(super) fn described(session: Option<&Session>, peer: Peer) -> String {
     let Some(session) = session else {
-        return format!("the server's administrator (user {})", peer.uid);
+        return By::CommandLine { uid: peer.uid }.in_words();
     };
-    let by = match session.by {
+    let with = match session.by {
         SessionBy::Sasl => match LoggedInBy::by_mechanism(session.mechanism.as_deref()) {
-            LoggedInBy::Password => "with a password",
-            _ => "with a token",
+            LoggedInBy::Password => "a password",
+            _ => "a token",
         },
-        SessionBy::Password => "with a password",
-        SessionBy::Certificate => "with a certificate",
-        SessionBy::Admin => return "an administrator of the server".to_owned(),
+        SessionBy::Password => "a password",
+        SessionBy::Certificate => "a certificate",
+        SessionBy::Admin => return By::Administrator.in_words(),
     };
-    let jid = session.jid.as_ref();
-    let jid = jid.map_or("a session".to_owned(), ToString::to_string);
-    let from = session.address.as_deref().map(|address| {
-        let address: String = address.chars().take(64).collect();
-        format!(", from {}", visible(&address))
-    });
-    let jid = visible(&jid);
-    format!("{jid} (logged in {by}{})", from.unwrap_or_default())
+    let by = By::Session {
+        jid: session.jid.as_ref(),
+        with,
+        address: session.address.as_deref(),
+    };
+    by.in_words()
 }
