@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::policy::HostPolicy;
-use crate::policy::host::{Declared, Remark};
+use crate::policy::host::{Meaning, Remark};
 use crate::protocol::{Accounts, HostRemark};
 use crate::store::HostRecord;
 use crate::wording::setup;
@@ -13,20 +13,20 @@ use crate::wording::setup;
 pub(super) struct DeclaredHost {
     pub(super) accounts: Accounts,
     pub(super) options: Map<String, Value>,
-    pub(super) declared: Declared,
+    pub(super) meaning: Meaning,
 }
 
 impl DeclaredHost {
     pub(super) fn new(accounts: Accounts, options: Map<String, Value>) -> Self {
         Self {
             accounts,
-            declared: HostPolicy::from_options(&options),
+            meaning: HostPolicy::from_options(&options),
             options,
         }
     }
 
     /// As the store remembers it.
-    pub(super) fn remembered(record: &HostRecord) -> Result<Self, serde_json::Error> {
+    pub(super) fn from_record(record: &HostRecord) -> Result<Self, serde_json::Error> {
         let accounts = serde_json::from_value(Value::from(record.accounts.clone()))?;
         Ok(Self::new(accounts, serde_json::from_str(&record.options)?))
     }

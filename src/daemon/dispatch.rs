@@ -171,7 +171,7 @@ questions! {
     Append: Informs => |state, question, asked| asked.send(state.certificates().append(question, asked.peer(), asked.moment.now)),
     Disable: Informs => |state, question, asked| asked.send(state.certificates().disable(question, asked.peer())),
     Revoke: Informs => |state, question, asked| state.certificates().revoke(asked.reply, question, asked.moment.now),
-    ClientRequest: Informs => |state, question, asked| state.certificates().requested(asked.reply, question, asked.moment.now),
+    ClientRequest: Informs => |state, question, asked| state.certificates().request(asked.reply, question, asked.moment.now),
     CommandStep: Informs => |state, question, asked| state.certificates().command_step(asked.reply, question, asked.moment.now),
     ConsoleRun: Informs => |state, question, asked| state.certificates().console_run(asked.reply, &question, asked.moment.now),
     Unrevoke: Informs => |state, question, asked| asked.send(state.certificates().unrevoke(question, asked.peer())),

@@ -57,8 +57,8 @@ struct Counters {
 }
 
 impl Guesses {
-    /// An attempt begins: how long its answer has to wait, in seconds. Each is to be ended by [`Self::ended`].
-    pub(super) fn begun(
+    /// An attempt begins: how long its answer has to wait, in seconds. Each is to be ended by [`Self::end`].
+    pub(super) fn begin(
         &self,
         account: &AccountName,
         network: Network,
@@ -67,14 +67,14 @@ impl Guesses {
     ) -> f64 {
         let keys = self.keys(account, network);
         let mut counters = self.lock();
-        let counted = keys.into_iter().map(|key| counters.entry(key, now).begun());
+        let counted = keys.into_iter().map(|key| counters.entry(key, now).begin());
         delay(counted.max().unwrap_or(0), max_seconds)
     }
 
     /// The attempt has ended.
     ///
     /// A success forgets the failures of this account from this network; those of the network over all accounts stay.
-    pub(super) fn ended(
+    pub(super) fn end(
         &self,
         account: &AccountName,
         network: Network,
@@ -85,7 +85,7 @@ impl Guesses {
         let mut counters = self.lock();
         for key in [pair, alone] {
             let counter = counters.entry(key, now);
-            counter.ended(outcome, key == pair, now);
+            counter.end(outcome, key == pair, now);
             if counter.is_empty() {
                 counters.recent.remove(&key);
             }
@@ -139,15 +139,15 @@ mod tests {
 
     /// A failure, from its beginning to its end.
     fn failed(guesses: &Guesses, name: &str, network: Network, now: UnixSeconds) -> f64 {
-        let delay = guesses.begun(&jid(name), network, 15.0, now);
-        guesses.ended(&jid(name), network, Outcome::Failed, now);
+        let delay = guesses.begin(&jid(name), network, 15.0, now);
+        guesses.end(&jid(name), network, Outcome::Failed, now);
         delay
     }
 
     /// What the next attempt would wait.
     fn next(guesses: &Guesses, name: &str, network: Network, now: UnixSeconds) -> f64 {
-        let delay = guesses.begun(&jid(name), network, 15.0, now);
-        guesses.ended(&jid(name), network, Outcome::Unknown, now);
+        let delay = guesses.begin(&jid(name), network, 15.0, now);
+        guesses.end(&jid(name), network, Outcome::Unknown, now);
         delay
     }
 
@@ -155,11 +155,11 @@ mod tests {
     fn attempts_that_are_made_at_once_count_before_they_have_failed() {
         let guesses = Guesses::default();
         let home = network("192.0.2.7");
-        let begun = |_| guesses.begun(&jid("brutus"), home, 15.0, NOW);
+        let begun = |_| guesses.begin(&jid("brutus"), home, 15.0, NOW);
         let delays: Vec<f64> = (0..12).map(begun).collect();
         assert_eq!(delays.last(), Some(&1.0));
         for _ in 0..12 {
-            guesses.ended(&jid("brutus"), home, Outcome::Unknown, NOW);
+            guesses.end(&jid("brutus"), home, Outcome::Unknown, NOW);
         }
         assert_eq!(next(&guesses, "brutus", home, NOW), 0.0);
         assert_eq!(guesses.lock().recent.len(), 0);
@@ -199,8 +199,8 @@ mod tests {
             failed(&guesses, "brutus", home, NOW);
         }
         let later = NOW.plus(300);
-        guesses.begun(&jid("portia"), home, 15.0, later);
-        guesses.ended(&jid("portia"), home, Outcome::Succeeded, later);
+        guesses.begin(&jid("portia"), home, 15.0, later);
+        guesses.end(&jid("portia"), home, Outcome::Succeeded, later);
         assert_eq!(next(&guesses, "brutus", home, NOW.plus(600)), 0.5);
         assert_eq!(next(&guesses, "brutus", home, NOW.plus(601)), 0.0);
     }
@@ -213,8 +213,8 @@ mod tests {
             failed(&guesses, "brutus", home, NOW);
             failed(&guesses, "brutus", elsewhere, NOW);
         }
-        guesses.begun(&jid("brutus"), home, 15.0, NOW);
-        guesses.ended(&jid("brutus"), home, Outcome::Succeeded, NOW);
+        guesses.begin(&jid("brutus"), home, 15.0, NOW);
+        guesses.end(&jid("brutus"), home, Outcome::Succeeded, NOW);
         let counted = |key: Key| guesses.lock().entry(key, NOW).failures();
         let [pair, alone] = guesses.keys(&jid("brutus"), home);
         assert_eq!((counted(pair), counted(alone)), (0, 12));

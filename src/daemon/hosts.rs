@@ -29,10 +29,10 @@ pub(super) struct Hosts {
 
 impl Hosts {
     /// Those that the store remembers.
-    pub(super) fn remembered(store: &Store) -> Result<Self, StoreError> {
+    pub(super) fn load(store: &Store) -> Result<Self, StoreError> {
         let mut declared = HashMap::new();
         for (host, record) in store.hosts()? {
-            match DeclaredHost::remembered(&record) {
+            match DeclaredHost::from_record(&record) {
                 Ok(known) => drop(declared.insert(host, Arc::new(known))),
                 // Never with other options than its own: it waits for its next declaration.
                 Err(error) => tracing::error!(%host, %error, "the host's options are not readable"),
@@ -57,8 +57,8 @@ impl Hosts {
         let declared = self.declared.read();
         match declared.get(host) {
             None => Err(Fault::HostUndeclared),
-            Some(known) if !known.declared.errors.is_empty() => Err(Fault::HostNotReady),
-            Some(known) => Ok((known.accounts, known.declared.policy.clone())),
+            Some(known) if !known.meaning.errors.is_empty() => Err(Fault::HostNotReady),
+            Some(known) => Ok((known.accounts, known.meaning.policy.clone())),
         }
     }
 
@@ -112,7 +112,7 @@ impl Hosts {
                 %host,
                 before = before.map(|before| json_of(&before.options)),
                 options = json_of(&known.options),
-                errors = known.declared.errors.len(),
+                errors = known.meaning.errors.len(),
                 "host declared"
             );
         }

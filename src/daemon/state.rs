@@ -29,9 +29,9 @@ use super::handlers::status::Overview;
 use super::hosts::Hosts;
 use super::lanes::Lanes;
 use super::last_uses::LastUses;
-use super::noticed::Noticed;
+use super::notice_times::NoticeTimes;
 use super::reservations::Reservations;
-use super::scram_told::ScramTold;
+use super::scram_news::ScramNews;
 use super::servers::Servers;
 use super::sessions::Sessions;
 use super::store_checks::Checks;
@@ -51,8 +51,8 @@ pub struct State {
     pub(super) disk_room: DiskRoom,
     pub(super) guesses: Guesses,
     pub(super) reservations: Reservations,
-    pub(super) noticed: Noticed,
-    pub(super) scram_told: ScramTold,
+    pub(super) notice_times: NoticeTimes,
+    pub(super) scram_news: ScramNews,
     pub(super) checks: Arc<Checks>,
 }
 
@@ -61,7 +61,7 @@ impl State {
     ///
     /// Errors: the store.
     pub fn new(store: Store) -> Result<Self, StoreError> {
-        let hosts = Hosts::remembered(&store)?;
+        let hosts = Hosts::load(&store)?;
         let state = Self {
             store: Arc::new(store),
             hosts,
@@ -74,8 +74,8 @@ impl State {
             disk_room: DiskRoom::default(),
             guesses: Guesses::default(),
             reservations: Reservations::default(),
-            noticed: Noticed::default(),
-            scram_told: ScramTold::default(),
+            notice_times: NoticeTimes::default(),
+            scram_news: ScramNews::default(),
             checks: Arc::default(),
         };
         state.vouching().read(false);
@@ -145,7 +145,7 @@ impl State {
             store: &self.store,
             hosts: &self.hosts,
             servers: &self.servers,
-            scram_told: &self.scram_told,
+            scram_news: &self.scram_news,
             gate: &self.gate,
             guesses: &self.guesses,
             disk_room: &self.disk_room,
@@ -157,7 +157,7 @@ impl State {
             store: &self.store,
             hosts: &self.hosts,
             servers: &self.servers,
-            scram_told: &self.scram_told,
+            scram_news: &self.scram_news,
             gate: &self.gate,
             reservations: &self.reservations,
             disk_room: &self.disk_room,
@@ -221,7 +221,7 @@ impl State {
             store: &self.store,
             hosts: &self.hosts,
             servers: &self.servers,
-            noticed: &self.noticed,
+            notice_times: &self.notice_times,
         }
     }
 
@@ -230,7 +230,7 @@ impl State {
             store: &self.store,
             hosts: &self.hosts,
             sessions: &self.sessions,
-            scram_told: &self.scram_told,
+            scram_news: &self.scram_news,
             vouching: self.vouching(),
         }
     }
@@ -240,8 +240,8 @@ impl State {
             store: &self.store,
             hosts: &self.hosts,
             servers: &self.servers,
-            scram_told: &self.scram_told,
-            noticed: &self.noticed,
+            scram_news: &self.scram_news,
+            notice_times: &self.notice_times,
         }
     }
 
@@ -250,7 +250,7 @@ impl State {
             store: &self.store,
             hosts: &self.hosts,
             servers: &self.servers,
-            scram_told: &self.scram_told,
+            scram_news: &self.scram_news,
             disk_room: &self.disk_room,
         }
     }

@@ -40,22 +40,24 @@ pub(super) struct FileAccess {
 /// The files that the daemon reads.
 pub(super) fn paths(status: Option<&DaemonState>) -> Vec<PathBuf> {
     let mut paths = Vec::new();
-    for (_, held, _) in held(status) {
-        paths.push(held.ca_file.file.path.clone());
-        paths.extend(held.crl_file.iter().map(|lists| lists.file.path.clone()));
+    for (_, state, _) in states(status) {
+        paths.push(state.ca_file.file.path.clone());
+        paths.extend(state.crl_file.iter().map(|lists| lists.file.path.clone()));
     }
     paths.sort();
     paths.dedup();
     paths
 }
 
-/// Hosts, what is held for them, and whether lists that are too old refuse.
-fn held(status: Option<&DaemonState>) -> impl Iterator<Item = (&Host, &AuthorityFilesState, bool)> {
+/// Hosts, the state of their files, and whether lists that are too old refuse.
+fn states(
+    status: Option<&DaemonState>,
+) -> impl Iterator<Item = (&Host, &AuthorityFilesState, bool)> {
     let hosts = status.map(|status| &status.hosts).into_iter().flatten();
     hosts.filter_map(|host| {
         let expired = host.options.get(CRL_EXPIRED).and_then(Value::as_str);
-        let held = host.authorities.as_ref()?;
-        Some((&host.host, held, expired == Some("refuse")))
+        let state = host.authorities.as_ref()?;
+        Some((&host.host, state, expired == Some("refuse")))
     })
 }
 
@@ -86,9 +88,9 @@ pub(super) fn findings(
         commands,
     };
     let mut groups: BTreeMap<(&AuthorityFilesState, bool), Vec<String>> = BTreeMap::new();
-    for (host, held, refuses_old) in held(status) {
+    for (host, state, refuses_old) in states(status) {
         if facts.enabled().any(|enabled| enabled.name == host.as_str()) {
-            let group = groups.entry((held, refuses_old)).or_default();
+            let group = groups.entry((state, refuses_old)).or_default();
             group.push(host.to_string());
         }
     }
@@ -100,7 +102,7 @@ pub(super) fn findings(
     }
     let judged = groups.iter();
     judged
-        .flat_map(|((held, refuses_old), hosts)| judge.findings(hosts, held, *refuses_old))
+        .flat_map(|((state, refuses_old), hosts)| judge.findings(hosts, state, *refuses_old))
         .collect()
 }
 
@@ -115,12 +117,12 @@ impl Judge<'_> {
     fn findings(
         &self,
         hosts: &[String],
-        held: &AuthorityFilesState,
+        state: &AuthorityFilesState,
         refuses_old: bool,
     ) -> Vec<Finding> {
         let names: Vec<&str> = hosts.iter().map(String::as_str).collect();
         let names = listed(&names);
-        let AuthorityFilesState { ca_file, crl_file } = held;
+        let AuthorityFilesState { ca_file, crl_file } = state;
         let mut all = self.of_authorities(hosts, ca_file);
         if let Some(crl_file) = crl_file {
             all.extend(self.of_lists(hosts, &names, crl_file, refuses_old));
@@ -138,10 +140,10 @@ impl Judge<'_> {
         all
     }
 
-    fn of_authorities(&self, hosts: &[String], held: &CaFileState) -> Vec<Finding> {
-        let mut all = self.of_file(hosts, CA_FILE, &held.file);
-        let path = &held.file.path;
-        let authorities = held.authorities.as_deref().unwrap_or_default();
+    fn of_authorities(&self, hosts: &[String], state: &CaFileState) -> Vec<Finding> {
+        let mut all = self.of_file(hosts, CA_FILE, &state.file);
+        let path = &state.file.path;
+        let authorities = state.authorities.as_deref().unwrap_or_default();
         for authority in authorities {
             if let Some(problem) = &authority.problem {
                 let message = format!(
@@ -168,12 +170,12 @@ impl Judge<'_> {
         &self,
         hosts: &[String],
         names: &str,
-        held: &CrlFileState,
+        state: &CrlFileState,
         refuses_old: bool,
     ) -> Vec<Finding> {
-        let mut all = self.of_file(hosts, CRL_FILE, &held.file);
-        let path = &held.file.path;
-        for subject in &held.without_list {
+        let mut all = self.of_file(hosts, CRL_FILE, &state.file);
+        let path = &state.file.path;
+        for subject in &state.without_list {
             let message = format!(
                 "{names}: {} holds no revocation list of {}: what it issued is refused",
                 path.display(),
@@ -182,7 +184,7 @@ impl Judge<'_> {
             let mend = format!("cat {NEW_LISTS} >> {}", word(path));
             all.push(Finding::problem(CHECK, message, Mend::Run(mend)));
         }
-        for list in held.lists.iter().flatten() {
+        for list in state.lists.iter().flatten() {
             all.extend(self.age_of_list(list, path, refuses_old));
         }
         all

@@ -36,7 +36,7 @@ pub(super) fn findings(
                 rival(facts, commands),
             ];
             all.extend(logins(facts, commands));
-            all.extend(disabled(facts, commands));
+            all.extend(external_off(facts, commands));
             all.extend(options(facts, commands));
             all
         }
@@ -336,7 +336,7 @@ fn rival(facts: &Facts, commands: &Commands) -> Finding {
     )
 }
 
-fn disabled(facts: &Facts, commands: &Commands) -> Option<Finding> {
+fn external_off(facts: &Facts, commands: &Commands) -> Option<Finding> {
     let host = facts.enabled().find(|host| host.external_disabled)?;
     let section = host.external_disabled_here.then_some(host.name.as_str());
     Some(Finding::problem(

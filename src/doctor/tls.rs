@@ -185,9 +185,9 @@ fn port_findings(
             } if !refuses || !host.takes_self_signed() => asked.push(host.name.as_str()),
             Handshake::Done { asks, .. } => {
                 let (mend, message) = if *asks {
-                    (refused(facts, host, port, commands), REFUSES.to_owned())
+                    (take_any(facts, host, port, commands), REFUSES.to_owned())
                 } else {
-                    let (mend, why) = not_asked(facts, host, port, commands);
+                    let (mend, why) = why_silent(facts, host, port, commands);
                     (mend, format!("{SILENT}: {why}"))
                 };
                 match silent.iter_mut().find(|(known, _, _)| *known == mend) {
@@ -249,7 +249,7 @@ impl HostFacts {
 }
 
 /// What makes the port ask, and why it doesn't.
-fn not_asked(
+fn why_silent(
     facts: &Facts,
     host: &HostFacts,
     port: &Port,
@@ -270,16 +270,16 @@ fn not_asked(
         (false, false) => "saslcertd_manage_tls is false, and nothing else asks",
         (true, false) => "mod_saslcertd leaves the TLS of mod_net_multiplex alone",
     };
-    (asking(facts, host, port, ASK, commands), why)
+    (set_tls(facts, host, port, ASK, commands), why)
 }
 
 /// What makes the port take any certificate.
-fn refused(facts: &Facts, host: &HostFacts, port: &Port, commands: &Commands) -> Mend {
-    asking(facts, host, port, TAKE, commands)
+fn take_any(facts: &Facts, host: &HostFacts, port: &Port, commands: &Commands) -> Mend {
+    set_tls(facts, host, port, TAKE, commands)
 }
 
 /// The change that makes the port ask: `missing`, where something is set already.
-fn asking(
+fn set_tls(
     facts: &Facts,
     host: &HostFacts,
     port: &Port,

@@ -143,7 +143,7 @@ pub struct Remark {
 
 /// Options as read: the policy, and what was found on the way.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Declared {
+pub struct Meaning {
     /// The parameters; those in error have their defaults.
     pub policy: HostPolicy,
     /// Any of these, and the host gets no EXTERNAL.
@@ -156,26 +156,26 @@ impl HostPolicy {
     /// Reads the `saslcertd_*` options of one host.
     ///
     /// Shape: names with the prefix, values as Prosody's configuration has them.
-    /// Errors: all of them, in [`Declared::errors`]; never only the first.
+    /// Errors: all of them, in [`Meaning::errors`]; never only the first.
     #[must_use]
-    pub fn from_options(options: &Map<String, Value>) -> Declared {
+    pub fn from_options(options: &Map<String, Value>) -> Meaning {
         let mut reader = Reader::default();
         for (name, value) in options {
             reader.read(name, value);
         }
         reader.read_trust(options);
-        reader.declared
+        reader.meaning
     }
 }
 
 #[derive(Default)]
 struct Reader {
-    declared: Declared,
+    meaning: Meaning,
 }
 
 impl Reader {
     fn read(&mut self, name: &str, value: &Value) {
-        let policy = &mut self.declared.policy;
+        let policy = &mut self.meaning.policy;
         match name {
             "saslcertd_require_address" => match value.as_bool() {
                 Some(required) => policy.require_address = required,
@@ -283,7 +283,7 @@ impl Reader {
             lists,
             accept_expired_lists,
         };
-        self.declared.policy.trust = match kind {
+        self.meaning.policy.trust = match kind {
             "ca" => Trust::Ca(files),
             "enrolled_and_ca" => Trust::EnrolledAndCa(files),
             _ => Trust::EnrolledOrCa(files),
@@ -304,14 +304,14 @@ impl Reader {
     fn error(&mut self, name: &str, value: &Value, problem: &str) {
         let shown: String = value.to_string().chars().take(80).collect();
         let message = format!("{name} = {}: {problem}", visible::line(&shown));
-        self.declared.errors.push(Remark {
+        self.meaning.errors.push(Remark {
             option: name.to_owned(),
             message,
         });
     }
 
     fn warn(&mut self, name: &str, problem: &str) {
-        self.declared.warnings.push(Remark {
+        self.meaning.warnings.push(Remark {
             option: name.to_owned(),
             message: format!("{} {problem}", visible::line(name)),
         });
@@ -397,13 +397,13 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn declared(options: &Value) -> Declared {
+    fn meaning_of(options: &Value) -> Meaning {
         HostPolicy::from_options(options.as_object().unwrap())
     }
 
     #[test]
     fn options_are_read() {
-        let declared = declared(&json!({
+        let meaning = meaning_of(&json!({
             "saslcertd_trust": "enrolled",
             "saslcertd_require_address": false,
             "saslcertd_manage_with": "password",
@@ -415,10 +415,10 @@ mod tests {
             "saslcertd_scram_iterations": 20000,
             "saslcertd_guess_delay_max": "5 seconds",
         }));
-        assert_eq!(declared.errors, []);
-        assert_eq!(declared.warnings, []);
+        assert_eq!(meaning.errors, []);
+        assert_eq!(meaning.warnings, []);
         assert_eq!(
-            declared.policy,
+            meaning.policy,
             HostPolicy {
                 trust: Trust::Enrolled,
                 require_address: false,
@@ -463,12 +463,12 @@ mod tests {
             ("saslcertd_guess_delay_max", json!("5 minutes")),
             ("saslcertd_guess_delay_max", json!("5")),
         ] {
-            let declared = declared(&json!({ name: value }));
-            assert_eq!(declared.errors.len(), 1, "{name}");
-            assert_eq!(declared.errors[0].option, name);
-            assert!(declared.errors[0].message.contains(name));
+            let meaning = meaning_of(&json!({ name: value }));
+            assert_eq!(meaning.errors.len(), 1, "{name}");
+            assert_eq!(meaning.errors[0].option, name);
+            assert!(meaning.errors[0].message.contains(name));
         }
-        let both = declared(&json!({"saslcertd_trust": 1, "saslcertd_max_certs": "x"}));
+        let both = meaning_of(&json!({"saslcertd_trust": 1, "saslcertd_max_certs": "x"}));
         assert_eq!(both.errors.len(), 2);
     }
 
@@ -504,9 +504,9 @@ mod tests {
                 Trust::EnrolledOrCa(files(Some("/crl.pem"), true)),
             ),
         ] {
-            let declared = declared(&options);
-            assert_eq!(declared.errors, [], "{options}");
-            assert_eq!(declared.policy.trust, expected);
+            let meaning = meaning_of(&options);
+            assert_eq!(meaning.errors, [], "{options}");
+            assert_eq!(meaning.policy.trust, expected);
         }
     }
 
@@ -532,16 +532,16 @@ mod tests {
                 "saslcertd_crl_expired",
             ),
         ] {
-            let declared = declared(&options);
-            let names: Vec<&str> = declared.errors.iter().map(|e| e.option.as_str()).collect();
+            let meaning = meaning_of(&options);
+            let names: Vec<&str> = meaning.errors.iter().map(|e| e.option.as_str()).collect();
             assert_eq!(names, [named], "{options}");
         }
     }
 
     #[test]
     fn an_unknown_option_is_a_warning_that_suggests_the_right_one() {
-        let declared = declared(&json!({"saslcertd_max_cert": 3}));
-        assert_eq!(declared.errors, []);
-        assert!(declared.warnings[0].message.contains("saslcertd_max_certs"));
+        let meaning = meaning_of(&json!({"saslcertd_max_cert": 3}));
+        assert_eq!(meaning.errors, []);
+        assert!(meaning.warnings[0].message.contains("saslcertd_max_certs"));
     }
 }

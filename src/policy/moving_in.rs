@@ -52,7 +52,7 @@ pub struct AccountFacts<'a> {
     /// The verifiers that [`ArrivingLogin::is_that_of`] was true of.
     pub same: Option<&'a [ScramVerifier]>,
     /// The incarnation that it had where it comes from, or has in Prosody.
-    pub told: Option<&'a Incarnation>,
+    pub own: Option<&'a Incarnation>,
     /// One that nobody has.
     pub fresh: &'a Incarnation,
     /// The host's accounts live in Prosody.
@@ -81,10 +81,10 @@ pub fn account(facts: &AccountFacts<'_>) -> Result<(AccountFate, Incarnation), D
             (AccountFate::Unchanged, &known.incarnation)
         }
         (Some(known), Some(_)) => (AccountFate::Kept, &known.incarnation),
-        (None, Some(_)) => (AccountFate::Taken, facts.told.unwrap_or(facts.fresh)),
+        (None, Some(_)) => (AccountFate::Taken, facts.own.unwrap_or(facts.fresh)),
         (None, None) => {
-            let told = facts.told.filter(|_| facts.in_prosody);
-            (AccountFate::Unchanged, told.ok_or(Denial::AccountMissing)?)
+            let own = facts.own.filter(|_| facts.in_prosody);
+            (AccountFate::Unchanged, own.ok_or(Denial::AccountMissing)?)
         }
     };
     Ok((fate, incarnation.clone()))
@@ -196,11 +196,11 @@ mod tests {
     fn an_account_is_taken_where_none_of_its_name_is_and_never_written_over() {
         let here = known("p", &ScramHash::ALL);
         let comes = brought("p", &ScramHash::ALL, true);
-        let (told, fresh) = (incarnation("told"), incarnation("fresh"));
+        let (own, fresh) = (incarnation("told"), incarnation("fresh"));
         let (same, other) = (&*here.verifiers, &*known("q", &ScramHash::ALL).verifiers);
         let missing = Err(Denial::AccountMissing);
-        // Known, brought, found to be the same, told, in Prosody.
-        for (known, brought, same, told, in_prosody, expected) in [
+        // Known, brought, found to be the same, own, in Prosody.
+        for (known, brought, same, own, in_prosody, expected) in [
             (
                 true,
                 false,
@@ -229,7 +229,7 @@ mod tests {
                 true,
                 true,
                 None,
-                Some(&told),
+                Some(&own),
                 false,
                 Ok((AccountFate::Kept, "here")),
             ),
@@ -237,7 +237,7 @@ mod tests {
                 false,
                 true,
                 None,
-                Some(&told),
+                Some(&own),
                 false,
                 Ok((AccountFate::Taken, "told")),
             ),
@@ -253,18 +253,18 @@ mod tests {
                 false,
                 false,
                 None,
-                Some(&told),
+                Some(&own),
                 true,
                 Ok((AccountFate::Unchanged, "told")),
             ),
             (false, false, None, None, true, missing),
-            (false, false, None, Some(&told), false, missing),
+            (false, false, None, Some(&own), false, missing),
         ] {
             let facts = AccountFacts {
                 known: known.then_some(&here),
                 brought: brought.then_some(&comes),
                 same,
-                told,
+                own,
                 fresh: &fresh,
                 in_prosody,
             };

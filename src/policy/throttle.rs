@@ -50,7 +50,7 @@ impl Counter {
     /// Attempts whose outcome is not known yet count as well: of a hundred that are made at once, the last waits as if the
     /// others had failed.
     #[must_use]
-    pub fn begun(&mut self) -> u32 {
+    pub fn begin(&mut self) -> u32 {
         self.open = self.open.saturating_add(1);
         self.failures.saturating_add(self.open)
     }
@@ -58,7 +58,7 @@ impl Counter {
     /// An attempt has ended.
     ///
     /// `is_forgiving`: a success forgets the failures. If not they stay, and grow no younger by it.
-    pub fn ended(&mut self, outcome: Outcome, is_forgiving: bool, now: UnixSeconds) {
+    pub fn end(&mut self, outcome: Outcome, is_forgiving: bool, now: UnixSeconds) {
         self.open = self.open.saturating_sub(1);
         match outcome {
             Outcome::Failed => {
@@ -111,8 +111,8 @@ mod tests {
     fn failed(times: u32) -> Counter {
         let mut counter = Counter::new(NOW);
         for _ in 0..times {
-            let _ = counter.begun();
-            counter.ended(Outcome::Failed, true, NOW);
+            let _ = counter.begin();
+            counter.end(Outcome::Failed, true, NOW);
         }
         counter
     }
@@ -141,9 +141,9 @@ mod tests {
     #[test]
     fn attempts_that_are_made_at_once_count_before_they_have_failed() {
         let mut counter = failed(3);
-        assert_eq!([counter.begun(), counter.begun()], [4, 5]);
-        counter.ended(Outcome::Unknown, true, NOW);
-        counter.ended(Outcome::Failed, true, NOW);
+        assert_eq!([counter.begin(), counter.begin()], [4, 5]);
+        counter.end(Outcome::Unknown, true, NOW);
+        counter.end(Outcome::Failed, true, NOW);
         assert_eq!(counter, failed(4));
     }
 
@@ -157,8 +157,8 @@ mod tests {
             (Outcome::Failed, false, 8),
         ] {
             let mut counter = failed(7);
-            let _ = counter.begun();
-            counter.ended(outcome, is_forgiving, NOW);
+            let _ = counter.begin();
+            counter.end(outcome, is_forgiving, NOW);
             assert_eq!(counter.failures(), left, "{outcome:?} {is_forgiving}");
             assert_eq!(counter.is_empty(), left == 0);
         }
@@ -185,9 +185,9 @@ mod tests {
     fn nothing_is_left_of_who_has_not_failed() {
         let mut counter = Counter::new(NOW);
         assert!(counter.is_empty());
-        let _ = counter.begun();
+        let _ = counter.begin();
         assert!(!counter.is_empty());
-        counter.ended(Outcome::Succeeded, false, NOW);
+        counter.end(Outcome::Succeeded, false, NOW);
         assert!(counter.is_empty());
     }
 }

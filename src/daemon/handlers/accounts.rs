@@ -12,7 +12,7 @@ use super::super::gate::{Closing, Gate};
 use super::super::hosts::Hosts;
 use super::super::reply::{Answered, Reply};
 use super::super::reservations::{NotReserved, Reservations};
-use super::super::scram_told::ScramTold;
+use super::super::scram_news::ScramNews;
 use super::super::servers::Servers;
 use super::super::storage;
 use super::fresh::{new_incarnation, new_token, new_verifiers};
@@ -35,7 +35,7 @@ pub(in crate::daemon) struct LocalAccounts<'a> {
     pub(in crate::daemon) store: &'a Store,
     pub(in crate::daemon) hosts: &'a Hosts,
     pub(in crate::daemon) servers: &'a Servers,
-    pub(in crate::daemon) scram_told: &'a ScramTold,
+    pub(in crate::daemon) scram_news: &'a ScramNews,
     pub(in crate::daemon) gate: &'a Gate,
     pub(in crate::daemon) reservations: &'a Reservations,
     pub(in crate::daemon) disk_room: &'a DiskRoom,
@@ -381,7 +381,7 @@ impl LocalAccounts<'_> {
         decide: impl FnOnce(&View<'_>) -> Decided<Edit, T, Denial> + Send + 'static,
     ) -> Result<Result<T, Denial>, StoreError> {
         let written = self.store.take_back(closing, account, decide)?;
-        self.scram_told
+        self.scram_news
             .tell(self.store, self.servers, account.host());
         Ok(written)
     }

@@ -28,7 +28,7 @@ impl Vouching<'_> {
         let wanted: Vec<CaFiles> = {
             let known = self.hosts.behind(None).into_iter();
             known
-                .filter_map(|(_, known)| known.declared.policy.trust.ca().cloned())
+                .filter_map(|(_, known)| known.meaning.policy.trust.ca().cloned())
                 .collect()
         };
         let Some(looked) = self.authorities.look(&wanted, anew) else {
@@ -58,7 +58,7 @@ pub(super) fn still_vouched(
         return true;
     };
     let known = hosts.declaration(account.host());
-    let policy = known.as_ref().map(|known| &known.declared.policy);
+    let policy = known.as_ref().map(|known| &known.meaning.policy);
     policy
         .and_then(|policy| policy.trust.ca())
         .is_none_or(|files| authorities.still_vouch(files, path))

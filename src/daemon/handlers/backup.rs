@@ -43,7 +43,7 @@ impl Backup<'_> {
         if let Some(behind) = hosts_behind
             && let Some(next) = self.export_hosts(&mut page, behind)
         {
-            return Ok(page.answered(Some(next)));
+            return Ok(page.into_answer(Some(next)));
         }
         let (behind, inside) = match after {
             None | Some(Exported::Host { .. }) => (None, None),
@@ -61,7 +61,7 @@ impl Backup<'_> {
             let left = rest.add_to(&mut page, &account);
             if left.is_some() || page.is_full() {
                 let next = left.unwrap_or(Exported::Account(account));
-                return Ok(page.answered(Some(next)));
+                return Ok(page.into_answer(Some(next)));
             }
         }
         // The whole page at once: each time waits for the change that is being made.
@@ -77,7 +77,7 @@ impl Backup<'_> {
         for (account, records) in read {
             next = records.add_to(&mut page, &account).or(next);
         }
-        Ok(page.answered(next))
+        Ok(page.into_answer(next))
     }
 
     /// Adds the hosts behind this one; up to where, if there are more.
@@ -118,7 +118,7 @@ impl Page {
         self.bytes > EXPORT_PAGE_BYTES
     }
 
-    fn answered(self, next: Option<Exported>) -> ExportPage {
+    fn into_answer(self, next: Option<Exported>) -> ExportPage {
         tracing::info!(records = self.records.len(), "export: yes");
         let records = self.records;
         ExportPage { records, next }

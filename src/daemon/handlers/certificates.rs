@@ -58,7 +58,7 @@ impl Certificates<'_> {
             session: question.session,
             peer,
         };
-        self.seen(&whose, |own, disabled| {
+        self.look_at(&whose, |own, disabled| {
             let mut page = Vec::new();
             let mut bytes = 0;
             let mut next = None;
@@ -70,7 +70,7 @@ impl Certificates<'_> {
                     next = page.last().map(|(order, _)| *order);
                     break;
                 }
-                let row = self.listed(held, now);
+                let row = self.list_row(held, now);
                 bytes += json!(row).to_string().len();
                 page.push((held.order, row));
             }
@@ -81,7 +81,7 @@ impl Certificates<'_> {
                 disabled: disabled
                     .map(|mark| ListedMark {
                         name: mark.name.clone(),
-                        shown: shown(&mark.name),
+                        shown: shown_name(&mark.name),
                         fingerprint: mark.fingerprint,
                         key_id: mark.key_id,
                     })
@@ -91,7 +91,7 @@ impl Certificates<'_> {
     }
 
     /// Hands `show` the list, in its order, and what was disabled of it, each key once.
-    pub(super) fn seen<T>(
+    pub(super) fn look_at<T>(
         &self,
         whose: &Whose,
         show: impl FnOnce(&[&Enrolment], &[&Disabled]) -> T,
@@ -149,7 +149,7 @@ impl Certificates<'_> {
         (last_use, resources)
     }
 
-    fn listed(&self, held: &Enrolment, now: UnixSeconds) -> ListedCertificate {
+    fn list_row(&self, held: &Enrolment, now: UnixSeconds) -> ListedCertificate {
         let row = self.row(held, now);
         let visible = |text: &str| visible(text).into_owned();
         let address = row.last_use.as_ref();
@@ -185,9 +185,9 @@ impl Certificates<'_> {
             certificate: question.certificate,
             may_manage: question.may_manage,
         };
-        let (held, warnings) = self.appended(&whose, wish, now)?;
+        let (held, warnings) = self.add(&whose, wish, now)?;
         Ok(AppendedCertificate {
-            shown: shown(&held.name),
+            shown: shown_name(&held.name),
             name: held.name,
             fingerprint: held.fingerprint,
             not_after: held.not_after,
@@ -196,7 +196,7 @@ impl Certificates<'_> {
     }
 
     /// Adds a certificate and tells the account: the new record, and what its user should know.
-    pub(super) fn appended(
+    pub(super) fn add(
         &self,
         whose: &Whose,
         wish: Wanted,
@@ -206,10 +206,10 @@ impl Certificates<'_> {
         let account = &whose.account;
         let (lives, policy) = self.hosts.of(account.host())?;
         self.disk_room.require()?;
-        let told = whose.incarnation.clone();
-        let (asker, scope) = asker(whose.session.clone(), told.clone(), whose.peer)?;
+        let own = whose.incarnation.clone();
+        let (asker, scope) = asker(whose.session.clone(), own.clone(), whose.peer)?;
         let incarnation = match scope {
-            Scope::Every if told.is_none() => self.present_incarnation(lives, account)?,
+            Scope::Every if own.is_none() => self.present_incarnation(lives, account)?,
             _ => self
                 .incarnation_of(whose)?
                 .ok_or_else(|| Fault::WrongParams {
@@ -262,16 +262,16 @@ impl Certificates<'_> {
             session: question.session,
             peer,
         };
-        let held = self.disabled(&whose, question.name)?;
+        let held = self.take_out(&whose, question.name)?;
         Ok(DisabledCertificate {
-            shown: shown(&held.name),
+            shown: shown_name(&held.name),
             name: held.name,
             fingerprint: held.fingerprint,
         })
     }
 
     /// Takes a certificate out of the list and tells the account: the first record that left.
-    pub(super) fn disabled(&self, whose: &Whose, name: String) -> Result<Enrolment, Refusal> {
+    pub(super) fn take_out(&self, whose: &Whose, name: String) -> Result<Enrolment, Refusal> {
         const QUESTION: &str = "certificate.disable";
         let account = &whose.account;
         let policy = self.hosts.policy(account.host())?;
@@ -384,7 +384,7 @@ impl Certificates<'_> {
     }
 }
 
-fn shown(name: &CertificateName) -> ShownName {
+fn shown_name(name: &CertificateName) -> ShownName {
     let name = visible(name.as_str()).into_owned();
     ShownName { name }
 }

@@ -41,7 +41,7 @@ impl Certificates<'_> {
             action: question.action,
             filled: question.fields,
         };
-        match self.stepped(reply, &asking, now) {
+        match self.take_step(reply, &asking, now) {
             Ok(Some(stepped)) => reply.send(Ok(stepped)),
             Ok(None) => (),
             // A decision is an end of the command like any other; what could not be asked is none.
@@ -57,7 +57,7 @@ impl Certificates<'_> {
     }
 
     /// The answer, or `None` if it was sent already.
-    fn stepped(
+    fn take_step(
         &self,
         reply: &Reply<CommandStep>,
         asking: &Asking,
@@ -111,13 +111,13 @@ impl Certificates<'_> {
             Subcommand::AddCurrent if asking.presented.is_some() => Ok(forms::adding_current()),
             Subcommand::AddCurrent => return Ok(failed(forms::NONE_PRESENTED)),
             Subcommand::List => return self.list_to_read(asking, now),
-            Subcommand::Disable => self.seen(&asking.whose, |own, _| {
+            Subcommand::Disable => self.look_at(&asking.whose, |own, _| {
                 let all: Vec<Chosen<'_>> = own.iter().map(|held| asking.chosen(held)).collect();
                 (!all.is_empty())
                     .then(|| forms::disabling(&all))
                     .ok_or(forms::EMPTY_LIST)
             })?,
-            Subcommand::Revoke => self.seen(&asking.whose, |own, disabled| {
+            Subcommand::Revoke => self.look_at(&asking.whose, |own, disabled| {
                 let listed = own.iter().map(|held| asking.chosen(held));
                 let marked = disabled.iter().map(|mark| Chosen {
                     name: &mark.name,
@@ -129,7 +129,7 @@ impl Certificates<'_> {
                     .ok_or(forms::EMPTY_LIST)
             })?,
             Subcommand::RevokeOthers => match asking.own_key {
-                Some(own_key) => self.seen(&asking.whose, |own, disabled| {
+                Some(own_key) => self.look_at(&asking.whose, |own, disabled| {
                     let names = manage::others(own, disabled, own_key);
                     (!names.is_empty())
                         .then(|| forms::revoking_others(&names))
@@ -145,7 +145,7 @@ impl Certificates<'_> {
     }
 
     fn list_to_read(&self, asking: &Asking, now: UnixSeconds) -> Result<CommandStepped, Refusal> {
-        let rows = self.seen(&asking.whose, |own, _| {
+        let rows = self.look_at(&asking.whose, |own, _| {
             own.iter()
                 .map(|held| self.row(held, now))
                 .collect::<Vec<_>>()
@@ -189,7 +189,7 @@ impl Certificates<'_> {
             },
             Subcommand::Disable => match filled.certificate() {
                 Ok(name) => {
-                    let held = self.disabled(&asking.whose, name.to_owned())?;
+                    let held = self.take_out(&asking.whose, name.to_owned())?;
                     Ok(said(forms::has_disabled(&held.name)))
                 }
                 Err(problem) => Ok(failed(&problem)),
@@ -213,7 +213,7 @@ impl Certificates<'_> {
             certificate,
             may_manage: added.may_manage,
         };
-        let (held, warnings) = self.appended(&asking.whose, wish, now)?;
+        let (held, warnings) = self.add(&asking.whose, wish, now)?;
         let mut stepped = said(forms::has_added(&held.name, held.not_after));
         if !warnings.is_empty() {
             stepped.notes.push(Note {
@@ -236,7 +236,7 @@ impl Certificates<'_> {
             whose: &asking.whose,
             target,
         };
-        let revoked = self.revoked(reply, revocation, now, |revoked, keys| {
+        let revoked = self.revoke_keys(reply, revocation, now, |revoked, keys| {
             // Whoever reads the answer finds the sessions gone; that of the asker must live to send it on.
             let others = keys.iter().filter(|key| asking.own_key != Some(**key));
             let close = others.map(|key| Close::of(&asking.whose.account, key, Ending::Revoked));
@@ -333,14 +333,14 @@ fn to_fill_in(subcommand: Subcommand, form: Form) -> CommandStepped {
 }
 
 fn said(text: String) -> CommandStepped {
-    noted(NoteKind::Info, text)
+    ending(NoteKind::Info, text)
 }
 
 fn failed(text: &str) -> CommandStepped {
-    noted(NoteKind::Error, text.to_owned())
+    ending(NoteKind::Error, text.to_owned())
 }
 
-fn noted(kind: NoteKind, text: String) -> CommandStepped {
+fn ending(kind: NoteKind, text: String) -> CommandStepped {
     CommandStepped {
         notes: vec![Note { kind, text }],
         ..CommandStepped::default()

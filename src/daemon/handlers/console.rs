@@ -58,7 +58,7 @@ impl Certificates<'_> {
             Err(problem) => return Ok(no(problem)),
         };
         let account = &whose.account;
-        let (count, lines) = self.seen(&whose, |own, disabled| {
+        let (count, lines) = self.look_at(&whose, |own, disabled| {
             let rows = own.iter().map(|held| self.row(held, now).in_one_line());
             let marks = disabled
                 .iter()
@@ -89,7 +89,7 @@ impl Certificates<'_> {
             Err(problem) => return Ok(Some(no(problem))),
         };
         let account = &whose.account;
-        let revoked = self.revoked(
+        let revoked = self.revoke_keys(
             reply,
             KeyRevocation {
                 whose: &whose,
@@ -160,7 +160,7 @@ impl Certificates<'_> {
 
     fn host_status(&self, host: &Host, is_withdrawn: bool) -> HostStatus {
         let known = self.hosts.declaration(host);
-        let errors = known.as_ref().map(|known| remarks(&known.declared.errors));
+        let errors = known.as_ref().map(|known| remarks(&known.meaning.errors));
         let lives = known.map(|known| known.accounts);
         HostStatus {
             name: host.to_string(),

@@ -55,7 +55,7 @@ impl External<'_> {
         question: &Offer,
         now: UnixSeconds,
     ) {
-        reply.send(self.decided_offer(question, now));
+        reply.send(self.judge_offer(question, now));
     }
 
     /// Signatures are checked where that holds nobody else up.
@@ -66,15 +66,15 @@ impl External<'_> {
     }
 
     /// What no record can let in waits for its turn, by the network that it comes from: signatures cost time, and a stranger may
-    /// show what it likes. `told`: what the asker knows of the accounts.
+    /// show what it likes. `accounts`: what the asker knows of the accounts.
     fn schedule(
         &self,
         visitor: &Visitor<'_>,
-        told: Option<Vec<AccountFact>>,
+        accounts: Option<Vec<AccountFact>>,
         now: UnixSeconds,
     ) -> Schedule {
         // Why it could not be looked up is said when it is decided.
-        if self.is_known(visitor, told, now).unwrap_or(false) {
+        if self.is_known(visitor, accounts, now).unwrap_or(false) {
             return Schedule::AtOnce;
         }
         let purpose = Purpose::Try(visitor.address.map(Network::of));
@@ -84,7 +84,7 @@ impl External<'_> {
     fn is_known(
         &self,
         Visitor { host, chain, .. }: &Visitor<'_>,
-        told: Option<Vec<AccountFact>>,
+        accounts: Option<Vec<AccountFact>>,
         now: UnixSeconds,
     ) -> Result<bool, Refusal> {
         let held = self
@@ -99,7 +99,7 @@ impl External<'_> {
         let Ok(gathered) = self.facts.gather(&shown, None)? else {
             return Ok(false);
         };
-        let accounts = match self.facts.accounts_of(&shown, &gathered)?.or(told) {
+        let accounts = match self.facts.accounts_of(&shown, &gathered)?.or(accounts) {
             Some(accounts) => accounts,
             None => self.facts.newest_of(&gathered)?,
         };
@@ -111,7 +111,7 @@ impl External<'_> {
         ))
     }
 
-    fn decided_offer(&self, question: &Offer, now: UnixSeconds) -> Answered<Offered> {
+    fn judge_offer(&self, question: &Offer, now: UnixSeconds) -> Answered<Offered> {
         let shown = Presentation::new(self.hosts, &question.host, &question.chain)?;
         let (is_final, decided) = match self.facts.gather(&shown, None)? {
             Ok(gathered) => {
@@ -169,10 +169,10 @@ impl External<'_> {
         now: UnixSeconds,
     ) -> Option<Schedule> {
         if self.asks_authorities(&question.host) {
-            let told = account_facts(&question.host, &question.accounts);
+            let accounts = account_facts(&question.host, &question.accounts);
             let address = question.address.as_deref();
             let visitor = Visitor::new(&question.host, &question.chain, address);
-            return Some(self.schedule(&visitor, Some(told), now));
+            return Some(self.schedule(&visitor, Some(accounts), now));
         }
         let Some(pass) = self.gate.try_pass() else {
             return Some(Schedule::AtOnce);
@@ -198,13 +198,13 @@ impl External<'_> {
         question: &Login,
         now: UnixSeconds,
     ) {
-        match self.decided_login(reply.connection().id, question, now) {
+        match self.judge_login(reply.connection().id, question, now) {
             Ok(yes) => reply.admit(pass, &yes),
             Err(refusal) => reply.refuse(refusal),
         }
     }
 
-    fn decided_login(
+    fn judge_login(
         &self,
         connection: u64,
         question: &Login,
@@ -439,7 +439,7 @@ mod tests {
             "accounts": [{"username": "h", "exists": true, "enabled": true, "incarnation": null}],
         }))
         .unwrap();
-        let log_in = || state.external().decided_login(1, &question, NOW);
+        let log_in = || state.external().judge_login(1, &question, NOW);
         assert!(log_in().is_ok());
         // A second one of the same kind would take no room of its own.
         state.sessions.forget(1);

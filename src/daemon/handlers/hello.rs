@@ -7,7 +7,7 @@ use super::super::connection::{Connection, Introduction};
 use super::super::declared_host::{DeclaredHost, remarks};
 use super::super::hosts::Hosts;
 use super::super::reply::Reply;
-use super::super::scram_told::ScramTold;
+use super::super::scram_news::ScramNews;
 use super::super::sessions::Sessions;
 use super::authorities::Vouching;
 use crate::identity::visible::visible;
@@ -27,12 +27,12 @@ pub(in crate::daemon) struct Hearing<'a> {
     pub(in crate::daemon) store: &'a Store,
     pub(in crate::daemon) hosts: &'a Hosts,
     pub(in crate::daemon) sessions: &'a Sessions,
-    pub(in crate::daemon) scram_told: &'a ScramTold,
+    pub(in crate::daemon) scram_news: &'a ScramNews,
     pub(in crate::daemon) vouching: Vouching<'a>,
 }
 
 /// What a hello has declared, as far as it is to be written, and its answer.
-pub(in crate::daemon) struct Declared {
+pub(in crate::daemon) struct Declaration {
     changed: Vec<(Host, HostRecord)>,
     results: Vec<HostWelcome>,
     log: Vec<LogLine>,
@@ -45,7 +45,7 @@ impl Hearing<'_> {
         reply: &Reply<AnyHello>,
         hello: AnyHello,
         now: UnixSeconds,
-    ) -> Option<Declared> {
+    ) -> Option<Declaration> {
         match hello {
             AnyHello::Ours(hello) => self.greet(reply, hello, now),
             AnyHello::Other(greeting) => {
@@ -56,9 +56,9 @@ impl Hearing<'_> {
     }
 
     /// Writes what was declared, and answers. Blocks.
-    pub(in crate::daemon) fn remember(&self, reply: &Reply<AnyHello>, declared: Declared) {
-        match self.hosts.remember(self.store, declared.changed) {
-            Ok(()) => self.welcome(reply, declared.results, declared.log),
+    pub(in crate::daemon) fn remember(&self, reply: &Reply<AnyHello>, declaration: Declaration) {
+        match self.hosts.remember(self.store, declaration.changed) {
+            Ok(()) => self.welcome(reply, declaration.results, declaration.log),
             Err(error) => reply.refuse(error),
         }
     }
@@ -71,7 +71,7 @@ impl Hearing<'_> {
             pid: peer.pid,
             software: short(&greeting.software),
             protocol: greeting.protocol,
-            module: greeting.module.as_ref().map(shortened),
+            module: greeting.module.as_ref().map(shorten),
         };
         let copy = stranger.module.clone().unwrap_or_default();
         tracing::warn!(
@@ -90,16 +90,21 @@ impl Hearing<'_> {
         reply.refuse(Fault::OtherVersion { asked });
     }
 
-    fn greet(&self, reply: &Reply<AnyHello>, hello: Hello, now: UnixSeconds) -> Option<Declared> {
+    fn greet(
+        &self,
+        reply: &Reply<AnyHello>,
+        hello: Hello,
+        now: UnixSeconds,
+    ) -> Option<Declaration> {
         self.introduce(reply.connection(), &hello, now);
         if hello.module.is_some() {
             *self.hosts.stranger() = None;
         }
-        let declared = self.declare_all(hello);
-        if !declared.changed.is_empty() {
-            return Some(declared);
+        let declaration = self.declare_all(hello);
+        if !declaration.changed.is_empty() {
+            return Some(declaration);
         }
-        self.welcome(reply, declared.results, declared.log);
+        self.welcome(reply, declaration.results, declaration.log);
         None
     }
 
@@ -113,9 +118,9 @@ impl Hearing<'_> {
             // Reported anew by what follows.
             None => self.sessions.forget(connection.id),
         }
-        for declared in hello.hosts.all() {
-            let name = match declared {
-                Ok(declared) => &declared.host,
+        for one in hello.hosts.all() {
+            let name = match one {
+                Ok(one) => &one.host,
                 Err(bad) => bad.text("host").unwrap_or_default(),
             };
             if served.len() < MAX_HOSTS {
@@ -134,11 +139,11 @@ impl Hearing<'_> {
             hosts: served,
             keeps_sessions: hello.sessions,
             since,
-            module: hello.module.as_ref().map(shortened),
+            module: hello.module.as_ref().map(shorten),
         });
     }
 
-    fn declare_all(&self, hello: Hello) -> Declared {
+    fn declare_all(&self, hello: Hello) -> Declaration {
         let mut changed = Vec::new();
         let mut results = Vec::new();
         let global = hello.global.unwrap_or_default();
@@ -155,26 +160,26 @@ impl Hearing<'_> {
                 text,
             }));
         }
-        for declared in hello.hosts {
-            results.push(match declared {
-                Ok(mut declared) => {
-                    if let Some(own) = declared.options.take() {
+        for one in hello.hosts {
+            results.push(match one {
+                Ok(mut one) => {
+                    if let Some(own) = one.options.take() {
                         let of_host = OfHost::of(&global, &own, hello.folder.as_deref());
                         log.extend(of_host.complaint().map(|text| LogLine {
-                            host: Some(declared.host.clone()),
+                            host: Some(one.host.clone()),
                             level: LogLevel::Error,
                             text,
                         }));
-                        declared.options = Some(of_host.merged);
+                        one.options = Some(of_host.merged);
                     }
-                    self.declare(declared, &mut changed)
+                    self.declare(one, &mut changed)
                 }
-                Err(bad) => unreadable(&bad),
+                Err(bad) => unreadable_host(&bad),
             });
         }
         self.add_problems_of_authorities(&mut results);
         log.extend(results.iter().flat_map(|result| self.lines(result)));
-        Declared {
+        Declaration {
             changed,
             results,
             log,
@@ -205,7 +210,7 @@ impl Hearing<'_> {
     /// Answers with what is so now: from here on the asker is told when a host's SCRAM hashes change.
     fn welcome(&self, reply: &Reply<AnyHello>, mut hosts: Vec<HostWelcome>, log: Vec<LogLine>) {
         // Held until the answer is queued, so that no news gets in front of it.
-        let mut told = self.scram_told.lock();
+        let mut told = self.scram_news.lock();
         for result in &mut hosts {
             let Ok(host) = Host::parse(&result.host) else {
                 continue;
@@ -283,16 +288,16 @@ impl Hearing<'_> {
 fn welcome(host: &Host, known: &DeclaredHost) -> HostWelcome {
     HostWelcome {
         host: host.to_string(),
-        ready: known.declared.errors.is_empty(),
-        lists: known.declared.policy.trust.has_lists(),
-        chain: known.declared.policy.trust.wants_chain(),
-        errors: remarks(&known.declared.errors),
-        warnings: remarks(&known.declared.warnings),
+        ready: known.meaning.errors.is_empty(),
+        lists: known.meaning.policy.trust.has_lists(),
+        chain: known.meaning.policy.trust.wants_chain(),
+        errors: remarks(&known.meaning.errors),
+        warnings: remarks(&known.meaning.warnings),
         scram: None,
     }
 }
 
-fn unreadable(bad: &Bad) -> HostWelcome {
+fn unreadable_host(bad: &Bad) -> HostWelcome {
     not_ready(
         bad.text("host").unwrap_or_default().to_owned(),
         setup::unreadable(&bad.problem),
@@ -320,7 +325,7 @@ fn short(text: &str) -> String {
     visible(&text).into_owned()
 }
 
-fn shortened(module: &Module) -> Module {
+fn shorten(module: &Module) -> Module {
     Module {
         version: short(&module.version),
         path: short(&module.path),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::super::connection::Peer;
 use super::super::declared_host::DeclaredHost;
 use super::super::hosts::Hosts;
-use super::super::noticed::Noticed;
+use super::super::notice_times::NoticeTimes;
 use super::super::reply::Answered;
-use super::super::scram_told::ScramTold;
+use super::super::scram_news::ScramNews;
 use super::super::servers::Servers;
 use crate::identity::Host;
 use crate::protocol::{Fault, ForgetHost, HeldOfHost, HostPage, ListHosts, ListedHost};
@@ -19,8 +19,8 @@ pub(in crate::daemon) struct KnownHosts<'a> {
     pub(in crate::daemon) store: &'a Store,
     pub(in crate::daemon) hosts: &'a Hosts,
     pub(in crate::daemon) servers: &'a Servers,
-    pub(in crate::daemon) scram_told: &'a ScramTold,
-    pub(in crate::daemon) noticed: &'a Noticed,
+    pub(in crate::daemon) scram_news: &'a ScramNews,
+    pub(in crate::daemon) notice_times: &'a NoticeTimes,
 }
 
 impl KnownHosts<'_> {
@@ -36,7 +36,7 @@ impl KnownHosts<'_> {
             rows.push(ListedHost {
                 lives: known.accounts,
                 declared: self.is_declared(&host),
-                held: self.held(&host)?,
+                held: self.counts_of(&host)?,
                 host,
             });
         }
@@ -56,7 +56,7 @@ impl KnownHosts<'_> {
         peer: Peer,
     ) -> Answered<HeldOfHost> {
         let ForgetHost { host } = question;
-        let held = self.held(&host)?;
+        let counts = self.counts_of(&host)?;
         // Who declares the host from now on is remembered behind this.
         let _turn = self.hosts.turn_to_remember();
         let known = self.take_out(&host)?;
@@ -64,27 +64,27 @@ impl KnownHosts<'_> {
             self.hosts.put_in(host, known);
             return Err(error.into());
         }
-        self.noticed.forget(&host);
+        self.notice_times.forget(&host);
         tracing::info!(%host, uid = peer.uid, "host.forget: yes");
-        Ok(held)
+        Ok(counts)
     }
 
     /// Takes the host out of memory: from here on it is undeclared.
     fn take_out(&self, host: &Host) -> Result<Arc<DeclaredHost>, Fault> {
         // Both at once: a server that says hello from now on is told of the SCRAM hashes anew.
-        let mut told = self.scram_told.lock();
+        let mut told = self.scram_news.lock();
         let known = self.hosts.take_out(host, || self.is_declared(host))?;
         told.remove(host);
         Ok(known)
     }
 
     /// How much the store holds of a host.
-    fn held(&self, host: &Host) -> Answered<HeldOfHost> {
-        let held = self.store.counts_of(host)?;
+    fn counts_of(&self, host: &Host) -> Answered<HeldOfHost> {
+        let counts = self.store.counts_of(host)?;
         Ok(HeldOfHost {
             accounts: self.store.census(host).accounts,
-            certificates: held.certificates,
-            revoked_keys: held.revoked_keys,
+            certificates: counts.certificates,
+            revoked_keys: counts.revoked_keys,
         })
     }
 

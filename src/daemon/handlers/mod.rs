@@ -20,7 +20,7 @@ mod incarnations;
 pub(super) mod moving_in;
 pub(super) mod notices;
 pub(super) mod passwords;
-pub(super) mod requested;
+pub(super) mod request;
 pub(super) mod revocation;
 pub(super) mod sessions;
 pub(super) mod status;

@@ -6,7 +6,7 @@
 use super::super::disk_room::DiskRoom;
 use super::super::hosts::Hosts;
 use super::super::reply::Answered;
-use super::super::scram_told::ScramTold;
+use super::super::scram_news::ScramNews;
 use super::super::servers::Servers;
 use super::certificates::certificate_in;
 use super::edits::{append_edits, is_anothers};
@@ -31,7 +31,7 @@ pub(in crate::daemon) struct MovingIn<'a> {
     pub(in crate::daemon) store: &'a Store,
     pub(in crate::daemon) hosts: &'a Hosts,
     pub(in crate::daemon) servers: &'a Servers,
-    pub(in crate::daemon) scram_told: &'a ScramTold,
+    pub(in crate::daemon) scram_news: &'a ScramNews,
     pub(in crate::daemon) disk_room: &'a DiskRoom,
 }
 
@@ -49,7 +49,7 @@ impl MovingIn<'_> {
         let certificates: Vec<Certificate> = certificates.collect();
         let brought = match question.login {
             None => None,
-            Some(login) => match brought(login, &policy, now)? {
+            Some(login) => match arriving_login(login, &policy, now)? {
                 Ok(brought) => Some(brought),
                 Err(denial) => return Ok(refused_whole(denial, &certificates)),
             },
@@ -63,7 +63,7 @@ impl MovingIn<'_> {
             }
             _ => None,
         };
-        let told = match (&brought, lives, known) {
+        let own = match (&brought, lives, known) {
             // Only Prosody knows whether it exists, and which one of its name it is.
             (None, Accounts::Prosody, None) if !certificates.is_empty() => {
                 let unmarked = if question.apply {
@@ -80,7 +80,7 @@ impl MovingIn<'_> {
             account: account.clone(),
             brought,
             same,
-            told,
+            own,
             fresh,
             in_prosody: lives == Accounts::Prosody,
             certificates,
@@ -91,7 +91,7 @@ impl MovingIn<'_> {
             Ok(Ok::<_, Denial>((edits, result)))
         });
         let result = written?.map_err(Refusal::Management)?;
-        self.scram_told
+        self.scram_news
             .tell(self.store, self.servers, account.host());
         if apply {
             let verdict = result.account.verdict.name();
@@ -125,7 +125,7 @@ struct Arrival {
     /// Verifiers of the account that is here already, if they are of the same password.
     same: Option<Vec<ScramVerifier>>,
     /// The incarnation that it had where it comes from, or has in Prosody.
-    told: Option<Incarnation>,
+    own: Option<Incarnation>,
     /// One that nobody has.
     fresh: Incarnation,
     in_prosody: bool,
@@ -144,7 +144,7 @@ impl Arrival {
             known: view.account()?.as_ref(),
             brought: self.brought.as_ref(),
             same: self.same.as_deref(),
-            told: self.told.as_ref(),
+            own: self.own.as_ref(),
             fresh: &self.fresh,
             in_prosody: self.in_prosody,
         });
@@ -231,7 +231,7 @@ fn put_into(list: &mut AccountList, appended: &Appended, now: UnixSeconds) {
 }
 
 /// The login that is brought, checked and derived; or why nobody could log in with it.
-fn brought(
+fn arriving_login(
     login: ImportLogin,
     policy: &HostPolicy,
     now: UnixSeconds,

@@ -1,7 +1,7 @@
 //! Notices: an account hears that a certificate of its expires soon.
 
 use super::super::hosts::Hosts;
-use super::super::noticed::Noticed;
+use super::super::notice_times::NoticeTimes;
 use super::super::servers::Servers;
 use super::fresh::new_incarnation;
 use super::incarnations::{Unmarked, incarnation_in_prosody};
@@ -17,7 +17,7 @@ pub(in crate::daemon) struct Notices<'a> {
     pub(in crate::daemon) store: &'a Store,
     pub(in crate::daemon) hosts: &'a Hosts,
     pub(in crate::daemon) servers: &'a Servers,
-    pub(in crate::daemon) noticed: &'a Noticed,
+    pub(in crate::daemon) notice_times: &'a NoticeTimes,
 }
 
 impl Notices<'_> {
@@ -39,12 +39,12 @@ impl Notices<'_> {
         let connections = self.servers.all();
         let mut due = Vec::new();
         for (host, known) in self.hosts.behind(None) {
-            let policy = &known.declared.policy;
-            let is_meant = known.declared.errors.is_empty() && manage::gives_notices(policy);
+            let policy = &known.meaning.policy;
+            let is_meant = known.meaning.errors.is_empty() && manage::gives_notices(policy);
             if !is_meant || !connections.iter().any(|one| one.serves(&host)) {
                 continue;
             }
-            if self.noticed.is_due(&host, now) {
+            if self.notice_times.is_due(&host, now) {
                 due.push(DueHost {
                     host,
                     lives: known.accounts,
@@ -60,9 +60,9 @@ impl Notices<'_> {
         DueHost { host, lives, days }: &DueHost,
         now: UnixSeconds,
     ) -> Result<(), Refusal> {
-        let told = self.store.noticed_until(host)?;
+        let last = self.store.noticed_until(host)?;
         let moment = |held: &Enrolment| manage::notice_since(held, days, now);
-        let is_new = |held: &Enrolment| moment(held) > told;
+        let is_new = |held: &Enrolment| moment(held) > last;
         let mut due = Vec::new();
         let looked = self.store.each_present(host, usize::MAX, is_new, |held| {
             due.extend(moment(&held).map(|moment| Due {

@@ -8,7 +8,7 @@ use super::super::gate::Gate;
 use super::super::guesses::{Guesses, Network};
 use super::super::hosts::Hosts;
 use super::super::reply::{Answered, Reply};
-use super::super::scram_told::ScramTold;
+use super::super::scram_news::ScramNews;
 use super::super::servers::Servers;
 use super::super::storage;
 use super::fresh::new_verifiers;
@@ -24,7 +24,7 @@ pub(in crate::daemon) struct Passwords<'a> {
     pub(in crate::daemon) store: &'a Store,
     pub(in crate::daemon) hosts: &'a Hosts,
     pub(in crate::daemon) servers: &'a Servers,
-    pub(in crate::daemon) scram_told: &'a ScramTold,
+    pub(in crate::daemon) scram_news: &'a ScramNews,
     pub(in crate::daemon) gate: &'a Gate,
     pub(in crate::daemon) guesses: &'a Guesses,
     pub(in crate::daemon) disk_room: &'a DiskRoom,
@@ -50,7 +50,7 @@ impl Passwords<'_> {
         // Before it is known how this attempt ends: many that are made at once must not all count as the first.
         let delay = network.map_or(0.0, |network| {
             self.guesses
-                .begun(name, network, policy.guess_delay_max_seconds, now)
+                .begin(name, network, policy.guess_delay_max_seconds, now)
         });
         let address = question.address.as_deref();
         let secret = Secret::prepare(&question.password.0);
@@ -67,7 +67,7 @@ impl Passwords<'_> {
                 Ok(None) => Outcome::Failed,
                 Err(_) => Outcome::Unknown,
             };
-            self.guesses.ended(name, network, outcome, now);
+            self.guesses.end(name, network, outcome, now);
         }
         match tried {
             Ok(Some(known)) => {
@@ -114,14 +114,14 @@ impl Passwords<'_> {
         };
         let pass = self.gate.pass();
         // Anew: it may have been disabled or given another password while this one was tried.
-        let now_known = self.store.account_named(name)?;
-        let admitted = passwords::admits(now_known.as_ref(), verifier.filter(|_| is_right));
+        let known_now = self.store.account_named(name)?;
+        let admitted = passwords::admits(known_now.as_ref(), verifier.filter(|_| is_right));
         match admitted {
             Ok(known) => reply.admit(&pass, &admission(known, Some(delay))),
             Err(denial) => reply.refuse(Refusal::Password { denial, delay }),
         }
         let is_admitted = admitted.is_ok();
-        Ok(now_known.filter(|_| is_admitted))
+        Ok(known_now.filter(|_| is_admitted))
     }
 
     /// Gives an account whose password is at hand the verifiers that it lacks.
@@ -149,7 +149,7 @@ impl Passwords<'_> {
                 let put = Harmless::put_account(view, renewed)?;
                 Ok(Ok((put.into_iter().collect(), ())))
             })?;
-            self.scram_told
+            self.scram_news
                 .tell(self.store, self.servers, account.host());
             Ok(written)
         })();
@@ -190,12 +190,12 @@ impl Passwords<'_> {
         question: &Succeeded,
         now: UnixSeconds,
     ) {
-        if let Err(refusal) = self.decided_success(reply, question, now) {
+        if let Err(refusal) = self.judge_success(reply, question, now) {
             reply.refuse(refusal);
         }
     }
 
-    fn decided_success(
+    fn judge_success(
         &self,
         reply: &Reply<Succeeded>,
         question: &Succeeded,
@@ -206,7 +206,7 @@ impl Passwords<'_> {
         let address = question.address.as_deref();
         let network = address.map(Network::of);
         let max = policy.guess_delay_max_seconds;
-        let delay = network.map_or(0.0, |network| self.guesses.begun(name, network, max, now));
+        let delay = network.map_or(0.0, |network| self.guesses.begin(name, network, max, now));
         let admitted = self.admit_proof(reply, question, delay);
         if let Some(network) = network {
             // Whoever has made a right proof has guessed nothing, even if it came too late.
@@ -214,7 +214,7 @@ impl Passwords<'_> {
                 Ok(Ok(())) => Outcome::Succeeded,
                 Ok(Err(_)) | Err(_) => Outcome::Unknown,
             };
-            self.guesses.ended(name, network, outcome, now);
+            self.guesses.end(name, network, outcome, now);
         }
         let hash = question.hash.name();
         match admitted? {
@@ -256,8 +256,8 @@ impl Passwords<'_> {
         let network = address.as_deref().map(Network::of);
         let max = policy.guess_delay_max_seconds;
         let delay = network.map_or(0.0, |network| {
-            let delay = self.guesses.begun(&name, network, max, now);
-            self.guesses.ended(&name, network, Outcome::Failed, now);
+            let delay = self.guesses.begin(&name, network, max, now);
+            self.guesses.end(&name, network, Outcome::Failed, now);
             delay
         });
         tracing::info!(account = %name, address, delay, "account.failed");

@@ -24,12 +24,12 @@ impl Certificates<'_> {
         question: Revoke,
         now: UnixSeconds,
     ) {
-        if let Err(refusal) = self.decided_revocation(reply, question, now) {
+        if let Err(refusal) = self.decide_revocation(reply, question, now) {
             reply.refuse(refusal);
         }
     }
 
-    fn decided_revocation(
+    fn decide_revocation(
         &self,
         reply: &Reply<Revoke>,
         question: Revoke,
@@ -54,7 +54,7 @@ impl Certificates<'_> {
             whose: &whose,
             target,
         };
-        self.revoked(reply, revocation, now, |revoked, _| {
+        self.revoke_keys(reply, revocation, now, |revoked, _| {
             let removed = revoked.removed.iter().map(|held| &held.name);
             let visible = |name: &CertificateName| visible(name.as_str()).into_owned();
             RevokedCertificate {
@@ -74,7 +74,7 @@ impl Certificates<'_> {
     /// account.
     ///
     /// Errors: nothing was revoked, and nothing answered.
-    pub(super) fn revoked<Q: Informs>(
+    pub(super) fn revoke_keys<Q: Informs>(
         &self,
         reply: &Reply<Q>,
         KeyRevocation { whose, target }: KeyRevocation<'_>,

@@ -47,7 +47,7 @@ impl LiveSessions<'_> {
         let opened = Opened {
             sessions: fields(with_certificates.cloned().collect())?,
         };
-        let close = self.noted(connection, &opened, now)?;
+        let close = self.note(connection, &opened, now)?;
         let all = fields(Value::Array(report.sessions))?;
         unreadable(connection.id, Report::METHOD, &all);
         let changed = accounts.changed_since(all)?;
@@ -61,7 +61,7 @@ impl LiveSessions<'_> {
         opened: &Opened,
         now: UnixSeconds,
     ) -> Result<Vec<Close>, Refusal> {
-        let close = self.noted(connection, opened, now)?;
+        let close = self.note(connection, opened, now)?;
         for session in opened.sessions.good() {
             self.sessions.bound(connection.id, session);
         }
@@ -84,7 +84,7 @@ impl LiveSessions<'_> {
         live::closes_expired(self.hosts.policy(host).ok().as_ref())
     }
 
-    fn noted(
+    fn note(
         &self,
         connection: &Connection,
         opened: &Opened,

@@ -48,7 +48,7 @@ impl Overview<'_> {
             served.any(|(_, known)| {
                 !self
                     .authorities
-                    .problems_of(&known.declared.policy)
+                    .problems_of(&known.meaning.policy)
                     .is_empty()
             })
         };
@@ -136,17 +136,17 @@ impl Overview<'_> {
     }
 
     fn host_state(&self, host: &Host, known: &DeclaredHost, is_served: bool) -> HostState {
-        let trust = &known.declared.policy.trust;
+        let trust = &known.meaning.policy.trust;
         HostState {
             host: host.clone(),
             accounts: known.accounts,
-            ready: known.declared.errors.is_empty(),
+            ready: known.meaning.errors.is_empty(),
             attached: is_served,
             passwords: self.passwords(host),
             options: known.options.clone(),
             trust: trust.name().to_owned(),
             authorities: trust.ca().map(|files| self.authorities.described(files)),
-            errors: remarks(&known.declared.errors),
+            errors: remarks(&known.meaning.errors),
         }
     }
 

@@ -4,7 +4,7 @@ use super::super::commands::Commands;
 use super::super::facts::{Facts, ModuleCopy};
 use super::super::finding::{Finding, Level, Mend, one_line};
 use super::super::prosody::{listed, replacing};
-use super::seen::{Daemon, Server, connections, known, stranger};
+use super::seen::{Daemon, Server, connections, state_of, stranger};
 use crate::protocol::PROTOCOL_VERSION;
 
 pub(super) fn running(server: &Server, facts: Option<&Facts>, commands: &Commands) -> Finding {
@@ -66,10 +66,10 @@ pub(super) fn hosts(
     let mut ready = Vec::new();
     let mut all = Vec::new();
     for host in facts.enabled() {
-        let known = known(status, host);
-        let is_attached = known.is_some_and(|known| known.attached);
-        let is_ready = known.is_some_and(|known| known.ready);
-        let is_as_configured = known.is_some_and(|known| known.options == host.options);
+        let state = state_of(status, host);
+        let is_attached = state.is_some_and(|state| state.attached);
+        let is_ready = state.is_some_and(|state| state.ready);
+        let is_as_configured = state.is_some_and(|state| state.options == host.options);
         let name = one_line(&host.name);
         if host.client_certs && !is_attached {
             all.push(Finding::not_checked(

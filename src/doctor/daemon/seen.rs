@@ -130,15 +130,15 @@ pub(super) fn stranger<'a>(daemon: &'a Daemon, server: &Server) -> Option<&'a St
 pub(in crate::doctor) fn is_declared(daemon: &Daemon, server: &Server, facts: &Facts) -> bool {
     let status = daemon.status();
     let is_attached = |host: &HostFacts| {
-        let known = status.and_then(|status| known(status, host));
-        known.is_some_and(|known| known.attached)
+        let state = status.and_then(|status| state_of(status, host));
+        state.is_some_and(|state| state.attached)
     };
     let mut wanted = facts.enabled().filter(|host| !host.client_certs);
     stranger(daemon, server).is_some() || wanted.all(is_attached)
 }
 
 /// The host as the daemon knows it.
-pub(super) fn known<'a>(status: &'a DaemonState, host: &HostFacts) -> Option<&'a HostState> {
+pub(super) fn state_of<'a>(status: &'a DaemonState, host: &HostFacts) -> Option<&'a HostState> {
     let mut all = status.hosts.iter();
-    all.find(|known| known.host.as_str() == host.name)
+    all.find(|state| state.host.as_str() == host.name)
 }

@@ -57,7 +57,7 @@ impl Backup<'_> {
     ) -> Result<Vec<(usize, Judged)>, StoreError> {
         if !apply {
             let accounts = by_account.into_iter().collect();
-            return written_together(self.store, accounts, How::DryRun);
+            return write_together(self.store, accounts, How::DryRun);
         }
         let (revoking, others): (Vec<_>, Vec<_>) = by_account
             .into_iter()
@@ -66,7 +66,7 @@ impl Backup<'_> {
         if !revoking.is_empty() {
             judged.extend(self.write_revocations(revoking)?);
         }
-        judged.extend(written_together(self.store, others, How::Harmless)?);
+        judged.extend(write_together(self.store, others, How::Harmless)?);
         Ok(judged)
     }
 
@@ -87,7 +87,7 @@ impl Backup<'_> {
         };
         let revoked: Vec<(usize, BareJid, KeyId)> = accounts.iter().flat_map(keys).collect();
         let mut closing = self.gate.close(self.servers);
-        let judged = written_together(self.store, accounts, How::Behind(&closing));
+        let judged = write_together(self.store, accounts, How::Behind(&closing));
         for (at, account, key_id) in revoked {
             // Of a page that fails, a part may be written; and what an earlier try has revoked is revoked.
             let is_revoked = judged.as_ref().map_or(true, |judged| {
@@ -177,7 +177,7 @@ enum How<'a> {
 }
 
 /// Writes the records of several accounts, so many at a time that they share their way to the disk.
-fn written_together(
+fn write_together(
     store: &Store,
     accounts: Vec<(BareJid, Things)>,
     how: How<'_>,
@@ -197,7 +197,7 @@ fn written_together(
                 scope.spawn(move || {
                     let mut judged = Vec::new();
                     for (account, things) in lane {
-                        judged.extend(written(store, &account, things, how)?);
+                        judged.extend(write(store, &account, things, how)?);
                     }
                     Ok(judged)
                 })
@@ -211,7 +211,7 @@ fn written_together(
     })
 }
 
-fn written(
+fn write(
     store: &Store,
     account: &BareJid,
     things: Things,

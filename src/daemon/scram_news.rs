@@ -12,9 +12,9 @@ use crate::system::lock::Lock;
 
 /// What the servers of each host know.
 #[derive(Debug, Default)]
-pub(super) struct ScramTold(Lock<HashMap<Host, Vec<ScramHash>>>);
+pub(super) struct ScramNews(Lock<HashMap<Host, Vec<ScramHash>>>);
 
-impl ScramTold {
+impl ScramNews {
     /// Held while somebody is told something else of a host, so that no news gets in front of it.
     pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<Host, Vec<ScramHash>>> {
         self.0.lock()

@@ -9,11 +9,11 @@ use crate::system::lock::Lock;
 
 /// The last look at each host since the start.
 #[derive(Debug, Default)]
-pub(super) struct Noticed {
+pub(super) struct NoticeTimes {
     looked_at: Lock<HashMap<Host, UnixSeconds>>,
 }
 
-impl Noticed {
+impl NoticeTimes {
     /// Is it time to look again? If so, that is what happens now.
     pub(super) fn is_due(&self, host: &Host, now: UnixSeconds) -> bool {
         let mut looked_at = self.looked_at.lock();

@@ -13,13 +13,13 @@ use crate::policy::manage::request::{self, BadChild};
 use crate::protocol::{ClientRequest, ClientRequested, Close, Refusal, RequestElement};
 
 impl Certificates<'_> {
-    pub(in crate::daemon) fn requested(
+    pub(in crate::daemon) fn request(
         &self,
         reply: &Reply<ClientRequest>,
         question: ClientRequest,
         now: UnixSeconds,
     ) {
-        match self.carried_out(reply, question, now) {
+        match self.carry_out(reply, question, now) {
             Ok(None) => (),
             Ok(Some(requested)) => reply.send(Ok(requested)),
             Err(refusal) => reply.refuse(refusal),
@@ -27,7 +27,7 @@ impl Certificates<'_> {
     }
 
     /// The answer, or `None` if it was sent already.
-    fn carried_out(
+    fn carry_out(
         &self,
         reply: &Reply<ClientRequest>,
         question: ClientRequest,
@@ -51,11 +51,11 @@ impl Certificates<'_> {
                     certificate: wish.certificate,
                     may_manage: wish.may_manage,
                 };
-                self.appended(&whose, wish, now)?;
+                self.add(&whose, wish, now)?;
             }
             RequestElement::Disable => {
                 let name = request::named(question.children).map_err(malformed)?;
-                self.disabled(&whose, name)?;
+                self.take_out(&whose, name)?;
             }
             RequestElement::Revoke => {
                 let name = request::named(question.children).map_err(malformed)?;
@@ -64,7 +64,7 @@ impl Certificates<'_> {
                     target: Target::Named(name),
                 };
                 let close = |key: &KeyId| Close::of(&whose.account, key, Ending::Revoked);
-                self.revoked(reply, revocation, now, |_, keys| ClientRequested {
+                self.revoke_keys(reply, revocation, now, |_, keys| ClientRequested {
                     close: keys.iter().map(close).collect(),
                 })?;
                 return Ok(None);
