@@ -1,9 +1,15 @@
-//! Who may import whom: each room of `src/` knows those that its row names, and no two files know each other.
+//! Who may import whom: each room of `src/` knows those that its row names, and no two files know each other. And how long a
+//! function of Lua may be.
 //!
 //! It reads the source: `use` lines, and paths that begin with `crate`, `super`, `self` or a child module. A name that a module only
 //! hands on is followed to the file that defines it. Code of tests may import what it likes.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -162,6 +168,90 @@ fn structs(code: &str) -> Vec<(String, usize)> {
 /// Of a struct in `daemon/`.
 const MOST_FIELDS: usize = 8;
 
+/// As clippy's `too_many_lines` holds it for Rust.
+#[test]
+fn no_function_of_lua_is_long() {
+    let glue = Path::new(env!("CARGO_MANIFEST_DIR")).join("prosody-glue");
+    let files = files_below(&glue, "lua");
+    assert!(files.len() > 10, "{files:?}");
+    let mut long = Vec::new();
+    for (path, text) in files {
+        for (line, lines) in lua_functions(&bare_lua(&text)) {
+            if lines > MOST_LINES {
+                long.push(format!("prosody-glue/{path}:{line}: {lines} lines"));
+            }
+        }
+    }
+    assert_eq!(long, Vec::<String>::new());
+}
+
+#[test]
+fn a_function_of_lua_is_measured_without_comments_and_with_all_that_is_in_it() {
+    let code = "local function a(b) -- function\n\n\tif b then return \"end\"; end\n\t-- if\n\tfor i = 1, 2 do\n\t\trepeat until b;\n\tend\nend\nb(function () end, [[\nif]]);\n";
+    assert_eq!(lua_functions(&bare_lua(code)), [(1, 6), (9, 1)]);
+}
+
+/// Where each function of Lua begins, and how many lines of code it has; that inside of others, too.
+fn lua_functions(code: &str) -> Vec<(usize, usize)> {
+    let (mut open, mut found) = (Vec::new(), Vec::new());
+    for (at, word) in words(code) {
+        match word {
+            // `for` and `while` have a `do`.
+            "function" | "if" | "do" | "repeat" => open.push((word, at)),
+            "end" | "until" => {
+                let (what, start) = open.pop().expect("it begins before it ends");
+                if what == "function" {
+                    let lines = code[start..at].lines();
+                    let of_code = lines.filter(|line| !line.trim().is_empty()).count();
+                    let last = usize::from(code[..at].ends_with(['\n', '\t']));
+                    found.push((line_of(code, start), of_code + last));
+                }
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(open, [], "it ends after it has begun");
+    found
+}
+
+/// Lua without comments and texts; its lines stay where they are.
+fn bare_lua(text: &str) -> String {
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some(letter) = rest.chars().next() {
+        let length = match letter {
+            _ if rest.starts_with("[[") => rest.find("]]").map(|at| at + 2),
+            _ if rest.starts_with("--") => rest.find('\n'),
+            '"' | '\'' => text_length(rest, letter),
+            _ => {
+                out.push(letter);
+                rest = &rest[letter.len_utf8()..];
+                continue;
+            }
+        };
+        let (gone, left) = rest.split_at(length.unwrap_or(rest.len()));
+        out.push(' ');
+        out.extend(gone.chars().filter(|letter| *letter == '\n'));
+        rest = left;
+    }
+    out
+}
+
+/// How many bytes a text in quotes has, with them.
+fn text_length(text: &str, quote: char) -> Option<usize> {
+    let mut letters = text.char_indices().skip(1);
+    while let Some((at, letter)) = letters.next() {
+        if letter == '\\' {
+            letters.next();
+        } else if letter == quote {
+            return Some(at + 1);
+        }
+    }
+    None
+}
+
+/// Lines of code of one function.
+const MOST_LINES: usize = 80;
+
 #[test]
 fn a_broken_rule_is_named_with_its_file_and_line() {
     let sources = house_of(&[
@@ -262,16 +352,20 @@ fn house_of(files: &[(&str, &str)]) -> Sources {
 }
 
 fn sources() -> Sources {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    files_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "rs")
+}
+
+/// The text of each file whose name ends so, by its path below `root`.
+fn files_below(root: &Path, extension: &str) -> Sources {
     let mut found = Sources::new();
-    let mut folders = vec![root.clone()];
+    let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else {
-                let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
+            } else if path.extension().is_some_and(|own| own == extension) {
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap();
                 found.insert(name.to_owned(), fs::read_to_string(&path).unwrap());
             }
         }
