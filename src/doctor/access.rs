@@ -89,60 +89,35 @@ mod tests {
 
     #[test]
     fn each_folder_must_be_passable_and_the_socket_writable() {
-        let root = node(0o755, 0, 0);
-        let cases = [
-            // As installed.
-            (
-                node(0o750, DAEMON, PROSODY),
-                node(0o660, DAEMON, PROSODY),
-                None,
-            ),
-            // Its group is the daemon's.
-            (
-                node(0o750, DAEMON, DAEMON),
-                node(0o660, DAEMON, PROSODY),
-                Some(Class::Other),
-            ),
-            (
-                node(0o750, DAEMON, PROSODY),
-                node(0o660, DAEMON, DAEMON),
-                Some(Class::Other),
-            ),
-            // Its mode keeps the group out.
-            (
-                node(0o700, DAEMON, PROSODY),
-                node(0o660, DAEMON, PROSODY),
-                Some(Class::Group),
-            ),
-            (
-                node(0o750, DAEMON, PROSODY),
-                node(0o600, DAEMON, PROSODY),
-                Some(Class::Group),
-            ),
-            (
-                node(0o750, DAEMON, PROSODY),
-                node(0o640, DAEMON, PROSODY),
-                Some(Class::Group),
-            ),
-            // The owner's bits count for the owner, whatever the group's are.
-            (
-                node(0o070, PROSODY, PROSODY),
-                node(0o660, DAEMON, PROSODY),
-                Some(Class::Owner),
-            ),
-            (node(0o755, 0, 0), node(0o666, DAEMON, DAEMON), None),
-        ];
         let who = Who {
             uid: PROSODY,
             gids: vec![PROSODY],
         };
-        for (folder, socket, expected) in cases {
-            let found = obstacle(&[root.clone(), folder.clone()], &socket, &who, CONNECT);
-            assert_eq!(
-                found.map(|obstacle| obstacle.class),
-                expected,
-                "{folder:?} {socket:?}"
-            );
+        let (other, group) = (Some(Class::Other), Some(Class::Group));
+        // Mode, user and group of the folder and of the socket in it.
+        for (folder, socket, expected) in [
+            // As installed.
+            ((0o750, DAEMON, PROSODY), (0o660, DAEMON, PROSODY), None),
+            // Its group is the daemon's.
+            ((0o750, DAEMON, DAEMON), (0o660, DAEMON, PROSODY), other),
+            ((0o750, DAEMON, PROSODY), (0o660, DAEMON, DAEMON), other),
+            // Its mode keeps the group out.
+            ((0o700, DAEMON, PROSODY), (0o660, DAEMON, PROSODY), group),
+            ((0o750, DAEMON, PROSODY), (0o600, DAEMON, PROSODY), group),
+            ((0o750, DAEMON, PROSODY), (0o640, DAEMON, PROSODY), group),
+            // The owner's bits count for the owner, whatever the group's are.
+            (
+                (0o070, PROSODY, PROSODY),
+                (0o660, DAEMON, PROSODY),
+                Some(Class::Owner),
+            ),
+            ((0o755, 0, 0), (0o666, DAEMON, DAEMON), None),
+        ] {
+            let of = |(mode, uid, gid)| node(mode, uid, gid);
+            let way = [node(0o755, 0, 0), of(folder)];
+            let found = obstacle(&way, &of(socket), &who, CONNECT);
+            let class = found.map(|obstacle| obstacle.class);
+            assert_eq!(class, expected, "{folder:?} {socket:?}");
         }
     }
 

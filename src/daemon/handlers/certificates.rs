@@ -52,12 +52,12 @@ impl Certificates<'_> {
         now: UnixSeconds,
     ) -> Answered<CertificatePage> {
         let after = question.after;
-        let whose = Whose {
-            account: question.account,
-            incarnation: question.incarnation,
-            session: question.session,
+        let whose = Whose::new(
+            question.account,
+            question.incarnation,
+            question.session,
             peer,
-        };
+        );
         self.look_at(&whose, |own, disabled| {
             let mut page = Vec::new();
             let mut bytes = 0;
@@ -174,12 +174,12 @@ impl Certificates<'_> {
         peer: Peer,
         now: UnixSeconds,
     ) -> Answered<AppendedCertificate> {
-        let whose = Whose {
-            account: question.account,
-            incarnation: question.incarnation,
-            session: question.session,
+        let whose = Whose::new(
+            question.account,
+            question.incarnation,
+            question.session,
             peer,
-        };
+        );
         let wish = Wanted {
             name: question.name,
             certificate: question.certificate,
@@ -256,12 +256,12 @@ impl Certificates<'_> {
         question: Disable,
         peer: Peer,
     ) -> Answered<DisabledCertificate> {
-        let whose = Whose {
-            account: question.account,
-            incarnation: question.incarnation,
-            session: question.session,
+        let whose = Whose::new(
+            question.account,
+            question.incarnation,
+            question.session,
             peer,
-        };
+        );
         let held = self.take_out(&whose, question.name)?;
         Ok(DisabledCertificate {
             shown: shown_name(&held.name),

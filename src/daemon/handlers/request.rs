@@ -33,12 +33,12 @@ impl Certificates<'_> {
         question: ClientRequest,
         now: UnixSeconds,
     ) -> Result<Option<ClientRequested>, Refusal> {
-        let whose = Whose {
-            account: question.account,
-            incarnation: question.incarnation,
-            session: Some(question.session),
-            peer: reply.peer(),
-        };
+        let whose = Whose::new(
+            question.account,
+            question.incarnation,
+            Some(question.session),
+            reply.peer(),
+        );
         let malformed = |bad: BadChild| {
             let denial = Denial::RequestMalformed { bad };
             refused("certificate.request", &whose.account, &whose.by(), denial)

@@ -44,12 +44,12 @@ impl Certificates<'_> {
                 }));
             }
         };
-        let whose = Whose {
-            account: question.account,
-            incarnation: question.incarnation,
-            session: question.session,
-            peer: reply.peer(),
-        };
+        let whose = Whose::new(
+            question.account,
+            question.incarnation,
+            question.session,
+            reply.peer(),
+        );
         let revocation = KeyRevocation {
             whose: &whose,
             target,

@@ -19,6 +19,21 @@ pub(super) struct Whose {
 }
 
 impl Whose {
+    /// As each question about a list names it.
+    pub(super) fn new(
+        account: BareJid,
+        incarnation: Option<Incarnation>,
+        session: Option<Session>,
+        peer: Peer,
+    ) -> Self {
+        Self {
+            account,
+            incarnation,
+            session,
+            peer,
+        }
+    }
+
     /// Who asks, in words for the account's owner and for the log.
     pub(super) fn by(&self) -> String {
         described(self.session.as_ref(), self.peer)
