@@ -1,362 +1,255 @@
--- The one connection to the daemon: questions and their answers, ids, deadlines, reconnecting, and the
--- questions that the daemon asks. docs/protocol.md is its reference.
+-- The one connection to the daemon: questions and their answers, ids, deadlines, reconnecting, and the questions that the daemon asks.
+-- docs/protocol.md is its reference.
 --
 -- It must not know what is asked.
 
 local server = require "net.server";
-local valid_text = require "util.encodings".utf8.valid;
-local new_queue = require "util.queue".new;
-local now = require "util.time".now;
+local now = require "util.time".monotonic;
 local timer = require "util.timer";
 
 local wire = module:require "wire";
 
--- The daemon answers a longer question with an error that names no id, so it is never written.
-local max_question_bytes = 128 * 1024;
 local max_answer_bytes = 4 * 1024 * 1024;
 -- The daemon counts every question of a connection in flight, those that nobody waits for any more too.
 local max_in_flight = 128;
-local max_queued = 1024;
-local max_queued_bytes = 8 * 1024 * 1024;
+-- Questions that wait, written or not.
+local max_waiting, max_waiting_bytes = 1024 + max_in_flight, 24 * 1024 * 1024;
 -- Written, but not yet taken by the kernel: what a frozen daemon may cost in memory.
 local max_unwritten_bytes = 1024 * 1024;
 
 local first_pause, longest_pause = 0.5, 2;
 local hello_timeout = 5;
--- So many deadlines in a row, without a single line from the daemon, and it isn't asked any more.
+-- So many deadlines without a single line from the daemon, and it isn't asked any more.
 local max_missed = 3;
--- Prosody's timers wait as long as there is something to read; on a busy server deadlines are looked at in between.
-local sweep_interval = 0.25;
--- An answer that is still owed after this time won't come.
-local owed_timeout = 60;
+-- Deadlines are looked at so often while something waits. Prosody's timers wait as long as there is something to read: on a busy server
+-- the questions look, too.
+local look_interval = 0.125;
 -- What the daemon may have asked and not been answered yet.
 local max_late_answers = 256;
-
-local function in_order(questions)
-	local list = {};
-	for _, question in pairs(questions) do list[#list + 1] = question; end
-	table.sort(list, function (a, b) return a.id < b.id; end);
-	return list;
-end
-
-local function stop_timer(running)
-	if running then timer.stop(running); end
-end
 
 local Client = {};
 Client.__index = Client;
 
--- What goes with a connection.
-function Client:forget_connection()
-	self.conn, self.greeted = nil, false;
-	self.outbox = nil;            -- lines for a connection that doesn't take any yet; net.server_event wants that
+-- Forgets what goes with a connection. Returns the questions that wait, by id.
+function Client:let_go()
+	local questions = self.waiting;
+	self.conn = nil;
+	self.is_open = false;         -- does it take lines? net.server_event wants that to be waited for
+	self.greeted = false;
 	self.rejection = nil;         -- what it heard instead of an answer to hello
 	self.chunks, self.chunk_bytes = {}, 0;
-	self.owed, self.owed_count = {}, 0; -- id → when it was written, for each question that isn't answered yet
-	self.unwritten, self.missed = 0, 0;
-	self.notification_dropped = false;
-	self.late = { count = 0 };    -- answers that its questions still wait for
+	self.waiting = {};            -- id → question that somebody waits for
+	self.owed = 0;                -- questions that were written and not answered
+	self.unwritten, self.notification_dropped = 0, false;
+	self.heard, self.missed = (self.heard or 0) + 1, 0; -- lines and connections so far; deadlines since the last of them
+	self.late = 0;                -- answers that the daemon's questions still wait for
+	return questions;
 end
 
-function Client:empty_queue()
-	self.queue = new_queue(max_queued + max_in_flight);
-end
-
--- is_given: they are the daemon's words, which replace a guess.
-function Client:report_away(why, is_given)
-	if self.closed or self.away and (not is_given or why == self.given) then return; end
-	self.away = true;
-	if is_given then self.given = why; end
-	self.with.away(why);
+-- in_its_words: they are the daemon's, which replace a guess. is_refusal: of a hello.
+function Client:report_away(why, in_its_words, is_refusal)
+	if self.is_away and (not in_its_words or why == self.given) then return; end
+	self.is_away, self.given = true, in_its_words and why or self.given;
+	self.with.away(why, is_refusal);
 end
 
 function Client:report_back()
-	if self.away == false then return; end
-	self.away, self.given = false, nil;
-	self.with.back();
-end
-
--- From here on the question waits for nothing: it is written, settled, or asked again later.
-function Client:unqueue(question)
-	if not question.queued then return; end
-	question.queued = false;
-	self.queued_bytes = self.queued_bytes - #question.line;
+	if self.is_away == false then return; end
+	self.is_away, self.given = false, nil;
+	self.with.back(self.software);
 end
 
 function Client:settle(question, result, failure)
-	if question.settled then return; end
-	question.settled = true;
-	self.waiting[question.id] = nil;
-	self:unqueue(question);
-	stop_timer(question.timer);
-	question.timer, question.line = nil, nil;
-	question.callback(result, failure);
+	local callback, line = question.callback, question.line or "";
+	if not callback then return; end
+	self.waiting[question.id], question.callback, question.line = nil, nil, nil;
+	self.waiting_count, self.waiting_bytes = self.waiting_count - 1, self.waiting_bytes - #line;
+	self.with.ended(question.method, now() - question.asked_at, result, failure);
+	callback(result, failure);
 end
 
-function Client:fail_all(questions, reason)
-	for _, question in ipairs(in_order(questions)) do
-		self:settle(question, nil, { reason = question.written and reason or "away" });
-	end
+function Client:fail(questions)
+	for _, question in pairs(questions) do self:settle(question, nil, { reason = question.written and "lost" or "away" }); end
 end
 
-function Client:write_line(line)
-	self.unwritten = self.unwritten + #line;
-	if self.outbox then
-		self.outbox[#self.outbox + 1] = line;
-		return;
-	end
+function Client:write(line)
 	local c = self.conn;
-	if not c:write(line) and c == self.conn then self:hang_up(c, "write failed"); end
+	self.unwritten = self.unwritten + #line;
+	if not c:write(line) then self:hang_up(c, "write failed"); end
 end
 
-function Client:write(question)
-	question.written = true;
-	self.owed[question.id] = now();
-	self.owed_count = self.owed_count + 1;
-	self:write_line(question.line);
-end
-
-function Client:enqueue(question)
-	question.queued = true;
-	self.queue:push(question);
-	self.queued_bytes = self.queued_bytes + #question.line;
-end
-
-function Client:no_longer_owed(id)
-	self.owed[id] = nil;
-	self.owed_count = self.owed_count - 1;
-end
-
-function Client:may_write()
-	if self.unwritten >= max_unwritten_bytes then return false; end
-	if self.owed_count < max_in_flight then return true; end
-	local oldest = now() - owed_timeout;
-	for id, written_at in pairs(self.owed) do
-		if written_at < oldest then self:no_longer_owed(id); end
-	end
-	return self.owed_count < max_in_flight;
+function Client:ask(question)
+	self.owed, question.written = self.owed + 1, true;
+	self:write(question.line);
 end
 
 function Client:pump()
-	while self.conn and self.queue:count() > 0 and self:may_write() do
-		local question = self.queue:pop();
-		-- It may have been given up.
-		if question.queued then
-			self:unqueue(question);
-			self:write(question);
-		end
+	while self.is_open and self.next_id <= self.last_id and self.owed < max_in_flight and self.unwritten < max_unwritten_bytes do
+		local question = self.waiting[self.next_id]; -- nil: it was given up
+		self.next_id = self.next_id + 1;
+		if question and not question.written then self:ask(question); end
 	end
 end
 
 function Client:try_later()
-	if self.closed or self.retry then return; end
-	self.retry = timer.add_task(self.pause, function ()
-		self.retry = nil;
-		self:connect();
-	end);
+	if self.retry then return; end
+	self.retry = timer.add_task(self.pause, function () self.retry = nil; self:connect(); end);
 	self.pause = math.min(self.pause * 2, longest_pause);
 end
 
-function Client:disconnected(why)
-	local is_given = self.rejection ~= nil;
-	why = self.rejection or why;
-	self:forget_connection();
-	local unanswered = self.waiting;
-	self.waiting = {};
-	self:empty_queue();
-	-- Asked once more, in the same order, behind the hello of the new connection. What changes something
-	-- isn't repeated: nobody knows whether it was done.
-	local again, lost = {}, {};
-	for _, question in ipairs(in_order(unanswered)) do
-		self:unqueue(question);
-		if not self.stalled and (not question.written or question.again) and not question.repeated then
-			question.repeated = true;
-			again[#again + 1] = question;
+function Client:disconnected(why, is_refusal)
+	local rejection, lost = self.rejection, {};
+	for id, question in pairs(self:let_go()) do
+		-- Asked once more, in the same order, behind the hello of the new connection. What changes something isn't repeated: nobody
+		-- knows whether it was done.
+		if (question.again or not question.written) and not question.repeated and not self.stalled then
+			question.repeated, question.written = true, false;
+			self.waiting[id], self.next_id = question, math.min(self.next_id, id);
 		else
-			lost[#lost + 1] = question;
+			lost[id] = question;
 		end
 	end
-	if again[1] and self:connect() then
-		for _, question in ipairs(again) do
-			self.waiting[question.id] = question;
-			self:enqueue(question);
-		end
-		self:pump();
-	else
-		self:fail_all(again, "away");
-		self:report_away(why, is_given);
+	if not next(self.waiting) or not self:connect() then
+		self:report_away(rejection or why, rejection ~= nil or is_refusal, is_refusal);
 		self:try_later();
+		self:fail(self:let_go());
 	end
-	self:fail_all(lost, "lost");
+	self:fail(lost);
 end
 
-function Client:hang_up(c, why)
-	if c ~= self.conn then return; end
+function Client:hang_up(c, why, is_refusal)
+	if not c or c ~= self.conn then return; end
 	-- Our own disconnect handler must find another connection than this one.
 	self.conn = nil;
 	c:close();
-	self:disconnected(why);
+	self:disconnected(why, is_refusal);
 end
 
 function Client:stall()
-	if self.stalled then return; end
 	self.stalled = true;
 	self:report_away("it does not answer");
-	local queue = self.queue;
-	self:empty_queue();
-	while queue:count() > 0 do
-		local question = queue:pop();
-		if question.queued then self:settle(question, nil, { reason = "away" }); end
-	end
-	-- A daemon that lives answers this at once. One that doesn't gets a new connection after the deadline: perhaps
-	-- only the old one hangs.
+	local unwritten = {};
+	for id, question in pairs(self.waiting) do unwritten[id] = not question.written and question or nil; end
+	self:fail(unwritten);
+	-- A daemon that lives answers at once. Else there is a new connection after the deadline: perhaps only the old one hangs.
 	self:hello();
 end
 
-function Client:deadline_missed(question)
-	question.timer = nil;
-	local written = question.written;
-	self:settle(question, nil, { reason = "timeout" });
-	if not written or question.hello or not self.conn then return; end
-	self.missed = self.missed + 1;
-	if self.missed >= max_missed then self:stall(); end
-end
-
-function Client:sweep()
-	local time = now();
-	if time < self.swept_at + sweep_interval then return; end
-	self.swept_at = time;
+function Client:look_at_deadlines()
 	local overdue = {};
-	for id, question in pairs(self.waiting) do
-		if question.deadline < time then overdue[id] = question; end
+	self.looked_at = now();
+	for _, question in pairs(self.waiting) do
+		if question.deadline <= self.looked_at then overdue[#overdue + 1] = question; end
 	end
-	for _, question in ipairs(in_order(overdue)) do
-		if not question.settled then
-			stop_timer(question.timer);
-			self:deadline_missed(question);
-		end
+	for _, question in ipairs(overdue) do
+		-- Unless one before has settled it, or the daemon has said something since it was asked.
+		if question.callback and question.heard == self.heard and not question.is_hello then self.missed = self.missed + 1; end
+		self:settle(question, nil, { reason = "timeout" });
 	end
+	if self.missed >= max_missed and not self.stalled then self:stall(); end
 end
 
 function Client:hello()
+	if not self.is_open then return; end
 	local c, pieces = self.conn, self.with.hello();
-	local answered, hosts, log = 0, {}, {};
+	local unanswered, all = #pieces, { hosts = {}, log = {} };
 	local function heard(result, failure)
-		if self.closed or c ~= self.conn then return; end
-		if not result then
-			if failure.reason ~= "timeout" then self.with.refused(failure); end
-			self:hang_up(c, failure.message or "it does not answer session.hello");
-			return;
+		if c ~= self.conn then return; end
+		if not result and failure.reason == "timeout" then return self:hang_up(c, "it does not answer session.hello"); end
+		if not result then return self:hang_up(c, failure.message or failure.reason, true); end
+		for name, list in pairs(all) do
+			for _, value in ipairs(result[name] or {}) do list[#list + 1] = value; end
 		end
-		answered = answered + 1;
-		for _, host in ipairs(result.hosts or {}) do hosts[#hosts + 1] = host; end
-		for _, line in ipairs(result.log or {}) do log[#log + 1] = line; end
-		if answered < #pieces then return; end
-		result.hosts, result.log = hosts, log;
-		self.greeted, self.stalled, self.pause = true, false, first_pause;
+		unanswered = unanswered - 1;
+		if unanswered > 0 then return; end
+		self.greeted, self.stalled, self.pause, self.software = true, false, first_pause, result.software;
+		-- What nobody waits for any more may never be answered.
+		self.owed = 0;
+		for _, question in pairs(self.waiting) do
+			if question.written then self.owed = self.owed + 1; end
+		end
 		self:report_back();
-		self.with.greeted(result);
+		self.with.greeted(all);
 	end
 	for _, params in ipairs(pieces) do
-		if not self.conn or c ~= self.conn then return; end
-		self.public.request("session.hello", params, { timeout = hello_timeout, hello = true }, heard);
+		if c == self.conn then self:request("session.hello", params, { timeout = hello_timeout, is_hello = true }, heard); end
 	end
 end
 
 function Client:connect()
-	if self.conn then return true; end
-	if self.closed then return nil, "closed"; end
-	stop_timer(self.retry);
-	self.retry = nil;
+	if self.conn or self.closed then return not self.closed; end
 	local socket, err = wire.open(self.with.socket(), 0);
-	local conn;
-	if socket then conn, err = server.wrapclient(socket, nil, nil, self.listener, "*a"); end
-	if not conn then
-		-- The server may have no room for one more connection, and say so in no words.
-		if type(err) ~= "string" then err = "Prosody takes no more connections"; end
-		self:report_away(err);
-		self:try_later();
-		return nil, err;
-	end
-	self.conn, self.outbox = conn, {};
-	self:hello();
-	return self.conn ~= nil;
+	if socket then self.conn, err = server.wrapclient(socket, nil, nil, self.listener, "*a"); end
+	if self.conn then return true; end
+	-- The server may have no room for one more connection, and say so in no words.
+	self:report_away(type(err) == "string" and err or "Prosody takes no more connections");
+	self:try_later();
+	return false;
 end
 
 function Client:request(method, params, options, callback)
-	local id = self.last_id + 1;
+	local id, asked_at = self.last_id + 1, now();
 	self.last_id = id;
-	local line = wire.line_of({ id = id, method = method, params = params });
-	if #line > max_question_bytes then return callback(nil, { reason = "too-long" }); end
-	if not valid_text(line) then return callback(nil, { reason = "not-text" }); end
-	if not options.hello then
-		self:sweep();
-		if not self:connect() or self.stalled then return callback(nil, { reason = "away" }); end
-		if self.queue:count() >= max_queued or self.queued_bytes >= max_queued_bytes then return callback(nil, { reason = "busy" }); end
+	local line, problem = wire.line_of({ id = id, method = method, params = params });
+	if line and not options.is_hello then
+		if asked_at >= self.looked_at + look_interval then self:look_at_deadlines(); end
+		if self.waiting_count >= max_waiting or self.waiting_bytes >= max_waiting_bytes then problem = "busy"; end
+		if not self:connect() or self.stalled then problem = "away"; end
 	end
-	local question = { id = id, line = line, again = options.again, hello = options.hello, callback = callback };
+	local question = {
+		id = id, method = method, line = line, callback = callback, again = options.again, is_hello = options.is_hello;
+		asked_at = asked_at, deadline = asked_at + options.timeout, heard = self.heard;
+	};
+	self.waiting_count, self.waiting_bytes = self.waiting_count + 1, self.waiting_bytes + #(line or "");
+	if problem then return self:settle(question, nil, { reason = problem }); end
 	self.waiting[id] = question;
-	question.deadline = now() + options.timeout;
-	question.timer = timer.add_task(options.timeout, function () self:deadline_missed(question); end);
-	if options.hello then
-		self:write(question);
-	else
-		self:enqueue(question);
-		self:pump();
-	end
+	self.tick = self.tick or timer.add_task(look_interval, function ()
+		self:look_at_deadlines();
+		if next(self.waiting) then return look_interval; end
+		self.tick = nil;
+	end);
+	if options.is_hello then self:ask(question); else self:pump(); end
 end
 
 function Client:notify(method, params)
-	if not self.conn or self.stalled then return; end
-	local line = wire.line_of({ method = method, params = params });
-	if #line > max_question_bytes or not valid_text(line) then return; end
-	if self.unwritten >= max_unwritten_bytes then
-		self.notification_dropped = true;
-		return;
-	end
-	self:write_line(line);
+	local line = self.is_open and not self.stalled and wire.line_of({ method = method, params = params });
+	if not line then return; end
+	if self.unwritten < max_unwritten_bytes then return self:write(line); end
+	self.notification_dropped = true;
 end
 
+-- The daemon asks.
 function Client:asked(c, message)
-	local answered, is_late = false, false;
-	local owing = self.late;
+	local answered = false;
 	local function reply(result, err)
-		if answered then return; end
+		if answered or c ~= self.conn then return; end
 		answered = true;
-		if is_late then owing.count = owing.count - 1; end
-		if message.id == nil or c ~= self.conn then return; end
-		self:write_line(wire.line_of({ id = message.id, result = result, error = not result and err or nil }));
+		self.late = self.late - 1;
+		local line = message.id ~= nil and wire.line_of({ id = message.id, result = result, error = not result and err or nil });
+		if line then self:write(line); end
 	end
-	if owing.count >= max_late_answers then
-		return reply(nil, { code = -32001, message = "Too many questions wait for an answer" });
-	end
+	self.late = self.late + 1;
+	if self.late > max_late_answers then return reply(nil, { code = -32001, message = "Too many questions wait for an answer" }); end
 	local ok, result, err = pcall(self.with.answer, message.method, message.params, reply);
 	if not ok then
 		module:log("error", "Answering %s failed: %s", message.method, result);
 		result, err = nil, { code = -32001, message = "The question could not be answered" };
 	end
-	if result or err then return reply(result, err); end
-	if not answered then
-		is_late = true;
-		owing.count = owing.count + 1;
-	end
+	if result or err then reply(result, err); end
 end
 
+-- The daemon answers.
 function Client:answered(c, message)
-	local id = message.id;
-	if id == nil then
-		local text = tostring(type(message.error) == "table" and message.error.message or nil);
+	self.owed = math.max(self.owed - 1, 0);
+	if self.owed == 0 then self.unwritten = 0; end
+	if message.id == nil then
+		local text = tostring(message.error and message.error.message);
 		-- To whom it answers nothing, it says why, and closes the connection.
 		if not self.greeted then self.rejection = text; return; end
 		module:log("error", "The daemon could not read a question: %s", text);
-		return;
 	end
-	if self.owed[id] then
-		self:no_longer_owed(id);
-		if self.owed_count == 0 then self.unwritten = 0; end
-	end
-	-- Whoever waited goes on inside of settle(), and may ask again or even close the connection.
-	local question = self.waiting[id]; -- nil: the answer is late
+	local question = self.waiting[message.id or 0]; -- nil: the answer is late
+	-- Whoever waited goes on inside of it, and may ask again or even close the connection.
 	if question then self:settle(question, wire.outcome_of(message)); end
 	if c == self.conn then self:pump(); end
 end
@@ -365,35 +258,29 @@ function Client:handle_line(c, line)
 	local message = wire.decode(line);
 	if not message then
 		module:log("error", "The daemon sent a line that isn't JSON; bytes: %d", #line);
-		self:hang_up(c, "it sent a line that isn't JSON");
-		return;
+		return self:hang_up(c, "it sent a line that isn't JSON");
 	end
-	self.missed = 0;
+	self.heard, self.missed = self.heard + 1, 0;
 	if self.stalled and self.greeted then
 		self.stalled = false;
 		self:report_back();
 		self.with.missed();
 	end
-	if type(message.method) == "string" then
-		self:asked(c, message);
-	else
-		self:answered(c, message);
-	end
+	if c ~= self.conn then return; end
+	if type(message.method) == "string" then self:asked(c, message); else self:answered(c, message); end
 end
 
 function Client:incoming(c, data)
 	local from = 1;
 	while c == self.conn do
 		local newline = data:find("\n", from, true);
-		local piece_end = newline and newline - 1 or #data;
-		local bytes = self.chunk_bytes + piece_end - from + 1;
-		if bytes > max_answer_bytes then
+		local piece = data:sub(from, newline and newline - 1);
+		self.chunks[#self.chunks + 1] = piece;
+		self.chunk_bytes = self.chunk_bytes + #piece;
+		if self.chunk_bytes > max_answer_bytes then
 			module:log("error", "The daemon sent a line of more than %d bytes", max_answer_bytes);
-			self:hang_up(c, "it sent a line that is too long");
-			return;
+			return self:hang_up(c, "it sent a line that is too long");
 		end
-		self.chunks[#self.chunks + 1] = data:sub(from, piece_end);
-		self.chunk_bytes = bytes;
 		if not newline then return; end
 		local line = table.concat(self.chunks);
 		self.chunks, self.chunk_bytes, from = {}, 0, newline + 1;
@@ -402,108 +289,74 @@ function Client:incoming(c, data)
 end
 
 -- What net.server calls of the connection.
-function Client:listener_of()
-	local listener = {};
-
-	function listener.onconnect(c)
-		if c ~= self.conn or not self.outbox then return; end
-		local lines = table.concat(self.outbox);
-		self.outbox = nil;
-		if lines ~= "" and not c:write(lines) and c == self.conn then self:hang_up(c, "write failed"); end
-	end
-
-	-- Without this an idle connection is closed after some minutes.
-	function listener.onreadtimeout() return true; end
-
-	function listener.onincoming(c, data) self:incoming(c, data); end
-
-	function listener.ondrain(c)
-		if c ~= self.conn then return; end
-		self.unwritten = 0;
-		self:pump();
-		if self.notification_dropped and c == self.conn then
+local function listener_of(self)
+	return {
+		onconnect = function (c)
+			if c ~= self.conn or self.is_open then return; end
+			self.is_open = true;
+			self:hello();
+			self:pump();
+		end;
+		-- Without this an idle connection is closed after some minutes.
+		onreadtimeout = function () return true; end;
+		onincoming = function (c, data) self:incoming(c, data); end;
+		ondrain = function (c)
+			if c ~= self.conn then return; end
+			self.unwritten = 0;
+			self:pump();
+			if not self.notification_dropped then return; end
 			self.notification_dropped = false;
 			self.with.missed();
-		end
-	end
-
-	function listener.ondisconnect(c, err)
-		if c ~= self.conn then return; end
-		-- The process at the other end is gone: the next one deserves its chance.
-		self.stalled = false;
-		local why = err and err ~= "closed" and tostring(err) or "it closed the connection";
-		if not self.greeted and not self.rejection then
-			why = why .. " before it answered session.hello (if that stays so, its --server-user doesn't name Prosody's user)";
-		end
-		self:disconnected(why);
-	end
-
-	return listener;
-end
-
-function Client:close()
-	if self.closed then return; end
-	self.closed = true;
-	stop_timer(self.retry);
-	self.retry = nil;
-	local c, unanswered = self.conn, self.waiting;
-	self:forget_connection();
-	self.waiting = {};
-	self:empty_queue();
-	self:fail_all(unanswered, "lost");
-	if c then c:close(); end
+		end;
+		ondisconnect = function (c, err)
+			if c ~= self.conn then return; end
+			-- The process at the other end is gone: the next one deserves its chance.
+			self.stalled = false;
+			local why = err and err ~= "closed" and tostring(err) or "it closed the connection";
+			if not self.greeted and not self.rejection then
+				why = why .. " before it answered session.hello (if that stays so, its --server-user doesn't name Prosody's user)";
+			end
+			self:disconnected(why);
+		end;
+	};
 end
 
 -- with:
---   socket()                  the path of the daemon's socket
---   hello()                   params of session.hello, in as many pieces as need a line of their own
---   greeted(result)           hello was answered
---   refused(failure)          hello was refused
+--   socket()               the path of the daemon's socket
+--   hello()                params of session.hello, in as many pieces as need a line of their own
+--   greeted(result)        hello was answered: hosts and log of all pieces
 --   answer(method, params, reply)  what the daemon asks: a result, or nil and an error; or nothing, and reply(result, err) later
---   away(why), back()         the daemon stopped answering, or answers again: each called once in a row; away() once more when
---                             the daemon gives a reason that it has not given yet
---   missed()                  notifications were dropped
+--   away(why, is_refusal)  it stopped answering, or refused hello: once in a row, and once more for each new reason that the daemon gives
+--   back(software)         it answers again: once in a row
+--   missed()               notifications were dropped
+--   ended(method, seconds, result, failure)  a question came to its end
 local function new(with)
 	local self = setmetatable({
-		with = with, closed = false, stalled = false, pause = first_pause, swept_at = 0, last_id = 0;
-		waiting = {};         -- id → question that somebody waits for
-		queued_bytes = 0;
+		with = with, pause = first_pause, looked_at = 0, last_id = 0, waiting_count = 0, waiting_bytes = 0;
+		next_id = 1; -- those before were written, or given up
 	}, Client);
-	self:forget_connection();
-	self:empty_queue();
-	self.listener = self:listener_of();
-
-	local client = {};
-	self.public = client;
-
-	-- Asks a question; callback(result) or callback(nil, failure), at once or later, exactly once.
-	--
-	-- options: timeout in seconds; again: may be asked once more when the connection is lost.
-	-- A failure has either the daemon's code, message, denial, sasl and stanza, or a reason: "away" (not asked),
-	-- "lost" and "timeout" (asked, outcome unknown), "busy", "too-long", "not-text" (not asked).
-	function client.request(...) return self:request(...); end
-
-	-- Tells the daemon something. What is told while it is away is dropped: after each hello it hears it all.
-	function client.notify(...) self:notify(...); end
-
-	-- Says hello again on the open connection, or connects.
-	function client.declare()
-		if self.closed then return; end
-		if self.conn then self:hello(); else self:connect(); end
-	end
-
-	-- Drops the connection for a new one, to another socket say.
-	function client.reconnect()
-		if self.conn then self:hang_up(self.conn, "the configuration has changed"); end
-	end
-
-	function client.close() self:close(); end
-
-	function client.connected()
-		return self.conn ~= nil and self.greeted and not self.stalled;
-	end
-
-	return client;
+	self:let_go();
+	self.listener = listener_of(self);
+	return {
+		-- Asks a question; callback(result) or callback(nil, failure), at once or later, exactly once.
+		--
+		-- options: timeout in seconds; again: may be asked once more when the connection is lost.
+		-- A failure has either the daemon's code, message, denial, sasl and stanza, or a reason: "away" (not asked),
+		-- "lost" and "timeout" (asked, outcome unknown), "busy", "too-long", "not-text" (not asked).
+		request = function (...) self:request(...); end;
+		-- Tells the daemon something. What is told while it is away is dropped: after each hello it hears it all.
+		notify = function (...) self:notify(...); end;
+		-- Says hello again on the open connection, or connects.
+		declare = function () if self.conn then self:hello(); else self:connect(); end end;
+		-- Drops the connection for a new one, to another socket say.
+		reconnect = function () self:hang_up(self.conn, "the configuration has changed"); end;
+		close = function ()
+			local c = self.conn;
+			self.closed = true;
+			self:fail(self:let_go());
+			if c then c:close(); end
+		end;
+	};
 end
 
 return { new = new };

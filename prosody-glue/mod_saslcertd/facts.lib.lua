@@ -1,16 +1,15 @@
--- What only Prosody knows of its configuration, for `saslcertd doctor`, which gets it as one line of JSON from
--- `prosodyctl mod_saslcertd facts`.
+-- What only Prosody knows of its configuration, for `saslcertd doctor`, which gets it from `prosodyctl mod_saslcertd facts`.
 --
 -- It runs within prosodyctl, and reads what is configured, not what runs: it must not connect anywhere, open ports, or draw conclusions.
 
 local configmanager = require "core.configmanager";
-local modulemanager = require "core.modulemanager";
+local get_modules_for_host = require "core.modulemanager".get_modules_for_host;
 local array = require "util.array";
-local pluginloader = require "util.pluginloader";
+local load_resource = require "util.pluginloader".load_resource;
 local getpid = require "util.prosodyctl".getpid;
-local socket = require "socket";
+local has_ipv6 = require "socket".tcp6 ~= nil;
 
-local options = module:require "options";
+local hello = module:require "hello";
 local context_of = module:require "tls".context_of;
 
 -- Those that doctor reads, and no others: there are passwords among them.
@@ -27,56 +26,49 @@ for _, prefix in ipairs({ "", "c2s_", "c2s_direct_tls_", "legacy_ssl_", "ssl_" }
 end
 
 local function of_section(section)
-	local all = options.of_section(section, function (name) return read[name]; end);
+	local all = hello.of_section(section, function (name) return read[name]; end);
 	for name in pairs(tls) do
 		local value = rawget(section, name);
-		if value ~= nil then all[name] = type(value) == "table" and { verify = options.plain(value.verify) } or options.plain(value); end
+		if value ~= nil then all[name] = type(value) == "table" and { verify = hello.plain(value.verify) } or hello.plain(value); end
 	end
 	return all;
 end
 
--- What TLS is without our help.
-local function tls_of(name)
-	local context, err, config = context_of(name);
-	if not context then return { error = tostring(err) }; end
-	return { verify = options.plain(config.verify), certificate = type(config.certificate) == "string" and config.certificate or nil };
-end
-
 local function modules_of(name)
 	local names = array();
-	for module_name in modulemanager.get_modules_for_host(name):items() do names[#names + 1] = module_name; end
+	for module_name in get_modules_for_host(name):items() do names[#names + 1] = module_name; end
 	return names;
 end
 
--- The facts of the Prosody in whose process this runs. own: this copy of the module.
-return function (own)
-	local sections, hosts = {}, {};
+local function of_host(name)
+	local authentication = tostring(configmanager.get(name, "authentication") or "internal_hashed");
+	-- What TLS is without our help.
+	local context, err, tls_config = context_of(name);
+	return {
+		modules = modules_of(name);
+		authentication_found = load_resource("auth_" .. authentication) ~= nil;
+		starttls = context and {
+			verify = hello.plain(tls_config.verify), certificate = type(tls_config.certificate) == "string" and tls_config.certificate or nil;
+		} or { error = tostring(err) };
+	};
+end
+
+-- The facts of the Prosody in whose process this runs.
+return function ()
+	local sections, hosts, plugin_paths = {}, {}, array();
 	for name, section in pairs(configmanager.getconfig()) do
 		sections[name] = of_section(section);
-		if name ~= "*" and not rawget(section, "component_module") then
-			local authentication = tostring(configmanager.get(name, "authentication") or "internal_hashed");
-			hosts[name] = {
-				modules = modules_of(name);
-				authentication_found = pluginloader.load_resource("auth_" .. authentication) ~= nil;
-				starttls = tls_of(name);
-			};
-		end
+		if name ~= "*" and not rawget(section, "component_module") then hosts[name] = of_host(name); end
 	end
-	local plugin_paths = array();
 	for path in (prosody.paths.plugins or ""):gmatch("[^;]+") do plugin_paths[#plugin_paths + 1] = path; end
 	local is_known, pid = getpid();
 	return {
 		version = prosody.version;
-		module = own;
-		config_file = prosody.config_file;
-		config_folder = prosody.paths.config or ".";
-		files = array(configmanager.files());
+		module = { version = hello.own_copy.version, path = hello.own_copy.path, protocol = hello.protocol_version };
+		config_file = prosody.config_file, config_folder = prosody.paths.config or ".", files = array(configmanager.files());
 		plugin_paths = plugin_paths;
-		-- nil: it doesn't run, or keeps no pidfile.
-		pid = is_known and pid or nil;
-		ipv6 = socket.tcp6 ~= nil;
-		sections = sections;
-		hosts = hosts;
-		modules = modules_of("*");
+		pid = is_known and pid or nil; -- nil: it doesn't run, or keeps no pidfile
+		ipv6 = has_ipv6;
+		sections = sections, hosts = hosts, modules = modules_of("*");
 	};
 end

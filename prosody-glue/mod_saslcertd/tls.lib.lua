@@ -1,5 +1,5 @@
--- Asks clients for a certificate in TLS, on STARTTLS and direct TLS, without any c2s_ssl setting: Prosody alone does
--- not ask, and on 13 it would end the handshake at a self-signed one. What the admin has set comes first.
+-- Asks clients for a certificate in TLS, on STARTTLS and direct TLS, without any c2s_ssl setting: Prosody alone does not ask, and on 13 it
+-- would end the handshake at a self-signed one. What the admin has set comes first.
 --
 -- It must not judge certificates: that is for the daemon, at the login.
 
@@ -18,19 +18,13 @@ local direct_tls = { c2s_direct_tls = true, legacy_ssl = true };
 -- least. Returns the context, or nil; what is wrong; and the settings.
 local function context_of(host, ours)
 	local parent = host:match("%.(.*)$");
-	local function option(name)
-		return raw_option(host, name) or parent and raw_option(parent, name) or {};
-	end
+	local function option(name) return raw_option(host, name) or parent and raw_option(parent, name) or {}; end
 	return create_context(host, "server", option("c2s_ssl"), option("ssl"), raw_option("*", "c2s_ssl") or {}, ours or {});
 end
 
 -- is_enabled(): may it touch anything now?
 local function new(is_enabled)
-	local tls = {};
-
-	local function is_direct_tls(item)
-		return item.encryption == "ssl" and direct_tls[item.name] and not item.ssl_config;
-	end
+	local function is_direct_tls(item) return item.encryption == "ssl" and direct_tls[item.name] and not item.ssl_config; end
 
 	-- For those of mod_c2s's ports that were there first. Closes and opens the listening socket.
 	local function redo_ports()
@@ -47,43 +41,32 @@ local function new(is_enabled)
 		end
 	end
 
-	function tls.load(module, started)
-		-- Before portmanager, at 0.
-		module:hook("item-added/net-provider", function (event)
-			if is_enabled() and is_direct_tls(event.item) then event.item.ssl_config = ask_for_certificate; end
-		end, 10);
-		if started then
-			redo_ports();
-		else
-			module:hook("server-started", redo_ports, 100);
-		end
-		module:hook("config-reloaded", redo_ports, -10);
-	end
+	-- Before portmanager, at 0.
+	module:hook("item-added/net-provider", function (event)
+		if is_enabled() and is_direct_tls(event.item) then event.item.ssl_config = ask_for_certificate; end
+	end, 10);
+	if prosody.start_time then redo_ports(); else module:hook("server-started", redo_ports, 100); end
+	module:hook("config-reloaded", redo_ports, -10);
 
-	function tls.add_host(module)
+	-- Returns what does the same for a host's STARTTLS.
+	return function (host_module)
 		local context, config;
-
 		local function build()
-			context, config = nil, nil;
-			if not is_enabled() then return; end
 			local err;
-			context, err, config = context_of(module.host, ask_for_certificate);
-			if not context then module:log("error", "Clients can't be asked for certificates on STARTTLS: %s", err); end
+			context, err, config = nil, nil, nil;
+			if is_enabled() then context, err, config = context_of(host_module.host, ask_for_certificate); end
+			if err and not context then host_module:log("error", "Clients can't be asked for certificates on STARTTLS: %s", err); end
 		end
 		build();
-		module:hook_global("config-reloaded", build, -10);
+		host_module:hook_global("config-reloaded", build, -10);
 
 		-- Before mod_tls, which keeps a context that is there.
-		module:hook("stream-features", function (event)
+		host_module:hook("stream-features", function (event)
 			local session = event.origin;
-			if context and session.type == "c2s_unauthed" and not session.secure and session.ssl_ctx == nil
-			and session.conn and session.conn.starttls then
-				session.ssl_ctx, session.ssl_cfg = context, config;
-			end
+			if not context or session.type ~= "c2s_unauthed" or session.secure or session.ssl_ctx ~= nil then return; end
+			if session.conn and session.conn.starttls then session.ssl_ctx, session.ssl_cfg = context, config; end
 		end, 1000);
-	end
-
-	return tls;
+	end;
 end
 
 return { new = new, context_of = context_of };

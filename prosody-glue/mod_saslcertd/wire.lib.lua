@@ -1,18 +1,22 @@
--- The daemon's socket, and lines of JSON as both sides understand them. And one question over a connection of its own, for those who
--- can't wait for an answer in the background: the whole server stands still meanwhile, so it gets little time.
+-- The daemon's socket, and lines of JSON as both sides understand them. And questions over a connection of their own, while everything
+-- stands still.
 --
 -- It must not know what is asked.
 
 local array = require "util.array";
+local valid_text = require "util.encodings".utf8.valid;
 local json = require "util.json";
-local now = require "util.time".now;
+local now = require "util.time".monotonic;
 
 local have_unix, unix = pcall(require, "socket.unix");
 if have_unix and type(unix) == "function" then unix = { stream = unix }; end -- COMPAT old LuaSocket
 
-local max_lines = 16;
--- Well below the limit of a question.
+-- The daemon answers a longer question with an error that names no id.
+local max_line_bytes = 128 * 1024;
+-- Well below that.
 local max_piece_bytes = 96 * 1024;
+-- So many other lines may come before an answer.
+local max_noise = 16;
 
 -- A socket, or nil and why not.
 local function open(path, seconds)
@@ -25,9 +29,13 @@ local function open(path, seconds)
 	return nil, err;
 end
 
+-- A line, or nil and why it must not be written.
 local function line_of(message)
 	message.jsonrpc = "2.0";
-	return json.encode(message) .. "\n";
+	local line = json.encode(message) .. "\n";
+	if #line > max_line_bytes then return nil, "too-long"; end
+	if not valid_text(line) then return nil, "not-text"; end
+	return line;
 end
 
 -- Cuts a list into pieces that fit into one question each; none is empty.
@@ -63,48 +71,46 @@ end
 local function outcome_of(answer)
 	if answer.error == nil and answer.result ~= nil then return answer.result; end
 	local err = type(answer.error) == "table" and answer.error or {};
-	local data = type(err.data) == "table" and err.data or {};
-	return nil, {
-		code = type(err.code) == "number" and err.code or -32001;
-		message = type(err.message) == "string" and err.message or nil;
-		denial = data.denial;
-		sasl = data.sasl;
-		stanza = type(data.stanza) == "table" and data.stanza or nil;
-		delay = data.delay;
-	};
+	local failure = type(err.data) == "table" and err.data or {};
+	failure.code = type(err.code) == "number" and err.code or -32001;
+	failure.message = type(err.message) == "string" and err.message or nil;
+	if type(failure.stanza) ~= "table" then failure.stanza = nil; end
+	return nil, failure;
 end
 
--- hello: the params of a session.hello, for questions that need one.
--- Returns the result, or nil and the failure, within so many seconds.
-local function ask(path, method, params, seconds, hello)
-	local socket = open(path, seconds);
-	if not socket then return nil, { reason = "away" }; end
-	local deadline = now() + seconds;
-	local function limit()
-		-- The clock may be set meanwhile.
-		socket:settimeout(math.max(0, math.min(deadline - now(), seconds)), "t");
-	end
+-- Asks these questions, each { method, params }, one when the one before has its result, over a connection of their own, all within so many
+-- seconds. Returns the results, by the question's number; and the failure, if the last one has none.
+local function ask(path, questions, seconds)
+	local results, deadline, failure = {}, now() + seconds, nil;
+	local socket, err = open(path, seconds);
+	if not socket then return results, { reason = "away", message = err }; end
+	local function limit() socket:settimeout(math.max(0, deadline - now()), "t"); end
 
-	local function converse()
+	local function answer_to(id, question)
+		local text, problem = line_of({ id = id, method = question[1], params = question[2] });
+		if not text then return nil, { reason = problem }; end
 		limit();
-		local greeting = hello and line_of({ id = 0, method = "session.hello", params = hello }) or "";
-		local sent = socket:send(greeting .. line_of({ id = 1, method = method, params = params }));
-		if not sent then return nil, { reason = "away" }; end
-		for _ = 1, max_lines do
+		local sent = socket:send(text);
+		for _ = 1, max_noise do
 			limit();
+			-- Whom the daemon doesn't let ask can't send, but may read why.
 			local line = socket:receive("*l");
-			if not line then return nil, { reason = "timeout" }; end
-			local message = decode(line);
-			if not message then return nil, { reason = "away" }; end
-			-- Without an id: it could not read the question.
-			if message.method == nil and (message.id == 1 or message.id == nil) then return outcome_of(message); end
+			local message = line and decode(line);
+			if not message then return nil, { reason = sent and not line and "timeout" or "away" }; end
+			-- Without an id: it could not read the question, or answers no question of ours.
+			if message.method == nil and (message.id == id or message.id == nil) then return outcome_of(message); end
 		end
 		return nil, { reason = "away" };
 	end
 
-	local result, failure = converse();
+	for id, question in ipairs(questions) do
+		results[id], failure = answer_to(id, question);
+		-- Nothing was asked.
+		if failure and failure.code and (id < #questions or failure.code == -32003) then failure = { reason = "away", message = failure.message }; end
+		if failure then break; end
+	end
 	socket:close();
-	return result, failure;
+	return results, failure;
 end
 
 return { open = open, line_of = line_of, pieces_of = pieces_of, decode = decode, outcome_of = outcome_of, ask = ask };

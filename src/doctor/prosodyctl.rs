@@ -205,7 +205,8 @@ pub(super) fn find_module() -> Option<PathBuf> {
     folders.retain(|folder| main(folder).is_file());
     let is_ours = |folder: &&PathBuf| {
         let line = format!("local protocol_version = {PROTOCOL_VERSION};");
-        std::fs::read_to_string(main(folder)).is_ok_and(|text| text.lines().any(|one| one == line))
+        let hello = folder.join("mod_saslcertd/hello.lib.lua");
+        std::fs::read_to_string(hello).is_ok_and(|text| text.lines().any(|one| one == line))
     };
     let best = folders.iter().find(is_ours);
     best.or(folders.first()).cloned()

@@ -385,7 +385,7 @@ fn rows(page: &str) -> Vec<Vec<&str>> {
 
 #[test]
 fn the_module_says_the_version_that_it_comes_with() {
-    let module = include_str!("../../prosody-glue/mod_saslcertd/mod_saslcertd.lua");
+    let module = include_str!("../../prosody-glue/mod_saslcertd/hello.lib.lua");
     let line = format!("local module_version = \"{}\";", env!("CARGO_PKG_VERSION"));
     assert!(module.contains(&line), "{line}");
 }
@@ -413,7 +413,7 @@ fn every_option_stands_on_its_page_and_none_that_is_none() {
 fn every_default_on_the_page_of_options_is_true() {
     use saslcertd::policy::host::{HostPolicy, OPTIONS};
     use saslcertd::policy::options::{GLOBAL_OPTIONS, Options, Settings};
-    let module = include_str!("../../prosody-glue/mod_saslcertd/options.lib.lua");
+    let module = include_str!("../../prosody-glue/mod_saslcertd/hello.lib.lua");
     let mut tried = 0;
     for row in rows(OPTIONS_PAGE) {
         let [name, default, ..] = row[..] else {

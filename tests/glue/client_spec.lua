@@ -5,13 +5,12 @@ local wire_library = load_library("wire", nil, { ["util.json"] = json, ["util.ti
 -- libraries: what differs from Prosody's. log: of the module.
 local function load_client(libraries, open, log)
 	local wire = setmetatable({ open = open }, { __index = wire_library });
-	libraries["util.encodings"] = { utf8 = { valid = function (text) return not text:find("\255", 1, true); end } };
 	return load_library("client", nil, libraries, { module = { log = log, require = function () return wire; end } });
 end
 
 -- A daemon, a clock and an event loop in one table.
 local function new_world()
-	local world = { time = 0, timers = {}, links = {}, reachable = true, events = {}, reports = 0, logged = {}, answers = {}, replies = {} };
+	local world = { time = 0, timers = {}, links = {}, reachable = true, events = {}, reports = 0, ended = {}, logged = {}, answers = {}, replies = {} };
 
 	local function wrapclient(_, _, _, listener)
 		if world.is_full then return nil; end
@@ -62,7 +61,11 @@ local function new_world()
 			if not next_timer then break; end
 			world.timers[next_timer] = nil;
 			world.time = next_timer.at;
-			next_timer.f();
+			local again = next_timer.f();
+			if again then
+				next_timer.at = world.time + again;
+				world.timers[next_timer] = true;
+			end
 		end
 		world.time = until_time;
 	end
@@ -75,7 +78,7 @@ local function new_world()
 
 	world.client = load_client({
 		["net.server"] = { wrapclient = wrapclient };
-		["util.time"] = { now = function () return world.time; end };
+		["util.time"] = { monotonic = function () return world.time; end };
 		["util.timer"] = {
 			add_task = function (seconds, f)
 				local timer = { at = world.time + seconds, f = f };
@@ -88,7 +91,6 @@ local function new_world()
 		socket = function () return "/run/s"; end;
 		hello = function () return world.hello or { { protocol = 1 } }; end;
 		greeted = function () world.reports = world.reports + 1; end;
-		refused = function (failure) world.refused = failure; end;
 		answer = function (method, params, reply)
 			if method == "raise" then error("oops"); end
 			if method == "later" then
@@ -98,9 +100,15 @@ local function new_world()
 			world.answers[#world.answers + 1] = { method = method, params = params };
 			return { closed = 1 };
 		end;
-		away = function (why) world.events[#world.events + 1] = "away: " .. why; end;
+		away = function (why, is_refusal)
+			world.events[#world.events + 1] = "away: " .. why;
+			if is_refusal then world.refused = why; end
+		end;
 		back = function () world.events[#world.events + 1] = "back"; end;
 		missed = function () world.reports = world.reports + 1; end;
+		ended = function (method, seconds, result, failure)
+			world.ended[#world.ended + 1] = { method, seconds, result and "result" or failure.reason or failure.code };
+		end;
 	});
 
 	-- Asks, and remembers what comes back.
@@ -315,6 +323,25 @@ describe("the connection", function ()
 		assert.is_true(#link.written > 15);
 	end);
 
+	it("lets questions wait only while they have room", function ()
+		local world = new_world();
+		world.client.declare();
+		world.link().greet();
+		local params = { x = ("x"):rep(100 * 1024) };
+		for _ = 1, 300 do world.ask("a", { params = params }); end
+		assert.equal("busy", world.ask("a").failure.reason);
+		-- What was given up makes room, and is never written.
+		world.pass(1.5);
+		local answered = #world.ended;
+		world.pass(0.5);
+		assert.is_true(#world.ended > answered + 200);
+		local written = #world.link().written;
+		world.link().answer(world.link().last().id, {});
+		assert.is_nil(world.ask("a", { params = params }).failure);
+		world.link().drain();
+		assert.equal(written + 1, #world.link().written);
+	end);
+
 	it("doesn't ask a daemon that misses three deadlines in a row, until it says something", function ()
 		local world = new_world();
 		world.client.declare();
@@ -440,7 +467,7 @@ describe("the connection", function ()
 		local world = new_world();
 		world.client.declare();
 		world.link().fail(world.link().last().id, { code = -32003, message = "Wrong version" });
-		assert.equal("Wrong version", world.refused.message);
+		assert.equal("Wrong version", world.refused);
 		assert.is_false(world.links[1].open);
 	end);
 
@@ -476,6 +503,7 @@ describe("the connection", function ()
 	it("fails all that wait when it is closed, and connects no more", function ()
 		local world = new_world();
 		local a = world.ask("a", { again = true });
+		world.link();
 		world.client.close();
 		assert.equal("lost", a.failure.reason);
 		assert.equal("away", world.ask("b").failure.reason);

@@ -40,19 +40,20 @@ local known = {
 	["util.cache"] = { new = new_cache };
 	["util.array"] = function (list) return list or {}; end;
 	["util.json"] = { null = null };
+	["util.encodings"] = { utf8 = { valid = function (text) return not text:find("\255", 1, true); end } };
 	["util.stanza"] = {
 		stanza = function (name) return name; end;
 		error_reply = function (_, kind, condition, text) return { kind = kind, condition = condition, text = text }; end;
 	};
 };
 
--- libraries: those of Prosody, by name. globals: what its environment has beside them.
-return function (name, module, libraries, globals)
+-- libraries: those of Prosody, by name. globals: what its environment has beside them. ending: of the file's name.
+return function (name, module, libraries, globals, ending)
 	local function require_fake(wanted)
 		return libraries and libraries[wanted] or known[wanted] or error(wanted .. " was not handed in", 2);
 	end
 	local environment = setmetatable({ require = require_fake }, { __index = _G });
 	for key, value in pairs(globals or {}) do environment[key] = value; end
-	local path = root .. (module or "mod_saslcertd") .. "/" .. name .. ".lib.lua";
+	local path = root .. (module or "mod_saslcertd") .. "/" .. name .. (ending or ".lib.lua");
 	return assert(loadfile(path, "t", environment))();
 end, null;

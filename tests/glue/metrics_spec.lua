@@ -1,11 +1,10 @@
 local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
 
-local function new_world(request)
-	local world = { values = {}, time = 100, requests = {} };
+local function new_world()
+	local world = { values = {}, requests = {} };
 	local values = world.values;
 	local library = load_library("metrics", nil, {
 		["core.statsmanager"] = { get_metric_registry = function () return not world.is_uncounted and {} or nil; end };
-		["util.time"] = { now = function () return world.time; end };
 	}, { module = {
 		metric = function (_, kind, name, _, _, label_keys)
 			assert.is_table(label_keys);
@@ -31,25 +30,20 @@ local function new_world(request)
 			};
 		end;
 	} });
-	world.metrics = library.new(request or function (method, params, _, callback)
-		world.requests[#world.requests + 1] = { method, params };
-		world.callback = callback;
-	end);
+	world.metrics = library.new();
+	function world.count_expiring()
+		world.metrics.count_expiring(function (method, params, _, callback)
+			world.requests[#world.requests + 1] = { method, params };
+			world.callback = callback;
+		end);
+	end
 	return world;
 end
 
 describe("a measured question", function ()
 	local function measured(result, failure)
-		local world;
-		world = new_world(function (method, params, options, callback)
-			assert.same({ "external.login", { 1 }, { 2 } }, { method, params, options });
-			world.time = world.time + 0.5;
-			callback(result, failure);
-			return "returned";
-		end);
-		local got;
-		assert.equal("returned", world.metrics.request("external.login", { 1 }, { 2 }, function (...) got = { ... }; end));
-		assert.same({ result, failure }, got);
+		local world = new_world();
+		world.metrics.ended("external.login", 0.5, result, failure);
 		world.values.connected = nil;
 		return world.values;
 	end
@@ -68,30 +62,6 @@ describe("a measured question", function ()
 			assert.same({ ["questions external.login away"] = 1 }, measured(nil, { reason = reason }));
 		end
 	end);
-
-	it("never took less than no time", function ()
-		local world = new_world();
-		world.metrics.ended("x", -3, {});
-		assert.same({ 0 }, world.values["latency x"]);
-	end);
-end);
-
-describe("a reason", function ()
-	it("is a label only if it looks like one, and there are not too many", function ()
-		local world = new_world();
-		local function refuse(denial) world.metrics.ended("x", 0, nil, { code = -32000, denial = denial }); end
-		for _, denial in ipairs({ "", "Upper", 'quo"te', "a b", ("a"):rep(41), "a1", 7, "a\n" }) do refuse(denial); end
-		world.metrics.ended("x", 0, nil, { code = -32000 });
-		assert.equal(9, world.values["denials other"]);
-		for i = 1, 100 do refuse("r" .. ("a"):rep(i % 10) .. ("b"):rep(math.floor(i / 10))); end
-		refuse("ra");
-		local labels = 0;
-		for name in pairs(world.values) do
-			if name:find("^denials ") then labels = labels + 1; end
-		end
-		assert.equal(65, labels);
-		assert.equal(2, world.values["denials ra"]);
-	end);
 end);
 
 describe("the connection", function ()
@@ -106,14 +76,14 @@ end);
 describe("certificates that are about to expire", function ()
 	it("are counted for all hosts at once", function ()
 		local world = new_world();
-		world.metrics.count_expiring();
+		world.count_expiring();
 		assert.same({ { "certificate.expiring", { days = 30 } } }, world.requests);
 		world.callback({ counts = { ["a.lit"] = 3, ["c.lit"] = 0 } });
 		assert.equal(3, world.values["certificates_expiring a.lit"]);
 		assert.is_nil(world.values["certificates_expiring b.lit"]);
 		assert.equal(0, world.values["certificates_expiring c.lit"]);
 		-- A host that is not served any more has none.
-		world.metrics.count_expiring();
+		world.count_expiring();
 		world.callback({ counts = { ["c.lit"] = 1 } });
 		assert.equal(0, world.values["certificates_expiring a.lit"]);
 		assert.equal(1, world.values["certificates_expiring c.lit"]);
@@ -121,9 +91,9 @@ describe("certificates that are about to expire", function ()
 
 	it("are still those of before when the daemon is away", function ()
 		local world = new_world();
-		world.metrics.count_expiring();
+		world.count_expiring();
 		world.callback({ counts = { ["a.lit"] = 3 } });
-		world.metrics.count_expiring();
+		world.count_expiring();
 		world.callback(nil, { reason = "away" });
 		assert.equal(3, world.values["certificates_expiring a.lit"]);
 	end);
@@ -131,7 +101,7 @@ describe("certificates that are about to expire", function ()
 	it("are not asked for where nobody would see the answer", function ()
 		local world = new_world();
 		world.is_uncounted = true;
-		world.metrics.count_expiring();
+		world.count_expiring();
 		assert.same({}, world.requests);
 	end);
 end);

@@ -68,7 +68,7 @@ def test_an_older_copy_of_the_module_that_is_found_first(well: ChatServer):
     older = "/srv/modules"
     well.machine.run(
         f"mkdir {older} && cp -r {MODULES}/mod_saslcertd {MODULES}/mod_auth_saslcertd {older}/ && "
-        f"sed -i 's/^local protocol_version = 2;/local protocol_version = 0;/' {older}/mod_saslcertd/mod_saslcertd.lua"
+        f"sed -i 's/^local protocol_version = 2;/local protocol_version = 0;/' {older}/mod_saslcertd/hello.lib.lua"
     )
     well.set_globally(f'plugin_paths = {{ "{older}" }}')
     well.restart_prosody()

@@ -563,7 +563,7 @@ def another_copy(tmp_path: Path, version: int) -> Path:
     """A folder with a copy of our modules that speaks this version of the protocol."""
     folder = tmp_path / "modules"
     shutil.copytree(GLUE, folder)
-    module = folder / "mod_saslcertd" / "mod_saslcertd.lua"
+    module = folder / "mod_saslcertd" / "hello.lib.lua"
     text = module.read_text()
     module.write_text(text.replace("local protocol_version = 2;", f"local protocol_version = {version};").replace('"0.1.0"', '"0.2.0"'))
     return folder
