@@ -4,16 +4,16 @@
 //! ```text
 //! identity        who: JIDs, certificates, passwords   no IO, no clock
 //! policy          may they: pure rules             knows identity
-//! store           what is remembered: sled         knows identity
+//! store           what is remembered: sled         knows identity, system
 //! wording         what people read                 knows identity
-//! protocol        the contract of both sides       knows identity, policy, wording
-//! daemon          answering                        knows these five
-//! client          an XMPP client                   feature `client`
+//! protocol        the contract of both sides       knows identity, policy, wording, system
+//! daemon          answering                        knows these five, and system
+//! client          an XMPP client                   knows identity; feature `client`
 //! extauth         two old line protocols           knows identity, protocol
 //! doctor          what is wrong here, and its mend
 //! import_prosody  what Prosody has stored          knows identity, protocol
 //! cli             the commands
-//! system          the shell, the service manager, the usual places
+//! system          the shell, the service manager, the usual places, locks
 //! ```
 
 // The table of cases stands in the test, however long it is.

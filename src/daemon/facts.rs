@@ -66,12 +66,26 @@ impl Facts<'_> {
         shown: &Presentation<'a>,
         also: Option<&BareJid>,
     ) -> Result<Result<Gathered<'a>, Finding>, StoreError> {
+        let cert = match shown.chain.cert() {
+            Ok(cert) => cert,
+            Err(finding) => return Ok(Err(finding)),
+        };
+        let enrolments = self.store.enrolments_of(&cert.fingerprint, shown.host)?;
+        self.gather_beside(enrolments, shown, also)
+    }
+
+    /// As [`Self::gather`], where the records were read already: those of this fingerprint.
+    pub(super) fn gather_beside<'a>(
+        &self,
+        mut enrolments: Vec<Enrolment>,
+        shown: &Presentation<'a>,
+        also: Option<&BareJid>,
+    ) -> Result<Result<Gathered<'a>, Finding>, StoreError> {
         let host = shown.host;
         let cert = match shown.chain.cert() {
             Ok(cert) => cert,
             Err(finding) => return Ok(Err(finding)),
         };
-        let mut enrolments = self.store.enrolments_of(&cert.fingerprint, host)?;
         enrolments.retain(|held| held.holds(cert));
         let mut accounts: Vec<BareJid> = named(cert, host)
             .chain(enrolments.iter().map(|held| held.account.clone()))

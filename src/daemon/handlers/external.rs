@@ -87,16 +87,14 @@ impl External<'_> {
         accounts: Option<Vec<AccountFact>>,
         now: UnixSeconds,
     ) -> Result<bool, Refusal> {
-        let held = self
-            .facts
-            .store
-            .enrolments_of(&Fingerprint::of(chain.leaf()), host)?;
+        let fingerprint = Fingerprint::of(chain.leaf());
+        let enrolments = self.facts.store.enrolments_of(&fingerprint, host)?;
         // Most strangers cost no more than that.
-        if held.is_empty() {
+        if enrolments.is_empty() {
             return Ok(false);
         }
         let shown = Presentation::new(self.hosts, host, chain)?;
-        let Ok(gathered) = self.facts.gather(&shown, None)? else {
+        let Ok(gathered) = self.facts.gather_beside(enrolments, &shown, None)? else {
             return Ok(false);
         };
         let accounts = match self.facts.accounts_of(&shown, &gathered)?.or(accounts) {
