@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// Each room, and the rooms that it may import. docs/architecture.md has the same in words.
+/// Each room, and the rooms that it may import. docs/architecture.md has the same table.
 const KNOWS: [(&str, &[&str]); 14] = [
     ("system", &[]),
     ("identity", &[]),
@@ -59,6 +59,9 @@ const KNOWS: [(&str, &[&str]); 14] = [
     ("manual", &["cli"]),
 ];
 
+/// Rooms of one file, which the page leaves out.
+const BINARIES: [&str; 2] = ["main", "manual"];
+
 /// Crates that stand in some rooms only.
 const CRATES: [(&str, &[&str]); 7] = [
     // Elsewhere an error is one of an enum that says whose fault it is.
@@ -75,6 +78,32 @@ const CRATES: [(&str, &[&str]); 7] = [
 fn each_room_imports_only_the_rooms_that_its_row_names() {
     let house = House::of(&sources());
     assert_eq!(house.broken_layers(), Vec::<String>::new());
+}
+
+#[test]
+fn the_page_of_the_architecture_has_the_same_rows() {
+    let page = include_str!("../docs/architecture.md");
+    let section = page.split("\n## The rooms\n").nth(1).unwrap();
+    let section = section.split("\n### ").next().unwrap();
+    let mut rows = BTreeMap::new();
+    for row in section.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let room = cells[0].trim_matches(['`', '/']);
+        let known: BTreeSet<&str> = match cells[2] {
+            "–" => BTreeSet::new(),
+            "all of the others" => {
+                let rooms = KNOWS.iter().map(|(room, _)| *room);
+                rooms
+                    .filter(|other| *other != room && !BINARIES.contains(other))
+                    .collect()
+            }
+            rooms => rooms.split(", ").collect(),
+        };
+        rows.insert(room, known);
+    }
+    let of_code = KNOWS.iter().filter(|(room, _)| !BINARIES.contains(room));
+    let of_code = of_code.map(|(room, known)| (*room, known.iter().copied().collect()));
+    assert_eq!(rows, of_code.collect::<BTreeMap<_, BTreeSet<&str>>>());
 }
 
 #[test]
