@@ -142,7 +142,7 @@ fn a_handler_gets_parts_and_never_the_whole_state() {
     let state = module("daemon/state.rs");
     let knowing = house.imports.keys().filter(|(_, to)| *to == state);
     let knowing: Vec<String> = knowing.map(|(from, _)| house.shown(from)).collect();
-    let expected = ["accepting", "dispatch", "server", "upkeep"];
+    let expected = ["accepting", "dispatch", "exchange", "server", "upkeep"];
     assert_eq!(
         knowing,
         expected.map(|file| format!("src/daemon/{file}.rs"))

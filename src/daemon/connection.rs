@@ -66,6 +66,8 @@ struct Questions {
 struct Outbox {
     bytes: Vec<u8>,
     is_closed: bool,
+    /// Who writes looks here of its own accord.
+    is_attended: bool,
 }
 
 impl Connection {
@@ -86,37 +88,60 @@ impl Connection {
 
     /// Queues lines, each with its newline. Never waits.
     pub fn push(&self, lines: &str) {
+        self.queue(|bytes| bytes.extend_from_slice(lines.as_bytes()));
+    }
+
+    /// Queues what `write` appends: lines, each with its newline. Never waits, and must not either.
+    pub fn queue(&self, write: impl FnOnce(&mut Vec<u8>)) {
         let mut outbox = self.outbox.lock();
         if outbox.is_closed {
             return;
         }
-        if outbox.bytes.len() + lines.len() > MAX_UNREAD_BYTES {
+        write(&mut outbox.bytes);
+        if outbox.bytes.len() > MAX_UNREAD_BYTES {
             tracing::warn!(
                 connection = self.id,
                 "cut off: it leaves its answers unread"
             );
             *outbox = Outbox {
-                bytes: Vec::new(),
                 is_closed: true,
+                ..Outbox::default()
             };
             self.cut_off.notify_one();
-        } else {
-            outbox.bytes.extend_from_slice(lines.as_bytes());
         }
+        let is_attended = outbox.is_attended;
         drop(outbox);
-        self.more.notify_one();
+        if !is_attended {
+            self.more.notify_one();
+        }
     }
 
-    /// Takes what is queued, waiting until there is something; `None` when the connection is to end.
-    pub async fn queued(&self) -> Option<Vec<u8>> {
+    /// Whoever writes takes what is queued from now on without being told of it, the next time.
+    pub fn attend(&self) {
+        self.outbox.lock().is_attended = true;
+    }
+
+    /// Puts what is queued in the place of `written`, which is empty.
+    pub fn take_queued(&self, written: &mut Vec<u8>) {
+        let mut outbox = self.outbox.lock();
+        outbox.is_attended = false;
+        std::mem::swap(&mut outbox.bytes, written);
+        // Not for longer than it is used.
+        if outbox.bytes.capacity() > KEPT_BYTES {
+            outbox.bytes = Vec::new();
+        }
+    }
+
+    /// Waits until something is queued; `false` when the connection is to end and nothing is.
+    pub async fn queued(&self) -> bool {
         loop {
             {
-                let mut outbox = self.outbox.lock();
+                let outbox = self.outbox.lock();
                 if !outbox.bytes.is_empty() {
-                    return Some(std::mem::take(&mut outbox.bytes));
+                    return true;
                 }
                 if outbox.is_closed {
-                    return None;
+                    return false;
                 }
             }
             self.more.notified().await;
@@ -228,6 +253,8 @@ impl Drop for InFlight {
 pub const MAX_IN_FLIGHT: usize = 256;
 /// Most bytes that wait for a peer to read them.
 pub const MAX_UNREAD_BYTES: usize = 8 * 1024 * 1024;
+/// Larger buffers are given back.
+const KEPT_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -247,14 +274,22 @@ mod tests {
     #[tokio::test]
     async fn queued_lines_come_out_together_and_in_order() {
         let connection = connection();
+        let taken = || {
+            let mut taken = Vec::new();
+            connection.take_queued(&mut taken);
+            taken
+        };
         connection.push("a\n");
         connection.push("b\n");
-        assert_eq!(connection.queued().await.unwrap(), b"a\nb\n");
+        assert!(connection.queued().await);
+        assert_eq!(taken(), b"a\nb\n");
+        connection.attend();
         connection.push("c\n");
         connection.close();
         connection.push("d\n");
-        assert_eq!(connection.queued().await.unwrap(), b"c\n");
-        assert_eq!(connection.queued().await, None);
+        assert!(connection.queued().await);
+        assert_eq!(taken(), b"c\n");
+        assert!(!connection.queued().await);
     }
 
     #[tokio::test]
@@ -264,7 +299,7 @@ mod tests {
         for _ in 0..9 {
             connection.push(&line);
         }
-        assert_eq!(connection.queued().await, None);
+        assert!(!connection.queued().await);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
 use super::connection::{Connection, Peer};
 use super::derivations::Purpose;
@@ -60,22 +60,21 @@ impl<Q: Informs> Asked<'_, Q> {
 pub(super) fn line(
     state: &Arc<State>,
     connection: &Arc<Connection>,
-    line: Line,
+    line: Line<'_>,
     now: UnixSeconds,
     uptime: Duration,
 ) {
-    let parsed = match line {
-        // There may be a password in it.
-        Line::Whole(line) => protocol::parse(&Zeroizing::new(line)),
-        Line::TooLong => Err((None, Fault::TooLong)),
+    let Line::Whole(line) = line else {
+        return unreadable_line(connection, None, &Fault::TooLong);
     };
-    match parsed {
+    let mut may_hold_secret = true;
+    match protocol::parse(line) {
         Ok(Incoming::Question {
             id: Some(id),
             method,
             params,
         }) => {
-            question(
+            may_hold_secret = question(
                 state,
                 connection,
                 id,
@@ -92,11 +91,16 @@ pub(super) fn line(
             tracing::debug!(connection = connection.id, id, ?result, "answered");
             state.servers.answered(connection.id, id, result);
         }
-        Err((id, fault)) => {
-            tracing::warn!(connection = connection.id, reason = %fault, "unreadable line");
-            connection.push(&protocol::failure(id.as_ref(), &fault.into()));
-        }
+        Err((id, fault)) => unreadable_line(connection, id.as_ref(), &fault),
     }
+    if may_hold_secret {
+        line.zeroize();
+    }
+}
+
+fn unreadable_line(connection: &Connection, id: Option<&Id>, fault: &Fault) {
+    tracing::warn!(connection = connection.id, reason = %fault, "unreadable line");
+    connection.push(&protocol::failure(id, &fault.clone().into()));
 }
 
 /// What the table says of a question.
@@ -124,7 +128,7 @@ impl Row {
             before: Q::BEFORE,
             lane: Q::LANE,
             again: |params| {
-                let written = serde_json::to_value(Q::read(params)?);
+                let written = serde_json::to_value(Q::read(&params.to_string())?);
                 written.map_err(|error| Fault::WrongParams {
                     problem: error.to_string(),
                 })
@@ -142,19 +146,23 @@ macro_rules! questions {
         /// Every question that the daemon is asked.
         pub const QUESTIONS: &[Row] = &[$(Row::of::<$question>(),)*];
 
-        /// Answers a question, now or later.
+        /// Answers a question, now or later. Returns whether a secret may stand in its line.
         fn question(
             state: &Arc<State>,
             connection: &Arc<Connection>,
             id: Id,
-            (method, params): (&str, Value),
+            (method, params): (&str, &str),
             moment: Moment,
-        ) {
+        ) -> bool {
             match method {
                 $(<$question as Request>::METHOD => {
                     put::<$question>(state, Reply::new(connection, id), params, moment, $handler);
+                    <$question as Request>::MAY_HOLD_SECRET
                 })*
-                _ => refuse_unknown(connection, &id, method),
+                _ => {
+                    refuse_unknown(connection, &id, method);
+                    true
+                }
             }
         }
     };
@@ -247,7 +255,7 @@ fn in_turn<Q: Request>(
 fn put<Q: Request>(
     state: &Arc<State>,
     reply: Reply<Q>,
-    params: Value,
+    params: &str,
     moment: Moment,
     handler: impl FnOnce(&Arc<State>, Q, &Asked<'_, Q>) + Send + 'static,
 ) {
@@ -278,7 +286,7 @@ fn notification(
     state: &State,
     connection: &Arc<Connection>,
     method: &str,
-    params: Value,
+    params: &str,
     now: UnixSeconds,
 ) {
     let done = match method {

@@ -8,6 +8,7 @@ mod declared_host;
 mod derivations;
 mod disk_room;
 pub mod dispatch;
+mod exchange;
 mod facts;
 pub mod gate;
 mod guesses;

@@ -131,16 +131,19 @@ impl To {
             self.connection.push(lines);
             return;
         }
-        let line = match answered {
-            Ok(result) => protocol::success(&self.id, result),
-            Err(refusal) => {
-                if let Refusal::Fault(fault) = refusal {
-                    tracing::warn!(connection = self.connection.id, reason = %fault, "not decided");
+        if let Err(Refusal::Fault(fault)) = answered {
+            tracing::warn!(connection = self.connection.id, reason = %fault, "not decided");
+        }
+        self.connection.queue(|queued| {
+            match answered {
+                Ok(result) => protocol::success(queued, &self.id, result),
+                Err(refusal) => {
+                    let line = protocol::failure(Some(&self.id), refusal);
+                    queued.extend_from_slice(line.as_bytes());
                 }
-                protocol::failure(Some(&self.id), refusal)
             }
-        };
-        self.connection.push(&(line + lines));
+            queued.extend_from_slice(lines.as_bytes());
+        });
     }
 }
 

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::fault::Fault;
 use super::fields::fields;
@@ -70,16 +71,18 @@ impl<T> IntoIterator for Each<T> {
 
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Each<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let elements = Vec::<Value>::deserialize(deserializer)?;
-        let read = |element: Value| match fields::<T>(element.clone()) {
-            Ok(read) => Ok(read),
-            Err(Fault::WrongParams { problem }) => Err(Bad { element, problem }),
-            Err(fault) => Err(Bad {
-                element,
-                problem: fault.to_string(),
-            }),
+        let elements = Vec::<Box<RawValue>>::deserialize(deserializer)?;
+        let read = |element: &RawValue| {
+            fields::<T>(element.get()).map_err(|fault| Bad {
+                // What is nested too deeply has no field that anybody reads.
+                element: serde_json::from_str(element.get()).unwrap_or_default(),
+                problem: match fault {
+                    Fault::WrongParams { problem } => problem,
+                    fault => fault.to_string(),
+                },
+            })
         };
-        Ok(Self(elements.into_iter().map(read).collect()))
+        Ok(Self(elements.iter().map(|one| read(one)).collect()))
     }
 }
 
@@ -113,7 +116,7 @@ mod tests {
     #[test]
     fn a_bad_element_says_what_is_wrong_and_leaves_the_others_alone() {
         let list = json!([{"account": "a@b.c"}, {"account": "@"}, 7, {"account": "d@e.f"}]);
-        let list: Each<Named> = fields(list).unwrap();
+        let list: Each<Named> = fields(&list.to_string()).unwrap();
         let good: Vec<String> = list.good().map(|one| one.account.to_string()).collect();
         assert_eq!(good, ["a@b.c", "d@e.f"]);
         let bad: Vec<&Bad> = list.bad().collect();
@@ -122,6 +125,6 @@ mod tests {
         assert!(bad.first().unwrap().problem.starts_with("account: "));
         assert_eq!(bad.last().unwrap().text("account"), None);
         // What is no list is refused as a whole.
-        assert!(fields::<Each<Named>>(json!({"account": "a@b.c"})).is_err());
+        assert!(fields::<Each<Named>>(r#"{"account": "a@b.c"}"#).is_err());
     }
 }

@@ -30,6 +30,7 @@ impl Request for Offer {
     type Answer = Offered;
     const BEFORE: Before = Before::HelloWithSessions;
     const LANE: Lane = Lane::AtOnce;
+    const MAY_HOLD_SECRET: bool = false;
 }
 
 /// Whether EXTERNAL is offered.
@@ -77,6 +78,7 @@ impl Request for Login {
     type Answer = LoggedIn;
     const BEFORE: Before = Before::HelloWithSessions;
     const LANE: Lane = Lane::AtOnce;
+    const MAY_HOLD_SECRET: bool = false;
 }
 
 /// A client is logged in.

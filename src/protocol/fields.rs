@@ -8,16 +8,28 @@ use serde_json::Value;
 use super::fault::Fault;
 use crate::identity::visible::visible;
 
-/// Reads a question's fields.
-pub fn fields<T: DeserializeOwned>(params: Value) -> Result<T, Fault> {
+/// Reads a question's fields as they came, a JSON object.
+pub fn fields<T: DeserializeOwned>(params: &str) -> Result<T, Fault> {
+    // Most are right. What is wrong, and with which of them, the second reading says.
+    serde_json::from_str(params).or_else(|_| {
+        let params = serde_json::from_str::<Value>(params);
+        fields_of(params.map_err(|error| wrong(&error.to_string()))?)
+    })
+}
+
+/// The same of fields that were made here.
+pub fn fields_of<T: DeserializeOwned>(params: Value) -> Result<T, Fault> {
     serde_path_to_error::deserialize(params).map_err(|error| {
-        let problem = match error.path().to_string().as_str() {
-            "." => error.inner().to_string(),
-            path => format!("{path}: {}", error.inner()),
-        };
-        Fault::WrongParams {
-            // Types and names of variants are the asker's own words.
-            problem: visible(&problem.chars().take(200).collect::<String>()).into_owned(),
+        match error.path().to_string().as_str() {
+            "." => wrong(&error.inner().to_string()),
+            path => wrong(&format!("{path}: {}", error.inner())),
         }
     })
+}
+
+fn wrong(problem: &str) -> Fault {
+    let problem: String = problem.chars().take(200).collect();
+    // Types and names of variants are the asker's own words.
+    let problem = visible(&problem).into_owned();
+    Fault::WrongParams { problem }
 }

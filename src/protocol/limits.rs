@@ -14,5 +14,7 @@ pub const MAX_CHAIN: usize = 6;
 pub const MAX_CHAIN_BASE64_BYTES: usize = 64 * 1024;
 /// Most base64 of one certificate.
 pub const MAX_CERTIFICATE_BASE64_BYTES: usize = 24 * 1024;
+/// Most lists and objects in each other.
+pub(super) const MAX_NESTING: usize = 127;
 /// Longest id of a question.
 pub(super) const MAX_ID_BYTES: usize = 64;

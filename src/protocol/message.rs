@@ -2,24 +2,29 @@
 //!
 //! Must not know: what a question means, sockets.
 
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::error::Category;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::fault::{Fault, Refusal};
-use super::limits::{MAX_ANSWER_BYTES, MAX_ID_BYTES};
+use super::limits::{MAX_ANSWER_BYTES, MAX_ID_BYTES, MAX_NESTING};
 use super::servers::{ServerNotice, ServerRequest};
 
 /// What a peer's line may be.
 #[derive(Debug, PartialEq)]
-pub enum Incoming {
+pub enum Incoming<'a> {
     /// A question; without an id it is a notification.
     Question {
         /// Echoed in the answer.
         id: Option<Id>,
         /// Which question.
-        method: String,
-        /// Its fields; an empty object when there are none.
-        params: Value,
+        method: Cow<'a, str>,
+        /// Its fields, a JSON object as it came; an empty one when there are none.
+        params: &'a str,
     },
     /// The answer to a question of ours.
     Answer {
@@ -40,62 +45,136 @@ pub enum Id {
     Text(String),
 }
 
+/// A line's fields as they came: what they mean is found out one after the other.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    jsonrpc: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    method: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    params: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    result: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    error: Option<&'a RawValue>,
+}
+
+/// A null is there, too.
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'a RawValue>, D::Error> {
+    Deserialize::deserialize(deserializer).map(Some)
+}
+
+/// The text that stands there; `None` if it is none.
+fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    let text = serde_json::from_str::<Text<'_>>(raw.get());
+    text.ok().map(|Text(text)| text)
+}
+
 /// Reads one line.
 ///
 /// Errors: the answer to send instead, with the question's id where one could be read.
-pub fn parse(line: &[u8]) -> Result<Incoming, (Option<Id>, Fault)> {
-    let text = std::str::from_utf8(line).map_err(|_| (None, Fault::NotUtf8))?;
-    let mut object = match serde_json::from_str::<Value>(text) {
-        Ok(Value::Object(object)) => object,
-        Ok(_) => return Err((None, Fault::NotQuestion("one JSON object is wanted"))),
-        Err(error) => {
-            return Err((
-                None,
-                Fault::NotJson {
-                    column: error.column(),
-                },
-            ));
-        }
-    };
-    let id = match object.remove("id") {
-        None => None,
-        Some(Value::Number(number)) => Some(Id::Number(number)),
-        Some(Value::String(text)) if text.len() <= MAX_ID_BYTES => Some(Id::Text(text)),
-        Some(_) => {
-            return Err((
-                None,
-                Fault::NotQuestion("the id must be a number or a string of at most 64 bytes"),
-            ));
-        }
-    };
-    if object.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
-        return Err((id, Fault::NotQuestion("\"jsonrpc\":\"2.0\" is missing")));
+pub fn parse(line: &[u8]) -> Result<Incoming<'_>, (Option<Id>, Fault)> {
+    let line = std::str::from_utf8(line).map_err(|_| (None, Fault::NotUtf8))?;
+    let object = envelope(line).map_err(|fault| (None, fault))?;
+    let id = object
+        .id
+        .map(id)
+        .transpose()
+        .map_err(|fault| (None, fault))?;
+    let not_question = |id, what| Err((id, Fault::NotQuestion(what)));
+    if object.jsonrpc.and_then(text).as_deref() != Some("2.0") {
+        return not_question(id, "\"jsonrpc\":\"2.0\" is missing");
     }
-    let method = match object.remove("method") {
-        Some(Value::String(method)) => method,
-        Some(_) => return Err((id, Fault::NotQuestion("the method must be a string"))),
-        None => return answer(id, &mut object),
+    let Some(method) = object.method else {
+        return answer(id, &object);
     };
-    let params = match object.remove("params") {
-        None => Value::Object(Map::new()),
-        Some(params @ Value::Object(_)) => params,
-        Some(_) => return Err((id, Fault::NotQuestion("the params must be an object"))),
+    let Some(method) = text(method) else {
+        return not_question(id, "the method must be a string");
     };
+    let params = object.params.map_or("{}", RawValue::get);
+    if !params.starts_with('{') {
+        return not_question(id, "the params must be an object");
+    }
     Ok(Incoming::Question { id, method, params })
 }
 
-fn answer(
-    id: Option<Id>,
-    object: &mut Map<String, Value>,
-) -> Result<Incoming, (Option<Id>, Fault)> {
-    let result = match (object.remove("result"), object.remove("error")) {
-        (Some(result), None) => Ok(result),
-        (None, Some(error)) => Err(error
+/// Where a line is nested too deeply: its column.
+fn too_deep(line: &str) -> Option<usize> {
+    let opens = |byte: &u8| matches!(byte, b'[' | b'{');
+    // Hardly any line has as many.
+    if line.bytes().filter(|byte| opens(byte)).count() <= MAX_NESTING {
+        return None;
+    }
+    let (mut depth, mut is_text, mut is_escaped) = (0, false, false);
+    for (at, byte) in line.bytes().enumerate() {
+        if is_text {
+            is_text = is_escaped || byte != b'"';
+            is_escaped = !is_escaped && byte == b'\\';
+            continue;
+        }
+        match byte {
+            b'"' => is_text = true,
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = usize::saturating_sub(depth, 1),
+            _ => {}
+        }
+        if depth > MAX_NESTING {
+            return Some(at + 1);
+        }
+    }
+    None
+}
+
+fn envelope(line: &str) -> Result<Envelope<'_>, Fault> {
+    if let Some(column) = too_deep(line) {
+        return Err(Fault::NotJson { column });
+    }
+    let not_json = |error: &serde_json::Error| Fault::NotJson {
+        column: error.column(),
+    };
+    // serde would take a list for the fields in their order.
+    if !line.trim_start().starts_with('{') {
+        let json = serde_json::from_str::<IgnoredAny>(line);
+        return Err(match json {
+            Ok(_) => Fault::NotQuestion("one JSON object is wanted"),
+            Err(error) => not_json(&error),
+        });
+    }
+    serde_json::from_str(line).map_err(|error| match error.classify() {
+        Category::Data => Fault::NotQuestion("a field stands there twice"),
+        _ => not_json(&error),
+    })
+}
+
+fn id(raw: &RawValue) -> Result<Id, Fault> {
+    let read = match text(raw) {
+        Some(text) => (text.len() <= MAX_ID_BYTES).then(|| Id::Text(text.into_owned())),
+        None => serde_json::from_str(raw.get()).ok().map(Id::Number),
+    };
+    read.ok_or(Fault::NotQuestion(
+        "the id must be a number or a string of at most 64 bytes",
+    ))
+}
+
+fn answer<'a>(id: Option<Id>, object: &Envelope<'a>) -> Result<Incoming<'a>, (Option<Id>, Fault)> {
+    let read = |raw: &RawValue| serde_json::from_str::<Value>(raw.get());
+    let result = match (object.result.map(read), object.error.map(read)) {
+        (Some(Ok(result)), None) => Ok(result),
+        (None, Some(Ok(error))) => Err(error
             .get("message")
             .and_then(Value::as_str)
             .unwrap_or("no message")
             .to_owned()),
-        _ => return Err((id, Fault::NotQuestion("the method is missing"))),
+        (None, None) => return Err((id, Fault::NotQuestion("the method is missing"))),
+        _ => return Err((id, Fault::NotQuestion("an answer has a result or an error"))),
     };
     match id {
         Some(Id::Text(id)) => Ok(Incoming::Answer { id, result }),
@@ -105,17 +184,22 @@ fn answer(
         )),
     }
 }
-/// A line with the answer yes.
-pub fn success(id: &Id, result: &impl Serialize) -> String {
+
+/// Appends a line with the answer yes to `lines`.
+pub fn success(lines: &mut Vec<u8>, id: &Id, result: &impl Serialize) {
     let answer = Success {
         jsonrpc: "2.0",
         id,
         result,
     };
-    match serde_json::to_string(&answer) {
-        Ok(line) if line.len() < MAX_ANSWER_BYTES => line + "\n",
+    let before = lines.len();
+    let written = serde_json::to_writer(&mut *lines, &answer);
+    if written.is_ok() && lines.len() - before < MAX_ANSWER_BYTES {
+        lines.push(b'\n');
+    } else {
         // No answer's type can't be written; were there one, it would be no yes.
-        Ok(_) | Err(_) => failure(Some(id), &Fault::AnswerTooLong.into()),
+        lines.truncate(before);
+        lines.extend_from_slice(failure(Some(id), &Fault::AnswerTooLong.into()).as_bytes());
     }
 }
 
@@ -212,10 +296,26 @@ mod tests {
                 Some("1"),
             ),
             (
+                b"{\"jsonrpc\":\"2.0\",\"id\":null,\"method\":\"a\"}",
+                -32600,
+                None,
+            ),
+            (
                 b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"a\",\"params\":[]}",
                 -32600,
                 Some("1"),
             ),
+            (
+                b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"a\",\"params\":null}",
+                -32600,
+                Some("1"),
+            ),
+            (
+                b"{\"jsonrpc\":\"2.0\",\"id\":1,\"id\":2,\"method\":\"a\"}",
+                -32600,
+                None,
+            ),
+            (b"[\"2.0\",1,\"a\",{}]", -32600, None),
             (
                 b"{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}",
                 -32600,
@@ -228,6 +328,40 @@ mod tests {
             assert_eq!(got.as_deref(), id, "{shown}");
             assert_eq!(fault.code(), code, "{shown}");
         }
+    }
+
+    #[test]
+    fn a_question_is_read_as_it_stands_in_the_line() {
+        let line = br#" {"method":"a\u002eb","params": {"x":[ "{", 1]} ,"jsonrpc":"2.0","id":"7","more":{}} "#;
+        let question = Incoming::Question {
+            id: Some(Id::Text("7".to_owned())),
+            method: "a.b".into(),
+            params: r#"{"x":[ "{", 1]}"#,
+        };
+        assert_eq!(parse(line).unwrap(), question);
+        let notice = Incoming::Question {
+            id: None,
+            method: "a".into(),
+            params: "{}",
+        };
+        let line = br#"{"jsonrpc":"2.0","method":"a"}"#;
+        assert_eq!(parse(line).unwrap(), notice);
+    }
+
+    #[test]
+    fn brackets_count_as_nesting_where_they_are_no_text() {
+        let question = |value: &str| {
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"a","params":{{"x":{value}}}}}"#)
+        };
+        let nested = |levels| "[".repeat(levels) + &"]".repeat(levels);
+        let text = format!(r#""\"{}""#, "[".repeat(1_000));
+        let wide = format!("[{}0]", "[],".repeat(1_000));
+        for fine in [nested(MAX_NESTING - 2), text, wide] {
+            assert!(parse(question(&fine).as_bytes()).is_ok());
+        }
+        let deep = question(&nested(MAX_NESTING - 1));
+        let (id, fault) = parse(deep.as_bytes()).unwrap_err();
+        assert_eq!((id, fault.code()), (None, -32700));
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub use console::*;
 pub use each::{Bad, Each};
 pub use external::*;
 pub use fault::{Fault, Refusal};
-pub use fields::fields;
+pub use fields::{fields, fields_of};
 pub use hosts::*;
 pub use limits::{
     MAX_ANSWER_BYTES, MAX_CERTIFICATE_BASE64_BYTES, MAX_CHAIN, MAX_CHAIN_BASE64_BYTES,

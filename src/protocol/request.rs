@@ -4,7 +4,6 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use super::fault::Fault;
 use super::fields::fields;
@@ -22,11 +21,13 @@ pub trait Request: Serialize + DeserializeOwned + Send + 'static {
     const BEFORE: Before = Before::Nothing;
     /// Where it is answered.
     const LANE: Lane;
+    /// May a password or a key stand in it? Then its line is wiped.
+    const MAY_HOLD_SECRET: bool = true;
 
-    /// Reads its fields.
+    /// Reads its fields, a JSON object.
     ///
     /// Errors: which of them is wrong.
-    fn read(params: Value) -> Result<Self, Fault> {
+    fn read(params: &str) -> Result<Self, Fault> {
         fields(params)
     }
 

@@ -73,8 +73,8 @@ impl Request for AnyHello {
     type Answer = Welcome;
     const LANE: Lane = Lane::AtOnce;
 
-    fn read(params: Value) -> Result<Self, Fault> {
-        match Greeting::deserialize(&params) {
+    fn read(params: &str) -> Result<Self, Fault> {
+        match serde_json::from_str::<Greeting>(params) {
             Ok(other) if other.protocol != PROTOCOL_VERSION => Ok(Self::Other(other)),
             _ => fields(params).map(Self::Ours),
         }

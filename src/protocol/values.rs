@@ -2,6 +2,7 @@
 //!
 //! Must not know: what they are asked for.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use base64::Engine;
@@ -23,11 +24,16 @@ impl Certificate {
     ///
     /// Errors: it is too long, or no base64.
     pub fn from_base64(text: &str) -> Result<Self, NotDecoded> {
-        let solid: String = text.split_ascii_whitespace().collect();
+        let is_folded = text.bytes().any(|byte| byte.is_ascii_whitespace());
+        let solid = if is_folded {
+            Cow::Owned(text.split_ascii_whitespace().collect())
+        } else {
+            Cow::Borrowed(text)
+        };
         if solid.len() > MAX_CERTIFICATE_BASE64_BYTES {
             return Err(NotDecoded::TooLong);
         }
-        let decoded = BASE64.decode(solid);
+        let decoded = BASE64.decode(solid.as_bytes());
         decoded.map(Self).map_err(|_| NotDecoded::NotBase64)
     }
 }
@@ -72,12 +78,14 @@ impl Chain {
     /// The chain of these certificates, each as base64.
     ///
     /// Errors: see [`NotChain`].
-    pub fn from_base64(texts: &[String]) -> Result<Self, NotChain> {
-        let total: usize = texts.iter().map(String::len).sum();
+    pub fn from_base64<T: AsRef<str>>(texts: &[T]) -> Result<Self, NotChain> {
+        let total: usize = texts.iter().map(|text| text.as_ref().len()).sum();
         if texts.len() > MAX_CHAIN || total > MAX_CHAIN_BASE64_BYTES {
             return Err(NotChain::Size);
         }
-        let decoded = texts.iter().map(|text| Certificate::from_base64(text));
+        let decoded = texts
+            .iter()
+            .map(|text| Certificate::from_base64(text.as_ref()));
         let chain: Result<_, _> = decoded.map(|cert| cert.map(|cert| cert.0)).collect();
         Ok(Self {
             ders: chain?,
@@ -111,7 +119,16 @@ impl Chain {
 
 impl<'de> Deserialize<'de> for Chain {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let texts = Vec::<String>::deserialize(deserializer)?;
+        /// As it stands in the line, where nothing in it is escaped.
+        #[derive(Deserialize)]
+        #[serde(transparent)]
+        struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+        impl AsRef<str> for Text<'_> {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+        let texts = Vec::<Text<'de>>::deserialize(deserializer)?;
         Self::from_base64(&texts).map_err(serde::de::Error::custom)
     }
 }
@@ -260,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_chain_of_nothing_is_one_whose_own_certificate_is_too_long() {
-        let chain = Chain::from_base64(&[]).unwrap();
+        let chain = Chain::from_base64::<String>(&[]).unwrap();
         assert_eq!(chain.cert(), Err(Finding::TooLarge));
         assert!(chain.leaf().is_empty() && chain.intermediates().is_empty());
     }

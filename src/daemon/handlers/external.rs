@@ -389,7 +389,7 @@ mod tests {
 
     use super::super::super::state::State;
     use super::*;
-    use crate::protocol::fields;
+    use crate::protocol::fields_of;
     use crate::store::Store;
 
     const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
@@ -432,7 +432,7 @@ mod tests {
             .declare(&host, Accounts::Prosody, options)
             .unwrap();
         state.vouching().read(false);
-        let question: Login = fields(json!({
+        let question: Login = fields_of(json!({
             "host": "a.lit", "chain": [leaf], "authzid": null, "address": null,
             "accounts": [{"username": "h", "exists": true, "enabled": true, "incarnation": null}],
         }))

@@ -375,7 +375,7 @@ mod tests {
             pid: None,
             role: Role::Admin,
         };
-        let question = crate::protocol::fields(json!({"host": host})).unwrap();
+        let question = crate::protocol::fields_of(json!({"host": host})).unwrap();
         state.known_hosts().forget_host(question, peer)
     }
 
@@ -384,7 +384,7 @@ mod tests {
         let question = json!({"records": [record], "apply": true});
         state
             .backup()
-            .import(crate::protocol::fields(question).unwrap())
+            .import(crate::protocol::fields_of(question).unwrap())
     }
 
     /// Runs `work` while the store's writer stands still, and `meanwhile` beside it.

@@ -17,7 +17,7 @@ use crate::identity::{Host, UnixSeconds};
 use crate::policy::access::Standing;
 use crate::policy::live::{self, Ending, SessionFacts, Word};
 use crate::protocol::{
-    Close, Fault, Notice, Opened, OpenedSession, Refusal, Report, Reported, Request, fields,
+    Close, Fault, Notice, Opened, OpenedSession, Refusal, Report, Reported, Request, fields_of,
 };
 use crate::store::{Store, StoreError, View};
 
@@ -45,10 +45,10 @@ impl LiveSessions<'_> {
             |session: &&Value| has(session, "fingerprint") || has(session, "key_id");
         let with_certificates = report.sessions.iter().filter(has_certificate);
         let opened = Opened {
-            sessions: fields(with_certificates.cloned().collect())?,
+            sessions: fields_of(with_certificates.cloned().collect())?,
         };
         let close = self.note(connection, &opened, now)?;
-        let all = fields(Value::Array(report.sessions))?;
+        let all = fields_of(Value::Array(report.sessions))?;
         unreadable(connection.id, Report::METHOD, &all);
         let changed = accounts.changed_since(all)?;
         Ok(Reported { close, changed })
@@ -221,7 +221,7 @@ mod tests {
                 .report(
                     state.accounts(),
                     &connection,
-                    fields(opened).unwrap(),
+                    fields_of(opened).unwrap(),
                     UnixSeconds(0),
                 )
                 .unwrap();

@@ -15,7 +15,7 @@ use super::record::{Content, Record, Thing};
 use crate::identity::{BareJid, Enrolment, Host, Incarnation, KeyId};
 use crate::policy::Denial;
 use crate::policy::restore::{self, Conflict, Fate, KeyFacts, ListFacts};
-use crate::protocol::{Accounts, Import, ImportConflict, Imported, Refusal, fields};
+use crate::protocol::{Accounts, Import, ImportConflict, Imported, Refusal, fields_of};
 use crate::store::{Edit, Harmless, Store, StoreError, View};
 
 /// What becomes of a record.
@@ -136,7 +136,7 @@ fn declaration(host: &DeclaredHost) -> (Accounts, &Map<String, Value>) {
 }
 
 fn content(record: Value) -> Result<Content, Conflict> {
-    let record = fields::<Record>(record).map_err(|fault| Conflict::UnknownRecord {
+    let record = fields_of::<Record>(record).map_err(|fault| Conflict::UnknownRecord {
         problem: fault.to_string(),
     })?;
     record.content()

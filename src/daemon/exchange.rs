@@ -1,0 +1,198 @@
+//! What is said on one connection: its lines are read, within limits and deadlines, and what waits for the peer is written.
+//!
+//! All complete lines of a read are answered in one write, by the task that has read them.
+//!
+//! Must not know: what a question means.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::clock::now;
+use super::connection::Connection;
+use super::dispatch;
+use super::limits::SHUTDOWN_LIMIT;
+use super::state::State;
+use crate::protocol::Lines;
+
+/// When the daemon began, and that it ends.
+#[derive(Clone)]
+pub(super) struct Lifetime {
+    pub(super) started: Instant,
+    /// Changes when nobody is to be read any more.
+    pub(super) stopping: watch::Receiver<bool>,
+}
+
+/// Talks with the peer to the end.
+pub(super) async fn talk(
+    state: &Arc<State>,
+    connection: &Arc<Connection>,
+    stream: UnixStream,
+    lifetime: Lifetime,
+) {
+    let (read, write) = stream.into_split();
+    let mut answers = Answers {
+        connection,
+        write,
+        unwritten: Vec::new(),
+        written: 0,
+    };
+    state.connected(connection);
+    let end = listen(state, connection, read, &mut answers, lifetime).await;
+    let is_cut_off = matches!(end, End::CutOff);
+    let close = async {
+        if !is_cut_off {
+            // It may have asked and closed its half: what is in flight is still answered.
+            let _ = tokio::time::timeout(SHUTDOWN_LIMIT, connection.idle()).await;
+        }
+        state.disconnected(connection);
+        connection.close();
+    };
+    if is_cut_off {
+        close.await;
+        return;
+    }
+    let write = answers.write_rest();
+    let limit = SHUTDOWN_LIMIT * 2;
+    let _ = tokio::time::timeout(limit, async { tokio::join!(close, write) }).await;
+}
+
+/// Why no more lines of a peer are read.
+enum End {
+    /// It has said what it had to say, or the server stops.
+    Said,
+    /// It broke a limit.
+    CutOff,
+}
+
+/// Reads and answers until the peer ends, a line stays unfinished, or the server stops.
+async fn listen(
+    state: &Arc<State>,
+    connection: &Arc<Connection>,
+    mut read: OwnedReadHalf,
+    answers: &mut Answers<'_>,
+    Lifetime {
+        started,
+        mut stopping,
+    }: Lifetime,
+) -> End {
+    let mut lines = Lines::default();
+    let mut unfinished_since = None;
+    let mut stop = pin!(stopping.changed());
+    loop {
+        if answers.write_now().is_err() {
+            return End::Said;
+        }
+        let deadline = unfinished_since.map(|since: Instant| since + LINE_DEADLINE);
+        let count = tokio::select! {
+            biased;
+            _ = &mut stop => return End::Said,
+            () = connection.cut_off() => return End::CutOff,
+            read = read.read(lines.room()) => match read {
+                Ok(0) | Err(_) => return End::Said,
+                Ok(count) => count,
+            },
+            () = answers.more() => continue,
+            // Behind the read: after a pause of our own, what came meanwhile counts.
+            () = expired(deadline) => return End::unfinished(connection),
+        };
+        lines.read(count);
+        let (now, uptime) = (now(), started.elapsed());
+        connection.attend();
+        while let Some(line) = lines.take() {
+            unfinished_since = None;
+            dispatch::line(state, connection, line, now, uptime);
+        }
+        if lines.is_unfinished() {
+            let since = *unfinished_since.get_or_insert_with(Instant::now);
+            // A peer that always has more of its line to say is never waited for above.
+            if since.elapsed() > LINE_DEADLINE {
+                return End::unfinished(connection);
+            }
+        }
+    }
+}
+
+impl End {
+    fn unfinished(connection: &Connection) -> Self {
+        tracing::warn!(
+            connection = connection.id,
+            "cut off: a line stayed unfinished"
+        );
+        Self::CutOff
+    }
+}
+
+async fn expired(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What waits to be written.
+struct Answers<'a> {
+    connection: &'a Connection,
+    write: OwnedWriteHalf,
+    unwritten: Vec<u8>,
+    /// So much of it is.
+    written: usize,
+}
+
+impl Answers<'_> {
+    /// Writes what the kernel takes at once.
+    ///
+    /// Errors: the peer is gone.
+    fn write_now(&mut self) -> io::Result<()> {
+        loop {
+            if self.is_written() {
+                self.unwritten.clear();
+                self.written = 0;
+                self.connection.take_queued(&mut self.unwritten);
+            }
+            match self.unwritten.get(self.written..) {
+                None | Some([]) => return Ok(()),
+                Some(rest) => match self.write.try_write(rest) {
+                    Ok(count) => self.written += count,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                    Err(error) => return Err(error),
+                },
+            }
+        }
+    }
+
+    /// Returns when there may be more to write.
+    async fn more(&self) {
+        if self.is_written() {
+            self.connection.queued().await;
+        } else {
+            // Whatever happened to it, the next write says.
+            let _ = self.write.writable().await;
+        }
+    }
+
+    /// Writes all that is queued until the connection is closed.
+    async fn write_rest(mut self) {
+        loop {
+            if self.write_now().is_err() || self.is_written() && !self.connection.queued().await {
+                return;
+            }
+            if !self.is_written() && self.write.writable().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn is_written(&self) -> bool {
+        self.written >= self.unwritten.len()
+    }
+}
+
+const LINE_DEADLINE: Duration = Duration::from_secs(10);
