@@ -28,6 +28,10 @@ files["prosody-glue/"] = {
 	},
 }
 
+files["benches/"] = {
+	read_globals = { module = { fields = { "get_option_string", "hook_global", "host" } } },
+}
+
 files["tests/glue/"] = {
 	std = "lua54c+busted",
 }

@@ -1,4 +1,4 @@
-# `make test` and `make demo` get what they lack and start no system service; see `make help`.
+# `make test`, `make demo` and `make bench` get what they lack and start no system service; see `make help`.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -18,6 +18,10 @@ AT_A_TIME := -n $(shell n=$$(nproc); echo $$((n < 4 ? 3 * n : 12))) --dist works
 TEST_THREADS := --test-threads $(shell echo $$((2 * $$(nproc))))
 FUZZ_SECONDS ?= 60
 export KEEP
+# make bench: quick, or full; and its parts, if not all of them.
+BENCH ?= full
+PARTS ?=
+export BENCH
 
 # make install and make deb.
 PREFIX ?= /usr/local
@@ -26,7 +30,7 @@ DESTDIR ?=
 PROSODY_MODULES ?= $(PREFIX)/lib/prosody/modules
 ZSH_COMPLETIONS ?= $(PREFIX)/share/zsh/$(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
 
-.PHONY: help test demo audit build build-tested release install deb fetch-test fetch-demo \
+.PHONY: help test demo bench bench-page audit build build-tested release install deb fetch-test fetch-demo fetch-bench \
 	fetch-deny lint lint-rust lint-deps lint-lua lint-units test-rust test-lua test-prosody fuzz fetch-install test-install \
 	test-versions fetch-versions test-pkits
 
@@ -40,6 +44,17 @@ test: fetch-test lint test-rust test-lua test-prosody ## get what is missing, th
 demo: fetch-demo build ## see a device log in with its key, and be locked out (KEEP=1 leaves it running)
 	@/usr/bin/python3 -B tests/prosody/demo.py </dev/null
 
+bench: fetch-bench ## what a login costs, as ratios to redis and others (BENCH=quick: in two minutes; PARTS='socket logins': these only)
+# Each by itself: together, the daemon would be built with what the bench wants of their dependencies.
+	$(CARGO) build --locked --release
+	$(CARGO) build --locked --release --package saslcertd-bench
+	@"$(TARGET_DIR)/release/saslcertd-bench" $(PARTS) </dev/null
+
+bench-page: ## put the table and the picture of the last make bench into docs/performance.md
+	@test -f "$(TARGET_DIR)/bench/table.md" || { echo 'make bench-page: no table: make bench first' >&2; exit 1; }
+	cp "$(TARGET_DIR)/bench/performance.svg" docs/
+	sed -i -e '/^<!-- table -->$$/r $(TARGET_DIR)/bench/table.md' -e '/^<!-- table -->$$/,/^<!-- end of table -->$$/{//!d}' docs/performance.md
+
 audit: fetch-deny ## what lint-deps checks, and known advisories (from github.com)
 	$(CARGO) deny --locked check
 
@@ -52,6 +67,9 @@ fetch-test: ## get what the tests need (as root), without running them
 
 fetch-demo:
 	@tests/prosody/fetch.sh demo
+
+fetch-bench:
+	@tests/prosody/fetch.sh bench
 
 build: ## build the debug binary
 	$(CARGO) build --locked
@@ -84,9 +102,9 @@ RUST_NAMED := $(shell sed -n 's/^rust-version = "\(.*\)"$$/\1/p' Cargo.toml)
 DENIED := $(if $(findstring rustc $(RUST_NAMED).,$(shell rustc --version 2>/dev/null)),-D warnings)
 
 lint-rust:
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 	rustfmt --check --edition 2024 fuzz/targets/*.rs
-	$(CARGO) clippy --locked --all-targets -- $(DENIED)
+	$(CARGO) clippy --locked --workspace --all-targets -- $(DENIED)
 # The daemon alone, for machines that do not want the XMPP client.
 	$(CARGO) clippy --locked --no-default-features -- $(DENIED)
 # For those who work on it: private items too, so links to them are fine.
@@ -97,7 +115,7 @@ lint-deps: fetch-deny ## licences and sources of the dependencies
 	$(CARGO) deny --locked check bans licenses sources
 
 lint-lua:
-	luacheck prosody-glue
+	luacheck prosody-glue benches
 
 lint-units: ## systemd's own opinion of the units
 	systemd/check target/units

@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# Gets what `make test`, `make demo` and `make test-install` lack, and nothing when they lack nothing.
+# Gets what `make test`, `make demo`, `make bench` and `make test-install` lack, and nothing when they lack nothing.
 #
 #   fetch.sh demo     what the demo needs: Rust, a C linker for it, python3, openssl, one Prosody
 #   fetch.sh test     that, both Prosodys, the community modules, an ejabberd, the Lua tools, systemd's tools,
 #                     libstrophe (a client library), and a Python environment for the tests
+#   fetch.sh bench    what the demo needs, both Prosodys, the community modules, a redis to compare with
 #   fetch.sh install  mmdebstrap, dpkg-dev, a clean Debian made by it (target/install/base.tar), and that Python environment
 #   fetch.sh versions what `test` does, and a Debian 13 for each Prosody that is newer (target/versions/)
 #   fetch.sh prosodys says which Prosodys `make test` runs against, and does nothing
 #
 # Rust comes first: where it is missing or too old, Debian 13 has one, and elsewhere a message says how to get it.
-# Servers and their modules are never installed: their packages are unpacked into target/prosody/ and
-# target/ejabberd/, and only libraries go to the system. No service is started. Libraries need root; the rest
+# Servers and their modules are never installed: their packages are unpacked into target/prosody/, target/ejabberd/ and
+# target/redis/, and only libraries go to the system. No service is started. Libraries need root; the rest
 # does not. Must not know what the tests do.
 set -euo pipefail
 
@@ -39,8 +40,8 @@ choose_prosodys() {
 	case "$what:$(debian)" in
 	demo:12) echo "0.12:0.12:bookworm" ;;
 	demo:13) echo "13.0:13.0:trixie" ;;
-	test:12 | versions:12) echo "0.12:0.12:bookworm 13.0:13.0:bookworm-backports" ;;
-	test:13 | versions:13) echo "13.0:13.0:trixie 13.0-backports:13.0:trixie-backports" ;;
+	test:12 | bench:12 | versions:12) echo "0.12:0.12:bookworm 13.0:13.0:bookworm-backports" ;;
+	test:13 | bench:13 | versions:13) echo "13.0:13.0:trixie 13.0-backports:13.0:trixie-backports" ;;
 	install:12) ;;
 	install:13) die "'make test-install' needs Debian 12: the package is made here and installed there" ;;
 	*) die "supported are Debian 12 and Debian 13 (without 'make test-install')" ;;
@@ -95,7 +96,7 @@ has_rust() {
 	local have
 	have=$(rust_version)
 	command -v cargo >/dev/null && [ -n "$have" ] && [ "$(printf '%s\n' "$oldest_rust" "$have" | sort -V | head -n 1)" = "$oldest_rust" ] || return 1
-	case "$what" in demo | install) return 0 ;; esac
+	case "$what" in demo | bench | install) return 0 ;; esac
 	{ cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1
 }
 
@@ -112,7 +113,7 @@ require_rust() {
   curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile default
   . \"\$HOME/.cargo/env\""
 	fi
-	[ "$what" = demo ] || parts+=(rust-clippy rustfmt)
+	case "$what" in demo | bench) ;; *) parts+=(rust-clippy rustfmt) ;; esac
 	[ "$(id -u)" = 0 ] || die "Rust $oldest_rust or newer is needed; here is ${have:-none}. As root, 'make fetch-$what' installs Debian's"
 	say "installing Rust of Debian's trixie-backports"
 	work=$(mktemp -d "$target/prosody/.0-rust.XXXXXX")
@@ -343,6 +344,27 @@ unpack_ejabberd() {
 	rm -rf "$work"
 }
 
+# A redis to compare with. Its binary is in redis-tools; redis-server, installed, would start a service.
+unpack_redis() {
+	local release=$1 final=$target/redis work package depends=
+	[ ! -x "$final/usr/bin/redis-server" ] || return 0
+	work=$(mktemp -d "$target/prosody/.0-redis.XXXXXX")
+	leftovers+=("$work")
+	say "unpacking redis of Debian's $release into target/redis"
+	download "$release" "$work" redis-server redis-tools
+	mkdir "$work/unpacked"
+	for package in "$work"/*.deb; do
+		dpkg -x "$package" "$work/unpacked"
+		depends+=,$(dpkg-deb -f "$package" Depends)
+	done
+	depends=$(tr ',' '\n' <<<"$depends" | sed 's/^ *//' | grep -E '^lib' | sort -u | paste -s -d,)
+	satisfied "$depends" || satisfy "$depends"
+	"$work/unpacked/usr/bin/redis-server" --version >/dev/null || die "redis of Debian's $release does not run"
+	rm -rf "$final"
+	mv "$work/unpacked" "$final"
+	rm -rf "$work"
+}
+
 # --- a clean Debian ------------------------------------------------------------------------------
 
 # What apt is told here about proxies and about lists that are old, as lines for the one in there.
@@ -445,8 +467,8 @@ prosodys)
 	for prosody in $(choose_prosodys); do echo "${prosody%%:*}"; done
 	exit 0
 	;;
-test | demo | install | versions) ;;
-*) die "usage: fetch.sh test|demo|install|versions|prosodys" ;;
+test | demo | bench | install | versions) ;;
+*) die "usage: fetch.sh test|demo|bench|install|versions|prosodys" ;;
 esac
 prosodys=$(choose_prosodys)
 mkdir -p "$target/prosody"
@@ -461,7 +483,7 @@ require_rust
 tools=(ca-certificates openssl python3)
 case "$what" in
 # Prosody's package only recommends lua-unbound; but without it prosodyctl prints a page of advice first.
-demo) tools+=(lua-unbound) ;;
+demo | bench) tools+=(lua-unbound) ;;
 test) tools+=(e2fsprogs libstrophe-dev mount lua-unbound lua-busted lua-check lua-dbi-sqlite3 lua5.2 lua5.4 python3-venv systemd) ;;
 install) tools+=(mmdebstrap python3-venv dpkg-dev) ;;
 versions) tools+=(libstrophe-dev lua-unbound lua-dbi-sqlite3 lua5.4 mmdebstrap python3-venv) ;;
@@ -475,6 +497,10 @@ test)
 	unpack_modules "$(codename)"
 	unpack_ejabberd "$(codename)"
 	make_venv
+	;;
+bench)
+	unpack_modules "$(codename)"
+	unpack_redis "$(codename)"
 	;;
 install)
 	make_base bookworm
