@@ -17,7 +17,7 @@ use super::roles::Roles;
 use super::state::State;
 use crate::protocol::{self, Fault};
 
-/// Who lets connections in, and what they need.
+/// The loop that lets connections in, and its parts.
 pub(super) struct Acceptor {
     state: Arc<State>,
     roles: Roles,

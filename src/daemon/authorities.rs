@@ -24,12 +24,12 @@ use crate::protocol::{
 };
 use crate::system::lock::{Lock, SharedLock};
 
-/// What the files of all hosts hold.
+/// The contents of the files of all hosts.
 #[derive(Debug, Default)]
 pub(super) struct AuthorityFiles {
     authorities: SharedLock<Files<Authorities>>,
     lists: SharedLock<Files<RevocationLists>>,
-    /// Whose turn it is to read.
+    /// One at a time reads the files.
     reading: Lock<()>,
     refused: Lock<Refusals>,
 }
@@ -50,7 +50,7 @@ impl Refusals {
         untrusted: &Untrusted,
         now: UnixSeconds,
     ) {
-        // What depends on the time or on a list may be another thing tomorrow.
+        // A denial that depends on the time or on a list may not hold tomorrow.
         if generation != self.generation || untrusted.denial != Denial::ChainUntrusted {
             return;
         }
@@ -141,7 +141,7 @@ impl AuthorityFiles {
         })
     }
 
-    /// What was looked at counts from here on. No yes by what they said before comes behind it.
+    /// Files that were read count from here on. No yes by their former contents comes behind it.
     pub(super) fn swap(&self, _: &Closing<'_>, looked: FreshFiles) {
         *self.authorities.write() = looked.authorities;
         *self.lists.write() = looked.lists;
@@ -316,7 +316,7 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// What files hold now, and do not count for yet.
+/// The files as they are now; they do not count yet.
 #[derive(Debug)]
 pub(super) struct FreshFiles {
     authorities: Files<Authorities>,
@@ -396,7 +396,7 @@ fn look<'a, T>(
         let before = known
             .get(path)
             .filter(|known| !anew && known.stamp == stamp);
-        // What hindered the reading may have gone without a trace on the file.
+        // The obstacle to the reading may have gone without a trace on the file.
         let read_before =
             before.filter(|known| !matches!(known.content, Err(FileError::Unreadable(_))));
         let entry = if let Some(known) = read_before {

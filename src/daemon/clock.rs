@@ -1,4 +1,6 @@
-//! What time it is. The only reader of the wall clock in the daemon: everybody else is told.
+//! Reads the wall clock, and is the only one in the daemon that does: everybody else is handed `now`.
+//!
+//! Must not know: why anybody asks.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,7 +1,9 @@
-//! One peer: who it is, and what waits to be written to it.
+//! One peer: its user, its hello, and the lines that wait to be written to it.
 //!
 //! Lines are queued without waiting, so that an answer can be queued under a lock. A peer that does not read
 //! is cut off when too much waits.
+//!
+//! Must not know: sockets, what a line says.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,14 +16,14 @@ use crate::policy::access::Standing;
 use crate::protocol::{self, Module, Role, ServerRequest};
 use crate::system::lock::Lock;
 
-/// Who is at the other end, as the kernel told at accept.
+/// The process at the other end, as the kernel told at accept.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
     /// Its user.
     pub uid: u32,
     /// Its process, for people to read only: numbers are used again.
     pub pid: Option<i32>,
-    /// What it may ask.
+    /// Its role: which questions it may ask.
     pub role: Role,
 }
 
@@ -30,7 +32,7 @@ pub struct Peer {
 pub struct Connection {
     /// Unique in this process.
     pub id: u64,
-    /// Who is at the other end.
+    /// The process at the other end.
     pub peer: Peer,
     hello: Lock<Option<Introduction>>,
     outbox: Lock<Outbox>,
@@ -40,7 +42,7 @@ pub struct Connection {
     last_question: AtomicU64,
 }
 
-/// What the peer said of itself.
+/// The peer's own words about itself, from its hello.
 #[derive(Clone, Debug)]
 pub struct Introduction {
     /// Its software and version.
@@ -66,7 +68,7 @@ struct Questions {
 struct Outbox {
     bytes: Vec<u8>,
     is_closed: bool,
-    /// Who writes looks here of its own accord.
+    /// The writer looks here of its own accord.
     is_attended: bool,
 }
 
@@ -116,7 +118,7 @@ impl Connection {
         }
     }
 
-    /// Whoever writes takes what is queued from now on without being told of it, the next time.
+    /// Says that the writer is about to look: it takes the lines that are queued from now on without a wake-up, once.
     pub fn attend(&self) {
         self.outbox.lock().is_attended = true;
     }
@@ -166,7 +168,7 @@ impl Connection {
         *self.hello.lock() = Some(introduction);
     }
 
-    /// Who the peer says it is; `None` before its hello.
+    /// The peer's introduction; `None` before its hello.
     #[must_use]
     pub fn introduction(&self) -> Option<Introduction> {
         let hello = self.hello.lock();
@@ -198,7 +200,7 @@ impl Connection {
         hello.as_ref().is_some_and(|hello| hello.keeps_sessions)
     }
 
-    /// What the peer has said of itself.
+    /// How far the peer has introduced itself.
     #[must_use]
     pub fn standing(&self) -> Standing {
         match self.hello.lock().as_ref() {

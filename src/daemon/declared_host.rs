@@ -1,4 +1,6 @@
-//! A host as it was declared last.
+//! A host as a server declared it last: where its accounts live, its options, and their meaning.
+//!
+//! Must not know: whether a server is connected, what an option means.
 
 use serde_json::{Map, Value};
 
@@ -48,7 +50,7 @@ pub(super) fn json_of(options: &Map<String, Value>) -> String {
     Value::Object(options.clone()).to_string()
 }
 
-/// What is wrong with the options of a host, or strange, for those who ask; if it is much, some of it.
+/// The remarks about the options of a host, wrong or strange ones, for the answer; of very many only some.
 pub(super) fn remarks(remarks: &[Remark]) -> Vec<HostRemark> {
     let row = |remark: &Remark| HostRemark {
         option: Some(remark.option.clone()),

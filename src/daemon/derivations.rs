@@ -1,5 +1,7 @@
-//! Where what costs much runs, key derivations and strangers' chains: so many at a time, the others in a bounded queue with a
+//! Turns for costly work, key derivations and strangers' chains: so many run at a time, the others wait in a bounded queue with a
 //! deadline. From one network only so many wait, and changes have a queue of their own: a flood costs those beside it little.
+//!
+//! Must not know: passwords, certificates, what the work comes to.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +21,7 @@ pub(super) struct Derivations {
     networks: Arc<Networks>,
 }
 
-/// What a key is derived for.
+/// The purpose of a derivation.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Purpose {
     /// A password is tried, from this network if that is known.

@@ -1,5 +1,5 @@
-//! Each question goes to its handler: the only place that lists them. What a question says of itself ([`Request`]) decides who may
-//! ask it, when, and where it is answered.
+//! Hands each question to its handler: the only place that lists them. The question's own type ([`Request`]) says who may ask it,
+//! when, and in which lane it is answered.
 //!
 //! Must not know: how a question is answered.
 
@@ -103,12 +103,12 @@ fn unreadable_line(connection: &Connection, id: Option<&Id>, fault: &Fault) {
     connection.push(&protocol::failure(id, &fault.clone().into()));
 }
 
-/// What the table says of a question.
+/// One line of the table: the facts about one question.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
-    /// How it is called.
+    /// Its name.
     pub method: &'static str,
-    /// Who may ask it.
+    /// The lowest role that may ask it.
     pub role: Role,
     /// What the asker must have said before.
     pub before: Before,

@@ -1,4 +1,4 @@
-//! What is said on one connection: its lines are read, within limits and deadlines, and what waits for the peer is written.
+//! The two directions of one connection: lines are read, within limits and deadlines, and queued lines are written to the peer.
 //!
 //! All complete lines of a read are answered in one write, by the task that has read them.
 //!
@@ -137,7 +137,7 @@ async fn expired(deadline: Option<Instant>) {
     }
 }
 
-/// What waits to be written.
+/// The lines that wait to be written, and the way to the peer.
 struct Answers<'a> {
     connection: &'a Connection,
     write: OwnedWriteHalf,
@@ -173,7 +173,7 @@ impl Answers<'_> {
         if self.is_written() {
             self.connection.queued().await;
         } else {
-            // Whatever happened to it, the next write says.
+            // An error here comes again at the next write.
             let _ = self.write.writable().await;
         }
     }

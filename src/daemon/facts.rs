@@ -1,4 +1,4 @@
-//! What is known of a certificate that is shown to a host: parsed and fetched once, for an offer, a login and `explain` alike.
+//! The facts about a certificate that is shown to a host: parsed and fetched once, for an offer, a login and `explain` alike.
 //!
 //! Must not know: what follows from it.
 

@@ -1,8 +1,8 @@
 //! No yes behind a no.
 //!
-//! Who may say yes holds a [`Pass`] from before the facts are read until the answer is queued. Who takes something back holds a
-//! [`Closing`] from before it is written until its sessions' closing is queued. Nobody holds a pass beside a closing: a login finds what
-//! was taken back, or its session is closed.
+//! A yes needs a [`Pass`], held from before the facts are read until the answer is queued. A revocation needs a [`Closing`], held from
+//! before it is written until the closing of its sessions is queued. Nobody holds a pass beside a closing: so a login finds the
+//! revocation in the store, or its session is among those that are closed.
 //!
 //! Must not know: what is decided.
 
@@ -21,10 +21,10 @@ use crate::store::NoYes;
 #[derive(Default)]
 pub struct Gate(RwLock<()>);
 
-/// While it is held nothing is taken back: who has one may say yes.
+/// While it is held nothing is taken back: its holder may say yes.
 pub struct Pass<'a>(#[allow(dead_code)] RwLockReadGuard<'a, ()>);
 
-/// While it is held nobody says yes: who has one may take something back. At its end every server hears which sessions are over.
+/// While it is held nobody says yes: its holder may take something back. At its end every server hears which sessions are over.
 #[must_use = "at its end logins go on"]
 pub struct Closing<'a> {
     servers: &'a Servers,

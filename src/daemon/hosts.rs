@@ -22,7 +22,7 @@ use crate::system::lock::{Lock, SharedLock};
 pub(super) struct Hosts {
     /// Never held while something is written: every offer and every login reads it.
     declared: SharedLock<HashMap<Host, Arc<DeclaredHost>>>,
-    /// Whose turn it is to write of hosts.
+    /// One at a time writes of hosts.
     remembering: Lock<()>,
     stranger: Lock<Option<Stranger>>,
 }
@@ -167,7 +167,7 @@ impl Hosts {
         store.remember_hosts(changed)
     }
 
-    /// Whose hello was refused last, for its version of the protocol, and who has not come back with ours.
+    /// The server that was refused last, for its version of the protocol, and has not come back with ours.
     pub(super) fn stranger(&self) -> MutexGuard<'_, Option<Stranger>> {
         self.stranger.lock()
     }

@@ -1,4 +1,4 @@
-//! Where questions are answered that may block: so many at a time, each within its deadline, and what costs much in its turn.
+//! Runs the answers that may block: so many at a time, each within its deadline, and the costly ones in their turn.
 //!
 //! Must not know: what is asked.
 
@@ -117,7 +117,7 @@ impl Tasks {
                     "a question took too long"
                 );
             }
-            // Whatever happened, a question gets an reply; a second one is never sent.
+            // Each question gets a reply, a failure too; a second one is never sent.
             late.refuse(Fault::Deadline);
         });
     }

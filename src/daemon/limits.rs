@@ -1,6 +1,8 @@
 //! How long the daemon takes to stop.
+//!
+//! Must not know: what is in flight.
 
 use std::time::Duration;
 
-/// How long what is in flight may take when the daemon stops.
+/// How long the answers in flight may take when the daemon stops.
 pub(super) const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);

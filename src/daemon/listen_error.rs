@@ -1,4 +1,6 @@
-//! Why nobody can be listened to, and what lets the daemon listen after all.
+//! Why the daemon can't listen, and how the admin mends that.
+//!
+//! Must not know: how the problem was found; it changes nothing by itself.
 
 use std::io;
 use std::path::Path;
@@ -19,7 +21,7 @@ pub enum ListenError {
     NotSocket {
         /// Which file.
         path: String,
-        /// What makes room.
+        /// How to make room.
         remedy: Remedy,
     },
     /// The admin's: the folder is not there.
@@ -27,7 +29,7 @@ pub enum ListenError {
     MissingFolder {
         /// Which folder.
         folder: String,
-        /// What makes it.
+        /// How to make it.
         remedy: Remedy,
     },
     /// The admin's: whoever may write to the folder could put a false daemon in its place.
@@ -37,7 +39,7 @@ pub enum ListenError {
     OpenFolder {
         /// Which folder.
         folder: String,
-        /// What closes it.
+        /// How to close it to others.
         remedy: Remedy,
     },
     /// The admin's: it belongs to somebody else, who could do the same; or the daemon can't write there.
@@ -47,11 +49,11 @@ pub enum ListenError {
     ForeignFolder {
         /// Which folder.
         folder: String,
-        /// Whose it is.
+        /// The folder's owner.
         owner: String,
-        /// Who serves.
+        /// The user that serves.
         own: String,
-        /// What makes it the daemon's.
+        /// How to make it the daemon's.
         remedy: Remedy,
     },
     /// The service manager's: what it handed over is not what it has to be.
@@ -59,13 +61,13 @@ pub enum ListenError {
         "the service manager must hand over one listening Unix stream socket with a path; {problem}"
     )]
     UnfitSocket {
-        /// What was found instead.
+        /// The problem with what was handed over.
         problem: String,
     },
     /// A file or the socket.
     #[error("cannot {action} {path}")]
     File {
-        /// What was tried.
+        /// The action that failed, as a verb.
         action: &'static str,
         /// On what.
         path: String,
@@ -76,7 +78,7 @@ pub enum ListenError {
 }
 
 impl ListenError {
-    /// What lets the daemon listen, where that is known.
+    /// How to mend it, where that is known.
     #[must_use]
     pub fn remedy(&self) -> Option<&Remedy> {
         match self {
@@ -101,7 +103,7 @@ pub(super) fn file_error(
     }
 }
 
-/// What lets the daemon listen after all.
+/// How the admin mends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remedy {
     /// A line for root's shell.

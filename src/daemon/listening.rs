@@ -1,6 +1,5 @@
-//! The socket that connections come from. It is made here, at a path, or a
-//! service manager (systemd) listens and hands it over: then it outlives this process, and who connects while
-//! nobody serves waits for the next.
+//! The socket that connections come from. It is made here, at a path, or a service manager (systemd) listens and hands it over: then
+//! it outlives this process, and a client that connects while no daemon runs waits for the next one.
 //!
 //! Must not know: who may connect, or what is asked.
 
@@ -33,7 +32,7 @@ pub enum SocketSource {
 }
 
 impl SocketSource {
-    /// What a service manager handed over as `sd_listen_fds(3)` tells, else `path`.
+    /// The socket that a service manager handed over, as `sd_listen_fds(3)` describes it; else `path`.
     ///
     /// To be called once and before the first thread starts: it takes `LISTEN_FDS` and `LISTEN_PID` out of the
     /// environment.

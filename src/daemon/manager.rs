@@ -1,4 +1,4 @@
-//! What a service manager (systemd) is told, as `sd_notify(3)` describes it: that we are ready, that we live, that we
+//! Tells a service manager (systemd), as `sd_notify(3)` describes it: that we are ready, that we live, that we
 //! stop. Without one nothing is said.
 //!
 //! Must not know: what is served.
@@ -97,9 +97,9 @@ fn send(state: &str, notify_socket: &OsStr) -> io::Result<()> {
         Some(name) => SocketAddr::from_abstract_name(name)?,
         None => SocketAddr::from_pathname(notify_socket)?,
     };
-    let mouth = UnixDatagram::unbound()?;
-    mouth.set_nonblocking(true)?;
-    mouth.send_to_addr(state.as_bytes(), &address).map(drop)
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    socket.send_to_addr(state.as_bytes(), &address).map(drop)
 }
 
 const PATIENCE: Duration = Duration::from_secs(1);

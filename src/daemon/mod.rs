@@ -1,4 +1,6 @@
-//! Answering: one method for each question, and the socket.
+//! The daemon: it listens on the socket, reads questions, and answers each from the store by the rules of `policy`.
+//!
+//! Must not know: rules (`policy` decides), sentences for people (`wording` has them), flags of the command line.
 
 mod accepting;
 mod authorities;

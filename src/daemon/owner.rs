@@ -1,5 +1,7 @@
-//! As whom root's `init` and `serve` act: as the user whose store it is. Files of root's would keep the daemon out, and nothing
-//! of root's rights is needed where somebody else may write.
+//! Makes root's `init` and `serve` act as the store's owner: files of root's would keep the daemon out, and root's rights are not
+//! needed where somebody else may write.
+//!
+//! Must not know: what is served, what the store holds.
 
 use std::ffi::CString;
 use std::fs::{self, DirBuilder};

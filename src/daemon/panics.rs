@@ -1,4 +1,4 @@
-//! What an admin reads when the storage engine ends the process: sled panics on some damage of its files.
+//! The words for an admin when the storage engine ends the process: sled panics on some damage of its files.
 //!
 //! Must not know: what is stored.
 

@@ -13,7 +13,7 @@ use super::gate::{Closing, Pass};
 use crate::identity::visible::visible;
 use crate::protocol::{self, Each, Fault, Id, Refusal, Request};
 
-/// What a question is answered with.
+/// The answer to a question, or why there is none.
 pub(super) type Answered<T> = Result<T, Refusal>;
 
 /// A question that lets nobody in: its answer is sent as it is. `daemon/dispatch.rs` says which ones.

@@ -1,4 +1,6 @@
-//! Which users may ask, and what.
+//! The users of this machine that may ask, and the role of each, by the flags of `serve`.
+//!
+//! Must not know: which questions there are, which of them a role may ask ([`access`](crate::policy::access) says that).
 
 use nix::unistd::{Gid, Uid, User};
 
@@ -14,7 +16,7 @@ pub struct UnknownUser {
     pub user: String,
 }
 
-/// Which users may ask what.
+/// The users that may ask, by role.
 pub(super) struct Roles {
     pub(super) server: Vec<u32>,
     pub(super) admin: Vec<u32>,
@@ -64,7 +66,7 @@ impl Roles {
         })
     }
 
-    /// What a peer of this user may ask; none: nothing.
+    /// The role of a peer of this user; `None`: it may ask nothing.
     pub(super) fn role(&self, uid: u32) -> Option<Role> {
         if self.admin.contains(&uid) {
             Some(Role::Admin)

@@ -10,7 +10,7 @@ use crate::identity::{Host, ScramHash};
 use crate::store::Store;
 use crate::system::lock::Lock;
 
-/// What the servers of each host know.
+/// The hashes that the servers of each host have heard of.
 #[derive(Debug, Default)]
 pub(super) struct ScramNews(Lock<HashMap<Host, Vec<ScramHash>>>);
 

@@ -25,7 +25,7 @@ use super::socket_folder::Tenant;
 use super::state::State;
 use super::{manager, upkeep};
 
-/// What `serve` is started with.
+/// The settings that `serve` is started with.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The store's folder.
@@ -58,7 +58,7 @@ pub enum ServeError {
     /// The store failed while serving: nothing more can be promised.
     #[error("the store failed; start saslcertd again when its cause is mended: {cause}")]
     StoreFailed {
-        /// What it said.
+        /// Its message.
         cause: String,
     },
 }

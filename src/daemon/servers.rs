@@ -20,7 +20,7 @@ use crate::system::lock::Lock;
 #[derive(Default)]
 pub(super) struct Servers {
     connections: Lock<HashMap<u64, Arc<Connection>>>,
-    /// Who waits for which answer, by connection and id.
+    /// The handlers that wait for an answer, by connection and id.
     expected: Lock<Expected>,
 }
 
@@ -35,7 +35,7 @@ impl Servers {
 
     pub(super) fn disconnected(&self, connection: &Connection) {
         self.connections.lock().remove(&connection.id);
-        // Who waits for it hears at once that nothing comes.
+        // A handler that waits for its answer hears at once that none comes.
         self.expected
             .lock()
             .retain(|(of, _), _| *of != connection.id);
@@ -75,7 +75,7 @@ impl Servers {
     /// A server has answered the question `id` of ours.
     pub(super) fn answered(&self, connection: u64, id: String, result: Result<Value, String>) {
         let waits = self.expected.lock().remove(&(connection, id));
-        // Whoever waited may have given up.
+        // The handler that waited may have given up.
         waits.map(|waits| waits.send(result));
     }
 

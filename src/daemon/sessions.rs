@@ -1,7 +1,9 @@
-//! Which live sessions logged in with a certificate, as each connection reports its own.
+//! The live sessions that logged in with a certificate, as each connection reports its own.
 //!
 //! For people to look at (`<users/>`, `cert list`), for `status`, and to close those that an authority no longer vouches
 //! for, the ones without a resource too, and those whose certificate has expired where that is wanted. It is gone with the connection, and reported anew by the next hello.
+//!
+//! Must not know: whether an authority still vouches for one, how one is closed.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -151,7 +153,7 @@ impl Sessions {
     }
 
     /// The accounts and keys of those that an authority vouched for, by a path that does not `hold` any more; each once.
-    /// What has not become a session by then won't: it is forgotten.
+    /// A login that has not become a session by then won't: it is forgotten.
     pub fn no_longer(
         &self,
         mut hold: impl FnMut(&BareJid, &CertificationPath) -> bool,
@@ -287,7 +289,7 @@ const MAX_BYTES: usize = 256 * 1024 * 1024;
 const OVERHEAD_BYTES: usize = 128;
 /// Of each key on a path: its hash, and what holds its parts.
 const KEY_OVERHEAD_BYTES: usize = 200;
-/// What is longer is no resource (RFC 7622).
+/// A longer one is no resource (RFC 7622).
 const MAX_RESOURCE_BYTES: usize = 1023;
 /// Most resources that are listed for one certificate.
 const MAX_LISTED_RESOURCES: usize = 100;

@@ -4,7 +4,9 @@
 //! the place of one on the way. What is proposed closes only what is the daemon's own: where others rely on a folder as it is, the
 //! socket moves.
 //!
-//! Looks, and changes nothing. `serve` asks before it listens, and `doctor` when nobody does.
+//! It looks, and changes nothing. `serve` asks before it listens, and `doctor` when no daemon does.
+//!
+//! Must not know: questions, who may ask one.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -50,7 +52,7 @@ pub(super) fn require_unanswered(path: &Path, tenant: Tenant) -> Result<(), List
     if !found.file_type().is_socket() {
         let is_own = fs::metadata(folder_of(path))
             .is_ok_and(|folder| is_tenants(folder_of(path), &folder, tenant));
-        // Whoever put it there may need it.
+        // Somebody put it there, and may need it.
         let remedy = if is_own {
             let mut aside = path.as_os_str().to_owned();
             aside.push(".aside");
@@ -133,7 +135,7 @@ fn require_writable(folder: &Path, tenant: Tenant) -> Result<(), ListenError> {
 }
 
 fn foreign(folder: &Path, found: &Metadata, tenant: Tenant) -> ListenError {
-    // What is root's there was made for us by hand; what is somebody else's only in the folder that is ours by custom.
+    // A folder of root's there was made for us by hand; one of somebody else's only where it is ours by custom.
     let is_usual = Path::new(DEFAULT_SOCKET).parent() == Some(folder);
     let is_made_for_us = is_usual || (found.uid() == 0 && is_tenants(folder, found, tenant));
     // Root's rights are not what a folder is given for.
@@ -159,7 +161,7 @@ pub(crate) fn is_own(folder: &Path, mode: u32, owner: u32, daemon: u32) -> bool 
 }
 
 fn is_tenants(folder: &Path, found: &Metadata, tenant: Tenant) -> bool {
-    // What the server's user owns is the server's, too.
+    // A folder that the server's user owns is the server's, too.
     let uid = if is_a_servers(tenant) { 0 } else { tenant.uid };
     is_own(folder, found.mode(), found.uid(), uid)
 }

@@ -38,7 +38,7 @@ use super::store_checks::Checks;
 use crate::identity::UnixSeconds;
 use crate::store::{Store, StoreError};
 
-/// What the daemon knows and does, beside the store what it has in memory.
+/// The parts of the daemon: the store, and beside it everything that is in memory.
 pub struct State {
     pub(super) store: Arc<Store>,
     pub(super) hosts: Hosts,
@@ -103,7 +103,7 @@ impl State {
         sweep(&self.store, now);
     }
 
-    /// What the opening of the store, at `now`, has found.
+    /// Notes the findings of the opening of the store, at `now`.
     pub fn note_opening(&self, now: UnixSeconds) {
         self.checks.note_opening(&self.store, now);
     }

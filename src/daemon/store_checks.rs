@@ -60,7 +60,7 @@ impl Ended {
 }
 
 impl Checks {
-    /// What the opening of the store, at `now`, has found, and its log lines. If every row was read then, that was a check.
+    /// Notes the findings of the opening of the store, at `now`, and logs them. If every row was read then, that was a check.
     pub(super) fn note_opening(&self, store: &Store, now: UnixSeconds) {
         let found = store.found();
         if let Some(loss) = &found.accepted {
@@ -75,7 +75,7 @@ impl Checks {
         if found.is_checked {
             let mut runs = self.runs();
             runs.begun += 1;
-            // What was accepted is counted as it is from now on.
+            // A loss that was accepted is no loss from now on: the rows are counted as they are.
             let tables = found.checked.iter().map(|check| match &found.accepted {
                 Some(_) => TableCheck {
                     written: check.rows,
@@ -186,7 +186,7 @@ impl Checks {
         self.runs().last.as_ref().map(Ended::described)
     }
 
-    /// What is answered to `store.check`.
+    /// The answer to `store.check`.
     pub(super) fn answered(&self, store: &Store) -> ChecksState {
         let runs = self.runs();
         let running = runs.running.as_ref();

@@ -1,5 +1,4 @@
-//! What is done from time to time, and at a signal: the only place that lists it. Each chore has a loop of its own, and is handed
-//! what it needs.
+//! The chores that the daemon does from time to time, or at a signal: the only place that lists them. Each has a loop of its own.
 //!
 //! Must not know: how a chore is done.
 
@@ -23,7 +22,7 @@ struct Chore {
     every: Duration,
     /// And at the start?
     is_first_at_start: bool,
-    /// What the log says if it panics.
+    /// The log's words if it panics.
     failed: &'static str,
     work: fn(&State),
 }

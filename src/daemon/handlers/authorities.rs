@@ -1,4 +1,6 @@
-//! What the hosts' authorities say: reading their files again, and closing the sessions that none vouches for any more.
+//! The hosts' authorities: their files are read again, and sessions that none vouches for any more are closed.
+//!
+//! Must not know: how a path is validated, when it is time to look.
 
 use super::super::authorities::AuthorityFiles;
 use super::super::gate::Gate;

@@ -1,4 +1,6 @@
-//! `certificate.*`: an account's own list.
+//! `certificate.*`: shows an account's list, adds to it, and disables in it. [`revocation`](super::revocation) revokes.
+//!
+//! Must not know: rules (`policy::manage` has them), how the list is stored, XML.
 
 use serde_json::json;
 

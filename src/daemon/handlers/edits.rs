@@ -1,4 +1,4 @@
-//! What is decided of a list, as edits of the store; and what is taken out of it when its time is over.
+//! Makes edits of the store from decisions about a list, and takes records out when their time is over.
 //!
 //! Must not know: who asks.
 

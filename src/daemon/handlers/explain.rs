@@ -1,4 +1,6 @@
-//! `explain`: why somebody can log in with a certificate, or why not.
+//! `explain`: why an account can log in with a certificate, or why not.
+//!
+//! Must not know: rules (`policy::explain` judges); it changes nothing, in Prosody neither.
 
 use super::super::facts::{Facts, Presentation};
 use super::super::hosts::Hosts;

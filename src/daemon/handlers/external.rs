@@ -1,4 +1,6 @@
-//! `external.offer` and `external.login`: is this certificate admitted, and as whom.
+//! `external.offer` and `external.login`: is this certificate admitted, and as which account?
+//!
+//! Must not know: rules (`policy::login` decides), SASL, how the files of authorities are read.
 
 use super::super::derivations::{Purpose, Queued};
 use super::super::facts::{Facts, Presentation};

@@ -1,4 +1,4 @@
-//! What is made anew, of random bytes: salts, and names that nobody can guess.
+//! Makes salts, and names that nobody can guess, of random bytes.
 //!
 //! Must not know: what for.
 

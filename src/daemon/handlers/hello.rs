@@ -1,4 +1,6 @@
-//! Hosts: what `session.hello` declares, and whether a question about a host may be answered.
+//! `session.hello`: a server says which version it speaks, which hosts it declares and with which options.
+//!
+//! Must not know: what an option means, what the files of authorities hold.
 
 use std::collections::HashSet;
 

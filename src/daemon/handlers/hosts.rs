@@ -1,4 +1,6 @@
-//! `host.list` and `host.forget`: which hosts were ever declared, and taking away one that nobody declares any more.
+//! `host.list` and `host.forget`: lists the hosts that were ever declared, and forgets one that no server declares any more.
+//!
+//! Must not know: what an option means, whose records a host has.
 
 use std::sync::Arc;
 

@@ -1,4 +1,6 @@
-//! Which account of a name lives in Prosody: only Prosody knows, and is asked.
+//! Asks Prosody which account of a name lives there: nobody else knows.
+//!
+//! Must not know: what follows from the answer.
 
 use super::super::servers::Servers;
 use crate::identity::{BareJid, Incarnation};
@@ -26,7 +28,7 @@ pub(super) fn incarnation_in_prosody(
     }
 }
 
-/// What becomes of an account in Prosody that has no incarnation yet.
+/// The way to treat an account in Prosody that has no incarnation yet.
 #[derive(Clone, Copy)]
 pub(super) enum Unmarked<'a> {
     /// Prosody gives it one.

@@ -1,4 +1,4 @@
-//! What each question is answered with: its facts are fetched, `policy` decides, the decision is written, answered and logged.
+//! Answers each question: its facts are fetched, `policy` decides, the decision is written, answered and logged.
 //!
 //! Must not know: sockets, the clock.
 

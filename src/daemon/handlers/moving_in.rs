@@ -1,7 +1,8 @@
 //! `account.import`: an account of another system, with its certificates.
 //!
-//! What is decided without `apply` is what would be done with it; only the writing is left out. Must not know: what becomes of
-//! what is brought.
+//! Without `apply` it decides the same, and leaves only the writing out.
+//!
+//! Must not know: the rules by which an account may move in (`policy::moving_in` has them), which system it comes from.
 
 use super::super::disk_room::DiskRoom;
 use super::super::hosts::Hosts;

@@ -1,4 +1,6 @@
-//! Notices: an account hears that a certificate of its expires soon.
+//! Notices: an account hears that one of its certificates expires soon.
+//!
+//! Must not know: how many days before (`policy::manage` says), the words of a notice.
 
 use super::super::hosts::Hosts;
 use super::super::notice_times::NoticeTimes;

@@ -1,6 +1,8 @@
 //! `account.verify`, `account.scram` and what follows on them: is this the account's password?
 //!
 //! **No yes after a change**: it is said with a [`Pass`](super::super::gate::Pass) that was taken before the account is looked at.
+//!
+//! Must not know: how a password is derived and compared, how long a wrong one waits (`policy::throttle` says).
 
 use super::super::connection::Peer;
 use super::super::disk_room::DiskRoom;

@@ -1,6 +1,8 @@
-//! `certificate.revoke` and `certificate.unrevoke`: keys that nobody logs in with any more.
+//! `certificate.revoke` and `certificate.unrevoke`: nobody logs in with a revoked key any more.
 //!
 //! **No yes after a revocation**: it is written behind a [`Closing`](super::super::gate::Closing).
+//!
+//! Must not know: rules (`policy::manage` says which keys are meant, and who may revoke them).
 
 use super::super::connection::Peer;
 use super::super::reply::{Answered, Informs, Reply};

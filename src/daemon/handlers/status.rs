@@ -1,4 +1,6 @@
-//! `status`: what the daemon is doing.
+//! `status`: the state of the store, of the hosts, and of the asker's connection, for an administrator.
+//!
+//! Must not know: how it is shown, what should be done about it.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Whose list of certificates a question is about, and who asks.
+//! Reads from a question the account it is about, and the asker.
 //!
 //! Must not know: what is asked.
 
