@@ -122,9 +122,9 @@ lint-units: ## systemd's own opinion of the units
 
 test-rust: ## unit and socket tests of the daemon
 	if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		$(CARGO) nextest run --locked --no-fail-fast $(TEST_THREADS) </dev/null && $(CARGO) test --locked --doc --quiet </dev/null; \
+		$(CARGO) nextest run --locked --workspace --no-fail-fast $(TEST_THREADS) </dev/null && $(CARGO) test --locked --doc --quiet </dev/null; \
 	else \
-		$(CARGO) test --locked --no-fail-fast </dev/null; \
+		$(CARGO) test --locked --workspace --no-fail-fast </dev/null; \
 	fi
 
 test-lua: ## specs of the pure parts of Prosody's module, by the Lua of Debian's Prosody and the oldest that Prosody runs on

@@ -180,3 +180,29 @@ impl Figures {
 }
 
 const TABLE_HEAD: &str = "| | median | range | rounds | aim |\n|---|---|---|---|---|\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_has_the_median_and_the_range_of_its_rounds() {
+        let mut figures = Figures::default();
+        let ratio = || Measure::new("Part", Unit::Ratio, "ours over theirs").aim(Aim::AtLeast(750));
+        for value in [0.9, 0.5, 0.7] {
+            figures.add(ratio(), value);
+        }
+        figures.add(Measure::new("Other", Unit::PerSecond, "decisions"), 1234.0);
+        // Its part is there already.
+        figures.add(Measure::new("Part", Unit::Milliseconds, "status"), 12.0);
+        figures.add(Measure::new("Part", Unit::Milliseconds, "status"), 14.0);
+        let rows = [
+            "| **Part** | | | | |",
+            "| ours over theirs | 0.70 | 0.50 to 0.90 | 3 | ≥ 0.75 |",
+            "| status | 13.0 ms | 12.0 ms to 14.0 ms | 2 |  |",
+            "| **Other** | | | | |",
+            "| decisions | 1234 /s | – | 1 |  |\n",
+        ];
+        assert_eq!(figures.table(), TABLE_HEAD.to_owned() + &rows.join("\n"));
+    }
+}

@@ -258,3 +258,46 @@ fn holds(bytes: &[u8], what: &[u8]) -> bool {
 
 /// What stands before the id of a question, and of an answer.
 pub(crate) const BEFORE_ID: &str = "{\"jsonrpc\":\"2.0\",\"id\":";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINES: Wire = Wire::Lines {
+        hello: None,
+        right: b"\"result\":",
+    };
+
+    #[test]
+    fn an_answer_is_taken_when_all_of_it_is_there() {
+        let whole = |wire, bytes| whole_answer(wire, bytes).ok().flatten().map(<[u8]>::len);
+        assert_eq!(whole(LINES, b"{\"id\":1"), None);
+        assert_eq!(whole(LINES, b"{}\n{}\n"), Some(3));
+        assert_eq!(whole(Wire::Redis, b"$3\r\nabc\r"), None);
+        assert_eq!(whole(Wire::Redis, b"$3\r\nabc\r\n$3"), Some(9));
+        assert!(whole_answer(Wire::Redis, b"$-1\r\n").is_err(), "no value");
+    }
+
+    #[test]
+    fn an_answer_that_is_not_a_right_one_ends_the_run() {
+        let line = |rest: &str| format!("{BEFORE_ID}{rest}\n").into_bytes();
+        let id = |rest: &str| id_of(&line(rest), b"\"result\":").ok();
+        assert_eq!(id("42,\"result\":{}}"), Some(Some(42)));
+        assert_eq!(id("42,\"error\":{}}"), None);
+        assert_eq!(id("null,\"error\":{}}"), None);
+        // The daemon asks, too.
+        assert_eq!(id("\"d1\",\"method\":\"account.notify\"}"), Some(None));
+    }
+
+    #[test]
+    fn a_quantile_is_the_time_that_so_many_answers_stay_below() {
+        let sorted = (1..=100).map(Duration::from_micros).collect();
+        let run = Run {
+            per_second: 1.0,
+            sorted,
+        };
+        assert_eq!(run.quantile(0.5), Duration::from_micros(51));
+        assert_eq!(run.quantile(0.99), Duration::from_micros(100));
+        assert_eq!(run.quantile(1.0), Duration::from_micros(100));
+    }
+}
