@@ -197,6 +197,9 @@ fn structs(code: &str) -> Vec<(String, usize)> {
 /// Of a struct in `daemon/`.
 const MOST_FIELDS: usize = 8;
 
+/// Of a function of Lua.
+const MOST_PARAMETERS: usize = 5;
+
 /// As clippy's `too_many_lines` holds it for Rust.
 #[test]
 fn no_function_of_lua_is_long() {
@@ -212,6 +215,22 @@ fn no_function_of_lua_is_long() {
         }
     }
     assert_eq!(long, Vec::<String>::new());
+}
+
+/// As clippy's `too_many_arguments` holds it for Rust.
+#[test]
+fn no_function_of_lua_takes_many_parameters() {
+    let glue = Path::new(env!("CARGO_MANIFEST_DIR")).join("prosody-glue");
+    for (path, text) in files_below(&glue, "lua") {
+        let code = bare_lua(&text);
+        for (at, word) in words(&code).filter(|(_, word)| *word == "function") {
+            let parameters = &code[at + word.len()..];
+            let end = parameters.find(')').expect("a function has parameters");
+            let count = parameters[..end].matches(',').count() + 1;
+            let line = line_of(&code, at);
+            assert!(count <= MOST_PARAMETERS, "prosody-glue/{path}:{line}");
+        }
+    }
 }
 
 #[test]

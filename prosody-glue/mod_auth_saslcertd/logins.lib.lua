@@ -111,7 +111,7 @@ local function process(session, handler, inner, message)
 	local stored_key = hash and handler.state and handler.state.stored_key;
 	local proof = stored_key and proof_in(message);
 	-- util.sasl raises an error.
-	if proof and not base64.decode(proof) then return fail(session, handler, "malformed-request", "The proof is not base64."); end
+	if proof and not base64.decode(proof) then return fail(session, handler, "malformed-request"); end
 
 	local status, condition_or_data, text = inner(handler, message);
 	if stored_key and status == "success" then

@@ -65,7 +65,9 @@ function Client:settle(question, result, failure)
 	self.waiting[question.id], question.callback, question.line = nil, nil, nil;
 	self.waiting_count, self.waiting_bytes = self.waiting_count - 1, self.waiting_bytes - #line;
 	self.with.ended(question.method, now() - question.asked_at, result, failure);
-	callback(result, failure);
+	-- Whoever asked must not stop the clock of the others.
+	local ok, err = pcall(callback, result, failure);
+	if not ok then module:log("error", "The answer to %s could not be used: %s", question.method, err); end
 end
 
 function Client:fail(questions)
@@ -202,7 +204,8 @@ function Client:request(method, params, options, callback)
 	};
 	self.waiting_count, self.waiting_bytes = self.waiting_count + 1, self.waiting_bytes + #(line or "");
 	if problem then return self:settle(question, nil, { reason = problem }); end
-	self.waiting[id] = question;
+	-- Others may have asked since it got its id.
+	self.waiting[id], self.next_id = question, math.min(self.next_id, id);
 	self.tick = self.tick or timer.add_task(look_interval, function ()
 		self:look_at_deadlines();
 		if next(self.waiting) then return look_interval; end
@@ -225,8 +228,9 @@ function Client:asked(c, message)
 		if answered or c ~= self.conn then return; end
 		answered = true;
 		self.late = self.late - 1;
-		local line = message.id ~= nil and wire.line_of({ id = message.id, result = result, error = not result and err or nil });
-		if line then self:write(line); end
+		if message.id == nil then return; end
+		local line = wire.line_of({ id = message.id, result = result, error = not result and err or nil });
+		self:write(line or wire.line_of({ id = message.id, error = { code = -32001, message = "The answer is too long" } }));
 	end
 	self.late = self.late + 1;
 	if self.late > max_late_answers then return reply(nil, { code = -32001, message = "Too many questions wait for an answer" }); end
@@ -243,7 +247,7 @@ function Client:answered(c, message)
 	self.owed = math.max(self.owed - 1, 0);
 	if self.owed == 0 then self.unwritten = 0; end
 	if message.id == nil then
-		local text = tostring(message.error and message.error.message);
+		local text = tostring(type(message.error) == "table" and message.error.message);
 		-- To whom it answers nothing, it says why, and closes the connection.
 		if not self.greeted then self.rejection = text; return; end
 		module:log("error", "The daemon could not read a question: %s", text);

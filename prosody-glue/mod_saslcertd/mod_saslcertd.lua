@@ -2,7 +2,8 @@
 -- (XEP-0257). The daemon decides; this module carries questions and answers, fetches facts that only Prosody has, and closes what is
 -- revoked. Where accounts live in the daemon, mod_auth_saslcertd asks through the same connection.
 --
--- This file wires: one connection for the whole server, and what each host needs. It must not know X.509, and never compares addresses.
+-- This file wires: one connection for the whole server, and what each host needs. It must not know X.509, and compares names only
+-- with those that the daemon or Prosody has given a session.
 
 module:set_global();
 
@@ -87,7 +88,7 @@ local function note_connection(is_connected, why)
 	if connection.connected ~= is_connected then connection.since = time.now(); end
 	connection.connected, connection.why = is_connected, not is_connected and why or nil;
 	metrics.connected(is_connected);
-	module:set_status(is_connected and "info" or "warn", (is_connected and "Connected to " or "saslcertd is away: ") .. why);
+	module:set_status(is_connected and "info" or "warn", (is_connected and "Connected to " or "saslcertd is away: ") .. tostring(why));
 end
 
 client = module:require "client".new({

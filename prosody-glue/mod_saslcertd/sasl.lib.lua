@@ -5,7 +5,7 @@
 local array = require "util.array";
 local encode_base64 = require "util.encodings".base64.encode;
 local null = require "util.json".null;
-local now = require "util.time".now;
+local now = require "util.time".monotonic;
 
 -- Outlives reloads of this module: handlers of open streams do, too.
 local api = module:shared("/*/saslcertd/api");
@@ -67,26 +67,27 @@ local function fail(handler, session, failure)
 	return "failure", "temporary-auth-failure", "The certificate can't be checked at the moment";
 end
 
--- Asks about the certificate of an offer, with what Prosody knows of its candidates. Returns the answer, or nil and the failure.
-local function ask(method, host, session, offer, deadline, params)
+-- Asks about the certificate of an offer, with what Prosody knows of its candidates: nothing where accounts live in the daemon. Returns
+-- the answer, or nil and the failure.
+local function ask(method, host, session, offer, params)
 	params.accounts = null;
-	if offer.candidates then params.accounts = host.accounts.facts(offer.candidates); end
+	if offer.candidates then params.accounts = host.in_daemon() and array() or host.accounts.facts(offer.candidates); end
 	if not params.accounts or session.destroyed then return nil, unasked; end
 	params.host, params.chain, params.address = host.name, offer.chain, session.ip or null;
 	-- It gets a moment even if none is left.
-	local result, failure = api.ask(method, params, { timeout = math.max(deadline - now(), 0.1), again = true });
+	local result, failure = api.ask(method, params, { timeout = math.max(offer.deadline - now(), 0.1), again = true });
 	if session.destroyed then return nil, unasked; end
 	return result, failure;
 end
 
 -- verdict: "yes", "no", or "unasked" if the daemon could not be asked.
 local function new_offer(host, session, deadline)
-	local offer = { conn = session.conn, chain = chain_of_peer(session, host.leaf_only), verdict = "unasked" };
+	local offer = { conn = session.conn, chain = chain_of_peer(session, host.leaf_only), deadline = deadline, verdict = "unasked" };
 	session.saslcert_offer = offer;
-	local result = ask("external.offer", host, session, offer, deadline, {});
+	local result = ask("external.offer", host, session, offer, {});
 	offer.candidates = result and result.candidates or {};
 	-- Which of these accounts there are, only Prosody knows.
-	if offer.candidates[1] then result = ask("external.offer", host, session, offer, deadline, {}); end
+	if offer.candidates[1] then result = ask("external.offer", host, session, offer, {}); end
 	if result then offer.verdict = result.offer == true and "yes" or "no"; end
 	return offer;
 end
@@ -94,7 +95,8 @@ end
 -- Once per connection.
 local function offer_of(host, session)
 	local offer = session.saslcert_offer;
-	if offer and offer.conn == session.conn then return offer; end
+	-- COMPAT one that was made by an older module may lack its chain.
+	if offer and offer.conn == session.conn and offer.chain then return offer; end
 	return new_offer(host, session, now() + api.timeout() / 4);
 end
 
@@ -105,7 +107,8 @@ local function decide(host, session, authzid)
 	local offer = offer_of(host, session);
 	if offer.verdict == "unasked" then offer = new_offer(host, session, deadline); end
 	if offer.verdict == "unasked" then return nil, unasked; end
-	local result, failure = ask("external.login", host, session, offer, deadline, {
+	offer.deadline = deadline;
+	local result, failure = ask("external.login", host, session, offer, {
 		authzid = authzid ~= "" and encode_base64(authzid:sub(1, max_authzid_bytes)) or null;
 		stream_from = session.saslcert_sasl2 and session.saslcert_from or null;
 	});

@@ -97,8 +97,9 @@ local function ask(path, questions, seconds)
 			local line = socket:receive("*l");
 			local message = line and decode(line);
 			if not message then return nil, { reason = sent and not line and "timeout" or "away" }; end
-			-- Without an id: it could not read the question, or answers no question of ours.
-			if message.method == nil and (message.id == id or message.id == nil) then return outcome_of(message); end
+			-- An error without an id: it could not read the question, or answers no question of ours.
+			local is_ours = message.id == id or message.id == nil and message.error ~= nil;
+			if message.method == nil and is_ours then return outcome_of(message); end
 		end
 		return nil, { reason = "away" };
 	end

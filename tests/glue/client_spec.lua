@@ -500,6 +500,50 @@ describe("the connection", function ()
 		assert.is_nil((world.events[5] or ""):match("may not ask"));
 	end);
 
+	it("writes a question though another was asked while it looked at the deadlines", function ()
+		local world = new_world();
+		world.ask("warm");
+		world.link().greet();
+		world.client.request("first", {}, { timeout = 2 }, function () world.ask("second"); end);
+		-- The server is busy, and no timer comes.
+		world.time = world.time + 2.25;
+		world.ask("third");
+		local methods = {};
+		for _, message in ipairs(world.link().asked()) do methods[message.method] = (methods[message.method] or 0) + 1; end
+		assert.same({ 1, 1 }, { methods.second, methods.third });
+	end);
+
+	it("goes on when an answer can't be used, and says so", function ()
+		local world = new_world();
+		world.ask("warm");
+		world.link().greet();
+		world.client.request("broken", {}, { timeout = 1 }, function () error("oops"); end);
+		local other = world.ask("other");
+		world.pass(3);
+		assert.equal("timeout", other.failure.reason);
+		assert.truthy(world.logged[1]:find("The answer to broken could not be used", 1, true));
+	end);
+
+	for _, line in ipairs({ '{"error":5}', '{"id":null,"error":true}', '{"id":[1],"result":true}', '{"method":5}', '{"id":{},"method":"x"}' }) do
+		it("bears nonsense: " .. line, function ()
+			local world = new_world();
+			world.ask("a");
+			world.link().receive(line .. "\n");
+			world.link().greet();
+			assert.equal("back", world.events[#world.events]);
+		end);
+	end
+
+	it("answers a question of the daemon's with an error where the answer would be too long", function ()
+		local world = new_world();
+		world.ask("warm");
+		world.link().greet();
+		world.link().receive('{"id":"d1","method":"later","params":{}}\n');
+		world.replies[1]({ text = ("x"):rep(200 * 1024) });
+		local last = world.link().last();
+		assert.same({ "d1", -32001 }, { last.id, last.error.code });
+	end);
+
 	it("fails all that wait when it is closed, and connects no more", function ()
 		local world = new_world();
 		local a = world.ask("a", { again = true });

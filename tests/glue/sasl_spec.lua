@@ -2,7 +2,7 @@ local load_library, null = dofile((debug.getinfo(1, "S").source:match("^@(.*/)")
 local function load_sasl(api, now)
 	return load_library("sasl", nil, {
 		["util.encodings"] = { base64 = { encode = function (bytes) return "b64:" .. bytes; end } };
-		["util.time"] = { now = now };
+		["util.time"] = { monotonic = now };
 	}, { module = { shared = function () return api; end } });
 end
 
@@ -365,6 +365,17 @@ describe("a login", function ()
 		assert.equal("success", (handler:process("")));
 		assert.same({}, world.asked[2].params.accounts);
 		assert.equal("hamlet@shakespeare.lit", session.saslcert.account);
+		-- Whatever the daemon takes for true, Prosody says nothing of such accounts: it would be the daemon's own word, or a guess.
+		world.replies["external.offer"] = { offer = true, candidates = { { username = "hamlet" } } };
+		assert.is_nil(world.handler(new_session({ pem_of("AAAA") })):select("EXTERNAL"));
+		assert.same({}, world.told);
+	end);
+
+	it("by an offer that an older module has made is asked about with a chain", function ()
+		local world, session = new_world(), new_session({ pem_of("AAAA") });
+		session.saslcert_offer = { conn = session.conn, verdict = "yes", candidates = {} };
+		begin(world, session):process("");
+		assert.same({ "external.login", { "AAAA" } }, { world.asked[2].method, world.asked[2].params.chain });
 	end);
 
 	it("of a session that is gone meanwhile fails", function ()

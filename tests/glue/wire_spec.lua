@@ -49,6 +49,14 @@ describe("a question over a connection of its own", function ()
 		assert.is_true(world.closed);
 	end);
 
+	it("has no answer without its id, but an error", function ()
+		local world = new_world({ '{"result":{"exists":true}}', '{"id":1,"result":{"exists":false}}' });
+		assert.same({ exists = false }, world.ask());
+		world = new_world({ '{"id":null,"error":{"code":-32700,"message":"too long"}}' });
+		local result, failure = world.ask();
+		assert.same({ nil, -32700 }, { result, failure.code });
+	end);
+
 	it("comes behind a hello, if it needs one", function ()
 		local world = new_world({ '{"id":1,"result":{"hosts":[]}}', '{"id":2,"result":{"exists":true}}' });
 		assert.same({ { exists = true }, nil, { hosts = {} } }, { world.ask({ protocol = 1 }) });
