@@ -1,10 +1,10 @@
-//! Who may ask the daemon what, before its hello or behind it; and how much of the disk is kept free for what frees or protects.
+//! The questions that a peer may ask, by its role and its hello; and the room on the disk that is kept for questions that free or protect.
 //!
 //! Must not know: which questions there are, who a peer is, how the disk is asked.
 
 use serde::{Deserialize, Serialize};
 
-/// What a peer may ask; a higher one may ask what a lower one may.
+/// The role of a peer: a higher one may ask all questions of a lower one, too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -26,7 +26,7 @@ impl Role {
     }
 }
 
-/// What must have been said before a question. Who did not introduce itself is not asked to close sessions, so it must not open any.
+/// The hello that must come before a question. A peer without one is never told to close a session, so it must not open any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Before {
     /// Nothing.
@@ -37,7 +37,7 @@ pub enum Before {
     HelloWithSessions,
 }
 
-/// What a peer has said of itself.
+/// How far a peer has introduced itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
     /// Nothing.
@@ -95,7 +95,7 @@ pub fn is_nearly_full(free_bytes: u64, store_bytes: u64) -> bool {
     free_bytes < reserve_bytes(store_bytes)
 }
 
-/// What is to stay free for a store of this size. It needs room to rewrite what it holds, and cannot go on after a full disk.
+/// The bytes to keep free for a store of this size. It needs room to rewrite its files, and cannot go on after a full disk.
 #[must_use]
 pub fn reserve_bytes(store_bytes: u64) -> u64 {
     (store_bytes / 10).max(MIN_RESERVE_BYTES)
@@ -119,7 +119,7 @@ mod tests {
         use Barred::{NoHello, OfAnotherRole};
         use Role::{Admin, Server};
         let (fine, early, other) = (Ok(()), Err(NoHello), Err(OfAnotherRole));
-        // Who asks, for whom the question is, what must have been said; with nothing said, a hello, a hello with sessions.
+        // The asker's role, the question's role, what must come before; the outcome with nothing said, a hello, a hello with sessions.
         for (role, wanted, before, expected) in [
             (Server, Server, Before::Nothing, [fine, fine, fine]),
             (Server, Server, Before::Hello, [early, fine, fine]),

@@ -50,7 +50,7 @@ pub fn path(
         let denial = Denial::ChainUntrusted;
         return (Err(Untrusted { denial, cause }), 0);
     };
-    // What can't be read is passed over: a path may do without.
+    // A certificate that can't be read is passed over: a path may do without it.
     let between = presented.intermediates.iter();
     let between = between.filter_map(|der| Issued::from_der(der));
     let between: Vec<Issued> = between.take(MAX_BETWEEN).collect();

@@ -2,6 +2,8 @@
 //!
 //! Texts for SASL are read by strangers: they are the same for everything that would tell who exists or what
 //! is enrolled. Texts for stanzas are read by the account's owner and say what to mend.
+//!
+//! Must not know: how a denial came about, where its words are sent.
 
 use super::manage::request::{BadChild, Child, Malformed};
 use crate::identity::certificate::Finding;
@@ -14,14 +16,14 @@ pub enum Denial {
     CertificateMissing,
     /// The certificate itself is unacceptable, whoever presents it.
     CertificateUnacceptable {
-        /// What is wrong with it.
+        /// The problem with it.
         finding: Finding,
     },
     /// An RSA key below `saslcertd_min_rsa_bits`.
     KeyTooShort {
-        /// What it has.
+        /// So many bits it has.
         bits: usize,
-        /// What is wanted.
+        /// So many the host wants.
         wanted: usize,
     },
     /// After its notAfter.
@@ -91,7 +93,7 @@ pub enum Denial {
         /// Which part of it, and why.
         bad: BadChild,
     },
-    /// What was to be a certificate is not base64.
+    /// The text in the place of a certificate is not base64.
     NotBase64,
     /// A wrong password, an account that does not exist, or one that is disabled: nobody shall tell them apart.
     PasswordWrong,
@@ -99,9 +101,9 @@ pub enum Denial {
     SessionRefused,
     /// A new password that cannot be one.
     PasswordUnacceptable,
-    /// What another system has kept of a password is no verifier.
+    /// Another system's verifier of a password is none.
     PasswordUnusable {
-        /// What is wrong with it.
+        /// The problem with it.
         error: VerifierError,
     },
     /// An account that is to be created has a name that none can have.
@@ -119,13 +121,13 @@ pub struct Words {
     pub code: &'static str,
     /// SASL failure condition (RFC 6120 6.5).
     pub sasl: &'static str,
-    /// What a stranger may read beside it.
+    /// The text beside it, for strangers.
     pub sasl_text: &'static str,
     /// Stanza error type (RFC 6120 8.3.2).
     pub stanza_type: &'static str,
     /// Stanza error condition (RFC 6120 8.3.3).
     pub stanza: &'static str,
-    /// What the account's owner reads beside it.
+    /// The text beside it, for the account's owner.
     pub stanza_text: String,
 }
 

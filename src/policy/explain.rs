@@ -1,6 +1,8 @@
 //! Each rule of a login by itself, its verdict, and why: for an admin whose user can't log in.
 //!
 //! It decides nothing: the verdict on all of them is what [`login`](super::login::login) says.
+//!
+//! Must not know: where the facts come from, how an explanation is shown.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -14,7 +16,7 @@ use crate::identity::key::Key;
 use crate::identity::visible::visible;
 use crate::identity::{BareJid, Enrolment, UnixSeconds};
 
-/// What a rule says.
+/// The verdict of one rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -34,7 +36,7 @@ pub struct Rule {
     /// `"certificate"`, `"key"`, `"validity"`, `"address"`, `"list"`, `"authority"`, `"revocation"`, `"account"` or
     /// `"identity"`.
     pub rule: Cow<'static, str>,
-    /// What it says.
+    /// Its verdict.
     pub verdict: Verdict,
     /// Why, for people.
     pub why: String,
@@ -57,18 +59,18 @@ pub struct Explanation {
     pub rules: Vec<Rule>,
 }
 
-/// What is asked about a certificate, beside its facts.
+/// The question about a certificate, beside its facts.
 #[derive(Clone, Copy, Debug)]
 pub struct LoginQuestion<'a> {
-    /// Who is to log in.
+    /// The account that is to log in.
     pub account: &'a BareJid,
     /// That account and all others that the certificate may belong to.
     pub accounts: &'a [AccountFact],
     /// How much of that is known; of what is not, `accounts` says that all is well.
     pub known: AccountKnowledge,
-    /// What the client is to ask for.
+    /// The authzid that the client is to send.
     pub authzid: Option<&'a [u8]>,
-    /// What the authorities say in their own words, or why they could not be asked: [`CertificateFacts::by_authority`]
+    /// The authorities' answer in words, or why they could not be asked: [`CertificateFacts::by_authority`]
     /// tells which of them.
     pub about_authority: Option<&'a str>,
 }
@@ -394,7 +396,7 @@ mod tests {
         trusts().into_iter().flat_map(of).collect()
     }
 
-    /// What can be so of `h@a.lit`, once each.
+    /// Each state that `h@a.lit` can be in, once.
     fn each_case(
         mut look: impl FnMut(&CertificateFacts<'_>, &LoginQuestion<'_>, &HostPolicy, UnixSeconds),
     ) {

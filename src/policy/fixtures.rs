@@ -1,4 +1,4 @@
-//! What the tables of the rules are written with.
+//! Short words for the tables of cases in the tests of the rules.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! What an admin set for a host: the parameters of all rules, read from the options that Prosody declares.
+//! A host's settings: the parameters of all rules, read from the options that Prosody declares.
 //!
 //! Must not know: accounts, certificates.
 
@@ -132,7 +132,7 @@ impl Default for HostPolicy {
     }
 }
 
-/// What is to be said about one option.
+/// A remark about one option.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remark {
     /// The option's name.
@@ -290,7 +290,7 @@ impl Reader {
         };
     }
 
-    /// Whoever sets these wants somebody kept out who would come in without them.
+    /// An admin who sets these wants to keep somebody out who would come in without them.
     fn require_no_files(&mut self, options: &Map<String, Value>) {
         for name in [CA_FILE, CRL_FILE, CRL_EXPIRED] {
             if let Some(value) = options.get(name) {

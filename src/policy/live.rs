@@ -1,4 +1,4 @@
-//! Is a live session over, and what does it hear at its end?
+//! Is a live session over, and which words does it hear at its end?
 //!
 //! Must not know: where the facts come from, who closes the session.
 

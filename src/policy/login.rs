@@ -1,4 +1,4 @@
-//! May this certificate log in, and as whom: the rules for offering EXTERNAL and for a login with it.
+//! May this certificate log in, and as which account? The rules for offering EXTERNAL and for a login with it.
 //!
 //! Must not know: where the facts come from.
 

@@ -49,8 +49,8 @@ pub enum LoggedInBy {
 }
 
 impl LoggedInBy {
-    /// What a session has shown that this SASL mechanism has logged in, `None` if it was none (EXTERNAL apart: that is
-    /// [`Self::Certificate`]). What is not known counts as a token.
+    /// The proof that a session has given, by the SASL mechanism that has logged it in; `None`: by no mechanism. EXTERNAL is
+    /// [`Self::Certificate`], and not for this function. An unknown mechanism counts as a token.
     #[must_use]
     pub fn by_mechanism(mechanism: Option<&str>) -> Self {
         match mechanism {
@@ -61,7 +61,7 @@ impl LoggedInBy {
     }
 }
 
-/// What is to be done to a list.
+/// An act on a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Act {
     /// A certificate is to be added. It outlives what its session has logged in by.
@@ -79,7 +79,7 @@ pub enum Scope {
     Every,
 }
 
-/// What a user wants to append.
+/// The certificate that a user wants to append, and how.
 #[derive(Clone, Debug)]
 pub struct Appending<'a> {
     /// To whose list.
@@ -96,7 +96,7 @@ pub struct Appending<'a> {
     pub may_manage: bool,
 }
 
-/// What is remembered of the account beside its list.
+/// The marks of an account: what is remembered of it beside its list.
 #[derive(Clone, Debug, Default)]
 pub struct Marks {
     /// For which accounts of the name the new certificate's key is revoked.
@@ -108,7 +108,7 @@ pub struct Marks {
     pub is_anothers: bool,
 }
 
-/// What an append writes.
+/// The records that an append writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appended {
     /// The new record.
@@ -206,7 +206,7 @@ pub fn append(
             added_by: AddedBy {
                 certificate: match wish.asker.by {
                     LoggedInBy::Certificate { fingerprint } => Some(fingerprint),
-                    // Who comes with a token adds none.
+                    // A session that came with a token adds none.
                     LoggedInBy::Password | LoggedInBy::Token | LoggedInBy::Admin => None,
                 },
                 jid: wish.asker.jid.clone(),
@@ -263,7 +263,7 @@ pub enum Which<'a> {
     AllBut(KeyId),
 }
 
-/// What a user or an admin wants to revoke.
+/// A revocation that a user or an admin wants.
 #[derive(Clone, Copy, Debug)]
 pub struct Revoking<'a> {
     /// By which session.
@@ -274,10 +274,10 @@ pub struct Revoking<'a> {
     pub which: Which<'a>,
 }
 
-/// What a revocation does.
+/// The effect of a revocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revoked {
-    /// What the certificate was called; the first of them.
+    /// The certificate's name; the first of them.
     pub name: CertificateName,
     /// Which certificate; the first of them.
     pub fingerprint: Fingerprint,
@@ -397,7 +397,7 @@ fn having<'a, T>(all: &[&'a T], is_meant: impl Fn(&T) -> bool) -> Vec<&'a T> {
 }
 
 impl Revoked {
-    /// What was revoked, as the user called it, each name once: the records that leave, and what was disabled before and has
+    /// The names of the revoked certificates, each once: of the records that leave, and of those that were disabled before and have
     /// none of their keys.
     #[must_use]
     pub fn names(&self) -> Vec<&CertificateName> {
@@ -431,7 +431,7 @@ impl Revoked {
     }
 }
 
-/// What a revocation of all keys but one would take, before it is confirmed: one name for each key, in the list's order.
+/// The keys that a revocation of all but one would take, before it is confirmed: one name for each key, in the list's order.
 ///
 /// Shape: `own` and `disabled` as [`list()`] and [`disabled()`] give them.
 #[must_use]

@@ -1,4 +1,4 @@
-//! May they: the rules, as pure functions of facts and `now`. No IO, no clock, no logging.
+//! The rules, as pure functions of facts and `now`. Must not know: IO, the clock, the log.
 
 pub mod access;
 pub mod chain;

@@ -1,4 +1,4 @@
-//! What becomes of an account that moves in from another system, and of its certificates.
+//! Decides the fate of an account that moves in from another system, and of its certificates.
 //!
 //! Must not know: which system that is, how slow a derivation is.
 
@@ -10,7 +10,7 @@ use super::denial::Denial;
 use super::host::HostPolicy;
 use super::manage::{self, Appended, Appending, Asker, LoggedInBy, Marks};
 
-/// What an account brings, checked and derived.
+/// The login that an account brings, checked and derived.
 #[derive(Debug)]
 pub struct ArrivingLogin {
     /// May anybody log in as it?
@@ -42,12 +42,12 @@ impl ArrivingLogin {
     }
 }
 
-/// What is known of an account that moves in.
+/// The facts about an account that moves in.
 #[derive(Debug)]
 pub struct AccountFacts<'a> {
     /// The account of that name that is here.
     pub known: Option<&'a Account>,
-    /// What is brought; `None`: certificates only.
+    /// The login that is brought; `None`: certificates only.
     pub brought: Option<&'a ArrivingLogin>,
     /// The verifiers that [`ArrivingLogin::is_that_of`] was true of.
     pub same: Option<&'a [ScramVerifier]>,
@@ -59,7 +59,7 @@ pub struct AccountFacts<'a> {
     pub in_prosody: bool,
 }
 
-/// What becomes of an account that is not refused.
+/// The fate of an account that is not refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccountFate {
     /// It is created.
@@ -70,7 +70,7 @@ pub enum AccountFate {
     Kept,
 }
 
-/// What becomes of the account, and which one of its name its certificates are for.
+/// Decides the account's fate, and which account of its name its certificates are for.
 ///
 /// Errors: only certificates are brought, and there is no such account.
 pub fn account(facts: &AccountFacts<'_>) -> Result<(AccountFate, Incarnation), Denial> {
@@ -93,11 +93,11 @@ pub fn account(facts: &AccountFacts<'_>) -> Result<(AccountFate, Incarnation), D
 /// One certificate of an account that moves in.
 #[derive(Clone, Copy, Debug)]
 pub struct CertificateFacts<'a> {
-    /// Whose it is.
+    /// Its account.
     pub account: &'a BareJid,
     /// Which account of that name.
     pub incarnation: &'a Incarnation,
-    /// What became of that account.
+    /// The fate of that account.
     pub fate: AccountFate,
     /// Under which name, as it came.
     pub name: &'a str,
@@ -107,11 +107,11 @@ pub struct CertificateFacts<'a> {
     pub may_manage: bool,
     /// It is disabled for the account.
     pub is_disabled: bool,
-    /// What else is remembered beside the list.
+    /// The account's marks, beside the list.
     pub marks: &'a Marks,
 }
 
-/// What becomes of the certificate: it is appended to `list`, by the rules for everybody's; `None`: it stands there already.
+/// Decides the certificate's fate: it is appended to `list`, by the rules for everybody's; `None`: it stands there already.
 ///
 /// Shape: `list` is as it is behind the certificates before this one.
 /// Errors: why it is refused.

@@ -11,7 +11,7 @@ use crate::identity::visible;
 /// Options by their names.
 pub type Options = Map<String, Value>;
 
-/// What holds for one host.
+/// The options that hold for one host.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OfHost {
     /// Those of the global section, and over them its own; paths are absolute.
@@ -47,7 +47,7 @@ impl OfHost {
         }
     }
 
-    /// What is to be said of those that have no effect; nothing if there are none.
+    /// A complaint about the options that have no effect; `None` if there are none.
     #[must_use]
     pub fn complaint(&self) -> Option<String> {
         let sentence = |name: &String| {
@@ -69,7 +69,7 @@ pub struct Settings {
     pub timeout_seconds: f64,
     /// Clients are asked for certificates without the admin's settings.
     pub manage_tls: bool,
-    /// What is wrong with those in whose place a default counts.
+    /// The problems with those options that a default stands in for.
     pub problems: Vec<Remark>,
 }
 
@@ -214,7 +214,7 @@ mod tests {
             let found = of(&json!({"saslcertd_ca_file": path}), &json!({}));
             assert_eq!(found.merged, options(&json!({"saslcertd_ca_file": wanted})));
         }
-        // What is no path is named by whoever reads it.
+        // An option that is no path is reported by the host's own reading of it.
         let odd = json!({"saslcertd_crl_file": ["a"], "saslcertd_trust": "ca.pem"});
         assert_eq!(of(&odd, &json!({})).merged, options(&odd));
     }

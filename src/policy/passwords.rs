@@ -1,5 +1,4 @@
-//! Accounts whose passwords live here: who may log in with one, who may be created, and what stands in the
-//! place of who does not exist.
+//! Accounts with passwords that live here: may this one log in, may that one be created? And decoys for those that do not exist.
 //!
 //! Must not know: where the facts come from, how slow a derivation is.
 
@@ -25,7 +24,7 @@ pub enum Caller {
     Reset,
 }
 
-/// What a request to create an account comes to.
+/// The outcome of a request to create an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Creation {
     /// A new account.
@@ -145,7 +144,7 @@ pub fn outdated(account: &Account, policy: &HostPolicy) -> Vec<ScramHash> {
     hashes
 }
 
-/// What stands in the place of the verifiers of an account that does not exist, can't exist, or is disabled.
+/// A decoy, in the place of the verifiers of an account that does not exist, can't exist, or is disabled.
 ///
 /// Always the same for the same name, secret and looks; no password leads to the keys.
 ///

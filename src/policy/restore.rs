@@ -1,4 +1,4 @@
-//! What becomes of each record that a backup brings: it is written, or here already, or why neither.
+//! Decides the fate of each record that a backup brings: it is written, or is here already, or neither, and why.
 //!
 //! An import adds. It never writes over what differs, and never brings back what was revoked or disabled since.
 //!

@@ -83,7 +83,7 @@ impl Counter {
     }
 }
 
-/// What the answer to the attempt that is counted as the `count`-th waits, in seconds.
+/// How long the answer to the `count`-th attempt waits, in seconds.
 #[must_use]
 pub fn delay(count: u32, max_seconds: f64) -> f64 {
     let over = count.saturating_sub(FREE_GUESSES);

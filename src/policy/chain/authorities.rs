@@ -1,4 +1,6 @@
 //! The authorities that a host trusts, and why one vouches for nobody.
+//!
+//! Must not know: which files they come from, which lists they have signed.
 
 use rustls_pki_types::pem::SectionKind;
 
@@ -43,7 +45,7 @@ impl Authorities {
         Ok(Self { about })
     }
 
-    /// What is known of them, in the order of the file.
+    /// The authorities themselves, for people, in the order of the file.
     #[must_use]
     pub fn about(&self) -> &[Authority] {
         &self.about

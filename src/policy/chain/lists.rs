@@ -30,7 +30,7 @@ pub struct RevocationLists {
     sizes: Vec<usize>,
     /// For each issuer its lists, the newest first.
     by_issuer: HashMap<[u8; 32], Vec<usize>>,
-    /// What is revoked, and by which list; in order.
+    /// The revoked certificates, and by which list; in order.
     revoked: Vec<(IssuedId, usize)>,
     /// Which list was found to be signed by which key: each is tried once.
     fits: Mutex<HashMap<(usize, [u8; 32]), bool>>,
@@ -64,7 +64,7 @@ impl Tries {
 /// No more signatures may be tried.
 struct TooMany;
 
-/// What is known of one list.
+/// The facts about one list, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedBy {
     /// The authority's name, for people.
@@ -111,7 +111,7 @@ impl RevocationLists {
         })
     }
 
-    /// What is known of them, for people; none that a newer one stands for.
+    /// The facts about each list, for people; of none that a newer one stands for.
     #[must_use]
     pub fn about(&self, authorities: Option<&Authorities>) -> Vec<ListedBy> {
         let authorities = authorities.map(Authorities::about).unwrap_or_default();
@@ -277,7 +277,7 @@ impl Revocation<'_> {
         let mut is_old = false;
         for signer in signers.iter().filter(|signer| signer.may_sign_lists) {
             let Ok(counting) = lists.counting(issuer_id, &signer.key, tries) else {
-                // What was tried is remembered: the next question comes further.
+                // The lists that were tried are remembered: the next question comes further.
                 return refused(
                     Denial::CrlMissing,
                     "too many revocation lists would have to be tried, to find that of",

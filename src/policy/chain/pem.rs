@@ -8,7 +8,7 @@ use crate::identity::ByteOrderMark;
 use crate::identity::authority::AuthorityError;
 use crate::identity::private_key::holds_private_key;
 
-/// What is wrong with a file of authorities or lists. Never quotes the file.
+/// The problem with a file of authorities or lists. Never quotes the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PemError {
     /// No section of the wanted kind.
@@ -22,13 +22,13 @@ pub enum PemError {
         "holds a private key and no \"BEGIN {wanted}\"; an authority's key belongs nowhere near this server"
     )]
     PrivateKey {
-        /// What is wanted.
+        /// The kind of section that is wanted, for people.
         wanted: &'static str,
     },
     /// DER where PEM is wanted.
     #[error("is binary (DER); PEM is wanted: {command}")]
     IsDer {
-        /// What makes PEM of it.
+        /// The command that makes PEM of it.
         command: &'static str,
     },
     /// A byte order mark in front of everything.
@@ -55,7 +55,7 @@ pub enum PemError {
     Section {
         /// Counted from 1.
         number: usize,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: AuthorityError,
     },
     /// More sections than anybody needs, each of which costs work.

@@ -1,4 +1,4 @@
-//! Under which policies a path is valid: what RFC 5280 6.1 keeps in a tree.
+//! The policies under which a path is valid: the tree of RFC 5280 6.1.
 //!
 //! A tree grows exponentially with what a certificate maps. Nodes of one depth that stand for the same policy behave alike, so
 //! they are one node here, with all of its parents.
@@ -20,7 +20,7 @@ type Depth = BTreeMap<PolicyId, Node>;
 
 #[derive(Clone, Debug)]
 struct Node {
-    /// What stands for it in the next certificate.
+    /// The policies that stand for it in the next certificate.
     expected: BTreeSet<PolicyId>,
     /// Of the depth before.
     parents: BTreeSet<PolicyId>,

@@ -1,4 +1,4 @@
-//! What a path must fulfil from certificate to certificate: RFC 5280 6.1, without the signatures.
+//! The rules that a path must fulfil from certificate to certificate: RFC 5280 6.1, without the signatures.
 //!
 //! Must not know: where the certificates come from, which path is looked for.
 
@@ -9,7 +9,7 @@ use crate::policy::denial::Denial;
 use super::authorities::Untrusted;
 use super::policies::Policies;
 
-/// What is demanded of every path beside what the authorities say themselves. Nothing, unless somebody sets it.
+/// The demands on every path, beside those that the authorities make themselves. None, unless an admin sets one.
 ///
 /// Source: RFC 5280 6.1.1 (c), (e), (f), (g).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Demands {
     pub inhibit_any: bool,
 }
 
-/// What the certificates so far leave to those that follow.
+/// The leeway that the certificates so far leave to those that follow.
 #[derive(Clone, Debug)]
 pub(super) struct Leeway<'a> {
     /// One set for each certificate that names some: a name must be in each.
@@ -207,7 +207,7 @@ impl<'a> Leeway<'a> {
         Ok(())
     }
 
-    /// What `cert` says about those below it.
+    /// Takes over the limits that `cert` sets to those below it.
     fn narrow(&mut self, cert: &'a Issued) {
         if !cert.permitted.is_empty() {
             self.permitted.push(&cert.permitted);

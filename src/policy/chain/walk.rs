@@ -1,4 +1,4 @@
-//! Finds the way from an authority down to a client's certificate, among what the client has shown.
+//! Finds the way from an authority down to a client's certificate, among the certificates that the client has shown.
 //!
 //! From above: a key is used only once an authority's signature, or one that follows from it, has vouched for it. So what a
 //! stranger forges costs no more than finding out that no authority has signed it.
@@ -16,7 +16,7 @@ use super::lists::Tries;
 use super::rules::{Demands, Leeway};
 use super::signature;
 
-/// What is looked for.
+/// The path that is looked for.
 pub(super) struct Question<'a> {
     pub(super) leaf: &'a Issued,
     pub(super) between: &'a [Issued],
@@ -52,7 +52,7 @@ struct Walk<'a> {
     /// And of lists.
     tries: Tries,
     steps: usize,
-    /// What came furthest.
+    /// The refusal of the path that came furthest.
     refused: (Progress, Untrusted),
 }
 
@@ -208,7 +208,7 @@ impl<'a> Walk<'a> {
             };
             let mut signers = vec![issuer.cert];
             if let Some(revocation) = revocation {
-                // Whatever the list of the issuing key says: its successor may have revoked more.
+                // Even where the list of the issuing key says enough: its successor may have revoked more.
                 signers.extend(self.other_signers(path, issuer.cert, above.len()));
                 revocation
                     .require_unrevoked(cert, &signers, &mut self.tries, now)

@@ -125,7 +125,7 @@ const IDENTITIES: &[Identities] = &[
     ),
     (
         &["h@a.lit", "f@a.lit"],
-        // Who has not enrolled it still counts as an address: which one is meant is not guessed.
+        // An account that has not enrolled it still counts as an address: nobody guesses which one is meant.
         &[("-", "which"), ("h@a.lit", "h@a.lit"), ("f@a.lit", "gone")],
     ),
     (
@@ -735,7 +735,7 @@ fn each_trust_admits_by_what_it_says() {
             Err(Denial::ChainRevoked),
             list,
         ),
-        // Whoever forgot to ask hears no.
+        // A caller that forgot to ask the authorities hears no.
         (true, None, Err(UNTRUSTED), Err(UNTRUSTED), list),
         (
             false,

@@ -1,4 +1,6 @@
 //! When a record has expired, and when nothing needs to be remembered of it.
+//!
+//! Must not know: why anybody asks, what is done with a record that is over.
 
 use crate::identity::{Enrolment, UnixSeconds};
 

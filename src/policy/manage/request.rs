@@ -1,4 +1,4 @@
-//! What a client that speaks XEP-0257 wants changed in its list, read from the children of its request.
+//! The request of a client that speaks XEP-0257 to change its list, read from the children of its stanza.
 //!
 //! Must not know: XML, the list, who asks.
 
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// The texts of a request's children, by their names; none for a child that holds other elements.
 pub type Children = BTreeMap<String, Vec<Option<String>>>;
 
-/// What is to be added to a list.
+/// The certificate to add to a list, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addition {
     /// As it came.
@@ -18,7 +18,7 @@ pub struct Addition {
     pub may_manage: bool,
 }
 
-/// What an `<append/>` asks for.
+/// Reads the children of an `<append/>`.
 ///
 /// Errors: the first child that is not what it must be.
 /// Source: XEP-0257, 3.
@@ -58,7 +58,7 @@ fn only_text(children: &mut Children, child: Child) -> Result<String, BadChild> 
 pub struct BadChild {
     /// Which child.
     pub child: Child,
-    /// What is wrong with it.
+    /// The problem with it.
     pub problem: Malformed,
 }
 
@@ -82,7 +82,7 @@ impl Child {
     }
 }
 
-/// What is wrong with a child.
+/// The problem with a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// There is none.
@@ -133,12 +133,12 @@ mod tests {
             may_manage: true,
         };
         assert_eq!(found, wanted);
-        // Whatever it holds.
+        // With any content.
         for held in [Some(""), Some("x"), None] {
             let less = [plain[0], plain[1], ("no-cert-management", held)];
             assert!(!addition(children(&less)).unwrap().may_manage);
         }
-        // What nobody knows does no harm.
+        // An unknown child does no harm.
         let more = [plain[0], plain[1], ("colour", None)];
         assert_eq!(addition(children(&more)), Ok(wanted));
     }

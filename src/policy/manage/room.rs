@@ -7,7 +7,7 @@ use crate::policy::denial::Denial;
 
 use super::expiry::{is_expired, is_stale};
 
-/// What becomes of an account's records when another is to come.
+/// An account's records when another is to come: those that stay, and those that leave.
 #[derive(Debug)]
 pub(super) struct Room<'a> {
     /// Those that stay.
@@ -18,13 +18,13 @@ pub(super) struct Room<'a> {
 
 /// Makes room among `own` records for one of `bytes`.
 ///
-/// What has not expired never leaves. An expired certificate can neither log in nor be appended again: with it nothing is
-/// lost but its place in the list.
+/// A record that has not expired never leaves. An expired certificate can neither log in nor be appended again: with it nothing
+/// is lost but its place in the list.
 pub(super) fn make(own: Vec<&Enrolment>, bytes: usize, now: UnixSeconds) -> Room<'_> {
     let (stale, own): (Vec<_>, Vec<_>) = own.into_iter().partition(|held| is_stale(held, now));
     let (mut expired, valid): (Vec<_>, Vec<_>) =
         own.into_iter().partition(|held| is_expired(held, now));
-    // What expired last stays longest.
+    // The record that expired last stays longest.
     expired.sort_by_key(|held| (std::cmp::Reverse(held.not_after), held.order));
     let taken = bytes_of(&valid).saturating_add(bytes);
     let kept = kept(&expired, MAX_EXPIRED, MAX_LIST_BYTES.saturating_sub(taken));

@@ -60,7 +60,7 @@ fn revoking<'a>(asker: &'a Asker, scope: &'a Scope, which: Which<'a>) -> Revokin
     }
 }
 
-/// What a session that logged in with its password adds.
+/// The record that a session adds which logged in with its password.
 fn appended(cert: &ClientCert, name: &str, held: &AccountList) -> Appended {
     try_append((cert, name, &PASSWORD), held, &HostPolicy::default(), NOW).unwrap()
 }
@@ -467,7 +467,7 @@ fn a_revocation_takes_every_certificate_with_that_key() {
         assert_eq!(got.keys, [(key, incarnation("one"))], "{which:?}");
         assert_eq!(got.cleared.len(), cleared, "{which:?}");
     }
-    // Whatever had the name goes with it: a decoy in its place must not save the first.
+    // Each record of the name goes: a decoy in the place of the first must not save it.
     let both = try_revoke(&scope, Which::Named("phone")).unwrap();
     assert_eq!(
         both.keys,
@@ -530,7 +530,7 @@ fn a_revocation_of_all_others_takes_every_key_but_one_s_own() {
         holding(&held)
     };
     for (held, marks, shown, names, keys) in [
-        // Whatever the order of the records, that of the list is told.
+        // The names come in the list's order, not in that of the records.
         (
             list_of(&[&laptop, &own_again, &tablet_again, &tablet, &own]),
             &marks[..],

@@ -50,7 +50,7 @@ pub(super) fn utc_time(text: &str) -> Vec<u8> {
     value(0x17, &[text.as_bytes()])
 }
 
-/// What a list says of one certificate.
+/// A list's entry about one certificate.
 pub(super) fn entry(serial: &[u8], extensions: &[Vec<u8>]) -> Vec<u8> {
     let serial = value(0x02, &[serial]);
     let extensions = match extensions {
