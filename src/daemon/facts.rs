@@ -1,4 +1,4 @@
-//! The facts about a certificate that is shown to a host: parsed and fetched once, for an offer, a login and `explain` alike.
+//! The facts about a certificate that is shown to a host: fetched once, for an offer, a login and `explain` alike.
 //!
 //! Must not know: what follows from it.
 
@@ -6,13 +6,13 @@ use super::authorities::{AuthorityFiles, Problem};
 use super::hosts::Hosts;
 use crate::identity::certificate::Finding;
 use crate::identity::{
-    BareJid, CertificationPath, ClientCert, Enrolment, Host, Incarnation, UnixSeconds,
+    Account, BareJid, CertificationPath, ClientCert, Holder, Host, Incarnation, UnixSeconds,
 };
 use crate::policy::chain::Untrusted;
 use crate::policy::login::{AccountFact, CertificateFacts, named};
 use crate::policy::{Denial, HostPolicy};
 use crate::protocol::{Accounts, Chain, Fault, Refusal};
-use crate::store::{Store, StoreError};
+use crate::store::{Known, Store, StoreError};
 
 /// Where the facts stand.
 #[derive(Clone, Copy)]
@@ -43,78 +43,76 @@ impl<'a> Presentation<'a> {
     }
 }
 
-/// What the store knows of a certificate.
+/// What the lists know of a certificate.
 pub(super) struct Gathered<'a> {
     host: &'a Host,
     pub(super) cert: &'a ClientCert,
-    pub(super) enrolments: Vec<Enrolment>,
+    pub(super) holders: Vec<Holder>,
+    /// Those of the holders that have revoked its key.
     revoked_for: Vec<(BareJid, Incarnation)>,
-    disabled_for: Vec<BareJid>,
-    key_disabled_for: Vec<BareJid>,
+}
+
+/// What accounts have taken back of a certificate, those included that do not hold it.
+#[derive(Default)]
+pub(super) struct TakenBack {
+    /// Who has revoked its key.
+    revoked: Vec<(BareJid, Incarnation)>,
+    /// Who has disabled it.
+    disabled: Vec<BareJid>,
+    /// Who has disabled a certificate of its key.
+    key_disabled: Vec<BareJid>,
 }
 
 /// What an authority says of a chain. `None` where none has a say; else the outer error is that of a file.
 type AuthorityAnswer = Option<Result<Result<CertificationPath, Untrusted>, Problem>>;
 
 impl Facts<'_> {
-    /// Everything that the store knows of the certificate, for all accounts that it names or that have enrolled it; `also`: for
-    /// that one, too.
+    /// What the lists know of the certificate. It is found by its fingerprint, and parsed only if it stands in none.
     ///
     /// Errors: the outer one is the store's; the inner one says why it is no certificate that anybody may log in with.
     pub(super) fn gather<'a>(
         &self,
         shown: &Presentation<'a>,
-        also: Option<&BareJid>,
     ) -> Result<Result<Gathered<'a>, Finding>, StoreError> {
-        let cert = match shown.chain.cert() {
-            Ok(cert) => cert,
-            Err(finding) => return Ok(Err(finding)),
-        };
-        let enrolments = self.store.enrolments_of(&cert.fingerprint, shown.host)?;
-        self.gather_beside(enrolments, shown, also)
+        Ok(Gathered::of(self.look_up(shown)?, shown))
     }
 
-    /// As [`Self::gather`], where the records were read already: those of this fingerprint.
-    pub(super) fn gather_beside<'a>(
+    /// The same, not parsed even if it stands in no list.
+    pub(super) fn look_up(&self, shown: &Presentation<'_>) -> Result<Known, StoreError> {
+        let chain = shown.chain;
+        self.store
+            .known(chain.leaf(), chain.fingerprint(), shown.host)
+    }
+
+    /// What all accounts that the certificate names, or that hold it, have taken back of it; `also`: and that one.
+    pub(super) fn taken_back(
         &self,
-        mut enrolments: Vec<Enrolment>,
-        shown: &Presentation<'a>,
+        shown: &Presentation<'_>,
+        gathered: &Gathered<'_>,
         also: Option<&BareJid>,
-    ) -> Result<Result<Gathered<'a>, Finding>, StoreError> {
-        let host = shown.host;
-        let cert = match shown.chain.cert() {
-            Ok(cert) => cert,
-            Err(finding) => return Ok(Err(finding)),
-        };
-        enrolments.retain(|held| held.holds(cert));
-        let mut accounts: Vec<BareJid> = named(cert, host)
-            .chain(enrolments.iter().map(|held| held.account.clone()))
+    ) -> Result<TakenBack, StoreError> {
+        let cert = gathered.cert;
+        let mut accounts: Vec<BareJid> = gathered
+            .named_here()
+            .chain(gathered.holders.iter().map(|held| held.account.clone()))
             .chain(also.cloned())
             .collect();
         accounts.sort();
         accounts.dedup();
-        let mut revoked_for = Vec::new();
-        let (mut disabled_for, mut key_disabled_for) = (Vec::new(), Vec::new());
+        let mut back = TakenBack::default();
         for account in accounts {
             let view = self.store.view(&account);
             for incarnation in view.revoked_for(&cert.key_id)? {
-                revoked_for.push((account.clone(), incarnation));
+                back.revoked.push((account.clone(), incarnation));
             }
             if shown.policy.trust.ca().is_some() && view.is_key_disabled(&cert.key_id)? {
-                key_disabled_for.push(account.clone());
+                back.key_disabled.push(account.clone());
             }
             if view.is_disabled(&cert.fingerprint)? {
-                disabled_for.push(account);
+                back.disabled.push(account);
             }
         }
-        Ok(Ok(Gathered {
-            host,
-            cert,
-            enrolments,
-            revoked_for,
-            disabled_for,
-            key_disabled_for,
-        }))
+        Ok(back)
     }
 
     /// The accounts that the certificate may belong to; `None` where only Prosody knows them.
@@ -122,29 +120,20 @@ impl Facts<'_> {
         &self,
         shown: &Presentation<'_>,
         gathered: &Gathered<'_>,
-    ) -> Result<Option<Vec<AccountFact>>, StoreError> {
+    ) -> Result<Option<Vec<Account>>, StoreError> {
         if shown.lives == Accounts::Prosody {
             return Ok(None);
         }
-        let held = gathered.enrolments.iter();
+        let held = gathered.holders.iter();
         let mut accounts: Vec<BareJid> = held.map(|held| held.account.clone()).collect();
         if shown.policy.trust.ca().is_some() {
             accounts.extend(gathered.named_here());
         }
         accounts.sort();
         accounts.dedup();
-        let mut facts = Vec::new();
-        for account in accounts {
-            if let Some(known) = self.store.view(&account).account()? {
-                facts.push(AccountFact {
-                    account,
-                    exists: true,
-                    enabled: known.enabled,
-                    incarnation: Some(known.incarnation),
-                });
-            }
-        }
-        Ok(Some(facts))
+        let known = accounts.iter().map(|one| self.store.view(one).account());
+        let known: Vec<Option<Account>> = known.collect::<Result<_, _>>()?;
+        Ok(Some(known.into_iter().flatten().collect()))
     }
 
     /// Of the accounts that hold the records, the newest of each name that was ever heard of: Prosody is not asked.
@@ -152,7 +141,7 @@ impl Facts<'_> {
         &self,
         gathered: &Gathered<'_>,
     ) -> Result<Vec<AccountFact>, StoreError> {
-        let newest = |held: &Enrolment| {
+        let newest = |held: &Holder| {
             let account = held.account.clone();
             let known = self.store.view(&account).incarnation()?;
             Ok(AccountFact {
@@ -162,7 +151,7 @@ impl Facts<'_> {
                 incarnation: known.map(|(incarnation, _)| incarnation),
             })
         };
-        gathered.enrolments.iter().map(newest).collect()
+        gathered.holders.iter().map(newest).collect()
     }
 
     /// Does an authority vouch for it?
@@ -190,13 +179,16 @@ impl Facts<'_> {
         decide: impl Fn(&CertificateFacts<'_>, Option<&CertificationPath>) -> Result<T, Denial>,
     ) -> Result<Result<T, Denial>, Refusal> {
         let (host, fingerprint) = (shown.host, gathered.cert.fingerprint);
-        let unasked_facts = gathered.facts(None);
-        if unasked_facts.lists_may_suffice(&shown.policy) {
-            let decided = decide(&unasked_facts, None);
+        // What the lists let in by themselves is in: nothing else is looked up, and no signature is tried. Why something is
+        // refused is said with everything at hand.
+        let by_lists = gathered.by_lists();
+        if by_lists.lists_may_suffice(&shown.policy) {
+            let decided = decide(&by_lists, None);
             if decided.is_ok() {
                 return Ok(decided);
             }
         }
+        let back = self.taken_back(shown, gathered, None)?;
         let asked = self.ask_authorities(shown, now);
         let unasked = |problem: &Problem| {
             // A stranger hears no path.
@@ -211,7 +203,7 @@ impl Facts<'_> {
             Some(Err(_)) if shown.policy.trust.either_suffices() => (None, None),
             Some(Err(problem)) => return Err(unasked(problem).into()),
         };
-        let decided = decide(&gathered.facts(by_authority), path);
+        let decided = decide(&gathered.facts(&back, by_authority), path);
         match (&decided, &asked) {
             (Err(_), Some(Err(problem))) => return Err(unasked(problem).into()),
             (Err(denial), Some(Ok(Err(Untrusted { cause, .. })))) => {
@@ -224,17 +216,45 @@ impl Facts<'_> {
     }
 }
 
+impl<'a> Gathered<'a> {
+    /// Errors: why it is no certificate that anybody may log in with.
+    pub(super) fn of(known: Known, shown: &Presentation<'a>) -> Result<Self, Finding> {
+        let cert = shown.chain.cert_or(known.cert)?;
+        Ok(Self {
+            host: shown.host,
+            cert,
+            holders: known.holders,
+            revoked_for: known.revoked_for,
+        })
+    }
+}
+
 impl Gathered<'_> {
-    /// With what an authority says of the certificate.
-    pub(super) fn facts(&self, by_authority: Option<Result<(), Denial>>) -> CertificateFacts<'_> {
+    /// The lists alone: enough to let somebody in by them, and to say that they let nobody in. Why not may lie elsewhere.
+    pub(super) fn by_lists(&self) -> CertificateFacts<'_> {
         CertificateFacts {
             host: self.host,
             cert: self.cert,
-            enrolments: &self.enrolments,
+            holders: &self.holders,
             revoked_for: &self.revoked_for,
-            disabled_for: &self.disabled_for,
-            key_disabled_for: &self.key_disabled_for,
+            disabled_for: &[],
+            key_disabled_for: &[],
+            by_authority: None,
+        }
+    }
+
+    /// With what was taken back, and with what an authority says of the certificate.
+    pub(super) fn facts<'a>(
+        &'a self,
+        back: &'a TakenBack,
+        by_authority: Option<Result<(), Denial>>,
+    ) -> CertificateFacts<'a> {
+        CertificateFacts {
+            revoked_for: &back.revoked,
+            disabled_for: &back.disabled,
+            key_disabled_for: &back.key_disabled,
             by_authority,
+            ..self.by_lists()
         }
     }
 
@@ -243,3 +263,6 @@ impl Gathered<'_> {
         named(self.cert, self.host)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,9 @@ use std::collections::HashMap;
 
 use super::disk_room::DiskRoom;
 use super::storage;
-use crate::identity::{BareJid, CertificateName, Enrolment, Fingerprint, LastUse, UnixSeconds};
+use crate::identity::{
+    BareJid, CertificateName, Enrolment, Fingerprint, Holder, LastUse, UnixSeconds,
+};
 use crate::store::{Store, Use};
 use crate::system::lock::Lock;
 
@@ -18,12 +20,18 @@ pub(super) struct LastUses {
 
 impl LastUses {
     /// Somebody has logged in with the certificate.
-    pub(super) fn note(&self, held: Enrolment, address: Option<String>, at: UnixSeconds) {
+    pub(super) fn note(
+        &self,
+        holder: Holder,
+        fingerprint: Fingerprint,
+        address: Option<String>,
+        at: UnixSeconds,
+    ) {
         let address = address.map(|text| text.chars().take(64).collect());
         let mut uses = self.unwritten.lock();
         if uses.len() < MAX_UNWRITTEN_USES {
-            let noted = (held.fingerprint, LastUse { at, address });
-            uses.insert((held.account, held.name), noted);
+            let noted = (fingerprint, LastUse { at, address });
+            uses.insert((holder.account, holder.name), noted);
         }
     }
 

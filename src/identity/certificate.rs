@@ -316,6 +316,10 @@ pub const MAX_NAMES: usize = 64;
 /// Most bytes of the XMPP addresses in one certificate, as they are prepared.
 pub const MAX_ADDRESS_BYTES: usize = 8 * 1024;
 
+/// The version of this parser. Raise it when a certificate that was taken is refused, or when something else is read in one: what the
+/// store has of the older versions' reading is read anew then.
+pub const READING: u8 = 1;
+
 const XMPP_ADDR: &str = "1.3.6.1.5.5.7.8.5";
 
 #[cfg(test)]

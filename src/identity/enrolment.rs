@@ -111,6 +111,19 @@ impl Enrolment {
     }
 }
 
+/// An account in whose list a certificate stands, and what a login needs of the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Whose list it is.
+    pub account: BareJid,
+    /// Which account of that name.
+    pub incarnation: Incarnation,
+    /// The user's name for the certificate.
+    pub name: CertificateName,
+    /// May a session that logged in with it add and remove certificates?
+    pub may_manage: bool,
+}
+
 /// The certificates of all accounts of one name, any order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccountList {

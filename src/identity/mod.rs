@@ -28,7 +28,7 @@ pub use byte_order_mark::ByteOrderMark;
 pub use certificate::ClientCert;
 pub use counted::{counted, days};
 pub use enrolment::{
-    AccountList, AddedBy, CertificateName, Disabled, Enrolment, Incarnation, LastUse,
+    AccountList, AddedBy, CertificateName, Disabled, Enrolment, Holder, Incarnation, LastUse,
 };
 pub use fingerprint::{Fingerprint, KeyId};
 pub use hash::HashError;

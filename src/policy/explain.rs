@@ -14,7 +14,7 @@ use super::host::{HostPolicy, Trust};
 use super::login::{self, AccountFact, CertificateFacts};
 use crate::identity::key::Key;
 use crate::identity::visible::visible;
-use crate::identity::{BareJid, Enrolment, UnixSeconds};
+use crate::identity::{BareJid, Holder, UnixSeconds};
 
 /// The verdict of one rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -214,8 +214,8 @@ fn address(facts: &CertificateFacts<'_>, asked: &LoginQuestion<'_>, policy: &Hos
 
 fn list(facts: &CertificateFacts<'_>, asked: &LoginQuestion<'_>) -> Rule {
     let meant = asked.fact().and_then(|fact| fact.incarnation.as_ref());
-    let is_own = |held: &&Enrolment| held.account == *asked.account;
-    let mut own = facts.enrolments.iter().filter(is_own);
+    let is_own = |held: &&Holder| held.account == *asked.account;
+    let mut own = facts.holders.iter().filter(is_own);
     let any = own.clone().next();
     match own.find(|held| meant == Some(&held.incarnation)) {
         Some(held) => yes(
@@ -356,7 +356,7 @@ mod tests {
 
     use super::*;
     use crate::identity::{ClientCert, Incarnation};
-    use crate::policy::fixtures::{NOW, account, cert_naming, enrolled, host, incarnation};
+    use crate::policy::fixtures::{NOW, account, cert_naming, holder, host, incarnation};
     use crate::policy::host::CaFiles;
 
     const H: &str = "h@a.lit";
@@ -417,16 +417,16 @@ mod tests {
         let disabled = [vec![], vec![account(H)]];
         for addresses in [&[][..], &[H], &[H, G], &[G], &["h@b.lit"], &["h@a.lit/x"]] {
             let cert = cert_naming(addresses);
-            let before = Enrolment {
+            let before = Holder {
                 incarnation: incarnation("zero"),
-                ..enrolled(&cert, H)
+                ..holder(H)
             };
-            for enrolments in [
+            for holders in [
                 vec![],
-                vec![enrolled(&cert, H)],
+                vec![holder(H)],
                 vec![before],
-                vec![enrolled(&cert, G)],
-                vec![enrolled(&cert, H), enrolled(&cert, G)],
+                vec![holder(G)],
+                vec![holder(H), holder(G)],
             ] {
                 for bits in 0..3 * 3 * 3 * 4 * 3 * 2_usize {
                     let mut bits = bits;
@@ -439,7 +439,7 @@ mod tests {
                     let facts = CertificateFacts {
                         host: &host,
                         cert: &cert,
-                        enrolments: &enrolments,
+                        holders: &holders,
                         by_authority: [None, Some(Ok(())), Some(Err(Denial::ChainUntrusted))]
                             [of(3)],
                         revoked_for: &revocations[of(3)],
@@ -495,12 +495,12 @@ mod tests {
     fn a_rule_says_what_to_do() {
         let cert = cert_naming(&[H]);
         let host = host("a.lit");
-        let list = [enrolled(&cert, H)];
+        let list = [holder(H)];
         let revoked = [(account(H), incarnation("one"))];
         let facts = CertificateFacts {
             host: &host,
             cert: &cert,
-            enrolments: &list,
+            holders: &list,
             revoked_for: &revoked,
             disabled_for: &[],
             key_disabled_for: &[],
@@ -556,7 +556,7 @@ mod tests {
             let facts = CertificateFacts {
                 host: &host("a.lit"),
                 cert: &cert,
-                enrolments: &[],
+                holders: &[],
                 revoked_for: &[],
                 disabled_for: &[],
                 key_disabled_for: &[],

@@ -4,8 +4,8 @@
 
 use crate::identity::key::Key;
 use crate::identity::{
-    AddedBy, BareJid, CertificateName, ClientCert, Enrolment, Fingerprint, Host, Incarnation, Jid,
-    KeyId, UnixSeconds,
+    AddedBy, BareJid, CertificateName, ClientCert, Enrolment, Fingerprint, Holder, Host,
+    Incarnation, Jid, KeyId, UnixSeconds,
 };
 
 /// 2026-11-21.
@@ -69,5 +69,15 @@ pub(crate) fn enrolled(cert: &ClientCert, jid: &str) -> Enrolment {
             jid: None,
         },
         last_use: None,
+    }
+}
+
+/// A certificate stands in the list of `jid`, as "phone".
+pub(crate) fn holder(jid: &str) -> Holder {
+    Holder {
+        account: account(jid),
+        incarnation: incarnation("one"),
+        name: CertificateName::parse("phone").unwrap(),
+        may_manage: true,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Must not know: where the facts come from.
 
-use crate::identity::{BareJid, ClientCert, Enrolment, Host, Incarnation, Jid, UnixSeconds};
+use crate::identity::{Account, BareJid, ClientCert, Holder, Host, Incarnation, Jid, UnixSeconds};
 
 use super::denial::Denial;
 use super::host::{HostPolicy, Trust};
@@ -15,8 +15,8 @@ pub struct CertificateFacts<'a> {
     pub host: &'a Host,
     /// The certificate that it proved in TLS.
     pub cert: &'a ClientCert,
-    /// Every record on this host with this fingerprint, any account, any incarnation, any order.
-    pub enrolments: &'a [Enrolment],
+    /// Who on this host has it in a list: any account, any incarnation, any order.
+    pub holders: &'a [Holder],
     /// Accounts of this host that this certificate names or that enrolled it, and for which its key is
     /// revoked; with the incarnation that it was revoked for.
     pub revoked_for: &'a [(BareJid, Incarnation)],
@@ -42,6 +42,19 @@ pub struct AccountFact {
     pub incarnation: Option<Incarnation>,
 }
 
+impl AccountFact {
+    /// Of an account that lives in the daemon.
+    #[must_use]
+    pub fn of(account: &Account) -> Self {
+        Self {
+            account: account.jid.clone(),
+            exists: true,
+            enabled: account.enabled,
+            incarnation: Some(account.incarnation.clone()),
+        }
+    }
+}
+
 /// An account that the certificate could log in as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate<'a> {
@@ -54,20 +67,24 @@ pub struct Candidate<'a> {
 /// By what a certificate is admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admitted<'a> {
-    /// By this record in the account's list.
-    Enrolment(&'a Enrolment),
+    /// By the account's list, in which it stands.
+    List(&'a Holder),
     /// By the word of an authority alone: it names the account, whichever has the name now.
     Authority,
 }
 
 impl CertificateFacts<'_> {
-    /// May the lists alone let it in, so that no signature need be tried before they have refused? Every account of the host that
-    /// it names must have enrolled it: else an authority may let it in as one more.
+    /// May the lists alone let it in, so that nothing else need be looked up, and no signature tried, before they have refused?
+    /// Where an authority may do so, too, every account of the host that it names must have enrolled it: else it may let it in as
+    /// one more.
     #[must_use]
     pub fn lists_may_suffice(&self, policy: &HostPolicy) -> bool {
-        policy.trust.either_suffices()
-            && named(self.cert, self.host)
-                .all(|account| self.enrolments.iter().any(|held| held.account == account))
+        let holds = |account| self.holders.iter().any(|held| held.account == account);
+        match policy.trust {
+            Trust::Enrolled => true,
+            Trust::EnrolledOrCa(_) => named(self.cert, self.host).all(holds),
+            Trust::Ca(_) | Trust::EnrolledAndCa(_) => false,
+        }
     }
 
     /// Has `account` disabled it, or another of its key? That counts where no record of its own stands against it.
@@ -82,7 +99,7 @@ impl Candidate<'_> {
     #[must_use]
     pub fn incarnation(&self) -> Option<&Incarnation> {
         match self.by {
-            Admitted::Enrolment(held) => Some(&held.incarnation),
+            Admitted::List(holder) => Some(&holder.incarnation),
             Admitted::Authority => None,
         }
     }
@@ -110,7 +127,7 @@ impl Login<'_> {
     pub fn rests_on_authority(&self, policy: &HostPolicy) -> bool {
         match self.by {
             Admitted::Authority => true,
-            Admitted::Enrolment(_) => !policy.trust.either_suffices(),
+            Admitted::List(_) => !policy.trust.either_suffices(),
         }
     }
 }
@@ -202,13 +219,13 @@ fn enrolled<'a>(
     policy: &HostPolicy,
 ) -> Result<Vec<Candidate<'a>>, Denial> {
     let candidates: Vec<Candidate<'a>> = facts
-        .enrolments
+        .holders
         .iter()
-        .filter(|enrolment| !is_revoked(facts, enrolment))
-        .filter(|enrolment| may_stand_for(facts, policy, &enrolment.account))
-        .map(|enrolment| Candidate {
-            account: enrolment.account.clone(),
-            by: Admitted::Enrolment(enrolment),
+        .filter(|holder| !is_revoked(facts, holder))
+        .filter(|holder| may_stand_for(facts, policy, &holder.account))
+        .map(|holder| Candidate {
+            account: holder.account.clone(),
+            by: Admitted::List(holder),
         })
         .collect();
     if candidates.is_empty() {
@@ -355,9 +372,9 @@ pub fn names(cert: &ClientCert, account: &BareJid) -> bool {
     addresses.any(|address| address.account().as_ref() == Some(account))
 }
 
-fn is_revoked(facts: &CertificateFacts<'_>, enrolment: &Enrolment) -> bool {
+fn is_revoked(facts: &CertificateFacts<'_>, holder: &Holder) -> bool {
     facts.revoked_for.iter().any(|(account, incarnation)| {
-        *account == enrolment.account && *incarnation == enrolment.incarnation
+        *account == holder.account && *incarnation == holder.incarnation
     })
 }
 
@@ -368,7 +385,7 @@ fn why_not_enrolled(facts: &CertificateFacts<'_>, policy: &HostPolicy) -> Denial
         Denial::KeyRevoked
     } else if !facts.disabled_for.is_empty() {
         Denial::CertificateDisabled
-    } else if facts.enrolments.is_empty() {
+    } else if facts.holders.is_empty() {
         Denial::CertificateUnknown
     } else {
         Denial::AddressForeign

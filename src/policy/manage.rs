@@ -14,7 +14,9 @@ use super::host::{HostPolicy, ManageWith, Trust};
 use super::login::{names, require_acceptable, require_validity};
 use crate::identity::authority::is_self_issued;
 use expiry::SECONDS_PER_DAY;
-pub use expiry::{EXPIRED_STAYS_SECONDS, expires_within, is_expired, is_over, is_stale};
+pub use expiry::{
+    EXPIRED_STAYS_SECONDS, coming_days, expires_within, is_expired, is_over, is_stale,
+};
 pub use room::{MAX_EXPIRED, MAX_LIST_BYTES};
 
 mod expiry;

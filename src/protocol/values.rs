@@ -59,7 +59,9 @@ pub fn base64_of(der: &[u8]) -> String {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Chain {
     ders: Vec<Vec<u8>>,
-    /// The client's own, once it was parsed.
+    /// The hash of the client's own, once it was asked for.
+    fingerprint: OnceLock<Fingerprint>,
+    /// The client's own, once it was read.
     cert: OnceLock<Result<ClientCert, Finding>>,
 }
 
@@ -89,6 +91,7 @@ impl Chain {
         let chain: Result<_, _> = decoded.map(|cert| cert.map(|cert| cert.0)).collect();
         Ok(Self {
             ders: chain?,
+            fingerprint: OnceLock::new(),
             cert: OnceLock::new(),
         })
     }
@@ -99,15 +102,32 @@ impl Chain {
         self.ders.first().map_or(&[], Vec::as_slice)
     }
 
+    /// Its fingerprint.
+    #[must_use]
+    pub fn fingerprint(&self) -> &Fingerprint {
+        let hashed = || Fingerprint::of(self.leaf());
+        self.fingerprint.get_or_init(hashed)
+    }
+
     /// The client's own certificate, parsed; however often it is asked for, only once.
     ///
     /// Errors: what speaks against it.
     pub fn cert(&self) -> Result<&ClientCert, Finding> {
-        let parsed = self.cert.get_or_init(|| match self.ders.first() {
-            Some(leaf) => ClientCert::from_der(leaf),
-            None => Err(Finding::TooLarge),
-        });
-        parsed.as_ref().map_err(|finding| *finding)
+        self.cert_or(None)
+    }
+
+    /// The same; not parsed if somebody knows already what stands in these bytes.
+    ///
+    /// Errors: what speaks against it.
+    pub fn cert_or(&self, known: Option<ClientCert>) -> Result<&ClientCert, Finding> {
+        let known = known.filter(|cert| cert.der == self.leaf());
+        let read = || match (known, self.ders.first()) {
+            (Some(known), _) => Ok(known),
+            (None, Some(leaf)) => ClientCert::from_der(leaf),
+            (None, None) => Err(Finding::TooLarge),
+        };
+        let cert = self.cert.get_or_init(read).as_ref();
+        cert.map_err(|finding| *finding)
     }
 
     /// What it presented beside it, to show who issued it.

@@ -1,6 +1,6 @@
-//! The whole store, account by account: for backups; and all certificates of a host: for figures, and for notices.
+//! The whole store, account by account: for backups.
 
-use crate::identity::{BareJid, Enrolment, Host};
+use crate::identity::BareJid;
 
 use super::edit::{Planned, Table};
 use super::error::StoreError;
@@ -76,37 +76,6 @@ impl Tables {
             key.push(1);
             behind = Some(key);
         }
-    }
-}
-
-impl Store {
-    /// Hands out the certificates of `host` that are meant by `is_meant`, those of accounts that were replaced aside. Looks
-    /// at `limit` records at most. Blocks. What is damaged is passed over, and counted as such.
-    pub fn each_present(
-        &self,
-        host: &Host,
-        limit: usize,
-        is_meant: impl Fn(&Enrolment) -> bool,
-        mut take: impl FnMut(Enrolment),
-    ) -> Result<(), StoreError> {
-        let prefix = record::host_prefix(host);
-        for row in self.tables.scan(Table::Certificates, &prefix).take(limit) {
-            let held = row.and_then(|(key, value)| self.tables.enrolment(&key, &value));
-            let held = match held {
-                Ok(held) if is_meant(&held) => held,
-                Ok(_) | Err(StoreError::Corrupt { .. }) => continue,
-                Err(error) => return Err(error),
-            };
-            let present = match self.view(&held.account).incarnation() {
-                Ok(present) => present,
-                Err(StoreError::Corrupt { .. }) => None,
-                Err(error) => return Err(error),
-            };
-            if present.is_none_or(|(present, _)| present == held.incarnation) {
-                take(held);
-            }
-        }
-        Ok(())
     }
 }
 

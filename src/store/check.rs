@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::counts::Counting;
 use super::edit::{Planned, Row, Table};
 use super::error::StoreError;
 use super::ledger::{Ledger, UnderWay};
@@ -36,6 +37,7 @@ impl Store {
                     table,
                     behind: None,
                     found: Sum::default(),
+                    counting: Some(Counting::default()),
                 });
                 Ok(Planned::nothing(()))
             })?;
@@ -47,6 +49,9 @@ impl Store {
                 })?;
                 read += page.rows;
                 if let Some(check) = page.end {
+                    if table == Table::Known {
+                        self.tables.set_known_proven(check.problem.is_none());
+                    }
                     checks.push(check);
                     break;
                 }
@@ -120,6 +125,9 @@ fn read_page(ledger: &mut Ledger, tables: &Tables) -> Result<Page, StoreError> {
         match row {
             Ok((key, value)) => {
                 check.found.add(table, &key, &value);
+                if let Some(counting) = &mut check.counting {
+                    counting.add(table, &key);
+                }
                 page.rows += 1;
                 bytes += key.len() + value.len();
                 check.behind = Some(key.to_vec());
@@ -140,8 +148,19 @@ fn read_page(ledger: &mut Ledger, tables: &Tables) -> Result<Page, StoreError> {
             sum: check.found,
             unreadable: unreadable_behind.map(|last| unreadable(&last)),
         };
-        page.end = Some(all.held_against(table, ledger.tally().of(table)));
+        let counting = check.counting.take();
+        let mut end = all.held_against(table, ledger.tally().of(table));
         ledger.check = None;
+        if table == Table::Counts {
+            let miscounted = ledger.miscounted.take();
+            let tally = ledger.tally();
+            let miscounted = miscounted.or_else(|| ledger.counts().held_against_tally(tally));
+            end.problem = end.problem.or(miscounted);
+        } else if let (None, Some(Counting { counts, .. })) = (&end.problem, counting) {
+            let other = ledger.counts().held_against(&counts, &[table]);
+            ledger.miscounted = other.or(ledger.miscounted.take());
+        }
+        page.end = Some(end);
     }
     Ok(page)
 }

@@ -250,6 +250,19 @@ impl Writer {
                 after: value,
             });
         }
+        let counts = self
+            .ledger
+            .lock()
+            .counts()
+            .following(&self.tables, &changes)?;
+        for Row { table, key, value } in counts {
+            changes.push(Changed {
+                before: self.tables.read(table, &key)?,
+                table,
+                key,
+                after: value,
+            });
+        }
         let tally = self.ledger.lock().tally().after(&changes);
         let mut batches: [sled::Batch; Table::COUNT] = Default::default();
         for changed in &changes {

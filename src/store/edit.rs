@@ -50,28 +50,35 @@ pub enum Edit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Table {
     Certificates,
-    ByFingerprint,
+    /// What a login needs of each certificate, by its fingerprint; follows from others.
+    Known,
     Accounts,
     RevokedKeys,
     Disabled,
     Hosts,
     Passwords,
     Meta,
+    /// Which certificate expires when; follows from others.
+    Expiry,
+    /// How much there is of each host; follows from others.
+    Counts,
     /// One row about all others.
     Tally,
 }
 
 impl Table {
-    pub(super) const COUNT: usize = 9;
+    pub(super) const COUNT: usize = 11;
     pub(super) const ALL: [Self; Self::COUNT] = [
         Self::Certificates,
-        Self::ByFingerprint,
+        Self::Known,
         Self::Accounts,
         Self::RevokedKeys,
         Self::Disabled,
         Self::Hosts,
         Self::Passwords,
         Self::Meta,
+        Self::Expiry,
+        Self::Counts,
         Self::Tally,
     ];
     /// Those whose rows are counted: all but the one that says how many there are.
@@ -80,16 +87,21 @@ impl Table {
         _ => panic!("the tally stands last"),
     };
 
+    /// Those whose rows follow from the others'.
+    pub(super) const DERIVED: [Self; 3] = [Self::Known, Self::Expiry, Self::Counts];
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Certificates => "certs",
-            Self::ByFingerprint => "by_fingerprint",
+            Self::Known => "known",
             Self::Accounts => "accounts",
             Self::RevokedKeys => "revoked_keys",
             Self::Disabled => "disabled",
             Self::Hosts => "hosts",
             Self::Passwords => "passwords",
             Self::Meta => "meta",
+            Self::Expiry => "expiry",
+            Self::Counts => "counts",
             Self::Tally => "tally",
         }
     }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use super::census::Censuses;
 use super::committer::Committer;
-use super::edit::Table;
 use super::error::{OnFailure, StoreError, damaged, file_error};
 use super::folder_lock::FolderLock;
 use super::layout::{
@@ -18,8 +17,8 @@ use super::layout::{
 use super::ledger::Ledger;
 use super::reached::{self, Reached, Reading};
 use super::tables::Tables;
-use super::whole::{self, OnLoss};
-use super::{Store, engine, lost, migration, ownership, refusal, secret};
+use super::whole::{self, OnLoss, Reach};
+use super::{Store, derived, engine, lost, migration, ownership, refusal, secret};
 use crate::system::lock::SharedLock;
 
 /// What `create` found.
@@ -53,9 +52,10 @@ impl Store {
             .map_err(StoreError::Engine)?;
         // Of a making that was interrupted.
         reached::forget(folder)?;
-        let tally = whole::count(&db)?;
+        let tables = Tables::open(&db, Box::new(|_| {}))?;
+        let tally = whole::count(&tables, reached::FIRST)?;
         db.flush().map_err(StoreError::Engine)?;
-        drop((meta, db));
+        drop((meta, tables, db));
         engine::sync(&sled)?;
         Reached::open(folder)?.0.note_firmly(tally.commits)?;
         // Last: a folder without it is not a store, whatever else was written before a crash.
@@ -133,9 +133,11 @@ impl Store {
         if !engine::db_file(&sled).exists() {
             return Err(damaged(folder, "sled/db is missing"));
         }
-        if found != FORMAT {
-            migration::migrate(folder, cache_bytes / 2)?;
-        }
+        let lost = if found == FORMAT {
+            None
+        } else {
+            migration::migrate(folder, found, cache_bytes / 2, on_loss)?
+        };
         let (reached, said) = Reached::open(folder)?;
         let db = engine::open(&sled, engine::SEGMENT_BYTES, cache_bytes)?;
         let meta = db.open_tree("meta").map_err(StoreError::Engine)?;
@@ -144,11 +146,12 @@ impl Store {
             return Err(damaged(folder, "sled's files are not those of this store"));
         }
         let tables = Tables::open(&db, on_failure)?;
-        let mut proof = whole::prove(folder, &tables, said, on_loss)?;
+        let mut proof = whole::prove(folder, &tables, said, on_loss, Reach::AtOnce)?;
         // In a store that is whole there is one.
         let secret = secret::own_secret(&meta)?;
         if proof.is_new {
-            proof.count_again(&tables, Table::Meta)?;
+            derived::write_anew(&tables, || {})?;
+            proof.count_again(&tables)?;
             proof.tally.write(&tables)?;
         }
         // What it wrote while it was opened, too.
@@ -161,10 +164,12 @@ impl Store {
                 "the file is lost or damaged, and is made anew; had the store gone back to an older state, nobody would know"
             );
         }
+        tables.set_known_proven(proof.found.is_checked || proof.is_new);
+        proof.found.accepted = proof.found.accepted.or(lost);
         reached.note_firmly(proof.tally.commits)?;
         let censuses = Arc::new(Censuses::of_all(&tables)?);
         let durable = engine::Durable::of(&sled)?;
-        let ledger = Ledger::of(proof.tally);
+        let ledger = Ledger::of(proof.tally, proof.counts);
         let reached = Arc::new(reached);
         let committer = Committer::start(
             db,

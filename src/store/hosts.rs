@@ -1,20 +1,14 @@
 //! What is remembered of hosts.
 
-use crate::identity::{Host, UnixSeconds};
+use std::ops::RangeInclusive;
+
+use crate::identity::{Enrolment, Host, UnixSeconds};
 
 use super::Store;
+use super::counts::HostCounts;
 use super::edit::{Planned, Row, Table};
 use super::error::StoreError;
 use super::record::{self, HostRecord};
-
-/// How much there is of a host's accounts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HostCounts {
-    /// Records of certificates.
-    pub certificates: u64,
-    /// Revoked keys that are remembered.
-    pub revoked_keys: u64,
-}
 
 impl Store {
     /// Remembers how these hosts were declared. Blocks until it is on the disk.
@@ -60,17 +54,22 @@ impl Store {
         })
     }
 
-    /// How much of the host's accounts there is. Blocks: it counts.
+    /// How much of the host's accounts there is. From memory.
     pub fn counts_of(&self, host: &Host) -> Result<HostCounts, StoreError> {
-        let prefix = record::host_prefix(host);
-        let count = |table| {
-            let rows = self.tables.scan(table, &prefix);
-            rows.map(|row| row.map(|_| 1)).sum::<Result<u64, _>>()
-        };
-        Ok(HostCounts {
-            certificates: count(Table::Certificates)?,
-            revoked_keys: count(Table::RevokedKeys)?,
-        })
+        self.tables.require_sound()?;
+        Ok(self.ledger.lock().counts().of(host.as_str().as_bytes()))
+    }
+
+    /// The certificates of `host` that expire within `when`, the first to expire first, without those of accounts that were
+    /// replaced. Blocks. What is damaged is passed over, and counted as such.
+    ///
+    /// Errors: the rows are those of the store; more may come behind one.
+    pub fn expiring(
+        &self,
+        host: &Host,
+        when: &RangeInclusive<UnixSeconds>,
+    ) -> impl Iterator<Item = Result<Enrolment, StoreError>> {
+        self.tables.expiring(host, when)
     }
 
     /// Up to when the accounts of `host` have heard of what expires.

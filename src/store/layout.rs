@@ -17,7 +17,7 @@ pub(super) fn known_format(folder: &Path) -> Result<u32, StoreError> {
         .map_err(file_error("cannot read", &path))?;
     let number = text.trim().strip_prefix("saslcertd ");
     match number.and_then(|number| number.parse::<u32>().ok()) {
-        Some(found @ (FORMER_FORMAT | FORMAT)) => Ok(found),
+        Some(found @ FIRST_FORMAT..=FORMAT) => Ok(found),
         Some(found) if found > FORMAT => Err(StoreError::Newer {
             folder: folder.display().to_string(),
             found,
@@ -68,9 +68,11 @@ pub(super) fn folder_bytes(folder: &Path) -> u64 {
 }
 
 /// Layout of the folder and of every record in it.
-pub(super) const FORMAT: u32 = 2;
-/// The one before: with shorter segments, and with certificates in files that were never synced.
-pub(super) const FORMER_FORMAT: u32 = 1;
+///
+/// 1 had shorter segments, and certificates in files that were never synced. 2 had an index by fingerprint that said no more than
+/// where the record stands.
+pub(super) const FORMAT: u32 = 3;
+pub(super) const FIRST_FORMAT: u32 = 1;
 pub(super) const FORMAT_FILE: &str = "FORMAT";
 pub(super) const FORMAT_ROW: &str = "format";
 pub(super) const SLED_FOLDER: &str = "sled";

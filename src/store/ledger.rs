@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::counts::{Counting, Counts};
 use super::edit::Table;
 use super::tally::{Changed, Sum, Tally};
 use crate::system::lock::Lock;
@@ -9,7 +10,10 @@ use crate::system::lock::Lock;
 /// The tally as it is now, and a check that is under way. The writer thread changes both.
 pub(super) struct Ledger {
     tally: Tally,
+    counts: Counts,
     pub(super) check: Option<UnderWay>,
+    /// What the check of the tables that are counted has found of `counts`, in words.
+    pub(super) miscounted: Option<String>,
 }
 
 /// A check of one table, between two pages.
@@ -18,11 +22,22 @@ pub(super) struct UnderWay {
     /// The last key that was read.
     pub(super) behind: Option<Vec<u8>>,
     pub(super) found: Sum,
+    /// What was counted so far; `None`: rows came or went meanwhile.
+    pub(super) counting: Option<Counting>,
 }
 
 impl Ledger {
-    pub(super) fn of(tally: Tally) -> Arc<Lock<Self>> {
-        Arc::new(Lock::new(Self { tally, check: None }))
+    pub(super) fn of(tally: Tally, counts: Counts) -> Arc<Lock<Self>> {
+        Arc::new(Lock::new(Self {
+            tally,
+            counts,
+            check: None,
+            miscounted: None,
+        }))
+    }
+
+    pub(super) fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     pub(super) fn tally(&self) -> &Tally {
@@ -32,6 +47,7 @@ impl Ledger {
     /// These changes are on the disk now, and this is the tally with them.
     pub(super) fn committed(&mut self, tally: Tally, changes: &[Changed]) {
         self.tally = tally;
+        self.counts.committed(changes);
         let Some(check) = &mut self.check else {
             return;
         };
@@ -40,6 +56,9 @@ impl Ledger {
             let is_read = check.behind.as_ref() >= Some(&changed.key);
             if changed.table == check.table && is_read {
                 changed.apply_to(&mut check.found);
+            }
+            if changed.table == check.table && changed.before.is_some() != changed.after.is_some() {
+                check.counting = None;
             }
         }
     }

@@ -11,26 +11,44 @@ use std::path::Path;
 
 use nix::sys::statvfs::statvfs;
 
+use super::edit::Table;
 use super::error::{StoreError, damaged, file_error, words};
-use super::layout::{FORMAT, FORMAT_ROW, FORMER_FORMAT, SLED_FOLDER, sync_file, write_format};
-use super::{engine, whole};
+use super::layout::{FIRST_FORMAT, FORMAT, FORMAT_ROW, SLED_FOLDER, sync_file, write_format};
+use super::reached::{self, Reading};
+use super::tables::Tables;
+use super::whole::{self, Loss, OnLoss, Reach};
+use super::{derived, engine};
 
-/// Writes the store in `folder`, which is of [`FORMER_FORMAT`], anew.
+/// Writes the store in `folder`, which is of the older format `found`, anew.
 ///
-/// Blocks for as long as it takes; the log says how far it is.
-/// Errors: there is no room, or a row cannot be read; the store is as it was.
-pub(super) fn migrate(folder: &Path, cache_bytes: u64) -> Result<(), StoreError> {
+/// Blocks for as long as it takes; the log says how far it is. Returns what was missing in it, and is accepted.
+/// Errors: there is no room, it is not whole, or a row cannot be read; the store is as it was.
+pub(super) fn migrate(
+    folder: &Path,
+    found: u32,
+    cache_bytes: u64,
+    on_loss: OnLoss,
+) -> Result<Option<Loss>, StoreError> {
     let fresh = folder.join(FRESH_FOLDER);
     remove_folder(&fresh)?;
-    look_at_blobs(folder)?;
-    let from = open(
-        folder,
-        SLED_FOLDER,
-        engine::FORMER_SEGMENT_BYTES,
-        cache_bytes,
-    )?;
-    let live = Live::of(folder, &from)?;
+    let segment_bytes = if found == FIRST_FORMAT {
+        look_at_blobs(folder)?;
+        engine::FORMER_SEGMENT_BYTES
+    } else {
+        engine::SEGMENT_BYTES
+    };
+    let from = open(folder, SLED_FOLDER, segment_bytes, cache_bytes)?;
+    let live = Live::of(folder, &from, found)?;
     require_room(folder, &live)?;
+    // The first one said nothing of itself.
+    let (commits, lost) = if found == FIRST_FORMAT {
+        (reached::FIRST, None)
+    } else {
+        let tables = Tables::open(&from, Box::new(|_| {}))?;
+        let said = reached::said_in(folder).map_or(Reading::Missing, Reading::Commits);
+        let proof = whole::prove(folder, &tables, said, on_loss, Reach::Former)?;
+        (proof.tally.commits, proof.found.accepted)
+    };
     tracing::info!(
         folder = %folder.display(),
         rows = live.rows,
@@ -38,15 +56,47 @@ pub(super) fn migrate(folder: &Path, cache_bytes: u64) -> Result<(), StoreError>
         "the store is written anew in format {FORMAT}, once; the old one is kept until that is done"
     );
     let to = open(folder, FRESH_FOLDER, engine::SEGMENT_BYTES, cache_bytes)?;
-    copy(folder, &from, &to, &live)?;
-    whole::count(&to)?;
+    let mut progress = Progress::of(&live);
+    copy(folder, &from, &to, &mut progress)?;
+    let tables = Tables::open(&to, Box::new(|_| {}))?;
+    let records = derived::write_anew(&tables, || progress.more())?;
+    if tables.tree(Table::Expiry).len() != records {
+        return Err(damaged(folder, NOT_THE_SAME));
+    }
+    whole::count(&tables, commits)?;
     to.flush().map_err(StoreError::Engine)?;
-    drop((from, to));
+    drop((from, tables, to));
     engine::sync(&fresh)?;
     write_format(folder)?;
     finish(folder)?;
     tracing::info!(folder = %folder.display(), "the store has format {FORMAT} now");
-    Ok(())
+    Ok(lost)
+}
+
+/// How far it is, for the log.
+struct Progress {
+    of: u64,
+    done: u64,
+    told: u64,
+}
+
+impl Progress {
+    fn of(live: &Live) -> Self {
+        Self {
+            // What follows from a record is written, too.
+            of: live.rows + live.records,
+            done: 0,
+            told: 0,
+        }
+    }
+
+    fn more(&mut self) {
+        self.done += 1;
+        if self.done * 10 / self.of.max(1) > self.told {
+            self.told = self.done * 10 / self.of.max(1);
+            tracing::info!("rows written: {} of {}", self.done, self.of);
+        }
+    }
 }
 
 /// Finishes what a migration left undone when `FORMAT` already said that its store is whole.
@@ -87,7 +137,7 @@ fn look_at_blobs(folder: &Path) -> Result<(), StoreError> {
     }
     for (number, path) in damaged_ones {
         let problem = format!(
-            "{} is damaged, as a power cut could leave it before format {FORMAT}",
+            "{} is damaged, as a power cut could leave it before format 2",
             path.display()
         );
         if Some(number) != last {
@@ -101,18 +151,25 @@ fn look_at_blobs(folder: &Path) -> Result<(), StoreError> {
 struct Live {
     rows: u64,
     bytes: u64,
+    /// Rows that are records of certificates.
+    records: u64,
 }
 
 impl Live {
-    fn of(folder: &Path, from: &sled::Db) -> Result<Self, StoreError> {
-        let mut live = Self { rows: 0, bytes: 0 };
+    fn of(folder: &Path, from: &sled::Db, found: u32) -> Result<Self, StoreError> {
+        let mut live = Self {
+            rows: 0,
+            bytes: 0,
+            records: 0,
+        };
         let mut is_ours = false;
         for name in from.tree_names() {
             for row in &from.open_tree(&name).map_err(StoreError::Engine)? {
                 let (key, value) = row.map_err(|error| unreadable(folder, &name, &error))?;
                 live.rows += 1;
+                live.records += u64::from(name == Table::Certificates.name());
                 live.bytes += (key.len() + value.len()) as u64;
-                is_ours |= is_format_row(&name, &key) && *value == FORMER_FORMAT.to_be_bytes();
+                is_ours |= is_format_row(&name, &key) && *value == found.to_be_bytes();
             }
         }
         if is_ours {
@@ -124,7 +181,8 @@ impl Live {
 
     /// An upper bound of what sled makes of them while it is filled: it was seen to write 2 to 3 times as much.
     fn needed_bytes(&self) -> u64 {
-        3 * self.bytes + 64 * self.rows + 4 * engine::SEGMENT_BYTES as u64
+        let following = BYTES_THAT_FOLLOW * self.records;
+        3 * (self.bytes + following) + 64 * self.rows + 4 * engine::SEGMENT_BYTES as u64
     }
 }
 
@@ -145,17 +203,23 @@ fn require_room(folder: &Path, live: &Live) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn copy(folder: &Path, from: &sled::Db, to: &sled::Db, live: &Live) -> Result<(), StoreError> {
-    let mut done: u64 = 0;
-    let mut told: u64 = 0;
+fn copy(
+    folder: &Path,
+    from: &sled::Db,
+    to: &sled::Db,
+    progress: &mut Progress,
+) -> Result<(), StoreError> {
     for name in from.tree_names() {
+        if is_written_anew(&name) {
+            continue;
+        }
         let old = from.open_tree(&name).map_err(StoreError::Engine)?;
         let new = to.open_tree(&name).map_err(StoreError::Engine)?;
         let mut batch = sled::Batch::default();
         let mut bytes = 0;
         for row in &old {
             let (key, value) = row.map_err(|error| unreadable(folder, &name, &error))?;
-            done += 1;
+            progress.more();
             if let Some(value) = converted(&name, &key, value) {
                 bytes += key.len() + value.len();
                 batch.insert(key, value);
@@ -165,15 +229,17 @@ fn copy(folder: &Path, from: &sled::Db, to: &sled::Db, live: &Live) -> Result<()
                     .map_err(StoreError::Engine)?;
                 bytes = 0;
             }
-            if done * 10 / live.rows.max(1) > told {
-                told = done * 10 / live.rows.max(1);
-                tracing::info!("rows written: {done} of {}", live.rows);
-            }
         }
         new.apply_batch(batch).map_err(StoreError::Engine)?;
         compare(folder, &name, &old, &new)?;
     }
     Ok(())
+}
+
+/// Does what stands in the tree follow from others, or count them?
+fn is_written_anew(tree: &[u8]) -> bool {
+    let mut anew = Table::DERIVED.iter().chain([&Table::Tally]);
+    tree == FORMER_INDEX || anew.any(|table| tree == table.name().as_bytes())
 }
 
 /// What a row is in the present format; `None`: it has no place there.
@@ -213,10 +279,7 @@ fn compare(
             other == key && (copy == value || is_format_row(name, &key))
         });
         if !is_same {
-            return Err(damaged(
-                folder,
-                "what was written anew is not what was read",
-            ));
+            return Err(damaged(folder, NOT_THE_SAME));
         }
     }
     Ok(())
@@ -263,4 +326,9 @@ fn remove_folder(folder: &Path) -> Result<(), StoreError> {
 pub(super) const FRESH_FOLDER: &str = "sled.new";
 /// The old one when the new one has taken its place.
 pub(super) const FORMER_FOLDER: &str = "sled.old";
+const NOT_THE_SAME: &str = "what was written anew is not what was read";
 const BATCH_BYTES: usize = 1 << 20;
+/// The index by fingerprint of formats 1 and 2: fingerprint, host and user to the certificate's name.
+const FORMER_INDEX: &[u8] = b"by_fingerprint";
+/// What follows from a record of a certificate with usual names and addresses.
+const BYTES_THAT_FOLLOW: u64 = 512;

@@ -12,13 +12,17 @@ mod all;
 mod census;
 mod check;
 mod committer;
+mod counts;
+mod derived;
 mod edit;
 mod engine;
 mod error;
+mod expiry;
 mod folder;
 mod folder_lock;
 mod harmless;
 mod hosts;
+mod known;
 mod layout;
 mod ledger;
 mod lost;
@@ -38,16 +42,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::identity::{
-    Account, AccountName, BareJid, CertificateName, Enrolment, Fingerprint, Host, LastUse,
+    Account, AccountName, BareJid, CertificateName, Enrolment, Fingerprint, Holder, Host, LastUse,
 };
 use crate::system::lock::{Lock, SharedLock};
 
 pub use census::Census;
+pub use counts::HostCounts;
 pub use edit::Edit;
 pub use error::{OnFailure, StoreError};
 pub use folder::Created;
 pub use harmless::{Harmless, NoYes};
-pub use hosts::HostCounts;
+pub use known::Known;
 pub use record::HostRecord;
 pub use view::{Cursor, View};
 pub use whole::{Found, Loss, OnLoss, TableCheck};
@@ -98,6 +103,27 @@ impl Store {
         host: &Host,
     ) -> Result<Vec<Enrolment>, StoreError> {
         self.tables.enrolments_of(fingerprint, host)
+    }
+
+    /// What is known of the certificate `der`, whose fingerprint is given, on `host`. One look-up.
+    pub fn known(
+        &self,
+        der: &[u8],
+        fingerprint: &Fingerprint,
+        host: &Host,
+    ) -> Result<Known, StoreError> {
+        self.tables.known(der, fingerprint, host)
+    }
+
+    /// The accounts of `host` in whose lists a certificate with this fingerprint stands, any incarnation.
+    pub fn holders_of(
+        &self,
+        fingerprint: &Fingerprint,
+        host: &Host,
+    ) -> Result<Vec<Holder>, StoreError> {
+        let rows = self.tables.known_rows(fingerprint, host);
+        rows.map(|row| row.map(|(account, row)| row.holder(account)))
+            .collect()
     }
 
     /// What is remembered of `account`.
@@ -172,11 +198,12 @@ impl Store {
             Ok(match decide(&view)? {
                 Ok((edits, outcome)) => {
                     let edits: Vec<Edit> = edits.into_iter().map(Into::into).collect();
+                    let following = known::following(&view, &edits)?;
                     let looks = censuses.note(&view, &edits)?;
                     let edits = edits.into_iter();
                     let rows = edits.flat_map(|edit| record::rows(&account, edit));
                     Planned {
-                        rows: rows.chain(looks).collect(),
+                        rows: rows.chain(following).chain(looks).collect(),
                         outcome: Ok(outcome),
                     }
                 }
@@ -199,21 +226,13 @@ impl Store {
                 last_use,
             } in uses
             {
-                let key = record::account_key(&account, name.as_str().as_bytes());
-                let Some(value) = tables.read(Table::Certificates, &key)? else {
-                    continue;
-                };
-                // A damaged one is counted; the others are written all the same.
-                let Ok(held) = tables.enrolment(&key, &value) else {
-                    continue;
-                };
-                if held.fingerprint == fingerprint {
-                    let put = Edit::Put(Box::new(Enrolment {
-                        last_use: Some(last_use),
-                        ..held
-                    }));
-                    rows.extend(record::rows(&account, put));
-                }
+                rows.extend(known::used(
+                    tables,
+                    &account,
+                    &name,
+                    &fingerprint,
+                    last_use,
+                )?);
             }
             Ok(Planned { rows, outcome: () })
         })
@@ -238,25 +257,18 @@ impl Store {
         Ok(accounts)
     }
 
-    /// How much there is. Blocks: it counts. Damaged records are counted as such, not as what they were.
+    /// How much there is. From memory, but for the sizes of files.
     pub fn figures(&self) -> Result<Figures, StoreError> {
-        let mut certificates = 0;
-        let mut accounts = 0;
-        let mut last: Vec<u8> = Vec::new();
-        for (key, _) in self.tables.sound_rows(Table::Certificates) {
-            certificates += 1;
-            let account = record::account_part(&key);
-            if account != last {
-                accounts += 1;
-                last = account.to_vec();
-            }
-        }
-        let revoked_keys = self.tables.sound_rows(Table::RevokedKeys).count();
         self.tables.require_sound()?;
+        let HostCounts {
+            certificates,
+            accounts,
+            revoked_keys,
+        } = self.ledger.lock().counts().total();
         Ok(Figures {
             certificates,
             accounts,
-            revoked_keys: revoked_keys as u64,
+            revoked_keys,
             bytes_on_disk: self.bytes_on_disk(),
             corrupt_reads: self.tables.corrupt_reads.load(Ordering::Relaxed),
         })

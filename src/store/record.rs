@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use crate::identity::account::Looks;
+use crate::identity::certificate::READING;
+use crate::identity::key::Key;
 use crate::identity::password::Look;
 use crate::identity::{
-    Account, AddedBy, BareJid, CertificateName, Disabled, Enrolment, Fingerprint, Host,
-    Incarnation, Jid, KeyId, LastUse, ScramHash, ScramVerifier, UnixSeconds,
+    Account, AddedBy, BareJid, CertificateName, ClientCert, Disabled, Enrolment, Fingerprint,
+    Holder, Host, Incarnation, Jid, KeyId, LastUse, ScramHash, ScramVerifier, UnixSeconds,
 };
 
 use super::edit::{Edit, Row, Table};
@@ -97,6 +99,112 @@ struct CertificateRow {
 
 impl Versioned for CertificateRow {
     const VERSION: u8 = 1;
+}
+
+/// What a login needs of a certificate in somebody's list, without what its key says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct KnownRow {
+    pub(super) name: CertificateName,
+    pub(super) incarnation: Incarnation,
+    pub(super) may_manage: bool,
+    /// Has the same account revoked its key?
+    pub(super) is_revoked: bool,
+    pub(super) last_use: Option<LastUse>,
+    /// `None`: the strict parser takes it for no certificate, or for another one than the record says.
+    pub(super) reading: Option<ReadingRow>,
+}
+
+impl Versioned for KnownRow {
+    const VERSION: u8 = 1;
+}
+
+/// A [`ClientCert`] without its bytes and their hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ReadingRow {
+    /// Which version of the strict parser has read it.
+    pub(super) version: u8,
+    key_id: [u8; 32],
+    /// `None`: it is no RSA key.
+    rsa_bits: Option<u32>,
+    serial: Vec<u8>,
+    addresses: Vec<Jid>,
+    not_before: UnixSeconds,
+    not_after: UnixSeconds,
+    names_address_for_clients: bool,
+    claims_authority: bool,
+}
+
+impl KnownRow {
+    /// What follows from a record, whose key the same account has revoked or not.
+    pub(super) fn of(held: &Enrolment, is_revoked: bool) -> Self {
+        let read = ClientCert::from_der(&held.der).ok();
+        let is_as_recorded = |cert: &ClientCert| {
+            cert.fingerprint == held.fingerprint
+                && cert.key_id == held.key_id
+                && cert.addresses == held.addresses
+                && cert.not_before == held.not_before
+                && cert.not_after == held.not_after
+        };
+        Self {
+            name: held.name.clone(),
+            incarnation: held.incarnation.clone(),
+            may_manage: held.may_manage,
+            is_revoked,
+            last_use: held.last_use.clone(),
+            reading: read.filter(is_as_recorded).map(ReadingRow::of),
+        }
+    }
+
+    /// Who holds the certificate.
+    pub(super) fn holder(self, account: BareJid) -> Holder {
+        Holder {
+            account,
+            incarnation: self.incarnation,
+            name: self.name,
+            may_manage: self.may_manage,
+        }
+    }
+}
+
+impl ReadingRow {
+    fn of(cert: ClientCert) -> Self {
+        Self {
+            version: READING,
+            key_id: *cert.key_id.as_bytes(),
+            rsa_bits: match cert.key {
+                // A certificate of 16 KiB has no more than these.
+                Key::Rsa { bits } => Some(u32::try_from(bits).unwrap_or(u32::MAX)),
+                Key::Curve => None,
+            },
+            serial: cert.serial,
+            addresses: cert.addresses,
+            not_before: cert.not_before,
+            not_after: cert.not_after,
+            names_address_for_clients: cert.names_address_for_clients,
+            claims_authority: cert.claims_authority,
+        }
+    }
+
+    /// The certificate of these bytes, from which it was read.
+    pub(super) fn cert(self, der: &[u8], fingerprint: Fingerprint) -> ClientCert {
+        ClientCert {
+            der: der.to_vec(),
+            fingerprint,
+            key_id: KeyId::from_bytes(self.key_id),
+            key: match self.rsa_bits {
+                Some(bits) => Key::Rsa {
+                    bits: bits as usize,
+                },
+                None => Key::Curve,
+            },
+            serial: self.serial,
+            addresses: self.addresses,
+            not_before: self.not_before,
+            not_after: self.not_after,
+            names_address_for_clients: self.names_address_for_clients,
+            claims_authority: self.claims_authority,
+        }
+    }
 }
 
 /// An [`Account`] without what its key says.
@@ -277,29 +385,19 @@ fn account_row(account: &Account) -> AccountRow {
     }
 }
 
-/// The rows that an edit of `account` writes.
+/// The rows that an edit of `account` writes, without those that follow from them (`known`).
 pub(super) fn rows(account: &BareJid, edit: Edit) -> Vec<Row> {
     let row = |table, key, value| Row { table, key, value };
     let mark = |incarnation, at| Some(encode(&Mark { incarnation, at }));
     match edit {
         Edit::Put(enrolment) => {
-            let name = enrolment.name.as_str().as_bytes().to_vec();
-            let (index, key) = (fingerprint_key(&enrolment), account_key(account, &name));
-            vec![
-                row(Table::ByFingerprint, index, Some(name)),
-                row(
-                    Table::Certificates,
-                    key,
-                    Some(encode(&certificate_row(*enrolment))),
-                ),
-            ]
+            let key = account_key(account, enrolment.name.as_str().as_bytes());
+            let value = encode(&certificate_row(*enrolment));
+            vec![row(Table::Certificates, key, Some(value))]
         }
         Edit::Remove(enrolment) => {
             let key = account_key(account, enrolment.name.as_str().as_bytes());
-            vec![
-                row(Table::ByFingerprint, fingerprint_key(&enrolment), None),
-                row(Table::Certificates, key, None),
-            ]
+            vec![row(Table::Certificates, key, None)]
         }
         Edit::RevokeKey {
             key_id,
@@ -378,7 +476,7 @@ pub(super) fn host_prefix(host: &Host) -> Vec<u8> {
 }
 
 /// `host NUL user NUL hash incarnation`: a mark of one account of the name never replaces that of another.
-fn mark_key(account: &BareJid, hash: &[u8; 32], incarnation: &Incarnation) -> Vec<u8> {
+pub(super) fn mark_key(account: &BareJid, hash: &[u8; 32], incarnation: &Incarnation) -> Vec<u8> {
     let mut key = account_key(account, hash);
     key.extend_from_slice(incarnation.as_str().as_bytes());
     key
@@ -437,9 +535,10 @@ pub(super) fn account_of(part: &[u8]) -> Option<BareJid> {
     BareJid::of(user, &Host::parse(host).ok()?).ok()
 }
 
-fn fingerprint_key(enrolment: &Enrolment) -> Vec<u8> {
-    let mut key = fingerprint_prefix(&enrolment.fingerprint, enrolment.account.host());
-    key.extend_from_slice(enrolment.account.username().as_bytes());
+/// `fingerprint host NUL user`.
+pub(super) fn known_key(account: &BareJid, fingerprint: &Fingerprint) -> Vec<u8> {
+    let mut key = fingerprint_prefix(fingerprint, account.host());
+    key.extend_from_slice(account.username().as_bytes());
     key
 }
 
@@ -477,7 +576,7 @@ mod tests {
 
     fn written(enrolment: &Enrolment) -> (Vec<u8>, Vec<u8>) {
         let rows = rows(&enrolment.account, Edit::Put(Box::new(enrolment.clone())));
-        (rows[1].key.clone(), rows[1].value.clone().unwrap())
+        (rows[0].key.clone(), rows[0].value.clone().unwrap())
     }
 
     #[test]

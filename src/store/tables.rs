@@ -17,6 +17,7 @@ pub(super) struct Tables {
     failed: Arc<AtomicBool>,
     on_failure: Arc<OnFailure>,
     pub(super) corrupt_reads: Arc<AtomicU64>,
+    known_is_proven: Arc<AtomicBool>,
 }
 
 pub(super) type RowBytes = (sled::IVec, sled::IVec);
@@ -33,6 +34,7 @@ impl Tables {
             failed: Arc::new(AtomicBool::new(false)),
             on_failure: Arc::new(on_failure),
             corrupt_reads: Arc::new(AtomicU64::new(0)),
+            known_is_proven: Arc::new(AtomicBool::new(false)),
         })
     }
 
@@ -48,11 +50,11 @@ impl Tables {
         read.map_err(|error| self.read_error(table, error))
     }
 
-    pub(super) fn scan(
-        &self,
+    pub(super) fn scan<'a>(
+        &'a self,
         table: Table,
         prefix: &[u8],
-    ) -> impl Iterator<Item = Result<RowBytes, StoreError>> {
+    ) -> impl Iterator<Item = Result<RowBytes, StoreError>> + use<'a> {
         let rows = self.tree(table).scan_prefix(prefix);
         let sound = self.require_sound().err().map(Err);
         sound
@@ -68,16 +70,25 @@ impl Tables {
         behind: Option<Vec<u8>>,
     ) -> impl Iterator<Item = Result<RowBytes, StoreError>> + use<'a> {
         let start = behind.map_or_else(|| Bound::Included(prefix.to_vec()), Bound::Excluded);
-        let rows = self.tree(table).range((start, Bound::Unbounded));
         let prefix = prefix.to_vec();
-        let is_inside = move |row: &sled::Result<RowBytes>| {
+        let is_inside = move |row: &Result<RowBytes, StoreError>| {
             row.as_ref()
                 .map_or(true, |(key, _)| key.starts_with(&prefix))
         };
-        let sound = self.require_sound().err().map(Err);
-        let rows = rows
+        self.range(table, start, Bound::Unbounded)
             .take_while(is_inside)
-            .map(move |row| row.map_err(|error| self.read_error(table, error)));
+    }
+
+    /// The rows between two keys, in their order.
+    pub(super) fn range(
+        &self,
+        table: Table,
+        start: Bound<Vec<u8>>,
+        end: Bound<Vec<u8>>,
+    ) -> impl Iterator<Item = Result<RowBytes, StoreError>> {
+        let sound = self.require_sound().err().map(Err);
+        let rows = self.tree(table).range((start, end));
+        let rows = rows.map(move |row| row.map_err(|error| self.read_error(table, error)));
         sound.into_iter().chain(rows)
     }
 
@@ -86,12 +97,10 @@ impl Tables {
         fingerprint: &Fingerprint,
         host: &Host,
     ) -> Result<Vec<Enrolment>, StoreError> {
-        let prefix = record::fingerprint_prefix(fingerprint, host);
         let mut found = Vec::new();
-        for row in self.scan(Table::ByFingerprint, &prefix) {
-            let (key, name) = row?;
-            let user = key.get(prefix.len()..).unwrap_or_default();
-            let key = record::certificate_key_of(host, user, &name);
+        for row in self.known_rows(fingerprint, host) {
+            let (account, row) = row?;
+            let key = record::account_key(&account, row.name.as_str().as_bytes());
             // A row may be gone by now: a change can come between the two reads.
             if let Some(value) = self.read(Table::Certificates, &key)? {
                 found.push(self.enrolment(&key, &value)?);
@@ -116,7 +125,26 @@ impl Tables {
     }
 
     pub(super) fn enrolment(&self, key: &[u8], value: &[u8]) -> Result<Enrolment, StoreError> {
-        record::enrolment(key, value).map_err(|error| self.corrupt(Table::Certificates, &error))
+        let held = record::enrolment(key, value);
+        self.with_last_use(held.map_err(|error| self.corrupt(Table::Certificates, &error))?)
+    }
+
+    /// The record with the last use that `known` says; its own one is that of the day when it was written.
+    pub(super) fn with_last_use(&self, held: Enrolment) -> Result<Enrolment, StoreError> {
+        let told = self.last_use(&held.account, &held.name, &held.fingerprint)?;
+        Ok(Enrolment {
+            last_use: told.or(held.last_use),
+            ..held
+        })
+    }
+
+    /// Was `known` held against what was written since the start?
+    pub(super) fn is_known_proven(&self) -> bool {
+        self.known_is_proven.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_known_proven(&self, is_proven: bool) {
+        self.known_is_proven.store(is_proven, Ordering::Release);
     }
 
     pub(super) fn decoded<T: record::Versioned>(

@@ -141,9 +141,12 @@ impl View<'_> {
                 Edit::MarkDisabled(Box::new(mark))
             }
             // Of no account: `THINGS` has none of them.
-            Table::ByFingerprint | Table::Hosts | Table::Meta | Table::Tally => {
-                Edit::ForgetIncarnation
-            }
+            Table::Known
+            | Table::Hosts
+            | Table::Meta
+            | Table::Expiry
+            | Table::Counts
+            | Table::Tally => Edit::ForgetIncarnation,
         })
     }
 

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::{UnixSeconds, counted};
 
+use super::counts::{Counting, Counts};
 use super::edit::Table;
 use super::error::StoreError;
-use super::reached::{self, Reading};
+use super::reached::Reading;
 use super::record::{self, Versioned};
 use super::secret::own_secret;
 use super::tables::Tables;
@@ -68,20 +69,21 @@ pub struct Found {
 }
 
 /// Counts what is in a store that nobody has counted yet, and writes that down, to be flushed by who calls.
-pub(super) fn count(db: &sled::Db) -> Result<Tally, StoreError> {
-    let tables = Tables::open(db, Box::new(|_| {}))?;
+///
+/// `commits`: so many it has seen.
+pub(super) fn count(tables: &Tables, commits: u64) -> Result<Tally, StoreError> {
     // It is a row like others, and older stores may have none.
     own_secret(tables.tree(Table::Meta))?;
     let mut tally = Tally::default();
-    tally.commits = reached::FIRST;
+    tally.commits = commits;
     for table in Table::COUNTED.iter().copied() {
-        let all = read_all(&tables, table)?;
+        let all = read_all(tables, table)?;
         if let Some(problem) = all.unreadable {
             return Err(tables.corrupt(table, &problem));
         }
         tally.set(table, all.sum);
     }
-    tally.write(&tables)?;
+    tally.write(tables)?;
     Ok(tally)
 }
 
@@ -89,9 +91,20 @@ pub(super) fn count(db: &sled::Db) -> Result<Tally, StoreError> {
 pub(super) struct Proof {
     /// What every later commit counts from.
     pub(super) tally: Tally,
-    /// The tally is not the one in the store, and must be written there.
+    /// How much there is of each host.
+    pub(super) counts: Counts,
+    /// The tally is not the one in the store, and must be written there; what follows from other tables, too.
     pub(super) is_new: bool,
     pub(super) found: Found,
+}
+
+/// How much is read before the first answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// All of a store of an older format: what follows from it is written anew.
+    Former,
+    /// What says who may not log in; the rest if there is not much of it.
+    AtOnce,
 }
 
 /// Holds what the store says of itself against how far it had come, and against its rows.
@@ -102,6 +115,7 @@ pub(super) fn prove(
     tables: &Tables,
     reading: Reading,
     on_loss: OnLoss,
+    reach: Reach,
 ) -> Result<Proof, StoreError> {
     let had_come_to = match reading {
         Reading::Commits(commits) => commits,
@@ -123,18 +137,22 @@ pub(super) fn prove(
         });
     }
     let rows_of = |tables: &[Table]| tables.iter().map(|table| kept.of(*table).rows).sum::<u64>();
-    let is_small = rows_of(&TABLES_FOR_LATER) <= MAX_ROWS_AT_ONCE;
+    let is_former = reach == Reach::Former;
+    let is_small = is_former || rows_of(&TABLES_FOR_LATER) <= MAX_ROWS_AT_ONCE;
     // What is accepted is counted anew, all of it.
     let is_whole = is_counted && missing == 0;
-    let at_once = |table: &Table| is_small || !is_whole || !TABLES_FOR_LATER.contains(table);
-    let mut found = Found::default();
-    let mut sums = Vec::new();
-    for table in Table::COUNTED.iter().copied().filter(at_once) {
-        let read = read_all(tables, table)?;
-        found.checked.push(read.held_against(table, kept.of(table)));
-        sums.push((table, read.sum));
-    }
-    found.is_checked = found.checked.len() == Table::COUNTED.len();
+    let at_once = |table: &Table| {
+        if is_former && Table::DERIVED.contains(table) {
+            return false;
+        }
+        is_small || !is_whole || !TABLES_FOR_LATER.contains(table)
+    };
+    let wanted = Table::COUNTED.iter().copied().filter(at_once);
+    let Examined {
+        mut found,
+        sums,
+        counts,
+    } = Examined::of(tables, wanted, &kept)?;
     let damaged: Vec<&TableCheck> = found
         .checked
         .iter()
@@ -143,6 +161,7 @@ pub(super) fn prove(
     if is_whole && damaged.is_empty() {
         return Ok(Proof {
             tally: kept,
+            counts,
             is_new: false,
             found,
         });
@@ -174,15 +193,72 @@ pub(super) fn prove(
     }
     Ok(Proof {
         tally,
+        counts,
         is_new: true,
         found,
     })
 }
 
+/// What was read of some tables.
+struct Examined {
+    found: Found,
+    sums: Vec<(Table, Sum)>,
+    counts: Counts,
+}
+
+impl Examined {
+    /// Reads the tables that are `wanted`, and holds them against what was `written`.
+    fn of(
+        tables: &Tables,
+        wanted: impl Iterator<Item = Table>,
+        written: &Tally,
+    ) -> Result<Self, StoreError> {
+        let mut checked = Vec::new();
+        let mut sums = Vec::new();
+        let mut sound = Vec::new();
+        let mut counting = Counting::default();
+        for table in wanted {
+            let read = read_all_with(tables, table, |key| counting.add(table, key))?;
+            let check = read.held_against(table, written.of(table));
+            if check.problem.is_none() {
+                sound.push(table);
+            }
+            checked.push(check);
+            sums.push((table, read.sum));
+        }
+        let counts = match Counts::read(tables) {
+            // Its table has been found to be damaged.
+            Err(StoreError::Corrupt { .. }) => Counts::default(),
+            counts => counts?,
+        };
+        if sound.contains(&Table::Counts) {
+            let problem = counts
+                .held_against_tally(written)
+                .or_else(|| counts.held_against(&counting.counts, &sound));
+            let name = Table::Counts.name();
+            let check = checked.iter_mut().filter(|check| check.table == name);
+            check.for_each(|check| check.problem.clone_from(&problem));
+        }
+        let found = Found {
+            is_checked: checked.len() == Table::COUNTED.len(),
+            checked,
+            accepted: None,
+        };
+        Ok(Self {
+            found,
+            sums,
+            counts,
+        })
+    }
+}
+
 impl Proof {
-    /// Counts a table anew, in which something was written since.
-    pub(super) fn count_again(&mut self, tables: &Tables, table: Table) -> Result<(), StoreError> {
-        self.tally.set(table, read_all(tables, table)?.sum);
+    /// Counts anew what was written since.
+    pub(super) fn count_again(&mut self, tables: &Tables) -> Result<(), StoreError> {
+        for table in [Table::Known, Table::Meta, Table::Expiry, Table::Counts] {
+            self.tally.set(table, read_all(tables, table)?.sum);
+        }
+        self.counts = Counts::read(tables)?;
         Ok(())
     }
 }
@@ -194,6 +270,14 @@ pub(super) struct AllRows {
 }
 
 fn read_all(tables: &Tables, table: Table) -> Result<AllRows, StoreError> {
+    read_all_with(tables, table, |_| {})
+}
+
+fn read_all_with(
+    tables: &Tables,
+    table: Table,
+    mut each: impl FnMut(&[u8]),
+) -> Result<AllRows, StoreError> {
     let mut all = AllRows {
         sum: Sum::default(),
         unreadable: None,
@@ -203,6 +287,7 @@ fn read_all(tables: &Tables, table: Table) -> Result<AllRows, StoreError> {
         match row {
             Ok((key, value)) => {
                 all.sum.add(table, &key, &value);
+                each(&key);
                 last = key.to_vec();
             }
             Err(StoreError::Corrupt { .. }) => {
@@ -257,6 +342,6 @@ pub(super) fn unreadable(last: &[u8]) -> String {
 }
 
 /// These say what may log in; what may not stands in the others. With more rows than this in them they are read when the
-/// store serves already.
-const TABLES_FOR_LATER: [Table; 2] = [Table::Certificates, Table::ByFingerprint];
+/// store serves already; until then `known` is not believed when it says that a key is not revoked.
+const TABLES_FOR_LATER: [Table; 3] = [Table::Certificates, Table::Known, Table::Expiry];
 const MAX_ROWS_AT_ONCE: u64 = 1_000_000;

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
+use crate::migration;
 use crate::passwords;
+use crate::power::some_microseconds;
 use crate::support::{Daemon, HAMLET, Made, append, list, login, with};
 
 #[test]
@@ -96,6 +98,46 @@ fn a_revocation_that_was_acknowledged_stands_after_a_kill() {
         let mut server = daemon.server(json!({}));
         assert_eq!(server.login_refused(&cert)["data"]["denial"], "key-revoked");
     }
+}
+
+#[test]
+fn a_migration_that_is_killed_25_times_loses_nothing() {
+    let (mut daemon, before) = migration::former(migration::FORMAT_2);
+    let look = |daemon: &mut Daemon| {
+        daemon.serve();
+        assert!(migration::is_all_there(
+            &before,
+            &migration::exported(daemon)
+        ));
+        migration::assert_answers_as_before(daemon);
+        daemon.kill();
+    };
+    let mut finished = 0;
+    for round in 0..25 {
+        daemon.begin();
+        let data = daemon.data_dir();
+        let is_done = || {
+            let format = std::fs::read_to_string(data.join("FORMAT"));
+            format.unwrap() != "saslcertd 2\n"
+        };
+        // Once it has begun, and on its way to the end; or at any time.
+        if round % 5 > 0 {
+            daemon.wait_for("the new folder", |_| {
+                data.join("sled.new").exists() || is_done()
+            });
+        }
+        some_microseconds(1 + round * 4_000);
+        daemon.kill();
+        if is_done() {
+            finished += 1;
+            look(&mut daemon);
+            std::fs::remove_dir_all(&data).unwrap();
+            migration::unpack(migration::FORMAT_2, daemon.folder.path());
+        }
+    }
+    eprintln!("{finished} of 25 kills came when the new store was in its place");
+    assert!(finished < 25);
+    look(&mut daemon);
 }
 
 #[test]

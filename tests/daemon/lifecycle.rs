@@ -272,10 +272,10 @@ fn a_log_that_nobody_reads_holds_nothing_up() {
 #[test]
 fn a_newer_store_is_refused_with_a_clear_line() {
     let daemon = Daemon::prepared();
-    fs::write(daemon.data_dir().join("FORMAT"), "saslcertd 3\n").unwrap();
+    fs::write(daemon.data_dir().join("FORMAT"), "saslcertd 4\n").unwrap();
     let said = refusal(&daemon);
     assert!(
-        said.contains("newer saslcertd (format 3; this one knows 2)"),
+        said.contains("newer saslcertd (format 4; this one knows 3)"),
         "{said}"
     );
     let again = daemon.command("init").output().unwrap();

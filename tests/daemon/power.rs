@@ -130,7 +130,7 @@ fn chance(below: u64) -> u64 {
     u64::from(now.subsec_nanos() / 7) % below
 }
 
-fn some_microseconds(below: u64) {
+pub fn some_microseconds(below: u64) {
     std::thread::sleep(Duration::from_micros(chance(below)));
 }
 
@@ -593,14 +593,16 @@ fn four_cuts_during_an_import_lose_nothing_else_and_it_can_be_repeated() {
 
 #[test]
 fn six_cuts_during_a_migration_lose_nothing() {
-    let (_former, before) = migration::former();
+    let formats = [migration::FORMAT_1, migration::FORMAT_2];
     let mut all = Cuts::default();
     for round in 0..6 {
+        let archive = formats[usize::try_from(round % 2).unwrap()];
+        let (_former, before) = migration::former(archive);
         let mut machine = Machine::new();
         machine.daemon.prepare();
         let folder = machine.daemon.folder.path().to_owned();
         fs::remove_dir_all(machine.daemon.data_dir()).unwrap();
-        migration::unpack(&folder);
+        migration::unpack(archive, &folder);
         run("sync", &["-f"], &folder);
         machine.daemon.begin();
         some_microseconds(1 + round * 60_000);

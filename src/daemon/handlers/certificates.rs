@@ -342,15 +342,16 @@ impl Certificates<'_> {
         question: &Expiring,
         now: UnixSeconds,
     ) -> Answered<ExpiringCounts> {
-        let soon = |held: &Enrolment| manage::expires_within(held, question.days, now);
+        let when = manage::coming_days(question.days, now);
         let hello = reply.connection().introduction();
         let declared = hello.into_iter().flat_map(|hello| hello.hosts);
         let counts = declared
             .filter(|host| self.hosts.policy(host).is_ok())
             .map(|host| {
                 let mut count: u64 = 0;
-                self.store
-                    .each_present(&host, MAX_LISTED_ROWS, soon, |_| count += 1)?;
+                for held in self.store.expiring(&host, &when).take(MAX_LISTED_ROWS) {
+                    count += u64::from(manage::expires_within(&held?, question.days, now));
+                }
                 Ok((host, count))
             });
         let counts: Result<_, StoreError> = counts.collect();

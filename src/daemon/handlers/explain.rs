@@ -37,7 +37,7 @@ impl Explaining<'_> {
             authzid,
         } = question;
         let shown = Presentation::new(self.hosts, account.host(), &chain)?;
-        let gathered = match self.facts.gather(&shown, Some(&account))? {
+        let gathered = match self.facts.gather(&shown)? {
             Ok(gathered) => gathered,
             Err(finding) => {
                 let denial = Denial::CertificateUnacceptable { finding };
@@ -47,6 +47,7 @@ impl Explaining<'_> {
                 });
             }
         };
+        let back = self.facts.taken_back(&shown, &gathered, Some(&account))?;
         let asked = self.facts.ask_authorities(&shown, now);
         let (by_authority, about_authority) = match asked {
             None => (None, None),
@@ -55,7 +56,7 @@ impl Explaining<'_> {
             Some(Err(problem)) => (None, Some(problem.to_string())),
         };
         let mut meant: Vec<BareJid> = gathered.named_here().collect();
-        meant.extend(gathered.enrolments.iter().map(|held| held.account.clone()));
+        meant.extend(gathered.holders.iter().map(|held| held.account.clone()));
         meant.push(account.clone());
         meant.sort();
         meant.dedup();
@@ -68,7 +69,7 @@ impl Explaining<'_> {
             Accounts::Prosody => self.ask_existence(&account, &mut accounts)?,
         };
         let explanation = explain(
-            &gathered.facts(by_authority),
+            &gathered.facts(&back, by_authority),
             &LoginQuestion {
                 account: &account,
                 accounts: &accounts,

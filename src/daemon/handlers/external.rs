@@ -3,7 +3,7 @@
 //! Must not know: rules (`policy::login` decides), SASL, how the files of authorities are read.
 
 use super::super::derivations::{Purpose, Queued};
-use super::super::facts::{Facts, Presentation};
+use super::super::facts::{Facts, Gathered, Presentation};
 use super::super::gate::{Gate, Pass};
 use super::super::guesses::Network;
 use super::super::hosts::Hosts;
@@ -13,14 +13,14 @@ use super::super::reply::{Answered, Reply};
 use super::super::sessions::Sessions;
 use crate::identity::visible::visible;
 use crate::identity::{
-    BareJid, CertificateName, CertificationPath, Enrolment, Fingerprint, Host, Incarnation, KeyId,
+    Account, BareJid, CertificateName, CertificationPath, ClientCert, Holder, Host, Incarnation,
     UnixSeconds,
 };
 use crate::policy::login::{AccountFact, Admitted};
 use crate::policy::{Denial, login};
 use crate::protocol::{
-    Accounts, Candidate, Chain, Each, Fault, LoggedIn, Login, LoginAccount, Offer, Offered,
-    Refusal, StanzaError,
+    Candidate, Chain, Each, Fault, LoggedIn, Login, LoginAccount, Offer, Offered, Refusal,
+    StanzaError,
 };
 
 /// Decides who may log in with a certificate.
@@ -89,22 +89,22 @@ impl External<'_> {
         accounts: Option<Vec<AccountFact>>,
         now: UnixSeconds,
     ) -> Result<bool, Refusal> {
-        let fingerprint = Fingerprint::of(chain.leaf());
-        let enrolments = self.facts.store.enrolments_of(&fingerprint, host)?;
+        let shown = Presentation::new(self.hosts, host, chain)?;
+        let known = self.facts.look_up(&shown)?;
         // Most strangers cost no more than that.
-        if enrolments.is_empty() {
+        if known.holders.is_empty() {
             return Ok(false);
         }
-        let shown = Presentation::new(self.hosts, host, chain)?;
-        let Ok(gathered) = self.facts.gather_beside(enrolments, &shown, None)? else {
+        let Ok(gathered) = Gathered::of(known, &shown) else {
             return Ok(false);
         };
-        let accounts = match self.facts.accounts_of(&shown, &gathered)?.or(accounts) {
+        let known = self.facts.accounts_of(&shown, &gathered)?;
+        let accounts = match known.as_deref().map(facts_of).or(accounts) {
             Some(accounts) => accounts,
             None => self.facts.newest_of(&gathered)?,
         };
         Ok(login::is_known(
-            &gathered.facts(None),
+            &gathered.by_lists(),
             &accounts,
             &shown.policy,
             now,
@@ -113,9 +113,10 @@ impl External<'_> {
 
     fn judge_offer(&self, question: &Offer, now: UnixSeconds) -> Answered<Offered> {
         let shown = Presentation::new(self.hosts, &question.host, &question.chain)?;
-        let (is_final, decided) = match self.facts.gather(&shown, None)? {
+        let (is_final, decided) = match self.facts.gather(&shown)? {
             Ok(gathered) => {
                 let known = self.facts.accounts_of(&shown, &gathered)?;
+                let known = known.as_deref().map(facts_of);
                 let known = known.or_else(|| account_facts_of_offer(question));
                 let candidates = self.facts.judge(&shown, &gathered, now, |facts, _| {
                     let candidates = login::offer_to(facts, known.as_deref(), &shown.policy, now)?;
@@ -211,7 +212,7 @@ impl External<'_> {
         now: UnixSeconds,
     ) -> Answered<LoggedIn> {
         let shown = Presentation::new(self.hosts, &question.host, &question.chain)?;
-        let gathered = match self.facts.gather(&shown, None)? {
+        let gathered = match self.facts.gather(&shown)? {
             Ok(gathered) => gathered,
             Err(finding) => {
                 let denial = Denial::CertificateUnacceptable { finding };
@@ -219,66 +220,63 @@ impl External<'_> {
             }
         };
         let known = self.facts.accounts_of(&shown, &gathered)?;
-        let accounts = known.unwrap_or_else(|| account_facts(&question.host, &question.accounts));
+        let accounts = match &known {
+            Some(known) => facts_of(known),
+            None => account_facts(&question.host, &question.accounts),
+        };
         let authzid = question.authzid.as_deref();
         let decided = self.facts.judge(&shown, &gathered, now, |facts, path| {
             let login = login::login(facts, authzid, &accounts, &shown.policy, now)?;
             login::require_announced(authzid, question.stream_from.as_deref())?;
             Ok(Yes {
-                fingerprint: facts.cert.fingerprint,
-                key_id: facts.cert.key_id,
-                not_after: facts.cert.not_after,
+                cert: gathered.cert,
                 path: path
                     .filter(|_| login.rests_on_authority(&shown.policy))
                     .cloned(),
-                held: match login.by {
-                    Admitted::Enrolment(held) => Some(held.clone()),
+                holder: match login.by {
+                    Admitted::List(holder) => Some(holder.clone()),
                     Admitted::Authority => None,
                 },
                 incarnation: accounts
                     .iter()
                     .find(|fact| fact.account == login.account)
                     .and_then(|fact| fact.incarnation.clone()),
+                password_changed: known.as_deref().and_then(|known| {
+                    let own = known.iter().find(|one| one.jid == login.account);
+                    own.map(|own| own.password_changed)
+                }),
                 account: login.account,
                 resource: login.resource,
             })
         })?;
         let yes = decided.map_err(|denial| refused(question, denial))?;
-        let answer = self.let_in(connection, question, &yes, shown.lives)?;
-        if let Some(held) = yes.held {
-            self.last_uses.note(held, question.address.clone(), now);
+        let answer = self.let_in(connection, question, &yes)?;
+        if let Some(holder) = yes.holder {
+            let address = question.address.clone();
+            self.last_uses
+                .note(holder, yes.cert.fingerprint, address, now);
         }
         Ok(answer)
     }
 
     /// The yes, if there is room to keep the session that follows.
-    fn let_in(
-        &self,
-        connection: u64,
-        question: &Login,
-        yes: &Yes,
-        lives: Accounts,
-    ) -> Answered<LoggedIn> {
+    fn let_in(&self, connection: u64, question: &Login, yes: &Yes<'_>) -> Answered<LoggedIn> {
         let account = &yes.account;
         let sessions = self.sessions;
         let is_kept = yes
             .path
             .as_ref()
-            .is_none_or(|path| sessions.logged_in(connection, account, yes.key_id, path));
+            .is_none_or(|path| sessions.logged_in(connection, account, yes.cert.key_id, path));
         if !is_kept {
             tracing::error!(connection, %account, "external.login: no room to keep one more session");
             return Err(Fault::Overload.into());
         }
-        let known = match lives {
-            Accounts::Prosody => None,
-            Accounts::Daemon => self.facts.store.view(account).account()?,
-        };
-        let held = yes.held.as_ref();
-        let name = held.map(|held| &held.name);
+        let holder = yes.holder.as_ref();
+        let name = holder.map(|holder| &holder.name);
         let of_registration = Denial::PasswordNeeded.words();
         tracing::info!(
             %account,
-            fingerprint = %yes.fingerprint,
+            fingerprint = %yes.cert.fingerprint,
             name = name.map(CertificateName::as_str),
             is_vouched_for = yes.path.is_some(),
             address = question.address.as_deref(),
@@ -288,12 +286,12 @@ impl External<'_> {
             username: account.username().to_owned(),
             resource: yes.resource.clone(),
             name: name.map(|name| visible(name.as_str()).into_owned()),
-            fingerprint: yes.fingerprint,
-            key_id: yes.key_id,
-            not_after: yes.not_after,
+            fingerprint: yes.cert.fingerprint,
+            key_id: yes.cert.key_id,
+            not_after: yes.cert.not_after,
             incarnation: yes.incarnation.clone(),
-            may_manage: held.is_some_and(|held| held.may_manage),
-            password_changed: known.map(|known| known.password_changed),
+            may_manage: holder.is_some_and(|holder| holder.may_manage),
+            password_changed: yes.password_changed,
             path: yes.path.clone(),
             registration: StanzaError {
                 kind: of_registration.stanza_type.into(),
@@ -305,16 +303,16 @@ impl External<'_> {
 }
 
 /// Somebody may log in.
-struct Yes {
+struct Yes<'a> {
     account: BareJid,
     /// Which account of the name it is, as far as that is known.
     incarnation: Option<Incarnation>,
     resource: Option<String>,
-    fingerprint: Fingerprint,
-    key_id: KeyId,
-    not_after: UnixSeconds,
-    /// The record that admits it; none if an authority alone does.
-    held: Option<Enrolment>,
+    cert: &'a ClientCert,
+    /// The list that admits it; none if an authority alone does.
+    holder: Option<Holder>,
+    /// When the password of an account that lives here was last changed.
+    password_changed: Option<UnixSeconds>,
     /// How an authority vouches for it, if it had to.
     path: Option<CertificationPath>,
 }
@@ -347,6 +345,11 @@ fn account_facts(host: &Host, accounts: &Each<LoginAccount>) -> Vec<AccountFact>
         })
     });
     facts.collect()
+}
+
+/// What is known of accounts that live here.
+fn facts_of(accounts: &[Account]) -> Vec<AccountFact> {
+    accounts.iter().map(AccountFact::of).collect()
 }
 
 fn account_facts_of_offer(question: &Offer) -> Option<Vec<AccountFact>> {
@@ -391,7 +394,7 @@ mod tests {
 
     use super::super::super::state::State;
     use super::*;
-    use crate::protocol::fields_of;
+    use crate::protocol::{Accounts, fields_of};
     use crate::store::Store;
 
     const NOW: UnixSeconds = UnixSeconds(1_800_000_000);

@@ -96,5 +96,5 @@ impl KnownHosts<'_> {
     }
 }
 
-/// Each of them is counted in the store.
+/// So that no answer is too long.
 const PAGE_HOSTS: usize = 100;

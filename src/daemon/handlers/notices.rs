@@ -7,7 +7,7 @@ use super::super::notice_times::NoticeTimes;
 use super::super::servers::Servers;
 use super::fresh::new_incarnation;
 use super::incarnations::{Unmarked, incarnation_in_prosody};
-use crate::identity::{BareJid, CertificateName, Enrolment, Host, Incarnation, UnixSeconds};
+use crate::identity::{BareJid, CertificateName, Host, Incarnation, UnixSeconds};
 use crate::policy::manage;
 use crate::protocol::{Accounts, Fault, NotifyAccount, Refusal};
 use crate::store::Store;
@@ -63,19 +63,22 @@ impl Notices<'_> {
         now: UnixSeconds,
     ) -> Result<(), Refusal> {
         let last = self.store.noticed_until(host)?;
-        let moment = |held: &Enrolment| manage::notice_since(held, days, now);
-        let is_new = |held: &Enrolment| moment(held) > last;
+        let longest = days.iter().max().copied().unwrap_or_default();
         let mut due = Vec::new();
-        let looked = self.store.each_present(host, usize::MAX, is_new, |held| {
-            due.extend(moment(&held).map(|moment| Due {
+        for held in self
+            .store
+            .expiring(host, &manage::coming_days(longest, now))
+        {
+            let held = held?;
+            let moment = manage::notice_since(&held, days, now).filter(|one| Some(*one) > last);
+            due.extend(moment.map(|moment| Due {
                 moment,
                 account: held.account,
                 name: held.name,
                 incarnation: held.incarnation,
                 not_after: held.not_after,
             }));
-        });
-        looked?;
+        }
         due.sort_unstable_by(|one, other| one.order().cmp(&other.order()));
         let mut due = due.iter().peekable();
         while let Some(one) = due.next() {

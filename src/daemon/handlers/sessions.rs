@@ -169,7 +169,7 @@ impl LiveSessions<'_> {
     /// Is the session's certificate in the account's list, or was, until its user disabled it?
     fn has_record(&self, view: &View<'_>, session: &OpenedSession) -> Result<bool, StoreError> {
         let (account, fingerprint) = (&session.account, &session.fingerprint);
-        let held = self.store.enrolments_of(fingerprint, account.host())?;
+        let held = self.store.holders_of(fingerprint, account.host())?;
         let is_held = held.iter().any(|held| held.account == *account);
         Ok(is_held || view.is_disabled(fingerprint)?)
     }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::policy::fixtures::{NOW, account, cert_naming, enrolled, host, incarnation};
+use crate::policy::fixtures::{NOW, account, cert_naming, holder, host, incarnation};
 use crate::policy::host::CaFiles;
 
 fn fact(jid: &str) -> AccountFact {
@@ -23,11 +23,11 @@ fn try_login(
 ) -> Result<String, Denial> {
     let cert = cert_naming(addresses);
     let host = host("a.lit");
-    let enrolments: Vec<Enrolment> = enrolled_by.iter().map(|jid| enrolled(&cert, jid)).collect();
+    let holders: Vec<Holder> = enrolled_by.iter().map(|jid| holder(jid)).collect();
     let facts = CertificateFacts {
         host: &host,
         cert: &cert,
-        enrolments: &enrolments,
+        holders: &holders,
         revoked_for: &[],
         disabled_for: &[],
         key_disabled_for: &[],
@@ -468,7 +468,7 @@ fn a_certificate_without_addresses_belongs_to_whoever_enrolled_it() {
 fn validity_and_standing_are_checked_before_anything_is_offered() {
     let host = host("a.lit");
     let cert = cert_naming(&["h@a.lit"]);
-    let enrolments = [enrolled(&cert, "h@a.lit")];
+    let holders = [holder("h@a.lit")];
     let policy = HostPolicy::default();
     let revoked = [(account("h@a.lit"), incarnation("one"))];
     let revoked_before = [(account("h@a.lit"), incarnation("zero"))];
@@ -476,14 +476,14 @@ fn validity_and_standing_are_checked_before_anything_is_offered() {
     let facts = CertificateFacts {
         host: &host,
         cert: &cert,
-        enrolments: &enrolments,
+        holders: &holders,
         revoked_for: &[],
         disabled_for: &[],
         key_disabled_for: &[],
         by_authority: None,
     };
     let not_enrolled = CertificateFacts {
-        enrolments: &[],
+        holders: &[],
         ..facts.clone()
     };
     let end = cert.not_after;
@@ -549,11 +549,11 @@ fn validity_and_standing_are_checked_before_anything_is_offered() {
 fn the_account_must_exist_be_enabled_and_be_the_one_that_enrolled() {
     let host = host("a.lit");
     let cert = cert_naming(&["h@a.lit"]);
-    let enrolments = [enrolled(&cert, "h@a.lit")];
+    let holders = [holder("h@a.lit")];
     let facts = CertificateFacts {
         host: &host,
         cert: &cert,
-        enrolments: &enrolments,
+        holders: &holders,
         revoked_for: &[],
         disabled_for: &[],
         key_disabled_for: &[],
@@ -615,7 +615,7 @@ fn a_short_rsa_key_is_refused() {
         let facts = CertificateFacts {
             host: &host("a.lit"),
             cert: &cert,
-            enrolments: &[],
+            holders: &[],
             revoked_for: &[],
             disabled_for: &[],
             key_disabled_for: &[],
@@ -631,20 +631,20 @@ fn a_short_rsa_key_is_refused() {
 #[test]
 fn only_a_record_that_could_let_it_in_makes_a_certificate_known() {
     let (cert, host) = (cert_naming(&["h@a.lit"]), host("a.lit"));
-    let (own, foreign) = ([enrolled(&cert, "h@a.lit")], [enrolled(&cert, "g@a.lit")]);
+    let (own, foreign) = ([holder("h@a.lit")], [holder("g@a.lit")]);
     let revoked = [(account("h@a.lit"), incarnation("one"))];
     let facts = CertificateFacts {
         host: &host,
         cert: &cert,
-        enrolments: &own,
+        holders: &own,
         revoked_for: &[],
         disabled_for: &[],
         key_disabled_for: &[],
         // Nobody has asked them yet.
         by_authority: None,
     };
-    let with = |enrolments| CertificateFacts {
-        enrolments,
+    let with = |holders| CertificateFacts {
+        holders,
         ..facts.clone()
     };
     let key_is_revoked = CertificateFacts {
@@ -719,7 +719,7 @@ fn each_trust_admits_by_what_it_says() {
     const UNTRUSTED: Denial = Denial::ChainUntrusted;
     let host = host("a.lit");
     let cert = cert_naming(&["h@a.lit"]);
-    let held = [enrolled(&cert, "h@a.lit")];
+    let held = [holder("h@a.lit")];
     let accounts = [fact("h@a.lit")];
     let (list, authority) = (Ok("list"), Ok("authority"));
     let vouched = Some(Ok(()));
@@ -756,7 +756,7 @@ fn each_trust_admits_by_what_it_says() {
         let facts = CertificateFacts {
             host: &host,
             cert: &cert,
-            enrolments: if is_enrolled { &held } else { &[] },
+            holders: if is_enrolled { &held } else { &[] },
             revoked_for: &[],
             disabled_for: &[],
             key_disabled_for: &[],
@@ -769,7 +769,7 @@ fn each_trust_admits_by_what_it_says() {
         ] {
             let policy = ca(how);
             let got = login(&facts, None, &accounts, &policy, NOW).map(|login| match login.by {
-                Admitted::Enrolment(_) => "list",
+                Admitted::List(_) => "list",
                 Admitted::Authority => "authority",
             });
             assert_eq!(
@@ -795,7 +795,7 @@ fn what_an_authority_vouches_for_is_still_refused_when_the_account_does() {
     let plain = CertificateFacts {
         host: &host,
         cert: &cert,
-        enrolments: &[],
+        holders: &[],
         revoked_for: &[],
         disabled_for: &[],
         key_disabled_for: &[],
@@ -857,10 +857,10 @@ fn what_an_authority_vouches_for_is_still_refused_when_the_account_does() {
         assert_eq!(only(&with_disabled), Some(Denial::CertificateDisabled));
         assert_eq!(only(&with_twin_disabled), Some(Denial::CertificateDisabled));
         // Its own record stands against the mark of another one.
-        let held = [enrolled(&one, "h@a.lit")];
+        let held = [holder("h@a.lit")];
         let listed = CertificateFacts {
             cert: &one,
-            enrolments: &held,
+            holders: &held,
             ..with_twin_disabled.clone()
         };
         let is_in = matches!(policy.trust, Trust::EnrolledOrCa(_));
@@ -885,7 +885,7 @@ fn an_authority_says_who_by_the_addresses_alone() {
         let facts = CertificateFacts {
             host: &host,
             cert: &cert,
-            enrolments: &[],
+            holders: &[],
             revoked_for: &[],
             disabled_for: &[],
             key_disabled_for: &[],
@@ -904,7 +904,7 @@ fn the_account_that_an_authority_names_must_exist_and_be_enabled() {
     let facts = CertificateFacts {
         host: &host,
         cert: &cert,
-        enrolments: &[],
+        holders: &[],
         revoked_for: &[],
         disabled_for: &[],
         key_disabled_for: &[],
@@ -944,7 +944,7 @@ fn the_account_that_an_authority_names_must_exist_and_be_enabled() {
 }
 
 #[test]
-fn where_either_suffices_a_list_that_all_are_in_spares_the_authority() {
+fn the_lists_may_suffice_where_no_authority_has_a_say_or_all_are_in_them() {
     let host = host("a.lit");
     let two = &["h@a.lit", "g@a.lit/x", "h@b.lit"][..];
     let (either, both, lists) = (
@@ -959,14 +959,17 @@ fn where_either_suffices_a_list_that_all_are_in_spares_the_authority() {
         (two, &["h@a.lit"], &either, false),
         (two, &["h@a.lit", "g@a.lit"], &either, true),
         (&["h@a.lit"], &["h@a.lit"], &both, false),
-        (&["h@a.lit"], &["h@a.lit"], &lists, false),
+        (&["h@a.lit"], &["h@a.lit"], &lists, true),
+        // Nobody else has a say.
+        (two, &["h@a.lit"], &lists, true),
+        (&["h@a.lit"], &[], &lists, true),
     ] {
         let cert = cert_naming(addresses);
-        let held: Vec<_> = enrolled_by.iter().map(|jid| enrolled(&cert, jid)).collect();
+        let held: Vec<_> = enrolled_by.iter().map(|jid| holder(jid)).collect();
         let facts = CertificateFacts {
             host: &host,
             cert: &cert,
-            enrolments: &held,
+            holders: &held,
             revoked_for: &[],
             disabled_for: &[],
             key_disabled_for: &[],
@@ -979,9 +982,8 @@ fn where_either_suffices_a_list_that_all_are_in_spares_the_authority() {
 
 #[test]
 fn a_session_rests_on_an_authority_unless_the_list_alone_lets_it_in() {
-    let cert = cert_naming(&["h@a.lit"]);
-    let held = enrolled(&cert, "h@a.lit");
-    let (list, authority) = (Admitted::Enrolment(&held), Admitted::Authority);
+    let held = holder("h@a.lit");
+    let (list, authority) = (Admitted::List(&held), Admitted::Authority);
     for (policy, by, expected) in [
         (ca(Trust::EnrolledOrCa), list, false),
         (ca(Trust::EnrolledOrCa), authority, true),

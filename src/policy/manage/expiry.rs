@@ -2,6 +2,8 @@
 //!
 //! Must not know: why anybody asks, what is done with a record that is over.
 
+use std::ops::RangeInclusive;
+
 use crate::identity::{Enrolment, UnixSeconds};
 
 /// Is the record so long expired that it goes by itself? Until then it is shown, and holds its name.
@@ -20,6 +22,12 @@ pub fn is_over(not_after: UnixSeconds, now: UnixSeconds) -> bool {
 #[must_use]
 pub fn is_expired(held: &Enrolment, now: UnixSeconds) -> bool {
     now > held.not_after
+}
+
+/// The seconds in which a certificate expires that has not expired yet, and will have in so many days.
+#[must_use]
+pub fn coming_days(days: u16, now: UnixSeconds) -> RangeInclusive<UnixSeconds> {
+    now..=now.plus(i64::from(days) * SECONDS_PER_DAY)
 }
 
 /// Will its certificate, which has not expired yet, have expired in so many days?

@@ -633,6 +633,28 @@ fn what_expires_soon_has_not_expired_yet() {
 }
 
 #[test]
+fn who_looks_at_the_coming_days_misses_nothing_that_expires_soon() {
+    let mut held = enrolled(&other_cert(), "h@a.lit");
+    held.added_at = NOW.plus(-1000 * SECONDS_PER_DAY);
+    let days = [1, 30, 7];
+    let coming = coming_days(30, NOW);
+    let step = SECONDS_PER_DAY / 4;
+    for left in (-60 * 4..60 * 4).map(|steps| steps * step) {
+        held.not_after = NOW.plus(left);
+        let hears = notice_since(&held, &days, NOW).is_some();
+        let is_soon = expires_within(&held, 30, NOW);
+        assert!(
+            coming.contains(&held.not_after) || !(hears || is_soon),
+            "{left}"
+        );
+    }
+    assert_eq!(
+        (coming.start(), coming.end()),
+        (&NOW, &NOW.plus(30 * SECONDS_PER_DAY))
+    );
+}
+
+#[test]
 fn a_host_gives_notices_of_what_is_in_its_lists_if_it_names_a_day() {
     let files = CaFiles {
         authorities: "/ca.pem".into(),

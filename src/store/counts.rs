@@ -1,0 +1,225 @@
+//! How much there is of each host's accounts: kept by every commit, so that nobody has to count. The tree `counts` has a row for
+//! each host.
+//!
+//! Must not know: who asks, what the rows mean beyond their keys.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::edit::{Row, Table};
+use super::error::StoreError;
+use super::record::{self, Versioned};
+use super::tables::Tables;
+use super::tally::{Changed, Tally};
+
+/// How much there is of a host's accounts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostCounts {
+    /// Records of certificates.
+    pub certificates: u64,
+    /// Accounts with at least one.
+    pub accounts: u64,
+    /// Revoked keys that are remembered.
+    pub revoked_keys: u64,
+}
+
+impl Versioned for HostCounts {
+    const VERSION: u8 = 1;
+}
+
+/// The counts of all hosts, by the bytes of their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts(BTreeMap<Vec<u8>, HostCounts>);
+
+impl Counts {
+    pub(super) fn of(&self, host: &[u8]) -> HostCounts {
+        self.0.get(host).copied().unwrap_or_default()
+    }
+
+    /// Of all hosts together.
+    pub(super) fn total(&self) -> HostCounts {
+        let mut total = HostCounts::default();
+        for counts in self.0.values() {
+            total.certificates = total.certificates.wrapping_add(counts.certificates);
+            total.accounts = total.accounts.wrapping_add(counts.accounts);
+            total.revoked_keys = total.revoked_keys.wrapping_add(counts.revoked_keys);
+        }
+        total
+    }
+
+    /// What `counts` says.
+    pub(super) fn read(tables: &Tables) -> Result<Self, StoreError> {
+        let mut counts = Self::default();
+        for row in tables.scan(Table::Counts, &[]) {
+            let (host, value) = row?;
+            let of_host = tables.decoded(Table::Counts, &value)?;
+            counts.0.insert(host.to_vec(), of_host);
+        }
+        Ok(counts)
+    }
+
+    /// Writes all rows anew, to be flushed by who calls.
+    pub(super) fn write(&self, tables: &Tables) -> Result<(), StoreError> {
+        let tree = tables.tree(Table::Counts);
+        tree.clear().map_err(StoreError::Engine)?;
+        for (host, counts) in &self.0 {
+            tree.insert(host, record::encode(counts))
+                .map_err(StoreError::Engine)?;
+        }
+        Ok(())
+    }
+
+    /// The rows of the hosts whose counts `changes` change, which are not made yet.
+    pub(super) fn following(
+        &self,
+        tables: &Tables,
+        changes: &[Changed],
+    ) -> Result<Vec<Row>, StoreError> {
+        let mut next: BTreeMap<&[u8], HostCounts> = BTreeMap::new();
+        let mut accounts = BTreeSet::new();
+        for changed in changes {
+            let is_there = (changed.before.is_some(), changed.after.is_some());
+            let (plus, minus) = match is_there {
+                (false, true) => (1, 0),
+                (true, false) => (0, 1),
+                (true, true) | (false, false) => continue,
+            };
+            let host = host_part(&changed.key);
+            let counts = next.entry(host).or_insert_with(|| self.of(host));
+            let count = match changed.table {
+                Table::Certificates => {
+                    accounts.insert(record::account_part(&changed.key));
+                    &mut counts.certificates
+                }
+                Table::RevokedKeys => &mut counts.revoked_keys,
+                _ => continue,
+            };
+            *count = count.wrapping_add(plus).wrapping_sub(minus);
+        }
+        for account in accounts {
+            let (had, has) = holds_any(tables, account, changes)?;
+            let counts = next.entry(host_part(account)).or_default();
+            let plus_minus = (u64::from(has && !had), u64::from(had && !has));
+            counts.accounts = counts
+                .accounts
+                .wrapping_add(plus_minus.0)
+                .wrapping_sub(plus_minus.1);
+        }
+        let moved = next
+            .into_iter()
+            .filter(|(host, counts)| self.of(host) != *counts);
+        Ok(moved
+            .map(|(host, counts)| Row {
+                table: Table::Counts,
+                key: host.to_vec(),
+                value: (counts != HostCounts::default()).then(|| record::encode(&counts)),
+            })
+            .collect())
+    }
+
+    /// `changes` are on the disk now.
+    pub(super) fn committed(&mut self, changes: &[Changed]) {
+        for changed in changes.iter().filter(|one| one.table == Table::Counts) {
+            let counts = changed.after.as_deref().map(record::decode::<HostCounts>);
+            match counts {
+                Some(Ok(counts)) => drop(self.0.insert(changed.key.clone(), counts)),
+                // It was encoded a moment ago.
+                Some(Err(_)) => {}
+                None => drop(self.0.remove(&changed.key)),
+            }
+        }
+    }
+
+    /// Why these are not the counts that follow from `rows`, in words.
+    pub(super) fn held_against(&self, rows: &Self, tables: &[Table]) -> Option<String> {
+        let hosts: BTreeSet<&Vec<u8>> = self.0.keys().chain(rows.0.keys()).collect();
+        let is_other = |host: &&&Vec<u8>| {
+            let (kept, there) = (self.of(host), rows.of(host));
+            tables.iter().any(|table| match table {
+                Table::Certificates => {
+                    (kept.certificates, kept.accounts) != (there.certificates, there.accounts)
+                }
+                Table::RevokedKeys => kept.revoked_keys != there.revoked_keys,
+                _ => false,
+            })
+        };
+        let other = hosts.iter().find(is_other)?;
+        let host = String::from_utf8_lossy(other);
+        Some(format!("it does not say how much there is of {host}"))
+    }
+
+    /// The same of all hosts together, as far as the tally says it.
+    pub(super) fn held_against_tally(&self, tally: &Tally) -> Option<String> {
+        let total = self.total();
+        let is_right = total.certificates == tally.of(Table::Certificates).rows
+            && total.revoked_keys == tally.of(Table::RevokedKeys).rows;
+        (!is_right).then(|| "it does not say how much there is".to_owned())
+    }
+}
+
+/// Counts the rows of a table as they come, in the order of their keys.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Counting {
+    pub(super) counts: Counts,
+    /// Whose row was the last one.
+    account: Vec<u8>,
+}
+
+impl Counting {
+    pub(super) fn add(&mut self, table: Table, key: &[u8]) {
+        let counted = || host_part(key).to_vec();
+        match table {
+            Table::Certificates => {
+                let counts = self.counts.0.entry(counted()).or_default();
+                counts.certificates += 1;
+                let account = record::account_part(key);
+                if account != self.account {
+                    counts.accounts += 1;
+                    self.account = account.to_vec();
+                }
+            }
+            Table::RevokedKeys => {
+                self.counts.0.entry(counted()).or_default().revoked_keys += 1;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Has the account certificates before `changes` are made, and will it have some?
+fn holds_any(
+    tables: &Tables,
+    account: &[u8],
+    changes: &[Changed],
+) -> Result<(bool, bool), StoreError> {
+    let prefix = [account, b"\0"].concat();
+    let of_account = |one: &&Changed| {
+        one.table == Table::Certificates && record::account_part(&one.key) == account
+    };
+    let comes = changes
+        .iter()
+        .filter(of_account)
+        .any(|one| one.after.is_some());
+    let goes: BTreeSet<&[u8]> = changes
+        .iter()
+        .filter(of_account)
+        .filter(|one| one.after.is_none())
+        .map(|one| one.key.as_slice())
+        .collect();
+    let mut had = false;
+    for row in tables.scan(Table::Certificates, &prefix) {
+        had = true;
+        let (key, _) = row?;
+        if comes || !goes.contains(&*key) {
+            return Ok((true, true));
+        }
+    }
+    Ok((had, comes))
+}
+
+/// What stands in front of the first NUL of an account's key.
+fn host_part(key: &[u8]) -> &[u8] {
+    let end = key.iter().position(|byte| *byte == 0);
+    key.get(..end.unwrap_or(key.len())).unwrap_or(key)
+}
