@@ -260,9 +260,10 @@ fn put<Q: Request>(
     handler: impl FnOnce(&Arc<State>, Q, &Asked<'_, Q>) + Send + 'static,
 ) {
     let Peer { uid, role, .. } = reply.peer();
-    match access::may_ask(role, reply.connection().standing(), Q::ROLE, Q::BEFORE) {
+    let before = Q::BEFORE;
+    match access::may_ask(role, reply.connection().standing(), Q::ROLE, before) {
         Ok(()) => {}
-        Err(Barred::NoHello) => return reply.refuse(Fault::NoHello { uid }),
+        Err(Barred::NoHello) => return reply.refuse(Fault::NoHello { before, uid }),
         Err(Barred::OfAnotherRole) => return reply.refuse_unknown(),
     }
     let question = match Q::read(params) {
@@ -290,23 +291,31 @@ fn notification(
     now: UnixSeconds,
 ) {
     let done = match method {
-        Opened::METHOD => fields(params).map_err(Refusal::from).and_then(|opened| {
+        Opened::METHOD => told(connection, params).and_then(|opened| {
             let over = state.live_sessions().bound(connection, &opened, now)?;
             // Belt and braces: a session whose login lost its race is closed as soon as it is heard of.
             connection.push(&closing_lines(connection, &over));
             Ok(())
         }),
-        Closed::METHOD => fields::<Closed>(params)
-            .map(|closed| {
-                for session in closed.sessions.good() {
-                    state.sessions.closed(connection.id, session);
-                }
-                unreadable(connection.id, Closed::METHOD, &closed.sessions);
-            })
-            .map_err(Refusal::from),
+        Closed::METHOD => told(connection, params).map(|closed: Closed| {
+            for session in closed.sessions.good() {
+                state.sessions.closed(connection.id, session);
+            }
+            unreadable(connection.id, Closed::METHOD, &closed.sessions);
+        }),
         _ => Ok(()),
     };
     if let Err(refusal) = done {
         tracing::warn!(connection = connection.id, method, ?refusal, "notification");
     }
+}
+
+/// What the peer tells, if it may tell it now.
+fn told<N: Notice>(connection: &Connection, params: &str) -> Result<N, Refusal> {
+    let Peer { uid, role, .. } = connection.peer;
+    let before = N::BEFORE;
+    // Whatever is told is for every role.
+    access::may_ask(role, connection.standing(), Role::Server, before)
+        .map_err(|_| Fault::NoHello { before, uid })?;
+    Ok(fields(params)?)
 }

@@ -33,6 +33,8 @@ pub enum Before {
     Nothing,
     /// `session.hello`, by a server; an administrator needs none.
     Hello,
+    /// `session.hello`, by whoever asks, with or without sessions.
+    AnyHello,
     /// `session.hello`, by somebody who keeps sessions.
     HelloWithSessions,
 }
@@ -62,6 +64,7 @@ pub fn may_ask(role: Role, standing: Standing, wanted: Role, before: Before) -> 
     let is_early = match before {
         Before::Nothing => false,
         Before::Hello => role == Role::Server && standing < Standing::Hello,
+        Before::AnyHello => standing < Standing::Hello,
         Before::HelloWithSessions => standing < Standing::HelloWithSessions,
     };
     if is_early {
@@ -123,6 +126,7 @@ mod tests {
         for (role, wanted, before, expected) in [
             (Server, Server, Before::Nothing, [fine, fine, fine]),
             (Server, Server, Before::Hello, [early, fine, fine]),
+            (Server, Server, Before::AnyHello, [early, fine, fine]),
             (
                 Server,
                 Server,
@@ -131,6 +135,7 @@ mod tests {
             ),
             (Server, Admin, Before::Nothing, [other, other, other]),
             (Server, Admin, Before::Hello, [early, other, other]),
+            (Server, Admin, Before::AnyHello, [early, other, other]),
             (
                 Server,
                 Admin,
@@ -139,6 +144,7 @@ mod tests {
             ),
             (Admin, Server, Before::Nothing, [fine, fine, fine]),
             (Admin, Server, Before::Hello, [fine, fine, fine]),
+            (Admin, Server, Before::AnyHello, [early, fine, fine]),
             (
                 Admin,
                 Server,
@@ -147,6 +153,7 @@ mod tests {
             ),
             (Admin, Admin, Before::Nothing, [fine, fine, fine]),
             (Admin, Admin, Before::Hello, [fine, fine, fine]),
+            (Admin, Admin, Before::AnyHello, [early, fine, fine]),
             (
                 Admin,
                 Admin,

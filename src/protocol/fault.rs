@@ -5,7 +5,7 @@
 use crate::policy::Denial;
 
 use super::limits::PROTOCOL_VERSION;
-use crate::policy::access::Role;
+use crate::policy::access::{Before, Role};
 
 /// Every reason why a question has no decision. Never means "no".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,11 +63,10 @@ pub enum Fault {
     #[error("the authorities could not be asked")]
     AuthoritiesUnreadable,
     /// The asker's: `session.hello` comes first.
-    #[error(
-        "session.hello comes first, since user {uid} is a server's (--server-user); an administrator (--admin-user {uid}) \
-         needs none"
-    )]
+    #[error("session.hello comes first{}", of_whom(*.before, *.uid))]
     NoHello {
+        /// What must have been said.
+        before: Before,
         /// Who asks.
         uid: u32,
     },
@@ -82,7 +81,7 @@ pub enum Fault {
     },
     /// The asker's: another version of the protocol.
     #[error(
-        "whoever asks speaks version {asked} of the protocol, and this saslcertd {} speaks {PROTOCOL_VERSION}: saslcertd and Prosody's modules come in \
+        "Prosody's module speaks version {asked} of the protocol, and this saslcertd {} speaks {PROTOCOL_VERSION}: saslcertd and Prosody's modules come in \
          one package; install it whole, then restart both",
         env!("CARGO_PKG_VERSION")
     )]
@@ -114,6 +113,17 @@ fn for_admins(uid: u32, role: Role) -> String {
         Role::Server => format!(
             ", or only for administrators: user {uid} is a server's (--server-user), --admin-user {uid} makes it one"
         ),
+    }
+}
+
+/// Who says the hello that is missing.
+fn of_whom(before: Before, uid: u32) -> String {
+    match before {
+        Before::Nothing | Before::AnyHello => String::new(),
+        Before::Hello => format!(
+            ", since user {uid} is a server's (--server-user); an administrator (--admin-user {uid}) needs none"
+        ),
+        Before::HelloWithSessions => ", of a server that keeps sessions".to_owned(),
     }
 }
 

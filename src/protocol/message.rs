@@ -273,6 +273,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::policy::access::Before;
     use proptest::prelude::*;
 
     #[test]
@@ -370,7 +371,10 @@ mod tests {
             Fault::Storage,
             Fault::Deadline,
             Fault::HostUndeclared,
-            Fault::NoHello { uid: 7 },
+            Fault::NoHello {
+                before: Before::Hello,
+                uid: 7,
+            },
             Fault::NotAdmitted { uid: 7 },
         ] {
             let line: Value = serde_json::from_str(&failure(None, &fault.into())).unwrap();

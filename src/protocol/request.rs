@@ -46,6 +46,8 @@ pub trait Request: Serialize + DeserializeOwned + Send + 'static {
 pub trait Notice: Serialize + DeserializeOwned {
     /// How it is called.
     const METHOD: &'static str;
+    /// What must have been said before: of what comes earlier no note is taken.
+    const BEFORE: Before;
 }
 
 /// Where a question is answered.

@@ -14,6 +14,7 @@ use super::servers::{AccountChanged, Close};
 use crate::identity::{
     BareJid, CertificationPath, Fingerprint, Incarnation, KeyId, ScramHash, UnixSeconds,
 };
+use crate::policy::access::Before;
 
 /// `session.hello`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -191,6 +192,7 @@ pub struct Report {
 impl Request for Report {
     const METHOD: &'static str = "session.report";
     type Answer = Reported;
+    const BEFORE: Before = Before::AnyHello;
     const LANE: Lane = Lane::AtOnce;
 }
 
@@ -212,6 +214,7 @@ pub struct Opened {
 
 impl Notice for Opened {
     const METHOD: &'static str = "session.opened";
+    const BEFORE: Before = Before::AnyHello;
 }
 
 /// A live session that logged in with a certificate.
@@ -243,6 +246,7 @@ pub struct Closed {
 
 impl Notice for Closed {
     const METHOD: &'static str = "session.closed";
+    const BEFORE: Before = Before::AnyHello;
 }
 
 /// A session that has ended.

@@ -196,6 +196,7 @@ fn the_table_of_questions_is_that_of_the_code() {
         let before = match row.before {
             Before::Nothing => "–",
             Before::Hello => "hello of a server",
+            Before::AnyHello => "hello",
             Before::HelloWithSessions => "hello with sessions",
         };
         let lane = match row.lane {

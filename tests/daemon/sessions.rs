@@ -6,7 +6,9 @@ use std::time::Instant;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, HAMLET, HOST, Made, PATIENCE, append, list, login, named, with};
+use crate::support::{
+    Daemon, HAMLET, HOST, Made, PATIENCE, append, hello, list, login, named, with,
+};
 
 fn opened(login: &Value, resource: Value) -> Value {
     json!({"sessions": [{
@@ -330,8 +332,20 @@ fn an_admin_revokes_by_key_when_the_name_is_gone() {
 fn sessions_are_reported_after_hello_only() {
     let daemon = Daemon::start();
     let mut peer = daemon.peer();
-    let error = peer.refused("session.report", json!({"sessions": []}));
+    let none = json!({"sessions": []});
+    let error = peer.refused("session.report", none.clone());
     assert_eq!(error["code"], -32003);
+    // Nobody is told that it needs none: an administrator does, too.
+    assert_eq!(error["message"], "session.hello comes first");
+    let mut hello = hello(HOST, json!({}));
+    hello["sessions"] = json!(false);
+    peer.ask("session.hello", hello);
+    let answer = peer.ask("session.report", none);
+    assert_eq!(answer, json!({"close": [], "changed": []}));
+    let login = json!({"host": HOST, "authzid": null, "chain": []});
+    let error = peer.refused("external.login", login);
+    let words = "session.hello comes first, of a server that keeps sessions";
+    assert_eq!(error["message"], words);
 }
 
 #[test]

@@ -14,10 +14,9 @@ use super::super::storage;
 use super::accounts::LocalAccounts;
 use super::authorities::still_vouched;
 use crate::identity::{Host, UnixSeconds};
-use crate::policy::access::Standing;
 use crate::policy::live::{self, Ending, SessionFacts, Word};
 use crate::protocol::{
-    Close, Fault, Notice, Opened, OpenedSession, Refusal, Report, Reported, Request, fields_of,
+    Close, Notice, Opened, OpenedSession, Refusal, Report, Reported, Request, fields_of,
 };
 use crate::store::{Store, StoreError, View};
 
@@ -90,10 +89,6 @@ impl LiveSessions<'_> {
         opened: &Opened,
         now: UnixSeconds,
     ) -> Result<Vec<Close>, Refusal> {
-        if connection.standing() == Standing::Nothing {
-            let uid = connection.peer.uid;
-            return Err(Fault::NoHello { uid }.into());
-        }
         let mut close: Vec<Close> = Vec::new();
         for session in opened.sessions.good() {
             // Before anything is looked up: what is revoked from here on finds the session.
