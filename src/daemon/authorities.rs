@@ -299,6 +299,7 @@ impl AuthorityFiles {
                     about.into_iter().map(of_list).collect()
                 }),
                 without_list: without,
+                refuses_expired: !files.accept_expired_lists,
             }),
         }
     }

@@ -6,8 +6,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
-
 use super::access::{Node, READ, Who, obstacle};
 use super::commands::Commands;
 use super::facts::Facts;
@@ -40,7 +38,7 @@ pub(super) struct FileAccess {
 /// The files that the daemon reads.
 pub(super) fn paths(status: Option<&DaemonState>) -> Vec<PathBuf> {
     let mut paths = Vec::new();
-    for (_, state, _) in states(status) {
+    for (_, state) in states(status) {
         paths.push(state.ca_file.file.path.clone());
         paths.extend(state.crl_file.iter().map(|lists| lists.file.path.clone()));
     }
@@ -49,16 +47,10 @@ pub(super) fn paths(status: Option<&DaemonState>) -> Vec<PathBuf> {
     paths
 }
 
-/// Hosts, the state of their files, and whether lists that are too old refuse.
-fn states(
-    status: Option<&DaemonState>,
-) -> impl Iterator<Item = (&Host, &AuthorityFilesState, bool)> {
+/// Hosts, and the state of their files.
+fn states(status: Option<&DaemonState>) -> impl Iterator<Item = (&Host, &AuthorityFilesState)> {
     let hosts = status.map(|status| &status.hosts).into_iter().flatten();
-    hosts.filter_map(|host| {
-        let expired = host.options.get(CRL_EXPIRED).and_then(Value::as_str);
-        let state = host.authorities.as_ref()?;
-        Some((&host.host, state, expired == Some("refuse")))
-    })
+    hosts.filter_map(|host| Some((&host.host, host.authorities.as_ref()?)))
 }
 
 /// Nothing where no host asks an authority.
@@ -87,10 +79,10 @@ pub(super) fn findings(
         now: UnixSeconds(i64::try_from(since.as_secs()).unwrap_or(i64::MAX)),
         commands,
     };
-    let mut groups: BTreeMap<(&AuthorityFilesState, bool), Vec<String>> = BTreeMap::new();
-    for (host, state, refuses_old) in states(status) {
+    let mut groups: BTreeMap<&AuthorityFilesState, Vec<String>> = BTreeMap::new();
+    for (host, state) in states(status) {
         if facts.enabled().any(|enabled| enabled.name == host.as_str()) {
-            let group = groups.entry((state, refuses_old)).or_default();
+            let group = groups.entry(state).or_default();
             group.push(host.to_string());
         }
     }
@@ -102,7 +94,7 @@ pub(super) fn findings(
     }
     let judged = groups.iter();
     judged
-        .flat_map(|((state, refuses_old), hosts)| judge.findings(hosts, state, *refuses_old))
+        .flat_map(|(state, hosts)| judge.findings(hosts, state))
         .collect()
 }
 
@@ -114,18 +106,13 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    fn findings(
-        &self,
-        hosts: &[String],
-        state: &AuthorityFilesState,
-        refuses_old: bool,
-    ) -> Vec<Finding> {
+    fn findings(&self, hosts: &[String], state: &AuthorityFilesState) -> Vec<Finding> {
         let names: Vec<&str> = hosts.iter().map(String::as_str).collect();
         let names = listed(&names);
         let AuthorityFilesState { ca_file, crl_file } = state;
         let mut all = self.of_authorities(hosts, ca_file);
         if let Some(crl_file) = crl_file {
-            all.extend(self.of_lists(hosts, &names, crl_file, refuses_old));
+            all.extend(self.of_lists(hosts, &names, crl_file));
         }
         if all.is_empty() {
             let count = ca_file.authorities.as_ref().map_or(0, Vec::len);
@@ -166,13 +153,7 @@ impl Judge<'_> {
         all
     }
 
-    fn of_lists(
-        &self,
-        hosts: &[String],
-        names: &str,
-        state: &CrlFileState,
-        refuses_old: bool,
-    ) -> Vec<Finding> {
+    fn of_lists(&self, hosts: &[String], names: &str, state: &CrlFileState) -> Vec<Finding> {
         let mut all = self.of_file(hosts, CRL_FILE, &state.file);
         let path = &state.file.path;
         for subject in &state.without_list {
@@ -185,7 +166,7 @@ impl Judge<'_> {
             all.push(Finding::problem(CHECK, message, Mend::Run(mend)));
         }
         for list in state.lists.iter().flatten() {
-            all.extend(self.age_of_list(list, path, refuses_old));
+            all.extend(self.age_of_list(list, path, state.refuses_expired));
         }
         all
     }
@@ -222,7 +203,7 @@ impl Judge<'_> {
         })
     }
 
-    fn age_of_list(&self, list: &ListState, path: &Path, refuses_old: bool) -> Option<Finding> {
+    fn age_of_list(&self, list: &ListState, path: &Path, refuses_expired: bool) -> Option<Finding> {
         if let Some(problem) = &list.problem {
             let message = format!(
                 "a revocation list of {} in {} does not count: {}",
@@ -240,7 +221,7 @@ impl Judge<'_> {
             path.display()
         );
         let mend = Mend::Run(install(NEW_LISTS, path));
-        Some(if refuses_old {
+        Some(if refuses_expired {
             Finding::problem(CHECK, message + ": what it issued is refused", mend)
         } else {
             Finding::warning(
@@ -331,7 +312,6 @@ fn install(new: &str, path: &Path) -> String {
 const CHECK: &str = "authorities";
 const CA_FILE: &str = "saslcertd_ca_file";
 const CRL_FILE: &str = "saslcertd_crl_file";
-const CRL_EXPIRED: &str = "saslcertd_crl_expired";
 /// Files of the admin's, from wherever they come.
 const NEW_AUTHORITIES: &str = "authorities.pem";
 const NEW_LISTS: &str = "lists.pem";
@@ -346,7 +326,7 @@ mod tests {
 
     use std::time::Duration;
 
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::super::commands::usual;
     use super::super::finding::Level;
@@ -380,14 +360,8 @@ mod tests {
         }
     }
 
-    fn found(
-        ca_file: &Value,
-        crl_file: &Value,
-        options: &Value,
-        looked: &[FileAccess],
-    ) -> Vec<(Level, Mend)> {
-        let mut options = options.clone();
-        options["saslcertd_ca_file"] = ca_file["path"].clone();
+    fn found(ca_file: &Value, crl_file: &Value, looked: &[FileAccess]) -> Vec<(Level, Mend)> {
+        let options = json!({"saslcertd_ca_file": ca_file["path"]});
         let status: DaemonState = serde_json::from_value(json!({"hosts": [{
             "host": "a.lit", "options": options, "authorities": {"ca_file": ca_file, "crl_file": crl_file},
         }]}))
@@ -420,49 +394,43 @@ mod tests {
         let new = Mend::Run("install -D -m 644 authorities.pem /etc/saslcertd/ca.pem".to_owned());
         let newer = Mend::Run("install -D -m 644 lists.pem /etc/saslcertd/crl.pem".to_owned());
         let more = Mend::Run("cat lists.pem >> /etc/saslcertd/crl.pem".to_owned());
-        let refuse = json!({"saslcertd_crl_expired": "refuse"});
         let every = json!([]);
-        for (ca, crl, options, expected) in [
-            (fine.clone(), none.clone(), json!({}), vec![]),
-            (fine.clone(), crl_file(1, &every), refuse.clone(), vec![]),
+        let mut refusing = [crl_file(1, &every), crl_file(-1, &every)];
+        for lists in &mut refusing {
+            lists["refuses_expired"] = json!(true);
+        }
+        let [refusing_new, refusing_old] = refusing;
+        for (ca, crl, expected) in [
+            (fine.clone(), none.clone(), vec![]),
+            (fine.clone(), refusing_new, vec![]),
             (
                 ca_file(&json!([authority(29)])),
                 none.clone(),
-                json!({}),
                 vec![(Level::Warning, new.clone())],
             ),
             (
                 ca_file(&json!([authority(-1)])),
                 none.clone(),
-                json!({}),
                 vec![(Level::Problem, new.clone())],
             ),
             (
                 ca_file(&json!([authority(-1), authority(400)])),
                 none.clone(),
-                json!({}),
                 vec![],
             ),
             (
                 fine.clone(),
                 crl_file(-1, &every),
-                json!({}),
                 vec![(Level::Warning, newer.clone())],
             ),
-            (
-                fine.clone(),
-                crl_file(-1, &every),
-                refuse,
-                vec![(Level::Problem, newer)],
-            ),
+            (fine.clone(), refusing_old, vec![(Level::Problem, newer)]),
             (
                 fine,
                 crl_file(1, &json!(["CN=Norway"])),
-                json!({}),
                 vec![(Level::Problem, more)],
             ),
         ] {
-            assert_eq!(found(&ca, &crl, &options, &[]), expected, "{ca} {crl}");
+            assert_eq!(found(&ca, &crl, &[]), expected, "{ca} {crl}");
         }
     }
 
@@ -471,12 +439,12 @@ mod tests {
         let mut odd = authority(400);
         odd["problem"] = json!("its key is P-521");
         let new = Mend::Run("install -D -m 644 authorities.pem /etc/saslcertd/ca.pem".to_owned());
-        let got = found(&ca_file(&json!([odd])), &Value::Null, &json!({}), &[]);
+        let got = found(&ca_file(&json!([odd])), &Value::Null, &[]);
         assert_eq!(got, [(Level::Problem, new)]);
         let mut forged = crl_file(1, &json!([]));
         forged["lists"][0]["problem"] = json!("its signature fits none");
         let newer = Mend::Run("install -D -m 644 lists.pem /etc/saslcertd/crl.pem".to_owned());
-        let got = found(&ca_file(&json!([authority(400)])), &forged, &json!({}), &[]);
+        let got = found(&ca_file(&json!([authority(400)])), &forged, &[]);
         assert_eq!(got, [(Level::Problem, newer)]);
     }
 
@@ -508,7 +476,7 @@ mod tests {
             (looked(0o755, Some(0o644)), copied),
             (looked(0o755, None), put),
         ] {
-            let got = found(&hidden, &Value::Null, &json!({}), &[looked]);
+            let got = found(&hidden, &Value::Null, &[looked]);
             assert_eq!(got, [(Level::Problem, expected)]);
         }
         let with_key = json!({"path": path, "problem": null, "unreadable": false, "private_key": true, "authorities": [authority(365)]});
@@ -521,20 +489,10 @@ mod tests {
                    install -D -m 644 /dev/stdin /etc/saslcertd/public-ca.pem && systemctl reload prosody"
                 .to_owned(),
         });
-        let got = found(
-            &with_key,
-            &Value::Null,
-            &json!({}),
-            &[looked(0o755, Some(0o644))],
-        );
+        let got = found(&with_key, &Value::Null, &[looked(0o755, Some(0o644))]);
         assert_eq!(got, [(Level::Warning, public)]);
         let broken = json!({"path": path, "problem": "holds no PEM section", "unreadable": false, "authorities": null});
-        let got = found(
-            &broken,
-            &Value::Null,
-            &json!({}),
-            &[looked(0o755, Some(0o644))],
-        );
+        let got = found(&broken, &Value::Null, &[looked(0o755, Some(0o644))]);
         assert_eq!(
             got,
             [(

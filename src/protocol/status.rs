@@ -208,6 +208,8 @@ pub struct CrlFileState {
     pub lists: Option<Vec<ListState>>,
     /// The authorities that none of the lists is from, by their names.
     pub without_list: Vec<String>,
+    /// Does a list that is older than it promised refuse what its authority issued?
+    pub refuses_expired: bool,
 }
 
 /// A file that an option names.
