@@ -75,10 +75,20 @@ pub(super) struct CertificateRecord {
     certificate: Vec<u8>,
     may_manage: bool,
     order: u64,
-    added_at: UnixSeconds,
-    added_with: Option<Fingerprint>,
-    added_by: Option<Jid>,
+    #[serde(flatten)]
+    addition: AdditionRecord,
     last_use: Option<LastUse>,
+}
+
+/// When a certificate was added, and by whom.
+#[derive(Serialize, Deserialize)]
+struct AdditionRecord {
+    #[serde(rename = "added_at")]
+    at: UnixSeconds,
+    #[serde(rename = "added_with")]
+    with: Option<Fingerprint>,
+    #[serde(rename = "added_by")]
+    by: Option<Jid>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -312,9 +322,11 @@ impl From<Enrolment> for CertificateRecord {
             certificate: held.der,
             may_manage: held.may_manage,
             order: held.order,
-            added_at: held.added_at,
-            added_with: held.added_by.certificate,
-            added_by: held.added_by.jid,
+            addition: AdditionRecord {
+                at: held.added_at,
+                with: held.added_by.certificate,
+                by: held.added_by.jid,
+            },
             last_use: held.last_use,
         }
     }
@@ -338,10 +350,10 @@ impl TryFrom<CertificateRecord> for Enrolment {
             not_after: cert.not_after,
             may_manage: record.may_manage,
             order: record.order,
-            added_at: record.added_at,
+            added_at: record.addition.at,
             added_by: AddedBy {
-                certificate: record.added_with,
-                jid: record.added_by,
+                certificate: record.addition.with,
+                jid: record.addition.by,
             },
             last_use: record.last_use,
         })
