@@ -227,7 +227,7 @@ fn no_function_of_lua_takes_many_parameters() {
 
 #[test]
 fn a_function_of_lua_is_measured_without_comments_and_with_all_that_is_in_it() {
-    let code = "local function a(b) -- function\n\n\tif b then return \"end\"; end\n\t-- if\n\tfor i = 1, 2 do\n\t\trepeat until b;\n\tend\nend\nb(function () end, [[\nif]]);\n";
+    let code = "local function a(b) -- function\n\n\tif b then return \"end\"; end\n\t-- if\n\tfor i = 1, 2 do\n\t\trepeat until b;\n\tend\nend\nb(function () end, [[\nif]]);\n--[[ if\nfunction\n]]\n";
     assert_eq!(lua_functions(&bare_lua(code)), [(1, 6), (9, 1)]);
 }
 
@@ -259,7 +259,9 @@ fn bare_lua(text: &str) -> String {
     let (mut out, mut rest) = (String::new(), text);
     while let Some(letter) = rest.chars().next() {
         let length = match letter {
-            _ if rest.starts_with("[[") => rest.find("]]").map(|at| at + 2),
+            _ if rest.starts_with("[[") || rest.starts_with("--[[") => {
+                rest.find("]]").map(|at| at + 2)
+            }
             _ if rest.starts_with("--") => rest.find('\n'),
             '"' | '\'' => text_length(rest, letter),
             _ => {
