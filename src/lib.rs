@@ -1,17 +1,17 @@
-//! saslcertd answers for the XMPP server Prosody over a Unix socket: may this client certificate log in, and as
-//! whom; what is in this account's list of certificates; is this its password.
+//! saslcertd answers for the XMPP server Prosody over a Unix socket. May this client certificate log in, and as which account? Which
+//! certificates are in this account's list? Is this its password?
 //!
 //! ```text
-//! identity        who: JIDs, certificates, passwords   no IO, no clock
-//! policy          may they: pure rules             knows identity
-//! store           what is remembered: sled         knows identity, system
-//! wording         what people read                 knows identity
+//! identity        JIDs, certificates, passwords    no IO, no clock
+//! policy          the rules, pure                  knows identity
+//! store           everything remembered, in sled   knows identity, system
+//! wording         the words for people             knows identity
 //! protocol        the contract of both sides       knows identity, policy, wording, system
-//! daemon          answering                        knows these five, and system
+//! daemon          reads questions, answers them    knows these five, and system
 //! client          an XMPP client                   knows identity; feature `client`
 //! extauth         two old line protocols           knows identity, protocol
-//! doctor          what is wrong here, and its mend
-//! import_prosody  what Prosody has stored          knows identity, protocol
+//! doctor          finds problems, and remedies
+//! import_prosody  reads accounts of Prosody's      knows identity, protocol
 //! cli             the commands
 //! system          the shell, the service manager, the usual places, locks
 //! ```

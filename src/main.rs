@@ -1,4 +1,6 @@
-//! The command `saslcertd`.
+//! The command `saslcertd`: its errors become a line on standard error and an exit code.
+//!
+//! Must not know: what can be typed.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,7 @@
 //! `saslcertd-manual DIR` writes man pages (`DIR/man1/`) and completions (`DIR/bash/`, `DIR/fish/`, `DIR/zsh/`) of the
-//! command line, for whoever makes a package. A binary of its own, so that the daemon does not carry them.
+//! command line, for those who make packages. A binary of its own, so that the daemon does not carry them.
+//!
+//! Must not know: what a command does.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,6 @@
 //! `saslcertd account`: accounts whose passwords the daemon keeps.
+//!
+//! Must not know: rules for accounts and passwords: the daemon has them.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;

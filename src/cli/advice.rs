@@ -1,6 +1,6 @@
-//! What usually causes a failed login, and what to do about it.
+//! The usual causes of a failed login, and the remedies.
 //!
-//! Only words: nothing is done or printed here.
+//! Must not know: how anything is done or printed; here are only words.
 
 use crate::client::connect::StartTlsError;
 use crate::client::login::LoginError;
@@ -8,14 +8,14 @@ use crate::client::resolve::{ResolveError, Security};
 use crate::client::sasl::SaslError;
 use crate::client::tls::TlsError;
 
-/// What a login is done with.
+/// The kind of proof that a login uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Certificate,
     Password,
 }
 
-/// What the server did about client certificates.
+/// The server's behaviour towards client certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CertificateQuestion {
     Never,
@@ -23,7 +23,7 @@ pub(super) enum CertificateQuestion {
     Answered,
 }
 
-/// What usually causes `error`, and what to do about it.
+/// The usual cause of `error`, and the remedy.
 pub(super) fn advice(
     error: &LoginError,
     credential: Kind,

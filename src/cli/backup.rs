@@ -2,6 +2,8 @@
 //!
 //! The first line says what the file is, the last one how many records stand between them: what was cut off is no
 //! backup.
+//!
+//! Must not know: what stands in a record (beside its kind and its name, for people), which records the daemon takes.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
@@ -101,7 +103,7 @@ impl Counted {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "saslcertd", rename_all = "lowercase")]
 enum Frame {
-    /// What the file is.
+    /// The first line: this is a backup, of this form.
     Export {
         version: u64,
         #[serde(default = "unknown")]
@@ -115,7 +117,7 @@ fn unknown() -> String {
     "unknown".to_owned()
 }
 
-/// What is to be told of a record; all else in it is the daemon's.
+/// The part of a record that is shown to people; all else in it is the daemon's.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Label {
@@ -395,7 +397,7 @@ fn read(path: &Path, mut take: impl FnMut(u64, Value) -> anyhow::Result<()>) -> 
 }
 
 const NO_BACKUP: &str = "is no backup of saslcertd export";
-/// What the name of a file ends with that is being written, behind its process.
+/// The end of the name of an unfinished file, behind the number of its process.
 const UNFINISHED: &str = ".unfinished";
 /// Of the file's form.
 const VERSION: u64 = 1;

@@ -1,4 +1,6 @@
 //! `saslcertd cert`: an admin's view of any account's certificates.
+//!
+//! Must not know: rules for lists of certificates: the daemon has them.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -83,7 +85,7 @@ pub(super) struct OneCertificate {
     name: String,
 }
 
-/// What a command has found out.
+/// The output of a command, for both ways of printing.
 struct Output {
     /// For `--json`.
     json: Value,
@@ -277,7 +279,7 @@ fn all(global: &Global, account: &BareJid) -> anyhow::Result<Vec<ListedCertifica
     }
 }
 
-/// What `cert list --revoked` says.
+/// The text of `cert list --revoked`.
 fn marked(account: &BareJid, marks: &AccountMarks) -> String {
     use std::fmt::Write;
     let mut out = String::new();

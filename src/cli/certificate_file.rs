@@ -1,4 +1,6 @@
-//! A file with a certificate, as somebody names it on the command line.
+//! Reads a file of certificates that is named on the command line.
+//!
+//! Must not know: whether a certificate is any good.
 
 use std::fs::File;
 use std::io::Read;
@@ -51,7 +53,7 @@ pub(super) fn certificates_in(path: &Path) -> anyhow::Result<Vec<String>> {
     Ok(found.iter().map(|der| BASE64.encode(der)).collect())
 }
 
-/// What a file without a certificate is.
+/// The probable nature of a file without a certificate.
 fn instead(bytes: &[u8]) -> &'static str {
     let is_pkcs12 = || inside_sequence(bytes).is_some_and(|inside| inside.starts_with(PKCS12));
     if bytes.is_empty() {
@@ -66,7 +68,7 @@ fn instead(bytes: &[u8]) -> &'static str {
     }
 }
 
-/// What stands in DER behind the first tag and its length.
+/// The bytes of DER behind the first tag and its length.
 fn inside_sequence(bytes: &[u8]) -> Option<&[u8]> {
     let (length, rest) = bytes.strip_prefix(&[SEQUENCE])?.split_first()?;
     rest.get(usize::from(length.saturating_sub(0x80))..)

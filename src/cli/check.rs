@@ -1,4 +1,6 @@
-//! `saslcertd check`.
+//! `saslcertd check`: has the daemon compare every row of its store, and prints the result.
+//!
+//! Must not know: how a row is checked.
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -1,4 +1,6 @@
-//! `saslcertd doctor`.
+//! `saslcertd doctor`: prints the findings, and ends with a code for the worst of them.
+//!
+//! Must not know: how an installation is examined.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -2,6 +2,8 @@
 //!
 //! The files are written when the server has shown that it can take the certificate, and before it gets it: a
 //! certificate without its key would be of no use to anybody.
+//!
+//! Must not know: how a certificate is made and a login done; it puts these steps into their order.
 
 use std::fs;
 use std::io;

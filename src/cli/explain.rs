@@ -1,4 +1,6 @@
 //! `saslcertd explain`: each rule of a login, its verdict, and why.
+//!
+//! Must not know: rules: the daemon judges, also what is printed as its verdict.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

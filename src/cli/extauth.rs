@@ -1,4 +1,6 @@
-//! `saslcertd extauth`.
+//! `saslcertd extauth`: the flags of the bridge for servers that call an external script.
+//!
+//! Must not know: what is said on either side of the bridge.
 
 use std::process::ExitCode;
 

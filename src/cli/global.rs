@@ -1,4 +1,6 @@
-//! What every command may be told.
+//! The flags that every command has.
+//!
+//! Must not know: which commands there are.
 
 use std::path::PathBuf;
 

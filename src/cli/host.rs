@@ -1,4 +1,6 @@
-//! `saslcertd host`: the hosts that are declared, those that nobody who is connected declares any more among them.
+//! `saslcertd host`: lists the hosts that were ever declared, and forgets one that no connected server declares.
+//!
+//! Must not know: whether a host may be forgotten: the daemon says.
 
 use std::process::ExitCode;
 

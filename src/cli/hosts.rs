@@ -1,4 +1,6 @@
-//! Hosts on the command line, and what to do about one that is not declared.
+//! Reads a host's name from the command line, and words the error for a host that is not declared.
+//!
+//! Must not know: which hosts there are.
 
 use crate::identity::{Host, JidError};
 use crate::protocol::Fault;

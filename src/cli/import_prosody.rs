@@ -1,4 +1,6 @@
-//! `saslcertd import-prosody`.
+//! `saslcertd import-prosody`: the flags of the import, its exit code.
+//!
+//! Must not know: where Prosody keeps what, what becomes of it.
 
 use std::io::BufWriter;
 use std::path::PathBuf;

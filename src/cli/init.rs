@@ -1,4 +1,6 @@
-//! `saslcertd init`.
+//! `saslcertd init`: makes an empty store, as the user that will serve it.
+//!
+//! Must not know: what a store holds.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,4 +1,6 @@
-//! The files of a key and its certificate: how they are called, and that nothing is ever overwritten.
+//! Names the files of a key and its certificate, and writes them; it never overwrites one.
+//!
+//! Must not know: what stands in them, who made it.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;

@@ -1,4 +1,6 @@
 //! `saslcertd login`: logs in with a certificate and reports every step.
+//!
+//! Must not know: how a login is done, how a step is worded.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

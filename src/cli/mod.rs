@@ -1,4 +1,6 @@
-//! The commands: what can be typed, and what each does.
+//! The command line: the list of commands, and the way from each to its file.
+//!
+//! Must not know: what a command does.
 
 mod account;
 #[cfg(feature = "client")]

@@ -1,4 +1,6 @@
-//! Where a command's password comes from: the terminal, a file, standard input.
+//! Reads a command's password: from the terminal, a file, or standard input.
+//!
+//! Must not know: whose password it is, whether it is a good one.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};

@@ -1,4 +1,6 @@
-//! What a command prints.
+//! Prints: to standard output, and complaints to standard error.
+//!
+//! Must not know: what is said.
 
 use std::io::{self, ErrorKind, Write};
 
@@ -6,7 +8,7 @@ use anyhow::Context;
 
 use crate::identity::visible;
 
-/// Prints `text` and the end of a line. Who reads it may have read enough, like `head`: that changes no exit status.
+/// Prints `text` and the end of a line. A reader that has read enough, like `head`, changes no exit status.
 ///
 /// Errors: it could not be written, to a full disk say.
 pub(super) fn say(text: &str) -> anyhow::Result<()> {
@@ -18,7 +20,7 @@ pub(super) fn say_json(text: &str) -> anyhow::Result<()> {
     print(&visible::json(text))
 }
 
-/// Says what went wrong to whoever reads standard error, if anybody does.
+/// Prints a complaint to standard error, if that can be written.
 pub fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "saslcertd: {}", visible::lines(text));
 }

@@ -1,4 +1,6 @@
-//! `saslcertd serve`.
+//! `saslcertd serve`: the flags of the daemon, its log, its user, and its exit code.
+//!
+//! Must not know: what is asked of the daemon, and how it answers.
 
 use std::fmt::{self, Debug};
 use std::io::IsTerminal;

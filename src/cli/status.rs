@@ -1,4 +1,6 @@
-//! `saslcertd status`.
+//! `saslcertd status`: prints the state of the daemon, for people or as JSON.
+//!
+//! Must not know: where the state comes from in the daemon.
 
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -219,7 +221,7 @@ fn declared(out: &mut String, host: &HostState) {
     }
 }
 
-/// What there is in a file, or why it can't be used; returns its path, for people.
+/// Prints the contents of a file, or why it can't be used; returns its path, for people.
 fn read(out: &mut String, file: &FileState, what: &str, count: usize) -> String {
     let path = visible(&file.path.to_string_lossy()).into_owned();
     let _ = match &file.problem {

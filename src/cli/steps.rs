@@ -1,4 +1,6 @@
 //! The steps of a login, in words for people and as JSON.
+//!
+//! Must not know: how a step is done.
 
 use std::io::{IsTerminal, stderr};
 use std::time::Duration;
@@ -20,7 +22,7 @@ fn print(line: &str) {
     let _ = say(line);
 }
 
-/// What was done and how it went.
+/// The steps so far, and how each went.
 pub(super) struct Steps {
     /// One object is printed at the end, nothing before.
     json: bool,
@@ -42,7 +44,7 @@ pub(super) struct Done {
     detail: String,
 }
 
-/// What TLS told, for JSON.
+/// The facts about TLS, for JSON.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Tls {
     version: &'static str,

@@ -2,6 +2,8 @@
 //!
 //! The XML parser bounds names, attributes and pieces of text, but not how many of them make up an element. Before
 //! TLS anybody on the way can write here, so both limits hold from the first byte on.
+//!
+//! Must not know: what an element means.
 
 use std::io;
 use std::pin::Pin;

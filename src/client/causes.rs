@@ -1,4 +1,6 @@
 //! An error and its causes, in words.
+//!
+//! Must not know: what anybody should do about it.
 
 use std::error::Error;
 

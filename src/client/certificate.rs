@@ -1,6 +1,6 @@
 //! A client's key and certificate: made for an account, or read from PEM.
 //!
-//! Whether a server will like them is the server's business; here is only what a good one carries.
+//! Must not know: whether a server will accept them, files.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -52,7 +52,7 @@ pub enum CertificateError {
     /// The file can't be read: the user's fault.
     #[error("it can't be read")]
     File {
-        /// What the operating system said.
+        /// The message of the operating system.
         #[source]
         source: io::Error,
     },
@@ -68,7 +68,7 @@ pub enum CertificateError {
     /// Damaged PEM.
     #[error("the PEM text is damaged")]
     Pem {
-        /// What the reader said.
+        /// The message of the reader.
         #[source]
         source: pem::Error,
     },
@@ -92,14 +92,14 @@ pub enum CertificateError {
     /// The TLS library can't work with it, as with unusual kinds of keys.
     #[error("TLS can't use it")]
     Unusable {
-        /// What rustls said.
+        /// The message of rustls.
         #[source]
         source: rustls::Error,
     },
     /// The address can't be written into a certificate: our fault, or a very odd address.
     #[error("no certificate can be made")]
     Make {
-        /// What rcgen said.
+        /// The message of rcgen.
         #[source]
         source: rcgen::Error,
     },

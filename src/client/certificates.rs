@@ -1,4 +1,6 @@
 //! The account's certificates on its server (XEP-0257): upload, list, disable, revoke.
+//!
+//! Must not know: how anybody logged in, files.
 
 use xmpp_parsers::cert_management::{
     Append, Cert, Disable, ListCertsQuery, ListCertsResponse, Name, Revoke,

@@ -1,6 +1,8 @@
 //! A connection that TLS protects: TCP to one of the candidates, STARTTLS or direct TLS.
 //!
-//! Also for who only wants to know how a server does TLS: nobody logs in here.
+//! Also for `doctor`, which only looks at how a server does TLS.
+//!
+//! Must not know: passwords, how anybody logs in.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,6 +1,8 @@
 //! How long the client waits: a limit for each step and one for all of them together.
 //!
 //! The only file of the client that looks at a clock.
+//!
+//! Must not know: what is waited for.
 
 use std::future::Future;
 use std::time::Duration;

@@ -1,4 +1,6 @@
-//! A whole login, from a name to a bound address, telling how each step went.
+//! A whole login, from a name to a bound address; the caller hears how each step went.
+//!
+//! Must not know: how a step is shown, how a failure is explained.
 
 use xmpp_parsers::jid::{BareJid, FullJid};
 
@@ -11,7 +13,7 @@ use super::session::{RequestError, Session};
 use super::stream::{Features, Header, Refusal, Stream, StreamError};
 use super::tls::{self, Facts, TlsError, Trust};
 
-/// Who logs in, where, and how.
+/// A login: the account, the server, and the way.
 pub struct Plan<'a> {
     /// The account; its domain is whom the server's certificate must name.
     pub account: &'a BareJid,
@@ -19,9 +21,9 @@ pub struct Plan<'a> {
     pub route: &'a Route,
     /// Which server certificates are good.
     pub trust: &'a Trust,
-    /// What to show when the server asks for a certificate.
+    /// The certificate to show when the server asks for one.
     pub identity: Option<&'a Identity>,
-    /// What to log in with.
+    /// The proof to log in with.
     pub credential: &'a Credential,
     /// When to give up.
     pub deadlines: Deadlines,
@@ -38,7 +40,7 @@ pub enum Step {
     StartTls,
     /// The TLS handshake.
     Tls,
-    /// What the server offers.
+    /// The server's offer of mechanisms.
     Mechanisms,
     /// SASL.
     Authenticate,

@@ -1,6 +1,8 @@
 //! PKCS#12 (RFC 7292): one password-protected file with a key and its certificate, as phones and browsers import it.
 //!
 //! Its password is made here, never chosen: then it withstands guessing, whatever the file's encryption is worth.
+//!
+//! Must not know: files, who gets the password.
 
 use p12_keystore::{
     Certificate, EncryptionAlgorithm, KeyStore, KeyStoreEntry, MacAlgorithm, PrivateKey,
@@ -10,7 +12,7 @@ use sha1::{Digest, Sha1};
 
 use super::certificate::Fresh;
 
-/// What encrypts the file. Old systems read only the old one.
+/// The encryption of the file. Old systems read only the old one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encryption {
     /// PBES2 with AES-256-CBC and HMAC-SHA-256 (RFC 8018).
@@ -33,14 +35,14 @@ pub enum Pkcs12Error {
     /// The kernel gives no random numbers.
     #[error("there are no random numbers for its password")]
     Random {
-        /// What the operating system said.
+        /// The message of the operating system.
         #[source]
         source: getrandom::Error,
     },
     /// The encoder doesn't take the key, the certificate or the name.
     #[error("it can't be encoded")]
     Encoding {
-        /// What the encoder said.
+        /// The message of the encoder.
         #[source]
         source: p12_keystore::error::Error,
     },
@@ -139,7 +141,7 @@ mod tests {
         certificate::make(&hamlet, 365, OffsetDateTime::now_utc()).unwrap()
     }
 
-    /// What OpenSSL finds in the file: PEM, with what it says of the encryption.
+    /// OpenSSL's view of the file: its contents as PEM, and its words about the encryption.
     fn openssl(archive: &Archive, password: &str) -> Option<(String, String)> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("phone.p12");

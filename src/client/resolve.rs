@@ -1,6 +1,8 @@
 //! Where a domain's XMPP server listens: SRV records and addresses (RFC 6120, 3.2; XEP-0368).
 //!
-//! Ends with addresses to try, in order. It connects to nothing but name servers.
+//! The result is addresses to try, in order. It connects to nothing but name servers.
+//!
+//! Must not know: TLS, XML, accounts.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -13,7 +15,7 @@ use hickory_resolver::proto::rr::{Name, RData};
 
 use super::deadline::{Deadlines, Overdue};
 
-/// What the caller knows about the way to the server.
+/// The caller's knowledge of the way to the server.
 #[derive(Debug, Clone, Default)]
 pub struct Route {
     /// Go there instead of asking the domain's SRV records.
@@ -57,15 +59,15 @@ pub enum ResolveError {
     /// `--server` can't be understood: the user's fault.
     #[error("{given:?} isn't a HOST:PORT")]
     NotAServer {
-        /// What was given.
+        /// The name as it was given.
         given: String,
     },
     /// The domain can't be a name in the DNS: the user's fault.
     #[error("{name:?} can't be looked up")]
     NotAName {
-        /// What was to be looked up.
+        /// The name that was looked up.
         name: String,
-        /// What the resolver said about it.
+        /// The resolver's message about it.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -86,7 +88,7 @@ pub enum ResolveError {
     Lookup {
         /// The name that was asked last.
         host: String,
-        /// What the resolver said.
+        /// The message of the resolver.
         #[source]
         source: NetError,
     },

@@ -1,4 +1,6 @@
-//! What a client runs on.
+//! Makes the runtime that a client's tasks run on.
+//!
+//! Must not know: which tasks these are.
 
 use std::io;
 

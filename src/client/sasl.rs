@@ -1,7 +1,9 @@
-//! Proving who we are (RFC 6120, 6): SCRAM and PLAIN with a password, EXTERNAL with the TLS certificate.
+//! Authenticates to the server (RFC 6120, 6): with SCRAM or PLAIN by a password, with EXTERNAL by the TLS certificate.
 //!
 //! The mechanisms are the crate `sasl`'s; here they are chosen, and here are the checks on the server that SCRAM's
 //! client owes (RFC 5802, 5.1) and the crate leaves out.
+//!
+//! Must not know: where the server was found, what the session is for.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -18,7 +20,7 @@ use zeroize::Zeroizing;
 use super::stream::{Features, Refusal, Stream, StreamError};
 use super::tls::Facts;
 
-/// What we prove ourselves with.
+/// A proof of who we are.
 #[derive(Clone)]
 pub enum Credential {
     /// A password. The crate `sasl` copies it for the time of the login and doesn't wipe the copy.
@@ -38,7 +40,7 @@ pub enum SaslError {
     /// The server offers nothing that we can use.
     #[error("the server doesn't offer what this login needs")]
     NotOffered {
-        /// What it offers.
+        /// The mechanisms that it offers.
         offered: Vec<String>,
     },
     /// The server said no.
@@ -47,13 +49,13 @@ pub enum SaslError {
     /// The server couldn't prove that it knows the password, or asked for a proof that would give it away.
     #[error("the server isn't to be trusted with the password: {problem}")]
     Untrustworthy {
-        /// What it did.
+        /// Its mistake.
         problem: &'static str,
     },
     /// The server's message can't be understood: its fault.
     #[error("the server's SASL message can't be used")]
     Mechanism {
-        /// What the crate `sasl` said.
+        /// The message of the crate `sasl`.
         #[source]
         source: MechanismError,
     },
@@ -242,7 +244,7 @@ impl Mechanism for External {
     }
 }
 
-/// What we hold against a SCRAM server, and how far it has proven itself.
+/// The demands on a SCRAM server, and how far it has proven itself.
 #[derive(Debug, Default)]
 struct Scrutiny {
     nonce: String,

@@ -1,4 +1,6 @@
 //! A logged-in session: a bound resource and questions to the server (`<iq/>`).
+//!
+//! Must not know: how it was logged in, what a question means.
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -36,7 +38,7 @@ pub enum RequestError {
     /// The server's answer isn't one to this question: its fault.
     #[error("the server's answer can't be understood: {problem}")]
     Unusable {
-        /// What is wrong with it.
+        /// The problem with it.
         problem: String,
     },
 }

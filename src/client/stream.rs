@@ -1,7 +1,9 @@
 //! XML streams (RFC 6120, 4): open one, read and write elements, start it anew, close it.
 //!
-//! Works over any byte stream, before TLS and after. It knows elements, not what they mean; an element is read whole
-//! before anybody looks at it, so that a server's novelty is an element we skip, not a broken stream.
+//! Works over any byte stream, before TLS and after. An element is read whole before anybody looks at it, so that
+//! a server's novelty is an element we skip, not a broken stream.
+//!
+//! Must not know: what an element means.
 
 use std::borrow::Cow;
 use std::io;
@@ -38,7 +40,7 @@ pub struct Header {
     pub from: Option<String>,
 }
 
-/// What the server offered when the stream opened.
+/// The server's offers when the stream opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Features {
     /// TLS can be started here.
@@ -57,7 +59,7 @@ pub enum StreamError {
     /// The connection broke, or what came wasn't XML: the network's or the server's fault.
     #[error("the connection broke")]
     Broken {
-        /// What the operating system, TLS or the XML parser said.
+        /// The message of the operating system, TLS or the XML parser.
         #[source]
         source: io::Error,
     },
@@ -79,7 +81,7 @@ pub enum StreamError {
     /// An element was nested deeper than we accept.
     #[error("the server sent an element that can't be read")]
     Unreadable {
-        /// What the XML reader said.
+        /// The message of the XML reader.
         #[source]
         source: xmpp_parsers::Error,
     },
@@ -93,7 +95,7 @@ pub enum StreamError {
 pub struct Refusal {
     /// The element's name, as `not-authorized`.
     pub condition: String,
-    /// What the server wrote for people, in English if there is a choice.
+    /// The server's text for people, in English if there is a choice.
     pub text: Option<String>,
 }
 
@@ -292,7 +294,7 @@ impl StreamError {
         }
     }
 
-    /// What TLS said, if TLS is what broke: a TLS 1.3 server refuses a certificate only after the handshake.
+    /// The message of TLS, if TLS is what broke: a TLS 1.3 server refuses a certificate only after the handshake.
     #[must_use]
     pub fn tls(&self) -> Option<&rustls::Error> {
         match self {
@@ -341,7 +343,7 @@ pub(super) mod tests {
         (ours, theirs)
     }
 
-    /// What arrived at the server, after our end was dropped.
+    /// Everything that arrived at the server, after our end was dropped.
     pub(in crate::client) async fn heard(mut theirs: DuplexStream) -> String {
         let mut text = String::new();
         theirs.read_to_string(&mut text).await.unwrap();

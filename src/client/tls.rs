@@ -1,6 +1,8 @@
-//! TLS to the server (rustls): whom we trust, which certificate of ours we show, and what the handshake told us.
+//! TLS to the server (rustls): the authorities that we trust, our own certificate, and the facts of the handshake.
 //!
 //! The server's certificate must be for the JID's domain, wherever the connection goes (RFC 6120, 13.7.2).
+//!
+//! Must not know: accounts, XML, what a failed handshake means for a login.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -43,7 +45,7 @@ pub struct Terms<'a> {
     pub identity: Option<&'a Identity>,
 }
 
-/// What a TLS handshake needs and told.
+/// The settings of a TLS handshake, and the facts that it has shown.
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// `TLSv1.3` or `TLSv1.2`.
@@ -96,14 +98,14 @@ pub enum TlsError {
     /// The crypto library can't do what we ask of it: our fault.
     #[error("TLS can't be set up")]
     Setup {
-        /// What rustls said.
+        /// The message of rustls.
         #[source]
         source: rustls::Error,
     },
     /// The handshake failed: see [`cause`].
     #[error("the TLS handshake failed")]
     Handshake {
-        /// What rustls or the operating system said.
+        /// The message of rustls or the operating system.
         #[source]
         source: io::Error,
     },

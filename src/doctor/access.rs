@@ -1,6 +1,8 @@
-//! Whether a user may open a socket or read a file: the modes, owners and groups on the way to it.
+//! May a user open this socket, or read this file? By the modes, owners and groups on the way to it.
 //!
 //! Pure. Access control lists are not seen.
+//!
+//! Must not know: whose socket it is, how the modes were read.
 
 use std::path::PathBuf;
 
@@ -13,7 +15,7 @@ pub(super) struct Node {
     pub(super) gid: u32,
 }
 
-/// Who wants to open it.
+/// The user that wants to open it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Who {
     pub(super) uid: u32,
@@ -37,7 +39,7 @@ pub(super) enum Class {
     Other,
 }
 
-/// What keeps `who` from the file or socket at the end of the way, if anything does.
+/// The obstacle between `who` and the file or socket at the end of the way, if there is one.
 ///
 /// Shape: `folders` from the root down; the file's own folder is the last. `want`: one bit of a mode.
 pub(super) fn obstacle(folders: &[Node], file: &Node, who: &Who, want: u32) -> Option<Obstacle> {

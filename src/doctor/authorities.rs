@@ -17,7 +17,7 @@ use crate::protocol::{
     ListState,
 };
 
-/// What is to be seen of the files from here, and who has to read them.
+/// The files as they are seen from here, and the users that have to read them.
 #[derive(Debug, Clone)]
 pub(super) struct Files {
     pub(super) looked: Vec<FileAccess>,
@@ -171,7 +171,7 @@ impl Judge<'_> {
         all
     }
 
-    /// What is wrong with a file, whatever stands in it.
+    /// The problems with a file, whatever stands in it.
     fn of_file(&self, hosts: &[String], option: &str, file: &FileState) -> Vec<Finding> {
         let mut all = Vec::new();
         if let Some(problem) = &file.problem {
@@ -264,7 +264,7 @@ impl Judge<'_> {
         Finding::problem(CHECK, message, self.other_file(hosts, option, &copy, &make))
     }
 
-    /// Whoever needs the key where it is finds it there: the daemon gets a copy without it.
+    /// The key may be needed where it is, and stays: the daemon gets a copy of the file without it.
     fn with_key(&self, hosts: &[String], option: &str, path: &Path) -> Finding {
         let names: Vec<&str> = hosts.iter().map(String::as_str).collect();
         let message = format!(

@@ -1,4 +1,6 @@
-//! The commands that doctor prints: as they have to be typed on this machine.
+//! Makes the command lines that doctor prints, as they have to be typed on this machine.
+//!
+//! Must not know: which finding a command mends.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +9,7 @@ use super::finding::{ConfigChange, ConfigEdit, Mend, word};
 use super::process::Process;
 use crate::system::places::{DEFAULT_DATA_DIR, DEFAULT_SOCKET};
 
-/// What the commands of this installation look like.
+/// The forms of the commands of this installation.
 #[derive(Debug, Clone)]
 pub(super) struct Commands {
     /// How to call prosodyctl, with its flags.
@@ -31,7 +33,7 @@ pub(super) struct Commands {
 }
 
 impl Commands {
-    /// What enables a module for a host, where it is not: it is forbidden, or nowhere named.
+    /// The remedy for a module that a host lacks: it is forbidden, or nowhere named.
     pub(super) fn enabling(
         &self,
         facts: &Facts,

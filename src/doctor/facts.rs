@@ -1,4 +1,6 @@
-//! What is known of Prosody's configuration.
+//! The facts about Prosody's configuration that the judges use.
+//!
+//! Must not know: how prosodyctl prints them, what is well.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -8,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::finding::one_line;
 
-/// What is known of it.
+/// All that is known of it.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 // Each is a question of its own.
@@ -134,7 +136,7 @@ pub(super) struct HostFacts {
     pub(super) starttls: StartTls,
 }
 
-/// What a host's STARTTLS does without our help.
+/// The behaviour of a host's STARTTLS without our help.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct StartTls {

@@ -1,4 +1,6 @@
-//! What doctor says: one line for each check, and below a problem what mends it.
+//! The findings of doctor: one line for each check, and below a problem its remedy.
+//!
+//! Must not know: what is checked.
 
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
@@ -20,7 +22,7 @@ pub(crate) enum Level {
     Problem,
 }
 
-/// What one check found.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {
     pub(super) check: &'static str,
@@ -30,7 +32,7 @@ pub(crate) struct Finding {
     pub(super) mend: Option<Mend>,
 }
 
-/// What mends a problem, to be taken as it stands.
+/// The remedy for a problem, to be taken as it stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Mend {
@@ -57,7 +59,7 @@ pub(super) struct ConfigEdit {
     pub(super) then: String,
 }
 
-/// What happens to the line.
+/// The change to the line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum ConfigChange {

@@ -1,5 +1,7 @@
-//! Gathers what there is to know of an installation, from prosodyctl, the daemon, the files, the processes and TLS, and has it
-//! judged. What needs several looks has a file of its own.
+//! Gathers the facts about an installation, from prosodyctl, the daemon, the files, the processes and TLS, and has them judged. A
+//! matter that needs several looks has a file of its own.
+//!
+//! Must not know: what is well.
 
 use std::fs;
 use std::io;
@@ -168,7 +170,7 @@ fn look_at_tls(
     ])
 }
 
-/// What keeps Prosody's user from the module, if something does: a folder above it, or its own rights.
+/// The obstacle between Prosody's user and the module, if there is one: a folder above it, or its own rights.
 fn closed_to_prosody(folder: &Path) -> Option<PathBuf> {
     let file = folder.join("mod_saslcertd/mod_saslcertd.lua");
     let who = of_user("prosody")?;
@@ -220,7 +222,7 @@ fn gather_server(facts: Option<&Facts>, daemon: &Daemon) -> Server {
         Some(Facts {
             user: Some(name), ..
         }) => name.clone(),
-        // Whoever starts it, and that is root.
+        // The user that starts it, and that is root.
         Some(Facts { user: None, .. }) => "root".to_owned(),
         None => "prosody".to_owned(),
     };
@@ -307,7 +309,7 @@ fn gather_commands(
     }
 }
 
-/// What has to be typed to run this very program.
+/// The word that runs this very program.
 fn own_name() -> String {
     let Ok(program) = std::env::current_exe() else {
         return "saslcertd".to_owned();

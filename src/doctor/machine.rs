@@ -1,4 +1,6 @@
 //! The machine under both: its clock, its disk, and how the network treats small packets.
+//!
+//! Must not know: how anything is measured.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -10,7 +12,7 @@ use super::facts::Facts;
 use super::finding::{ConfigChange, ConfigEdit, Finding, Mend, word};
 use crate::policy::access::{is_nearly_full, reserve_bytes};
 
-/// What was measured.
+/// The measurements.
 #[derive(Debug, Clone)]
 pub(super) struct Machine {
     pub(super) now: SystemTime,
@@ -27,7 +29,7 @@ pub(super) struct Machine {
 pub(super) struct Disk {
     pub(super) mount_point: PathBuf,
     pub(super) free_bytes: u64,
-    /// What the store takes of it.
+    /// The store's part of it.
     pub(super) store_bytes: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What is wrong with an installation, and the line that mends it. What explains most comes first.
+//! Finds the problems of an installation, and for each the line that mends it. The problem that explains most comes first.
 //!
 //! `gather` asks prosodyctl, the daemon, the files, the processes and TLS; then each family of checks judges what was gathered.
 //!

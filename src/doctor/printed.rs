@@ -1,4 +1,4 @@
-//! What `prosodyctl mod_saslcertd facts` prints (facts.lib.lua), and what follows from it about Prosody's configuration.
+//! The output of `prosodyctl mod_saslcertd facts` (facts.lib.lua), and the facts about Prosody's configuration that follow from it.
 //!
 //! Must not know: what is wrong with any of it; sockets.
 
@@ -158,7 +158,7 @@ impl Printed {
         }
     }
 
-    /// What a host's STARTTLS does without our help, in the order of settings of `mod_tls`, and where a line about it has to stand.
+    /// The behaviour of a host's STARTTLS without our help, by the order of settings of `mod_tls`, and the place for a line about it.
     fn starttls(&self, name: &str, context: &PrintedContext) -> StartTls {
         let parent = name.split_once('.').map(|(_, parent)| parent);
         let of = |section: &str, option| self.sections.get(section).and_then(|own| own.get(option));
@@ -242,7 +242,7 @@ impl Printed {
     }
 }
 
-/// What opens ports for clients.
+/// A service that opens ports for clients.
 struct Service {
     name: &'static str,
     prefix: &'static str,

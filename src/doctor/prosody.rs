@@ -1,4 +1,4 @@
-//! What Prosody's configuration says, as prosodyctl tells it, and what is wrong with that.
+//! Judges Prosody's configuration, as prosodyctl reports it.
 //!
 //! Must not know: the daemon, sockets.
 
@@ -115,7 +115,7 @@ fn module(facts: &Facts, commands: &Commands) -> Finding {
     )
 }
 
-/// What makes Prosody find the copy that came with this program: it may lie elsewhere, behind the wrong one.
+/// The remedy that makes Prosody find the copy that came with this program: it may lie elsewhere, behind the wrong one.
 pub(super) fn replacing(facts: &Facts, commands: &Commands) -> Option<Mend> {
     let Some(good) =
         find_module().filter(|folder| facts.module.path.parent() != Some(folder.as_path()))
@@ -144,7 +144,7 @@ pub(super) fn replacing(facts: &Facts, commands: &Commands) -> Option<Mend> {
     }))
 }
 
-/// What nobody logs in without, by whatever mechanism.
+/// The settings that every login needs, by whatever mechanism.
 fn logins(facts: &Facts, commands: &Commands) -> Vec<Finding> {
     let mut all = Vec::new();
     for (module, what, of) in [

@@ -1,4 +1,6 @@
 //! Asks prosodyctl about Prosody's configuration.
+//!
+//! Must not know: what is well.
 
 use std::io::{ErrorKind, Read};
 use std::path::PathBuf;
@@ -10,7 +12,7 @@ use super::finding::word;
 use super::printed::{Printed, files_of_hosts};
 use crate::protocol::PROTOCOL_VERSION;
 
-/// What prosodyctl answered.
+/// The answers of prosodyctl.
 #[derive(Debug, Clone)]
 pub(super) enum ProsodyctlAnswer {
     Facts(Box<Facts>),
@@ -21,7 +23,7 @@ pub(super) enum ProsodyctlAnswer {
         about: About,
         /// Where it lies on this machine all the same.
         found: Option<PathBuf>,
-        /// What keeps Prosody's user out: a folder above it, or something of its own.
+        /// The obstacle that keeps Prosody's user out: a folder above it, or something of its own.
         closed: Option<PathBuf>,
     },
     /// Anything else, in its own words.
@@ -30,7 +32,7 @@ pub(super) enum ProsodyctlAnswer {
     },
 }
 
-/// What `prosodyctl about` says.
+/// The facts from `prosodyctl about`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct About {
     pub(super) version: String,
@@ -107,7 +109,7 @@ impl Prosodyctl {
         ProsodyctlAnswer::Failed { said }
     }
 
-    /// What it prints, whatever its exit status.
+    /// Its output, with any exit status.
     fn run(&self, words: &[&str]) -> std::io::Result<String> {
         let mut command = Command::new(&self.program);
         if let Some(config) = &self.config {
@@ -133,7 +135,7 @@ impl Prosodyctl {
             std::thread::spawn(move || {
                 let mut bytes = Vec::new();
                 if let Some(pipe) = pipe {
-                    // What was read until an error is all there is.
+                    // All bytes that were read until an error count.
                     let _ = pipe.take(MAX_OUTPUT_BYTES).read_to_end(&mut bytes);
                 }
                 String::from_utf8_lossy(&bytes).into_owned()

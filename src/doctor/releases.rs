@@ -1,6 +1,8 @@
-//! Which releases of Prosody have the security fixes that its advisories name.
+//! The releases of Prosody that have the security fixes which its advisories name.
 //!
 //! A hint, no more: it is Prosody's matter, and a distribution puts fixes into an older version without changing its number.
+//!
+//! Must not know: where the version comes from.
 
 use std::process::Command;
 
@@ -14,7 +16,7 @@ struct Fixed {
     what: &'static str,
 }
 
-/// What was published until October 2026; of each series the newest.
+/// The fixed releases that were published until October 2026; of each series the newest.
 const FIXED: [Fixed; 2] = [
     Fixed {
         series: (0, 12),

@@ -127,7 +127,7 @@ fn server_certificate<'a>(
     )))
 }
 
-/// What is wrong with a certificate as a server's of `host`, and how bad that is. The outer none: it can't be read.
+/// The problem with a certificate as a server's of `host`, and how bad it is. The outer none: it can't be read.
 #[allow(clippy::option_option)]
 fn judge(der: &[u8], host: &str, now: UnixSeconds) -> Option<Option<(Level, String)>> {
     let (from, until) = validity(der)?;
@@ -148,7 +148,7 @@ fn judge(der: &[u8], host: &str, now: UnixSeconds) -> Option<Option<(Level, Stri
     Some(bad)
 }
 
-/// What is said when there is nothing to be seen.
+/// The findings when there is nothing to be seen.
 pub(super) fn not_checked(why: &str) -> Vec<Finding> {
     vec![
         Finding::not_checked("tls", why),
@@ -164,7 +164,7 @@ fn port_findings(
     commands: &Commands,
 ) -> Vec<Finding> {
     let mut asked = Vec::new();
-    // What mends it is mostly the same for all hosts.
+    // The remedy is mostly the same for all hosts.
     let mut silent: Vec<(Mend, String, Vec<&str>)> = Vec::new();
     let mut failed: Vec<(&HostFacts, String)> = Vec::new();
     let mut all = Vec::new();
@@ -248,7 +248,7 @@ impl HostFacts {
     }
 }
 
-/// What makes the port ask, and why it doesn't.
+/// The remedy that makes the port ask, and why it doesn't.
 fn why_silent(
     facts: &Facts,
     host: &HostFacts,
@@ -273,7 +273,7 @@ fn why_silent(
     (set_tls(facts, host, port, ASK, commands), why)
 }
 
-/// What makes the port take any certificate.
+/// The remedy that makes the port take any certificate.
 fn take_any(facts: &Facts, host: &HostFacts, port: &Port, commands: &Commands) -> Mend {
     set_tls(facts, host, port, TAKE, commands)
 }
@@ -376,7 +376,7 @@ const SILENT: &str = "asks no client for a certificate, so there is no EXTERNAL"
 const REFUSES: &str = "asks for a certificate and ends TLS at one that its user has made, before saslcertd is asked: \
                        \"verifyext\" is missing";
 const SECONDS_PER_DAY: i64 = 86_400;
-/// Whoever renews by itself does so long before.
+/// A program that renews certificates does so long before.
 const SOON_DAYS: i64 = 7;
 
 #[cfg(test)]

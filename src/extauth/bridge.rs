@@ -2,6 +2,8 @@
 //!
 //! The server waits for each answer, so one question is asked at a time. "No" and "could not ask" are the same to it:
 //! the latter gets a line on standard error, too.
+//!
+//! Must not know: how a server's requests are cut from its stream, rules for passwords.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -50,7 +52,7 @@ struct Bridge<'a> {
     said: HashMap<Trouble, Instant>,
 }
 
-/// What is said on standard error, each at most once in [`SILENCE`].
+/// A message on standard error; each comes at most once in [`SILENCE`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Trouble {
     /// The daemon is away.
@@ -214,7 +216,7 @@ impl Bridge<'_> {
     ) -> Result<Q::Answer, AskError> {
         let asked = self.connected()?.ask(question);
         if let Err(AskError::Lost(_)) = asked {
-            // Whatever it still says is the answer to nothing.
+            // A late answer on this connection would be taken for that of the next question.
             self.daemon = None;
         }
         asked

@@ -1,4 +1,4 @@
-//! What the server writes is read, cut into requests and answered, each in its turn; and standard input, where it is read.
+//! Reads the server's stream, cuts it into requests and has each answered in its turn; and the standard input that it comes from.
 //!
 //! A line has no way to hold a newline, and not every server keeps them out of passwords: what is behind one would be a
 //! request of whoever chose the password. Servers that speak in lines write one and wait for its answer, so a
@@ -75,7 +75,7 @@ pub fn serve(
 struct Pace {
     /// The line began only after the line before it was answered.
     is_begun_in_turn: bool,
-    /// What was read since there was nothing to read.
+    /// The bytes that were read since there was nothing to read.
     bytes: usize,
 }
 
@@ -168,7 +168,7 @@ mod tests {
         }
     }
 
-    /// What a server writes.
+    /// A server's writing, part by part.
     struct Written<'a>(VecDeque<Part<'a>>);
 
     #[derive(Clone, Copy)]
@@ -221,7 +221,7 @@ mod tests {
         let mut output = Vec::new();
         serve(protocol, stream, &mut output, |request| match request {
             Ok(Request::Authenticate { password, .. }) => **password == "right",
-            // Whatever is said of these, they are answered with no.
+            // A yes here changes nothing: these are answered with no.
             Err(_) => true,
             Ok(_) => false,
         })

@@ -136,7 +136,7 @@ impl Request {
         })
     }
 
-    /// Whose account it is about.
+    /// The account that it is about.
     #[must_use]
     pub fn account(&self) -> &BareJid {
         match self {
@@ -279,7 +279,7 @@ fn account(user: &str, host: &str) -> Result<BareJid, BadRequest> {
 
 /// Longest line, without its newline.
 pub const MAX_LINE_BYTES: usize = 8 * 1024;
-/// What stands before a request of ejabberd's.
+/// The length that stands before a request of ejabberd's.
 const LENGTH_BYTES: usize = 2;
 
 #[cfg(test)]
@@ -316,7 +316,7 @@ pub(super) mod tests {
         stream
     }
 
-    /// What a stream is cut into, fed in pieces of `size`.
+    /// The requests that a stream is cut into, fed in pieces of `size`.
     fn cut(protocol: Protocol, stream: &[u8], size: usize) -> Vec<Result<Vec<u8>, BadRequest>> {
         let mut all = Vec::new();
         let mut frames = Frames::new(protocol);

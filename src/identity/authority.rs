@@ -83,14 +83,14 @@ pub struct Authority {
     pub not_before: UnixSeconds,
     /// Last second of its validity.
     pub not_after: UnixSeconds,
-    /// What it says about itself and those below it.
+    /// Its own certificate: the facts about itself, and the limits for those below it.
     pub issued: Issued,
 }
 
-/// What one authority has revoked.
+/// A list of the certificates that one authority has revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevocationList {
-    /// What the authority has signed.
+    /// The part that the authority has signed.
     pub signed: Signed,
     /// The authority's name, for people.
     pub issuer: String,
@@ -102,9 +102,9 @@ pub struct RevocationList {
     pub this_update: UnixSeconds,
     /// Until when a newer one is promised.
     pub next_update: UnixSeconds,
-    /// What it is about.
+    /// The kinds of certificates that it is about.
     pub scope: Scope,
-    /// What it lists.
+    /// The revoked certificates.
     pub revoked: Vec<IssuedId>,
 }
 
@@ -154,7 +154,7 @@ pub enum AuthorityError {
     /// The work with them would grow, and nobody's signature vouches for them yet.
     #[error("is a revocation list with more than {MAX_EXTENSIONS} extensions in one place")]
     TooManyExtensions,
-    /// Whoever does not understand it must not use the list (RFC 5280 5.2 and 5.3).
+    /// A reader that does not understand it must not use the list (RFC 5280 5.2 and 5.3).
     #[error("is a revocation list with a critical extension that is not understood ({id})")]
     UnknownExtension {
         /// Its object identifier.

@@ -1,6 +1,8 @@
-//! What some editors put in front of a text, where nobody sees it.
+//! Byte order marks: some editors put one in front of a text, where nobody sees it.
+//!
+//! Must not know: what the text is.
 
-/// What a file begins with, that readers of plain text don't expect there.
+/// The mark at the beginning of a file; readers of plain text don't expect it there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ByteOrderMark {
     /// Of UTF-8: the rest can be read.

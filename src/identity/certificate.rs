@@ -41,7 +41,7 @@ pub struct ClientCert {
     pub claims_authority: bool,
 }
 
-/// What makes a certificate unacceptable. The presenter's fault; the texts may be shown to anyone.
+/// A reason why a certificate is unacceptable. The presenter's fault; the texts may be shown to anyone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Finding {
     /// More than [`MAX_DER_BYTES`].
@@ -65,7 +65,7 @@ pub enum Finding {
     /// Not one strict DER value, bytes after it included.
     #[error("not one certificate in strict DER encoding: {fault}")]
     NotDer {
-        /// What X.690 forbids.
+        /// The rule of X.690 that it breaks.
         fault: DerFault,
     },
     /// DER, but not an X.509 certificate that can be understood.
@@ -108,7 +108,7 @@ pub enum Finding {
 /// Everything that was found in one certificate.
 #[derive(Clone, Debug)]
 pub struct Examination {
-    /// What speaks against it, in the order of the checks.
+    /// The reasons against it, in the order of the checks.
     pub findings: Vec<Finding>,
     cert: Option<ClientCert>,
 }

@@ -1,4 +1,6 @@
-//! Numbers before what they count, in words.
+//! Numbers with a noun behind them, in the singular or the plural.
+//!
+//! Must not know: what is counted.
 
 use std::fmt::Display;
 

@@ -73,7 +73,7 @@ impl Incarnation {
 /// A certificate that an account has enrolled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enrolment {
-    /// Whose list it stands in.
+    /// The account of its list.
     pub account: BareJid,
     /// Which account of that name.
     pub incarnation: Incarnation,
@@ -138,7 +138,7 @@ pub struct AccountList {
 pub struct Disabled {
     /// Of which account of the name.
     pub incarnation: Incarnation,
-    /// What it was called.
+    /// Its name in the list.
     pub name: CertificateName,
     /// Which certificate.
     pub fingerprint: Fingerprint,

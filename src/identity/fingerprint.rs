@@ -1,4 +1,6 @@
-//! Which certificate, and which key: sums that stand for them.
+//! The sums that stand for a certificate and for a key.
+//!
+//! Must not know: what a certificate says.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

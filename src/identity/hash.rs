@@ -1,4 +1,6 @@
-//! SHA-256 sums that mean something, as text: 64 lower-case hex digits.
+//! SHA-256 sums as types of their own, and as text: 64 lower-case hex digits.
+//!
+//! Must not know: what is summed.
 
 /// Not 64 lower-case hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -16,10 +16,10 @@ use super::tlv::{
 };
 use super::visible::visible;
 
-/// What is signed, and the signature.
+/// The signed bytes, and the signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signed {
-    /// What the signature covers.
+    /// The bytes that the signature covers.
     pub content: Vec<u8>,
     /// What is in the `AlgorithmIdentifier`.
     pub algorithm: Vec<u8>,
@@ -99,17 +99,17 @@ impl Reasons {
     }
 }
 
-/// What the validation of a path asks of a certificate.
+/// The parts of a certificate that the validation of a path needs.
 #[allow(clippy::struct_excessive_bools)] // Each is an answer of its own in the certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issued {
-    /// What its issuer has signed.
+    /// The part that its issuer has signed.
     pub signed: Signed,
-    /// Who has issued it.
+    /// The issuer's name.
     pub issuer: Name,
     /// Its number there, as it is encoded.
     pub serial: Vec<u8>,
-    /// Who it is of.
+    /// The subject's name.
     pub subject: Name,
     /// The same, for people.
     pub subject_shown: String,
@@ -399,7 +399,7 @@ fn number(parts: &mut Values<'_>, tag: u8) -> Option<Option<u32>> {
     }
 }
 
-/// What the work with an extension grows with is bounded.
+/// Bounds the parts of an extension: the work with it grows with their number.
 fn within(count: usize) -> Option<()> {
     (count <= MAX_OF_A_KIND).then_some(())
 }
@@ -455,7 +455,7 @@ fn extension_in<'a>(value: &Value<'a>) -> Option<Extension<'a>> {
     })
 }
 
-/// What a certificate or a list consists of: its content, and that with what signs it.
+/// The two parts of a certificate or a list: its content, and the content with its signature.
 pub(super) fn signed_in(der: &[u8]) -> Option<(Value<'_>, Signed)> {
     let mut parts = tlv::only(der)?.values(SEQUENCE)?;
     let (content, algorithm, signature) = (parts.take()?, parts.take()?, parts.take()?);

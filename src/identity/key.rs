@@ -1,4 +1,6 @@
 //! The key of a client's certificate: of a kind that TLS clients prove, in its one usual form.
+//!
+//! Must not know: who has the key, which keys are long enough.
 
 use der::asn1::{AnyRef, UintRef};
 use der::{Decode, Reader, SliceReader, Tagged};
@@ -6,7 +8,7 @@ use x509_parser::prelude::SubjectPublicKeyInfo;
 
 use super::strict_der;
 
-/// What the certificate's key is.
+/// The kind of the certificate's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
     /// RSA with a modulus of that many bits.

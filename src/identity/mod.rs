@@ -1,4 +1,6 @@
-//! Who: types that exist only if they are valid. No IO, no clock.
+//! Addresses, certificates, passwords: types that exist only if they are valid.
+//!
+//! Must not know: IO, the clock, rules.
 
 pub mod account;
 pub mod account_name;

@@ -47,7 +47,7 @@ impl Name {
         self.parts.starts_with(&above.parts)
     }
 
-    /// What one more set of attributes names below it.
+    /// The name below it, with one more set of attributes.
     pub(super) fn below(&self, attributes: &[u8]) -> Option<Self> {
         let mut parts = self.parts.clone();
         parts.push(attributes_of(attributes)?);
@@ -186,14 +186,14 @@ pub enum GeneralName {
     Other {
         /// Its object identifier.
         kind: Vec<u8>,
-        /// What it says.
+        /// Its bytes.
         value: Vec<u8>,
     },
     /// x400Address, ediPartyName, registeredID.
     Rare {
         /// Its tag.
         tag: u8,
-        /// What it says.
+        /// Its bytes.
         value: Vec<u8>,
     },
 }

@@ -95,7 +95,7 @@ fn is_right_to_left(c: char) -> bool {
     stringprep::tables::bidi_r_or_al(c)
 }
 
-/// Whatever is or will be assigned there runs from right to left.
+/// Every character that is or will be assigned there runs from right to left.
 ///
 /// Source: Unicode's `DerivedBidiClass.txt`, the classes of unassigned code points.
 fn is_reserved_for_right_to_left(c: char) -> bool {
@@ -143,7 +143,7 @@ impl ScramHash {
     }
 }
 
-/// What is kept in the place of a password: with it a password can be tried, and a client's proof checked.
+/// The substitute that is kept for a password: with it a password can be tried, and a client's proof checked.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ScramVerifier {
     hash: ScramHash,
@@ -153,7 +153,7 @@ pub struct ScramVerifier {
     server_key: Vec<u8>,
 }
 
-/// What no verifier has.
+/// A property that no verifier has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VerifierError {
     /// Its salt.
@@ -306,7 +306,7 @@ impl ScramVerifier {
     }
 }
 
-/// What a client gets to see of a verifier before it has proved anything.
+/// The part of a verifier that a client sees before it has proved anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Look {
     /// The iteration count.
@@ -347,7 +347,7 @@ fn mac<M: Mac + hmac::digest::KeyInit>(key: &[u8], text: &[u8]) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-/// What the daemon makes of its own secret for a question: always the same, and nobody else can make it.
+/// Derives bytes from the daemon's own secret for a question: always the same ones, and nobody else can make them.
 #[must_use]
 #[allow(clippy::missing_panics_doc)]
 pub fn keyed(secret: &[u8; 32], words: &[&[u8]]) -> [u8; 32] {

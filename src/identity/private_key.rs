@@ -1,4 +1,6 @@
-//! A private key where none belongs.
+//! Finds a private key where none belongs: in a text that somebody hands in as a certificate.
+//!
+//! Must not know: what is said about it.
 
 /// Is there a private key in it, as PEM or DER (PKCS#8, PKCS#1, SEC 1)?
 #[must_use]

@@ -3,7 +3,7 @@
 //!
 //! Must not know: what a certificate is for. Of X.509 it knows where a default value or a bit that has a name may stand.
 
-/// What X.690 forbids, and the bytes do.
+/// A rule of X.690 that the bytes break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DerFault {
     /// It ends in the middle of a value, or is empty.
@@ -764,7 +764,7 @@ mod tests {
             }
         }
 
-        /// What is strict has no second encoding of its length.
+        /// Strict bytes have no second encoding of their length.
         #[test]
         fn a_longer_length_is_never_strict(content in prop::collection::vec(any::<u8>(), 0..127)) {
             let strict = tlv(OCTET_STRING, &content);

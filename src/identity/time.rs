@@ -1,4 +1,6 @@
-//! Moments.
+//! A moment, in seconds since the epoch.
+//!
+//! Must not know: the clock.
 
 use serde::{Deserialize, Serialize};
 

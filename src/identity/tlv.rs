@@ -16,7 +16,7 @@ impl<'a> Value<'a> {
         (self.tag == tag).then_some(Values(self.content))
     }
 
-    /// What is in it, if it has `tag`.
+    /// Its content, if it has `tag`.
     pub(super) fn of(&self, tag: u8) -> Option<&'a [u8]> {
         (self.tag == tag).then_some(self.content)
     }

@@ -47,7 +47,7 @@ fn judged(text: &str) -> impl Iterator<Item = (char, bool)> + '_ {
     })
 }
 
-/// What [`visible`] has made `shown` of.
+/// The text that [`visible`] has made `shown` of.
 #[must_use]
 pub fn meant(shown: &str) -> Cow<'_, str> {
     if !shown.contains(ESCAPE) {

@@ -1,4 +1,4 @@
-//! What the tables of Prosody's stores say about an account: how it logs in, and its certificates.
+//! Reads an account from the tables of Prosody's stores: its login and its certificates.
 //!
 //! Must not know: where the tables come from; whether anything is let in.
 
@@ -24,7 +24,7 @@ pub(super) struct StoredLogin {
     proof: Proof,
 }
 
-/// What the password is checked with.
+/// The means to check the password with.
 #[derive(PartialEq, Eq)]
 enum Proof {
     Password(Zeroizing<String>),
@@ -36,21 +36,21 @@ enum Proof {
 pub(super) enum NoLogin {
     /// Prosody 13 creates accounts like this.
     NoPassword,
-    /// What is wrong.
+    /// The damage, in words.
     Damaged(&'static str),
 }
 
 /// A certificate as `mod_client_certs` stored it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct StoredCertificate {
-    /// What the user calls it, as far as it is text.
+    /// The user's name for it, as far as it is text.
     pub(super) name: String,
     pub(super) may_manage: bool,
     /// Base64 of its DER, or why there is none.
     pub(super) certificate: Result<String, &'static str>,
 }
 
-/// What the store `accounts` says.
+/// Reads the login from the store `accounts`.
 ///
 /// Source: `mod_auth_internal_hashed`, `mod_auth_internal_plain`.
 pub(super) fn login(table: &Table) -> Result<StoredLogin, NoLogin> {
@@ -173,7 +173,7 @@ impl fmt::Debug for StoredLogin {
     }
 }
 
-/// What the store `client_certs` says, in the order of the names.
+/// Reads the certificates from the store `client_certs`, in the order of the names.
 ///
 /// Source: `mod_client_certs`. `pem` is what it made of the certificate; `x509cert` what the client or the user gave.
 pub(super) fn certificates(table: &Table) -> Vec<StoredCertificate> {

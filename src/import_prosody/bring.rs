@@ -1,4 +1,6 @@
 //! Asks the daemon about each account and certificate that the sources have.
+//!
+//! Must not know: how Prosody stores anything, rules for accounts: the daemon has them.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -18,7 +20,7 @@ use crate::protocol::{
     ImportAccount, ImportCertificate, ImportedAccount, MAX_CERTIFICATE_BASE64_BYTES, declaring,
 };
 
-/// What is brought, from where.
+/// The hosts to bring, and their sources.
 #[derive(Debug)]
 pub(crate) struct Selection {
     /// Prosody's data folder.
@@ -273,7 +275,7 @@ impl<W: Write> Import<'_, W> {
         Ok(certificates)
     }
 
-    /// What our module remembers of the account, if it ran here already.
+    /// The account's incarnation, as our module remembers it if it ran here already.
     fn incarnation(&mut self, user: &BareJid) -> Result<Option<Incarnation>, ImportError> {
         for source in &self.sources {
             match source.read(user, ProsodyStore::Saslcertd)? {
@@ -293,7 +295,7 @@ impl<W: Write> Import<'_, W> {
         Ok(None)
     }
 
-    /// What the daemon decides on an account and its certificates, asked in as many questions as it takes.
+    /// Asks the daemon about an account and its certificates, in as many questions as it takes.
     fn ask_about(
         &mut self,
         user: &BareJid,
@@ -439,13 +441,13 @@ struct Batch {
     entries: Vec<ImportCertificate>,
 }
 
-/// What the daemon decided.
+/// The daemon's decision.
 struct Answer {
     account: Judgement,
     certificates: Vec<Judgement>,
 }
 
-/// What becomes of an account that has no usable login, and of its certificates.
+/// The fate of an account that has no usable login, and of its certificates.
 fn not_taken(account: &Judgement, certificates: usize) -> Answer {
     let text = "its account cannot be taken; --certs-only brings certificates alone";
     Answer {

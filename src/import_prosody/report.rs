@@ -1,4 +1,4 @@
-//! What an import found and what became of it: a line for each account and certificate as it is decided, and sums.
+//! The report of an import: a line for each account and certificate as it is decided, and sums.
 //!
 //! Must not know: where accounts come from, who decides.
 
@@ -11,7 +11,7 @@ use super::source::Problem;
 use crate::identity::visible::{self, visible};
 use crate::protocol::{ImportFate, ImportVerdict};
 
-/// What became of an account or a certificate.
+/// The fate of an account or a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum ReportVerdict {
     /// It is in the daemon now, or would be.

@@ -29,7 +29,7 @@ pub(super) trait Source {
     /// Where `store` of `user` is, for people.
     fn place(&self, user: &BareJid, store: ProsodyStore) -> String;
 
-    /// What `store` holds for `user`; a problem when it is no table.
+    /// The data of `user` in `store`; a problem when it is no table.
     fn read(
         &self,
         user: &BareJid,
@@ -63,7 +63,7 @@ pub(crate) enum SourceError {
 }
 
 impl SourceError {
-    /// What comes of an error of the system, or of the database.
+    /// Makes a problem of an error of the system, or of the database.
     pub(super) fn reading<E: Error + Send + Sync + 'static>(
         place: &Path,
     ) -> impl FnOnce(E) -> Self {
@@ -75,7 +75,7 @@ impl SourceError {
     }
 }
 
-/// What Prosody or one of its modules keeps for each user.
+/// A store that Prosody or one of its modules keeps for each user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProsodyStore {
     /// Of `internal_hashed` and `internal_plain`.
@@ -119,7 +119,7 @@ pub(super) fn host_named(name: &str) -> Option<Host> {
     (host.as_str() == name).then_some(host)
 }
 
-/// What is said of a user's name that no login can have.
+/// The words for a user's name that no login can have.
 pub(super) const NOBODYS_NAME: &str = "nobody can log in under its name";
 /// The same of a host's.
 pub(super) const NO_HOSTS_NAME: &str = "its name is not a host's";

@@ -202,7 +202,7 @@ fn many_certificates_go_into_several_questions_and_the_login_once_when_it_is_app
         assert!(outcome.questions.len() > 4);
         for (number, question) in outcome.questions.iter().enumerate() {
             let has_login = !question["params"]["login"].is_null();
-            // What is only looked at does not exist at the next question.
+            // An account that was only looked at does not exist at the next question.
             assert_eq!(has_login, number == 0 || !apply);
         }
         let names = outcome.lines[0]["certificates"].as_array().unwrap();

@@ -21,7 +21,7 @@ impl Request for AccountExists {
     const LANE: Lane = Lane::AtOnce;
 }
 
-/// What is known of an account.
+/// The facts about an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Existence {
     /// Is there one?
@@ -37,7 +37,7 @@ pub struct Existence {
 /// `account.verify`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Verify {
-    /// Whose password it is to be.
+    /// The account that the password is to be of.
     pub account: AccountName,
     /// As the client sent it.
     pub password: Text,
@@ -70,7 +70,7 @@ pub struct Admission {
 /// `account.scram`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Scram {
-    /// Who says to be whom.
+    /// The account that somebody claims to be.
     pub account: AccountName,
     /// Of the mechanism that the client chose.
     pub hash: ScramHash,
@@ -82,7 +82,7 @@ impl Request for Scram {
     const LANE: Lane = Lane::AtOnce;
 }
 
-/// What a SCRAM exchange needs, of an account or of a decoy.
+/// The keys for a SCRAM exchange, of an account or of a decoy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScramKeys {
     /// The salt.
@@ -143,7 +143,7 @@ pub struct Delayed {
 /// `account.admit`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Admit {
-    /// Whose session is to begin.
+    /// The account whose session is to begin.
     pub account: AccountName,
     /// The SASL mechanism that has logged it in; none if there was none.
     pub mechanism: Option<String>,

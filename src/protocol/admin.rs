@@ -1,4 +1,4 @@
-//! What an administrator wants to be told: `explain` and `store.check`, each question with its answer.
+//! An administrator's questions: `explain` and `store.check`, each with its answer.
 //!
 //! Must not know: how it is found out.
 
@@ -54,11 +54,11 @@ pub struct EndedCheck {
     pub at: UnixSeconds,
     /// Is every row as it was written?
     pub whole: bool,
-    /// What it has found in each table.
+    /// The result for each table.
     pub tables: Vec<CheckedTable>,
 }
 
-/// What a check has found in a table.
+/// The result of a check of one table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckedTable {
     /// Its name.
@@ -67,14 +67,14 @@ pub struct CheckedTable {
     pub rows: u64,
     /// Rows that were written.
     pub written: u64,
-    /// What is wrong with it, in words.
+    /// The problem with it, in words.
     pub problem: Option<String>,
 }
 
 /// `explain`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Explain {
-    /// Who is to log in.
+    /// The account that is to log in.
     pub account: BareJid,
     /// With which certificate.
     pub chain: Chain,

@@ -70,7 +70,7 @@ impl Request for Import {
     const LANE: Lane = Lane::Task;
 }
 
-/// What has become of records, or would.
+/// The fates of records that were brought, or would be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Imported {
     /// So many were written.
@@ -125,7 +125,7 @@ impl Request for ImportAccount {
     }
 }
 
-/// What has become of an account that was brought, or would.
+/// The fate of an account that was brought, or would be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportedAccount {
     /// Of the account itself.
@@ -134,7 +134,7 @@ pub struct ImportedAccount {
     pub certificates: Vec<ImportedCertificate>,
 }
 
-/// What has become of a certificate that was brought, or would.
+/// The fate of a certificate that was brought, or would be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportedCertificate {
     /// Under which name.
@@ -144,7 +144,7 @@ pub struct ImportedCertificate {
     pub verdict: ImportVerdict,
 }
 
-/// What becomes of something that is brought, and why.
+/// The fate of something that is brought, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportVerdict {
     /// What.
@@ -155,7 +155,7 @@ pub struct ImportVerdict {
     pub text: Option<String>,
 }
 
-/// What becomes of something that is brought.
+/// The fate of something that is brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ImportFate {

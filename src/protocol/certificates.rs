@@ -22,7 +22,7 @@ use crate::wording::certificates::Row;
 /// `certificate.list`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct List {
-    /// Whose list.
+    /// The account of the list.
     pub account: BareJid,
     /// Which account of that name.
     pub incarnation: Option<Incarnation>,
@@ -83,7 +83,7 @@ pub struct ShownCertificate {
 /// A certificate that was disabled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListedMark {
-    /// What it was called.
+    /// Its former name.
     pub name: CertificateName,
     /// Its texts for people.
     pub shown: ShownName,
@@ -127,7 +127,7 @@ impl Request for Append {
 /// A certificate is in the list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppendedCertificate {
-    /// What it is called.
+    /// Its name.
     pub name: CertificateName,
     /// Its texts for people.
     pub shown: ShownName,
@@ -148,7 +148,7 @@ pub struct Revoke {
     pub incarnation: Option<Incarnation>,
     /// The asking session; none for an admin.
     pub session: Option<Session>,
-    /// What the certificate is called.
+    /// The certificate's name.
     pub name: Option<String>,
     /// Or its key.
     pub key_id: Option<KeyId>,
@@ -164,7 +164,7 @@ impl Request for Revoke {
 /// A certificate is revoked, and its key with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevokedCertificate {
-    /// What the certificate was called that the question meant.
+    /// The name of the certificate that the question meant.
     pub name: CertificateName,
     /// The texts for people.
     pub shown: ShownRevoked,
@@ -172,16 +172,16 @@ pub struct RevokedCertificate {
     pub fingerprint: Fingerprint,
     /// SHA-256 of its key.
     pub key_id: KeyId,
-    /// What has left the list.
+    /// The names of the certificates that have left the list.
     pub removed: Vec<CertificateName>,
 }
 
 /// Names that somebody chose, as a person may read them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShownRevoked {
-    /// What the certificate was called that the question meant.
+    /// The name of the certificate that the question meant.
     pub name: String,
-    /// What has left the list.
+    /// The names of the certificates that have left the list.
     pub removed: Vec<String>,
 }
 
@@ -208,7 +208,7 @@ impl Request for Disable {
 /// A certificate is out of the list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DisabledCertificate {
-    /// What it was called.
+    /// Its former name.
     pub name: CertificateName,
     /// Its texts for people.
     pub shown: ShownName,
@@ -227,7 +227,7 @@ pub struct ClientRequest {
     pub session: Session,
     /// Which change.
     pub element: RequestElement,
-    /// What stands in it.
+    /// Its children.
     pub children: Children,
 }
 
@@ -296,7 +296,7 @@ impl Request for ListMarks {
     const LANE: Lane = Lane::Task;
 }
 
-/// What keeps certificates of an account out that are not in its list.
+/// The marks that keep certificates of an account out although they are not in its list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountMarks {
     /// The keys that are revoked, oldest first.
@@ -319,7 +319,7 @@ pub struct RevokedKey {
 /// A certificate that was disabled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DisabledMark {
-    /// What it was called.
+    /// Its former name.
     pub name: CertificateName,
     /// SHA-256 of it.
     pub fingerprint: Fingerprint,

@@ -1,4 +1,6 @@
 //! Asks the daemon questions over its socket, one after the other.
+//!
+//! Must not know: which questions there are, what an answer means.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -24,7 +26,7 @@ pub(crate) struct Asker {
     who: Who,
 }
 
-/// Who asks: how long for, and what it lacks when it is not listened to.
+/// The program that asks: how long it waits, and which right it lacks when the daemon does not listen to it.
 #[derive(Debug)]
 struct Who {
     answer_timeout: Duration,
@@ -42,7 +44,7 @@ pub(crate) enum AskError {
     Refused {
         /// Fixed text that may be shown to anybody.
         message: String,
-        /// What was refused, by the names of docs/protocol.md.
+        /// The denial, by the names of docs/protocol.md.
         denial: Option<String>,
     },
     /// It could not be decided: nothing is known about the answer. The connection goes on.
@@ -130,7 +132,7 @@ pub(crate) enum Lost {
     OtherAnswer {
         /// The socket.
         socket: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         source: serde_json::Error,
     },
 }
@@ -216,7 +218,7 @@ impl Asker {
         let written = self.stream.get_mut().write_all(&line);
         drop(line);
         if let Err(error) = written {
-            // Who is not listened to may have been told why.
+            // A peer that the daemon does not listen to may have been told why.
             return match self.read_line() {
                 Ok(mut answer) if answer.get("error").is_some() => self.result_of(&mut answer),
                 _ => Err(self.lost(error).into()),
@@ -238,7 +240,7 @@ impl Asker {
         }
     }
 
-    /// What the daemon says of itself, with all its hosts, however many pages they are.
+    /// The daemon's state, with all its hosts, however many pages they are.
     pub(crate) fn status(&mut self) -> Result<DaemonState, AskError> {
         let mut whole = self.ask(&Status::default())?;
         while let Some(after) = whole.next.take() {

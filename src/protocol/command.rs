@@ -16,7 +16,7 @@ use crate::wording::forms::{Filled, Form};
 /// `command.step`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CommandStep {
-    /// Whose certificates.
+    /// The account of the certificates.
     pub account: BareJid,
     /// Which account of that name.
     pub incarnation: Option<Incarnation>,
@@ -48,11 +48,11 @@ pub struct CommandStepped {
     pub step: Option<Cow<'static, str>>,
     /// To be filled in, or, at the end, to be read.
     pub form: Option<Form>,
-    /// What can be done next.
+    /// The actions that can follow.
     pub actions: Vec<Cow<'static, str>>,
     /// Which of them a client does unless told otherwise.
     pub default: Option<Cow<'static, str>>,
-    /// What there is to be said.
+    /// Notes for the user.
     pub notes: Vec<Note>,
     /// Why the step was not taken at all.
     pub error: Option<StepError>,
@@ -77,7 +77,7 @@ pub enum Progress {
     Error,
 }
 
-/// What there is to be said (XEP-0050, 3.5).
+/// A note for the user (XEP-0050, 3.5).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
     /// Of which kind.

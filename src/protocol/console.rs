@@ -38,7 +38,7 @@ pub struct ConsoleRan {
     pub ok: bool,
     /// The closing sentence.
     pub text: String,
-    /// What is printed before it.
+    /// The lines to print before it.
     pub lines: Vec<String>,
     /// Why it was not done, for the asker's statistics.
     pub denial: Option<Cow<'static, str>>,

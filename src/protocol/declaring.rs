@@ -1,4 +1,6 @@
-//! Declares hosts that no Prosody has declared.
+//! Declares a host that no Prosody has declared, for a tool that asks about it.
+//!
+//! Must not know: what the tool asks.
 
 use serde_json::Map;
 

@@ -19,7 +19,7 @@ pub struct Each<T>(Vec<Result<T, Bad>>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bad {
     element: Value,
-    /// What is wrong with it.
+    /// The problem with it.
     pub problem: String,
 }
 
@@ -74,7 +74,7 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Each<T> {
         let elements = Vec::<Box<RawValue>>::deserialize(deserializer)?;
         let read = |element: &RawValue| {
             fields::<T>(element.get()).map_err(|fault| Bad {
-                // What is nested too deeply has no field that anybody reads.
+                // An element that is nested too deeply has no field that anybody reads.
                 element: serde_json::from_str(element.get()).unwrap_or_default(),
                 problem: match fault {
                     Fault::WrongParams { problem } => problem,
@@ -92,7 +92,7 @@ impl<T: Serialize> Serialize for Each<T> {
         for one in &self.0 {
             match one {
                 Ok(read) => list.serialize_element(read)?,
-                // Whoever asks has none of these.
+                // An asker has none of these.
                 Err(bad) => return Err(serde::ser::Error::custom(&bad.problem)),
             }
         }
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(bad.first().unwrap().text("account"), Some("@"));
         assert!(bad.first().unwrap().problem.starts_with("account: "));
         assert_eq!(bad.last().unwrap().text("account"), None);
-        // What is no list is refused as a whole.
+        // A value that is no list is refused as a whole.
         assert!(fields::<Each<Named>>(r#"{"account": "a@b.c"}"#).is_err());
     }
 }

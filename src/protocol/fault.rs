@@ -28,11 +28,11 @@ pub enum Fault {
     /// The asker's: unknown, or not for its role.
     #[error("there is no method {method}{}", for_admins(*.uid, *.role))]
     UnknownMethod {
-        /// What was asked for; shortened.
+        /// The method that was asked for; shortened.
         method: String,
-        /// Who asks.
+        /// The user that asks.
         uid: u32,
-        /// What else it may ask.
+        /// Its role.
         role: Role,
     },
     /// The asker's: a field is missing or wrong.
@@ -65,9 +65,9 @@ pub enum Fault {
     /// The asker's: `session.hello` comes first.
     #[error("session.hello comes first{}", of_whom(*.before, *.uid))]
     NoHello {
-        /// What must have been said.
+        /// The hello that must come before the question.
         before: Before,
-        /// Who asks.
+        /// The user that asks.
         uid: u32,
     },
     /// The asker's: no flag admits its user.
@@ -76,7 +76,7 @@ pub enum Fault {
          --admin-user {uid}"
     )]
     NotAdmitted {
-        /// Who asks.
+        /// The user that asks.
         uid: u32,
     },
     /// The asker's: another version of the protocol.
@@ -106,7 +106,7 @@ pub enum Fault {
     AnswerTooLong,
 }
 
-/// What may be missing.
+/// The right that may be missing, in words.
 fn for_admins(uid: u32, role: Role) -> String {
     match role {
         Role::Admin => String::new(),

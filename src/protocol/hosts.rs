@@ -41,7 +41,7 @@ pub struct ListedHost {
     pub lives: Accounts,
     /// Has a connection declared it that is open now?
     pub declared: bool,
-    /// What the store holds of it.
+    /// The store's records of it, counted.
     #[serde(flatten)]
     pub held: HeldOfHost,
 }

@@ -1,4 +1,6 @@
 //! The version of the protocol, and how much a line may hold. Both sides keep to it: docs/protocol.md, "Limits".
+//!
+//! Must not know: what a line says.
 
 /// The version that `session.hello` must ask for.
 pub const PROTOCOL_VERSION: u32 = 2;

@@ -122,7 +122,7 @@ mod tests {
 
     const TOO_LONG: &str = "too long";
 
-    /// What comes out of these pieces, however much room there is.
+    /// The lines that these pieces make, however much room there is.
     fn fed(lines: &mut Lines, pieces: &[&[u8]]) -> Vec<String> {
         let mut out = Vec::new();
         for mut piece in pieces.iter().copied() {

@@ -14,7 +14,7 @@ use super::fault::{Fault, Refusal};
 use super::limits::{MAX_ANSWER_BYTES, MAX_ID_BYTES, MAX_NESTING};
 use super::servers::{ServerNotice, ServerRequest};
 
-/// What a peer's line may be.
+/// A peer's line, of one of the kinds that there are.
 #[derive(Debug, PartialEq)]
 pub enum Incoming<'a> {
     /// A question; without an id it is a notification.

@@ -1,4 +1,4 @@
-//! What every question says of itself: how it is called, who may ask it, when, and where it is answered.
+//! The contract of every question: its name, the roles that may ask it, what must come before, the lane that answers it.
 //!
 //! Must not know: which questions there are, how one is answered.
 
@@ -13,11 +13,11 @@ use crate::policy::access::{Before, Role};
 pub trait Request: Serialize + DeserializeOwned + Send + 'static {
     /// How it is called.
     const METHOD: &'static str;
-    /// What it is answered with.
+    /// The answer to it.
     type Answer: Serialize + DeserializeOwned;
-    /// Who may ask it: this role and every higher one.
+    /// The lowest role that may ask it.
     const ROLE: Role = Role::Server;
-    /// What the asker must have said before.
+    /// The hello that must come before it.
     const BEFORE: Before = Before::Nothing;
     /// Where it is answered.
     const LANE: Lane;
@@ -42,7 +42,7 @@ pub trait Request: Serialize + DeserializeOwned + Send + 'static {
     }
 }
 
-/// What a server tells, and wants no answer to.
+/// A notice from a server, which wants no answer.
 pub trait Notice: Serialize + DeserializeOwned {
     /// How it is called.
     const METHOD: &'static str;

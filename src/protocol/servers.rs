@@ -1,4 +1,4 @@
-//! What the daemon asks and tells of the module of a server.
+//! The questions that the daemon asks the module of a server, and its notices to it.
 //!
 //! Must not know: when, and why.
 
@@ -14,11 +14,11 @@ use crate::policy::live::{Change, Ending};
 pub trait ServerRequest: Serialize + DeserializeOwned {
     /// How it is called.
     const METHOD: &'static str;
-    /// What it is answered with.
+    /// The answer to it.
     type Answer: Serialize + DeserializeOwned;
 }
 
-/// What the daemon tells, and wants no answer to.
+/// A notice from the daemon, which wants no answer.
 pub trait ServerNotice: Serialize + DeserializeOwned {
     /// How it is called.
     const METHOD: &'static str;
@@ -114,7 +114,7 @@ pub struct Done {}
 pub struct AccountChanged {
     /// Which.
     pub account: String,
-    /// What has become of it.
+    /// The change.
     pub change: AccountChange,
     /// With which stream error all of its sessions are closed; none: they live on.
     pub close: Option<StreamError>,
@@ -130,7 +130,7 @@ pub struct StreamError {
 }
 
 impl AccountChanged {
-    /// What is told of this change of an account, which may be called as a server has named it.
+    /// The notice of this change of an account, which may be called as a server has named it.
     #[must_use]
     pub fn of(account: impl Into<String>, change: AccountChange) -> Self {
         let ends = match change {
@@ -159,7 +159,7 @@ impl ServerRequest for AccountChanged {
     type Answer = Done;
 }
 
-/// What becomes of accounts.
+/// A change of accounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AccountChange {

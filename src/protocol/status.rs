@@ -29,7 +29,7 @@ impl Request for Status {
     const LANE: Lane = Lane::Task;
 }
 
-/// What the daemon is doing, with a page of its hosts.
+/// The daemon's state, with a page of its hosts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DaemonState {
@@ -43,9 +43,9 @@ pub struct DaemonState {
     pub uptime_seconds: u64,
     /// Its store.
     pub store: StoreState,
-    /// Who is connected, in the order in which they came.
+    /// The connections, in the order in which they came.
     pub connections: Vec<ConnectionState>,
-    /// Whose version of the protocol was refused last.
+    /// The server that was refused last for its version of the protocol.
     pub stranger: Option<Stranger>,
     /// Its hosts, in the order of their names.
     pub hosts: Vec<HostState>,
@@ -77,11 +77,11 @@ pub struct StoreState {
     pub sequence_problem: Option<String>,
     /// The last check that has ended.
     pub check: Option<EndedCheck>,
-    /// What was last accepted to be missing.
+    /// The loss that was accepted last.
     pub accepted_loss: Option<AcceptedLoss>,
 }
 
-/// What was accepted to be missing.
+/// A loss that an admin has accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AcceptedLoss {
@@ -105,7 +105,7 @@ pub struct ConnectionState {
     pub uid: u32,
     /// In which process, if the kernel says so.
     pub pid: Option<i32>,
-    /// What it may ask.
+    /// Its role.
     pub role: Role,
     /// The version of the protocol that it speaks; none before it has said hello.
     pub protocol: Option<u32>,
@@ -117,7 +117,7 @@ pub struct ConnectionState {
     pub sessions: usize,
 }
 
-/// Whose hello was refused last, for its version of the protocol, and who has not come back with ours.
+/// The server that was refused last for its version of the protocol, and has not come back with ours.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Stranger {
@@ -159,7 +159,7 @@ pub struct HostState {
     /// The files of its authorities, where one has a say.
     #[serde(default)]
     pub authorities: Option<AuthorityFilesState>,
-    /// What is wrong with its options.
+    /// The problems with its options.
     #[serde(default)]
     pub errors: Vec<HostRemark>,
 }
@@ -182,7 +182,7 @@ pub struct PasswordCensus {
 pub struct AuthorityFilesState {
     /// The authorities themselves.
     pub ca_file: CaFileState,
-    /// What they have revoked.
+    /// The file of their revocation lists.
     pub crl_file: Option<CrlFileState>,
 }
 
@@ -193,7 +193,7 @@ pub struct CaFileState {
     /// The file itself.
     #[serde(flatten)]
     pub file: FileState,
-    /// What it holds; none if it can't be used.
+    /// The authorities in it; none if it can't be used.
     pub authorities: Option<Vec<AuthorityState>>,
 }
 
@@ -204,7 +204,7 @@ pub struct CrlFileState {
     /// The file itself.
     #[serde(flatten)]
     pub file: FileState,
-    /// What it holds; none if it can't be used.
+    /// The lists in it; none if it can't be used.
     pub lists: Option<Vec<ListState>>,
     /// The authorities that none of the lists is from, by their names.
     pub without_list: Vec<String>,

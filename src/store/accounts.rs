@@ -1,4 +1,6 @@
-//! Accounts whose passwords live here: lists of them, how they look, and the secret that hides who is none.
+//! Accounts with passwords that live here: lists of them, how they look, and the secret that decoys are made from.
+//!
+//! Must not know: passwords, why an account is listed.
 
 use std::sync::Arc;
 

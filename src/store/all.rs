@@ -1,4 +1,6 @@
 //! The whole store, account by account: for backups.
+//!
+//! Must not know: the form of a backup.
 
 use crate::identity::BareJid;
 

@@ -1,6 +1,8 @@
 //! While the store serves: is every row as it was written?
 //!
 //! A page at a time, in the writer thread, so that changes go on between two pages.
+//!
+//! Must not know: who asks, the words about a damage.
 
 use std::sync::Arc;
 

@@ -3,6 +3,8 @@
 //!
 //! Since nobody else writes, a change may read the tables, decide and plan its rows without a transaction of
 //! its own. Two changes of one account never share a group, so that the second sees what the first wrote.
+//!
+//! Must not know: which changes there are, what one means.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;

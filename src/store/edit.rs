@@ -1,4 +1,4 @@
-//! What a change writes: steps in an account's list, and the rows of sled's trees that they become.
+//! The edits of a change: steps in an account's list, and the rows of sled's trees that they become.
 //!
 //! Must not know: who decides a change, how a row is encoded.
 

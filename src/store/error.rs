@@ -1,4 +1,4 @@
-//! What can go wrong with the store, in words for an admin.
+//! The errors of the store, in words for an admin.
 //!
 //! Must not know: what the rows mean, who asks.
 

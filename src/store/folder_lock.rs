@@ -1,4 +1,4 @@
-//! Who has a store's folder open: one process at a time.
+//! The lock of a store's folder: one process at a time has it open.
 //!
 //! Must not know: what is in the folder.
 

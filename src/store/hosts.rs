@@ -1,4 +1,6 @@
-//! What is remembered of hosts.
+//! The records of hosts: how each was declared, and how much the store holds of its accounts.
+//!
+//! Must not know: which hosts are served, what their options mean.
 
 use std::ops::RangeInclusive;
 

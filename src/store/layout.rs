@@ -1,4 +1,4 @@
-//! What lies in a data folder: `FORMAT` (which layout; written last), `sled/`, and the sizes of both.
+//! The parts of a data folder: `FORMAT` (which layout; written last), `sled/`, and the sizes of both.
 //!
 //! Must not know: what is in sled's files.
 

@@ -1,4 +1,6 @@
-//! How much there is by now, and how far a check has come: what the writer thread and a check share.
+//! The account book that the writer thread and a check share: how much there is by now, and how far the check has come.
+//!
+//! Must not know: what stands in a row.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! A folder without `FORMAT`: is there no store in it, or one that has lost that file? A new store in the place of a lost one would
 //! forget every revocation.
 //!
-//! Looks, and changes nothing.
+//! Must not know: how a store is made or opened. It looks, and changes nothing.
 
 use std::path::Path;
 

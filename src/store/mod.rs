@@ -1,4 +1,4 @@
-//! What is remembered. The only user of sled.
+//! The store: it remembers everything that outlives a restart. The only user of sled.
 //!
 //! A data folder holds `FORMAT` (which layout; written last by `create`), `LOCK` (its one owner), `SEQUENCE` (how far the
 //! store had come), `sled/`, and `REFUSED` (why it was not opened the last time). One of an older layout is written anew when it is opened (`migration`).

@@ -1,6 +1,8 @@
-//! Whose the store is, and whether a process of some user can open it, of what its files show from outside.
+//! The store's owner, and whether a process of some user can open it, as far as its files show that from outside.
 //!
-//! Looks, and changes nothing. Root's files in a store of somebody else's keep the daemon out, and say so badly.
+//! Root's files in a store of somebody else's keep the daemon out, and say so badly.
+//!
+//! Must not know: what the files hold. It looks, and changes nothing.
 
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};

@@ -3,6 +3,8 @@
 //! Written behind each commit, when that is on the disk, and not synced: the file may be older than the store, never
 //! newer. So losing it harms nothing, and a store that has not come as far as it says has lost something. For the same reason
 //! a commit stands although the file can't be written; that is told, and the next commit tries again.
+//!
+//! Must not know: what was written.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};

@@ -1,6 +1,8 @@
 //! The keys and the byte form of each record: a version byte, then postcard.
 //!
 //! A form, once released, never changes: a new one gets the next version, and the old one keeps being read.
+//!
+//! Must not know: sled, who reads a record.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

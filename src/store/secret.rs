@@ -1,4 +1,6 @@
-//! The store's own secret, a row of `meta`: what hides who is no account is made from it.
+//! The store's own secret, a row of `meta`: decoys are made from it, so that nobody can tell them from accounts.
+//!
+//! Must not know: how a decoy is made.
 
 use super::error::StoreError;
 

@@ -1,4 +1,6 @@
 //! sled's trees as tables: reads, with every way in which they can fail.
+//!
+//! Must not know: what stands in a row.
 
 use std::ops::Bound;
 use std::sync::Arc;

@@ -1,4 +1,6 @@
-//! What is remembered of one account: each question reads what it needs, and nothing else.
+//! The records of one account: each question reads those that it needs, and no others.
+//!
+//! Must not know: what a record means for a login.
 
 use crate::identity::{
     Account, AccountList, BareJid, CertificateName, Disabled, Enrolment, Fingerprint, Incarnation,

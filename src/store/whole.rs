@@ -1,6 +1,8 @@
 //! Is everything there that was ever written, and nothing else? Asked when the store is opened; `check` asks while it serves.
 //!
 //! The answer is the tally that every commit writes, against the rows that are there: see docs/decisions/0006-flipped-bits.md.
+//!
+//! Must not know: what stands in a row, what serves.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What the machine is asked, and told, by every part: words of its shell, its service manager, the usual places; and locks.
+//! The machine, as every part needs it: words of its shell, its service manager, the usual places; and locks.
 //!
 //! Must not know: anything of certificates, accounts or the protocol.
 

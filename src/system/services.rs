@@ -1,4 +1,6 @@
-//! Who starts services on this machine, and with which line the daemon is started here.
+//! The service manager of this machine, and the command line that starts the daemon here.
+//!
+//! Must not know: whether the daemon runs.
 
 use std::path::Path;
 

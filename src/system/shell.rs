@@ -1,4 +1,6 @@
-//! Paths as words of the shell's, for the lines that are printed to be run.
+//! Quotes paths as words of the shell, for the lines that are printed to be run.
+//!
+//! Must not know: which commands are printed.
 
 use std::path::Path;
 

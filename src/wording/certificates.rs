@@ -13,7 +13,7 @@ use crate::identity::{
     CertificateName, ClientCert, Fingerprint, Jid, KeyId, LastUse, UnixSeconds, counted,
 };
 
-/// What there is to say of a certificate. As a row of `certificate.list` has it, too.
+/// The facts about a certificate that people read; also those of a row of `certificate.list`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
     /// The user's name for it.
@@ -164,7 +164,7 @@ impl Row {
     }
 }
 
-/// What the user of a fresh certificate should know although it was accepted.
+/// Warnings for the user of a fresh certificate although it was accepted.
 #[must_use]
 pub fn cautions(cert: &ClientCert) -> Vec<&'static str> {
     let mut cautions = Vec::new();

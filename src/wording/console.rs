@@ -1,4 +1,4 @@
-//! What an administrator reads in Prosody's shell or with `prosodyctl`: a closing sentence, and lines before it.
+//! The words for an administrator in Prosody's shell or with `prosodyctl`: a closing sentence, and lines before it.
 //!
 //! Must not know: who asks, and how it is shown.
 
@@ -120,7 +120,7 @@ pub enum Readiness {
     Ready,
     /// No: these options are in error.
     NotReady {
-        /// What is wrong with them.
+        /// The problems with them.
         errors: Vec<String>,
     },
     /// Nobody has declared it.

@@ -12,7 +12,7 @@ use super::certificates::{Row, all_quoted, minute, quoted};
 use crate::identity::visible::visible;
 use crate::identity::{CertificateName, UnixSeconds};
 
-/// What the command does once it was chosen in the menu.
+/// A choice in the menu of the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Subcommand {
@@ -86,22 +86,22 @@ pub struct Form {
 /// A field of a form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Field {
-    /// What it is called in the form that comes back.
+    /// Its name in the form that comes back.
     pub name: String,
     /// Of which type of XEP-0004.
     #[serde(rename = "type")]
     pub kind: Kind,
-    /// What people read beside it.
+    /// The text beside it, for people.
     pub label: Option<String>,
     /// Must it be filled in?
     pub required: bool,
-    /// What stands in it.
+    /// Its value.
     pub value: Option<Value>,
     /// Of a list: what can be chosen.
     pub options: Vec<Choice>,
 }
 
-/// What stands in a field.
+/// The value of a field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Value {
@@ -127,7 +127,7 @@ pub enum Kind {
     ListSingle,
 }
 
-/// What can be chosen in a list.
+/// An option of a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
     /// As people read it.
@@ -222,16 +222,16 @@ pub fn adding_current() -> Form {
     )
 }
 
-/// What can be chosen to be disabled or revoked.
+/// A certificate that can be chosen to be disabled or revoked.
 #[derive(Clone, Copy, Debug)]
 pub struct Chosen<'a> {
     /// The user's name for it.
     pub name: &'a CertificateName,
-    /// What is to be known of it.
+    /// Its state, as the user should know it.
     pub state: ChosenState,
 }
 
-/// What is to be known of a certificate before it is chosen.
+/// The state of a certificate, as the user should know it before choosing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChosenState {
     /// Nothing.
@@ -349,7 +349,7 @@ impl std::fmt::Debug for Filled {
     }
 }
 
-/// What was filled in of [`adding()`] and [`adding_current()`].
+/// The user's entries in [`adding()`] and [`adding_current()`].
 #[derive(Debug)]
 pub struct Added<'a> {
     /// Under which name.
@@ -424,7 +424,7 @@ fn problem(field: &Field, what: &str) -> String {
     format!("{label}: {what}")
 }
 
-/// What the command says at its end.
+/// The command's words at its end.
 #[must_use]
 pub fn has_added(name: &CertificateName, not_after: UnixSeconds) -> String {
     format!(

@@ -1,4 +1,4 @@
-//! What people read: sentences, forms and rows, finished and safe to show.
+//! The words that people read: sentences, forms and rows, finished and safe to show.
 //!
 //! Must not know: who asks, how anything is stored or sent.
 

@@ -8,7 +8,7 @@ use super::certificates::{all_quoted, quoted};
 use crate::identity::visible::visible;
 use crate::identity::{CertificateName, Fingerprint, Jid, UnixSeconds, days};
 
-/// Who has changed a list, as its owner and the log read it.
+/// The author of a change to a list, as its owner and the log read it.
 #[derive(Clone, Copy, Debug)]
 pub enum By<'a> {
     /// Somebody at the machine's command line.
@@ -22,7 +22,7 @@ pub enum By<'a> {
     Session {
         /// Its full JID, if it is known.
         jid: Option<&'a Jid>,
-        /// What it has logged in with: `a password`, say.
+        /// Its proof at the login: `a password`, say.
         with: &'static str,
         /// Where it comes from.
         address: Option<&'a str>,

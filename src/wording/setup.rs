@@ -1,10 +1,10 @@
-//! What Prosody's log says of the options of a server and its hosts.
+//! The lines of Prosody's log about the options of a server and its hosts.
 //!
 //! Must not know: what options there are.
 
 use std::fmt::Display;
 
-/// What is wrong with the options of a host, and what follows from that; none if nothing is.
+/// The problems with the options of a host, and their consequence; none if there is no problem.
 ///
 /// `lives_here`: its accounts live in the daemon. `errors`: without any the host is ready.
 #[must_use]

@@ -1,4 +1,6 @@
 //! Does Prosody run, and has it declared the hosts that it is configured with?
+//!
+//! Must not know: how Prosody was asked.
 
 use super::super::commands::Commands;
 use super::super::facts::{Facts, ModuleCopy};

@@ -1,4 +1,4 @@
-//! What there is to see of the daemon, and of the Prosody that asks it.
+//! The facts about the daemon, and about the Prosody that asks it, as they were seen.
 //!
 //! Must not know: what is well.
 
@@ -12,7 +12,7 @@ use crate::daemon::listen_error::Remedy;
 use crate::daemon::socket_folder::is_own;
 use crate::protocol::{ConnectionState, DaemonState, HostState, Stranger};
 
-/// What is there of the daemon.
+/// The daemon as it was seen.
 #[derive(Debug, Clone)]
 pub(in crate::doctor) struct Daemon {
     /// Where Prosody and doctor look for it.
@@ -27,18 +27,18 @@ pub(in crate::doctor) struct Daemon {
     /// The socket itself.
     pub(in crate::doctor) node: Option<Node>,
     pub(in crate::doctor) store: StoreFolder,
-    /// What keeps it from listening there, in its own words; or, while it serves, what is wrong with the place.
+    /// The obstacle to listening there, in its own words; or, while it serves, the problem with the place.
     pub(in crate::doctor) place: Option<Advice>,
 }
 
-/// What the daemon itself would say, and what it would have us do.
+/// The daemon's own words about a problem, and its remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::doctor) struct Advice {
     pub(in crate::doctor) message: String,
     pub(in crate::doctor) remedy: Option<Remedy>,
 }
 
-/// Who answers at the socket.
+/// The process that answers at the socket.
 #[derive(Debug, Clone)]
 pub(in crate::doctor) enum DaemonAnswer {
     /// The daemon, with its status.

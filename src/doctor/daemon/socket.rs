@@ -1,4 +1,6 @@
 //! Does the daemon answer, at the place where Prosody looks, and does it talk to Prosody's user?
+//!
+//! Must not know: how the socket was looked at.
 
 use super::super::access::{CONNECT, Class, Obstacle, obstacle};
 use super::super::commands::Commands;
@@ -149,7 +151,7 @@ pub(super) fn user_of_prosody(server: &Server, facts: Option<&Facts>, commands: 
     }
 }
 
-/// What lets Prosody pass; none where the folder in the way is not the daemon's.
+/// The command that lets Prosody pass; none where the folder in the way is not the daemon's.
 fn opening(obstacle: &Obstacle, daemon: &Daemon, commands: &Commands) -> Option<String> {
     let at = word(&obstacle.node.path);
     let is_socket = obstacle.node.path == daemon.socket;

@@ -1,4 +1,6 @@
 //! Is the store there, whole, and open to the daemon?
+//!
+//! Must not know: how the store was looked at.
 
 use super::super::commands::Commands;
 use super::super::finding::{Finding, Level, Mend, one_line};

@@ -79,7 +79,7 @@ pub(super) fn look_at_store(data_dir: &Path, uid: u32) -> daemon::StoreFolder {
     }
     let error = match Store::look(data_dir, uid) {
         Ok(()) => {
-            // What only opening it can show, the daemon has written down.
+            // Some damage shows only when the store is opened: then the daemon has written down what it found.
             return refusal::last(data_dir).map_or(daemon::StoreFolder::Initialised, |message| {
                 let remedy = None;
                 daemon::StoreFolder::Closed(daemon::Advice { message, remedy })
@@ -105,7 +105,7 @@ pub(super) fn look_at_store(data_dir: &Path, uid: u32) -> daemon::StoreFolder {
     daemon::StoreFolder::Closed(daemon::Advice { message, remedy })
 }
 
-/// What the daemon itself says of the socket's place: where it does not serve, whether it could; where it does, whether it should.
+/// The daemon's own verdict on the socket's place: where it does not serve, whether it could; where it does, whether it should.
 pub(super) fn look_at_place(daemon: &Daemon, tenant: Tenant) -> Option<daemon::Advice> {
     let is_away = matches!(
         daemon.answer,
@@ -136,7 +136,7 @@ fn causes(error: &dyn std::error::Error) -> String {
     all.join(": ")
 }
 
-/// What mends it is told by itself.
+/// The message without its remedy, which is told by itself.
 fn without(message: &str, end: &str) -> String {
     message.strip_suffix(end).unwrap_or(message).to_owned()
 }

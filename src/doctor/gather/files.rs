@@ -1,4 +1,4 @@
-//! What lies where: a file with the folders above it, a mount point, how much a folder holds.
+//! Looks at files: one with the folders above it, a mount point, the size of a folder.
 //!
 //! Must not know: whose it shall be.
 

@@ -57,7 +57,7 @@ fn is_in_path(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-/// What sets the clock, best first.
+/// The services that set the clock, best first.
 const CLOCK_SETTERS: [&str; 3] = [
     "timedatectl set-ntp true",
     "chronyd -q 'pool pool.ntp.org iburst'",

@@ -1,4 +1,4 @@
-//! Who runs: the process of a daemon, and as whom a process or a user acts.
+//! Looks for running processes: that of a daemon, and the user and groups that a process acts as.
 //!
 //! Must not know: who may do what.
 

@@ -23,7 +23,7 @@ use crate::client::deadline::Deadlines;
 use crate::client::resolve::{Candidate, Route, Security, resolve};
 use crate::client::tls::{Terms, TlsError, Trust, cause, handshake};
 
-/// What a handshake told.
+/// The facts of a handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::doctor) enum Handshake {
     /// It came about.

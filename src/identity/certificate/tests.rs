@@ -1,4 +1,4 @@
-//! What is read of a certificate, and what speaks against one.
+//! The tables of cases for reading a certificate, and for the findings against one.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
