@@ -42,12 +42,12 @@ pub(super) fn run(command: &HostCommand, global: &Global) -> anyhow::Result<Exit
         HostCommand::Forget(Which { host }) => {
             let question = ForgetHost { host: host.clone() };
             let asked = daemon.ask(&question);
-            let held = asked.map_err(|error| of_host(error, host))?;
+            let counts = asked.map_err(|error| of_host(error, host))?;
             let said = format!(
                 "{host} is forgotten; {} of it stay in the store",
-                in_words(&held)
+                in_words(&counts)
             );
-            (json!(held), said)
+            (json!(counts), said)
         }
     };
     if global.json {

@@ -114,9 +114,9 @@ impl AuthorityFiles {
         self.reading.lock()
     }
 
-    /// Reads what `wanted` names and is not known yet, or has changed; `anew`: everything. Forgets what nobody names. Blocks.
+    /// Reads the files of `wanted` that are new or have changed; `anew`: all of them. Forgets files that `wanted` does not name. Blocks.
     ///
-    /// Returns what is to be known of it: `swap` makes it so. Nothing is changed before.
+    /// Returns the files as they are now: `swap` makes them count. Nothing is changed before.
     #[must_use]
     pub(super) fn look(&self, wanted: &[CaFiles], anew: bool) -> Option<FreshFiles> {
         let mut changed = false;
@@ -182,16 +182,16 @@ impl AuthorityFiles {
         now: UnixSeconds,
     ) -> Result<(Result<CertificationPath, Untrusted>, usize), Problem> {
         let shown = hash_of(files, leaf, intermediates);
-        let (generation, known) = {
+        let (generation, untrusted) = {
             let refused = self.refused.lock();
-            let known = refused.until.get(&shown).filter(|(until, _)| now < *until);
+            let refusal = refused.until.get(&shown).filter(|(until, _)| now < *until);
             (
                 refused.generation,
-                known.map(|(_, untrusted)| untrusted.clone()),
+                refusal.map(|(_, untrusted)| untrusted.clone()),
             )
         };
         let (authorities, lists) = self.of(files)?;
-        if let Some(untrusted) = known {
+        if let Some(untrusted) = untrusted {
             return Ok((Err(untrusted), 0));
         }
         let revocation = lists.as_deref().map(|lists| Revocation {
@@ -218,8 +218,8 @@ impl AuthorityFiles {
         let authorities = content(&self.authorities, CA_FILE, &files.authorities);
         let lists = files.lists.as_ref();
         let lists = lists.and_then(|list| content(&self.lists, CRL_FILE, list).ok());
-        authorities.map_or(true, |known| known.still_trust(path))
-            && !lists.is_some_and(|known| known.revoke(path))
+        authorities.map_or(true, |read| read.still_trust(path))
+            && !lists.is_some_and(|read| read.revoke(path))
     }
 
     /// What is wrong with the files that `policy` names, for the host's admin.
@@ -285,7 +285,7 @@ impl AuthorityFiles {
                 },
                 authorities: authorities
                     .ok()
-                    .map(|known| known.about().iter().map(of_authority).collect()),
+                    .map(|read| read.about().iter().map(of_authority).collect()),
             },
             crl_file: lists.map(|(path, lists)| CrlFileState {
                 file: FileState {
@@ -294,8 +294,8 @@ impl AuthorityFiles {
                     unreadable: lists.as_ref().is_err_and(is_unreadable),
                     private_key: holds_key(&self.lists, path),
                 },
-                lists: lists.ok().map(|known| {
-                    let about = known.about(known_authorities.as_deref());
+                lists: lists.ok().map(|read| {
+                    let about = read.about(known_authorities.as_deref());
                     about.into_iter().map(of_list).collect()
                 }),
                 without_list: without,
@@ -328,13 +328,13 @@ impl FreshFiles {
     /// Names in the log what stands in the files and does not count. The signatures of the lists are checked here, so that no
     /// login waits for that.
     fn tell(&self, wanted: &[CaFiles]) {
-        let mut told = HashSet::new();
+        let mut seen = HashSet::new();
         for files in wanted {
-            if !told.insert((&files.authorities, &files.lists)) {
+            if !seen.insert((&files.authorities, &files.lists)) {
                 continue;
             }
             let authorities = self.authorities.get(&files.authorities);
-            let Some(Ok(authorities)) = authorities.map(|known| &known.content) else {
+            let Some(Ok(authorities)) = authorities.map(|file| &file.content) else {
                 continue;
             };
             let path = files.authorities.display();
@@ -345,7 +345,7 @@ impl FreshFiles {
                 }
             }
             let lists = files.lists.as_ref().and_then(|path| self.lists.get(path));
-            let (Some(path), Some(Ok(lists))) = (&files.lists, lists.map(|known| &known.content))
+            let (Some(path), Some(Ok(lists))) = (&files.lists, lists.map(|file| &file.content))
             else {
                 continue;
             };
@@ -360,12 +360,12 @@ impl FreshFiles {
 }
 
 fn content<T>(
-    known: &SharedLock<Files<T>>,
+    files: &SharedLock<Files<T>>,
     option: &'static str,
     path: &Path,
 ) -> Result<Arc<T>, Problem> {
-    let known = known.read();
-    let content = known.get(path).map(|known| known.content.clone());
+    let files = files.read();
+    let content = files.get(path).map(|file| file.content.clone());
     let unread = || Err(FileError::Unreadable("was not read yet".to_owned()));
     content.unwrap_or_else(unread).map_err(|error| Problem {
         option,
@@ -375,36 +375,34 @@ fn content<T>(
 }
 
 /// Does a private key stand in the file, beside what is wanted?
-fn holds_key<T>(known: &SharedLock<Files<T>>, path: &Path) -> bool {
-    let known = known.read();
-    known.get(path).is_some_and(|known| known.holds_key)
+fn holds_key<T>(files: &SharedLock<Files<T>>, path: &Path) -> bool {
+    let files = files.read();
+    files.get(path).is_some_and(|file| file.holds_key)
 }
 
 fn look<'a, T>(
-    known: &SharedLock<Files<T>>,
+    files: &SharedLock<Files<T>>,
     wanted: impl Iterator<Item = &'a PathBuf>,
     anew: bool,
     parse: fn(&[u8]) -> Result<T, PemError>,
     changed: &mut bool,
 ) -> Files<T> {
-    let known = known.read();
+    let files = files.read();
     let mut looked = HashMap::new();
     for path in wanted {
         if looked.contains_key(path) {
             continue;
         }
         let stamp = std::fs::metadata(path).ok().as_ref().map(stamp);
-        let before = known
-            .get(path)
-            .filter(|known| !anew && known.stamp == stamp);
+        let before = files.get(path).filter(|file| !anew && file.stamp == stamp);
         // The obstacle to the reading may have gone without a trace on the file.
         let read_before =
-            before.filter(|known| !matches!(known.content, Err(FileError::Unreadable(_))));
-        let entry = if let Some(known) = read_before {
+            before.filter(|file| !matches!(file.content, Err(FileError::Unreadable(_))));
+        let entry = if let Some(file) = read_before {
             FileCopy {
-                stamp: known.stamp,
-                holds_key: known.holds_key,
-                content: known.content.clone(),
+                stamp: file.stamp,
+                holds_key: file.holds_key,
+                content: file.content.clone(),
             }
         } else {
             let read = read(path, parse);
@@ -415,7 +413,7 @@ fn look<'a, T>(
                 }
                 Err(error) => (stamp, false, Err(error)),
             };
-            let error_before = before.and_then(|known| known.content.as_ref().err());
+            let error_before = before.and_then(|file| file.content.as_ref().err());
             match &content {
                 // Said before, and it stays so.
                 Err(error) if error_before == Some(error) => {}
@@ -439,7 +437,7 @@ fn look<'a, T>(
         };
         looked.insert(path.clone(), entry);
     }
-    *changed |= looked.len() != known.len();
+    *changed |= looked.len() != files.len();
     looked
 }
 

@@ -106,18 +106,18 @@ impl Hosts {
         room::require(bytes, before.is_some(), declared.len())?;
         let is_new =
             before.is_none_or(|before| before.options != options || before.accounts != accounts);
-        let known = Arc::new(DeclaredHost::new(accounts, options));
+        let fresh = Arc::new(DeclaredHost::new(accounts, options));
         if is_new {
             tracing::info!(
                 %host,
                 before = before.map(|before| json_of(&before.options)),
-                options = json_of(&known.options),
-                errors = known.meaning.errors.len(),
+                options = json_of(&fresh.options),
+                errors = fresh.meaning.errors.len(),
                 "host declared"
             );
         }
-        declared.insert(host.clone(), Arc::clone(&known));
-        Ok((known, is_new))
+        declared.insert(host.clone(), Arc::clone(&fresh));
+        Ok((fresh, is_new))
     }
 
     /// Is there room for a host that nobody has declared?
@@ -161,8 +161,8 @@ impl Hosts {
     ) -> Result<(), StoreError> {
         let _turn = self.turn_to_remember();
         changed.retain(|(host, record)| {
-            let known = self.declaration(host);
-            known.is_some_and(|known| known.record() == *record)
+            let latest = self.declaration(host);
+            latest.is_some_and(|latest| latest.record() == *record)
         });
         store.remember_hosts(changed)
     }

@@ -22,13 +22,13 @@ impl ScramNews {
 
     /// Tells every server of the host which SCRAM hashes may be offered, if that has changed.
     pub(super) fn tell(&self, store: &Store, servers: &Servers, host: &Host) {
-        let mut told = self.0.lock();
+        let mut announced = self.0.lock();
         // Under the lock, so that what is told last is what is so.
         let common = store.census(host).common();
-        if told.get(host).unwrap_or(&ScramHash::ALL.to_vec()) == &common {
+        if announced.get(host).unwrap_or(&ScramHash::ALL.to_vec()) == &common {
             return;
         }
         servers.tell_scram(host, &common);
-        told.insert(host.clone(), common);
+        announced.insert(host.clone(), common);
     }
 }

@@ -198,8 +198,8 @@ fn await_hello(daemon: &mut Daemon, facts: Option<&Facts>, server: &Server) {
 }
 
 fn data_dir(daemon: &Daemon, given: &Path) -> PathBuf {
-    let told = daemon.status().map(|status| status.store.path.clone());
-    told.unwrap_or_else(|| given.to_owned())
+    let reported = daemon.status().map(|status| status.store.path.clone());
+    reported.unwrap_or_else(|| given.to_owned())
 }
 
 /// As whom the daemon serves, or would.

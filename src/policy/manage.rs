@@ -419,15 +419,15 @@ impl Revoked {
     /// Of the certificate that was revoked under this name.
     #[must_use]
     pub fn fingerprint_of(&self, name: &CertificateName) -> Fingerprint {
-        let held = self
+        let removed = self
             .removed
             .iter()
-            .map(|held| (&held.name, held.fingerprint));
+            .map(|record| (&record.name, record.fingerprint));
         let marked = self
             .cleared
             .iter()
             .map(|mark| (&mark.name, mark.fingerprint));
-        let mut all = held.chain(marked);
+        let mut all = removed.chain(marked);
         all.find(|(of, _)| *of == name)
             .map_or(self.fingerprint, |(_, fingerprint)| fingerprint)
     }

@@ -16,8 +16,8 @@ pub(super) fn folder(
     facts: Option<&Facts>,
     commands: &Commands,
 ) -> Option<Finding> {
-    let told = daemon.place.as_ref()?;
-    Some(told.finding("folder", |_| {
+    let place = daemon.place.as_ref()?;
+    Some(place.finding("folder", |_| {
         let process = daemon.process.as_ref();
         Some(commands.move_socket(facts, server.is_running, process))
     }))

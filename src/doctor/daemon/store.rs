@@ -10,14 +10,14 @@ use crate::identity::counted;
 pub(super) fn store(daemon: &Daemon, commands: &Commands) -> Finding {
     let shown = commands.data_dir.display();
     if let Some(status) = daemon.status() {
-        let told = &status.store;
-        if told.corrupt_reads > 0 {
+        let state = &status.store;
+        if state.corrupt_reads > 0 {
             return Finding::problem(
                 "store",
                 format!(
                     "{} found damaged records in {shown}; this saves what can be read, and then see \"The store is damaged\" in \
                      docs/operations.md",
-                    counted(told.corrupt_reads, "read", "reads")
+                    counted(state.corrupt_reads, "read", "reads")
                 ),
                 Mend::Run(format!(
                     "{} export /root/readable.ndjson",
@@ -25,7 +25,7 @@ pub(super) fn store(daemon: &Daemon, commands: &Commands) -> Finding {
                 )),
             );
         }
-        if told.check.as_ref().is_some_and(|check| !check.whole) {
+        if state.check.as_ref().is_some_and(|check| !check.whole) {
             let message = format!(
                 "the last check of {shown} found rows missing or damaged: save what is there, restore a backup, and see \"The store is \
                  damaged\" in docs/operations.md"
@@ -33,7 +33,7 @@ pub(super) fn store(daemon: &Daemon, commands: &Commands) -> Finding {
             let save = format!("{} export /root/readable.ndjson", commands.saslcertd);
             return Finding::problem("store", message, Mend::Run(save));
         }
-        if told.accepted_loss.as_ref().is_some_and(|loss| loss.new) {
+        if state.accepted_loss.as_ref().is_some_and(|loss| loss.new) {
             let message = format!(
                 "{shown} has lost something, and is served as --accept-rollback says: what was revoked, disabled or deleted in the missing \
                  part is let in again. Do it again, end the daemon, and start it without the flag; see \"A store that lost something\" in \
@@ -41,7 +41,7 @@ pub(super) fn store(daemon: &Daemon, commands: &Commands) -> Finding {
             );
             return Finding::new("store", Level::Problem, message, None);
         }
-        if let Some(problem) = &told.sequence_problem {
+        if let Some(problem) = &state.sequence_problem {
             let message = format!(
                 "{shown}/SEQUENCE cannot be written: {problem}. No change is lost, but a store that went back to an older state might \
                  not be noticed; look after the disk (df, dmesg), and the next change writes the file again"
@@ -52,14 +52,14 @@ pub(super) fn store(daemon: &Daemon, commands: &Commands) -> Finding {
             "store",
             format!(
                 "{shown}: {} of {}",
-                counted(told.certificates, "certificate", "certificates"),
-                counted(told.accounts, "account", "accounts")
+                counted(state.certificates, "certificate", "certificates"),
+                counted(state.accounts, "account", "accounts")
             ),
         );
     }
     match &daemon.store {
         StoreFolder::Initialised => Finding::ok("store", format!("there is one in {shown}")),
-        StoreFolder::Closed(told) => told.finding("store", |_| None),
+        StoreFolder::Closed(advice) => advice.finding("store", |_| None),
         StoreFolder::Empty => Finding::problem(
             "store",
             format!("there is no store in {shown} (if it is elsewhere: --data-dir)"),

@@ -27,7 +27,7 @@ pub(super) fn gather_machine(data_dir: &Path, daemon: &Daemon, facts: Option<&Fa
             .ok()?;
         Some((path, time))
     });
-    let told = daemon.status().map(|status| status.store.bytes_on_disk);
+    let reported = daemon.status().map(|status| status.store.bytes_on_disk);
     // Before there is a store: where it would be.
     let existing = data_dir.ancestors().find(|path| path.exists());
     let disk = existing.and_then(|folder| {
@@ -35,7 +35,7 @@ pub(super) fn gather_machine(data_dir: &Path, daemon: &Daemon, facts: Option<&Fa
         Some(Disk {
             mount_point: mount_point(folder),
             free_bytes: disk.blocks_available() * disk.fragment_size(),
-            store_bytes: told.unwrap_or_else(|| bytes_below(&data_dir.join("sled"), MAX_DEPTH)),
+            store_bytes: reported.unwrap_or_else(|| bytes_below(&data_dir.join("sled"), MAX_DEPTH)),
         })
     });
     Machine {
