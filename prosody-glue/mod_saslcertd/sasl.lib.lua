@@ -73,10 +73,14 @@ local function ask(method, host, session, offer, params)
 	params.accounts = null;
 	if offer.candidates then params.accounts = host.in_daemon() and array() or host.accounts.facts(offer.candidates); end
 	if not params.accounts or session.destroyed then return nil, unasked; end
-	params.host, params.chain, params.address = host.name, offer.chain, session.ip or null;
+	params.host, params.chain, params.address = host.name, offer.named or offer.chain, session.ip or null;
 	-- It gets a moment even if none is left.
 	local result, failure = api.ask(method, params, { timeout = math.max(offer.deadline - now(), 0.1), again = true });
 	if session.destroyed then return nil, unasked; end
+	if failure and failure.fault == "chain-forgotten" and offer.named then
+		offer.named = nil;
+		return ask(method, host, session, offer, params);
+	end
 	return result, failure;
 end
 
@@ -86,6 +90,8 @@ local function new_offer(host, session, deadline)
 	session.saslcert_offer = offer;
 	local result = ask("external.offer", host, session, offer, {});
 	offer.candidates = result and result.candidates or {};
+	-- From here on the daemon knows it by that.
+	offer.named = result and result.chain;
 	-- Which of these accounts there are, only Prosody knows.
 	if offer.candidates[1] then result = ask("external.offer", host, session, offer, {}); end
 	if result then offer.verdict = result.offer == true and "yes" or "no"; end

@@ -219,6 +219,10 @@ fn hello(state: &Arc<State>, hello: AnyHello, asked: &Asked<'_, AnyHello>) {
 
 fn offer(state: &Arc<State>, question: Offer, asked: &Asked<'_, Offer>) {
     let (reply, now) = (asked.reply, asked.moment.now);
+    let question = match state.chains.find(question, |question| &question.chain) {
+        Ok(question) => question,
+        Err(forgotten) => return reply.refuse(forgotten),
+    };
     if let Some(schedule) = state.external().begin_offer(reply, &question, now) {
         let decide = move |state: &Arc<State>, reply: &Reply<Offer>| {
             state.external().offer(reply, &question, now);
@@ -229,6 +233,10 @@ fn offer(state: &Arc<State>, question: Offer, asked: &Asked<'_, Offer>) {
 
 fn login(state: &Arc<State>, question: Login, asked: &Asked<'_, Login>) {
     let (reply, now) = (asked.reply, asked.moment.now);
+    let question = match state.chains.find(question, |question| &question.chain) {
+        Ok(question) => question,
+        Err(forgotten) => return reply.refuse(forgotten),
+    };
     if let Some(schedule) = state.external().begin_login(reply, &question, now) {
         let decide = move |state: &Arc<State>, reply: &Reply<Login>| {
             state.external().login(reply, &question, now);

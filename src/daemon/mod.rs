@@ -25,6 +25,7 @@ mod manager;
 mod notice_times;
 pub(crate) mod owner;
 mod panics;
+mod presented;
 pub mod reply;
 mod reservations;
 pub mod roles;

@@ -30,6 +30,7 @@ use super::hosts::Hosts;
 use super::lanes::Lanes;
 use super::last_uses::LastUses;
 use super::notice_times::NoticeTimes;
+use super::presented::Chains;
 use super::reservations::Reservations;
 use super::scram_news::ScramNews;
 use super::servers::Servers;
@@ -42,6 +43,7 @@ use crate::store::{Store, StoreError};
 pub struct State {
     pub(super) store: Arc<Store>,
     pub(super) hosts: Hosts,
+    pub(super) chains: Chains,
     pub(super) servers: Servers,
     pub(super) sessions: Sessions,
     pub(super) authorities: AuthorityFiles,
@@ -65,6 +67,7 @@ impl State {
         let state = Self {
             store: Arc::new(store),
             hosts,
+            chains: Chains::default(),
             servers: Servers::default(),
             sessions: Sessions::default(),
             authorities: AuthorityFiles::default(),
@@ -132,6 +135,7 @@ impl State {
     pub(super) fn external(&self) -> External<'_> {
         External {
             hosts: &self.hosts,
+            chains: &self.chains,
             sessions: &self.sessions,
             gate: &self.gate,
             last_uses: &self.last_uses,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::each::Each;
 use super::request::{Lane, Request};
-use super::values::{Chain, in_optional_base64};
+use super::values::{Presented, in_optional_base64};
 use crate::identity::{CertificationPath, Fingerprint, Host, Incarnation, KeyId, UnixSeconds};
 use crate::policy::access::Before;
 
@@ -18,7 +18,7 @@ pub struct Offer {
     /// The host that the client connected to.
     pub host: Host,
     /// Leaf first.
-    pub chain: Chain,
+    pub chain: Presented,
     /// The client's address.
     pub address: Option<String>,
     /// What is known of the candidates, when it is asked again; of accounts that live in the daemon nothing needs to be.
@@ -40,6 +40,9 @@ pub struct Offered {
     pub offer: bool,
     /// As whom the certificate could log in, as long as only the asker knows which of these accounts there are.
     pub candidates: Vec<Candidate>,
+    /// The name that stands for the chain in the questions that follow, for a minute at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<Fingerprint>,
     /// Why it is not, for the asker's statistics; no client may hear it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub denial: Option<Cow<'static, str>>,
@@ -60,7 +63,7 @@ pub struct Login {
     /// The host that the client connected to.
     pub host: Host,
     /// Leaf first.
-    pub chain: Chain,
+    pub chain: Presented,
     /// The bytes that the client sent.
     #[serde(default, with = "in_optional_base64")]
     pub authzid: Option<Vec<u8>>,

@@ -47,6 +47,9 @@ pub enum Fault {
     /// The admin's: a host can't be forgotten that somebody who is connected declares.
     #[error("a server that is connected declares the host; take it out of its configuration first")]
     HostDeclared,
+    /// Ours: what bears this name was forgotten; the asker sends it itself.
+    #[error("the chain of this name is not remembered; send it itself")]
+    ChainForgotten,
     /// The admin's: the host's options are in error.
     #[error("the host's options are in error")]
     HostNotReady,
@@ -140,6 +143,7 @@ impl Fault {
             | Self::Storage
             | Self::ServerAway { .. }
             | Self::AuthoritiesUnreadable
+            | Self::ChainForgotten
             | Self::AnswerTooLong => -32001,
             Self::HostUndeclared
             | Self::HostDeclared
@@ -165,6 +169,7 @@ impl Fault {
             Self::AccountsInProsody => "accounts-in-prosody",
             Self::ServerAway { .. } => "server-away",
             Self::AuthoritiesUnreadable => "authorities-unreadable",
+            Self::ChainForgotten => "chain-forgotten",
             Self::NoHello { .. } => "hello-missing",
             Self::NotAdmitted { .. } => "not-admitted",
             Self::OtherVersion { .. } => "other-version",
@@ -181,6 +186,7 @@ impl Fault {
             Self::Overload
             | Self::Deadline
             | Self::ServerAway { .. }
+            | Self::ChainForgotten
             | Self::AuthoritiesUnreadable => ("wait", "remote-server-timeout"),
             Self::DiskFull => ("wait", "resource-constraint"),
             Self::HostUndeclared

@@ -3,10 +3,13 @@
 //! Must not know: what they are asked for.
 
 use std::borrow::Cow;
-use std::sync::OnceLock;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{IntoDeserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -130,10 +133,69 @@ impl Chain {
         cert.map_err(|finding| *finding)
     }
 
+    /// What names this very chain, and no other: the SHA-256 of all of it.
+    #[must_use]
+    pub fn name(&self) -> Fingerprint {
+        match self.ders.as_slice() {
+            [_] => *self.fingerprint(),
+            all => {
+                let hashes = all.iter().map(|der| Fingerprint::of(der));
+                Fingerprint::of(&hashes.flat_map(|hash| hash.bytes()).collect::<Vec<u8>>())
+            }
+        }
+    }
+
+    /// How many bytes its certificates have.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.ders.iter().map(Vec::len).sum()
+    }
+
     /// What it presented beside it, to show who issued it.
     #[must_use]
     pub fn intermediates(&self) -> Vec<&[u8]> {
         self.ders.iter().skip(1).map(Vec::as_slice).collect()
+    }
+}
+
+/// What a client presented: its chain; or, after an offer, the name that the offer's answer gave it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presented {
+    /// Itself.
+    Chain(Arc<Chain>),
+    /// By [`Chain::name`].
+    Named(Fingerprint),
+}
+
+impl<'de> Deserialize<'de> for Presented {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Presented;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a chain, or the name of one")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Presented, A::Error> {
+                let chain = Chain::deserialize(SeqAccessDeserializer::new(list))?;
+                Ok(Presented::Chain(Arc::new(chain)))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Presented, E> {
+                Fingerprint::deserialize(name.into_deserializer()).map(Presented::Named)
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+impl Serialize for Presented {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Chain(chain) => chain.serialize(serializer),
+            Self::Named(name) => name.serialize(serializer),
+        }
     }
 }
 

@@ -17,8 +17,12 @@ fn an_enrolled_certificate_is_offered_and_logs_in() {
     assert_eq!(refused["data"]["denial"], "cert-unknown");
     assert_eq!(refused["data"]["sasl"], "not-authorized");
     let appended = server.append("phone", &cert);
-    let one = json!({"offer": true, "candidates": [{"username": "hamlet", "incarnation": ONE}]});
-    assert_eq!(server.ask("external.offer", offer(&cert)), one);
+    let one = json!([{"username": "hamlet", "incarnation": ONE}]);
+    let offered = server.ask("external.offer", offer(&cert));
+    assert_eq!(
+        (&offered["offer"], &offered["candidates"]),
+        (&json!(true), &one)
+    );
     let login = server.login(&cert);
     assert_eq!(login["username"], "hamlet");
     assert_eq!(login["resource"], Value::Null);
@@ -128,6 +132,45 @@ fn what_is_no_certificate_is_refused_like_an_unknown_one() {
         assert_eq!(refused["data"]["denial"], "cert-unacceptable");
         assert_eq!(refused["message"], known["message"]);
         assert_eq!(refused["data"]["sasl"], known["data"]["sasl"]);
+    }
+}
+
+#[test]
+fn after_an_offer_the_chain_has_a_name_and_each_question_is_decided_anew() {
+    let mut daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let (cert, other) = (Made::of(HAMLET), Made::of(HAMLET));
+    // What is not offered gets no name.
+    assert_eq!(
+        server.ask("external.offer", offer(&cert)).get("chain"),
+        None
+    );
+    server.append("phone", &cert);
+    server.append("laptop", &other);
+    let offered = server.ask("external.offer", offer(&cert));
+    let name = offered["chain"].clone();
+    assert_ne!(server.ask("external.offer", offer(&other))["chain"], name);
+    let by_name = |question: Value| with(question, "chain", name.clone());
+    assert_eq!(server.ask("external.offer", by_name(offer(&cert))), offered);
+    // Whatever stands around it: the name means this certificate, and the other one's question does not change that.
+    let login_by_name = by_name(login(&other));
+    let fingerprint = server.login(&cert)["fingerprint"].clone();
+    let login = server.ask("external.login", login_by_name.clone());
+    assert_eq!(login["fingerprint"], fingerprint);
+    // So does a server that never asked for the offer; and others that come later.
+    let mut second = daemon.server(json!({}));
+    assert_eq!(second.ask("external.login", login_by_name.clone()), login);
+    server.ask("certificate.revoke", named("phone"));
+    let refused = server.refused("external.login", login_by_name.clone());
+    assert_eq!(refused["data"]["denial"], "key-revoked");
+    drop((server, second));
+    daemon.restart();
+    let mut server = daemon.server(json!({}));
+    for method in ["external.login", "external.offer"] {
+        let forgotten = server.refused(method, login_by_name.clone());
+        assert_eq!(forgotten["code"], -32001);
+        assert_eq!(forgotten["data"]["fault"], "chain-forgotten");
+        assert_eq!(forgotten["data"].get("denial"), None);
     }
 }
 

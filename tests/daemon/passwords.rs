@@ -768,8 +768,9 @@ fn an_accounts_certificates_live_and_die_with_it() {
     let without = with(append.clone(), "incarnation", Value::Null);
     rome.ask("certificate.append", without);
     // Nobody needs to say which accounts there are.
-    let final_yes = json!({"offer": true, "candidates": []});
-    assert_eq!(rome.ask("external.offer", offer.clone()), final_yes);
+    let offered = rome.ask("external.offer", offer.clone());
+    assert_eq!(offered["offer"], true);
+    assert_eq!(offered["candidates"], json!([]));
     let session_of = rome.ask("external.login", with(login.clone(), "accounts", json!([])));
     assert_eq!(session_of["username"], "brutus");
     rome.ask("account.disable", of(BRUTUS));

@@ -73,7 +73,9 @@ local function new_world()
 				world.time = world.time + (world.telling_takes or 0);
 				return { offer = first ~= nil and first.exists, candidates = {} };
 			end
-			world.asked[#world.asked + 1] = { method = method, params = params, options = options };
+			local sent = {};
+			for name, value in pairs(params) do sent[name] = value; end
+			world.asked[#world.asked + 1] = { method = method, params = sent, options = options };
 			local reply = world.replies[method];
 			if type(reply) == "function" then return reply(params); end
 			if not reply then return nil, { reason = "away" }; end
@@ -217,6 +219,28 @@ describe("the offer", function ()
 		handler:process("");
 		assert.same({ "AAAA" }, world.asked[2].params.chain);
 		assert.same({ "external.login", { "AAAA" } }, { world.asked[3].method, world.asked[3].params.chain });
+	end);
+
+	it("gets the chain a name, which is sent in its place, and the chain once more when it was forgotten", function ()
+		local world = new_world();
+		world.replies["external.offer"] = { offer = true, chain = "n4me", candidates = {} };
+		local handler = world.handler(new_session({ pem_of("AAAA") }));
+		assert.is_true(handler:select("EXTERNAL"));
+		local yes = world.replies["external.login"];
+		world.replies["external.login"] = function (params)
+			if params.chain == "n4me" then return nil, { code = -32001, fault = "chain-forgotten" }; end
+			return yes;
+		end;
+		assert.equal("success", (handler:process("")));
+		assert.same({ { "AAAA" }, "n4me", { "AAAA" } }, { world.asked[1].params.chain, world.asked[2].params.chain, world.asked[3].params.chain });
+		assert.equal(3, #world.asked);
+		-- It is sent itself once: whoever forgets that, too, decides nothing.
+		world.replies["external.login"] = function () return nil, { code = -32001, fault = "chain-forgotten" }; end;
+		handler = world.handler(new_session({ pem_of("AAAA") }));
+		assert.is_true(handler:select("EXTERNAL"));
+		local status, condition = handler:process("");
+		assert.same({ "failure", "temporary-auth-failure" }, { status, condition });
+		assert.equal(6, #world.asked);
 	end);
 
 	it("is asked without a chain for a certificate that is too long", function ()

@@ -9,6 +9,7 @@ use super::super::guesses::Network;
 use super::super::hosts::Hosts;
 use super::super::lanes::Lanes;
 use super::super::last_uses::LastUses;
+use super::super::presented::{About, Chains};
 use super::super::reply::{Answered, Reply};
 use super::super::sessions::Sessions;
 use crate::identity::visible::visible;
@@ -27,6 +28,7 @@ use crate::protocol::{
 #[derive(Clone, Copy)]
 pub(in crate::daemon) struct External<'a> {
     pub(in crate::daemon) hosts: &'a Hosts,
+    pub(in crate::daemon) chains: &'a Chains,
     pub(in crate::daemon) sessions: &'a Sessions,
     pub(in crate::daemon) gate: &'a Gate,
     pub(in crate::daemon) last_uses: &'a LastUses,
@@ -39,7 +41,7 @@ impl External<'_> {
     pub(in crate::daemon) fn begin_offer(
         &self,
         reply: &Reply<Offer>,
-        question: &Offer,
+        question: &About<Offer>,
         now: UnixSeconds,
     ) -> Option<Schedule> {
         if !self.asks_authorities(&question.host) {
@@ -47,14 +49,14 @@ impl External<'_> {
             return None;
         }
         let address = question.address.as_deref();
-        let visitor = Visitor::new(&question.host, &question.chain, address);
+        let visitor = Visitor::new(&question.host, question.chain(), address);
         Some(self.schedule(&visitor, account_facts_of_offer(question), now))
     }
 
     pub(in crate::daemon) fn offer(
         &self,
         reply: &Reply<Offer>,
-        question: &Offer,
+        question: &About<Offer>,
         now: UnixSeconds,
     ) {
         reply.send(self.judge_offer(question, now));
@@ -111,8 +113,8 @@ impl External<'_> {
         ))
     }
 
-    fn judge_offer(&self, question: &Offer, now: UnixSeconds) -> Answered<Offered> {
-        let shown = Presentation::new(self.hosts, &question.host, &question.chain)?;
+    fn judge_offer(&self, question: &About<Offer>, now: UnixSeconds) -> Answered<Offered> {
+        let shown = Presentation::new(self.hosts, &question.host, question.chain())?;
         let (is_final, decided) = match self.facts.gather(&shown)? {
             Ok(gathered) => {
                 let known = self.facts.accounts_of(&shown, &gathered)?;
@@ -145,16 +147,18 @@ impl External<'_> {
                 Offered {
                     offer: true,
                     candidates: if is_final { Vec::new() } else { candidates },
+                    chain: Some(self.chains.remember(question.chain())),
                     denial: None,
                 }
             }
             Err(denial) => {
-                let fingerprint = readable_fingerprint(&question.chain);
+                let fingerprint = readable_fingerprint(question.chain());
                 let reason = denial.words().code;
                 tracing::info!(%host, fingerprint, reason, "external.offer: no");
                 Offered {
                     offer: false,
                     candidates: Vec::new(),
+                    chain: None,
                     denial: Some(reason.into()),
                 }
             }
@@ -166,13 +170,13 @@ impl External<'_> {
     pub(in crate::daemon) fn begin_login(
         &self,
         reply: &Reply<Login>,
-        question: &Login,
+        question: &About<Login>,
         now: UnixSeconds,
     ) -> Option<Schedule> {
         if self.asks_authorities(&question.host) {
             let accounts = account_facts(&question.host, &question.accounts);
             let address = question.address.as_deref();
-            let visitor = Visitor::new(&question.host, &question.chain, address);
+            let visitor = Visitor::new(&question.host, question.chain(), address);
             return Some(self.schedule(&visitor, Some(accounts), now));
         }
         let Some(pass) = self.gate.try_pass() else {
@@ -186,7 +190,7 @@ impl External<'_> {
     pub(in crate::daemon) fn login(
         &self,
         reply: &Reply<Login>,
-        question: &Login,
+        question: &About<Login>,
         now: UnixSeconds,
     ) {
         self.decide_login(&self.gate.pass(), reply, question, now);
@@ -196,7 +200,7 @@ impl External<'_> {
         &self,
         pass: &Pass<'_>,
         reply: &Reply<Login>,
-        question: &Login,
+        question: &About<Login>,
         now: UnixSeconds,
     ) {
         match self.judge_login(reply.connection().id, question, now) {
@@ -208,10 +212,10 @@ impl External<'_> {
     fn judge_login(
         &self,
         connection: u64,
-        question: &Login,
+        question: &About<Login>,
         now: UnixSeconds,
     ) -> Answered<LoggedIn> {
-        let shown = Presentation::new(self.hosts, &question.host, &question.chain)?;
+        let shown = Presentation::new(self.hosts, &question.host, question.chain())?;
         let gathered = match self.facts.gather(&shown)? {
             Ok(gathered) => gathered,
             Err(finding) => {
@@ -260,7 +264,12 @@ impl External<'_> {
     }
 
     /// The yes, if there is room to keep the session that follows.
-    fn let_in(&self, connection: u64, question: &Login, yes: &Yes<'_>) -> Answered<LoggedIn> {
+    fn let_in(
+        &self,
+        connection: u64,
+        question: &About<Login>,
+        yes: &Yes<'_>,
+    ) -> Answered<LoggedIn> {
         let account = &yes.account;
         let sessions = self.sessions;
         let is_kept = yes
@@ -352,7 +361,7 @@ fn facts_of(accounts: &[Account]) -> Vec<AccountFact> {
     accounts.iter().map(AccountFact::of).collect()
 }
 
-fn account_facts_of_offer(question: &Offer) -> Option<Vec<AccountFact>> {
+fn account_facts_of_offer(question: &About<Offer>) -> Option<Vec<AccountFact>> {
     let accounts = question.accounts.as_ref()?;
     Some(account_facts(&question.host, accounts))
 }
@@ -365,10 +374,10 @@ pub(in crate::daemon) enum Schedule {
     Queued(Option<Queued>),
 }
 
-fn refused(question: &Login, denial: Denial) -> Refusal {
+fn refused(question: &About<Login>, denial: Denial) -> Refusal {
     let host = &question.host;
     let address = question.address.as_deref();
-    let fingerprint = readable_fingerprint(&question.chain);
+    let fingerprint = readable_fingerprint(question.chain());
     let reason = denial.words().code;
     tracing::info!(%host, fingerprint, address, reason, "external.login: no");
     Refusal::Login(denial)
@@ -442,6 +451,8 @@ mod tests {
             "accounts": [{"username": "h", "exists": true, "enabled": true, "incarnation": null}],
         }))
         .unwrap();
+        let question = state.chains.find(question, |question| &question.chain);
+        let question = question.unwrap();
         let log_in = || state.external().judge_login(1, &question, NOW);
         assert!(log_in().is_ok());
         // A second one of the same kind would take no room of its own.
