@@ -77,6 +77,10 @@ pub fn ending(
     }
 }
 
+/// What ends a session whose entry can't be read, or for which the store can't. Nothing vouches for it: rather one too many, it may
+/// log in again.
+pub const UNREADABLE: Ending = Ending::Revoked;
+
 /// Does a host with this policy close the sessions of a certificate that expires (RFC 6120 13.7.2.3)?
 #[must_use]
 pub fn closes_expired(policy: Option<&HostPolicy>) -> bool {
@@ -138,6 +142,19 @@ pub fn changed_since(
     let is_other = incarnation.is_some_and(|of| *of != account.incarnation)
         || password_changed.is_some_and(|at| at != account.password_changed);
     is_other.then_some(Change::Password)
+}
+
+/// What an account counts as whose entry can't be read, or which the store can't read. Its sessions end, rather one too many, and
+/// nothing is deleted.
+///
+/// `is_address`: it is at least named by an address. As another one nobody can log in.
+#[must_use]
+pub fn change_of_unreadable(is_address: bool) -> Change {
+    if is_address {
+        Change::Password
+    } else {
+        Change::Disabled
+    }
 }
 
 #[cfg(test)]
@@ -316,6 +333,14 @@ mod tests {
             (None, Some(&one), now, Some(Change::Deleted)),
         ] {
             assert_eq!(changed_since(known, incarnation, password), expected);
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_read_ends_sessions_and_deletes_nothing() {
+        assert_eq!(UNREADABLE, Ending::Revoked);
+        for (is_address, expected) in [(true, Change::Password), (false, Change::Disabled)] {
+            assert_eq!(change_of_unreadable(is_address), expected);
         }
     }
 }

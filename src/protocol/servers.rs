@@ -159,6 +159,16 @@ impl ServerRequest for AccountChanged {
     type Answer = Done;
 }
 
+impl From<Change> for AccountChange {
+    fn from(change: Change) -> Self {
+        match change {
+            Change::Deleted => Self::Deleted,
+            Change::Disabled => Self::Disabled,
+            Change::Password => Self::Password,
+        }
+    }
+}
+
 /// A change of accounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

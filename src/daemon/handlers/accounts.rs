@@ -19,7 +19,7 @@ use super::fresh::{new_incarnation, new_token, new_verifiers};
 use crate::identity::{
     Account, AccountName, BareJid, Disabled, ScramHash, ScramVerifier, Secret, UnixSeconds,
 };
-use crate::policy::live::{self, Change};
+use crate::policy::live;
 use crate::policy::passwords::{Caller, Creation};
 use crate::policy::{Denial, HostPolicy, passwords};
 use crate::protocol::{
@@ -85,21 +85,15 @@ impl LocalAccounts<'_> {
                     session.incarnation.as_ref(),
                     session.password_changed,
                 ),
-                // Rather one too many: it may log in again.
                 Err(error @ StoreError::Corrupt { .. }) => {
                     storage::log(&error);
-                    Some(Change::Password)
+                    Some(live::change_of_unreadable(true))
                 }
                 Err(error) => return Err(error.into()),
             };
-            let change = change.map(|change| match change {
-                Change::Deleted => AccountChange::Deleted,
-                Change::Disabled => AccountChange::Disabled,
-                Change::Password => AccountChange::Password,
-            });
-            if let Some(change) = change {
-                changes.push(AccountChanged::of(account.to_string(), change));
-            }
+            changes.extend(
+                change.map(|change| AccountChanged::of(account.to_string(), change.into())),
+            );
         }
         changes.dedup();
         Ok(changes)
@@ -408,16 +402,11 @@ struct NewPassword<'a> {
     policy: &'a HostPolicy,
 }
 
-/// What is answered for an entry of `session.report` that cannot be read: its sessions end, and nothing is deleted.
+/// What is answered for an entry of `session.report` that cannot be read.
 fn change_of_unreadable(bad: &Bad) -> Option<AccountChanged> {
     let account = bad.text("account")?;
-    let change = match BareJid::parse(account) {
-        // Rather one too many: it may log in again.
-        Ok(_) => AccountChange::Password,
-        // Nobody can log in as it.
-        Err(_) => AccountChange::Disabled,
-    };
-    Some(AccountChanged::of(account, change))
+    let change = live::change_of_unreadable(BareJid::parse(account).is_ok());
+    Some(AccountChanged::of(account, change.into()))
 }
 
 /// Everything that is remembered of an account, to be removed.

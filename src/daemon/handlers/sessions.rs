@@ -98,7 +98,7 @@ impl LiveSessions<'_> {
                 // Its record cannot be read, and the other sessions must not wait for it.
                 Err(error @ StoreError::Corrupt { .. }) => {
                     storage::log(&error);
-                    Some(Ending::Revoked)
+                    Some(live::UNREADABLE)
                 }
                 Err(error) => return Err(error.into()),
             };
@@ -119,10 +119,10 @@ impl LiveSessions<'_> {
                 }
             }));
         }
-        // Nothing vouches for a session whose entry cannot be read, as far as it says which one it is.
+        // Of an entry that cannot be read, as far as it says which session it is.
         for bad in opened.sessions.bad() {
             if let (Some(account), Some(key_id)) = (bad.text("account"), bad.text("key_id")) {
-                close.push(Close::named(account, key_id, Ending::Revoked));
+                close.push(Close::named(account, key_id, live::UNREADABLE));
             }
         }
         unreadable(connection.id, Opened::METHOD, &opened.sessions);
