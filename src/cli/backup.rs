@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use crate::identity::{ByteOrderMark, counted};
 use crate::protocol::client::Asker;
-use crate::protocol::{Export, Import, ImportConflict};
+use crate::protocol::{Export, Import, ImportConflict, RecordLabel};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -90,9 +90,8 @@ struct Counted {
 impl Counted {
     fn count(&mut self, record: &Value) {
         self.records += 1;
-        let mut label = Label::of(record);
-        if label.kind == "unreadable" {
-            let problem = label.problem.take().unwrap_or_default();
+        let label = RecordLabel::of(record);
+        if let Some(problem) = label.problem() {
             self.unreadable
                 .push(format!("{}: {problem}", label.owner()));
         }
@@ -115,28 +114,6 @@ enum Frame {
 
 fn unknown() -> String {
     "unknown".to_owned()
-}
-
-/// The part of a record that is shown to people; all else in it is the daemon's.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Label {
-    #[serde(rename = "type")]
-    kind: String,
-    account: Option<String>,
-    host: Option<String>,
-    problem: Option<String>,
-}
-
-impl Label {
-    fn of(record: &Value) -> Self {
-        Self::deserialize(record).unwrap_or_default()
-    }
-
-    fn owner(self) -> String {
-        let owner = self.account.or(self.host);
-        owner.unwrap_or_else(|| "the store".to_owned())
-    }
 }
 
 /// A file that appears under its name when it is whole.
@@ -308,8 +285,9 @@ fn sent(path: &Path, asker: &mut Asker, apply: bool) -> anyhow::Result<Sent> {
         sent.written += done.written;
         sent.unchanged += done.unchanged;
         for ImportConflict { record, problem } in done.conflicts {
-            let label = question.records.get(record).map(Label::of);
-            let owner = label.unwrap_or_default().owner();
+            let label = question.records.get(record).map(RecordLabel::of);
+            let label = label.unwrap_or_default();
+            let owner = label.owner();
             let line = lines.get(record).copied().unwrap_or(0);
             sent.conflicts
                 .push(format!("line {line}: {owner}: {problem}"));

@@ -33,6 +33,39 @@ pub struct ExportPage {
     pub next: Option<Exported>,
 }
 
+/// The part of a record that is shown to people; all else in it is the daemon's.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct RecordLabel {
+    #[serde(rename = "type")]
+    kind: String,
+    account: Option<String>,
+    host: Option<String>,
+    problem: Option<String>,
+}
+
+impl RecordLabel {
+    /// That of `record`; an empty one, if it is none.
+    #[must_use]
+    pub fn of(record: &Value) -> Self {
+        Self::deserialize(record).unwrap_or_default()
+    }
+
+    /// Of what it is.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        let owner = self.account.as_ref().or(self.host.as_ref());
+        owner.map_or("the store", String::as_str)
+    }
+
+    /// Why it could not be read when the backup was made, if that is all it says.
+    #[must_use]
+    pub fn problem(&self) -> Option<&str> {
+        let problem = self.problem.as_deref();
+        (self.kind == "unreadable").then(|| problem.unwrap_or_default())
+    }
+}
+
 /// Up to where an export has come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]

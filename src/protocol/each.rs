@@ -24,6 +24,18 @@ pub struct Bad {
 }
 
 impl Bad {
+    /// What `element` says; or itself, if it is not what it must be.
+    pub(super) fn or<T: DeserializeOwned>(element: &RawValue) -> Result<T, Self> {
+        fields(element.get()).map_err(|fault| Self {
+            // An element that is nested too deeply has no field that anybody reads.
+            element: serde_json::from_str(element.get()).unwrap_or_default(),
+            problem: match fault {
+                Fault::WrongParams { problem } => problem,
+                fault => fault.to_string(),
+            },
+        })
+    }
+
     /// The text of one of its fields, if there is one.
     #[must_use]
     pub fn text(&self, field: &str) -> Option<&str> {
@@ -72,17 +84,13 @@ impl<T> IntoIterator for Each<T> {
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Each<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let elements = Vec::<Box<RawValue>>::deserialize(deserializer)?;
-        let read = |element: &RawValue| {
-            fields::<T>(element.get()).map_err(|fault| Bad {
-                // An element that is nested too deeply has no field that anybody reads.
-                element: serde_json::from_str(element.get()).unwrap_or_default(),
-                problem: match fault {
-                    Fault::WrongParams { problem } => problem,
-                    fault => fault.to_string(),
-                },
-            })
-        };
-        Ok(Self(elements.iter().map(|one| read(one)).collect()))
+        Ok(elements.iter().map(|one| Bad::or(one)).collect())
+    }
+}
+
+impl<T> FromIterator<Result<T, Bad>> for Each<T> {
+    fn from_iter<I: IntoIterator<Item = Result<T, Bad>>>(all: I) -> Self {
+        Self(all.into_iter().collect())
     }
 }
 

@@ -2,15 +2,17 @@
 //!
 //! Must not know: what becomes of them.
 
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::each::Each;
+use super::each::{Bad, Each};
 use super::fault::Fault;
 use super::fields::fields;
 use super::limits::PROTOCOL_VERSION;
 use super::request::{Lane, Notice, Request};
-use super::servers::{AccountChanged, Close};
+use super::servers::{AccountChanged, Checked, Close};
 use crate::identity::{
     BareJid, CertificationPath, Fingerprint, Incarnation, KeyId, ScramHash, UnixSeconds,
 };
@@ -185,8 +187,75 @@ pub enum Accounts {
 /// `session.report`: all live sessions of the asker that logged in with a certificate, or whose accounts live in the daemon.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
-    /// Each as an [`OpenedSession`], if a certificate has logged it in, and as a [`Checked`](super::Checked).
-    pub sessions: Vec<Value>,
+    /// All of them.
+    pub sessions: Vec<LiveSession>,
+}
+
+impl Report {
+    /// The sessions that a certificate has logged in; and all of them, as sessions of an account.
+    #[must_use]
+    pub fn halves(self) -> (Each<OpenedSession>, Each<Checked>) {
+        let (opened, accounts): (Vec<_>, Vec<_>) = self
+            .sessions
+            .into_iter()
+            .map(|session| (session.opened, session.account))
+            .unzip();
+        let opened = opened.into_iter().flatten();
+        (opened.collect(), accounts.into_iter().collect())
+    }
+}
+
+/// A session in a report. One half of it that is unreadable costs the other nothing.
+#[derive(Debug)]
+pub struct LiveSession {
+    /// Its account, as it was when the session logged in.
+    pub account: Result<Checked, Bad>,
+    /// Its certificate, if one has logged it in.
+    pub opened: Option<Result<OpenedSession, Bad>>,
+}
+
+impl<'de> Deserialize<'de> for LiveSession {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// Either is enough to know that a certificate is meant.
+        #[derive(Deserialize)]
+        struct Marks {
+            fingerprint: Option<IgnoredAny>,
+            key_id: Option<IgnoredAny>,
+        }
+        let session = Box::<RawValue>::deserialize(deserializer)?;
+        let marks = serde_json::from_str::<Marks>(session.get());
+        // What is unreadable is so as a session of a certificate, too.
+        let has_certificate = marks.map_or(true, |marks| {
+            marks.fingerprint.is_some() || marks.key_id.is_some()
+        });
+        Ok(Self {
+            account: Bad::or(&session),
+            opened: has_certificate.then(|| Bad::or(&session)),
+        })
+    }
+}
+
+impl Serialize for LiveSession {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Fields<'a> {
+            #[serde(flatten)]
+            opened: &'a OpenedSession,
+            /// Account and incarnation are those of the certificate's session, too.
+            password_changed: Option<UnixSeconds>,
+        }
+        // Whoever asks has no bad ones.
+        let good = |bad: &Bad| serde::ser::Error::custom(&bad.problem);
+        let account = self.account.as_ref().map_err(good)?;
+        match &self.opened {
+            None => account.serialize(serializer),
+            Some(opened) => Fields {
+                opened: opened.as_ref().map_err(good)?,
+                password_changed: account.password_changed,
+            }
+            .serialize(serializer),
+        }
+    }
 }
 
 impl Request for Report {

@@ -2,8 +2,6 @@
 //!
 //! Must not know: which of them are over.
 
-use serde_json::Value;
-
 use super::super::authorities::AuthorityFiles;
 use super::super::connection::Connection;
 use super::super::hosts::Hosts;
@@ -15,9 +13,7 @@ use super::accounts::LocalAccounts;
 use super::authorities::still_vouched;
 use crate::identity::{Host, UnixSeconds};
 use crate::policy::live::{self, Ending, SessionFacts, Word};
-use crate::protocol::{
-    Close, Notice, Opened, OpenedSession, Refusal, Report, Reported, Request, fields_of,
-};
+use crate::protocol::{Close, Notice, Opened, OpenedSession, Refusal, Report, Reported, Request};
 use crate::store::{Store, StoreError, View};
 
 /// Hears of live sessions, and closes those that are over.
@@ -39,15 +35,8 @@ impl LiveSessions<'_> {
         report: Report,
         now: UnixSeconds,
     ) -> Answered<Reported> {
-        let has = |session: &Value, field| session.get(field).is_some_and(|one| !one.is_null());
-        let has_certificate =
-            |session: &&Value| has(session, "fingerprint") || has(session, "key_id");
-        let with_certificates = report.sessions.iter().filter(has_certificate);
-        let opened = Opened {
-            sessions: fields_of(with_certificates.cloned().collect())?,
-        };
-        let close = self.note(connection, &opened, now)?;
-        let all = fields_of(Value::Array(report.sessions))?;
+        let (sessions, all) = report.halves();
+        let close = self.note(connection, &Opened { sessions }, now)?;
         unreadable(connection.id, Report::METHOD, &all);
         let changed = accounts.changed_since(all)?;
         Ok(Reported { close, changed })
@@ -176,12 +165,12 @@ mod tests {
 
     use std::collections::HashSet;
 
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::super::super::connection::{Introduction, Peer};
     use super::super::super::state::State;
     use super::*;
-    use crate::protocol::Role;
+    use crate::protocol::{Role, fields_of};
     use crate::store::Store;
 
     #[test]

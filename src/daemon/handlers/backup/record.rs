@@ -359,3 +359,42 @@ impl TryFrom<CertificateRecord> for Enrolment {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::protocol::RecordLabel;
+
+    #[test]
+    fn whoever_carries_a_record_can_say_of_what_it_is() {
+        let account = BareJid::parse("hamlet@a.lit").unwrap();
+        let secret = Record::Secret {
+            secret: vec![0; 32],
+        };
+        let host = Record::Host {
+            host: Host::parse("a.lit").unwrap(),
+            accounts: Accounts::Daemon,
+            options: Map::new(),
+        };
+        let incarnation = Record::Incarnation {
+            account: account.clone(),
+            incarnation: Incarnation::parse("one").unwrap(),
+            since: UnixSeconds(0),
+        };
+        let unreadable = Record::Unreadable {
+            account,
+            problem: "torn".to_owned(),
+        };
+        for (record, owner, problem) in [
+            (secret, "the store", None),
+            (host, "a.lit", None),
+            (incarnation, "hamlet@a.lit", None),
+            (unreadable, "hamlet@a.lit", Some("torn")),
+        ] {
+            let label = RecordLabel::of(&record.value());
+            assert_eq!((label.owner(), label.problem()), (owner, problem));
+        }
+    }
+}
