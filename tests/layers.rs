@@ -21,7 +21,7 @@ const KNOWS: [(&str, &[&str]); 14] = [
     ("identity", &[]),
     ("policy", &["identity"]),
     ("store", &["system", "identity"]),
-    ("wording", &["identity"]),
+    ("wording", &["identity", "policy"]),
     ("protocol", &["system", "identity", "policy", "wording"]),
     (
         "daemon",

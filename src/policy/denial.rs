@@ -348,7 +348,7 @@ impl Denial {
                 "There is no certificate of this name",
             ),
             Self::RequestMalformed { bad } => {
-                return words("request-malformed", REFUSED, BAD_REQUEST, &bad.to_string());
+                return words("request-malformed", REFUSED, BAD_REQUEST, &malformed(*bad));
             }
             Self::NotBase64 => (
                 "not-base64",
@@ -421,6 +421,17 @@ fn words(
         stanza_type,
         stanza,
         stanza_text: stanza_text.to_owned(),
+    }
+}
+
+/// What is wrong with a child of a request, for whoever wrote the client.
+fn malformed(BadChild { child, problem }: BadChild) -> String {
+    let name = child.name();
+    match problem {
+        Malformed::Missing => format!("There must be a <{name}/>"),
+        Malformed::Several => format!("There must be only one <{name}/>"),
+        Malformed::NotText => format!("<{name}/> must contain text only"),
+        Malformed::Empty => format!("<{name}/> must not be empty"),
     }
 }
 
@@ -527,6 +538,24 @@ mod tests {
                 (first.sasl, first.sasl_text),
                 "{denial:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_malformed_request_names_the_child() {
+        for child in [Child::Name, Child::Certificate] {
+            for problem in [
+                Malformed::Missing,
+                Malformed::Several,
+                Malformed::NotText,
+                Malformed::Empty,
+            ] {
+                let denial = Denial::RequestMalformed {
+                    bad: BadChild { child, problem },
+                };
+                let text = denial.words().stanza_text;
+                assert!(text.contains(&format!("<{}/>", child.name())), "{text}");
+            }
         }
     }
 

@@ -1,6 +1,6 @@
-//! Is a live session over, and which words does it hear at its end?
+//! Is a live session over?
 //!
-//! Must not know: where the facts come from, who closes the session.
+//! Must not know: where the facts come from, who closes the session, in which words.
 
 use crate::identity::{Account, Incarnation, UnixSeconds};
 
@@ -39,20 +39,6 @@ pub enum Ending {
     Unkept,
     /// Its certificate has expired.
     Expired,
-}
-
-impl Ending {
-    /// The stream error, and what the client reads beside it.
-    ///
-    /// Source: RFC 6120 4.9.3.16: with `reset`, keys or certificates have expired during the life of the stream.
-    #[must_use]
-    pub fn words(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Revoked => ("not-authorized", "This client certificate has been revoked"),
-            Self::Unkept => ("resource-constraint", "There are too many sessions"),
-            Self::Expired => ("reset", "This client certificate has expired"),
-        }
-    }
 }
 
 /// Is the session over, and why?
@@ -110,18 +96,6 @@ pub enum Change {
     Disabled,
     /// It has another password, or is another account of the name.
     Password,
-}
-
-impl Change {
-    /// The stream error with which the account's sessions end, and what their clients read beside it.
-    #[must_use]
-    pub fn words(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Deleted => ("not-authorized", "Account deleted"),
-            Self::Disabled => ("not-authorized", "Account disabled"),
-            Self::Password => ("reset", "Password changed"),
-        }
-    }
 }
 
 /// Has the account of a live session changed so that the session must end?

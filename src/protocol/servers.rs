@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::{BareJid, Fingerprint, Host, Incarnation, KeyId, ScramHash, UnixSeconds};
 use crate::policy::live::{Change, Ending};
+use crate::wording::endings;
 
 /// A question of the daemon's.
 pub trait ServerRequest: Serialize + DeserializeOwned {
@@ -51,7 +52,7 @@ impl Close {
     /// Closes the sessions of what was named so.
     #[must_use]
     pub fn named(account: impl Into<String>, key_id: impl Into<String>, ending: Ending) -> Self {
-        let (condition, text) = ending.words();
+        let (condition, text) = endings::of_session(ending);
         Self {
             account: account.into(),
             key_id: key_id.into(),
@@ -140,7 +141,7 @@ impl AccountChanged {
             AccountChange::Deleted => Some(Change::Deleted),
         };
         let close = ends.map(|end| {
-            let (condition, text) = end.words();
+            let (condition, text) = endings::of_account(end);
             StreamError {
                 condition: condition.into(),
                 text: text.into(),

@@ -4,6 +4,7 @@
 
 pub mod certificates;
 pub mod console;
+pub mod endings;
 pub mod forms;
 pub mod notices;
 pub mod setup;

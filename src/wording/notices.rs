@@ -22,11 +22,32 @@ pub enum By<'a> {
     Session {
         /// Its full JID, if it is known.
         jid: Option<&'a Jid>,
-        /// Its proof at the login: `a password`, say.
-        with: &'static str,
+        /// Its proof at the login.
+        with: With,
         /// Where it comes from.
         address: Option<&'a str>,
     },
+}
+
+/// The proof by which a session has logged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum With {
+    /// A password.
+    Password,
+    /// A token, or what counts as one.
+    Token,
+    /// A certificate.
+    Certificate,
+}
+
+impl With {
+    fn in_words(self) -> &'static str {
+        match self {
+            Self::Password => "a password",
+            Self::Token => "a token",
+            Self::Certificate => "a certificate",
+        }
+    }
 }
 
 impl By<'_> {
@@ -42,7 +63,7 @@ impl By<'_> {
                     let address: String = address.chars().take(MAX_SHOWN_ADDRESS).collect();
                     format!(", from {}", visible(&address))
                 });
-                let jid = visible(&jid);
+                let (jid, with) = (visible(&jid), with.in_words());
                 format!("{jid} (logged in with {with}{})", from.unwrap_or_default())
             }
         }
@@ -125,11 +146,11 @@ mod tests {
             ),
             (By::Administrator, "an administrator of the server"),
             (
-                session(Some(&jid), "a password", Some("192.0.2.7\n")),
+                session(Some(&jid), With::Password, Some("192.0.2.7\n")),
                 "h@a.lit/x (logged in with a password, from 192.0.2.7\\u{a})",
             ),
             (
-                session(None, "a token", None),
+                session(None, With::Token, None),
                 "a session (logged in with a token)",
             ),
         ] {

@@ -201,7 +201,7 @@ impl Certificates<'_> {
         })
     }
 
-    /// Is there no such account? While Prosody can't be whose about its own, nobody says so.
+    /// Is there no such account? While Prosody can't be asked about its own, nobody says so.
     fn is_missing(&self, account: &BareJid) -> Result<bool, Refusal> {
         let (lives, _) = self.hosts.of(account.host())?;
         if lives == Accounts::Daemon {

@@ -7,7 +7,7 @@ use crate::identity::{BareJid, Incarnation};
 use crate::policy::access;
 use crate::policy::manage::{Asker, LoggedInBy, Scope};
 use crate::protocol::{Fault, Session, SessionBy};
-use crate::wording::notices::By;
+use crate::wording::notices::{By, With};
 
 /// Whose list a question is about, and who asks it.
 pub(super) struct Whose {
@@ -97,11 +97,11 @@ pub(super) fn described(session: Option<&Session>, peer: Peer) -> String {
     };
     let with = match session.by {
         SessionBy::Sasl => match LoggedInBy::by_mechanism(session.mechanism.as_deref()) {
-            LoggedInBy::Password => "a password",
-            _ => "a token",
+            LoggedInBy::Password => With::Password,
+            _ => With::Token,
         },
-        SessionBy::Password => "a password",
-        SessionBy::Certificate => "a certificate",
+        SessionBy::Password => With::Password,
+        SessionBy::Certificate => With::Certificate,
         SessionBy::Admin => return By::Administrator.in_words(),
     };
     let by = By::Session {
