@@ -24,6 +24,7 @@ use super::handlers::hosts::KnownHosts;
 use super::handlers::moving_in::MovingIn;
 use super::handlers::notices::Notices;
 use super::handlers::passwords::Passwords;
+use super::handlers::revocation::Revoking;
 use super::handlers::sessions::LiveSessions;
 use super::handlers::status::Overview;
 use super::hosts::Hosts;
@@ -175,8 +176,14 @@ impl State {
             servers: &self.servers,
             sessions: &self.sessions,
             last_uses: &self.last_uses,
-            gate: &self.gate,
             disk_room: &self.disk_room,
+        }
+    }
+
+    pub(super) fn revoking(&self) -> Revoking<'_> {
+        Revoking {
+            lists: self.certificates(),
+            gate: &self.gate,
         }
     }
 

@@ -6,7 +6,6 @@ use serde_json::json;
 
 use super::super::connection::Peer;
 use super::super::disk_room::DiskRoom;
-use super::super::gate::Gate;
 use super::super::hosts::Hosts;
 use super::super::last_uses::LastUses;
 use super::super::reply::{Answered, Reply};
@@ -42,7 +41,6 @@ pub(in crate::daemon) struct Certificates<'a> {
     pub(in crate::daemon) servers: &'a Servers,
     pub(in crate::daemon) sessions: &'a Sessions,
     pub(in crate::daemon) last_uses: &'a LastUses,
-    pub(in crate::daemon) gate: &'a Gate,
     pub(in crate::daemon) disk_room: &'a DiskRoom,
 }
 

@@ -3,8 +3,8 @@
 //! Each form becomes the question that a client with XEP-0257 would cause. Must not know: rules, words.
 
 use super::super::reply::Reply;
-use super::certificates::{Certificates, Wanted};
-use super::revocation::{KeyRevocation, Target};
+use super::certificates::Wanted;
+use super::revocation::{KeyRevocation, Revoking, Target};
 use super::whose::Whose;
 use crate::identity::certificate::Finding;
 use crate::identity::pasted::{self, NotOne};
@@ -17,7 +17,7 @@ use crate::protocol::{
 };
 use crate::wording::forms::{self, Added, Chosen, ChosenState, Filled, Form, Subcommand};
 
-impl Certificates<'_> {
+impl Revoking<'_> {
     pub(in crate::daemon) fn command_step(
         &self,
         reply: &Reply<CommandStep>,
@@ -111,13 +111,13 @@ impl Certificates<'_> {
             Subcommand::AddCurrent if asking.presented.is_some() => Ok(forms::adding_current()),
             Subcommand::AddCurrent => return Ok(failed(forms::NONE_PRESENTED)),
             Subcommand::List => return self.list_to_read(asking, now),
-            Subcommand::Disable => self.look_at(&asking.whose, |own, _| {
+            Subcommand::Disable => self.lists.look_at(&asking.whose, |own, _| {
                 let all: Vec<Chosen<'_>> = own.iter().map(|held| asking.chosen(held)).collect();
                 (!all.is_empty())
                     .then(|| forms::disabling(&all))
                     .ok_or(forms::EMPTY_LIST)
             })?,
-            Subcommand::Revoke => self.look_at(&asking.whose, |own, disabled| {
+            Subcommand::Revoke => self.lists.look_at(&asking.whose, |own, disabled| {
                 let listed = own.iter().map(|held| asking.chosen(held));
                 let marked = disabled.iter().map(|mark| Chosen {
                     name: &mark.name,
@@ -129,7 +129,7 @@ impl Certificates<'_> {
                     .ok_or(forms::EMPTY_LIST)
             })?,
             Subcommand::RevokeOthers => match asking.own_key {
-                Some(own_key) => self.look_at(&asking.whose, |own, disabled| {
+                Some(own_key) => self.lists.look_at(&asking.whose, |own, disabled| {
                     let names = manage::others(own, disabled, own_key);
                     (!names.is_empty())
                         .then(|| forms::revoking_others(&names))
@@ -145,9 +145,9 @@ impl Certificates<'_> {
     }
 
     fn list_to_read(&self, asking: &Asking, now: UnixSeconds) -> Result<CommandStepped, Refusal> {
-        let rows = self.look_at(&asking.whose, |own, _| {
+        let rows = self.lists.look_at(&asking.whose, |own, _| {
             own.iter()
-                .map(|held| self.row(held, now))
+                .map(|held| self.lists.row(held, now))
                 .collect::<Vec<_>>()
         })?;
         if rows.is_empty() {
@@ -189,7 +189,7 @@ impl Certificates<'_> {
             },
             Subcommand::Disable => match filled.certificate() {
                 Ok(name) => {
-                    let held = self.take_out(&asking.whose, name.to_owned())?;
+                    let held = self.lists.take_out(&asking.whose, name.to_owned())?;
                     Ok(said(forms::has_disabled(&held.name)))
                 }
                 Err(problem) => Ok(failed(&problem)),
@@ -213,7 +213,7 @@ impl Certificates<'_> {
             certificate,
             may_manage: added.may_manage,
         };
-        let (held, warnings) = self.add(&asking.whose, wish, now)?;
+        let (held, warnings) = self.lists.add(&asking.whose, wish, now)?;
         let mut stepped = said(forms::has_added(&held.name, held.not_after));
         if !warnings.is_empty() {
             stepped.notes.push(Note {

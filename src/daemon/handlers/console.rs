@@ -8,14 +8,14 @@ use super::super::declared_host::remarks;
 use super::super::reply::Reply;
 use super::certificates::Certificates;
 use super::incarnations::{Unmarked, incarnation_in_prosody};
-use super::revocation::{KeyRevocation, Target};
+use super::revocation::{KeyRevocation, Revoking, Target};
 use super::whose::Whose;
 use crate::identity::{BareJid, CertificateName, Host, Incarnation, UnixSeconds};
 use crate::policy::Denial;
 use crate::protocol::{Accounts, ConsoleRan, ConsoleRun, Each, Fault, Refusal, Session, SessionBy};
 use crate::wording::console::{self, HostStatus, Readiness, Status};
 
-impl Certificates<'_> {
+impl Revoking<'_> {
     pub(in crate::daemon) fn console_run(
         &self,
         reply: &Reply<ConsoleRun>,
@@ -25,12 +25,12 @@ impl Certificates<'_> {
         let words: Vec<&str> = question.words.iter().map(String::as_str).collect();
         let ran = match words.as_slice() {
             // What was left out is missed like what is empty.
-            ["list"] => self.console_list(reply, "", now).map(Some),
-            ["list", jid] => self.console_list(reply, jid, now).map(Some),
+            ["list"] => self.lists.console_list(reply, "", now).map(Some),
+            ["list", jid] => self.lists.console_list(reply, jid, now).map(Some),
             ["revoke"] => self.console_revoke(reply, "", "", now),
             ["revoke", jid] => self.console_revoke(reply, jid, "", now),
             ["revoke", jid, name] => self.console_revoke(reply, jid, name, now),
-            ["status"] => Ok(Some(self.console_status(reply, question))),
+            ["status"] => Ok(Some(self.lists.console_status(reply, question))),
             _ => Err(Refusal::from(Fault::WrongParams {
                 problem: "words: there is no such command".to_owned(),
             })),
@@ -47,6 +47,64 @@ impl Certificates<'_> {
         }
     }
 
+    fn console_revoke(
+        &self,
+        reply: &Reply<ConsoleRun>,
+        jid: &str,
+        name: &str,
+        now: UnixSeconds,
+    ) -> Result<Option<ConsoleRan>, Refusal> {
+        let whose = match self.lists.whose_of(reply, jid) {
+            Ok(_) if name.is_empty() => return Ok(Some(no(console::WHICH.to_owned()))),
+            Ok(whose) => whose,
+            Err(problem) => return Ok(Some(no(problem))),
+        };
+        let account = &whose.account;
+        let revoked = self.revoke_keys(
+            reply,
+            KeyRevocation {
+                whose: &whose,
+                target: Target::Named(name.to_owned()),
+            },
+            now,
+            |revoked, keys| {
+                let sessions = keys
+                    .iter()
+                    .map(|key_id| self.lists.sessions.of_key(account, key_id))
+                    .sum();
+                let others: Vec<&CertificateName> = revoked
+                    .removed
+                    .iter()
+                    .map(|held| &held.name)
+                    .filter(|name| **name != revoked.name)
+                    .collect();
+                let lines = keys
+                    .first()
+                    .map(|key_id| console::revoked_too(&others, account, key_id));
+                ConsoleRan {
+                    ok: true,
+                    text: console::revoked(&revoked.name, &revoked.fingerprint, account, sessions),
+                    lines: lines.unwrap_or_default(),
+                    denial: None,
+                }
+            },
+        );
+        match revoked {
+            Ok(()) => Ok(None),
+            Err(Refusal::Management(denial @ Denial::NameUnknown)) => {
+                let text = if self.lists.is_missing(account)? {
+                    console::missing(account)
+                } else {
+                    console::unknown_name(account)
+                };
+                Ok(Some(denied(&denial, text)))
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+}
+
+impl Certificates<'_> {
     fn console_list(
         &self,
         reply: &Reply<ConsoleRun>,
@@ -74,62 +132,6 @@ impl Certificates<'_> {
             lines,
             denial: None,
         })
-    }
-
-    fn console_revoke(
-        &self,
-        reply: &Reply<ConsoleRun>,
-        jid: &str,
-        name: &str,
-        now: UnixSeconds,
-    ) -> Result<Option<ConsoleRan>, Refusal> {
-        let whose = match self.whose_of(reply, jid) {
-            Ok(_) if name.is_empty() => return Ok(Some(no(console::WHICH.to_owned()))),
-            Ok(whose) => whose,
-            Err(problem) => return Ok(Some(no(problem))),
-        };
-        let account = &whose.account;
-        let revoked = self.revoke_keys(
-            reply,
-            KeyRevocation {
-                whose: &whose,
-                target: Target::Named(name.to_owned()),
-            },
-            now,
-            |revoked, keys| {
-                let sessions = keys
-                    .iter()
-                    .map(|key_id| self.sessions.of_key(account, key_id))
-                    .sum();
-                let others: Vec<&CertificateName> = revoked
-                    .removed
-                    .iter()
-                    .map(|held| &held.name)
-                    .filter(|name| **name != revoked.name)
-                    .collect();
-                let lines = keys
-                    .first()
-                    .map(|key_id| console::revoked_too(&others, account, key_id));
-                ConsoleRan {
-                    ok: true,
-                    text: console::revoked(&revoked.name, &revoked.fingerprint, account, sessions),
-                    lines: lines.unwrap_or_default(),
-                    denial: None,
-                }
-            },
-        );
-        match revoked {
-            Ok(()) => Ok(None),
-            Err(Refusal::Management(denial @ Denial::NameUnknown)) => {
-                let text = if self.is_missing(account)? {
-                    console::missing(account)
-                } else {
-                    console::unknown_name(account)
-                };
-                Ok(Some(denied(&denial, text)))
-            }
-            Err(refusal) => Err(refusal),
-        }
     }
 
     fn console_status(&self, reply: &Reply<ConsoleRun>, question: &ConsoleRun) -> ConsoleRan {

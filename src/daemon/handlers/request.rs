@@ -3,8 +3,8 @@
 //! Must not know: rules, words, XML.
 
 use super::super::reply::Reply;
-use super::certificates::{Certificates, Wanted, refused};
-use super::revocation::{KeyRevocation, Target};
+use super::certificates::{Wanted, refused};
+use super::revocation::{KeyRevocation, Revoking, Target};
 use super::whose::Whose;
 use crate::identity::{KeyId, UnixSeconds};
 use crate::policy::Denial;
@@ -12,7 +12,7 @@ use crate::policy::live::Ending;
 use crate::policy::manage::request::{self, BadChild};
 use crate::protocol::{ClientRequest, ClientRequested, Close, Refusal, RequestElement};
 
-impl Certificates<'_> {
+impl Revoking<'_> {
     pub(in crate::daemon) fn request(
         &self,
         reply: &Reply<ClientRequest>,
@@ -51,11 +51,11 @@ impl Certificates<'_> {
                     certificate: wish.certificate,
                     may_manage: wish.may_manage,
                 };
-                self.add(&whose, wish, now)?;
+                self.lists.add(&whose, wish, now)?;
             }
             RequestElement::Disable => {
                 let name = request::named(question.children).map_err(malformed)?;
-                self.take_out(&whose, name)?;
+                self.lists.take_out(&whose, name)?;
             }
             RequestElement::Revoke => {
                 let name = request::named(question.children).map_err(malformed)?;

@@ -5,6 +5,7 @@
 //! Must not know: rules (`policy::manage` says which keys are meant, and who may revoke them).
 
 use super::super::connection::Peer;
+use super::super::gate::Gate;
 use super::super::reply::{Answered, Informs, Reply};
 use super::certificates::{Certificates, done, refused};
 use super::edits::revoke_edits;
@@ -19,7 +20,14 @@ use crate::protocol::{
 use crate::store::{Harmless, View};
 use crate::wording::notices;
 
-impl Certificates<'_> {
+/// Revokes what stands in the lists, by whatever way it was asked for.
+#[derive(Clone, Copy)]
+pub(in crate::daemon) struct Revoking<'a> {
+    pub(in crate::daemon) lists: Certificates<'a>,
+    pub(in crate::daemon) gate: &'a Gate,
+}
+
+impl Revoking<'_> {
     pub(in crate::daemon) fn revoke(
         &self,
         reply: &Reply<Revoke>,
@@ -85,8 +93,8 @@ impl Certificates<'_> {
     ) -> Result<(), Refusal> {
         const QUESTION: &str = "certificate.revoke";
         let account = &whose.account;
-        let policy = self.hosts.policy(account.host())?;
-        let (asker, scope) = self.asker_of(whose)?;
+        let policy = self.lists.hosts.policy(account.host())?;
+        let (asker, scope) = self.lists.asker_of(whose)?;
         let by = whose.by();
         let decide = move |view: &View<'_>| {
             let (list, disabled) = (view.list()?, view.disabled()?);
@@ -98,11 +106,11 @@ impl Certificates<'_> {
             Ok(manage::revoke(&wish, &list, &disabled, &policy))
         };
         // What is refused anyway must not hold everybody's logins up.
-        let denied = decide(&self.store.view(account))?;
+        let denied = decide(&self.lists.store.view(account))?;
         denied.map_err(|denial| refused(QUESTION, account, &by, denial))?;
         // Before the commit: a login that is decided after this line finds the key revoked.
-        let mut closing = self.gate.close(self.servers);
-        let written = self.store.take_back(&closing, account, move |view| {
+        let mut closing = self.gate.close(self.lists.servers);
+        let written = self.lists.store.take_back(&closing, account, move |view| {
             Ok(decide(view)?.map(|revoked| (revoke_edits(&revoked, now), revoked)))
         });
         let revoked = written?.map_err(|denial| refused(QUESTION, account, &by, denial))?;
@@ -117,10 +125,14 @@ impl Certificates<'_> {
             done(QUESTION, account, name, &revoked.fingerprint_of(name), &by);
         }
         reply.send_closing(closing, &result(&revoked, &keys));
-        self.servers.tell(account, &notices::revoked(&names, &by));
+        self.lists
+            .servers
+            .tell(account, &notices::revoked(&names, &by));
         Ok(())
     }
+}
 
+impl Certificates<'_> {
     pub(in crate::daemon) fn unrevoke(
         &self,
         question: Unrevoke,
