@@ -8,6 +8,7 @@ use crate::identity::certificate::Finding;
 use crate::identity::password::VerifierError;
 use crate::identity::{Account, Disabled, Enrolment, Incarnation};
 
+use super::Denial;
 use super::host::room::NoRoom;
 
 /// What becomes of a record that nothing here contradicts.
@@ -19,7 +20,8 @@ pub enum Fate {
     Unchanged,
 }
 
-/// Why a record is not written. Read by the administrator who imports.
+/// Why a record is not written. No [`Denial`]: the administrator who imports reads it in a report that is answered with yes, and no
+/// client ever does.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Conflict {
     /// Of another version, or damaged.
@@ -43,8 +45,8 @@ pub enum Conflict {
     /// A host that this daemon can't remember.
     #[error(transparent)]
     HostWithoutRoom(NoRoom),
-    /// An account with such a verifier could never log in.
-    #[error("SCRAM can't use what is kept of its password: {error}")]
+    /// An account with such a verifier could never log in: refused in the words of every other question that brings one.
+    #[error("{}", Denial::PasswordUnusable { error: *.error }.words().stanza_text)]
     PasswordUnusable {
         /// What no verifier has.
         #[source]
