@@ -64,7 +64,7 @@ pub(super) struct TakenBack {
 }
 
 /// What an authority says of a chain. `None` where none has a say; else the outer error is that of a file.
-type AuthorityAnswer = Option<Result<Result<CertificationPath, Untrusted>, Problem>>;
+pub(super) type AuthorityAnswer = Option<Result<Result<CertificationPath, Untrusted>, Problem>>;
 
 impl Facts<'_> {
     /// What the lists know of the certificate. It is found by its fingerprint, and parsed only if it stands in none.
@@ -141,17 +141,41 @@ impl Facts<'_> {
         &self,
         gathered: &Gathered<'_>,
     ) -> Result<Vec<AccountFact>, StoreError> {
-        let newest = |held: &Holder| {
-            let account = held.account.clone();
-            let known = self.store.view(&account).incarnation()?;
-            Ok(AccountFact {
-                account,
-                exists: true,
-                enabled: true,
-                incarnation: known.map(|(incarnation, _)| incarnation),
-            })
-        };
-        gathered.holders.iter().map(newest).collect()
+        let holders = gathered.holders.iter();
+        holders
+            .map(|held| self.account_fact(Accounts::Prosody, held.account.clone()))
+            .collect()
+    }
+
+    /// What is known here of an account. Of one that lives in Prosody, which is not asked: that it is the newest that was heard of.
+    pub(super) fn account_fact(
+        &self,
+        lives: Accounts,
+        account: BareJid,
+    ) -> Result<AccountFact, StoreError> {
+        Ok(match lives {
+            Accounts::Daemon => {
+                let known = self.store.view(&account).account()?;
+                known.as_ref().map_or(
+                    AccountFact {
+                        account,
+                        exists: false,
+                        enabled: false,
+                        incarnation: None,
+                    },
+                    AccountFact::of,
+                )
+            }
+            Accounts::Prosody => {
+                let newest = self.store.view(&account).incarnation()?;
+                AccountFact {
+                    account,
+                    exists: true,
+                    enabled: true,
+                    incarnation: newest.map(|(incarnation, _)| incarnation),
+                }
+            }
+        })
     }
 
     /// Does an authority vouch for it?
@@ -195,15 +219,15 @@ impl Facts<'_> {
             tracing::error!(%host, %fingerprint, %problem, "the authorities could not be asked");
             Fault::AuthoritiesUnreadable
         };
-        let (by_authority, path) = match &asked {
-            None => (None, None),
-            Some(Ok(Ok(path))) => (Some(Ok(())), Some(path)),
-            Some(Ok(Err(untrusted))) => (Some(Err(untrusted.denial)), None),
+        let path = match &asked {
+            Some(Ok(Ok(path))) => Some(path),
             // It may do without.
-            Some(Err(_)) if shown.policy.trust.either_suffices() => (None, None),
-            Some(Err(problem)) => return Err(unasked(problem).into()),
+            Some(Err(problem)) if !shown.policy.trust.either_suffices() => {
+                return Err(unasked(problem).into());
+            }
+            _ => None,
         };
-        let decided = decide(&gathered.facts(&back, by_authority), path);
+        let decided = decide(&gathered.facts(&back, by_authority(&asked)), path);
         match (&decided, &asked) {
             (Err(_), Some(Err(problem))) => return Err(unasked(problem).into()),
             (Err(denial), Some(Ok(Err(Untrusted { cause, .. })))) => {
@@ -213,6 +237,15 @@ impl Facts<'_> {
             _ => {}
         }
         Ok(decided)
+    }
+}
+
+/// What an authority says, as the rules take it. One that could not be asked says nothing.
+pub(super) fn by_authority(asked: &AuthorityAnswer) -> Option<Result<(), Denial>> {
+    match asked.as_ref()? {
+        Ok(Ok(_)) => Some(Ok(())),
+        Ok(Err(untrusted)) => Some(Err(untrusted.denial)),
+        Err(_) => None,
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Must not know: rules (`policy::explain` judges); it changes nothing, in Prosody neither.
 
-use super::super::facts::{Facts, Presentation};
+use super::super::facts::{Facts, Presentation, by_authority};
 use super::super::hosts::Hosts;
 use super::super::reply::Answered;
 use super::super::servers::Servers;
@@ -49,11 +49,10 @@ impl Explaining<'_> {
         };
         let back = self.facts.taken_back(&shown, &gathered, Some(&account))?;
         let asked = self.facts.ask_authorities(&shown, now);
-        let (by_authority, about_authority) = match asked {
-            None => (None, None),
-            Some(Ok(Ok(_))) => (Some(Ok(())), None),
-            Some(Ok(Err(untrusted))) => (Some(Err(untrusted.denial)), Some(untrusted.cause)),
-            Some(Err(problem)) => (None, Some(problem.to_string())),
+        let about_authority = match &asked {
+            None | Some(Ok(Ok(_))) => None,
+            Some(Ok(Err(untrusted))) => Some(untrusted.cause.clone()),
+            Some(Err(problem)) => Some(problem.to_string()),
         };
         let mut meant: Vec<BareJid> = gathered.named_here().collect();
         meant.extend(gathered.holders.iter().map(|held| held.account.clone()));
@@ -62,14 +61,14 @@ impl Explaining<'_> {
         meant.dedup();
         let accounts = meant
             .into_iter()
-            .map(|account| self.fact_of(shown.lives, account));
+            .map(|account| self.facts.account_fact(shown.lives, account));
         let mut accounts: Vec<AccountFact> = accounts.collect::<Result<_, _>>()?;
         let known = match shown.lives {
             Accounts::Daemon => AccountKnowledge::All,
             Accounts::Prosody => self.ask_existence(&account, &mut accounts)?,
         };
         let explanation = explain(
-            &gathered.facts(&back, by_authority),
+            &gathered.facts(&back, by_authority(&asked)),
             &LoginQuestion {
                 account: &account,
                 accounts: &accounts,
@@ -99,29 +98,5 @@ impl Explaining<'_> {
             fact.incarnation.clone_from(&present);
         }
         Ok(AccountKnowledge::Existence)
-    }
-
-    /// What is known here of an account. Of one that lives in Prosody: that it is the one which has enrolled last.
-    fn fact_of(&self, lives: Accounts, account: BareJid) -> Result<AccountFact, Refusal> {
-        Ok(match lives {
-            Accounts::Daemon => {
-                let known = self.facts.store.view(&account).account()?;
-                AccountFact {
-                    account,
-                    exists: known.is_some(),
-                    enabled: known.as_ref().is_some_and(|known| known.enabled),
-                    incarnation: known.map(|known| known.incarnation),
-                }
-            }
-            Accounts::Prosody => {
-                let present = self.facts.store.view(&account).incarnation()?;
-                AccountFact {
-                    account,
-                    exists: true,
-                    enabled: true,
-                    incarnation: present.map(|(incarnation, _)| incarnation),
-                }
-            }
-        })
     }
 }

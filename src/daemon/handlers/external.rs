@@ -70,7 +70,8 @@ impl External<'_> {
     }
 
     /// What no record can let in waits for its turn, by the network that it comes from: signatures cost time, and a stranger may
-    /// show what it likes. `accounts`: what the asker knows of the accounts.
+    /// show what it likes. `accounts`: what the asker knows of the accounts. What is read here is read again when it is decided, a login
+    /// under its pass: it may have been taken back meanwhile.
     fn schedule(
         &self,
         visitor: &Visitor<'_>,
