@@ -14,7 +14,7 @@ local host = module.host;
 -- Of mod_saslcertd, and outlives its reloads.
 local api = module:shared("/*/saslcertd/api");
 
--- How long what was heard is sure. Whoever does not exist may be created right now.
+-- How long what was heard is sure. A missing account may be created right now.
 local exists_seconds, missing_seconds = 5 * 60, 5;
 local max_known = 100000;
 -- Of all accounts, page by page.
@@ -23,7 +23,7 @@ local list_timeout = 10;
 local exists_timeout = 2;
 -- All of Prosody stands still while it waits this long. A daemon that did not answer in time isn't asked that way again for a while.
 local blocking_seconds, blocking_pause = 0.3, 5;
--- What an admin does with Prosody 13's shell is done where nobody can wait, and he wants it done.
+-- A command in Prosody 13's shell runs where nobody can wait, and the admin wants it done.
 local blocking_change_seconds = 2;
 -- A registration creates its account at once, or never.
 local reset_seconds = 10;
@@ -43,7 +43,7 @@ local function expire()
 	changes, epoch = changes + 1, epoch + 1;
 end
 
--- What is known for sure, or nil; and whether there was such an account when that was last heard.
+-- The facts that are sure, or nil; and whether there was such an account when that was last heard.
 local function remembered(username)
 	local facts = known:get(username);
 	if not facts then return nil, false; end
@@ -52,7 +52,7 @@ local function remembered(username)
 	return is_sure and facts or nil, facts.exists;
 end
 
--- What an admin is told of a failure.
+-- The words about a failure for an admin.
 local function text_of(failure)
 	if failure.code == -32000 then return failure.message; end
 	if failure.code == -32002 then return "saslcertd has refused the options of this host, see the log"; end
@@ -79,7 +79,7 @@ end
 -- Was it said in the log that nobody knows who exists?
 local has_complained = false;
 
--- What the daemon says of an account, or nil and the failure. Of what is sure already nothing is asked.
+-- The facts about an account, or nil and the failure. The daemon is not asked for facts that are sure already.
 local function facts_of(username)
 	local sure = remembered(username);
 	if sure then return sure; end
@@ -114,8 +114,8 @@ end
 
 local provider = { name = "saslcertd" };
 
--- True when the daemon can't be asked and nothing is known. Whoever hears "no" bounces the message to somebody who is offline,
--- doesn't store it in the archive, or drops a change of a roster. "Yes" to a stranger's name costs a file that is nobody's (but
+-- True when the daemon can't be asked and nothing is known. A "no" would bounce the message to somebody who is offline,
+-- keep it out of the archive, or drop a change of a roster. "Yes" to a stranger's name costs a file that is nobody's (but
 -- that of who registers the name next: he finds a stranger's messages); nobody logs in by it.
 function provider.user_exists(username)
 	if type(username) ~= "string" or username == "" then return nil, "No such account"; end
@@ -167,11 +167,11 @@ function provider.users()
 	end;
 end
 
--- What a thread has begun and not ended yet: a creation (token: the name is reserved for it), or a registration that an invitation
+-- The acts that a thread has begun and not ended yet: a creation (token: the name is reserved for it), or a registration that an invitation
 -- allows to reset the password (reset_at). mod_register_ibr creates accounts for that, too.
 local begun = setmetatable({}, { __mode = "k" });
 
--- What this thread has begun with the name, which is used up by it.
+-- Takes out the act that this thread has begun with the name.
 local function take(username)
 	local own = begun[coroutine.running()];
 	begun[coroutine.running()] = nil;

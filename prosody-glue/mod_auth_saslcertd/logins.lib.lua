@@ -17,13 +17,13 @@ local api = module:shared("/*/saslcertd/api");
 
 -- Offered until the daemon has said which hashes all accounts of the host have: by then a client may have chosen one.
 local all_hashes = { "SHA-1", "SHA-256" };
--- Whatever the daemon says, nobody waits longer.
+-- Nobody waits longer, even if the daemon says so.
 local max_delay = 60;
 -- How soon a wait finds out that its session is gone.
 local longest_nap = 1;
 
 local could_not_ask = "The password can't be checked at the moment";
--- What util.sasl says: a refusal must look the same wherever it comes from.
+-- The words of util.sasl: a refusal must look the same wherever it comes from.
 local wrong_proof = "The response provided by the client doesn't match the one we calculated.";
 
 -- The proof at the end of a client-final-message.
@@ -31,14 +31,14 @@ local function proof_in(message)
 	return type(message) == "string" and message:match("c=[^,]*,r=[^,]*,?.-,p=(.*)$") or nil;
 end
 
--- What the daemon says is kept until process() goes on: as a yes, a no, or a failure that is neither; each with its delay, if any.
+-- Keeps the daemon's word until process() goes on: a yes, a no, or a failure that is neither; each with its delay, if any.
 local function ask(session, handler, method, username, params)
 	local result, failure = admit(session, method, username, params);
 	handler.saslcertd_failure, handler.saslcertd_delay = failure, (result or failure).delay;
 	return result ~= nil;
 end
 
--- The delay. It is never asked again: that would count twice. What can't be counted is a failure all the same.
+-- The delay. It is never asked again: that would count twice. A guess that can't be counted is a failure all the same.
 local function count_failure(session, username)
 	local params = { account = username .. "@" .. host, address = session.ip or null };
 	local result = api.ask("account.failed", params, { timeout = api.timeout() });
@@ -84,7 +84,7 @@ local function fail(session, handler, condition, text)
 	return "failure", condition, text;
 end
 
--- What a login comes to, once the daemon's word is there and its delay has passed. Status, and condition and text, or data: of util.sasl.
+-- The end of a login, once the daemon's word is there and its delay has passed. Status, and condition and text, or data: of util.sasl.
 local function concluded(session, handler, status, condition_or_data, text)
 	local failure = handler.saslcertd_failure;
 	if failure and failure.code ~= -32000 then

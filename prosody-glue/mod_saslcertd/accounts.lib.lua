@@ -1,5 +1,5 @@
--- What only Prosody knows of an account: whether it exists, whether it is enabled, and which account of its name
--- it is (its incarnation, see docs/protocol.md).
+-- The facts about an account that only Prosody knows: whether it exists, whether it is enabled, and which account of its name it is (its
+-- incarnation, see docs/protocol.md).
 --
 -- It must not know certificates: the daemon draws the conclusions.
 
@@ -18,7 +18,7 @@ local function new(module)
 	local accounts = { usable = usable };
 	local host, store = module.host, module:open_store("saslcertd", "keyval");
 
-	-- Whoever has waited may find the host gone; usermanager raises an error then.
+	-- After a wait the host may be gone; usermanager raises an error then.
 	local function is_active() return prosody.hosts[host] ~= nil; end
 
 	function accounts.exists(username)
@@ -56,7 +56,7 @@ local function new(module)
 		return nil, err or "not kept";
 	end
 
-	-- What external.offer and external.login hear about the candidates that exist; nil and why if a store can't say.
+	-- The facts about the candidates that exist, for external.offer and external.login; nil and why if a store can't say.
 	function accounts.facts(candidates)
 		local facts = array();
 		for _, candidate in ipairs(candidates) do

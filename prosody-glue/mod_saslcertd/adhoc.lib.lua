@@ -1,6 +1,6 @@
 -- Ad-hoc commands (XEP-0050): users whose client doesn't know XEP-0257 manage their certificates with forms.
 --
--- It knows no form, no field and no step: what comes is handed to the daemon, and what that answers is painted.
+-- It must not know a form, a field or a step: it hands the client's entries to the daemon, and paints the form of the answer.
 
 local array = require "util.array";
 local new_form = require "util.dataforms".new;
@@ -80,12 +80,12 @@ local function step(host, session, data, state)
 		local _, condition, text = certificates.words(failure);
 		return { status = "completed", error = { message = text or condition } };
 	end
-	-- Whoever reads the answer finds the sessions gone.
+	-- A user who reads the answer finds the sessions gone.
 	api.close(result.close);
 	return reply_of(result);
 end
 
--- What mod_adhoc calls: the reply, and the state that it hands in with the next step. Session ids are common to all commands:
+-- mod_adhoc calls this. Returns the reply, and the state that it hands in with the next step. Session ids are common to all commands:
 -- with that of another one comes its state, and the daemon tells ours from others'.
 local function handle(host, data, state)
 	if data.action == "cancel" or data.form and data.form.attr.type == "cancel" then return { status = "canceled" }; end

@@ -1,5 +1,5 @@
--- What the daemon asks of Prosody: to close sessions, to tell users something, to act on a change that somebody else made to an
--- account, and which account of a name it has.
+-- Answers the daemon's own questions: close sessions, tell users something, act on a change that somebody else made to an account, and
+-- say which account of a name Prosody has.
 --
 -- It must not decide, nor wait: what may take a while is handed to a worker, and answered later.
 
@@ -10,7 +10,7 @@ local st = require "util.stanza";
 local new_id = require "util.uuid".generate;
 local purge = require "core.storagemanager".purge;
 
--- What Prosody does by itself when it makes such a change.
+-- Prosody does this by itself when it makes such a change.
 local changes = {
 	created = {};
 	enabled = { event = "user-enabled" };

@@ -96,7 +96,7 @@ local function change(host, origin, stanza)
 	end
 	if not result then return refuse(origin, stanza, failure); end
 	origin.send(st.reply(stanza));
-	-- Whoever has read the answer finds the sessions gone. The daemon says so in its next line, but before that is read
+	-- A client that has read the answer finds the sessions gone. The daemon says so in its next line, but before that is read
 	-- this session goes on with what it sent behind its question, and after a full buffer others do, too.
 	api.close(result.close);
 	return true;

@@ -24,7 +24,7 @@ local max_missed = 3;
 -- Deadlines are looked at so often while something waits. Prosody's timers wait as long as there is something to read: on a busy server
 -- the questions look, too.
 local look_interval = 0.125;
--- What the daemon may have asked and not been answered yet.
+-- So many questions the daemon may have asked that are not answered yet.
 local max_late_answers = 256;
 
 local Client = {};
@@ -65,7 +65,7 @@ function Client:settle(question, result, failure)
 	self.waiting[question.id], question.callback, question.line = nil, nil, nil;
 	self.waiting_count, self.waiting_bytes = self.waiting_count - 1, self.waiting_bytes - #line;
 	self.with.ended(question.method, now() - question.asked_at, result, failure);
-	-- Whoever asked must not stop the clock of the others.
+	-- An error of the asker must not stop the clock of the others.
 	local ok, err = pcall(callback, result, failure);
 	if not ok then module:log("error", "The answer to %s could not be used: %s", question.method, err); end
 end
@@ -165,7 +165,7 @@ function Client:hello()
 		unanswered = unanswered - 1;
 		if unanswered > 0 then return; end
 		self.greeted, self.stalled, self.pause, self.software = true, false, first_pause, result.software;
-		-- What nobody waits for any more may never be answered.
+		-- A question that nobody waits for any more may never be answered.
 		self.owed = 0;
 		for _, question in pairs(self.waiting) do
 			if question.written then self.owed = self.owed + 1; end
@@ -253,7 +253,7 @@ function Client:answered(c, message)
 		module:log("error", "The daemon could not read a question: %s", text);
 	end
 	local question = self.waiting[message.id or 0]; -- nil: the answer is late
-	-- Whoever waited goes on inside of it, and may ask again or even close the connection.
+	-- The asker goes on inside of it, and may ask again or even close the connection.
 	if question then self:settle(question, wire.outcome_of(message)); end
 	if c == self.conn then self:pump(); end
 end
@@ -292,7 +292,7 @@ function Client:incoming(c, data)
 	end
 end
 
--- What net.server calls of the connection.
+-- The callbacks of the connection for net.server.
 local function listener_of(self)
 	return {
 		onconnect = function (c)

@@ -1,6 +1,6 @@
 -- How an administrator asks the daemon: with commands of Prosody's admin shell, of either version, and with prosodyctl.
 --
--- What a command says comes from the daemon; here stands only what is said while it can't be asked.
+-- It must not decide, and words no answer: the daemon does. Its own sentences say that the daemon can't be asked.
 
 local array = require "util.array";
 local null = require "util.json".null;

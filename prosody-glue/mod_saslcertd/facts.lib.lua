@@ -1,4 +1,4 @@
--- What only Prosody knows of its configuration, for `saslcertd doctor`, which gets it from `prosodyctl mod_saslcertd facts`.
+-- The facts about its configuration that only Prosody knows, for `saslcertd doctor`, which gets them from `prosodyctl mod_saslcertd facts`.
 --
 -- It runs within prosodyctl, and reads what is configured, not what runs: it must not connect anywhere, open ports, or draw conclusions.
 
@@ -42,7 +42,7 @@ end
 
 local function of_host(name)
 	local authentication = tostring(configmanager.get(name, "authentication") or "internal_hashed");
-	-- What TLS is without our help.
+	-- TLS without our help.
 	local context, err, tls_config = context_of(name);
 	return {
 		modules = modules_of(name);

@@ -1,5 +1,5 @@
--- What the daemon hears of this server: options of prosody.cfg.lua, as JSON can carry them, and its hello; and one question over a connection
--- of its own, behind a hello. Also the options of the module itself.
+-- Makes this server's hello: options of prosody.cfg.lua, as JSON can carry them. Also one question over a connection of its own, behind a
+-- hello; and the options of the module itself.
 --
 -- It must not know what a host's option means, nor say what is wrong with one: the daemon does.
 

@@ -18,7 +18,7 @@ local function provided_command(module, host)
 	-- By way of its module: by this name, require would find our own library.
 	local loaded, mod_adhoc = pcall(module.depends, module, "adhoc");
 	if not loaded then
-		-- Whoever disabled it wants no commands, but may well want certificates.
+		-- An admin who disabled it wants no commands, but may well want certificates.
 		module:log("info", "No ad-hoc commands for certificates: %s", mod_adhoc);
 		return nil;
 	end
@@ -62,7 +62,7 @@ local function new(module, with)
 	local has_lists, has_rival = true, false;
 	local is_shown, command, unwrap = false, nil, nil;
 
-	-- Whoever has waited may find the host gone; usermanager raises an error then.
+	-- After a wait the host may be gone; usermanager raises an error then.
 	local function provider_now()
 		return prosody.hosts[host.name] and usermanager.get_provider(host.name) or nil;
 	end

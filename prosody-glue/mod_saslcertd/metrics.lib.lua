@@ -1,4 +1,4 @@
--- What Prosody's statistics show of the daemon: questions and how they ended, refusals by reason, how long answers took, whether
+-- Figures about the daemon for Prosody's statistics: questions and how they ended, refusals by reason, how long answers took, whether
 -- there is a connection, and certificates that are about to expire.
 --
 -- It must not make a label of anything that a stranger has sent.

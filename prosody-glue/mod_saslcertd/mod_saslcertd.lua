@@ -158,7 +158,7 @@ end
 sessions = module:require "sessions".new({
 	notify = client.notify, ask = ask;
 	in_daemon = function (name) return hosts[name] ~= nil and hosts[name].in_daemon(); end;
-	-- What was changed without our hearing of it.
+	-- An account has changed, and no event of Prosody's has said so.
 	changed = function (params) asked("account.changed", params, function () end); end;
 	connections = { module:shared("/*/c2s/sessions"), module:shared("/*/bosh/sessions"), api.waiting };
 });
@@ -186,7 +186,7 @@ end
 api.ask, api.change, api.ask_blocking, api.can_wait = ask, change, ask_blocking, can_wait;
 api.verdict, api.process = sasl.verdict, sasl.process;
 api.outlive, api.close = sasl_lib.outlive, sessions.close_each;
--- What was changed without our hearing of it ends the sessions of its account.
+-- The sessions of an account that has changed unnoticed end.
 api.check, api.password_is_of = sessions.report_all, sessions.password_is_of;
 function api.timeout() return settings.timeout; end
 -- The hashes that may be offered; nil if that isn't known yet.
@@ -225,7 +225,7 @@ function module.unload()
 	client.close();
 	metrics.connected(false);
 	if remove_from_shell then remove_from_shell(); end
-	-- What else stands there says that it can't ask.
+	-- Another function in its place says that it can't ask.
 	if api.ask == ask then api.verdict, api.process = nil, nil; end
 	for _, host in pairs(hosts) do host.unload(); end
 end

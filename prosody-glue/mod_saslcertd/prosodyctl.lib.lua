@@ -1,5 +1,7 @@
--- In prosodyctl's process: `prosodyctl mod_saslcertd …`, and what mod_auth_saslcertd needs there to change accounts. Nothing else runs in
--- it, so each question waits for its answer, over a connection of its own.
+-- In prosodyctl's process: `prosodyctl mod_saslcertd …`, and the questions by which mod_auth_saslcertd changes accounts there. Nothing else
+-- runs in it, so each question waits for its answer, over a connection of its own.
+--
+-- It must not decide, nor open ports.
 
 local configmanager = require "core.configmanager";
 local get_modules_for_host = require "core.modulemanager".get_modules_for_host;
@@ -57,7 +59,7 @@ function module.command(arg)
 	return 1;
 end
 
--- What is logged stands on the screen. Whoever gave a command of ours reads it in the answer instead.
+-- Prosody's log goes to the screen. After a command of ours the admin reads the same in the answer instead.
 local said = {};
 local function say(level, text)
 	if not said[text] then module:log(level, "%s", text); end

@@ -27,8 +27,8 @@ local function certificate_of(session)
 	return socket and socket.getpeercertificate and socket:getpeercertificate(), socket;
 end
 
--- What the daemon hears of the client's chain: its own certificate, which comes first, and of the others those that fit; nothing if its
--- own doesn't. leaf_only: of the others none.
+-- The part of the client's chain that goes to the daemon: its own certificate, which comes first, and of the others those that fit;
+-- nothing if its own doesn't. leaf_only: of the others none.
 local function chain_of_peer(session, leaf_only)
 	local certificate, socket = certificate_of(session);
 	local x509s = certificate and not leaf_only and socket.getpeerchain and socket:getpeerchain() or {};
@@ -196,7 +196,7 @@ local function add_external(handler, session, hostname)
 		-- It may be the provider's own table, shared by all its handlers.
 		local all = {};
 		for name, value in pairs(mechanisms(self)) do all[name] = value; end
-		-- What a stream was told stays its list: a client may compare it with what it hears in SCRAM (XEP-0474), and would take
+		-- The list that a stream was told stays as it is: a client may compare it with what it hears in SCRAM (XEP-0474), and would take
 		-- an outage or a revocation in between for an attack. Whether EXTERNAL logs in is decided anew.
 		local told = session.saslcert_told;
 		if not told or told.conn ~= session.conn then

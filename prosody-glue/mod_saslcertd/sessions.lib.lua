@@ -31,7 +31,7 @@ local function is_of(session, account)
 end
 
 local function add_search(sessions, with)
-	-- What of(session) returns for each session, where that is something: bound ones, hibernating or not, and those not yet bound.
+	-- The results of of(session) for all sessions, but nil: bound ones, hibernating or not, and those not yet bound.
 	function sessions.collect(of)
 		local list, seen = {}, {};
 		local function look_at(some)
@@ -267,7 +267,7 @@ local function hook_resources(sessions, host_module)
 	end, 120);
 end
 
--- Whoever stole a device must not take the account (XEP-0257), nor keep it.
+-- A thief of a device must not take the account (XEP-0257), nor keep it.
 local function hook_restrictions(host_module)
 	local function deny(event)
 		local origin, stanza = event.origin, event.stanza;

@@ -1,5 +1,5 @@
 -- Asks clients for a certificate in TLS, on STARTTLS and direct TLS, without any c2s_ssl setting: Prosody alone does not ask, and on 13 it
--- would end the handshake at a self-signed one. What the admin has set comes first.
+-- would end the handshake at a self-signed one. The admin's settings come first.
 --
 -- It must not judge certificates: that is for the daemon, at the login.
 
@@ -14,8 +14,8 @@ local ask_for_certificate = {
 };
 local direct_tls = { c2s_direct_tls = true, legacy_ssl = true };
 
--- What mod_tls makes of a host's settings: in the same order, and with the same fallback to the parent domain. ours is last, so it counts
--- least. Returns the context, or nil; what is wrong; and the settings.
+-- The TLS context as mod_tls makes it of a host's settings: in the same order, and with the same fallback to the parent domain. ours is
+-- last, so it counts least. Returns the context, or nil; what is wrong; and the settings.
 local function context_of(host, ours)
 	local parent = host:match("%.(.*)$");
 	local function option(name) return raw_option(host, name) or parent and raw_option(parent, name) or {}; end

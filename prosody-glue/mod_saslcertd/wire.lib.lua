@@ -67,7 +67,7 @@ local function decode(line)
 	return type(message) == "table" and message or nil;
 end
 
--- What an answer says: the result, or nil and a failure, which has the daemon's words, or none.
+-- Reads an answer: the result, or nil and a failure, which has the daemon's words, or none.
 local function outcome_of(answer)
 	if answer.error == nil and answer.result ~= nil then return answer.result; end
 	local err = type(answer.error) == "table" and answer.error or {};
