@@ -140,14 +140,14 @@ def play(tell: Teller, rig: Rig) -> list[str | Path]:
     tell.begin("The phone is lost", "The admin cuts it off. Hamlet's other devices and his password are not touched.")
     run(tell, rig, "--socket", rig.daemon.socket, "cert", "revoke", JID, NAME)
 
-    tell.begin("Whoever finds the phone tries it", "The same command as before. It has to fail now, and that is the point:")
+    tell.begin("A stranger finds the phone and tries it", "The same command as before. It has to fail now, and that is the point:")
     run(tell, rig, *login, expected=1)
     tell.say("The server said no. The key is worthless from the moment it was revoked.")
     return login
 
 
 def tell_how_to_go_on(rig: Rig, login: list[str | Path]) -> None:
-    """For KEEP=1: what is where, and the script that ends it."""
+    """For KEEP=1: says where everything lies, and writes the script that ends it."""
     stop = rig.folder / "stop"
     folder = shlex.quote(str(rig.folder))
     stop.write_text(
