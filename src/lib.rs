@@ -5,7 +5,7 @@
 //! identity        JIDs, certificates, passwords    no IO, no clock
 //! policy          the rules, pure                  knows identity
 //! store           everything remembered, in sled   knows identity, system
-//! wording         the words for people             knows identity
+//! wording         the words for people             knows identity, policy
 //! protocol        the contract of both sides       knows identity, policy, wording, system
 //! daemon          reads questions, answers them    knows these five, and system
 //! client          an XMPP client                   knows identity; feature `client`

@@ -87,7 +87,7 @@ impl<Io: AsyncRead> Limited<Io> {
         self.remaining.store(max_bytes, Ordering::Relaxed);
     }
 
-    /// What was read and not yet parsed.
+    /// The bytes that were read and not yet parsed.
     pub(super) fn unread(&self) -> &[u8] {
         self.io.buffer()
     }

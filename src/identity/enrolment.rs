@@ -114,7 +114,7 @@ impl Enrolment {
 /// An account in whose list a certificate stands, and what a login needs of the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// Whose list it is.
+    /// The account of the list.
     pub account: BareJid,
     /// Which account of that name.
     pub incarnation: Incarnation,

@@ -21,7 +21,7 @@ use super::visible::visible;
 pub struct Signed {
     /// The bytes that the signature covers.
     pub content: Vec<u8>,
-    /// What is in the `AlgorithmIdentifier`.
+    /// The content of the `AlgorithmIdentifier`.
     pub algorithm: Vec<u8>,
     /// The signature itself.
     pub signature: Vec<u8>,
@@ -32,7 +32,7 @@ pub struct Signed {
 pub struct PublicKey {
     /// The SubjectPublicKeyInfo, DER.
     pub info: Vec<u8>,
-    /// What is in its `AlgorithmIdentifier`.
+    /// The content of its `AlgorithmIdentifier`.
     pub algorithm: Vec<u8>,
     /// The key itself.
     pub bits: Vec<u8>,

@@ -171,7 +171,7 @@ pub enum VerifierError {
     /// Its keys.
     #[error("its keys are not as long as those of SCRAM-{}", .hash.name())]
     Keys {
-        /// Whose they should be.
+        /// The hash whose keys they should be.
         hash: ScramHash,
     },
 }

@@ -91,7 +91,7 @@ pub(crate) enum Lost {
     MayNotOpen {
         /// The socket.
         socket: PathBuf,
-        /// What to do.
+        /// The remedy, in words.
         remedy: &'static str,
     },
     /// The socket can't be opened.
@@ -107,7 +107,7 @@ pub(crate) enum Lost {
     NotTalkedTo {
         /// The socket.
         socket: PathBuf,
-        /// What to do.
+        /// The remedy, in words.
         remedy: &'static str,
     },
     /// It hung up.

@@ -1,4 +1,4 @@
-//! What doctor says of a daemon, and of who asks it.
+//! The cases of doctor's findings about a daemon, and about the Prosody that asks it.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 

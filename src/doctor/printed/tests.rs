@@ -1,4 +1,4 @@
-//! What follows from raw settings.
+//! The cases of facts that follow from raw settings.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 

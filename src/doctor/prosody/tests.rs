@@ -1,4 +1,4 @@
-//! What is found, told and mended, from facts as Prosody gives them.
+//! The cases of findings and remedies, from facts as Prosody gives them.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 

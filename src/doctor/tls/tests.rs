@@ -1,4 +1,4 @@
-//! What doctor says of handshakes.
+//! The cases of doctor's findings about handshakes.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
