@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use nix::unistd::Uid;
 
@@ -142,7 +142,7 @@ fn look_at_tls(
     } else {
         Vec::new()
     };
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
     let now = i64::try_from(since.unwrap_or_default().as_secs()).unwrap_or(i64::MAX);
     let now = crate::identity::UnixSeconds(now);
     Ok(tls::findings(
