@@ -45,8 +45,9 @@ impl Tables {
         for row in self.known_rows(fingerprint, host) {
             let (account, mut row) = row?;
             let reading = row.reading.take().filter(|read| read.version == READING);
-            // What an older version has read, or could not read, is as good as unread.
-            let is_read = reading.is_some();
+            // What an older version has read, or could not read, is as good as unread. And until `known` was held against what was
+            // written, a row of it may be an older one.
+            let is_sure = is_proven && reading.is_some();
             if known.cert.is_none() {
                 known.cert = match reading {
                     Some(reading) => Some(reading.cert(der, *fingerprint)),
@@ -56,14 +57,12 @@ impl Tables {
             let Some(cert) = &known.cert else {
                 continue;
             };
-            if !is_read && !self.is_held(&account, &row.name, der)? {
+            if !is_sure && !self.is_held(&account, &row.name, der)? {
                 continue;
             }
-            // Until `known` was held against what was written, its word for a key that is not revoked is not taken: a row of it
-            // may be an older one. `revoked_keys` was read before the first answer.
+            // `revoked_keys` was read before the first answer.
             let is_revoked = row.is_revoked
-                || !(is_proven && is_read)
-                    && self.is_revoked(&account, &cert.key_id, &row.incarnation)?;
+                || !is_sure && self.is_revoked(&account, &cert.key_id, &row.incarnation)?;
             if is_revoked {
                 let revoked = (account.clone(), row.incarnation.clone());
                 known.revoked_for.push(revoked);

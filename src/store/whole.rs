@@ -143,11 +143,12 @@ pub(super) fn prove(
     let is_small = is_former || rows_of(&TABLES_FOR_LATER) <= MAX_ROWS_AT_ONCE;
     // What is accepted is counted anew, all of it.
     let is_whole = is_counted && missing == 0;
+    let is_all_read = is_small || !is_whole || on_loss != OnLoss::Refuse;
     let at_once = |table: &Table| {
         if is_former && Table::DERIVED.contains(table) {
             return false;
         }
-        is_small || !is_whole || !TABLES_FOR_LATER.contains(table)
+        is_all_read || !TABLES_FOR_LATER.contains(table)
     };
     let wanted = Table::COUNTED.iter().copied().filter(at_once);
     let Examined {
