@@ -43,6 +43,7 @@ pub(super) async fn talk(
         write,
         unwritten: Vec::new(),
         written: 0,
+        is_unread: false,
     };
     state.connected(connection);
     let end = listen(state, connection, read, &mut answers, lifetime).await;
@@ -87,9 +88,7 @@ async fn listen(
     let mut unfinished_since = None;
     let mut stop = pin!(stopping.changed());
     loop {
-        if answers.write_now().is_err() {
-            return End::Said;
-        }
+        answers.write_now();
         let deadline = unfinished_since.map(|since: Instant| since + LINE_DEADLINE);
         let count = tokio::select! {
             biased;
@@ -144,13 +143,13 @@ struct Answers<'a> {
     unwritten: Vec<u8>,
     /// So much of it is.
     written: usize,
+    /// The peer reads no more. What it has said is heard all the same: there may be a revocation in it.
+    is_unread: bool,
 }
 
 impl Answers<'_> {
     /// Writes what the kernel takes at once.
-    ///
-    /// Errors: the peer is gone.
-    fn write_now(&mut self) -> io::Result<()> {
+    fn write_now(&mut self) {
         loop {
             if self.is_written() {
                 self.unwritten.clear();
@@ -158,11 +157,12 @@ impl Answers<'_> {
                 self.connection.take_queued(&mut self.unwritten);
             }
             match self.unwritten.get(self.written..) {
-                None | Some([]) => return Ok(()),
+                None | Some([]) => return,
+                Some(rest) if self.is_unread => self.written += rest.len(),
                 Some(rest) => match self.write.try_write(rest) {
                     Ok(count) => self.written += count,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                    Err(error) => return Err(error),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                    Err(_) => self.is_unread = true,
                 },
             }
         }
@@ -181,7 +181,8 @@ impl Answers<'_> {
     /// Writes all that is queued until the connection is closed.
     async fn write_rest(mut self) {
         loop {
-            if self.write_now().is_err() || self.is_written() && !self.connection.queued().await {
+            self.write_now();
+            if self.is_written() && !self.connection.queued().await {
                 return;
             }
             if !self.is_written() && self.write.writable().await.is_err() {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, HAMLET, Made, PATIENCE, offer};
+use crate::support::{Daemon, HAMLET, Made, PATIENCE, login, named, offer};
 
 #[test]
 fn a_strangers_input_never_costs_the_connection() {
@@ -163,6 +163,30 @@ fn connections_are_bounded() {
     loop {
         let mut peer = daemon.peer();
         if peer.answers() {
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE);
+    }
+}
+
+#[test]
+fn what_was_said_is_heard_though_nobody_reads_the_answers() {
+    let daemon = Daemon::start();
+    let (mut server, mut other) = (daemon.server(json!({})), daemon.server(json!({})));
+    let cert = Made::of(HAMLET);
+    server.append("phone", &cert);
+    other.login(&cert);
+    server.stop_reading();
+    // More than is read at a time: the first answers find nobody before the last question is read.
+    for _ in 0..200 {
+        server.send("external.offer", offer(&cert));
+    }
+    server.send("certificate.revoke", named("phone"));
+    drop(server);
+    let start = Instant::now();
+    loop {
+        let id = other.send("external.login", login(&cert));
+        if other.answer(id).get("error").is_some() {
             break;
         }
         assert!(start.elapsed() < PATIENCE);

@@ -281,6 +281,11 @@ impl Peer {
         }
     }
 
+    /// Whatever the daemon writes, nobody will read it.
+    pub fn stop_reading(&mut self) {
+        self.stream.shutdown(std::net::Shutdown::Read).unwrap();
+    }
+
     pub fn write(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
