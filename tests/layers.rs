@@ -1,4 +1,4 @@
-//! Who may import whom: each room of `src/` knows those that its row names, and no two files know each other. And how long a
+//! The rules of imports: each room of `src/` knows those that its row names, and no two files know each other. And how long a
 //! function of Lua may be.
 //!
 //! It reads the source: `use` lines, and paths that begin with `crate`, `super`, `self` or a child module. A name that a module only
@@ -122,7 +122,7 @@ fn no_two_files_import_each_other() {
     assert_eq!(house.circles(), Vec::<String>::new());
 }
 
-/// Who takes something back shows the store that nobody says yes meanwhile. Only the gate can know that.
+/// A caller that takes something back shows the store that nobody says yes meanwhile. Only the gate can know that.
 #[test]
 fn only_the_gate_vouches_that_nobody_says_yes() {
     let vouches: Vec<String> = sources()

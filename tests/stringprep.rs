@@ -39,7 +39,7 @@ struct Prepared {
     output: String,
 }
 
-/// What becomes of `text` in each part of a JID; nothing where it is refused.
+/// The prepared form of `text` in each part of a JID; nothing where it is refused.
 fn prepared(text: &str) -> Vec<Prepared> {
     let as_localpart = Jid::parse(&format!("{text}@host")).ok();
     let as_host = Jid::parse(&format!("user@{text}")).ok();

@@ -144,7 +144,7 @@ pub(crate) fn redis_gets(dice: &mut Dice, among: usize, count: usize) -> Vec<Vec
     (0..count).map(|_| get(dice.below(among))).collect()
 }
 
-/// What stores a value of 300 bytes for each of `keys` in redis.
+/// The requests that store a value of 300 bytes for each of `keys` in redis.
 pub(crate) fn redis_sets(keys: Range<usize>) -> String {
     let value = "x".repeat(300);
     keys.fold(String::new(), |mut sets, number| {

@@ -1,4 +1,5 @@
-//! What a decision costs when an authority must vouch for the certificate: over one between, without and with revocation lists of both.
+//! The cost of a decision when an authority must vouch for the certificate: over one between, without and
+//! with revocation lists of both.
 
 use std::path::Path;
 
@@ -56,7 +57,7 @@ pub(crate) fn measure(
     Ok(())
 }
 
-/// What stands behind a question's id.
+/// The text behind a question's id.
 fn question(method: &str, params: &Value) -> String {
     format!(",\"method\":\"{method}\",\"params\":{params}}}\n")
 }

@@ -94,7 +94,7 @@ const HEAD: i32 = 40;
 const FOOT: i32 = 30;
 const ROW: i32 = 22;
 
-/// What the scale shows.
+/// The range of the scale.
 const LEAST: f64 = 0.05;
 const MOST: f64 = 20.0;
 const MARKS: [f64; 8] = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];

@@ -104,7 +104,7 @@ impl Wanted {
         } else {
             config.with_no_client_auth()
         };
-        // Whoever comes back after a restart has no session with the new process.
+        // A client that comes back after a restart has no session with the new process.
         config.resumption = Resumption::disabled();
         Ok(Client {
             is_direct: self.is_direct,

@@ -1,5 +1,5 @@
-//! A server that does nothing: it answers each line with a short one that bears its id. What is slower than this is slower for what
-//! it does, and not for the socket.
+//! A server that does nothing: it answers each line with a short one that bears its id. A server that is
+//! slower than this is slower for what it does, and not for the socket.
 
 use std::path::Path;
 

@@ -1,11 +1,11 @@
-//! What was measured: rows with a sample for each round, printed as one table, median and range.
+//! The measured figures: rows with a sample for each round, printed as one table, median and range.
 //!
 //! Must not know how anything is measured. A row without a sample is not printed: what could not be measured has failed before.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// What a row is about.
+/// The subject of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Measure {
     /// The heading that it stands below.
@@ -24,7 +24,7 @@ pub(crate) enum Unit {
     Mebibytes,
 }
 
-/// What the project wants, in thousandths of the unit. Nothing is asserted.
+/// The project's aim, in thousandths of the unit. Nothing is asserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Aim {
     AtLeast(u32),

@@ -47,7 +47,7 @@ pub(crate) enum Length {
     For(Duration),
 }
 
-/// What a run took.
+/// The figures of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
     pub(crate) per_second: f64,
@@ -256,7 +256,7 @@ fn holds(bytes: &[u8], what: &[u8]) -> bool {
     bytes.windows(what.len()).any(|window| window == what)
 }
 
-/// What stands before the id of a question, and of an answer.
+/// The text before the id of a question, and of an answer.
 pub(crate) const BEFORE_ID: &str = "{\"jsonrpc\":\"2.0\",\"id\":";
 
 #[cfg(test)]

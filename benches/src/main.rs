@@ -3,7 +3,7 @@
 //! With `$BENCH` = `quick` in two minutes, else in less than twenty. `make bench PARTS='socket logins'` measures these parts only. The table
 //! goes to the terminal, and with its picture to target/bench/. docs/performance.md says what each row means.
 //!
-//! Nothing is asserted of a figure. What can't be measured is an error, and no table is printed.
+//! Nothing is asserted of a figure. A figure that can't be measured is an error, and no table is printed.
 
 #![allow(clippy::cast_precision_loss, clippy::print_stdout)]
 
@@ -86,7 +86,7 @@ fn measure(parts: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// What needs a daemon with many accounts: the smallest store, and the largest beside it.
+/// The parts that need a daemon with many accounts: the smallest store, and the largest beside it.
 fn with_stores(
     parts: &[&str],
     effort: Effort,

@@ -17,7 +17,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Returns when it accepts connections. What it prints goes to a file beside its socket.
+    /// Returns when it accepts connections. Its output goes to a file beside its socket.
     pub(crate) fn start(
         name: &'static str,
         command: &mut Command,
@@ -75,7 +75,7 @@ impl Server {
         Server::start("redis", &mut command, socket)
     }
 
-    /// What it has in memory, in MiB: pages of its own and of files, as the kernel counts them.
+    /// Its memory, in MiB: pages of its own and of files, as the kernel counts them.
     pub(crate) fn resident_mib(&self) -> Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -138,7 +138,7 @@ impl Store {
         Ok(start.elapsed())
     }
 
-    /// What it takes of the disk, in MiB.
+    /// Its space on the disk, in MiB.
     pub(crate) fn disk_mib(&self) -> Result<f64> {
         Ok(blocks_below(&self.data)? as f64 * 512.0 / f64::from(1 << 20))
     }

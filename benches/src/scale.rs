@@ -80,7 +80,7 @@ pub(crate) fn measure(
     let measure = row(Unit::Seconds, "import").aim(at_most(150_000));
     figures.add_time(measure, other.command(&["import", &words])?);
     let last = accounts.logins(&mut dice, count, LOGINS)?;
-    // What was imported lets the same people in.
+    // The imported store lets the same people in.
     load::run(&importing.socket, LOGIN, MANY, last, Length::Once)?;
     importing.stop()?;
     std::fs::remove_dir_all(&other.data)?;

@@ -139,7 +139,7 @@ fn fill_redis(socket: &Path, keys: usize) -> Result<()> {
     Ok(())
 }
 
-/// What a flood of passwords does to those who log in with a certificate: tries come twice as fast as all cores together derive keys.
+/// The effect of a flood of passwords on logins with a certificate: tries come twice as fast as all cores together derive keys.
 pub(crate) fn flood(
     filled: Filled<'_>,
     accounts: &Accounts,

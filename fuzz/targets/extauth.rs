@@ -1,4 +1,4 @@
-//! What a server writes to `saslcertd extauth`: the same requests in whatever pieces it comes.
+//! The bytes that a server writes to `saslcertd extauth`: the same requests in whatever pieces they come.
 #![no_main]
 
 use std::convert::Infallible;

@@ -1,4 +1,4 @@
-//! What a peer writes to the socket: the same lines in whatever pieces it comes, and each of them is read or refused.
+//! The bytes that a peer writes to the socket: the same lines in whatever pieces they come, and each of them is read or refused.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -110,7 +110,7 @@ pub(super) fn run(args: &EnrollArgs, json: bool) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-/// What `--json` prints.
+/// The report that `--json` prints.
 #[derive(Debug, Serialize)]
 struct EnrollReport<'a> {
     jid: &'a str,

@@ -45,7 +45,7 @@ pub(super) fn run(args: &InitArgs, json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What this process makes from here on is for its user alone, whatever mode the folder has that it is made in.
+/// Files that this process makes from here on are for its user alone, whatever mode their folder has.
 pub(super) fn keep_from_others() {
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
 }

@@ -88,7 +88,7 @@ pub(super) fn run(args: &LoginArgs, json: bool) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-/// What `--json` prints.
+/// The report that `--json` prints.
 #[derive(Debug, Serialize)]
 struct LoginReport<'a> {
     jid: &'a str,

@@ -1,5 +1,5 @@
 //! The files of authorities and revocation lists that hosts name: read when a host first names them, when they change, and
-//! on SIGHUP. What is not readable is remembered as that, and never stands for its last state.
+//! on SIGHUP. An unreadable file is remembered as unreadable: its last state never stands for it.
 //!
 //! Must not know: what follows for a login.
 
@@ -222,14 +222,14 @@ impl AuthorityFiles {
             && !lists.is_some_and(|read| read.revoke(path))
     }
 
-    /// What is wrong with the files that `policy` names, for the host's admin.
+    /// The problems of the files that `policy` names, for the host's admin.
     #[must_use]
     pub(super) fn problems_of(&self, policy: &HostPolicy) -> Vec<Problem> {
         let files = policy.trust.ca();
         files.map_or_else(Vec::new, |files| self.problems(files))
     }
 
-    /// What is wrong with the files.
+    /// The problems of the files.
     #[must_use]
     pub(super) fn problems(&self, files: &CaFiles) -> Vec<Problem> {
         let lists = files.lists.as_ref();
@@ -242,7 +242,7 @@ impl AuthorityFiles {
         .collect()
     }
 
-    /// What `status` says of them.
+    /// The state of the files, for `status`.
     #[must_use]
     pub(super) fn described(&self, files: &CaFiles) -> AuthorityFilesState {
         let problem = |error: &Problem| error.error.to_string();

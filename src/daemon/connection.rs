@@ -225,7 +225,7 @@ impl Connection {
         }
     }
 
-    /// Asks a question of ours. Who cares for the answer asks by [`super::servers`].
+    /// Asks a question of ours. A caller that wants the answer asks by [`super::servers`].
     pub(super) fn ask(&self, question: &impl ServerRequest) {
         self.push(&protocol::question(&self.question_id(), question));
     }

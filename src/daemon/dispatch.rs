@@ -110,7 +110,7 @@ pub struct Row {
     pub method: &'static str,
     /// The lowest role that may ask it.
     pub role: Role,
-    /// What the asker must have said before.
+    /// The hello that the asker must have said before.
     pub before: Before,
     /// Where it is answered.
     pub lane: Lane,
@@ -318,11 +318,11 @@ fn notification(
     }
 }
 
-/// What the peer tells, if it may tell it now.
+/// The notice of the peer, if it may give it now.
 fn told<N: Notice>(connection: &Connection, params: &str) -> Result<N, Refusal> {
     let Peer { uid, role, .. } = connection.peer;
     let before = N::BEFORE;
-    // Whatever is told is for every role.
+    // A notice is for every role.
     access::may_ask(role, connection.standing(), Role::Server, before)
         .map_err(|_| Fault::NoHello { before, uid })?;
     Ok(fields(params)?)

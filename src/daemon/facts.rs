@@ -21,7 +21,7 @@ pub(super) struct Facts<'a> {
     pub(super) authorities: &'a AuthorityFiles,
 }
 
-/// What somebody shows to a host, and by which rules it is judged there.
+/// The chain that a client shows to a host, and the rules by which it is judged there.
 pub(super) struct Presentation<'a> {
     pub(super) host: &'a Host,
     /// Where the host's accounts live.
@@ -43,7 +43,7 @@ impl<'a> Presentation<'a> {
     }
 }
 
-/// What the lists know of a certificate.
+/// The facts in the lists about a certificate.
 pub(super) struct Gathered<'a> {
     host: &'a Host,
     pub(super) cert: &'a ClientCert,
@@ -52,22 +52,22 @@ pub(super) struct Gathered<'a> {
     revoked_for: Vec<(BareJid, Incarnation)>,
 }
 
-/// What accounts have taken back of a certificate, those included that do not hold it.
+/// The accounts that have taken back a certificate or its key, those included that do not hold it.
 #[derive(Default)]
 pub(super) struct TakenBack {
-    /// Who has revoked its key.
+    /// The accounts that have revoked its key.
     revoked: Vec<(BareJid, Incarnation)>,
-    /// Who has disabled it.
+    /// The accounts that have disabled it.
     disabled: Vec<BareJid>,
-    /// Who has disabled a certificate of its key.
+    /// The accounts that have disabled a certificate of its key.
     key_disabled: Vec<BareJid>,
 }
 
-/// What an authority says of a chain. `None` where none has a say; else the outer error is that of a file.
+/// An authority's word on a chain. `None` where none has a say; else the outer error is that of a file.
 pub(super) type AuthorityAnswer = Option<Result<Result<CertificationPath, Untrusted>, Problem>>;
 
 impl Facts<'_> {
-    /// What the lists know of the certificate. It is found by its fingerprint, and parsed only if it stands in none.
+    /// The facts in the lists about the certificate. It is found by its fingerprint, and parsed only if it stands in none.
     ///
     /// Errors: the outer one is the store's; the inner one says why it is no certificate that anybody may log in with.
     pub(super) fn gather<'a>(
@@ -84,7 +84,8 @@ impl Facts<'_> {
             .known(chain.leaf(), chain.fingerprint(), shown.host)
     }
 
-    /// What all accounts that the certificate names, or that hold it, have taken back of it; `also`: and that one.
+    /// The accounts that have taken back the certificate or its key, among those that it names and those that hold it; `also` is
+    /// looked at, too.
     pub(super) fn taken_back(
         &self,
         shown: &Presentation<'_>,
@@ -147,7 +148,7 @@ impl Facts<'_> {
             .collect()
     }
 
-    /// What is known here of an account. Of one that lives in Prosody, which is not asked: that it is the newest that was heard of.
+    /// The facts that are known here about an account. Prosody is not asked about its own: the newest one that was heard of counts.
     pub(super) fn account_fact(
         &self,
         lives: Accounts,
@@ -203,8 +204,8 @@ impl Facts<'_> {
         decide: impl Fn(&CertificateFacts<'_>, Option<&CertificationPath>) -> Result<T, Denial>,
     ) -> Result<Result<T, Denial>, Refusal> {
         let (host, fingerprint) = (shown.host, gathered.cert.fingerprint);
-        // What the lists let in by themselves is in: nothing else is looked up, and no signature is tried. Why something is
-        // refused is said with everything at hand.
+        // A certificate that the lists let in by themselves is in: nothing else is looked up, and no signature is tried.
+        // The reason of a refusal is given with everything at hand.
         let by_lists = gathered.by_lists();
         if by_lists.lists_may_suffice(&shown.policy) {
             let decided = decide(&by_lists, None);
@@ -240,7 +241,7 @@ impl Facts<'_> {
     }
 }
 
-/// What an authority says, as the rules take it. One that could not be asked says nothing.
+/// An authority's word, as the rules take it. One that could not be asked says nothing.
 pub(super) fn by_authority(asked: &AuthorityAnswer) -> Option<Result<(), Denial>> {
     match asked.as_ref()? {
         Ok(Ok(_)) => Some(Ok(())),

@@ -25,7 +25,7 @@ pub(super) struct Guesses {
 pub(super) struct Network(u64);
 
 impl Network {
-    /// The network of an address. Whatever is none is in one network together.
+    /// The network of an address. All texts that are none are in one network together.
     #[must_use]
     pub(super) fn of(address: &str) -> Self {
         // The zone of a link-local address is the server's own.
@@ -144,7 +144,7 @@ mod tests {
         delay
     }
 
-    /// What the next attempt would wait.
+    /// The delay of the next attempt.
     fn next(guesses: &Guesses, name: &str, network: Network, now: UnixSeconds) -> f64 {
         let delay = guesses.begin(&jid(name), network, 15.0, now);
         guesses.end(&jid(name), network, Outcome::Unknown, now);

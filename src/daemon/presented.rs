@@ -20,7 +20,7 @@ pub(super) struct Chains(Lock<Generations>);
 #[derive(Debug)]
 struct Generations {
     recent: HashMap<Fingerprint, Arc<Chain>>,
-    /// What was recent before.
+    /// The chains of the generation before.
     old: HashMap<Fingerprint, Arc<Chain>>,
     recent_bytes: usize,
     since: Instant,
@@ -52,7 +52,7 @@ impl<Q> Deref for About<Q> {
 }
 
 impl<Q> About<Q> {
-    /// Whatever the question calls it.
+    /// The chain, whether the question brought it or named it.
     pub(super) fn chain(&self) -> &Arc<Chain> {
         &self.chain
     }
@@ -104,7 +104,7 @@ impl Generations {
 
 /// Most memory that they take.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
-/// What a chain takes beside its bytes, and those of its certificate as it was read.
+/// The memory that a chain takes beside its bytes, and beside those of its certificate as it was read.
 const ENTRY_BYTES: usize = 1024;
 const GENERATION: Duration = Duration::from_mins(1);
 

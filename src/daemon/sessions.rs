@@ -20,7 +20,7 @@ pub struct Sessions(Lock<HashMap<u64, OfConnection>>);
 struct OfConnection {
     resources: HashMap<BareJid, BTreeMap<String, Live>>,
     count: usize,
-    /// Of what is kept, about.
+    /// The size of the entries that are kept, roughly.
     bytes: usize,
     /// Logins that an authority vouched for and that may not be bound yet: how many of each, rather one too many.
     unbound: HashMap<(BareJid, KeyId, CertificationPath), usize>,

@@ -1,7 +1,7 @@
 //! The folder of the socket, and what lies at the socket's place: may the daemon listen there, and what makes it so?
 //!
 //! The daemon has no other proof of who it is than where its socket lies: nobody else may write there, or put another folder in
-//! the place of one on the way. What is proposed closes only what is the daemon's own: where others rely on a folder as it is, the
+//! the place of one on the way. The proposal closes only the daemon's own folders: where others rely on a folder as it is, the
 //! socket moves.
 //!
 //! It looks, and changes nothing. `serve` asks before it listens, and `doctor` when no daemon does.

@@ -280,7 +280,7 @@ const SERVICES: [Service; 5] = {
     ]
 };
 
-/// In which of these files the sections of hosts begin. Who writes it in another way than everybody is not found.
+/// In which of these files the sections of hosts begin. A host is not found if its section begins in an unusual way.
 ///
 /// Shape: `files` are the texts of those that can be read, in Prosody's order.
 pub(super) fn files_of_hosts(files: &[(PathBuf, String)]) -> BTreeMap<String, PathBuf> {

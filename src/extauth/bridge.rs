@@ -68,7 +68,7 @@ enum Trouble {
 }
 
 impl Bridge<'_> {
-    /// Yes or no. What could not be asked is no.
+    /// Yes or no. A question that could not be asked is a no.
     fn decide(&mut self, request: Result<&Request, BadRequest>) -> bool {
         let request = match request {
             Ok(request) => request,

@@ -8,7 +8,7 @@
 //! | commands | `auth`, `isuser`, `setpass` | these, `tryregister`, `removeuser`, `removeuser3` |
 //!
 //! A request is `command:user:host`, for all but `isuser` and `removeuser` with `:password`, whose own colons count for
-//! nothing. Every request gets one answer, in its order. What cannot be read is answered with no, an empty
+//! nothing. Every request gets one answer, in its order. A request that cannot be read is answered with no, an empty
 //! request like any other, and costs nothing but itself.
 //!
 //! Must not know: where the bytes come from, who decides.
@@ -161,7 +161,7 @@ pub fn answer(protocol: Protocol, is_yes: bool) -> &'static [u8] {
     }
 }
 
-/// Cuts a stream of bytes into requests, however it comes in pieces. What it holds is wiped.
+/// Cuts a stream of bytes into requests, however it comes in pieces. Its bytes are wiped.
 pub struct Frames {
     protocol: Protocol,
     unfinished: Zeroizing<Vec<u8>>,

@@ -1,4 +1,4 @@
-//! What an issuer has signed, as far as the validation of a path asks for it: the extensions of a certificate, and what its
+//! The content that an issuer has signed, as far as path validation needs it: a certificate's extensions, and the bytes that its
 //! signature covers.
 //!
 //! Must not know: whom anybody trusts, what time it is.
@@ -420,7 +420,7 @@ pub(super) enum ExtensionsFault {
     TooMany,
 }
 
-/// The extensions in their explicit tag. Whoever has made them is not known yet, and each is compared with all others.
+/// The extensions in their explicit tag. Their author is not known yet, and each is compared with all others.
 pub(super) fn extensions_in(tagged: &[u8]) -> Result<Vec<Extension<'_>>, ExtensionsFault> {
     let malformed = ExtensionsFault::Malformed;
     let all = tlv::only(tagged).and_then(|all| all.values(SEQUENCE));

@@ -1,5 +1,5 @@
 //! JIDs, prepared exactly as Prosody prepares them: two strings that Prosody takes for one account are
-//! equal here, and nothing else is. What either side refuses is refused.
+//! equal here, and nothing else is. A text that either side refuses is refused.
 //!
 //! Must not know: certificates, accounts, which hosts are served.
 

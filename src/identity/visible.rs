@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// `text` for one line. What ends lines, steers terminals, turns the direction of writing or can't be seen stands there
+/// `text` for one line. A character that ends lines, steers terminals, turns the direction of writing or can't be seen stands there
 /// as `\u{202e}`; where something does, a backslash of the text's own is doubled.
 ///
 /// Shape: any text; what can be seen anyway comes back as it is. [`meant`] is the way back.

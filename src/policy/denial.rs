@@ -424,7 +424,7 @@ fn words(
     }
 }
 
-/// What is wrong with a child of a request, for whoever wrote the client.
+/// The problem of a request's child, in words for the client's author.
 fn malformed(BadChild { child, problem }: BadChild) -> String {
     let name = child.name();
     match problem {

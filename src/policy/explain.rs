@@ -144,7 +144,7 @@ pub fn explain(
 
 /// Which one it is: by its fingerprint here, by its serial number (as openssl writes it) for its authority.
 ///
-/// Of what speaks against the certificate itself, only its key is a rule apart.
+/// Several things may speak against the certificate itself; of these, only its key has a rule of its own.
 fn certificate(facts: &CertificateFacts<'_>, policy: &HostPolicy) -> Rule {
     match login::require_acceptable(facts.cert, policy) {
         Ok(()) | Err(Denial::KeyTooShort { .. }) => {}

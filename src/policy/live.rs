@@ -6,14 +6,14 @@ use crate::identity::{Account, Incarnation, UnixSeconds};
 
 use super::host::HostPolicy;
 
-/// What is known of a live session that a certificate has logged in.
+/// The facts about a live session that a certificate has logged in.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionFacts<'a> {
     /// Which account of the name it is of; `None` if that is not known any more.
     pub incarnation: Option<&'a Incarnation>,
     /// For which accounts of the name its key is revoked.
     pub revoked_for: &'a [Incarnation],
-    /// What an authority's word counts now, if one has let the session in.
+    /// The present weight of an authority's word, if one has let the session in.
     pub word: Option<Word>,
     /// Last second of its certificate's validity; `None` if that is not known any more.
     pub not_after: Option<UnixSeconds>,
@@ -21,7 +21,7 @@ pub struct SessionFacts<'a> {
     pub is_kept: bool,
 }
 
-/// What an authority's word counts now for a session that it has let in.
+/// The present weight of an authority's word for a session that it has let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Word {
     /// The authority would still give it.
@@ -33,7 +33,7 @@ pub struct Word {
 /// Why a session that a certificate has logged in is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// What let it in was taken back.
+    /// The certificate, its key or the authority's word that let it in was taken back.
     Revoked,
     /// There is no room to keep it in mind, and nothing else would end it in time.
     Unkept,
@@ -63,7 +63,7 @@ pub fn ending(
     }
 }
 
-/// What ends a session whose entry can't be read, or for which the store can't. Nothing vouches for it: rather one too many, it may
+/// A session ends so if its entry or the store can't be read. Nothing vouches for it: rather one too many ends, it may
 /// log in again.
 pub const UNREADABLE: Ending = Ending::Revoked;
 
@@ -87,7 +87,7 @@ fn is_taken_back(facts: &SessionFacts<'_>, policy: Option<&HostPolicy>) -> bool 
             .is_some_and(|word| !word.holds || (wants_record && !word.has_record))
 }
 
-/// What has happened to an account since a session of it logged in, as far as it ends the session.
+/// A change of an account since a session of it logged in, as far as it ends the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// It is gone.
@@ -118,7 +118,7 @@ pub fn changed_since(
     is_other.then_some(Change::Password)
 }
 
-/// What an account counts as whose entry can't be read, or which the store can't read. Its sessions end, rather one too many, and
+/// The change of an account if its entry or the store can't be read. Its sessions end, rather one too many, and
 /// nothing is deleted.
 ///
 /// `is_address`: it is at least named by an address. As another one nobody can log in.

@@ -8,14 +8,14 @@ use super::denial::Denial;
 use super::host::{HostPolicy, Trust};
 use crate::identity::key::Key;
 
-/// What an offer and a login are decided from.
+/// The facts that an offer and a login are decided from.
 #[derive(Clone, Debug)]
 pub struct CertificateFacts<'a> {
     /// The host that the client connected to.
     pub host: &'a Host,
     /// The certificate that it proved in TLS.
     pub cert: &'a ClientCert,
-    /// Who on this host has it in a list: any account, any incarnation, any order.
+    /// The accounts of this host that have it in a list: any account, any incarnation, any order.
     pub holders: &'a [Holder],
     /// Accounts of this host that this certificate names or that enrolled it, and for which its key is
     /// revoked; with the incarnation that it was revoked for.
@@ -29,7 +29,7 @@ pub struct CertificateFacts<'a> {
     pub by_authority: Option<Result<(), Denial>>,
 }
 
-/// What Prosody knows of an account that the certificate may belong to.
+/// A fact of Prosody's about an account that the certificate may belong to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountFact {
     /// Which.
@@ -110,12 +110,12 @@ impl Candidate<'_> {
     }
 }
 
-/// Who is logged in, and what the session is bound to.
+/// A login: the account, and the resource that the session is bound to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login<'a> {
     /// As whom.
     pub account: BareJid,
-    /// What admits it.
+    /// The list or the authority's word that admits it.
     pub by: Admitted<'a>,
     /// The resource that the session must be bound to; `None` leaves it to the client.
     pub resource: Option<String>,
@@ -234,7 +234,7 @@ fn enrolled<'a>(
     Ok(candidates)
 }
 
-/// The accounts of this host that it names, if an authority vouches for it. What one of them has revoked or disabled
+/// The accounts of this host that it names, if an authority vouches for it. A certificate that one of them has revoked or disabled
 /// stays out, whichever account of the name did it. With a disabled certificate goes every other of its key: anybody can
 /// write an ECDSA signature in a second way (n - s for s), and make another fingerprint of what the authority has signed.
 fn vouched_for<'a>(facts: &CertificateFacts<'a>) -> Result<Vec<Candidate<'a>>, Denial> {
@@ -279,7 +279,7 @@ fn retain_usable(candidates: &mut Vec<Candidate<'_>>, accounts: &[AccountFact]) 
     });
 }
 
-/// Whose a certificate without addresses is follows from the lists alone: of accounts that are gone they say nothing.
+/// For a certificate without addresses, the lists alone name the account: they say nothing of accounts that are gone.
 pub(super) fn retain_existing(candidates: &mut Vec<Candidate<'_>>, accounts: &[AccountFact]) {
     candidates.retain(|candidate| {
         accounts

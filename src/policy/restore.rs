@@ -11,7 +11,7 @@ use crate::identity::{Account, Disabled, Enrolment, Incarnation};
 use super::Denial;
 use super::host::room::NoRoom;
 
-/// What becomes of a record that nothing here contradicts.
+/// The fate of a record that nothing here contradicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It is written.
@@ -27,7 +27,7 @@ pub enum Conflict {
     /// Of another version, or damaged.
     #[error("the record is not one that is known here: {problem}")]
     UnknownRecord {
-        /// What can't be read of it.
+        /// The part that can't be read.
         problem: String,
     },
     /// The backup itself says so.
@@ -39,7 +39,7 @@ pub enum Conflict {
     /// From this store's own secret comes what strangers have seen of its accounts.
     #[error("there are accounts here, and a secret of their own")]
     SecretTaken,
-    /// Whoever declared the host here is right.
+    /// The server that declared the host here is right.
     #[error("the host is declared with other options")]
     HostDiffers,
     /// A host that this daemon can't remember.
@@ -48,7 +48,7 @@ pub enum Conflict {
     /// An account with such a verifier could never log in: refused in the words of every other question that brings one.
     #[error("{}", Denial::PasswordUnusable { error: *.error }.words().stanza_text)]
     PasswordUnusable {
-        /// What no verifier has.
+        /// The fault of the verifier.
         #[source]
         error: VerifierError,
     },
@@ -58,7 +58,7 @@ pub enum Conflict {
     /// Rules have become stricter since.
     #[error("the certificate is not acceptable to this version: {finding}")]
     CertificateUnacceptable {
-        /// What is wrong with it.
+        /// The fault of the certificate.
         #[source]
         finding: Finding,
     },
@@ -110,7 +110,7 @@ pub fn incarnation(brought: &Incarnation, known: Option<&Incarnation>) -> Result
     new_or_same(brought, known, Conflict::AnotherAccount)
 }
 
-/// What is known of a certificate that is brought, in the list that it belongs to.
+/// The facts about a certificate from the backup, in the list that it belongs to.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ListFacts<'a> {
     /// The record that has its name.
@@ -135,7 +135,7 @@ pub fn certificate(brought: &Enrolment, facts: &ListFacts<'_>) -> Result<Fate, C
     }
 }
 
-/// What is known of a key whose revocation is brought, for that account of the name.
+/// The facts about a key that the backup says is revoked, for that account of the name.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyFacts {
     /// It is revoked here.

@@ -51,7 +51,7 @@ impl RecordLabel {
         Self::deserialize(record).unwrap_or_default()
     }
 
-    /// Of what it is.
+    /// The account or host that the record is of.
     #[must_use]
     pub fn owner(&self) -> &str {
         let owner = self.account.as_ref().or(self.host.as_ref());

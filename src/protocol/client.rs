@@ -188,7 +188,7 @@ impl Asker {
         })
     }
 
-    /// The answer to a question. What the daemon asks meanwhile stays unanswered: who says hello with it, says
+    /// The answer to a question. The daemon's own questions stay unanswered meanwhile: a caller that says hello with it says
     /// `"sessions":false`. The question's line is wiped: passwords stand in some.
     pub(crate) fn ask<Q: Request + Serialize>(
         &mut self,

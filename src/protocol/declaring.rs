@@ -10,7 +10,7 @@ use super::sessions::{Accounts, AnyHello, Hello, HelloHost, HostWelcome, Welcome
 use crate::identity::Host;
 
 /// Says hello, and declares those of `hosts` that nobody has declared yet, with their accounts in the daemon and without
-/// options. What was declared stays as it is.
+/// options. A host that was declared stays as it is.
 pub(crate) fn declare_unknown(
     daemon: &mut Asker,
     software: &str,

@@ -24,7 +24,7 @@ pub struct Bad {
 }
 
 impl Bad {
-    /// What `element` says; or itself, if it is not what it must be.
+    /// The content of `element`; or `element` itself, if it is not what it must be.
     pub(super) fn or<T: DeserializeOwned>(element: &RawValue) -> Result<T, Self> {
         fields(element.get()).map_err(|fault| Self {
             // An element that is nested too deeply has no field that anybody reads.

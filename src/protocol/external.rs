@@ -21,7 +21,7 @@ pub struct Offer {
     pub chain: Presented,
     /// The client's address.
     pub address: Option<String>,
-    /// What is known of the candidates, when it is asked again; of accounts that live in the daemon nothing needs to be.
+    /// The facts about the candidates, when it is asked again; accounts that live in the daemon need none.
     pub accounts: Option<Each<LoginAccount>>,
 }
 
@@ -71,7 +71,7 @@ pub struct Login {
     pub stream_from: Option<String>,
     /// The client's address.
     pub address: Option<String>,
-    /// What is known of the candidates.
+    /// The facts about the candidates.
     #[serde(default)]
     pub accounts: Each<LoginAccount>,
 }
@@ -89,9 +89,9 @@ impl Request for Login {
 pub struct LoggedIn {
     /// As whom: the localpart.
     pub username: String,
-    /// What the session is to be bound to, whatever the client asks for.
+    /// The resource that the session is to be bound to, even if the client asks for another.
     pub resource: Option<String>,
-    /// What the certificate is called in the account's list, as a person may read it; none if it is in nobody's.
+    /// The certificate's name in the account's list, as a person may read it; none if it is in nobody's.
     pub name: Option<String>,
     /// SHA-256 of the certificate.
     pub fingerprint: Fingerprint,
@@ -107,7 +107,7 @@ pub struct LoggedIn {
     pub password_changed: Option<UnixSeconds>,
     /// By which path an authority vouches for it; none if it needs no authority.
     pub path: Option<CertificationPath>,
-    /// What the session hears when it asks for another password.
+    /// The error that the session hears when it asks for another password.
     pub registration: StanzaError,
 }
 

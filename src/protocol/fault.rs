@@ -95,10 +95,10 @@ pub enum Fault {
     /// Ours: too much is going on.
     #[error("too many questions are waiting")]
     Overload,
-    /// Ours: it took too long. What was to be changed may be changed later.
+    /// Ours: it took too long. The change may still happen later.
     #[error("the answer took too long")]
     Deadline,
-    /// The admin's: the disk is nearly full. Whatever frees or protects goes on.
+    /// The admin's: the disk is nearly full. Questions that free room or protect accounts go on.
     #[error("the server's disk is nearly full")]
     DiskFull,
     /// Ours: the store.
@@ -119,7 +119,7 @@ fn for_admins(uid: u32, role: Role) -> String {
     }
 }
 
-/// Who says the hello that is missing.
+/// Names the peer that must say the missing hello.
 fn of_whom(before: Before, uid: u32) -> String {
     match before {
         Before::Nothing | Before::AnyHello => String::new(),

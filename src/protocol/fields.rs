@@ -10,7 +10,7 @@ use crate::identity::visible::visible;
 
 /// Reads a question's fields as they came, a JSON object.
 pub fn fields<T: DeserializeOwned>(params: &str) -> Result<T, Fault> {
-    // Most are right. What is wrong, and with which of them, the second reading says.
+    // Most are right. The second reading says which of them is wrong, and why.
     serde_json::from_str(params).or_else(|_| {
         let params = serde_json::from_str::<Value>(params);
         fields_of(params.map_err(|error| wrong(&error.to_string()))?)

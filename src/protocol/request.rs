@@ -46,14 +46,14 @@ pub trait Request: Serialize + DeserializeOwned + Send + 'static {
 pub trait Notice: Serialize + DeserializeOwned {
     /// How it is called.
     const METHOD: &'static str;
-    /// What must have been said before: of what comes earlier no note is taken.
+    /// The hello that must have come before: a notice that comes earlier is ignored.
     const BEFORE: Before;
 }
 
 /// Where a question is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// Where its line was read: from memory, or by a short read. What turns out to take longer moves on by itself.
+    /// Where its line was read: from memory, or by a short read. A question that turns out to take longer moves on by itself.
     AtOnce,
     /// Where it may block: it waits for the disk, or for a server.
     Task,

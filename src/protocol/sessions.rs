@@ -23,7 +23,7 @@ use crate::policy::access::Before;
 pub struct Hello {
     /// Version of the protocol.
     pub protocol: u32,
-    /// Who asks, for the log and `status`.
+    /// The asker's name and version, for the log and `status`.
     pub software: String,
     /// The hosts that it serves.
     #[serde(default)]
@@ -50,7 +50,7 @@ pub struct Hello {
 pub struct Greeting {
     /// Version of the protocol.
     pub protocol: u32,
-    /// Who asks.
+    /// The asker's name and version.
     #[serde(default)]
     pub software: String,
     /// Does it keep sessions?
@@ -89,11 +89,11 @@ impl Request for AnyHello {
 pub struct Welcome {
     /// Version of the protocol.
     pub protocol: u32,
-    /// Who answers.
+    /// The daemon's name and version.
     pub software: String,
     /// The hosts of the hello, in its order.
     pub hosts: Vec<HostWelcome>,
-    /// What the asker's log says of the options.
+    /// Lines on the options for the asker's log.
     pub log: Vec<LogLine>,
 }
 
@@ -110,7 +110,7 @@ pub struct HostWelcome {
     pub chain: bool,
     /// Why it is not ready.
     pub errors: Vec<HostRemark>,
-    /// What else its admin should know.
+    /// Other things that its admin should know.
     pub warnings: Vec<HostRemark>,
     /// The hashes that every account has, for hosts whose accounts live in the daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -164,7 +164,7 @@ pub struct HelloHost {
     pub options: Option<Map<String, Value>>,
 }
 
-/// What is wrong with a host, or odd about it.
+/// A fault or an oddity of a host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostRemark {
     /// The option that it is about, if it is one.
@@ -224,7 +224,7 @@ impl<'de> Deserialize<'de> for LiveSession {
         }
         let session = Box::<RawValue>::deserialize(deserializer)?;
         let marks = serde_json::from_str::<Marks>(session.get());
-        // What is unreadable is so as a session of a certificate, too.
+        // An unreadable entry is unreadable as a session of a certificate, too.
         let has_certificate = marks.map_or(true, |marks| {
             marks.fingerprint.is_some() || marks.key_id.is_some()
         });
@@ -244,7 +244,7 @@ impl Serialize for LiveSession {
             /// Account and incarnation are those of the certificate's session, too.
             password_changed: Option<UnixSeconds>,
         }
-        // Whoever asks has no bad ones.
+        // An asker has no bad entries.
         let good = |bad: &Bad| serde::ser::Error::custom(&bad.problem);
         let account = self.account.as_ref().map_err(good)?;
         match &self.opened {

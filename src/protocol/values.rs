@@ -133,7 +133,7 @@ impl Chain {
         cert.map_err(|finding| *finding)
     }
 
-    /// What names this very chain, and no other: the SHA-256 of all of it.
+    /// The name of this very chain, and of no other: the SHA-256 of all of it.
     #[must_use]
     pub fn name(&self) -> Fingerprint {
         match self.ders.as_slice() {
@@ -151,14 +151,14 @@ impl Chain {
         self.ders.iter().map(Vec::len).sum()
     }
 
-    /// What it presented beside it, to show who issued it.
+    /// The certificates that the client presented beside its own, to show who issued it.
     #[must_use]
     pub fn intermediates(&self) -> Vec<&[u8]> {
         self.ders.iter().skip(1).map(Vec::as_slice).collect()
     }
 }
 
-/// What a client presented: its chain; or, after an offer, the name that the offer's answer gave it.
+/// The chain that a client presented, itself; or, after an offer, the name that the offer's answer gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Presented {
     /// Itself.

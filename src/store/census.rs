@@ -21,7 +21,7 @@ pub struct Census {
     pub accounts: u64,
     /// How many of those that are enabled look how.
     pub looks: BTreeMap<Looks, u64>,
-    /// The proportions in which decoys look: `looks` as they were when they had last changed by much. Who watches one
+    /// The proportions in which decoys look: `looks` as they were when they had last changed by much. A stranger who watches one
     /// name while others register must not see it change because it is none.
     pub dealt: BTreeMap<Looks, u64>,
 }
@@ -74,7 +74,7 @@ impl Census {
 pub(super) struct Censuses(Lock<HashMap<Host, Census>>);
 
 impl Censuses {
-    /// An account was written, or removed (`after` is `None`). What comes back is to be remembered: the new proportions of
+    /// An account was written, or removed (`after` is `None`). The returned value is to be remembered: the new proportions of
     /// the host's decoys.
     pub(super) fn changed(
         &self,
@@ -158,7 +158,7 @@ impl Censuses {
         Ok(censuses)
     }
 
-    /// Keeps the census right: called in the writer thread, with what is about to be written. What comes back is to be
+    /// Keeps the census right: called in the writer thread, with what is about to be written. The returned row is to be
     /// written with it.
     pub(super) fn note(&self, view: &View<'_>, edits: &[Edit]) -> Result<Option<Row>, StoreError> {
         let host = view.account.host();

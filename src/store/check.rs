@@ -98,7 +98,7 @@ impl Store {
         &self.found
     }
 
-    /// What was last accepted to be missing, at this opening or an earlier one.
+    /// The loss that was last accepted, at this opening or an earlier one.
     pub fn accepted_loss(&self) -> Result<Option<Loss>, StoreError> {
         let value = self.tables.read(Table::Meta, LOSS_ROW)?;
         value
@@ -282,7 +282,7 @@ mod tests {
             let refused = refused.to_string();
             assert!(refused.contains(told), "{refused}");
             assert!(refused.contains("--accept-rollback"), "{refused}");
-            // What is accepted is remembered, and counts from then on.
+            // An accepted loss is remembered, and counts from then on.
             let now = UnixSeconds(7);
             let store = opened(folder.path(), OnLoss::Accept { now }).unwrap();
             let loss = Loss {

@@ -28,7 +28,7 @@ pub(super) struct Committer {
     thread: Lock<Option<JoinHandle<()>>>,
 }
 
-/// Whoever asked is told through a closure that knows its types.
+/// The asker is told through a closure that knows the asker's types.
 type Acknowledge = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 type Plan = Box<dyn FnOnce(&Tables) -> Option<(Vec<Row>, Acknowledge)> + Send>;
 
@@ -331,7 +331,7 @@ fn next_group(waiting: &mut VecDeque<Job>) -> Vec<Job> {
             Some(about) => !is_full && seen.insert(about.clone()),
             None => group.is_empty() && !is_full,
         };
-        // What is about many waits for what was asked before it, and lets nothing pass it.
+        // A job about many accounts waits for the jobs that were asked before it, and lets none pass it.
         is_full |= job.about.is_none();
         if fits {
             group.push(job);

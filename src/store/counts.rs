@@ -48,7 +48,7 @@ impl Counts {
         total
     }
 
-    /// What `counts` says.
+    /// The counts that stand in `counts`.
     pub(super) fn read(tables: &Tables) -> Result<Self, StoreError> {
         let mut counts = Self::default();
         for row in tables.scan(Table::Counts, &[]) {
@@ -162,7 +162,7 @@ impl Counts {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counting {
     pub(super) counts: Counts,
-    /// Whose row was the last one.
+    /// The account that the last row was of.
     account: Vec<u8>,
 }
 
@@ -218,7 +218,7 @@ fn holds_any(
     Ok((had, comes))
 }
 
-/// What stands in front of the first NUL of an account's key.
+/// The bytes in front of the first NUL of an account's key.
 fn host_part(key: &[u8]) -> &[u8] {
     let end = key.iter().position(|byte| *byte == 0);
     key.get(..end.unwrap_or(key.len())).unwrap_or(key)

@@ -50,7 +50,7 @@ pub enum Edit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Table {
     Certificates,
-    /// What a login needs of each certificate, by its fingerprint; follows from others.
+    /// The facts that a login needs of each certificate, by its fingerprint; they follow from other tables.
     Known,
     Accounts,
     RevokedKeys,
@@ -115,7 +115,7 @@ pub(super) struct Row {
     pub(super) value: Option<Vec<u8>>,
 }
 
-/// What a change writes, and what its asker is told when that is on the disk.
+/// The rows that a change writes, and the outcome that its asker is told when they are on the disk.
 pub(super) struct Planned<T> {
     pub(super) rows: Vec<Row>,
     pub(super) outcome: T,

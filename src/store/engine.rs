@@ -2,7 +2,7 @@
 //!
 //! sled writes a node that is longer than a quarter of a segment into a file of its own, which it never syncs
 //! (`blobs/`). Therefore segments are long here and rows are not: the longest node fits ([`LONGEST_LEAF`],
-//! [`LONGEST_INDEX`]). What of the files holds nothing of its own (`snap.*`, `conf`) is set aside when it is damaged.
+//! [`LONGEST_INDEX`]). A file that holds nothing of its own (`snap.*`, `conf`) is set aside when it is damaged.
 //!
 //! Must not know: what rows mean.
 
@@ -67,7 +67,7 @@ pub(super) fn sync(sled: &Path) -> Result<(), StoreError> {
     sync_file(sled)
 }
 
-/// What makes each commit durable.
+/// The files that make each commit durable.
 pub(super) struct Durable {
     db: File,
     blobs: PathBuf,
@@ -201,7 +201,7 @@ fn reach(bytes: &[u8]) -> Option<u64> {
     Some(reach)
 }
 
-/// What stands in front of a trailer of `trailer` bytes and the checksum, if that is right.
+/// The bytes in front of a trailer of `trailer` bytes and the checksum, if that is right.
 fn checked(bytes: &[u8], trailer: usize) -> Option<&[u8]> {
     let (rest, sum) = bytes.split_last_chunk::<4>()?;
     let text = rest.get(..rest.len().checked_sub(trailer)?)?;
@@ -314,10 +314,10 @@ pub(super) const MAX_KEY_BYTES: usize = (1023 + 1) + (1023 + 1) + 32 + 64 + 1 + 
 /// The longest value is a certificate with its addresses, or the options of a host.
 pub(super) const MAX_VALUE_BYTES: usize = 32 << 10;
 
-// What sled 0.34.7 makes of them. It splits a leaf of more than 16 rows, and an index of more than 256 children, when a
-// thread next comes by, so that there may be one more; a node with fewer than 4 rows, or 64 children, is merged into its
-// left neighbour by the thread that comes by, which splits the outcome before it goes on. So a leaf has at most
-// 17 + 3 n rows and an index 257 + 63 n children while n threads merge into the same one in the same microseconds.
+// The largest nodes that sled 0.34.7 makes of them. It splits a leaf of more than 16 rows, and an index of more than
+// 256 children, when a thread next comes by, so that there may be one more; a node with fewer than 4 rows, or 64 children,
+// is merged into its left neighbour by the thread that comes by, which splits the outcome before it goes on. So a leaf has
+// at most 17 + 3 n rows and an index 257 + 63 n children while n threads merge into the same one in the same microseconds.
 const LONGEST_LEAF: usize = node_bytes(17 + 3 * 4, MAX_KEY_BYTES + 3 + MAX_VALUE_BYTES + 3);
 const LONGEST_INDEX: usize = node_bytes(257 + 63 * 2, MAX_KEY_BYTES + 3 + 9);
 
@@ -372,7 +372,7 @@ mod tests {
         db.flush().unwrap();
         assert_eq!(list(&sled.join(BLOBS)).unwrap(), Vec::<PathBuf>::new());
         drop((long, wide, db));
-        // What was read of sled's own arithmetic is right: a little longer, and there are some.
+        // The reading of sled's own arithmetic is right: with rows that are a little longer, there are blobs.
         let db = open(&sled, SEGMENT_BYTES, 64 << 20).unwrap();
         // A byte for what it is, the lengths of key and value, and the key.
         let link = INLINE_BYTES - 1 - (1 + 4) - 1;

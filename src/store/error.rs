@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::identity::counted;
 
-/// What went wrong with the store. Never means "no" and never "not found".
+/// A fault of the store. It never means "no" and never "not found".
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The admin's: there is no store in the folder.
@@ -21,9 +21,9 @@ pub enum StoreError {
     ForeignFile {
         /// Which file.
         path: String,
-        /// Whose it is.
+        /// The user who owns it.
         owner: String,
-        /// Who serves.
+        /// The user who serves.
         own: String,
         /// The command that makes the store theirs.
         mend: String,
@@ -35,9 +35,9 @@ pub enum StoreError {
     OtherUser {
         /// The data folder.
         folder: String,
-        /// Whose it is.
+        /// The user who owns it.
         owner: String,
-        /// Who was to serve.
+        /// The user who was to serve.
         own: String,
     },
     /// The admin's: a process has the folder open.
@@ -45,7 +45,7 @@ pub enum StoreError {
     Locked {
         /// The data folder.
         folder: String,
-        /// Who has it.
+        /// The process that has it open.
         owner: String,
     },
     /// The folder was written by a version of saslcertd that this one does not know.
@@ -55,9 +55,9 @@ pub enum StoreError {
     Newer {
         /// The data folder.
         folder: String,
-        /// What its FORMAT says.
+        /// The format that its FORMAT names.
         found: u32,
-        /// What this binary writes.
+        /// The format that this binary writes.
         known: u32,
     },
     /// The folder is not what FORMAT says: something was deleted or exchanged in it.
@@ -65,11 +65,11 @@ pub enum StoreError {
     Damaged {
         /// The data folder.
         folder: String,
-        /// What was found.
+        /// The problem that was found.
         problem: String,
     },
     /// The store has gone back to an older state: sled's files are older than the last commit that was on the disk, or were
-    /// damaged so that sled has cut them. What was revoked meanwhile would be let in.
+    /// damaged so that sled has cut them. A certificate that was revoked meanwhile would be let in.
     #[error(
         "the store in {folder} has gone back to an older state: its last {} missing. It had come to change {had_come_to}; the \
          disk has damaged sled/db, or an old copy was put in its place. What was revoked, disabled or deleted in what is \
@@ -92,7 +92,7 @@ pub enum StoreError {
     Incomplete {
         /// The data folder.
         folder: String,
-        /// What was found, table by table.
+        /// The problems that were found, table by table.
         problem: String,
     },
     /// A record cannot be read. A fault for the question that needed it; others go on.
@@ -112,7 +112,7 @@ pub enum StoreError {
     /// The data folder's files.
     #[error("{action} {path}")]
     File {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// On which file.
         path: String,
@@ -169,7 +169,7 @@ pub(super) fn file_error(
     }
 }
 
-/// What sled says, for people.
+/// An error of sled's in words for people.
 pub(super) fn words(error: &sled::Error) -> String {
     match error {
         sled::Error::Corruption { at: Some(at), .. } => {

@@ -21,7 +21,7 @@ use super::whole::{self, OnLoss, Reach};
 use super::{Store, derived, engine, lost, migration, ownership, refusal, secret};
 use crate::system::lock::SharedLock;
 
-/// What `create` found.
+/// The outcome of `create`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Created {
     /// A new store was made.
@@ -60,7 +60,7 @@ impl Store {
         Reached::open(folder)?.0.note_firmly(tally.commits)?;
         // Last: a folder without it is not a store, whatever else was written before a crash.
         write_format(folder)?;
-        // Its own entry: it may be new. Who may not read the folder above did not make it.
+        // Its own entry: it may be new. A process that may not read the folder above did not make this one.
         if let Some(above) = folder.parent().filter(|above| File::open(above).is_ok()) {
             sync_file(above)?;
         }
@@ -154,7 +154,7 @@ impl Store {
             proof.count_again(&tables)?;
             proof.tally.write(&tables)?;
         }
-        // What it wrote while it was opened, too.
+        // The rows that were written during the opening, too.
         db.flush().map_err(StoreError::Engine)?;
         engine::sync(&sled)?;
         if !proof.is_new && found == FORMAT && !matches!(said, Reading::Commits(_)) {

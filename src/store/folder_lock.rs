@@ -31,7 +31,7 @@ impl FolderLock {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {
                 let mut owner = String::new();
-                // Whoever it is, the folder is in use: an unreadable name changes nothing.
+                // The folder is in use, by any process: an unreadable name changes nothing.
                 let _ = (&mut file).take(100).read_to_string(&mut owner);
                 return Err(StoreError::Locked {
                     folder: folder.display().to_string(),

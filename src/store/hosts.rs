@@ -63,7 +63,7 @@ impl Store {
     }
 
     /// The certificates of `host` that expire within `when`, the first to expire first, without those of accounts that were
-    /// replaced. Blocks. What is damaged is passed over, and counted as such.
+    /// replaced. Blocks. A damaged row is passed over, and counted as such.
     ///
     /// Errors: the rows are those of the store; more may come behind one.
     pub fn expiring(

@@ -1,7 +1,7 @@
-//! What a login needs of each certificate, in one compact record that its fingerprint finds: the tree `known`.
+//! The facts that a login needs of each certificate, in one compact record that its fingerprint finds: the tree `known`.
 //!
-//! Nobody edits these records: they follow from those in `certs` and `revoked_keys`, and are written in the same commit. What
-//! stands in a certificate is read from its bytes by the same strict parser that reads what a client shows, and the record says by
+//! Nobody edits these records: they follow from those in `certs` and `revoked_keys`, and are written in the same commit. The
+//! content of a certificate is read from its bytes by the same strict parser that reads what a client shows, and the record says by
 //! which version of it: what an older one has read is read anew (docs/decisions/0008-the-store-by-fingerprint.md).
 //!
 //! Must not know: who may log in.
@@ -21,7 +21,7 @@ use super::record::{self, KnownRow};
 use super::tables::Tables;
 use super::view::View;
 
-/// What is known of a certificate by the lists that it stands in.
+/// The facts about a certificate by the lists that it stands in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     /// The certificate, as the strict parser has read it; `None`: it stands in nobody's list, or it is none.
@@ -33,7 +33,7 @@ pub struct Known {
 }
 
 impl Tables {
-    /// What is known of the certificate `der`, whose fingerprint is given, on `host`.
+    /// The facts about the certificate `der`, with this fingerprint, on `host`.
     pub(super) fn known(
         &self,
         der: &[u8],
@@ -45,8 +45,8 @@ impl Tables {
         for row in self.known_rows(fingerprint, host) {
             let (account, mut row) = row?;
             let reading = row.reading.take().filter(|read| read.version == READING);
-            // What an older version has read, or could not read, is as good as unread. And until `known` was held against what was
-            // written, a row of it may be an older one.
+            // A certificate that an older version has read, or could not read, is as good as unread. And until `known` was held
+            // against what was written, a row of it may be an older one.
             let is_sure = is_proven && reading.is_some();
             if known.cert.is_none() {
                 known.cert = match reading {
@@ -168,7 +168,7 @@ pub(super) fn used(
     }))
 }
 
-/// What `known` and `expiry` have to say when `edits` of the account in `view` are made, which are not made yet.
+/// The rows of `known` and `expiry` that follow from `edits` of the account in `view`; the edits are not made yet.
 pub(super) fn following(view: &View<'_>, edits: &[Edit]) -> Result<Vec<Row>, StoreError> {
     let mut touched: BTreeMap<&CertificateName, Option<&Enrolment>> = BTreeMap::new();
     let mut marks: HashMap<(KeyId, &Incarnation), bool> = HashMap::new();

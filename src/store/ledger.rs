@@ -14,7 +14,7 @@ pub(super) struct Ledger {
     tally: Tally,
     counts: Counts,
     pub(super) check: Option<UnderWay>,
-    /// What the check of the tables that are counted has found of `counts`, in words.
+    /// The problem in `counts`, in words, that the check of the counted tables has found.
     pub(super) miscounted: Option<String>,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct UnderWay {
     /// The last key that was read.
     pub(super) behind: Option<Vec<u8>>,
     pub(super) found: Sum,
-    /// What was counted so far; `None`: rows came or went meanwhile.
+    /// The counts so far; `None`: rows came or went meanwhile.
     pub(super) counting: Option<Counting>,
 }
 
@@ -54,7 +54,7 @@ impl Ledger {
             return;
         };
         for changed in changes {
-            // What the check has yet to read it will find as it is then.
+            // The check will find the rows that it has yet to read as they are then.
             let is_read = check.behind.as_ref() >= Some(&changed.key);
             if changed.table == check.table && is_read {
                 changed.apply_to(&mut check.found);

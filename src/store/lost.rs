@@ -12,7 +12,7 @@ use super::tables::Tables;
 use super::{engine, migration, reached};
 use crate::system::shell::word;
 
-/// What is wrong with a folder that has no `FORMAT`: there is no store in it, or it has lost that file.
+/// The error of a folder that has no `FORMAT`: there is no store in it, or it has lost that file.
 pub(super) fn without_format(folder: &Path) -> StoreError {
     match require_no_traces(folder) {
         Ok(()) => StoreError::Missing {

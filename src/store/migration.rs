@@ -83,7 +83,7 @@ struct Progress {
 impl Progress {
     fn of(live: &Live) -> Self {
         Self {
-            // What follows from a record is written, too.
+            // The rows that follow from a record are written, too.
             of: live.rows + live.records,
             done: 0,
             told: 0,
@@ -242,7 +242,7 @@ fn is_written_anew(tree: &[u8]) -> bool {
     tree == FORMER_INDEX || anew.any(|table| tree == table.name().as_bytes())
 }
 
-/// What a row is in the present format; `None`: it has no place there.
+/// The row's value in the present format; `None`: it has no place there.
 fn converted(tree: &[u8], key: &[u8], value: sled::IVec) -> Option<sled::IVec> {
     if is_format_row(tree, key) {
         return Some(sled::IVec::from(&FORMAT.to_be_bytes()));
@@ -330,5 +330,5 @@ const NOT_THE_SAME: &str = "what was written anew is not what was read";
 const BATCH_BYTES: usize = 1 << 20;
 /// The index by fingerprint of formats 1 and 2: fingerprint, host and user to the certificate's name.
 const FORMER_INDEX: &[u8] = b"by_fingerprint";
-/// What follows from a record of a certificate with usual names and addresses.
+/// The size of the rows that follow from a record of a certificate with usual names and addresses.
 const BYTES_THAT_FOLLOW: u64 = 512;

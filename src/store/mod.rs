@@ -105,7 +105,7 @@ impl Store {
         self.tables.enrolments_of(fingerprint, host)
     }
 
-    /// What is known of the certificate `der`, whose fingerprint is given, on `host`. One look-up.
+    /// The facts about the certificate `der`, with this fingerprint, on `host`. One look-up.
     pub fn known(
         &self,
         der: &[u8],
@@ -126,7 +126,7 @@ impl Store {
             .collect()
     }
 
-    /// What is remembered of `account`.
+    /// The view of the store's records of `account`.
     #[must_use]
     pub fn view<'a>(&'a self, account: &'a BareJid) -> View<'a> {
         View {
@@ -215,7 +215,7 @@ impl Store {
         })
     }
 
-    /// Writes when certificates were last used, all in one go. What is no longer in its list is passed over. Blocks.
+    /// Writes when certificates were last used, all in one go. A certificate that is no longer in its list is passed over. Blocks.
     pub fn note_uses(&self, uses: Vec<Use>) -> Result<(), StoreError> {
         self.committer.commit(None, move |tables| {
             let mut rows = Vec::new();
@@ -299,7 +299,7 @@ impl Store {
     }
 }
 
-/// What a change comes to: its edits and what its asker hears, or why not; the outer error is the store's.
+/// The outcome of a change: its edits and its asker's answer, or why not; the outer error is the store's.
 pub type Decided<S, T, E> = Result<Result<(Vec<S>, T), E>, StoreError>;
 
 /// When a certificate was last used.

@@ -31,7 +31,7 @@ pub(super) fn owner(folder: &Path) -> Option<(u32, u32)> {
     Some(owner(&found))
 }
 
-/// What keeps a process of user `own` from opening the store.
+/// The error that keeps a process of user `own` from opening the store, if there is one.
 pub(super) fn look(folder: &Path, own: u32) -> Result<(), StoreError> {
     let Some((owner, _)) = owner(folder) else {
         return match fs::metadata(folder) {
@@ -118,7 +118,7 @@ fn require_own(folder: &Path, own: u32) -> Result<(), StoreError> {
 
 /// Others may keep something beside it: `lost+found`, for one. `path` is from the folder on.
 fn is_of_store(path: &Path) -> bool {
-    // What holds nothing of its own is set aside when it cannot be read.
+    // A file that holds nothing of its own is set aside when it cannot be read.
     if path.parent() == Some(Path::new(SLED_FOLDER)) && engine::is_dispensable(path) {
         return false;
     }
@@ -147,5 +147,5 @@ fn name(uid: u32) -> String {
 }
 
 const GROUP_AND_OTHERS: u32 = 0o077;
-/// What is foreign stands out early.
+/// A look at so many files is enough: a foreign one stands out early.
 const MAX_FILES: usize = 4096;

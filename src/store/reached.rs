@@ -24,7 +24,7 @@ pub(super) struct Reached {
     problem: Lock<Option<String>>,
 }
 
-/// What was read in the file.
+/// The content of the file, as it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reading {
     /// So many commits were on the disk.
@@ -157,7 +157,7 @@ fn said(text: &[u8]) -> Reading {
     }
 }
 
-/// What a store has come to that was made and never changed.
+/// The number of commits of a store that was made and never changed.
 pub(super) const FIRST: u64 = 1;
 /// Its name.
 pub(super) const FILE: &str = "SEQUENCE";

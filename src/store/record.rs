@@ -103,7 +103,7 @@ impl Versioned for CertificateRow {
     const VERSION: u8 = 1;
 }
 
-/// What a login needs of a certificate in somebody's list, without what its key says.
+/// The facts that a login needs of a certificate in somebody's list, without those that its key says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct KnownRow {
     pub(super) name: CertificateName,
@@ -137,7 +137,7 @@ pub(super) struct ReadingRow {
 }
 
 impl KnownRow {
-    /// What follows from a record, whose key the same account has revoked or not.
+    /// The row that follows from a record; `is_revoked`: the same account has revoked its key.
     pub(super) fn of(held: &Enrolment, is_revoked: bool) -> Self {
         let read = ClientCert::from_der(&held.der).ok();
         let is_as_recorded = |cert: &ClientCert| {
@@ -157,7 +157,7 @@ impl KnownRow {
         }
     }
 
-    /// Who holds the certificate.
+    /// The holder of the certificate.
     pub(super) fn holder(self, account: BareJid) -> Holder {
         Holder {
             account,
@@ -277,7 +277,7 @@ pub(super) fn looks(value: &[u8]) -> Result<BTreeMap<Looks, u64>, RecordError> {
             salt_bytes: row.salt_bytes as usize,
             is_uuid: row.is_uuid,
         });
-        // What no verifier looks like would be no decoy either.
+        // A look that no verifier has would make no decoy either.
         look.filter(Look::is_possible)
     };
     let looks = rows

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::error::StoreError;
 
-/// Writes down why the store in `folder` was not opened. What can't be written is left out: the log has it, too.
+/// Writes down why the store in `folder` was not opened. A failed write is ignored: the log has the reason, too.
 pub fn note(folder: &Path, words: &str) {
     let _ = fs::write(folder.join(FILE), format!("{words}\n"));
 }

@@ -111,7 +111,7 @@ impl Tables {
         Ok(found)
     }
 
-    /// All rows that can be read. What cannot is counted; after too many of those the rest is given up.
+    /// All rows that can be read. The unreadable ones are counted; after too many of them the rest is given up.
     pub(super) fn sound_rows(&self, table: Table) -> impl Iterator<Item = RowBytes> {
         let mut damaged = 0;
         self.scan(table, &[])

@@ -36,7 +36,7 @@ impl Sum {
     }
 }
 
-/// What was written so far: how many commits, and what each table holds by them.
+/// The tally of all writes so far: how many commits, and what each table holds by them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) commits: u64,
@@ -113,7 +113,7 @@ impl Tally {
         written.map(drop).map_err(StoreError::Engine)
     }
 
-    /// What the store says of itself; `None`: nothing was ever counted in it, or that row is lost.
+    /// The tally that the store keeps of itself; `None`: nothing was ever counted in it, or that row is lost.
     pub(super) fn read(tables: &Tables) -> Result<Option<Self>, StoreError> {
         let Some(value) = tables.read(Table::Tally, KEY)? else {
             return Ok(None);
@@ -133,7 +133,7 @@ impl Tally {
     }
 }
 
-/// What a row of `table` adds to its sum. Lengths stand before what they measure: no two rows look alike.
+/// The number that a row of `table` adds to its sum. Lengths stand before what they measure: no two rows look alike.
 fn hash(table: Table, key: &[u8], value: &[u8]) -> u128 {
     let mut hash = Sha256::new();
     for part in [table.name().as_bytes(), key, value] {
@@ -145,7 +145,7 @@ fn hash(table: Table, key: &[u8], value: &[u8]) -> u128 {
     u128::from_be_bytes(*half)
 }
 
-/// What `rows` write in the end: of several with one key the last one stands.
+/// The rows that stand after `rows` are written: of several with one key the last one stands.
 pub(super) fn last_of_each(rows: Vec<Row>) -> Vec<Row> {
     let mut last = BTreeMap::new();
     for Row { table, key, value } in rows {

@@ -41,7 +41,7 @@ impl Cursor {
     }
 }
 
-/// What is remembered of one account. Each question reads what it needs, and nothing else.
+/// The store's records of one account. Each question reads what it needs, and nothing else.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
     pub(super) tables: &'a Tables,
@@ -49,7 +49,7 @@ pub struct View<'a> {
 }
 
 impl View<'_> {
-    /// Whose view it is.
+    /// The account that the view is of.
     #[must_use]
     pub fn jid(&self) -> &BareJid {
         self.account

@@ -19,7 +19,7 @@ use super::secret::own_secret;
 use super::tables::Tables;
 use super::tally::{Sum, Tally};
 
-/// What a check found of one table.
+/// The outcome of a check of one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableCheck {
     /// Which table.
@@ -28,11 +28,11 @@ pub struct TableCheck {
     pub rows: u64,
     /// Rows that were written.
     pub written: u64,
-    /// What is wrong with it, in words; `None` when every row is as it was written.
+    /// The problem of the table, in words; `None` when every row is as it was written.
     pub problem: Option<String>,
 }
 
-/// What was accepted to be missing.
+/// A loss that an admin has accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {
     /// When it was accepted.
@@ -47,12 +47,12 @@ impl Versioned for Loss {
     const VERSION: u8 = 1;
 }
 
-/// What is done with a store that is not whole.
+/// The treatment of a store that is not whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnLoss {
     /// It is not opened.
     Refuse,
-    /// What is left of it is served, and that is remembered.
+    /// The rest of it is served, and the loss is remembered.
     Accept {
         /// The time of the decision.
         now: UnixSeconds,
@@ -66,7 +66,7 @@ pub struct Found {
     pub checked: Vec<TableCheck>,
     /// Were these all of them?
     pub is_checked: bool,
-    /// What is missing, and was accepted at this opening.
+    /// The loss that was accepted at this opening.
     pub accepted: Option<Loss>,
 }
 
@@ -89,9 +89,9 @@ pub(super) fn count(tables: &Tables, commits: u64) -> Result<Tally, StoreError> 
     Ok(tally)
 }
 
-/// What [`prove`] has made out.
+/// The findings of [`prove`].
 pub(super) struct Proof {
-    /// What every later commit counts from.
+    /// The tally that every later commit counts from.
     pub(super) tally: Tally,
     /// How much there is of each host.
     pub(super) counts: Counts,
@@ -105,7 +105,7 @@ pub(super) struct Proof {
 pub(super) enum Reach {
     /// All of a store of an older format: what follows from it is written anew.
     Former,
-    /// What says who may not log in; the rest if there is not much of it.
+    /// The tables that say who may not log in; the others if they are small.
     AtOnce,
 }
 
@@ -141,7 +141,7 @@ pub(super) fn prove(
     let rows_of = |tables: &[Table]| tables.iter().map(|table| kept.of(*table).rows).sum::<u64>();
     let is_former = reach == Reach::Former;
     let is_small = is_former || rows_of(&TABLES_FOR_LATER) <= MAX_ROWS_AT_ONCE;
-    // What is accepted is counted anew, all of it.
+    // A store with an accepted loss is counted anew, all of it.
     let is_whole = is_counted && missing == 0;
     let is_all_read = is_small || !is_whole || on_loss != OnLoss::Refuse;
     let at_once = |table: &Table| {
@@ -202,7 +202,7 @@ pub(super) fn prove(
     })
 }
 
-/// What was read of some tables.
+/// The rows and sums of some tables, as they were read.
 struct Examined {
     found: Found,
     sums: Vec<(Table, Sum)>,
@@ -305,7 +305,7 @@ fn read_all_with(
 }
 
 impl AllRows {
-    /// What is to be said of it, if `written` is what was written.
+    /// The verdict on the table, if `written` is the sum of what was written.
     pub(super) fn held_against(&self, table: Table, written: Sum) -> TableCheck {
         let problem = self.unreadable.clone().or_else(|| {
             if self.sum == written {
@@ -336,7 +336,7 @@ impl AllRows {
     }
 }
 
-/// What cannot be read behind this key, in words.
+/// A sentence for rows behind this key that cannot be read.
 pub(super) fn unreadable(last: &[u8]) -> String {
     match record::account_of(record::account_part(last)) {
         Some(account) => format!("what stands behind the rows of {account} cannot be read"),

@@ -1,4 +1,4 @@
-//! What a client hears when its session is closed: the stream error, and the sentence beside it.
+//! The words that a client hears when its session is closed: the stream error, and the sentence beside it.
 //!
 //! Must not know: whether a session is over, who closes it.
 

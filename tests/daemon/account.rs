@@ -27,7 +27,7 @@ fn run(daemon: &Daemon, words: &[&str], stdin: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// What it prints as JSON, and what it says beside that.
+/// The JSON that it prints, and its words beside that.
 fn done(daemon: &Daemon, words: &[&str], stdin: &str) -> (Value, String) {
     let words: Vec<&str> = words.iter().copied().chain(["--json"]).collect();
     let output = run(daemon, &words, stdin);
@@ -36,7 +36,7 @@ fn done(daemon: &Daemon, words: &[&str], stdin: &str) -> (Value, String) {
     (result, String::from_utf8(output.stderr).unwrap())
 }
 
-/// What it says when it does nothing.
+/// Its words when it does nothing.
 fn refused(daemon: &Daemon, words: &[&str], stdin: &str) -> String {
     let output = run(daemon, words, stdin);
     assert!(

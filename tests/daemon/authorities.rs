@@ -217,7 +217,7 @@ fn both_or_either_may_be_asked_for() {
     server.append("phone", &own);
     assert_eq!(server.login(&own)["name"], "phone");
     assert_eq!(server.login(&unlisted)["name"], Value::Null);
-    // What the user has taken out stays out, whoever vouches for it.
+    // A certificate that the user has taken out stays out, even if an authority vouches for it.
     server.ask("certificate.disable", named("card"));
     assert_eq!(denial(&mut server, &cert), "cert-disabled");
     server.append("card", &unlisted);
@@ -377,7 +377,7 @@ fn a_list_that_somebody_else_has_signed_closes_nothing_and_hides_nothing() {
         text.contains("WARNING: ") && text.contains(problem),
         "{text}"
     );
-    // Whoever else logs in is none the worse for it.
+    // Other logins are none the worse for it.
     assert!(said.status.success());
     daemon.wait_for("the log", |daemon| daemon.log().contains(problem));
 }
@@ -664,7 +664,7 @@ fn a_file_that_cannot_be_read_is_no_answer_and_no_yes() {
     unasked(&mut server, &cert);
     let offer = json!({"host": HOST, "chain": [cert.base64()]});
     assert_eq!(server.refused("external.offer", offer)["code"], -32001);
-    // What users have enrolled needs no authority, where either suffices.
+    // A certificate that a user has enrolled needs no authority, where either suffices.
     let (mut server, _) = hello_of(&daemon, "enrolled_or_ca");
     server.append("phone", &own);
     server.login(&own);
@@ -885,7 +885,7 @@ fn where_authorities_have_no_say_any_more_their_sessions_end() {
         (json!({"saslcertd_trust": "enrolled"}), out.clone()),
         (json!({}), out.clone()),
         (files.options("enrolled_and_ca"), out),
-        // What can't be asked closes nothing.
+        // An authority that can't be asked closes nothing.
         (json!({"saslcertd_trust": "ca"}), json!([])),
     ] {
         let mut server = daemon.peer();
@@ -897,7 +897,7 @@ fn where_authorities_have_no_say_any_more_their_sessions_end() {
         }
         assert_eq!(answer["close"], expected, "{options}");
     }
-    // Who takes a certificate out of the list keeps its sessions.
+    // A user who takes a certificate out of the list keeps its sessions.
     let mut server = daemon.server(files.options("enrolled_and_ca"));
     server.ask("certificate.disable", named("card"));
     let answer = server.ask(
@@ -942,7 +942,7 @@ fn the_files_of_a_host_that_nobody_serves_are_nobodys_problem() {
     });
 }
 
-/// What a server reports of a session that this login opened.
+/// A server's report of a session that this login opened.
 fn session(login: &Value, resource: Option<&str>) -> Value {
     json!({
         "account": HAMLET, "resource": resource, "fingerprint": login["fingerprint"], "key_id": login["key_id"],

@@ -55,7 +55,7 @@ fn exported(daemon: &Daemon) -> (PathBuf, String) {
     (path, text)
 }
 
-/// What the export of a copy must have as well: all but its last uses, which are written later.
+/// The records that the export of a copy must have as well: all but the last uses, which are written later.
 fn records(text: &str) -> Vec<Value> {
     let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
     let mut records: Vec<Value> = lines.collect();
@@ -114,7 +114,7 @@ fn a_copy_has_everything_and_a_second_import_changes_nothing() {
     server.ask("account.verify", verify);
     let listed = server.ask("certificate.list", list());
     assert_eq!(listed["certificates"].as_array().unwrap().len(), 1);
-    // Who does not exist has the salt that it had.
+    // An account that does not exist has the salt that it had.
     assert_eq!(salt(&copy), salt(&daemon));
 }
 
@@ -459,7 +459,7 @@ fn an_import_that_revokes_closes_the_sessions_even_if_it_ends_half_done() {
         );
         assert_eq!(server.question("sessions.close")["key_id"], closed);
     }
-    // What can't be written ends the page; what was written of it counts.
+    // A record that can't be written ends the page; those that were written before it count.
     let too_long = json!({
         "type": "certificate", "account": "yorick@shakespeare.lit", "incarnation": "one", "name": "skull",
         "certificate": Made::of("yorick@shakespeare.lit").base64(), "may_manage": true, "order": 1, "added_at": 1,

@@ -617,7 +617,7 @@ fn an_admin_sees_which_keys_are_revoked_and_which_certificates_disabled() {
     assert!(!marked(&[]).contains("revoked   key"));
 }
 
-/// What a client has sent in XEP-0257.
+/// A client's request of XEP-0257.
 fn request(element: &str, children: Value) -> Value {
     json!({
         "account": HAMLET, "incarnation": ONE, "session": by_password(),

@@ -169,7 +169,7 @@ fn the_status_is_of_the_hosts_of_the_connection() {
             "2 sessions logged in with a certificate",
         ]
     );
-    // What is no host here is nobody's, and shields none of the others.
+    // An entry that is no host here is nobody's, and shields none of the others.
     for (withdrawn, unready) in [
         (json!([HOST]), "denmark.lit, shakespeare.lit"),
         (json!(["a..lit", 7, HOST]), "denmark.lit, shakespeare.lit"),

@@ -224,7 +224,7 @@ fn every_question_has_an_example_that_the_daemon_reads_whole() {
         let of_it = examples
             .iter()
             .filter(|example| example["method"] == row.method);
-        // What the daemon asks itself under the same name has no id of a number.
+        // A question that the daemon asks itself under the same name has no number as its id.
         let asked: Vec<&Value> = of_it.filter(|example| example["id"].is_number()).collect();
         assert!(!asked.is_empty(), "{} has no example", row.method);
         for example in asked {
@@ -273,7 +273,7 @@ fn every_answer_of_the_page_is_whole_for_whoever_asks() {
     for row in QUESTIONS {
         let of_it = exchanges
             .iter()
-            // What the daemon asks itself under the same name has no id of a number.
+            // A question that the daemon asks itself under the same name has no number as its id.
             .filter(|(asked, _)| asked["method"] == row.method && asked["id"].is_number());
         let answers = of_it.flat_map(|(_, answers)| answers);
         let results: Vec<&Value> = answers.filter_map(|answer| answer.get("result")).collect();
@@ -546,7 +546,7 @@ fn the_package_is_of_this_version() {
     assert!(latest.unwrap().starts_with(version), "{latest:?}");
 }
 
-/// What stands as code in a page: its indented lines, and what is between backticks.
+/// The code in a page: its indented lines, and what is between backticks.
 fn code(page: &str) -> Vec<&str> {
     let mut found = Vec::new();
     for line in page.lines() {

@@ -60,7 +60,7 @@ fn wrong_passwords() -> Vec<Vec<u8>> {
     all
 }
 
-/// What only a request behind its length can hold.
+/// Passwords that only a request behind its length can hold.
 fn wrong_passwords_with_newlines() -> Vec<Vec<u8>> {
     vec![
         b"et tu?\n".to_vec(),
@@ -181,7 +181,7 @@ fn extauth(daemon: &Daemon, protocol: Protocol) -> Command {
     command
 }
 
-/// Who keeps the accounts of Rome; derivation is as quick as it may be.
+/// The server that keeps the accounts of Rome; derivation is as quick as it may be.
 fn owner(daemon: &Daemon) -> Peer {
     let mut peer = daemon.peer();
     let rome = json!({"host": ROME, "accounts": "daemon", "options": {"saslcertd_scram_iterations": 4096}});
@@ -345,7 +345,7 @@ fn requests_that_come_at_once_or_in_pieces_are_answered_in_order() {
                 for piece in pieces {
                     to.write_all(&piece).unwrap();
                 }
-                // What the server no longer finishes.
+                // A request that the server no longer finishes.
                 to.write_all(b"\x01\x00auth:brutus:rome.lit:a:b").unwrap();
             });
             for (number, (_, expected)) in requests.iter().enumerate() {
@@ -575,7 +575,7 @@ fn a_daemon_that_does_not_answer_costs_a_server_no_more_than_a_deadline() {
     daemon.freeze();
     assert!(!script.ask("auth:brutus:rome.lit:et tu?"));
     daemon.signal(Signal::SIGCONT);
-    // What it answers late is nobody's answer.
+    // The late answer is nobody's.
     assert!(!script.ask("auth:brutus:rome.lit:wrong"));
     assert!(script.ask("auth:brutus:rome.lit:et tu?"));
 }

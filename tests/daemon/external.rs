@@ -140,7 +140,7 @@ fn after_an_offer_the_chain_has_a_name_and_each_question_is_decided_anew() {
     let mut daemon = Daemon::start();
     let mut server = daemon.server(json!({}));
     let (cert, other) = (Made::of(HAMLET), Made::of(HAMLET));
-    // What is not offered gets no name.
+    // A chain that is not offered gets no name.
     assert_eq!(
         server.ask("external.offer", offer(&cert)).get("chain"),
         None
@@ -152,7 +152,7 @@ fn after_an_offer_the_chain_has_a_name_and_each_question_is_decided_anew() {
     assert_ne!(server.ask("external.offer", offer(&other))["chain"], name);
     let by_name = |question: Value| with(question, "chain", name.clone());
     assert_eq!(server.ask("external.offer", by_name(offer(&cert))), offered);
-    // Whatever stands around it: the name means this certificate, and the other one's question does not change that.
+    // In any question, the name means this certificate, and the other one's question does not change that.
     let login_by_name = by_name(login(&other));
     let fingerprint = server.login(&cert)["fingerprint"].clone();
     let login = server.ask("external.login", login_by_name.clone());

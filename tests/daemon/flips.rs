@@ -255,7 +255,7 @@ impl Whole {
         Self::change(store, &past.jid, vec![Edit::PutAccount(Box::new(account))]);
     }
 
-    /// What the store says of everything that was ever true.
+    /// The store's answers about everything that was ever true.
     fn answers_of(&self, store: &Store) -> BTreeMap<Question, Result<bool, String>> {
         let mut answers = BTreeMap::new();
         for (account, past) in self.past.iter().enumerate() {
@@ -294,7 +294,7 @@ impl Whole {
     }
 }
 
-/// What came of some damage, the worst last.
+/// The outcome of some damage, the worst last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum End {
     /// Every answer is as it was.
@@ -312,7 +312,7 @@ enum End {
     /// The process ends while it serves.
     PanicServing,
     Hung,
-    /// What the whole store refuses is let in.
+    /// A login that the whole store refuses is let in.
     WrongYes,
 }
 
@@ -372,7 +372,7 @@ fn damaged(whole: &Arc<Whole>, damage: &dyn Fn(&Path)) -> End {
     let end = said.recv_timeout(crate::support::PATIENCE);
     let end = end.unwrap_or(End::Hung);
     if end == End::PanicOpening {
-        // Whoever panicked may still hold the lock.
+        // The thread that panicked may still hold the lock.
         let fresh = folder.path().join("fresh");
         copied(&whole.data_dir(), &fresh);
         damage(&fresh);
@@ -381,7 +381,7 @@ fn damaged(whole: &Arc<Whole>, damage: &dyn Fn(&Path)) -> End {
     end
 }
 
-/// What the admin reads when sled panics.
+/// Expects the words that the admin reads when sled panics.
 fn expect_words(data: &Path) {
     let run = data.parent().unwrap().join("run");
     fs::DirBuilder::new().mode(0o700).create(&run).unwrap();
@@ -418,7 +418,7 @@ fn tried(
     damage: impl Fn(&Path, u64) + Sync,
     places: u64,
 ) -> BTreeMap<End, usize> {
-    // What sled says when it panics is of no use here.
+    // The message of sled's panic is of no use here.
     std::panic::set_hook(Box::new(|info| {
         if info
             .location()

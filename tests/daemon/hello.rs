@@ -175,7 +175,7 @@ fn another_version_of_the_protocol_is_refused() {
     for version in [1, 3] {
         let daemon = Daemon::start();
         let mut peer = daemon.peer();
-        // Whatever the rest of it means there.
+        // The rest of the hello may mean anything there.
         let module = json!({"version": "9.0", "path": "/m/mod_saslcertd"});
         let hello = json!({"protocol": version, "software": "x", "module": module, "hosts": 7});
         let error = peer.refused("session.hello", hello);
@@ -272,7 +272,7 @@ fn what_is_wrong_with_options_is_said_in_finished_lines() {
         json!({"saslcertd_max_certs": 3, "saslcertd_max_cert": 4})
     );
     assert_eq!(of("rome.lit"), json!({"saslcertd_max_certs": 0}));
-    // What concerns the server is said once.
+    // A line that concerns the server is said once.
     let answer = peer.ask("session.hello", piece(json!([]), true));
     assert_eq!(answer["log"], json!([]));
 }

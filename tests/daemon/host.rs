@@ -64,7 +64,7 @@ fn a_host_that_nobody_declares_any_more_is_taken_away_and_its_revocations_are_no
         !done && said.contains("a name as shakespeare.lit is wanted"),
         "{said}"
     );
-    // Whatever is asked about an account of it says the same.
+    // Every question about an account of it gets the same answer.
     let file = daemon.folder.path().join("cert");
     std::fs::write(&file, &cert.der).unwrap();
     let file = file.to_str().unwrap();

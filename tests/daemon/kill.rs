@@ -31,7 +31,7 @@ fn nothing_acknowledged_is_lost_in_25_kills() {
             answers += usize::from(note(&line, &mut sent, &mut acknowledged));
         }
         daemon.kill();
-        // What it had written before its end counts, too.
+        // The lines that it had written before its end count, too.
         for line in server.rest().lines() {
             if let Ok(line) = serde_json::from_str(line) {
                 note(&line, &mut sent, &mut acknowledged);
@@ -158,7 +158,7 @@ fn half_written_snapshots_do_not_keep_the_store_from_opening() {
 #[test]
 fn no_acknowledged_change_of_an_account_is_lost_in_10_kills() {
     let mut daemon = Daemon::start();
-    // What was acknowledged last of each account; the change that a kill cut off may have been made or not.
+    // The last change of each account that was acknowledged; the change that a kill cut off may have been made or not.
     let mut enabled: HashMap<String, bool> = HashMap::new();
     for round in 0..10 {
         let mut rome = passwords::server(&daemon, json!({}));
@@ -199,7 +199,7 @@ fn no_acknowledged_change_of_an_account_is_lost_in_10_kills() {
                 note(&line);
             }
         }
-        // Whose change was cut off is not known any more.
+        // The state of an account is not known any more if its change was cut off.
         for (account, _) in sent.into_values() {
             enabled.remove(&account);
         }

@@ -337,7 +337,7 @@ fn a_folder_that_others_may_write_to_is_refused_with_the_line_that_mends_it() {
     set_mode(&run, 0o777);
     assert!(refusal(&daemon).contains("chmod go-w"));
     set_mode(&run, 0o700);
-    // Whoever may write above it may put another folder there.
+    // A user who may write above it may put another folder there.
     set_mode(daemon.folder.path(), 0o777);
     let mend = format!("chmod go-w {}", daemon.folder.path().display());
     assert!(refusal(&daemon).contains(&mend));

@@ -64,7 +64,7 @@ pub fn is_all_there(before: &str, after: &str) -> bool {
     }) && after.is_empty()
 }
 
-/// What lies in the data folder, and in sled's.
+/// The names of the files in the data folder, and in sled's.
 fn names(daemon: &Daemon) -> Vec<String> {
     let list = |folder: PathBuf| {
         let mut names: Vec<String> = fs::read_dir(folder)
@@ -253,7 +253,7 @@ fn a_store_of_format_1_is_written_anew_and_nothing_of_it_is_lost() {
     daemon.server(options).login(&tablet);
 }
 
-/// What the daemon that wrote format 2 answered: name of the certificate, method, params, answer.
+/// The answers of the daemon that wrote format 2: name of the certificate, method, params, answer.
 fn answers(daemon: &Daemon) -> Vec<[Value; 4]> {
     let text = fs::read_to_string(daemon.folder.path().join("answers")).unwrap();
     let line = |line: &str| {
@@ -263,7 +263,7 @@ fn answers(daemon: &Daemon) -> Vec<[Value; 4]> {
     text.lines().map(line).collect()
 }
 
-/// What of an answer says who is let in, as whom, and why not; the rest may be put in other words one day.
+/// The part of an answer that says who is let in, as whom, and why not; the rest may be put in other words one day.
 fn essence(answer: &Value) -> Value {
     if let Some(error) = answer.get("error") {
         return error["data"]["denial"].clone();

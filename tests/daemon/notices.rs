@@ -1,4 +1,4 @@
-//! Who hears that a certificate expires soon.
+//! The accounts that hear that a certificate expires soon.
 
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
@@ -95,7 +95,7 @@ fn each_account_hears_once_what_expires() {
         (ANTONIO, "phone", 0),
     ]);
     let mut server = serving(&daemon, &[HOST], json!({}));
-    // What is due for longer comes first.
+    // The notice that is due for longer comes first.
     let mut told = |name: &str, left: &str| {
         let (account, text) = server.notice();
         assert_eq!(account, HAMLET);
@@ -104,7 +104,7 @@ fn each_account_hears_once_what_expires() {
     };
     told("laptop", "(in 20 days)");
     told("phone", "(in 5 days)");
-    // Who comes behind is asked about when those before are marked as told.
+    // The next account is asked about when those before it are marked as told.
     while server.any_question()["params"]["account"] != ANTONIO {}
     drop(server);
     // Hosts come in the order of their names: Hamlet would be first.

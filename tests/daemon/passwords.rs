@@ -434,7 +434,7 @@ fn an_account_that_is_moved_in_keeps_its_password_and_a_strangers_stays_as_it_is
     expect(stranger.clone(), "kept", "refused");
     let kept = rome.ask("account.import", stranger);
     assert_eq!(kept["certificates"][0]["reason"], "account-kept", "{kept}");
-    // What its owner has taken out since does not come back.
+    // A certificate that its owner has taken out since does not come back.
     let session = json!({"secure": true, "by": "password", "jid": null, "address": null});
     let disable =
         json!({"account": BRUTUS, "incarnation": null, "session": session, "name": "phone"});
@@ -641,7 +641,7 @@ fn prosodys_detours_create_and_set_passwords() {
     // It is used up: who names it later means the account.
     rome.ask("account.delete", taken_back);
     assert!(!admits(&mut other, "cinna@rome.lit", "poet"));
-    // Whoever takes a reservation back deletes no account that somebody else has made meanwhile, and hears of it.
+    // A server that takes a reservation back deletes no account that somebody else has made meanwhile, and hears of it.
     let casca = json!({"account": "casca@rome.lit", "password": null, "caller": "server"});
     let reserved = rome.ask("account.create", casca);
     let at_the_terminal = with(
@@ -758,7 +758,7 @@ fn an_accounts_certificates_live_and_die_with_it() {
     });
     let login = json!({
         "host": ROME, "chain": [cert.base64()], "authzid": null, "address": null,
-        // What Prosody says of accounts that live here is not believed.
+        // Prosody's word on accounts that live here is not believed.
         "accounts": [{"username": "brutus", "exists": true, "enabled": true, "incarnation": "ignored"}],
     });
     let offer = json!({"host": ROME, "chain": [cert.base64()]});

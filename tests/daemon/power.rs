@@ -313,7 +313,7 @@ fn six_cuts_lose_no_revocation() {
     }
 }
 
-/// What was last acknowledged of an account.
+/// The state of an account that was last acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Login {
     password: String,
@@ -532,7 +532,7 @@ fn importing(daemon: &Daemon, text: &str) -> Child {
     import.arg(&backup).stdout(Stdio::piped()).spawn().unwrap()
 }
 
-/// What an export holds but for the secret, which an import replaces.
+/// The records of an export but for the secret, which an import replaces.
 fn records(text: &str) -> BTreeSet<&str> {
     let is_record = |line: &&str| line.contains("\"type\":") && !line.contains("\"secret\"");
     text.lines().filter(is_record).collect()

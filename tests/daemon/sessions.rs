@@ -239,7 +239,7 @@ fn a_certificate_that_was_disabled_can_still_be_revoked() {
     let cert = Made::of(HAMLET);
     server.append("phone", &cert);
     let login = server.login(&cert);
-    // Whoever holds a stolen key might do this first, and stay.
+    // A thief with a stolen key might do this first, and stay.
     server.ask("certificate.disable", named("phone"));
     let revoked = server.ask("certificate.revoke", named("phone"));
     assert_eq!(revoked["key_id"], login["key_id"]);

@@ -25,7 +25,7 @@ pub const ONE: &str = "one";
 pub const HOST: &str = "shakespeare.lit";
 pub const HAMLET: &str = "hamlet@shakespeare.lit";
 
-/// Who logs in where a store is opened without a daemon.
+/// Shows that nobody logs in where a store is opened without a daemon.
 pub struct Nobody;
 
 impl NoYes for Nobody {}
@@ -281,7 +281,7 @@ impl Peer {
         }
     }
 
-    /// Whatever the daemon writes, nobody will read it.
+    /// From now on nobody reads the daemon's lines.
     pub fn stop_reading(&mut self) {
         self.stream.shutdown(std::net::Shutdown::Read).unwrap();
     }
@@ -354,7 +354,7 @@ impl Peer {
         self.asked.remove(0)
     }
 
-    /// What the next question of the daemon's with that method is about. Of `sessions.close`: its next entry.
+    /// The params of the daemon's next question with that method. Of `sessions.close`: its next entry.
     pub fn question(&mut self, method: &str) -> Value {
         if method != "sessions.close" {
             return self.whole_question(method)["params"].clone();

@@ -1,4 +1,4 @@
-//! What somebody else chose never ends a line, steers a terminal, or stands in it unseen.
+//! Text that somebody else chose never ends a line, steers a terminal, or stands in it unseen.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;

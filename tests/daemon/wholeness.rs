@@ -73,7 +73,7 @@ fn a_store_that_has_gone_back_is_served_only_when_that_is_accepted() {
         ] {
             assert!(said.contains(part), "{part}: {said}");
         }
-        // Whoever can't ask a daemon finds the same words.
+        // An admin who can't ask a daemon finds the same words.
         let last = saslcertd::store::refusal::last(&daemon.data_dir()).unwrap();
         assert!(said.contains(&last), "{last}");
     }
@@ -221,7 +221,7 @@ fn a_check_that_finds_damage_says_where_and_status_is_red_from_then_on() {
         file.write_all_at(&[ITS_BYTE ^ 1], at as u64).unwrap();
     }
 
-    // What sled keeps in memory of it is right. It reads it from the disk again when the page has been asked for often enough.
+    // The copy in sled's memory is right. sled reads the page from the disk again when the page has been asked for often enough.
     let mut checked = None;
     daemon.wait_for("check that reads the disk", |daemon| {
         let output = daemon.command("check").output().unwrap();

@@ -1,4 +1,4 @@
-//! What the lists say of a certificate is enough to let somebody in.
+//! The lists' word on a certificate is enough to let somebody in.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -54,7 +54,7 @@ fn held(account: &BareJid, incarnation: &str, name: &str, cert: &ClientCert) -> 
     }))
 }
 
-/// What an account may have done with a certificate, beside holding it as one of its incarnations or not at all.
+/// An account's possible acts with a certificate, beside holding it as one of its incarnations or not at all.
 fn marks(cert: &ClientCert, mark: usize) -> Vec<Edit> {
     let incarnation = |id: &str| Incarnation::parse(id).unwrap();
     let revoke = |id| Edit::RevokeKey {

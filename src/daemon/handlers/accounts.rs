@@ -130,7 +130,7 @@ impl LocalAccounts<'_> {
                 reservation: Some(token),
             });
         };
-        // Whoever is first to be written has the name, whatever was reserved.
+        // The first account that is written has the name, even if another has reserved it.
         let decide =
             move |known: Option<&Account>| passwords::create(known, caller, has_password, false);
         let new = NewPassword {
@@ -262,7 +262,7 @@ impl LocalAccounts<'_> {
                 servers: 0,
             });
         }
-        // What is refused anyway must not hold everybody's logins up.
+        // A change that is refused anyway must not hold everybody's logins up.
         let known = self.store.view(account).account()?;
         passwords::is_meant(known.as_ref(), incarnation.as_ref()).map_err(denied)?;
         let closing = self.gate.close(self.servers);
@@ -402,7 +402,7 @@ struct NewPassword<'a> {
     policy: &'a HostPolicy,
 }
 
-/// What is answered for an entry of `session.report` that cannot be read.
+/// The answer for an entry of `session.report` that cannot be read.
 fn change_of_unreadable(bad: &Bad) -> Option<AccountChanged> {
     let account = bad.text("account")?;
     let change = live::change_of_unreadable(BareJid::parse(account).is_ok());

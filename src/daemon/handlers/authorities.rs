@@ -10,7 +10,7 @@ use super::super::sessions::Sessions;
 use crate::identity::{BareJid, CertificationPath};
 use crate::policy::host::CaFiles;
 
-/// What follows from the files of authorities.
+/// The consequences of the files of authorities.
 #[derive(Clone, Copy)]
 pub(in crate::daemon) struct Vouching<'a> {
     pub(in crate::daemon) hosts: &'a Hosts,

@@ -107,7 +107,7 @@ impl Certificates<'_> {
         Ok(show(&own, &manage::disabled(&scope, &list, &disabled)))
     }
 
-    /// Who asks, and about which of the accounts of the name.
+    /// The asker, and the accounts of that name that it asks about.
     pub(super) fn asker_of(&self, whose: &Whose) -> Result<(Asker, Scope), Refusal> {
         let incarnation = self.incarnation_of(whose)?;
         Ok(asker(whose.session.clone(), incarnation, whose.peer)?)
@@ -419,7 +419,7 @@ pub(super) fn certificate_in(base64: &str) -> Result<ClientCert, Denial> {
     ClientCert::from_der(&der).map_err(unacceptable)
 }
 
-/// What it is in the place of a certificate, or of its base64, as far as its beginning shows that.
+/// The finding about bytes that stand in the place of a certificate or of its base64, as far as their beginning shows it.
 fn instead(bytes: &[u8]) -> Option<Finding> {
     if holds_private_key(bytes) {
         return Some(Finding::PrivateKey);

@@ -92,7 +92,7 @@ impl Revoking<'_> {
         }
     }
 
-    /// What follows on the choice in the menu: the form of a sub-command, or all there is to it.
+    /// The step after the choice in the menu: the form of a sub-command, or its outcome.
     fn begin(
         &self,
         asking: &Asking,
@@ -194,7 +194,7 @@ impl Revoking<'_> {
                 }
                 Err(problem) => Ok(failed(&problem)),
             },
-            // Whose end is reached at once, or that sends its answer itself.
+            // These sub-commands end at once, or send their answer themselves.
             Subcommand::List | Subcommand::Revoke | Subcommand::RevokeOthers => {
                 Ok(not_taken("bad-sessionid", forms::HAS_ENDED))
             }
@@ -237,7 +237,7 @@ impl Revoking<'_> {
             target,
         };
         let revoked = self.revoke_keys(reply, revocation, now, |revoked, keys| {
-            // Whoever reads the answer finds the sessions gone; that of the asker must live to send it on.
+            // The reader of the answer finds the sessions gone; the asker's own must live to send it on.
             let others = keys.iter().filter(|key| asking.own_key != Some(**key));
             let close = others.map(|key| Close::of(&asking.whose.account, key, Ending::Revoked));
             CommandStepped {

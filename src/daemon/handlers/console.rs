@@ -24,7 +24,7 @@ impl Revoking<'_> {
     ) {
         let words: Vec<&str> = question.words.iter().map(String::as_str).collect();
         let ran = match words.as_slice() {
-            // What was left out is missed like what is empty.
+            // A word that was left out is missed like an empty one.
             ["list"] => self.lists.console_list(reply, "", now).map(Some),
             ["list", jid] => self.lists.console_list(reply, jid, now).map(Some),
             ["revoke"] => self.console_revoke(reply, "", "", now),

@@ -29,7 +29,7 @@ pub(in crate::daemon) fn sweep(store: &Store, now: UnixSeconds) {
     }
 }
 
-/// What of a list matters to a change of one name: the record of that name, and that of the certificate that asks.
+/// The records of a list that matter to a change of one name: the record of that name, and that of the certificate that asks.
 pub(super) fn concerned(
     view: &View<'_>,
     name: &str,
@@ -52,7 +52,7 @@ pub(super) fn concerned(
     })
 }
 
-/// What of an account is not needed any more.
+/// The rows of an account that are not needed any more.
 fn sweepings(view: &View<'_>, now: UnixSeconds) -> Result<Vec<Harmless>, StoreError> {
     let list = view.list()?;
     let present = list.incarnation.as_ref();

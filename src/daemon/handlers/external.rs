@@ -69,9 +69,9 @@ impl External<'_> {
             .is_ok_and(|policy| policy.trust.ca().is_some())
     }
 
-    /// What no record can let in waits for its turn, by the network that it comes from: signatures cost time, and a stranger may
-    /// show what it likes. `accounts`: what the asker knows of the accounts. What is read here is read again when it is decided, a login
-    /// under its pass: it may have been taken back meanwhile.
+    /// A certificate that no record can let in waits for a turn, by the client's network: signatures cost time, and a stranger may
+    /// show what it likes. `accounts`: what the asker knows of the accounts. The facts that are read here are read again for the
+    /// decision, a login under its pass: the certificate may have been taken back meanwhile.
     fn schedule(
         &self,
         visitor: &Visitor<'_>,
@@ -344,7 +344,7 @@ impl<'a> Visitor<'a> {
     }
 }
 
-/// What the asker knows of the accounts.
+/// The asker's facts about the accounts.
 fn account_facts(host: &Host, accounts: &Each<LoginAccount>) -> Vec<AccountFact> {
     let facts = accounts.good().filter_map(|known| {
         Some(AccountFact {
@@ -357,7 +357,7 @@ fn account_facts(host: &Host, accounts: &Each<LoginAccount>) -> Vec<AccountFact>
     facts.collect()
 }
 
-/// What is known of accounts that live here.
+/// The facts about accounts that live here.
 fn facts_of(accounts: &[Account]) -> Vec<AccountFact> {
     accounts.iter().map(AccountFact::of).collect()
 }

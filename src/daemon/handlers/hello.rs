@@ -33,7 +33,7 @@ pub(in crate::daemon) struct Hearing<'a> {
     pub(in crate::daemon) vouching: Vouching<'a>,
 }
 
-/// What a hello has declared, as far as it is to be written, and its answer.
+/// The hosts that a hello has declared, as far as they are to be written, and its answer.
 pub(in crate::daemon) struct Declaration {
     changed: Vec<(Host, HostRecord)>,
     results: Vec<HostWelcome>,
@@ -188,7 +188,7 @@ impl Hearing<'_> {
         }
     }
 
-    /// What the asker's log says of a host.
+    /// The lines on a host for the asker's log.
     fn lines(&self, of: &HostWelcome) -> Vec<LogLine> {
         let known = Host::parse(&of.host).ok();
         let known = known.and_then(|host| self.hosts.declaration(&host));
@@ -272,7 +272,7 @@ impl Hearing<'_> {
         if asked.iter().all(Option::is_none) {
             return;
         }
-        // What the hello is answered with depends on it.
+        // The answer to the hello depends on it.
         tokio::task::block_in_place(|| self.vouching.read(false));
         for (result, policy) in results.iter_mut().zip(asked) {
             let problems = policy.map(|policy| self.vouching.authorities.problems_of(&policy));

@@ -48,7 +48,7 @@ impl KnownHosts<'_> {
         })
     }
 
-    /// Forgets that the host was declared. What the store holds of its accounts stays, and counts again if it is declared
+    /// Forgets that the host was declared. The store's records of its accounts stay, and count again if it is declared
     /// again: no revocation is lost. Blocks until it is on the disk.
     ///
     /// Errors: a peer that is connected declares it.
@@ -59,7 +59,7 @@ impl KnownHosts<'_> {
     ) -> Answered<HeldOfHost> {
         let ForgetHost { host } = question;
         let counts = self.counts_of(&host)?;
-        // Who declares the host from now on is remembered behind this.
+        // A declaration of the host from now on is remembered behind this.
         let _turn = self.hosts.turn_to_remember();
         let known = self.take_out(&host)?;
         if let Err(error) = self.store.forget_host(&host) {

@@ -134,7 +134,7 @@ struct Arrival {
 }
 
 impl Arrival {
-    /// What is written, and the answer.
+    /// The edits that are written, and the answer.
     fn decide(
         self,
         view: &View<'_>,

@@ -27,7 +27,7 @@ impl Notices<'_> {
     /// `saslcertd_expiry_notice_days`. Looks once an hour, while a server of the host is connected. Blocks.
     pub(in crate::daemon) fn give_notices(&self, now: UnixSeconds) {
         for turn in self.hosts_to_notice(now) {
-            // What else goes wrong is logged where it does.
+            // Other faults are logged where they occur.
             if let Err(Refusal::Fault(Fault::ServerAway { problem })) =
                 self.give_notices_of(&turn, now)
             {
@@ -136,7 +136,7 @@ struct Due {
 }
 
 impl Due {
-    /// What is due for longer comes first.
+    /// The notice that is due for longer comes first.
     fn order(&self) -> (UnixSeconds, &BareJid, &CertificateName) {
         (self.moment, &self.account, &self.name)
     }

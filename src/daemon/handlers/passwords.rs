@@ -105,7 +105,7 @@ impl Passwords<'_> {
         let verifier = verifier.as_ref();
         let is_right = match (secret, verifier) {
             (Some(secret), Some(verifier)) => verifier.admits(secret),
-            // What cannot be a password is as slow as one that is wrong.
+            // A text that cannot be a password is refused as slowly as a wrong one.
             (None, Some(verifier)) => {
                 if let Ok(some) = Secret::prepare("wrong") {
                     let _ = verifier.admits(&some);
@@ -211,7 +211,7 @@ impl Passwords<'_> {
         let delay = network.map_or(0.0, |network| self.guesses.begin(name, network, max, now));
         let admitted = self.admit_proof(reply, question, delay);
         if let Some(network) = network {
-            // Whoever has made a right proof has guessed nothing, even if it came too late.
+            // A client with a right proof has guessed nothing, even if the proof came too late.
             let outcome = match admitted {
                 Ok(Ok(())) => Outcome::Succeeded,
                 Ok(Err(_)) | Err(_) => Outcome::Unknown,

@@ -105,7 +105,7 @@ impl Revoking<'_> {
             };
             Ok(manage::revoke(&wish, &list, &disabled, &policy))
         };
-        // What is refused anyway must not hold everybody's logins up.
+        // A revocation that is refused anyway must not hold everybody's logins up.
         let denied = decide(&self.lists.store.view(account))?;
         denied.map_err(|denial| refused(QUESTION, account, &by, denial))?;
         // Before the commit: a login that is decided after this line finds the key revoked.
@@ -155,13 +155,13 @@ impl Certificates<'_> {
     }
 }
 
-/// What is to be revoked of whose list.
+/// A revocation: the keys to revoke, and the list that they stand in.
 pub(super) struct KeyRevocation<'a> {
     pub(super) whose: &'a Whose,
     pub(super) target: Target,
 }
 
-/// What is to be revoked; see [`Which`].
+/// The keys to revoke; see [`Which`].
 pub(super) enum Target {
     Named(String),
     WithKey(KeyId),

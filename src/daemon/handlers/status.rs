@@ -22,7 +22,7 @@ use crate::protocol::{
 };
 use crate::store::{Store, StoreError};
 
-/// What an administrator looks at.
+/// The parts that an administrator looks at.
 #[derive(Clone, Copy)]
 pub(in crate::daemon) struct Overview<'a> {
     pub(in crate::daemon) store: &'a Store,

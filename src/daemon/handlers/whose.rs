@@ -9,7 +9,7 @@ use crate::policy::manage::{Asker, LoggedInBy, Scope};
 use crate::protocol::{Fault, Session, SessionBy};
 use crate::wording::notices::{By, With};
 
-/// Whose list a question is about, and who asks it.
+/// The list that a question is about, and the asker.
 pub(super) struct Whose {
     pub(super) account: BareJid,
     pub(super) incarnation: Option<Incarnation>,
@@ -34,7 +34,7 @@ impl Whose {
         }
     }
 
-    /// Who asks, in words for the account's owner and for the log.
+    /// The asker, in words for the account's owner and for the log.
     pub(super) fn by(&self) -> String {
         described(self.session.as_ref(), self.peer)
     }
@@ -45,7 +45,7 @@ impl Whose {
     }
 }
 
-/// Who asks, and about which of the accounts of a name.
+/// The asker, and the accounts of a name that it asks about.
 pub(super) fn asker(
     session: Option<Session>,
     incarnation: Option<Incarnation>,
@@ -90,7 +90,7 @@ pub(super) fn asker(
     Ok((asker, scope))
 }
 
-/// Who asks, in words for the account's owner and for the log.
+/// The asker, in words for the account's owner and for the log.
 pub(super) fn described(session: Option<&Session>, peer: Peer) -> String {
     let Some(session) = session else {
         return By::CommandLine { uid: peer.uid }.in_words();

@@ -15,7 +15,7 @@ pub(super) fn folders_above(path: &Path) -> Vec<Node> {
     above.into_iter().map_while(node).collect()
 }
 
-/// Of what a link leads to: its own mode decides nothing.
+/// Of a link, the file that it leads to is looked at: the link's own mode decides nothing.
 pub(super) fn node(path: &Path) -> Option<Node> {
     let found = fs::metadata(path).ok()?;
     Some(Node {

@@ -1,5 +1,5 @@
 //! Handshakes that log nobody in: one without a certificate, and on Prosody's own ports one with a certificate that is made up
-//! for it. What answers isn't verified: the question is whether it asks, not whether to trust it.
+//! for it. The server that answers isn't verified: the question is whether it asks, not whether to trust it.
 //!
 //! Must not know: what is well.
 

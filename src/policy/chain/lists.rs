@@ -247,8 +247,8 @@ pub struct Revocation<'a> {
 impl Revocation<'_> {
     /// May `cert` still be used, by what the authority of that name has said?
     ///
-    /// Shape: the first of `signers` has signed `cert`; the others have its name. What one of them revokes is revoked. `tries`
-    /// counts the signatures of the whole question.
+    /// Shape: the first of `signers` has signed `cert`; the others have its name. A certificate that one of them revokes is revoked.
+    /// `tries` counts the signatures of the whole question.
     /// Errors: the "no", and why.
     /// Source: RFC 5280 6.3.3.
     pub(super) fn require_unrevoked(

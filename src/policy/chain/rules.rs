@@ -38,7 +38,7 @@ pub(super) struct Leeway<'a> {
 }
 
 impl<'a> Leeway<'a> {
-    /// Below an anchor. What it says about those below it counts, as if somebody had issued it (RFC 5937).
+    /// Below an anchor. Its demands on those below it count, as if somebody had issued it (RFC 5937).
     pub(super) fn below(anchor: &'a Issued, demands: &Demands) -> Self {
         let at_once = |demanded: bool| if demanded { 0 } else { u32::MAX };
         let mut leeway = Self {

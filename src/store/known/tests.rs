@@ -1,4 +1,4 @@
-//! What the compact records say is what parsing says, and what the lists and the revocations say.
+//! The compact records say the same as the parser, the lists and the revocations.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -56,7 +56,7 @@ fn record(account: &BareJid, incarnation: &str, name: &str, cert: &ClientCert) -
     }
 }
 
-/// What a certificate may differ in.
+/// The properties in which certificates may differ.
 #[derive(Clone, Debug)]
 struct Kind {
     algorithm: usize,
@@ -265,7 +265,7 @@ fn a_record_that_is_not_what_its_certificate_says_is_read_anew() {
     ] {
         assert_eq!(KnownRow::of(&held, false).reading, None, "{what}");
     }
-    // What the record says of the certificate lets nobody in: only its bytes do.
+    // The record's words on the certificate let nobody in: only its bytes do.
     let (_folder, store) = opened();
     let wrong = Enrolment {
         addresses: Vec::new(),
@@ -302,7 +302,7 @@ fn what_another_version_has_read_is_read_anew() {
     let account = BareJid::parse("hamlet@shakespeare.lit").unwrap();
     let held = record(&account, "one", "phone", &cert);
     change(&store, &account, vec![Edit::Put(Box::new(held.clone()))]);
-    // Whatever it says: here, what stands in another one.
+    // Its reading may say anything: here, it says what stands in another certificate.
     let other = record(&account, "one", "phone", &some_cert());
     for version in [READING - 1, READING + 1] {
         let mut row = KnownRow::of(&other, false);
@@ -330,7 +330,7 @@ fn until_it_is_proven_a_record_is_not_believed_that_says_nothing_of_a_revocation
     };
     change(&store, &account, vec![Edit::Put(Box::new(held.clone()))]);
     change(&store, &account, vec![revoke]);
-    // What the disk has brought back.
+    // The row that the disk has brought back.
     let Row { key, value, .. } = put(&account, &cert.fingerprint, &KnownRow::of(&held, false));
     let tree = store.tables.tree(Table::Known);
     tree.insert(key, value.unwrap()).unwrap();
@@ -364,7 +364,7 @@ fn until_it_is_proven_a_record_is_not_believed_that_stands_in_no_list() {
     store.tables.set_known_proven(false);
     let known = store.known(&cert.der, &cert.fingerprint, account.host());
     assert!(known.unwrap().holders.is_empty());
-    // What was added is found all the same.
+    // A record that is added now is found all the same.
     change(&store, &account, vec![Edit::Put(Box::new(held))]);
     let known = store.known(&cert.der, &cert.fingerprint, account.host());
     assert_eq!(known.unwrap().holders.len(), 1);

@@ -18,10 +18,10 @@ use crate::policy::restore::{self, Conflict, Fate, KeyFacts, ListFacts};
 use crate::protocol::{Accounts, Import, ImportConflict, Imported, Refusal, fields_of};
 use crate::store::{Edit, Harmless, Store, StoreError, View};
 
-/// What becomes of a record.
+/// The fate of a record.
 type Judged = Result<Fate, Conflict>;
 
-/// What is brought of one account, each with its record's place in the question.
+/// The things that the backup brings of one account, each with its record's place in the question.
 type Things = Vec<(usize, Thing)>;
 
 impl Backup<'_> {
@@ -73,7 +73,7 @@ impl Backup<'_> {
     /// No yes comes between, and the sessions of the keys are closed.
     ///
     /// Logins wait for as long as that takes. It is bounded by the question: 128 KiB have less than a thousand such accounts, which
-    /// share their way to the disk, so that it is gone some thirty times. What takes nothing back is written behind it.
+    /// share their way to the disk, so that it is gone some thirty times. The records that take nothing back are written behind it.
     fn write_revocations(
         &self,
         accounts: Vec<(BareJid, Things)>,
@@ -123,14 +123,14 @@ impl Backup<'_> {
         if apply {
             let remembered = vec![(host.clone(), brought.record())];
             self.store.remember_hosts(remembered)?;
-            // What was declared meanwhile is written behind this.
+            // A declaration that comes meanwhile is written behind this.
             self.hosts.put_in(host, Arc::new(brought));
         }
         Ok(judged)
     }
 }
 
-/// What must be the same for a host to be the same.
+/// The parts of a host that must be equal for it to count as the same.
 fn declaration(host: &DeclaredHost) -> (Accounts, &Map<String, Value>) {
     (host.accounts, &host.options)
 }
@@ -252,7 +252,7 @@ fn write(
     Ok(written?.unwrap_or_default())
 }
 
-/// What becomes of what is brought of the account.
+/// The fate of one thing that the backup brings of the account.
 ///
 /// `keys`: those of the list, once they were needed.
 fn fate_of(view: &View<'_>, thing: &Thing, keys: &mut Option<Keys>) -> Result<Judged, StoreError> {

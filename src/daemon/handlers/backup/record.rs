@@ -49,7 +49,7 @@ pub(super) enum Record {
         incarnation: Incarnation,
         since: UnixSeconds,
     },
-    /// What could not be read when the backup was made.
+    /// A record that could not be read when the backup was made.
     Unreadable {
         account: BareJid,
         problem: String,
@@ -103,14 +103,14 @@ struct Verifier {
     server_key: Vec<u8>,
 }
 
-/// What a record brings, in the types of this version.
+/// The content of a record, in the types of this version.
 pub(super) enum Content {
     Secret([u8; 32]),
     Host(Host, DeclaredHost),
     OfAccount(BareJid, Thing),
 }
 
-/// What a record brings of an account.
+/// The content of a record about an account.
 pub(super) enum Thing {
     Account(Account),
     Certificate(Box<Enrolment>),
@@ -181,7 +181,7 @@ impl Record {
         })
     }
 
-    /// What it brings.
+    /// The content of the record.
     ///
     /// Errors: this version can't make anything of it.
     pub(super) fn content(self) -> Result<Content, Conflict> {
