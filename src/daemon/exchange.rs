@@ -143,7 +143,7 @@ struct Answers<'a> {
     unwritten: Vec<u8>,
     /// So much of it is.
     written: usize,
-    /// The peer reads no more. Its questions are heard all the same: there may be a revocation in it.
+    /// The peer reads no more. Its questions are heard all the same: there may be a revocation among them.
     is_unread: bool,
 }
 
