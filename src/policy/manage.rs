@@ -113,7 +113,9 @@ pub struct Marks {
 /// The records that an append writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appended {
-    /// The new record.
+    /// The certificate.
+    pub cert: ClientCert,
+    /// Its new record.
     pub enrolment: Enrolment,
     /// Records that leave with it: those of an earlier account that stand in its way or are too many, and expired ones, the
     /// old and the too many.
@@ -191,6 +193,7 @@ pub fn append(
     let leaving = leaving.chain(room::former_leaving(former));
     let highest = list.enrolments.iter().map(|held| held.order).max();
     Ok(Appended {
+        cert: wish.cert.clone(),
         leaving: leaving.cloned().collect(),
         enrolment: Enrolment {
             account: wish.account.clone(),

@@ -2,13 +2,18 @@
 //!
 //! Must not know: who decides a change, how a row is encoded.
 
-use crate::identity::{Account, Disabled, Enrolment, Incarnation, KeyId, UnixSeconds};
+use crate::identity::{Account, ClientCert, Disabled, Enrolment, Incarnation, KeyId, UnixSeconds};
 
 /// One step of a change to an account's list.
 #[derive(Clone, Debug)]
 pub enum Edit {
     /// Write a record; one of the same account and name is replaced.
-    Put(Box<Enrolment>),
+    Put {
+        /// The record.
+        held: Box<Enrolment>,
+        /// Its certificate, if the asker has parsed it already: else the writer, for which all others wait, has to.
+        cert: Option<Box<ClientCert>>,
+    },
     /// Remove a record.
     Remove(Box<Enrolment>),
     /// Remember that a key was revoked for this account.
@@ -44,6 +49,17 @@ pub enum Edit {
     PutAccount(Box<Account>),
     /// Remove the account itself, and nothing that belongs to it.
     RemoveAccount,
+}
+
+impl Edit {
+    /// Write a record with a certificate that nobody has parsed yet.
+    #[must_use]
+    pub fn put(held: Enrolment) -> Self {
+        Self::Put {
+            held: Box::new(held),
+            cert: None,
+        }
+    }
 }
 
 /// sled's trees, by what they hold.

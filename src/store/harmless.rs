@@ -5,17 +5,20 @@
 use super::edit::Edit;
 use super::error::StoreError;
 use super::view::View;
-use crate::identity::{Account, Disabled, Enrolment, Incarnation, KeyId, UnixSeconds};
+use crate::identity::{Account, ClientCert, Disabled, Enrolment, Incarnation, KeyId, UnixSeconds};
 
 /// A step that makes no yes to a login wrong that was right before it.
 #[derive(Clone, Debug)]
 pub struct Harmless(Edit);
 
 impl Harmless {
-    /// Write a record; one of the same account and name is replaced.
+    /// Write the record of `cert`; one of the same account and name is replaced.
     #[must_use]
-    pub fn put(held: Enrolment) -> Self {
-        Self(Edit::Put(Box::new(held)))
+    pub fn put(held: Enrolment, cert: ClientCert) -> Self {
+        Self(Edit::Put {
+            held: Box::new(held),
+            cert: Some(Box::new(cert)),
+        })
     }
 
     /// Remove a record: its sessions go on.

@@ -168,14 +168,19 @@ pub(super) fn used(
     }))
 }
 
+/// A record that is written, and its certificate if that is parsed already.
+type Touched<'a> = (&'a Enrolment, Option<&'a ClientCert>);
+
 /// The rows of `known` and `expiry` that follow from `edits` of the account in `view`; the edits are not made yet.
 pub(super) fn following(view: &View<'_>, edits: &[Edit]) -> Result<Vec<Row>, StoreError> {
-    let mut touched: BTreeMap<&CertificateName, Option<&Enrolment>> = BTreeMap::new();
+    let mut touched: BTreeMap<&CertificateName, Option<Touched<'_>>> = BTreeMap::new();
     let mut marks: HashMap<(KeyId, &Incarnation), bool> = HashMap::new();
     let mut leaving = Vec::new();
     for edit in edits {
         match edit {
-            Edit::Put(held) => drop(touched.insert(&held.name, Some(held))),
+            Edit::Put { held, cert } => {
+                touched.insert(&held.name, Some((held, cert.as_deref())));
+            }
             Edit::Remove(held) => {
                 touched.insert(&held.name, None);
                 leaving.push((held.fingerprint, &held.name));
@@ -221,14 +226,14 @@ pub(super) fn following(view: &View<'_>, edits: &[Edit]) -> Result<Vec<Row>, Sto
         }
     }
     // Behind what leaves: a certificate that gets another name only leaves the old one.
-    for held in touched.values().copied().flatten() {
+    for (held, cert) in touched.values().copied().flatten() {
         let is_revoked = match marks.get(&(held.key_id, &held.incarnation)) {
             Some(is_revoked) => *is_revoked,
             None => view
                 .tables
                 .is_revoked(account, &held.key_id, &held.incarnation)?,
         };
-        let row = KnownRow::of(held, is_revoked);
+        let row = KnownRow::of(held, cert, is_revoked);
         rows.push(put(account, &held.fingerprint, &row));
         rows.push(expiry::row(account, held, true));
     }
@@ -241,7 +246,7 @@ pub(super) fn following(view: &View<'_>, edits: &[Edit]) -> Result<Vec<Row>, Sto
 /// The rows of certificates that stay, and whose key is now revoked or no longer so.
 fn remarked(
     view: &View<'_>,
-    touched: &BTreeMap<&CertificateName, Option<&Enrolment>>,
+    touched: &BTreeMap<&CertificateName, Option<Touched<'_>>>,
     marks: &HashMap<(KeyId, &Incarnation), bool>,
 ) -> Result<Vec<Row>, StoreError> {
     let mut rows = Vec::new();
@@ -266,7 +271,7 @@ pub(super) fn following_from(tables: &Tables, held: &Enrolment) -> Result<[Row; 
         put(
             &held.account,
             &held.fingerprint,
-            &KnownRow::of(held, is_revoked),
+            &KnownRow::of(held, None, is_revoked),
         ),
         expiry::row(&held.account, held, true),
     ])

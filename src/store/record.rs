@@ -137,9 +137,14 @@ pub(super) struct ReadingRow {
 }
 
 impl KnownRow {
-    /// The row that follows from a record; `is_revoked`: the same account has revoked its key.
-    pub(super) fn of(held: &Enrolment, is_revoked: bool) -> Self {
-        let read = ClientCert::from_der(&held.der).ok();
+    /// The row that follows from a record.
+    ///
+    /// `cert`: its certificate, if that is parsed already. `is_revoked`: the same account has revoked its key.
+    pub(super) fn of(held: &Enrolment, cert: Option<&ClientCert>, is_revoked: bool) -> Self {
+        let read = match cert.filter(|cert| held.holds(cert)) {
+            Some(cert) => Some(cert.clone()),
+            None => ClientCert::from_der(&held.der).ok(),
+        };
         let is_as_recorded = |cert: &ClientCert| {
             cert.fingerprint == held.fingerprint
                 && cert.key_id == held.key_id
@@ -392,9 +397,9 @@ pub(super) fn rows(account: &BareJid, edit: Edit) -> Vec<Row> {
     let row = |table, key, value| Row { table, key, value };
     let mark = |incarnation, at| Some(encode(&Mark { incarnation, at }));
     match edit {
-        Edit::Put(enrolment) => {
-            let key = account_key(account, enrolment.name.as_str().as_bytes());
-            let value = encode(&certificate_row(*enrolment));
+        Edit::Put { held, .. } => {
+            let key = account_key(account, held.name.as_str().as_bytes());
+            let value = encode(&certificate_row(*held));
             vec![row(Table::Certificates, key, Some(value))]
         }
         Edit::Remove(enrolment) => {
@@ -577,7 +582,7 @@ mod tests {
     }
 
     fn written(enrolment: &Enrolment) -> (Vec<u8>, Vec<u8>) {
-        let rows = rows(&enrolment.account, Edit::Put(Box::new(enrolment.clone())));
+        let rows = rows(&enrolment.account, Edit::put(enrolment.clone()));
         (rows[0].key.clone(), rows[0].value.clone().unwrap())
     }
 

@@ -127,7 +127,7 @@ impl View<'_> {
                     since: at,
                 }
             }
-            Table::Certificates => Edit::Put(Box::new(self.tables.enrolment(key, value)?)),
+            Table::Certificates => Edit::put(self.tables.enrolment(key, value)?),
             Table::RevokedKeys => {
                 let record::Mark { incarnation, at } = mark()?;
                 let key_id = rest.first_chunk::<32>();

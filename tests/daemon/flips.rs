@@ -199,7 +199,7 @@ impl Whole {
             incarnation: one(),
             since: UnixSeconds(1),
         };
-        let edits = vec![Edit::Put(Box::new(enrolment)), incarnation];
+        let edits = vec![Edit::put(enrolment), incarnation];
         Self::change(store, &past.jid, edits);
     }
 

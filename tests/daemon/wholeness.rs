@@ -175,7 +175,7 @@ fn fill(folder: &Path) {
             number += 1;
             let mut identity = [0; 32];
             identity[..8].copy_from_slice(&number.to_be_bytes());
-            Edit::Put(Box::new(Enrolment {
+            Edit::put(Enrolment {
                 account: jid.clone(),
                 incarnation: incarnation.clone(),
                 name: CertificateName::parse(&format!("n{number}")).unwrap(),
@@ -193,7 +193,7 @@ fn fill(folder: &Path) {
                     jid: None,
                 },
                 last_use: None,
-            }))
+            })
         });
         let edits = edits.collect();
         let changed = store.take_back(&Nobody, &jid, move |_| Ok(Ok::<_, ()>((edits, ()))));

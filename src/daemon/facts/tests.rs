@@ -33,7 +33,7 @@ fn made(key: &KeyPair, addresses: &[&str]) -> ClientCert {
 }
 
 fn held(account: &BareJid, incarnation: &str, name: &str, cert: &ClientCert) -> Edit {
-    Edit::Put(Box::new(Enrolment {
+    let record = Enrolment {
         account: account.clone(),
         incarnation: Incarnation::parse(incarnation).unwrap(),
         name: CertificateName::parse(name).unwrap(),
@@ -51,7 +51,11 @@ fn held(account: &BareJid, incarnation: &str, name: &str, cert: &ClientCert) -> 
             jid: None,
         },
         last_use: None,
-    }))
+    };
+    Edit::Put {
+        held: Box::new(record),
+        cert: Some(Box::new(cert.clone())),
+    }
 }
 
 /// An account's possible acts with a certificate, beside holding it as one of its incarnations or not at all.

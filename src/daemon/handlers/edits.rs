@@ -79,7 +79,7 @@ pub(super) fn append_edits(
     if list.incarnation.as_ref().map(|(known, _)| known) != Some(&held.incarnation) {
         edits.push(Harmless::set_incarnation(held.incarnation.clone(), now));
     }
-    edits.push(Harmless::put(held.clone()));
+    edits.push(Harmless::put(held.clone(), appended.cert.clone()));
     edits
 }
 

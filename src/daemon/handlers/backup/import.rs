@@ -258,7 +258,7 @@ fn write(
 fn fate_of(view: &View<'_>, thing: &Thing, keys: &mut Option<Keys>) -> Result<Judged, StoreError> {
     Ok(match thing {
         Thing::Account(brought) => restore::account(brought, view.account()?.as_ref()),
-        Thing::Certificate(brought) => certificate(view, brought)?,
+        Thing::Certificate { held, .. } => certificate(view, held)?,
         Thing::RevokedKey {
             key_id,
             incarnation,

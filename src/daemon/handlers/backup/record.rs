@@ -113,7 +113,10 @@ pub(super) enum Content {
 /// The content of a record about an account.
 pub(super) enum Thing {
     Account(Account),
-    Certificate(Box<Enrolment>),
+    Certificate {
+        held: Box<Enrolment>,
+        cert: Box<ClientCert>,
+    },
     RevokedKey {
         key_id: KeyId,
         incarnation: Incarnation,
@@ -149,7 +152,7 @@ impl Record {
         let account = account.clone();
         Some(match edit {
             Edit::PutAccount(known) => Self::Account((*known).into()),
-            Edit::Put(held) => Self::Certificate((*held).into()),
+            Edit::Put { held, .. } => Self::Certificate((*held).into()),
             Edit::MarkDisabled(mark) => Self::Disabled {
                 account,
                 incarnation: mark.incarnation,
@@ -199,7 +202,9 @@ impl Record {
             Self::Account(record) => (record.account.clone(), Thing::Account(record.try_into()?)),
             Self::Certificate(record) => {
                 let account = record.account.clone();
-                (account, Thing::Certificate(Box::new(record.try_into()?)))
+                let (held, cert) = record.enrolment()?;
+                let (held, cert) = (Box::new(held), Box::new(cert));
+                (account, Thing::Certificate { held, cert })
             }
             Self::RevokedKey {
                 account,
@@ -245,7 +250,10 @@ impl From<Thing> for Edit {
     fn from(thing: Thing) -> Self {
         match thing {
             Thing::Account(account) => Self::PutAccount(Box::new(account)),
-            Thing::Certificate(enrolment) => Self::Put(enrolment),
+            Thing::Certificate { held, cert } => Self::Put {
+                held,
+                cert: Some(cert),
+            },
             Thing::Disabled(mark) => Self::MarkDisabled(Box::new(mark)),
             Thing::Incarnation { incarnation, since } => {
                 Self::SetIncarnation { incarnation, since }
@@ -332,31 +340,31 @@ impl From<Enrolment> for CertificateRecord {
     }
 }
 
-impl TryFrom<CertificateRecord> for Enrolment {
-    type Error = Conflict;
-
-    fn try_from(record: CertificateRecord) -> Result<Self, Conflict> {
-        let cert = ClientCert::from_der(&record.certificate)
+impl CertificateRecord {
+    /// The record as the store writes it, and its certificate.
+    fn enrolment(self) -> Result<(Enrolment, ClientCert), Conflict> {
+        let cert = ClientCert::from_der(&self.certificate)
             .map_err(|finding| Conflict::CertificateUnacceptable { finding })?;
-        Ok(Self {
-            account: record.account,
-            incarnation: record.incarnation,
-            name: record.name,
-            der: cert.der,
+        let held = Enrolment {
+            account: self.account,
+            incarnation: self.incarnation,
+            name: self.name,
+            der: self.certificate,
             fingerprint: cert.fingerprint,
             key_id: cert.key_id,
-            addresses: cert.addresses,
+            addresses: cert.addresses.clone(),
             not_before: cert.not_before,
             not_after: cert.not_after,
-            may_manage: record.may_manage,
-            order: record.order,
-            added_at: record.addition.at,
+            may_manage: self.may_manage,
+            order: self.order,
+            added_at: self.addition.at,
             added_by: AddedBy {
-                certificate: record.addition.with,
-                jid: record.addition.by,
+                certificate: self.addition.with,
+                jid: self.addition.by,
             },
-            last_use: record.last_use,
-        })
+            last_use: self.last_use,
+        };
+        Ok((held, cert))
     }
 }
 
