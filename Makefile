@@ -30,16 +30,19 @@ DESTDIR ?=
 PROSODY_MODULES ?= $(PREFIX)/lib/prosody/modules
 ZSH_COMPLETIONS ?= $(PREFIX)/share/zsh/$(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
 
+# What npm has put there last.
+NODE_MODULES := devices/node_modules/.package-lock.json
+
 .PHONY: help test demo bench bench-page audit build build-tested release install deb fetch-test fetch-demo fetch-bench \
-	fetch-deny lint lint-rust lint-deps lint-lua lint-units test-rust test-lua test-prosody fuzz fetch-install test-install \
-	test-versions fetch-versions test-pkits
+	fetch-deny lint lint-rust lint-deps lint-lua lint-units lint-page test-rust test-lua test-page test-prosody fuzz fetch-install \
+	test-install test-versions fetch-versions test-pkits
 
 help: ## say what can be made
 	@echo "saslcertd: client certificates and passwords for Prosody"; echo
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | \
 		while IFS= read -r line; do printf '  make %-14s %s\n' "$${line%%:*}" "$${line#*## }"; done
 
-test: fetch-test lint test-rust test-lua test-prosody ## get what is missing, then run every check and every test
+test: fetch-test lint test-rust test-lua test-page test-prosody ## get what is missing, then run every check and every test
 
 demo: fetch-demo build ## see a device log in with its key, and be locked out (KEEP=1 leaves it running)
 	@/usr/bin/python3 -B tests/prosody/demo.py </dev/null
@@ -64,12 +67,18 @@ fetch-deny:
 
 fetch-test: ## get what the tests need (as root), without running them
 	@tests/prosody/fetch.sh test
+	@$(MAKE) --no-print-directory $(NODE_MODULES)
 
 fetch-demo:
 	@tests/prosody/fetch.sh demo
 
 fetch-bench:
 	@tests/prosody/fetch.sh bench
+
+$(NODE_MODULES): devices/package.json devices/package-lock.json
+	@for tool in node npm; do command -v $$tool >/dev/null || { echo "make: $$tool is missing: apt-get install nodejs npm" >&2; exit 1; }; done
+	cd devices && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error </dev/null
+	@touch $@
 
 build: ## build the debug binary
 	$(CARGO) build --locked
@@ -94,7 +103,7 @@ deb: ## make a Debian package, in target/debian/ (needs dpkg-dev)
 		echo "make deb: $$package does not say which libc6 it needs" >&2; rm "$$package"; exit 1; }
 	if command -v lintian >/dev/null; then lintian --allow-root target/debian/*.deb; fi
 
-lint: lint-rust lint-deps lint-lua lint-units ## formatting, clippy, documentation, dependencies, luacheck, systemd's units
+lint: lint-rust lint-deps lint-lua lint-units lint-page ## formatting, clippy, documentation, dependencies, luacheck, systemd's units, types
 
 # With the Rust that Cargo.toml names, a warning is an error. A newer one may warn of what nobody knew when this was written: that is
 # shown, and keeps nobody from building and testing.
@@ -120,6 +129,9 @@ lint-lua:
 lint-units: ## systemd's own opinion of the units
 	systemd/check target/units
 
+lint-page: $(NODE_MODULES) ## types of the page for devices
+	cd devices && npm run --silent check
+
 test-rust: ## unit and socket tests of the daemon
 	if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		$(CARGO) nextest run --locked --workspace --no-fail-fast $(TEST_THREADS) </dev/null && $(CARGO) test --locked --doc --quiet </dev/null; \
@@ -130,6 +142,9 @@ test-rust: ## unit and socket tests of the daemon
 test-lua: ## specs of the pure parts of Prosody's module, by the Lua of Debian's Prosody and the oldest that Prosody runs on
 	busted --lua="$$(command -v lua5.4)" tests/glue
 	busted --lua="$$(command -v lua5.2)" tests/glue
+
+test-page: $(NODE_MODULES) ## unit tests of the page for devices, against openssl and Java's keytool
+	cd devices && npm run --silent test </dev/null
 
 # As they are built for test-rust: with other features, half of what they need would be compiled once more.
 build-tested:

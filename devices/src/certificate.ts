@@ -1,0 +1,77 @@
+// A key of this browser, and its certificate. Must not know what becomes of them.
+
+import { bits, integer, octets, oid, sequence, set, tagged, taggedBytes, time, utf8, utf8String, yes } from "./der.js";
+import type { Bytes } from "./der.js";
+
+/** A fresh key (PKCS#8) and its certificate, both in DER. */
+export interface Identity {
+	key: Bytes;
+	certificate: Bytes;
+}
+
+/**
+ * Makes a P-256 key and a certificate for `address`, signed by itself, from an hour before `now` until `days` later.
+ *
+ * The address stands where the specifications want it and where clients look for it: xmppAddr, rfc822Name (which holds ASCII only),
+ * and the common name. Source: RFC 6120, 13.7.1; RFC 5280; the same as `saslcertd enroll` makes.
+ */
+export async function makeIdentity(address: string, days: number, now: Date): Promise<Identity> {
+	const pair = await crypto.subtle.generateKey({ name: "ECDSA", namedCurve: "P-256" }, true, ["sign", "verify"]);
+	const serial = crypto.getRandomValues(new Uint8Array(16));
+	serial[0] = serial[0]! & 0x7f | 0x40;
+	const from = new Date(Math.floor(now.getTime() / 1000) * 1000 - hour);
+	const body = toBeSigned({
+		address,
+		serial,
+		from,
+		until: new Date(from.getTime() + days * 24 * hour),
+		publicKey: new Uint8Array(await crypto.subtle.exportKey("spki", pair.publicKey)),
+	});
+	const signature = new Uint8Array(await crypto.subtle.sign({ name: "ECDSA", hash: "SHA-256" }, pair.privateKey, body));
+	return {
+		key: new Uint8Array(await crypto.subtle.exportKey("pkcs8", pair.privateKey)),
+		certificate: sequence(
+			body,
+			ecdsaWithSha256,
+			bits(sequence(integer(signature.subarray(0, 32)), integer(signature.subarray(32)))),
+		),
+	};
+}
+
+/** What is signed; `publicKey`: a SubjectPublicKeyInfo. */
+export function toBeSigned(of: { address: string; serial: Uint8Array; from: Date; until: Date; publicKey: Uint8Array }): Bytes {
+	const name = sequence(set(sequence(oid("2.5.4.3"), utf8String(of.address))));
+	const xmppAddr = tagged(0, oid("1.3.6.1.5.5.7.8.5"), tagged(0, utf8String(of.address)));
+	const isAscii = /^[\x21-\x7e]+$/.test(of.address);
+	const names = sequence(xmppAddr, ...(isAscii ? [taggedBytes(1, utf8(of.address))] : []));
+	return sequence(
+		tagged(0, integer(2)),
+		integer(of.serial),
+		ecdsaWithSha256,
+		name,
+		sequence(time(of.from), time(of.until)),
+		name,
+		of.publicKey,
+		tagged(3, sequence(
+			extension("2.5.29.19", sequence(), true),
+			extension("2.5.29.15", bits(Uint8Array.of(0x80), 7), true),
+			extension("2.5.29.37", sequence(oid("1.3.6.1.5.5.7.3.2"))),
+			// COMPAT libstrophe 0.14: as the first extension it would find no xmppAddr in it.
+			extension("2.5.29.17", names),
+		)),
+	);
+}
+
+/** PEM (RFC 7468), with a line feed at its end. */
+export function pem(label: string, der: Uint8Array): string {
+	const lines = base64(der).match(/.{1,64}/g) ?? [];
+	return [`-----BEGIN ${label}-----`, ...lines, `-----END ${label}-----`, ""].join("\n");
+}
+
+export const base64 = (bytes: Uint8Array) => btoa(String.fromCharCode(...bytes));
+
+const extension = (id: string, value: Uint8Array, critical = false) =>
+	sequence(oid(id), ...(critical ? [yes] : []), octets(value));
+
+const ecdsaWithSha256 = sequence(oid("1.2.840.10045.4.3.2"));
+const hour = 60 * 60 * 1000;

@@ -1,0 +1,132 @@
+// A key and its certificate in one file that is locked with a password (PKCS#12, RFC 7292), laid out as openssl does it.
+//
+// Must not know who opens it.
+
+import des from "des.js";
+import { bmpString, concat, integer, nothing, octets, oid, sequence, set, tagged, taggedBytes, utf16, utf8 } from "./der.js";
+import type { Bytes } from "./der.js";
+import type { Identity } from "./certificate.js";
+
+/** Which ciphers lock it. Android up to 13 calls the password of the newer form wrong. */
+export type Form = "aes" | "3des";
+
+/** Random bytes, so many. A test hands in others. */
+export type Random = (count: number) => Bytes;
+
+export const random: Random = count => crypto.getRandomValues(new Uint8Array(count));
+
+/** The file. `name` is what a device shows of it. */
+export async function pkcs12(of: Identity, name: string, password: string, form: Form, salt: Random = random): Promise<Bytes> {
+	const attributes = set(
+		sequence(oid(`${pkcs9}.21`), set(octets(await digest("SHA-1", of.certificate)))),
+		sequence(oid(`${pkcs9}.20`), set(bmpString(name))),
+	);
+	const certificateBag = sequence(
+		oid(`${bags}.3`),
+		tagged(0, sequence(oid(`${pkcs9}.22.1`), tagged(0, octets(of.certificate)))),
+		attributes,
+	);
+	const certificates = await locked(sequence(certificateBag), password, form, salt);
+	const key = await locked(of.key, password, form, salt);
+	const keyBag = sequence(oid(`${bags}.2`), tagged(0, sequence(key.algorithm, octets(key.bytes))), attributes);
+	const safes = sequence(
+		sequence(
+			oid(`${pkcs7}.6`),
+			tagged(0, sequence(integer(0), sequence(oid(`${pkcs7}.1`), certificates.algorithm, taggedBytes(0, certificates.bytes)))),
+		),
+		sequence(oid(`${pkcs7}.1`), tagged(0, octets(sequence(keyBag)))),
+	);
+	return sequence(
+		integer(3),
+		sequence(oid(`${pkcs7}.1`), tagged(0, octets(safes))),
+		await seal(safes, password, form, salt),
+	);
+}
+
+/** A password for such a file: 80 random bits in letters and digits that nobody confuses, in groups. */
+export function newPassword(): string {
+	const letters = "abcdefghjkmnpqrstuvwxyz123456789";
+	const all = [...random(16)].map(byte => letters[byte % letters.length]).join("");
+	return all.match(/.{4}/g)!.join("-");
+}
+
+interface Locked {
+	algorithm: Bytes;
+	bytes: Bytes;
+}
+
+function locked(plain: Bytes, password: string, form: Form, salt: Random): Promise<Locked> {
+	return form === "aes" ? byAes(plain, password, salt) : byTripleDes(plain, password, salt);
+}
+
+/** PBES2 with PBKDF2 (HMAC-SHA-256) and AES-256-CBC. Source: RFC 8018. */
+async function byAes(plain: Bytes, password: string, random: Random): Promise<Locked> {
+	const [salt, iv] = [random(8), random(16)];
+	const secret = await crypto.subtle.importKey("raw", utf8(password), "PBKDF2", false, ["deriveKey"]);
+	const key = await crypto.subtle.deriveKey(
+		{ name: "PBKDF2", hash: "SHA-256", salt, iterations }, secret, { name: "AES-CBC", length: 256 }, false, ["encrypt"],
+	);
+	const hmac = sequence(oid("1.2.840.113549.2.9"), nothing);
+	const derivation = sequence(oid(`${pkcs5}.12`), sequence(octets(salt), integer(iterations), hmac));
+	const cipher = sequence(oid("2.16.840.1.101.3.4.1.42"), octets(iv));
+	return {
+		algorithm: sequence(oid(`${pkcs5}.13`), sequence(derivation, cipher)),
+		bytes: new Uint8Array(await crypto.subtle.encrypt({ name: "AES-CBC", iv }, key, plain)),
+	};
+}
+
+/** pbeWithSHAAnd3-KeyTripleDES-CBC. Source: RFC 7292, appendix C. */
+async function byTripleDes(plain: Bytes, password: string, random: Random): Promise<Locked> {
+	const salt = random(8);
+	const key = await derived("SHA-1", 1, password, salt, 24);
+	const iv = await derived("SHA-1", 2, password, salt, 8);
+	const cipher = des.CBC.instantiate(des.EDE).create({ type: "encrypt", key: [...key], iv: [...iv] });
+	return {
+		algorithm: sequence(oid(`${pkcs12Pbe}.3`), sequence(octets(salt), integer(iterations))),
+		bytes: Uint8Array.from([...cipher.update([...plain]), ...cipher.final()]),
+	};
+}
+
+/** MacData: that nobody has changed it. Source: RFC 7292, 4. */
+async function seal(safes: Bytes, password: string, form: Form, random: Random): Promise<Bytes> {
+	const [hash, id] = form === "aes" ? ["SHA-256", "2.16.840.1.101.3.4.2.1"] as const : ["SHA-1", "1.3.14.3.2.26"] as const;
+	const salt = random(8);
+	const secret = await derived(hash, 3, password, salt, form === "aes" ? 32 : 20);
+	const key = await crypto.subtle.importKey("raw", secret, { name: "HMAC", hash }, false, ["sign"]);
+	const mac = new Uint8Array(await crypto.subtle.sign("HMAC", key, safes));
+	return sequence(sequence(sequence(oid(id), nothing), octets(mac)), octets(salt), integer(iterations));
+}
+
+/** So many bytes for a purpose (1: key, 2: IV, 3: MAC). Source: RFC 7292, B.2; the variables have its names. */
+async function derived(hash: "SHA-1" | "SHA-256", purpose: 1 | 2 | 3, password: string, salt: Bytes, count: number): Promise<Bytes> {
+	const v = 64;
+	const filled = (bytes: Bytes) => Uint8Array.from({ length: v * Math.ceil(bytes.length / v) }, (_, i) => bytes[i % bytes.length]!);
+	const D = new Uint8Array(v).fill(purpose);
+	const I = concat(filled(salt), filled(utf16(`${password}\0`)));
+	let out: Bytes = new Uint8Array(0);
+	while (out.length < count) {
+		let A = await digest(hash, concat(D, I));
+		for (let round = 1; round < iterations; round++) A = await digest(hash, A);
+		out = concat(out, A);
+		for (let block = 0; block < I.length; block += v) {
+			// I_j = I_j + B + 1, as numbers of v bytes; B is A over and over.
+			let carry = 1;
+			for (let i = v - 1; i >= 0; i--) {
+				carry += I[block + i]! + A[i % A.length]!;
+				I[block + i] = carry & 0xff;
+				carry >>= 8;
+			}
+		}
+	}
+	return out.slice(0, count);
+}
+
+const digest = async (hash: string, bytes: Bytes): Promise<Bytes> => new Uint8Array(await crypto.subtle.digest(hash, bytes));
+
+/** As many as openssl takes: the passwords are random, nobody guesses them. */
+const iterations = 2048;
+const pkcs5 = "1.2.840.113549.1.5";
+const pkcs7 = "1.2.840.113549.1.7";
+const pkcs9 = "1.2.840.113549.1.9";
+const pkcs12Pbe = "1.2.840.113549.1.12.1";
+const bags = "1.2.840.113549.1.12.10.1";

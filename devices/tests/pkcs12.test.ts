@@ -1,0 +1,114 @@
+// The files against those who open them: openssl's own file, given its salts, is ours byte for byte; and openssl and Java's keytool
+// get out of ours what was put in.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { makeIdentity, pem } from "../src/certificate.js";
+import type { Identity } from "../src/certificate.js";
+import type { Bytes } from "../src/der.js";
+import { newPassword, pkcs12 } from "../src/pkcs12.js";
+import type { Form } from "../src/pkcs12.js";
+
+const forms: Form[] = ["aes", "3des"];
+let folder: string;
+let identity: Identity;
+
+before(async () => {
+	folder = mkdtempSync(join(tmpdir(), "devices-"));
+	identity = await makeIdentity("hamlet@shakespeare.lit", 365, new Date());
+	write("key.pem", pem("PRIVATE KEY", identity.key));
+	write("certificate.pem", pem("CERTIFICATE", identity.certificate));
+});
+after(() => rmSync(folder, { recursive: true }));
+
+const write = (name: string, content: string | Uint8Array) => writeFileSync(join(folder, name), content);
+const run = (program: string, ...words: string[]) => execFileSync(program, words, { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
+const openssl = (...words: string[]) => run("openssl", ...words);
+const keytool = (...words: string[]) => run("keytool", ...words);
+
+/** Where the octet strings of so many bytes begin that the file has in the clear. */
+function octetStrings(der: Uint8Array, count: number): Bytes[] {
+	const found: Bytes[] = [];
+	for (let i = 0; i + 2 + count <= der.length; i++) {
+		if (der[i] === 0x04 && der[i + 1] === count) found.push(Uint8Array.from(der.slice(i + 2, i + 2 + count)));
+	}
+	return found;
+}
+
+/** Hands out these bytes in the place of random ones. */
+function dealt(...all: Bytes[]) {
+	return (count: number) => {
+		const next = all.shift();
+		assert.equal(next?.length, count, "our file wants other random bytes than openssl's");
+		return next!;
+	};
+}
+
+test("openssl's own file is ours byte for byte, once it has the same salts: AES", async () => {
+	const theirs = Uint8Array.from(openssl(
+		"pkcs12", "-export", "-inkey", "key.pem", "-in", "certificate.pem", "-name", "phone", "-passout", "pass:secret",
+		"-keypbe", "AES-256-CBC", "-certpbe", "AES-256-CBC", "-macalg", "sha256", "-iter", "2048",
+	));
+	const [salts, ivs] = [octetStrings(theirs, 8), octetStrings(theirs, 16)];
+	assert.equal(ivs.length, 2);
+	assert.equal(salts.length, 3);
+	const ours = await pkcs12(identity, "phone", "secret", "aes", dealt(salts[0]!, ivs[0]!, salts[1]!, ivs[1]!, salts[2]!));
+	assert.deepEqual(ours, theirs);
+});
+
+test("openssl's own file is ours byte for byte, once it has the same salts: 3DES", async () => {
+	const theirs = Uint8Array.from(openssl(
+		"pkcs12", "-export", "-inkey", "key.pem", "-in", "certificate.pem", "-name", "phone", "-passout", "pass:secret",
+		"-keypbe", "PBE-SHA1-3DES", "-certpbe", "PBE-SHA1-3DES", "-macalg", "sha1", "-iter", "2048",
+	));
+	const salts = octetStrings(theirs, 8);
+	assert.equal(salts.length, 3);
+	assert.deepEqual(await pkcs12(identity, "phone", "secret", "3des", dealt(...salts)), theirs);
+});
+
+for (const form of forms) {
+	test(`openssl gets the same key and certificate out of ours: ${form}`, async () => {
+		const password = newPassword();
+		write("ours.p12", await pkcs12(identity, "Hamlets Händi", password, form));
+		const from = ["pkcs12", "-in", "ours.p12", "-passin", `pass:${password}`];
+		write("out.pem", openssl(...from, "-nodes", "-nocerts"));
+		assert.deepEqual(Uint8Array.from(openssl("pkcs8", "-topk8", "-nocrypt", "-in", "out.pem", "-outform", "DER")), identity.key);
+		write("out.pem", openssl(...from, "-nokeys"));
+		assert.deepEqual(Uint8Array.from(openssl("x509", "-in", "out.pem", "-outform", "DER")), identity.certificate);
+		assert.throws(() => openssl("pkcs12", "-in", "ours.p12", "-passin", "pass:wrong", "-noout"));
+	});
+
+	test(`Java's keytool gets the same key and certificate out of ours: ${form}`, async () => {
+		const password = newPassword();
+		write("ours.p12", await pkcs12(identity, "phone", password, form));
+		const from = ["-keystore", "ours.p12", "-storetype", "PKCS12", "-storepass", password];
+		assert.deepEqual(Uint8Array.from(keytool("-exportcert", "-alias", "phone", ...from)), identity.certificate);
+		// It takes the key out and writes it anew.
+		rmSync(join(folder, "theirs.p12"), { force: true });
+		keytool(
+			"-importkeystore", "-noprompt", "-srckeystore", "ours.p12", "-srcstoretype", "PKCS12", "-srcstorepass", password,
+			"-destkeystore", "theirs.p12", "-deststoretype", "PKCS12", "-deststorepass", "another", "-destkeypass", "another",
+		);
+		write("out.pem", openssl("pkcs12", "-in", "theirs.p12", "-passin", "pass:another", "-nodes", "-nocerts"));
+		const points = ["key.pem", "out.pem"].map(name => openssl("pkey", "-in", name, "-text", "-noout").toString());
+		assert.equal(points[1], points[0]);
+	});
+}
+
+test("a password is long, readable and another one each time", () => {
+	const all = new Set(Array.from({ length: 100 }, newPassword));
+	assert.equal(all.size, 100);
+	for (const password of all) assert.match(password, /^[a-hjkmnp-z1-9]{4}(-[a-hjkmnp-z1-9]{4}){3}$/);
+});
+
+test("a long name and a long address keep their lengths", async () => {
+	const long = await makeIdentity(`${"ü".repeat(400)}@shakespeare.lit`, 365, new Date());
+	write("long.p12", await pkcs12(long, "n".repeat(256), "secret", "aes"));
+	write("out.pem", openssl("pkcs12", "-in", "long.p12", "-passin", "pass:secret", "-nokeys"));
+	assert.deepEqual(Uint8Array.from(openssl("x509", "-in", "out.pem", "-outform", "DER")), long.certificate);
+	assert.ok(readFileSync(join(folder, "out.pem"), "utf8").includes(`friendlyName: ${"n".repeat(256)}`));
+});
