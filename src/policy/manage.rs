@@ -3,6 +3,7 @@
 //! Must not know: how the list is stored, who tells the other sessions.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::identity::{
     Account, AccountList, AddedBy, BareJid, CertificateName, ClientCert, Disabled, Enrolment,
@@ -93,7 +94,7 @@ pub struct Appending<'a> {
     /// Under which name, as it came.
     pub name: &'a str,
     /// The certificate.
-    pub cert: &'a ClientCert,
+    pub cert: &'a Arc<ClientCert>,
     /// May its sessions add and remove certificates?
     pub may_manage: bool,
 }
@@ -114,7 +115,7 @@ pub struct Marks {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appended {
     /// The certificate.
-    pub cert: ClientCert,
+    pub cert: Arc<ClientCert>,
     /// Its new record.
     pub enrolment: Enrolment,
     /// Records that leave with it: those of an earlier account that stand in its way or are too many, and expired ones, the
@@ -193,7 +194,7 @@ pub fn append(
     let leaving = leaving.chain(room::former_leaving(former));
     let highest = list.enrolments.iter().map(|held| held.order).max();
     Ok(Appended {
-        cert: wish.cert.clone(),
+        cert: Arc::clone(wish.cert),
         leaving: leaving.cloned().collect(),
         enrolment: Enrolment {
             account: wish.account.clone(),

@@ -2,6 +2,8 @@
 //!
 //! Must not know: which system that is, how slow a derivation is.
 
+use std::sync::Arc;
+
 use crate::identity::{
     Account, AccountList, BareJid, ClientCert, Incarnation, ScramVerifier, Secret, UnixSeconds,
 };
@@ -102,7 +104,7 @@ pub struct CertificateFacts<'a> {
     /// Under which name, as it came.
     pub name: &'a str,
     /// The certificate, or why it is none.
-    pub cert: Result<&'a ClientCert, Denial>,
+    pub cert: Result<&'a Arc<ClientCert>, Denial>,
     /// May its sessions add and remove certificates?
     pub may_manage: bool,
     /// It is disabled for the account.
@@ -293,8 +295,12 @@ mod tests {
 
     #[test]
     fn a_certificate_moves_in_by_the_rules_for_everybodys_and_into_no_strangers_list() {
-        let (cert, other) = (cert_naming(&["h@a.lit"]), other_cert());
-        let foreign = cert_naming(&["o@a.lit"]);
+        let made = [
+            cert_naming(&["h@a.lit"]),
+            other_cert(),
+            cert_naming(&["o@a.lit"]),
+        ];
+        let [cert, other, foreign] = made.map(Arc::new);
         let list = AccountList {
             enrolments: vec![enrolled(&cert, "h@a.lit")],
             ..AccountList::default()

@@ -77,7 +77,7 @@ impl Counts {
         changes: &[Changed],
     ) -> Result<Vec<Row>, StoreError> {
         let mut next: BTreeMap<&[u8], HostCounts> = BTreeMap::new();
-        let mut accounts = BTreeSet::new();
+        let mut accounts: BTreeMap<&[u8], ListChange<'_>> = BTreeMap::new();
         for changed in changes {
             let is_there = (changed.before.is_some(), changed.after.is_some());
             let (plus, minus) = match is_there {
@@ -89,7 +89,12 @@ impl Counts {
             let counts = next.entry(host).or_insert_with(|| self.of(host));
             let count = match changed.table {
                 Table::Certificates => {
-                    accounts.insert(record::account_part(&changed.key));
+                    let account = record::account_part(&changed.key);
+                    let list = accounts.entry(account).or_default();
+                    match plus {
+                        0 => drop(list.goes.insert(&changed.key)),
+                        _ => list.gains = true,
+                    }
                     &mut counts.certificates
                 }
                 Table::RevokedKeys => &mut counts.revoked_keys,
@@ -97,8 +102,8 @@ impl Counts {
             };
             *count = count.wrapping_add(plus).wrapping_sub(minus);
         }
-        for account in accounts {
-            let (had, has) = holds_any(tables, account, changes)?;
+        for (account, list) in accounts {
+            let (had, has) = list.holds_any(tables, account)?;
             let counts = next.entry(host_part(account)).or_default();
             let plus_minus = (u64::from(has && !had), u64::from(had && !has));
             counts.accounts = counts
@@ -187,35 +192,29 @@ impl Counting {
     }
 }
 
-/// Has the account certificates before `changes` are made, and will it have some?
-fn holds_any(
-    tables: &Tables,
-    account: &[u8],
-    changes: &[Changed],
-) -> Result<(bool, bool), StoreError> {
-    let prefix = [account, b"\0"].concat();
-    let of_account = |one: &&Changed| {
-        one.table == Table::Certificates && record::account_part(&one.key) == account
-    };
-    let comes = changes
-        .iter()
-        .filter(of_account)
-        .any(|one| one.after.is_some());
-    let goes: BTreeSet<&[u8]> = changes
-        .iter()
-        .filter(of_account)
-        .filter(|one| one.after.is_none())
-        .map(|one| one.key.as_slice())
-        .collect();
-    let mut had = false;
-    for row in tables.scan(Table::Certificates, &prefix) {
-        had = true;
-        let (key, _) = row?;
-        if comes || !goes.contains(&*key) {
-            return Ok((true, true));
+/// The records of an account that a commit writes for the first time or removes.
+#[derive(Default)]
+struct ListChange<'a> {
+    /// There is one that it writes.
+    gains: bool,
+    /// The keys of those that it removes.
+    goes: BTreeSet<&'a [u8]>,
+}
+
+impl ListChange<'_> {
+    /// Has the account certificates before this, and will it have some?
+    fn holds_any(&self, tables: &Tables, account: &[u8]) -> Result<(bool, bool), StoreError> {
+        let prefix = [account, b"\0"].concat();
+        let mut had = false;
+        for row in tables.scan(Table::Certificates, &prefix) {
+            had = true;
+            let (key, _) = row?;
+            if self.gains || !self.goes.contains(&*key) {
+                return Ok((true, true));
+            }
         }
+        Ok((had, self.gains))
     }
-    Ok((had, comes))
 }
 
 /// The bytes in front of the first NUL of an account's key.

@@ -2,6 +2,8 @@
 //!
 //! Must not know: who decides a change, how a row is encoded.
 
+use std::sync::Arc;
+
 use crate::identity::{Account, ClientCert, Disabled, Enrolment, Incarnation, KeyId, UnixSeconds};
 
 /// One step of a change to an account's list.
@@ -12,7 +14,7 @@ pub enum Edit {
         /// The record.
         held: Box<Enrolment>,
         /// Its certificate, if the asker has parsed it already: else the writer, for which all others wait, has to.
-        cert: Option<Box<ClientCert>>,
+        cert: Option<Arc<ClientCert>>,
     },
     /// Remove a record.
     Remove(Box<Enrolment>),

@@ -2,6 +2,8 @@
 //!
 //! Must not know: who decides a change; how the daemon keeps a yes back.
 
+use std::sync::Arc;
+
 use super::edit::Edit;
 use super::error::StoreError;
 use super::view::View;
@@ -14,10 +16,10 @@ pub struct Harmless(Edit);
 impl Harmless {
     /// Write the record of `cert`; one of the same account and name is replaced.
     #[must_use]
-    pub fn put(held: Enrolment, cert: ClientCert) -> Self {
+    pub fn put(held: Enrolment, cert: Arc<ClientCert>) -> Self {
         Self(Edit::Put {
             held: Box::new(held),
-            cert: Some(Box::new(cert)),
+            cert: Some(cert),
         })
     }
 

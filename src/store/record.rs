@@ -7,6 +7,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::identity::account::Looks;
@@ -141,11 +142,11 @@ impl KnownRow {
     ///
     /// `cert`: its certificate, if that is parsed already. `is_revoked`: the same account has revoked its key.
     pub(super) fn of(held: &Enrolment, cert: Option<&ClientCert>, is_revoked: bool) -> Self {
-        let read = match cert.filter(|cert| held.holds(cert)) {
-            Some(cert) => Some(cert.clone()),
-            None => ClientCert::from_der(&held.der).ok(),
+        let parsed = match cert.filter(|cert| held.holds(cert)) {
+            Some(cert) => Ok(Cow::Borrowed(cert)),
+            None => ClientCert::from_der(&held.der).map(Cow::Owned),
         };
-        let is_as_recorded = |cert: &ClientCert| {
+        let is_as_recorded = |cert: &Cow<'_, ClientCert>| {
             cert.fingerprint == held.fingerprint
                 && cert.key_id == held.key_id
                 && cert.addresses == held.addresses
@@ -158,7 +159,10 @@ impl KnownRow {
             may_manage: held.may_manage,
             is_revoked,
             last_use: held.last_use.clone(),
-            reading: read.filter(is_as_recorded).map(ReadingRow::of),
+            reading: parsed
+                .ok()
+                .filter(is_as_recorded)
+                .map(|cert| ReadingRow::of(&cert)),
         }
     }
 
@@ -174,7 +178,7 @@ impl KnownRow {
 }
 
 impl ReadingRow {
-    fn of(cert: ClientCert) -> Self {
+    fn of(cert: &ClientCert) -> Self {
         Self {
             version: READING,
             key_id: *cert.key_id.as_bytes(),
@@ -183,8 +187,8 @@ impl ReadingRow {
                 Key::Rsa { bits } => Some(u32::try_from(bits).unwrap_or(u32::MAX)),
                 Key::Curve => None,
             },
-            serial: cert.serial,
-            addresses: cert.addresses,
+            serial: cert.serial.clone(),
+            addresses: cert.addresses.clone(),
             not_before: cert.not_before,
             not_after: cert.not_after,
             names_address_for_clients: cert.names_address_for_clients,

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rcgen::{CertificateParams, KeyPair, SanType};
@@ -54,7 +56,7 @@ fn held(account: &BareJid, incarnation: &str, name: &str, cert: &ClientCert) -> 
     };
     Edit::Put {
         held: Box::new(record),
-        cert: Some(Box::new(cert.clone())),
+        cert: Some(Arc::new(cert.clone())),
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Must not know: rules (`policy::manage` has them), how the list is stored, XML.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::super::connection::Peer;
@@ -218,7 +220,7 @@ impl Certificates<'_> {
         };
         let by = whose.by();
         let denied = |denial| refused(QUESTION, account, &by, denial);
-        let cert = certificate_in(&wish.certificate).map_err(denied)?;
+        let cert = Arc::new(certificate_in(&wish.certificate).map_err(denied)?);
         let warnings = wording::cautions(&cert);
         let to = account.clone();
         let written = self.store.change(account, move |view| {

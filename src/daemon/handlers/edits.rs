@@ -2,6 +2,8 @@
 //!
 //! Must not know: who asks.
 
+use std::sync::Arc;
+
 use super::super::storage;
 use crate::identity::{AccountList, BareJid, CertificateName, ClientCert, Enrolment, UnixSeconds};
 use crate::policy::manage::{Asker, LoggedInBy, Revoked};
@@ -79,7 +81,7 @@ pub(super) fn append_edits(
     if list.incarnation.as_ref().map(|(known, _)| known) != Some(&held.incarnation) {
         edits.push(Harmless::set_incarnation(held.incarnation.clone(), now));
     }
-    edits.push(Harmless::put(held.clone(), appended.cert.clone()));
+    edits.push(Harmless::put(held.clone(), Arc::clone(&appended.cert)));
     edits
 }
 

@@ -4,6 +4,8 @@
 //!
 //! Must not know: the rules by which an account may move in (`policy::moving_in` has them), which system it comes from.
 
+use std::sync::Arc;
+
 use super::super::disk_room::DiskRoom;
 use super::super::hosts::Hosts;
 use super::super::reply::Answered;
@@ -105,14 +107,14 @@ impl MovingIn<'_> {
 /// One certificate that is brought.
 struct Certificate {
     name: String,
-    cert: Result<ClientCert, Denial>,
+    cert: Result<Arc<ClientCert>, Denial>,
     may_manage: bool,
 }
 
 impl From<ImportCertificate> for Certificate {
     fn from(brought: ImportCertificate) -> Self {
         Self {
-            cert: certificate_in(&brought.certificate),
+            cert: certificate_in(&brought.certificate).map(Arc::new),
             name: brought.name,
             may_manage: brought.may_manage,
         }

@@ -46,7 +46,7 @@ fn append_beside(
         incarnation: &incarnation("one"),
         asker,
         name,
-        cert,
+        cert: &Arc::new(cert.clone()),
         may_manage: true,
     };
     append(&wish, held, marks, policy, now)

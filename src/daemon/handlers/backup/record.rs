@@ -2,6 +2,8 @@
 //!
 //! Must not know: what becomes of a record here.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -115,7 +117,7 @@ pub(super) enum Thing {
     Account(Account),
     Certificate {
         held: Box<Enrolment>,
-        cert: Box<ClientCert>,
+        cert: Arc<ClientCert>,
     },
     RevokedKey {
         key_id: KeyId,
@@ -203,7 +205,7 @@ impl Record {
             Self::Certificate(record) => {
                 let account = record.account.clone();
                 let (held, cert) = record.enrolment()?;
-                let (held, cert) = (Box::new(held), Box::new(cert));
+                let (held, cert) = (Box::new(held), Arc::new(cert));
                 (account, Thing::Certificate { held, cert })
             }
             Self::RevokedKey {
