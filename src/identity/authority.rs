@@ -19,13 +19,11 @@ use super::time::UnixSeconds;
 use super::tlv::{self, ENUMERATED, GENERALIZED_TIME, INTEGER, SEQUENCE, UTC_TIME, Values};
 
 /// A certificate as its issuer knows it: SHA-256 of the issuer's name and the serial number.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IssuedId([u8; 32]);
 
 /// An authority: SHA-256 of its name and its SubjectPublicKeyInfo, whichever certificate it has.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AuthorityId([u8; 32]);
 
 /// A way from a client's certificate to an authority (RFC 5280 6.1): enough to find out later whether it is still one.

@@ -2,6 +2,11 @@
 //!
 //! Must not know: what is summed.
 
+use data_encoding::Encoding;
+
+/// The digits of a hash: lower-case ones only, on either way.
+pub(super) const HEX: Encoding = data_encoding::HEXLOWER;
+
 /// Not 64 lower-case hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not 64 lower-case hex digits")]
@@ -23,9 +28,19 @@ macro_rules! hash_as_hex {
             }
         }
 
+        impl $name {
+            /// Lets `read` read the text: 64 lower-case hex digits.
+            fn with_text<T>(&self, read: impl FnOnce(&str) -> T) -> T {
+                let mut digits = [0; 64];
+                $crate::identity::hash::HEX.encode_mut(&self.0, &mut digits);
+                // Hex digits are UTF-8.
+                read(std::str::from_utf8(&digits).unwrap_or_default())
+            }
+        }
+
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                self.with_text(|text| f.write_str(text))
             }
         }
 
@@ -40,28 +55,28 @@ macro_rules! hash_as_hex {
 
             fn from_str(text: &str) -> Result<Self, $crate::identity::HashError> {
                 let mut bytes = [0; 32];
-                let is_hex = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
-                if text.len() != 64 || !text.as_bytes().iter().all(is_hex) {
+                // It panics at a text of another length.
+                if text.len() != 64 {
                     return Err($crate::identity::HashError);
                 }
-                for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-                    let digits = std::str::from_utf8(digits).map_err(|_| $crate::identity::HashError)?;
-                    *byte = u8::from_str_radix(digits, 16).map_err(|_| $crate::identity::HashError)?;
-                }
+                $crate::identity::hash::HEX
+                    .decode_mut(text.as_bytes(), &mut bytes)
+                    .map_err(|_| $crate::identity::HashError)?;
                 Ok(Self(bytes))
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = $crate::identity::HashError;
-            fn try_from(text: String) -> Result<Self, $crate::identity::HashError> {
-                text.parse()
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                self.with_text(|text| serializer.serialize_str(text))
             }
         }
 
-        impl From<$name> for String {
-            fn from(hash: $name) -> Self {
-                hash.to_string()
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text: std::borrow::Cow<'_, str> =
+                    serde::Deserialize::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
             }
         }
     };

@@ -170,6 +170,9 @@ fn prepared(part: &str, profile: Profile) -> Result<String, JidError> {
     if part.len() > MAX_PART_BYTES {
         return Err(JidError::TooLong);
     }
+    if is_plain(part) {
+        return Ok(part.to_owned());
+    }
     if part.chars().any(is_ambiguous) {
         return Err(JidError::Character);
     }
@@ -185,6 +188,12 @@ fn prepared(part: &str, profile: Profile) -> Result<String, JidError> {
         Ok(twice) if twice == once => Ok(once.into_owned()),
         _ => Err(JidError::Character),
     }
+}
+
+/// Every profile leaves such a part as it is. Most are; a login reads several.
+fn is_plain(part: &str) -> bool {
+    let is_plain = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_');
+    !part.is_empty() && part.bytes().all(is_plain)
 }
 
 /// Code points on which stringprep implementations differ: those unassigned in Unicode 3.2, and five CJK
@@ -330,6 +339,25 @@ mod tests {
             BareJid::of("Juliet", &host).unwrap().to_string(),
             "juliet@example.com"
         );
+    }
+
+    #[test]
+    fn a_plain_part_is_one_that_every_profile_leaves_as_it_is() {
+        let plain = ('\0'..='\x7f').filter(|letter| is_plain(&letter.to_string()));
+        let plain: String = plain.collect();
+        assert_eq!(plain, "-.0123456789_abcdefghijklmnopqrstuvwxyz");
+        let profiles: [Profile; 3] = [
+            stringprep::nodeprep,
+            stringprep::nameprep,
+            stringprep::resourceprep,
+        ];
+        for profile in profiles {
+            assert_eq!(profile(&plain).unwrap(), plain);
+        }
+        assert!(!plain.chars().any(is_ambiguous));
+        for other in ["", "A", "a b", "\u{e9}", "a\u{1d2c}"] {
+            assert!(!is_plain(other), "{other:?}");
+        }
     }
 
     proptest! {

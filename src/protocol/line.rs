@@ -56,7 +56,7 @@ impl Lines {
     /// The next line that has come whole. `None`: there is room for more of it.
     pub fn take(&mut self) -> Option<Line<'_>> {
         let unread = self.buffer.get(self.searched..self.filled);
-        let newline = unread.and_then(|bytes| bytes.iter().position(|byte| *byte == b'\n'));
+        let newline = unread.and_then(|bytes| memchr::memchr(b'\n', bytes));
         let Some(newline) = newline else {
             self.searched = self.filled;
             self.make_room();
