@@ -210,10 +210,10 @@ questions! {
 fn hello(state: &Arc<State>, hello: AnyHello, asked: &Asked<'_, AnyHello>) {
     let (reply, now) = (asked.reply, asked.moment.now);
     if let Some(declared) = state.hello().hear(reply, hello, now) {
-        let remember = move |state: &Arc<State>, reply: &Reply<AnyHello>| {
-            state.hello().remember(reply, declared);
+        let settle = move |state: &Arc<State>, reply: &Reply<AnyHello>| {
+            state.hello().settle(reply, declared);
         };
-        in_turn(state, Schedule::AtOnce, reply.clone(), remember);
+        in_turn(state, Schedule::AtOnce, reply.clone(), settle);
     }
 }
 

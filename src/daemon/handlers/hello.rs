@@ -14,6 +14,7 @@ use super::super::sessions::Sessions;
 use super::authorities::Vouching;
 use crate::identity::visible::visible;
 use crate::identity::{Host, UnixSeconds};
+use crate::policy::HostPolicy;
 use crate::policy::host::room::MAX_HOSTS;
 use crate::policy::options::{OfHost, Settings};
 use crate::protocol::{
@@ -33,7 +34,7 @@ pub(in crate::daemon) struct Hearing<'a> {
     pub(in crate::daemon) vouching: Vouching<'a>,
 }
 
-/// The hosts that a hello has declared, as far as they are to be written, and its answer.
+/// The hosts that a hello has declared, as far as they are to be written, and what is answered so far.
 pub(in crate::daemon) struct Declaration {
     changed: Vec<(Host, HostRecord)>,
     results: Vec<HostWelcome>,
@@ -41,7 +42,7 @@ pub(in crate::daemon) struct Declaration {
 }
 
 impl Hearing<'_> {
-    /// Answers a hello, unless what it declares is to be written before: then that is returned, and answered by [`Self::remember`].
+    /// Answers a hello, unless that would wait for the disk: then what it declares is returned, and answered by [`Self::settle`].
     pub(in crate::daemon) fn hear(
         &self,
         reply: &Reply<AnyHello>,
@@ -57,12 +58,21 @@ impl Hearing<'_> {
         }
     }
 
-    /// Writes what was declared, and answers. Blocks.
-    pub(in crate::daemon) fn remember(&self, reply: &Reply<AnyHello>, declaration: Declaration) {
-        match self.hosts.remember(self.store, declaration.changed) {
-            Ok(()) => self.welcome(reply, declaration.results, declaration.log),
-            Err(error) => reply.refuse(error),
+    /// Writes what was declared, reads the files that it names, and answers. Blocks.
+    pub(in crate::daemon) fn settle(&self, reply: &Reply<AnyHello>, declaration: Declaration) {
+        let Declaration {
+            changed,
+            mut results,
+            mut log,
+        } = declaration;
+        if !changed.is_empty()
+            && let Err(error) = self.hosts.remember(self.store, changed)
+        {
+            return reply.refuse(error);
         }
+        self.add_problems_of_authorities(&mut results);
+        log.extend(results.iter().flat_map(|result| self.lines(result)));
+        self.welcome(reply, results, log);
     }
 
     /// `status` says who it was: the asker goes away, and comes again.
@@ -103,10 +113,14 @@ impl Hearing<'_> {
             *self.hosts.stranger() = None;
         }
         let declaration = self.declare_all(hello);
-        if !declaration.changed.is_empty() {
+        let mut policies = declaration
+            .results
+            .iter()
+            .map(|one| self.authorities_of(one));
+        if !declaration.changed.is_empty() || policies.any(|policy| policy.is_some()) {
             return Some(declaration);
         }
-        self.welcome(reply, declaration.results, declaration.log);
+        self.settle(reply, declaration);
         None
     }
 
@@ -179,8 +193,6 @@ impl Hearing<'_> {
                 Err(bad) => unreadable_host(&bad),
             });
         }
-        self.add_problems_of_authorities(&mut results);
-        log.extend(results.iter().flat_map(|result| self.lines(result)));
         Declaration {
             changed,
             results,
@@ -261,19 +273,22 @@ impl Hearing<'_> {
         }
     }
 
-    /// Reads the files that the hosts name, if they are new or have changed, and says what is wrong with them.
+    /// The rules of a host on which authorities have a say.
+    fn authorities_of(&self, result: &HostWelcome) -> Option<HostPolicy> {
+        let host = Host::parse(&result.host).ok()?;
+        let policy = self.hosts.policy(&host).ok()?;
+        policy.trust.ca().is_some().then_some(policy)
+    }
+
+    /// Reads the files that the hosts name, if they are new or have changed, and says what is wrong with them. Blocks.
     fn add_problems_of_authorities(&self, results: &mut [HostWelcome]) {
-        let policy_of = |result: &HostWelcome| {
-            let host = Host::parse(&result.host).ok()?;
-            let policy = self.hosts.policy(&host).ok()?;
-            policy.trust.ca().is_some().then_some(policy)
-        };
-        let asked: Vec<_> = results.iter().map(policy_of).collect();
+        let asked = results.iter().map(|result| self.authorities_of(result));
+        let asked: Vec<_> = asked.collect();
         if asked.iter().all(Option::is_none) {
             return;
         }
         // The answer to the hello depends on it.
-        tokio::task::block_in_place(|| self.vouching.read(false));
+        self.vouching.read(false);
         for (result, policy) in results.iter_mut().zip(asked) {
             let problems = policy.map(|policy| self.vouching.authorities.problems_of(&policy));
             let remark = |problem: Problem| HostRemark {
