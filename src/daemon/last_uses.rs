@@ -27,7 +27,7 @@ impl LastUses {
         address: Option<String>,
         at: UnixSeconds,
     ) {
-        let address = address.map(|text| text.chars().take(64).collect());
+        let address = address.map(shortened);
         let mut uses = self.unwritten.lock();
         if uses.len() < MAX_UNWRITTEN_USES {
             let noted = (fingerprint, LastUse { at, address });
@@ -71,6 +71,16 @@ impl LastUses {
     }
 }
 
+/// What is longer is no address.
+fn shortened(mut address: String) -> String {
+    if let Some((end, _)) = address.char_indices().nth(MAX_ADDRESS_LETTERS) {
+        address.truncate(end);
+    }
+    address
+}
+
+/// An address with a zone has fewer.
+const MAX_ADDRESS_LETTERS: usize = 64;
 /// Most last uses that wait to be written; beyond it some are forgotten.
 const MAX_UNWRITTEN_USES: usize = 100_000;
 /// Few enough that a change which waits behind them hardly notices.
