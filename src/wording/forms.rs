@@ -26,7 +26,7 @@ pub enum Subcommand {
     Disable,
     /// Revokes one and its key.
     Revoke,
-    /// Revokes all but the one that the session has logged in with.
+    /// Revokes all but the one that the session has logged in with, or one that is chosen.
     RevokeOthers,
 }
 
@@ -60,14 +60,18 @@ impl Subcommand {
         Self::ALL.into_iter().find(|one| one.word() == word)
     }
 
-    fn label(self) -> &'static str {
+    /// `in_use`: has the session logged in with a certificate?
+    fn label(self, in_use: bool) -> &'static str {
         match self {
             Self::Add => "Add certificate",
             Self::AddCurrent => "Add the certificate that I am using now",
             Self::List => "List certificates",
             Self::Disable => "Disable certificate",
             Self::Revoke => "Revoke certificate",
-            Self::RevokeOthers => "Revoke all certificates but the one that I am using now",
+            Self::RevokeOthers if in_use => {
+                "Revoke all certificates but the one that I am using now"
+            }
+            Self::RevokeOthers => "Revoke all certificates but one",
         }
     }
 }
@@ -185,12 +189,12 @@ fn action_field() -> Field {
     field("subcmd", Kind::ListSingle, "Actions")
 }
 
-/// Which sub-command?
+/// Which sub-command? `in_use`: has the session logged in with a certificate?
 #[must_use]
-pub fn menu(offered: impl Fn(Subcommand) -> bool) -> Form {
+pub fn menu(in_use: bool, offered: impl Fn(Subcommand) -> bool) -> Form {
     let offered = Subcommand::ALL.into_iter().filter(|one| offered(*one));
     let choice = |one: Subcommand| Choice {
-        label: one.label().to_owned(),
+        label: one.label(in_use).to_owned(),
         value: one.word().to_owned(),
     };
     let action = Field {
@@ -294,6 +298,24 @@ pub fn revoking_others(names: &[&CertificateName]) -> Form {
         what,
         Vec::new(),
     )
+}
+
+/// Which certificate is to stay when all others are revoked? For a session that has logged in with none.
+#[must_use]
+pub fn keeping(all: &[Chosen<'_>]) -> Form {
+    let what = "The sessions of all others are closed, and their keys can never be used again";
+    let mut form = choosing(
+        "revoke-others",
+        "Revoking all certificates but one",
+        what,
+        all,
+    );
+    for field in &mut form.fields {
+        if field.name == choice_field().name {
+            field.label = Some("Certificate that stays".to_owned());
+        }
+    }
+    form
 }
 
 /// The list itself, to be read.
@@ -450,8 +472,6 @@ pub fn has_revoked(names: &[&CertificateName]) -> String {
 pub const EMPTY_LIST: &str = "There are no certificates in your list";
 /// There is nothing to revoke.
 pub const NO_OTHERS: &str = "There are no other certificates in your list";
-/// For a session that has logged in with none.
-pub const NONE_TO_KEEP: &str = "You did not log in with a certificate, so there is none to keep. Revoke certificates one by one";
 /// For a connection without one.
 pub const NONE_PRESENTED: &str =
     "Your client has presented no certificate on this connection that could be added";
@@ -499,12 +519,13 @@ mod tests {
             state: ChosenState::Listed,
         }];
         for (form, form_type, names) in [
-            (menu(|_| true), "subcmd", vec!["subcmd"]),
+            (menu(true, |_| true), "subcmd", vec!["subcmd"]),
             (adding(), "add", vec!["name", "cert", "manage"]),
             (adding_current(), "add-current", vec!["name", "manage"]),
             (disabling(&chosen), "disable", vec!["cert"]),
             (revoking(&chosen), "revoke", vec!["cert"]),
             (revoking_others(&[&phone]), "revoke-others", vec![]),
+            (keeping(&chosen), "revoke-others", vec!["cert"]),
         ] {
             let (first, rest) = form.fields.split_first().unwrap();
             let wanted = format!("http://prosody.im/protocol/certs#{form_type}");
@@ -517,7 +538,9 @@ mod tests {
 
     #[test]
     fn the_menu_has_what_is_offered() {
-        let form = menu(|one| one != Subcommand::AddCurrent && one != Subcommand::RevokeOthers);
+        let form = menu(false, |one| {
+            one != Subcommand::AddCurrent && one != Subcommand::RevokeOthers
+        });
         let values = form.fields.iter().flat_map(|field| &field.options);
         let values: Vec<&str> = values.map(|option| option.value.as_str()).collect();
         assert_eq!(values, ["add", "list", "disable", "revoke"]);

@@ -30,7 +30,7 @@ COMMANDS = "http://jabber.org/protocol/commands"
 FORMS = "jabber:x:data"
 DISCO_ITEMS = "http://jabber.org/protocol/disco#items"
 
-USUAL = ["add", "list", "disable", "revoke"]
+USUAL = ["add", "list", "disable", "revoke", "revoke-others"]
 
 
 @dataclass(frozen=True)
@@ -156,8 +156,8 @@ async def test_the_menu_offers_what_this_session_can_use(scene: Scene):
     phone = await scene.enrol(account)
     cases = [
         (await scene.password_session(account), USUAL),
-        (await scene.password_session(account, certificate=scene.certificate(account)), ["add", "add-current", "list", "disable", "revoke"]),
-        (await scene.certificate_session(account, phone), [*USUAL, "revoke-others"]),
+        (await scene.password_session(account, certificate=scene.certificate(account)), ["add", "add-current", *USUAL[1:]]),
+        (await scene.certificate_session(account, phone), USUAL),
     ]
     for stream, expected in cases:
         async with stream:
@@ -560,12 +560,20 @@ async def test_one_that_was_added_since_the_form_was_shown_is_revoked_too(scene:
         assert '"thief"' in (await command.step("complete", {})).info
 
 
-async def test_a_password_session_has_no_certificate_that_could_stay(scene: Scene):
+async def test_a_password_session_chooses_the_certificate_that_stays(scene: Scene):
     account = scene.account()
-    phone = await scene.enrol(account)
-    async with await scene.password_session(account, certificate=phone) as stream:
-        command, refused = await begin(stream, "revoke-others")
-        assert "did not log in with a certificate" in refused.error
+    phone = await scene.enrol(account, "phone")
+    laptop = await scene.enrol(account, "laptop")
+    async with (
+        await scene.password_session(account, certificate=phone) as stream,
+        await scene.certificate_session(account, phone) as living,
+        await scene.certificate_session(account, laptop) as ended,
+    ):
+        command, form = await begin(stream, "revoke-others")
+        assert list(form.options) == ["phone", "laptop"]
+        assert '"laptop"' in (await command.step("complete", {"cert": "phone"})).info
+        assert (await ended.wait_closed(5)).condition == "not-authorized"
+        await living.ping()
         assert list(await stream.certificates()) == ["phone"]
 
 

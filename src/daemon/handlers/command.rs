@@ -72,10 +72,9 @@ impl Revoking<'_> {
             ("next" | "complete", None) => Ok(Some(not_taken("bad-sessionid", forms::HAS_ENDED))),
             ("execute" | "next" | "complete", Some(step)) => match (step, &asking.filled) {
                 // There is nothing to fill in: a client may leave the form out.
-                (Step::Inside(Subcommand::RevokeOthers), _) => match asking.own_key {
-                    Some(own) => self.revoke_and_say(reply, asking, Target::AllBut(own), now),
-                    None => Ok(Some(failed(forms::NONE_TO_KEEP))),
-                },
+                (Step::Inside(Subcommand::RevokeOthers), _) if asking.own_key.is_some() => {
+                    self.revoke_others(reply, asking, asking.own_key, now)
+                }
                 (_, None) => Ok(Some(failed(forms::NO_FORM))),
                 (Step::Menu, Some(filled)) => self.begin(asking, filled, now).map(Some),
                 (Step::Inside(Subcommand::Revoke), Some(filled)) => match filled.certificate() {
@@ -84,6 +83,15 @@ impl Revoking<'_> {
                     }
                     Err(problem) => Ok(Some(failed(&problem))),
                 },
+                (Step::Inside(Subcommand::RevokeOthers), Some(filled)) => {
+                    match filled.certificate() {
+                        Ok(name) => {
+                            let kept = self.key_named(asking, name)?;
+                            self.revoke_others(reply, asking, kept, now)
+                        }
+                        Err(problem) => Ok(Some(failed(&problem))),
+                    }
+                }
                 (Step::Inside(subcommand), Some(filled)) => {
                     self.finish_form(asking, subcommand, filled, now).map(Some)
                 }
@@ -135,13 +143,40 @@ impl Revoking<'_> {
                         .then(|| forms::revoking_others(&names))
                         .ok_or(forms::NO_OTHERS)
                 })?,
-                None => return Ok(failed(forms::NONE_TO_KEEP)),
+                None => self.lists.look_at(&asking.whose, |own, disabled| {
+                    let all: Vec<Chosen<'_>> = own.iter().map(|held| asking.chosen(held)).collect();
+                    match (own.len(), own.len() + disabled.len()) {
+                        (0, _) => Err(forms::EMPTY_LIST),
+                        (_, 1) => Err(forms::NO_OTHERS),
+                        _ => Ok(forms::keeping(&all)),
+                    }
+                })?,
             },
         };
         Ok(match shown {
             Ok(form) => to_fill_in(subcommand, form),
             Err(nothing) => said(nothing.to_owned()),
         })
+    }
+
+    /// The key of the certificate of this name in the list.
+    fn key_named(&self, asking: &Asking, name: &str) -> Result<Option<KeyId>, Refusal> {
+        self.lists.look_at(&asking.whose, |own, _| {
+            let held = own.iter().find(|held| held.name.as_str() == name);
+            held.map(|held| held.key_id)
+        })
+    }
+
+    /// All but the certificates with the key `kept`; nothing is revoked if there is none to keep.
+    fn revoke_others(
+        &self,
+        reply: &Reply<CommandStep>,
+        asking: &Asking,
+        kept: Option<KeyId>,
+        now: UnixSeconds,
+    ) -> Result<Option<CommandStepped>, Refusal> {
+        let kept = kept.ok_or(Refusal::Management(Denial::NameUnknown))?;
+        self.revoke_and_say(reply, asking, Target::AllBut(kept), now)
     }
 
     fn list_to_read(&self, asking: &Asking, now: UnixSeconds) -> Result<CommandStepped, Refusal> {
@@ -270,9 +305,8 @@ struct Asking {
 
 impl Asking {
     fn menu(&self) -> CommandStepped {
-        let form = forms::menu(|one| match one {
+        let form = forms::menu(self.own_key.is_some(), |one| match one {
             Subcommand::AddCurrent => self.own_key.is_none() && self.presented.is_some(),
-            Subcommand::RevokeOthers => self.own_key.is_some(),
             _ => true,
         });
         CommandStepped {
