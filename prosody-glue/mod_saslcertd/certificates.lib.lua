@@ -3,13 +3,17 @@
 -- It must not decide: the daemon says what is wrong with a request, what is allowed, and in which words it refuses.
 
 local array = require "util.array";
-local null = require "util.json".null;
+local json = require "util.json";
 local st = require "util.stanza";
 
 -- Outlives reloads of this module.
 local api = module:shared("/*/saslcertd/api");
 
+local null = json.null;
+
 local xmlns = "urn:xmpp:saslcert:1";
+-- JSON Containers (XEP-0335).
+local xmlns_json = "urn:xmpp:json:0";
 local error_types = { auth = true, cancel = true, continue = true, modify = true, wait = true };
 
 -- The stanza error of a failure: type, condition, text.
@@ -55,12 +59,17 @@ local function question_of(host, origin, make)
 	} };
 end
 
-local function add_item(reply, record)
+-- in_full: all else that the daemon says of it, too.
+local function add_item(reply, record, in_full)
 	reply:tag("item"):text_tag("name", record.name):text_tag("x509cert", record.certificate);
 	if record.resources[1] then
 		reply:tag("users");
 		for _, resource in ipairs(record.resources) do reply:text_tag("resource", resource); end
 		reply:up();
+	end
+	if in_full then
+		record.certificate = nil;
+		reply:text_tag("json", json.encode(record), { xmlns = xmlns_json });
 	end
 	reply:up();
 end
@@ -74,11 +83,12 @@ local function list(host, origin, stanza)
 	local question, failure = question_of(host, origin);
 	if not question then return refuse(origin, stanza, failure); end
 	local reply = st.reply(stanza):tag("items", { xmlns = xmlns });
+	local in_full = stanza.tags[1]:get_child("json", xmlns_json) ~= nil;
 	repeat
 		local result;
 		result, failure = api.ask("certificate.list", question, { timeout = 2 * api.timeout(), again = true });
 		if not result then return refuse(origin, stanza, failure); end
-		for _, record in ipairs(result.certificates) do add_item(reply, record); end
+		for _, record in ipairs(result.certificates) do add_item(reply, record, in_full); end
 		question.after = result.next;
 	until not result.next or origin.destroyed;
 	origin.send(reply);

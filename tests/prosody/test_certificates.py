@@ -8,6 +8,7 @@ import pytest
 
 import certs
 from connection import Refused
+from namespaces import JSON, SASLCERT
 from prosody import Config, Host
 from scene import DOMAIN, SHORT_LIFE, Scene, expiry_of
 
@@ -61,3 +62,19 @@ async def test_a_certificate_may_be_longer_than_stanzas_before_login(scene: Scen
             await stream.external("x" * 7_000)
         await stream.external(account.jid)
         await stream.bind()
+
+
+async def test_a_client_that_asks_for_it_gets_each_row_of_its_list_in_full(scene: Scene):
+    account = scene.account()
+    phone = await scene.enrol(account, "phone")
+    async with await scene.certificate_session(account, phone, "orchard"), await scene.password_session(account) as desk:
+        result = await desk.iq("get", f"<items xmlns='{SASLCERT}'><json xmlns='{JSON}'/></items>")
+        [told] = [json.loads(element.text or "") for element in result.iter(f"{{{JSON}}}json")]
+        [row] = scene.records(account)
+        assert row["resources"] == ["orchard"] and row["last_use"]
+        # It stands beside it, as XEP-0257 has it; and what is null is left out.
+        assert [element.text for element in result.iter(f"{{{SASLCERT}}}x509cert")] == [row.pop("certificate")]
+        row["added"] = {name: value for name, value in row["added"].items() if value is not None}
+        assert told == row
+        plain = await desk.iq("get", f"<items xmlns='{SASLCERT}'/>")
+        assert not list(plain.iter(f"{{{JSON}}}json"))
