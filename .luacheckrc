@@ -16,8 +16,8 @@ files["prosody-glue/"] = {
 			fields = {
 				"host", "name", "global", "items", "path",
 				"add_feature", "add_item", "add_timer", "context", "depends", "fire_event", "get_directory", "get_host_type",
-				"get_option", "get_option_boolean", "get_option_number", "get_option_period", "get_option_string", "hook",
-				"hook_global", "hook_tag", "log", "metric", "open_store", "provides", "remove_item", "require", "send",
+				"get_option", "get_option_boolean", "get_option_number", "get_option_path", "get_option_period", "get_option_string", "hook",
+				"hook_global", "hook_tag", "http_url", "log", "metric", "open_store", "provides", "remove_item", "require", "send",
 				"set_global", "set_status", "shared",
 				add_host = { read_only = false },
 				command = { read_only = false },

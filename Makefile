@@ -33,7 +33,7 @@ ZSH_COMPLETIONS ?= $(PREFIX)/share/zsh/$(if $(filter /usr,$(PREFIX)),vendor-comp
 # What npm has put there last.
 NODE_MODULES := devices/node_modules/.package-lock.json
 
-.PHONY: help test demo bench bench-page audit build build-tested release install deb fetch-test fetch-demo fetch-bench \
+.PHONY: help test demo bench bench-page audit build build-tested release install deb page fetch-test fetch-demo fetch-bench \
 	fetch-deny lint lint-rust lint-deps lint-lua lint-units lint-page test-rust test-lua test-page test-prosody fuzz fetch-install \
 	test-install test-versions fetch-versions test-pkits
 
@@ -79,6 +79,9 @@ $(NODE_MODULES): devices/package.json devices/package-lock.json
 	@for tool in node npm; do command -v $$tool >/dev/null || { echo "make: $$tool is missing: apt-get install nodejs npm" >&2; exit 1; }; done
 	cd devices && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error </dev/null
 	@touch $@
+
+page: $(NODE_MODULES) ## build the page for devices, into target/devices/page
+	cd devices && npm run --silent build
 
 build: ## build the debug binary
 	$(CARGO) build --locked
@@ -150,10 +153,10 @@ test-page: $(NODE_MODULES) ## unit tests of the page for devices, against openss
 build-tested:
 	$(CARGO) build --locked --bins --test pkits
 
-test-prosody: build-tested ## tests against both Prosodys (after fetch-test)
+test-prosody: build-tested page ## tests against both Prosodys (after fetch-test)
 	cd tests/prosody && $(abspath $(PYTHON)) -B -m pytest -p no:cacheprovider $(AT_A_TIME) $(PYTEST) </dev/null
 
-test-versions: fetch-versions build-tested ## test-prosody against the newest Prosodys, in a Debian 13 (as root; not part of test)
+test-versions: fetch-versions build-tested page ## test-prosody against the newest Prosodys, in a Debian 13 (as root; not part of test)
 	tests/prosody/versions.sh $(AT_A_TIME) $(PYTEST)
 
 fetch-versions:

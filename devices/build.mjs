@@ -41,5 +41,5 @@ if (process.argv.includes("--tests")) {
 		legalComments: "linked",
 		logLevel: "warning",
 	});
-	copyFileSync(join(here, "src", "page.html"), join(page, "page.html"));
+	for (const name of ["index.html", "icon.svg"]) copyFileSync(join(here, "src", name), join(page, name));
 }

@@ -229,6 +229,11 @@ impl Reader {
                     None => self.error(name, value, "must be a number of seconds from 0 to 60"),
                 }
             }
+            // Prosody's module of the page reads them.
+            "saslcertd_devices_name" | "saslcertd_devices_logo" if value.is_string() => {}
+            "saslcertd_devices_name" | "saslcertd_devices_logo" => {
+                self.error(name, value, "must be a text");
+            }
             "saslcertd_socket" | "saslcertd_timeout" | "saslcertd_manage_tls" => {
                 self.warn(
                     name,
@@ -374,7 +379,7 @@ const CRL_FILE: &str = "saslcertd_crl_file";
 const CRL_EXPIRED: &str = "saslcertd_crl_expired";
 
 /// Every option that a host may set.
-pub const OPTIONS: [&str; 13] = [
+pub const OPTIONS: [&str; 15] = [
     "saslcertd_trust",
     "saslcertd_ca_file",
     "saslcertd_crl_file",
@@ -386,6 +391,8 @@ pub const OPTIONS: [&str; 13] = [
     "saslcertd_max_validity_days",
     "saslcertd_expiry_notice_days",
     "saslcertd_close_expired",
+    "saslcertd_devices_name",
+    "saslcertd_devices_logo",
     "saslcertd_scram_iterations",
     "saslcertd_guess_delay_max",
 ];
@@ -412,6 +419,8 @@ mod tests {
             "saslcertd_max_validity_days": 400,
             "saslcertd_expiry_notice_days": [14, 2.0],
             "saslcertd_close_expired": true,
+            "saslcertd_devices_name": "Shakespeare & Co.",
+            "saslcertd_devices_logo": "logo.png",
             "saslcertd_scram_iterations": 20000,
             "saslcertd_guess_delay_max": "5 seconds",
         }));
@@ -455,6 +464,8 @@ mod tests {
             ("saslcertd_expiry_notice_days", json!(vec![1; 11])),
             ("saslcertd_ca_file", json!("ca.pem")),
             ("saslcertd_close_expired", json!("yes")),
+            ("saslcertd_devices_name", json!(5)),
+            ("saslcertd_devices_logo", json!(true)),
             ("saslcertd_scram_iterations", json!(4095)),
             ("saslcertd_scram_iterations", json!(4096.5)),
             ("saslcertd_scram_iterations", json!(10_000_001)),

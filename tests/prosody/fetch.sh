@@ -3,8 +3,8 @@
 #
 #   fetch.sh demo     what the demo needs: Rust, a C linker for it, python3, openssl, one Prosody
 #   fetch.sh test     that, both Prosodys, the community modules, an ejabberd, the Lua tools, systemd's tools,
-#                     libstrophe (a client library), node with npm and Java's keytool for the page for devices, and a
-#                     Python environment for the tests
+#                     libstrophe (a client library), node with npm, Chromium and Java's keytool for the page for devices,
+#                     and a Python environment for the tests
 #   fetch.sh bench    what the demo needs, both Prosodys, the community modules, a redis to compare with
 #   fetch.sh install  mmdebstrap, dpkg-dev, a clean Debian made by it (target/install/base.tar), and that Python environment
 #   fetch.sh versions what `test` does, and a Debian 13 for each Prosody that is newer (target/versions/)
@@ -490,8 +490,9 @@ install) tools+=(mmdebstrap python3-venv dpkg-dev) ;;
 versions) tools+=(libstrophe-dev lua-unbound lua-dbi-sqlite3 lua5.4 mmdebstrap python3-venv) ;;
 esac
 case "$what" in
-test)
-	# Others than Debian's will do.
+test | versions)
+	tools+=(chromium)
+	# Of these, others than Debian's will do.
 	{ command -v node && command -v npm; } >/dev/null || tools+=(nodejs npm)
 	command -v keytool >/dev/null || tools+=(default-jre-headless)
 	;;

@@ -22,6 +22,10 @@ GLUE = REPOSITORY / "prosody-glue"
 #: Modules of the Prosody community that fetch.sh unpacks; in no `plugin_paths` but of a Config that enables one.
 COMMUNITY_MODULES = TARGET / "prosody" / "modules"
 
+#: The page for devices, as `make page` builds it, and the module that serves it from its own folder.
+PAGE = TARGET / "devices" / "page"
+PAGE_MODULE = "saslcertd_devices"
+
 #: A system of its own that Prosody runs in, instead of a folder in target/prosody: see versions.sh.
 PROSODY_ROOT = Path(os.environ["PROSODY_ROOT"]) if "PROSODY_ROOT" in os.environ else None
 
@@ -56,7 +60,8 @@ class Host:
 
 @dataclass
 class Config:
-    """What prosody.cfg.lua says. `extra` is global; `saslcertd` enables our module everywhere."""
+    """What prosody.cfg.lua says. `extra` is global; `saslcertd` enables our module everywhere. With PAGE_MODULE among its modules it
+    listens for https, too."""
 
     hosts: list[Host] = field(default_factory=lambda: [Host("shakespeare.lit")])
     saslcertd: bool = True
@@ -84,18 +89,30 @@ class Prosody(Service):
         self.config_file = self.folder / "prosody.cfg.lua"
         self.admin_socket = self.folder / "admin.sock"
         self.ca_file = self.folder / "ca.pem"
-        self.starttls_port, self.direct_tls_port = 0, 0
+        self.starttls_port, self.direct_tls_port, self.https_port, self.http_port = 0, 0, 0, 0
         unpacked = PROSODY_ROOT or TARGET / "prosody" / version
         if not (unpacked / "usr/bin/prosody").exists():
             raise RigError(f"Prosody {version} is missing: run tests/prosody/fetch.sh test")
         self.unpacked = unpacked if PROSODY_ROOT else identity.runnable(unpacked, self.folder)
         self.glue = identity.runnable(GLUE, self.folder)
+        self.has_page = PAGE_MODULE in config.modules
+        if self.has_page:
+            self._put_page_together()
         self.community_modules = identity.runnable(COMMUNITY_MODULES, self.folder)
         (self.folder / "data").mkdir()
         make_server_certificates(self.folder, self.ca_file, [host.name for host in config.hosts])
         if identity.user is not None:
             for path in [self.folder, *self.folder.glob("*"), *(self.folder / "certs").glob("*")]:
                 identity.own(path)
+
+    def _put_page_together(self) -> None:
+        """The module with its files beside it, as it is installed."""
+        if not (PAGE / "index.html").exists():
+            raise RigError(f"{PAGE} is missing: run make page")
+        folder = self.folder / "plugins" / f"mod_{PAGE_MODULE}"
+        folder.mkdir(parents=True)
+        (folder / f"mod_{PAGE_MODULE}.lua").symlink_to(GLUE / f"mod_{PAGE_MODULE}" / f"mod_{PAGE_MODULE}.lua")
+        (folder / "page").symlink_to(PAGE)
 
     # What is in the file. Written anew for each start, with new ports.
 
@@ -108,6 +125,8 @@ class Prosody(Service):
             # A system of its own has all of them where Prosody looks.
             wants_community = not PROSODY_ROOT and any((self.community_modules / f"mod_{module}").is_dir() for module in modules)
             paths = [self.glue, self.community_modules] if wants_community else [self.glue]
+            if self.has_page:
+                paths.insert(0, self.folder / "plugins")
             text = f"plugin_paths = {lua_list(paths)}\nmodules_enabled = {lua_list(modules)}\n"
         text += self._rig_config() + config.extra + "\n"
         for host in config.hosts:
@@ -137,6 +156,8 @@ certificates = {lua_string(self.folder / "certs")}
 interfaces = {{ "127.0.0.1" }}
 c2s_ports = {{ {self.starttls_port} }}
 c2s_direct_tls_ports = {{ {self.direct_tls_port} }}
+https_ports = {{ {self.https_port} }}
+http_ports = {{ {self.http_port} }}
 modules_disabled = {{ "s2s" }}
 network_settings = {{ nagle = false }}
 saslcertd_socket = {lua_string(self.daemon.socket)}
@@ -153,7 +174,7 @@ saslcertd_timeout = {self.config.timeout}
     def start(self) -> None:
         """Returns when it accepts connections on both ports and on its admin socket."""
         for _ in range(5):
-            self.starttls_port, self.direct_tls_port = free_ports(2)
+            self.starttls_port, self.direct_tls_port, self.https_port, self.http_port = free_ports(4)
             self.write_config()
             at = len(self.log.read_text()) if self.log.exists() else 0
             self.spawn([*self._launcher("prosody"), "-F"], cwd=self.folder)

@@ -1,0 +1,135 @@
+// The view of the user's devices. It looks every few seconds: what another session changes, logs in or leaves appears by itself.
+
+import { showAdd } from "./add.js";
+import { heading, say, show, wordsOf } from "./context.js";
+import type { LoggedIn } from "./context.js";
+import { ask, h, problem } from "./dom.js";
+import { Refused } from "./session.js";
+import type { Device } from "./session.js";
+
+/** How often it looks. The server is asked for some kilobytes. */
+const intervalMs = 3000;
+/** 9999-12-31: the end of what has none. Source: RFC 5280, 4.1.2.5. */
+const noEnd = 253402300799;
+
+/** Shows it, until `showList` or another view takes its place. `logout`: the user wants to leave. */
+export function showList(context: LoggedIn, logout: () => void): void {
+	const { words, platform, session } = context;
+	const list = h("ul", { class: "devices", "aria-label": words.say("title") });
+	const said = h("div", {});
+	const others = h("button", { class: "quiet danger-text", hidden: true, onclick: () => void signOutOthers() }, words.say("list.others"));
+	const loading = h("p", { class: "hint", role: "status" }, words.say("list.loading"));
+	let devices: Device[] = [];
+	let shown = "";
+
+	const back = () => session.isOver ? logout() : showList(context, logout);
+	const add = (own: boolean) => () => showAdd(context, devices.map(device => device.name), own, back);
+
+	const look = async () => {
+		try {
+			devices = await session.list();
+			said.replaceChildren();
+		} catch (error) {
+			if (!(error instanceof Refused)) throw error;
+			tell(error);
+		}
+		loading.remove();
+		const now = JSON.stringify(devices);
+		if (now === shown || !list.isConnected) return;
+		shown = now;
+		paint();
+	};
+
+	const tell = (refused: Refused) => said.replaceChildren(problem(...wordsOf(context, refused)));
+
+	const paint = () => {
+		// Who has the focus on a button keeps it.
+		const focused = list.contains(document.activeElement) ? document.activeElement?.getAttribute("data-of") : null;
+		list.replaceChildren(...devices.map(device => row(context, device, devices, () => void revoke(device))));
+		if (devices.length === 0) {
+			list.replaceChildren(h("li", { class: "empty" }, h("p", {}, words.say("list.empty")), h("p", { class: "hint" }, words.say("list.emptyHelp"))));
+		}
+		others.hidden = devices.length < 2;
+		if (focused) list.querySelector<HTMLElement>(`[data-of="${focused}"]`)?.focus();
+	};
+
+	const change = async (what: () => Promise<void>, done: string) => {
+		try {
+			await what();
+			await look();
+			say(done);
+		} catch (error) {
+			if (!(error instanceof Refused)) throw error;
+			tell(error);
+		}
+		(document.activeElement === document.body ? document.querySelector<HTMLElement>("#view h1") : null)?.focus();
+	};
+
+	const revoke = async (device: Device) => {
+		const named = { name: device.shown.name };
+		const text = h("p", {}, words.say("revoke.text"));
+		if (await ask(words.say("revoke.title", named), [text], words.say("cancel"), words.say("revoke.button"))) {
+			await change(() => session.revoke(device.name), words.say("revoke.done", named));
+		}
+	};
+
+	const signOutOthers = async () => {
+		const choices = devices.map((device, i) => {
+			const radio = h("input", { type: "radio", name: "kept", value: String(i), checked: i === 0 });
+			return h("label", { class: "choice" }, radio, h("span", {}, device.shown.name));
+		});
+		const group = h("fieldset", {}, h("legend", { class: "hidden" }, words.say("others.title")), ...choices);
+		const content = [group, h("p", {}, words.say("others.text"))];
+		if (!await ask(words.say("others.title"), content, words.say("cancel"), words.say("others.button"))) return;
+		const kept = devices[choices.findIndex(choice => choice.querySelector("input")!.checked)];
+		if (kept) await change(() => session.revokeOthers(kept.name), words.say("others.done", { name: kept.shown.name }));
+	};
+
+	show(
+		h("div", { class: "who" },
+			h("span", {}, session.address),
+			h("button", { class: "link", onclick: logout }, words.say("session.logout"))),
+		heading(words.say("title")),
+		h("p", { class: "lead" }, words.say("list.intro")),
+		said,
+		loading,
+		list,
+		h("div", { class: "actions stacked" },
+			h("button", { class: "primary", onclick: add(true) }, words.say(`list.add${platform.kind}`)),
+			h("button", { class: "quiet", onclick: add(false) }, words.say("list.addOther")),
+			others),
+	);
+
+	const again = async () => {
+		if (!list.isConnected) return;
+		if (!document.hidden) await look();
+		setTimeout(() => void again(), intervalMs);
+	};
+	void again();
+}
+
+function row({ words }: LoggedIn, device: Device, all: Device[], revoke: () => void): HTMLElement {
+	const { added, last_use: used, shown } = device;
+	const from = (at: number, address: string | undefined) =>
+		address ? words.say("list.from", { time: words.moment(at), address }) : words.moment(at);
+	const by = all.find(other => other.fingerprint === added.fingerprint);
+	const adder = ({ password: "list.byPassword", admin: "list.byAdmin", certificate: by ? "list.byDevice" : "list.byGone" } as const)[added.by];
+	const facts: [string, string][] = [
+		[words.say("list.lastLogin"), used ? from(used.at, shown.address) : words.say("list.noLogin")],
+		[words.say("list.added"), words.say(adder, { time: words.moment(added.at), name: by?.shown.name ?? "" })],
+		[words.say("list.expires"), device.not_after >= noEnd ? words.say("list.never") : words.day(device.not_after)],
+		[words.say("list.manages"), words.say(device.may_manage ? "list.yes" : "list.no")],
+	];
+	return h(
+		"li",
+		{ class: "device" },
+		h("div", { class: "name" },
+			h("h2", {}, shown.name),
+			device.resources.length > 0 && h("span", { class: "online" }, words.say("list.online")),
+			device.expired && h("span", { class: "expired" }, words.say("list.expired"))),
+		h("dl", {}, ...facts.map(([term, fact]) => h("div", {}, h("dt", {}, term), h("dd", {}, fact)))),
+		h("button", {
+			"class": "quiet danger-text", "data-of": device.fingerprint, "aria-label": words.say("list.revokeLabel", { name: shown.name }), "onclick": revoke,
+		}, words.say("list.revoke")),
+	);
+}

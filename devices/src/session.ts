@@ -1,0 +1,196 @@
+// A session of the user: an XMPP client that logs in with SCRAM and manages the list of certificates (XEP-0257).
+//
+// Must not know the page.
+
+import { $iq, Strophe } from "strophe.js";
+import { base64 } from "./certificate.js";
+import { saslprep } from "./saslprep.js";
+
+/** What the module says of its host. */
+export interface Settings {
+	host: string;
+	name: string;
+	logo: boolean;
+	websocket: string;
+	secure: boolean;
+	max_validity_days?: number;
+}
+
+/** A row of the list, as the daemon has it: `certificate.list` in docs/protocol.md. Times are seconds since the epoch. */
+export interface Device {
+	name: string;
+	fingerprint: string;
+	not_after: number;
+	expired: boolean;
+	may_manage: boolean;
+	added: { at: number; by: "certificate" | "password" | "admin"; fingerprint?: string };
+	last_use?: { at: number; address?: string };
+	resources: string[];
+	/** The texts that somebody chose, as a person may read them. */
+	shown: { name: string; added_jid?: string; address?: string; resources: string[] };
+}
+
+/** Why there is no session. */
+export type LoginProblem =
+	| "otherHost" | "impossible" | "passwordImpossible" | "wrong" | "unreachable" | "plain" | "away" | "disabled" | "refused";
+
+export class LoginFailed extends Error {
+	constructor(readonly problem: LoginProblem) {
+		super(problem);
+	}
+}
+
+/** The server's no to a request: its condition, and its text in English. */
+export class Refused extends Error {
+	constructor(readonly condition: string, readonly text: string) {
+		super(condition);
+	}
+}
+
+Strophe.setLogLevel(Strophe.LogLevel.FATAL);
+
+type Connection = InstanceType<typeof Strophe.Connection>;
+
+export class Session {
+	/** The bare address, as the server writes it. */
+	readonly address: string;
+
+	private constructor(private readonly connection: Connection, private readonly host: string) {
+		this.address = Strophe.getBareJidFromJid(connection.jid) ?? "";
+	}
+
+	/**
+	 * Logs in. `ended` is called once, when the session ends and the user did not leave: has the server said that it is over?
+	 *
+	 * Errors: LoginFailed.
+	 */
+	static async login(settings: Settings, address: string, password: string, ended: (byServer: boolean) => void): Promise<Session> {
+		const [username, host] = parted(address, settings.host);
+		const prepared = saslprep(password);
+		if (prepared === null || prepared === "") throw new LoginFailed("passwordImpossible");
+		const connection = new Strophe.Connection(settings.websocket, {
+			mechanisms: [Strophe.SASLSHA512, Strophe.SASLSHA256, Strophe.SASLSHA1],
+		});
+		// Prosody does not declare the prefix of a stream error on a WebSocket (RFC 7395, 3.3.3): without it that is no XML.
+		(connection as unknown as { _proto: { _streamWrap(text: string): string } })._proto._streamWrap = text =>
+			`<wrapper xmlns:stream="${Strophe.NS.STREAM}">${text}</wrapper>`;
+		// Nobody waits for ever for a server that accepts connections and is silent.
+		const patience = setTimeout(() => connection.reset(), patienceMs);
+		try {
+			return await new Promise<Session>((done, failed) => {
+				let session: Session | undefined;
+				let byServer = false;
+				const heard = (status: number, condition: string | null, stanza?: Element | null) => {
+					const { Status } = Strophe;
+					if (status === Status.CONNECTED) {
+						forget(connection);
+						done(session = new Session(connection, host));
+					} else if (status === Status.AUTHFAIL) {
+						failed(new LoginFailed(problemOf(stanza ?? null)));
+						connection.disconnect("");
+					} else if (status === Status.CONNFAIL) {
+						failed(new LoginFailed(condition === Strophe.ErrorCondition.NO_AUTH_MECH ? "plain" : "unreachable"));
+					} else if (status === Status.ERROR) {
+						byServer = true;
+					} else if (status === Status.DISCONNECTED) {
+						failed(new LoginFailed(byServer ? "refused" : "unreachable"));
+						if (session) session.isOver = true;
+						if (session && !session.left) ended(byServer);
+					}
+				};
+				const jid = `${username}@${host}/page-${Math.random().toString(16).slice(2, 8)}`;
+				// Strophe writes the name into SCRAM as it is. Source: RFC 5802, 5.1.
+				const escaped = username.replace(/=/g, "=3D").replace(/,/g, "=2C");
+				connection.connect(jid, prepared, heard, undefined, undefined, undefined, escaped);
+			});
+		} finally {
+			clearTimeout(patience);
+			forget(connection);
+		}
+	}
+
+	/** Has it ended? */
+	isOver = false;
+	private left = false;
+
+	leave(): void {
+		this.left = true;
+		this.connection.disconnect("");
+	}
+
+	/** The list, in the order in which its certificates were added. Errors: Refused, of this and all below. */
+	async list(): Promise<Device[]> {
+		const request = $iq({ type: "get" }).c("items", { xmlns: saslcert }).c("json", { xmlns: json });
+		const answer = await this.ask(request);
+		return [...answer.getElementsByTagNameNS(json, "json")].map(element => JSON.parse(element.textContent ?? "") as Device);
+	}
+
+	/** Adds a certificate (DER). */
+	async append(name: string, certificate: Uint8Array, mayManage: boolean): Promise<void> {
+		const request = $iq({ type: "set" }).c("append", { xmlns: saslcert })
+			.c("name").t(name).up()
+			.c("x509cert").t(base64(certificate)).up();
+		await this.ask(mayManage ? request : request.c("no-cert-management"));
+	}
+
+	async revoke(name: string): Promise<void> {
+		await this.ask($iq({ type: "set" }).c("revoke", { xmlns: saslcert }).c("name").t(name));
+	}
+
+	/** Revokes all but one, or none. XEP-0257 has no such request: this is the server's ad-hoc command (XEP-0050). */
+	async revokeOthers(kept: string): Promise<void> {
+		let id: string | null = null;
+		const step = async (action: string, field?: [string, string]) => {
+			const command = { xmlns: commands, node: certs, action, ...(id ? { sessionid: id } : {}) };
+			const request = $iq({ type: "set", to: this.host }).c("command", command);
+			if (field) request.c("x", { xmlns: "jabber:x:data", type: "submit" }).c("field", { var: field[0] }).c("value").t(field[1]);
+			const answer = (await this.ask(request)).getElementsByTagNameNS(commands, "command")[0];
+			const note = answer?.getElementsByTagNameNS(commands, "note")[0];
+			if (note?.getAttribute("type") === "error") throw new Refused("", note.textContent ?? "");
+			id = answer?.getAttribute("sessionid") ?? null;
+		};
+		await step("execute");
+		await step("next", ["subcmd", "revoke-others"]);
+		if (id) await step("complete", ["cert", kept]);
+	}
+
+	private ask(request: { tree(): Element }): Promise<Element> {
+		return new Promise((done, failed) => {
+			const refused = (stanza: Element | null) => {
+				const error = stanza?.getElementsByTagName("error")[0];
+				const of = (wanted: boolean) => [...error?.children ?? []].find(child => (child.localName === "text") === wanted);
+				failed(new Refused(of(false)?.localName ?? "remote-server-timeout", of(true)?.textContent ?? ""));
+			};
+			this.connection.sendIQ(request.tree(), done, refused, patienceMs);
+		});
+	}
+}
+
+/** Username and host of what was typed; errors: LoginFailed. */
+function parted(address: string, ownHost: string): [string, string] {
+	const [username, host = ownHost, ...more] = address.trim().toLowerCase().split("@");
+	if (!username || more.length > 0 || /[\s"&'/:<>]/.test(username)) throw new LoginFailed("impossible");
+	if (host !== ownHost) throw new LoginFailed("otherHost");
+	return [username, host];
+}
+
+function problemOf(failure: Element | null): LoginProblem {
+	const conditions = [...failure?.children ?? []].map(child => child.localName);
+	if (conditions.includes("temporary-auth-failure")) return "away";
+	if (conditions.includes("account-disabled")) return "disabled";
+	return conditions.includes("not-authorized") || !failure ? "wrong" : "refused";
+}
+
+/** Strophe keeps what it logged in with; nothing here needs it again. */
+function forget(connection: Connection): void {
+	connection.pass = "";
+	connection.scram_keys = null;
+	connection._sasl_data = {};
+}
+
+const patienceMs = 20_000;
+const saslcert = "urn:xmpp:saslcert:1";
+/** JSON Containers (XEP-0335). */
+const json = "urn:xmpp:json:0";
+const commands = "http://jabber.org/protocol/commands";
+const certs = "http://prosody.im/protocol/certs";

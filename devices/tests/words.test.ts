@@ -1,0 +1,38 @@
+// Each language says everything, with the same places to fill in.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { choose, Dictionary, languages } from "../src/words.js";
+import type { Key } from "../src/words.js";
+
+const en = languages["en"]!;
+const places = (text: string | string[] | undefined) => [text].flat().join(" ").match(/\{\w+\}/g)?.sort() ?? [];
+
+for (const [language, words] of Object.entries(languages)) {
+	test(`${language} is complete`, () => {
+		assert.deepEqual(Object.keys(words).sort(), Object.keys(en).sort());
+		for (const key of Object.keys(en) as Key[]) {
+			assert.deepEqual(new Set(places(words[key])), new Set(places(en[key])), key);
+			assert.equal([words[key]].flat().length, [en[key]].flat().length, key);
+			assert.ok([words[key]].flat().every(text => text && text.trim() === text), key);
+		}
+	});
+}
+
+test("the browser's first language that there is, is taken", () => {
+	const cases: [string[], string][] = [
+		[["de-CH", "en"], "de-CH"], [["pt-BR", "es-419", "en"], "es-419"], [["FR"], "FR"], [["ja"], "en"], [[], "en"], [["constructor", "__proto__"], "en"],
+	];
+	for (const [wanted, got] of cases) assert.equal(choose(wanted), got);
+	const british = new Dictionary("en-GB");
+	assert.deepEqual([british.language, british.say("cancel"), british.day(0)], ["en", "Cancel", "1 Jan 1970"]);
+});
+
+test("what a language lacks is said in English, and what nobody fills in stays", () => {
+	languages["xx"] = { "cancel": "Xancel" };
+	const words = new Dictionary("xx");
+	assert.equal(words.say("cancel"), "Xancel");
+	assert.equal(words.say("revoke.title", { name: "$& {name}" }), "Sign out “$& {name}”?");
+	assert.equal(words.say("revoke.title"), "Sign out “{name}”?");
+	delete languages["xx"];
+});

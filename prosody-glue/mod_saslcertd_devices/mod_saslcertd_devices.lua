@@ -1,0 +1,113 @@
+-- The page where users give their devices keys: files, and what the page has to know of this host. It runs in the browser as an ordinary
+-- XMPP client, over mod_websocket.
+--
+-- It must not know certificates, and decides nothing.
+
+local json = require "util.json";
+local serve_files = require "net.http.files".serve;
+
+-- Nobody has an account there.
+if module:get_host_type() ~= "local" or module:get_option_string("authentication") == "anonymous" then return; end
+
+module:depends("http");
+module:depends("websocket");
+module:depends("saslcertd");
+
+local picture_types = { png = "image/png", svg = "image/svg+xml", jpg = "image/jpeg", jpeg = "image/jpeg", webp = "image/webp" };
+
+local serve = serve_files({
+	path = module:get_directory() .. "/page";
+	cache_max_file_size = 1024 * 1024;
+	mime_map = {
+		html = "text/html; charset=utf-8", js = "text/javascript; charset=utf-8", css = "text/css; charset=utf-8",
+		svg = "image/svg+xml", txt = "text/plain; charset=utf-8";
+	};
+});
+
+-- Where browsers find both: http_external_url, or Prosody's own port.
+local function address() return module:http_url("devices", "/devices"); end
+local function endpoint() return (module:http_url("websocket", "xmpp-websocket"):gsub("^http", "ws")); end
+
+local said = {};
+local function warn_once(text, ...)
+	if not said[text] then module:log("warn", text, ...); end
+	said[text] = true;
+end
+
+-- The page loads its own files and talks to this host, and no other page may show it or read it.
+local function protect(headers)
+	headers.content_security_policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' "
+		.. endpoint() .. "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+	headers.cache_control = "no-store";
+	headers.cross_origin_opener_policy = "same-origin";
+	headers.cross_origin_resource_policy = "same-origin";
+	headers.referrer_policy = "no-referrer";
+	headers.x_content_type_options = "nosniff";
+end
+
+-- The path of the logo and its type, if there is one.
+local function logo()
+	local path = module:get_option_path("saslcertd_devices_logo", nil, "config");
+	return path, path and picture_types[path:match("%.(%w+)$")];
+end
+
+-- is_secure: as mod_websocket will see a session that comes the same way.
+local function settings(is_secure)
+	if not is_secure then
+		warn_once("Somebody opened %s over a connection that is not secure, as far as Prosody knows: there they can't manage certificates. A proxy must "
+			.. "say X-Forwarded-Proto: https, and be one of trusted_proxies", address());
+	end
+	local _, picture_type = logo();
+	return json.encode({
+		host = module.host;
+		name = module:get_option_string("saslcertd_devices_name", module.host);
+		logo = picture_type ~= nil;
+		websocket = endpoint();
+		secure = is_secure;
+		max_validity_days = module:get_option("saslcertd_max_validity_days");
+	});
+end
+
+local function send_logo(response)
+	local path, picture_type = logo();
+	local file, err = io.open(path, "rb");
+	if not file then
+		module:log("error", "saslcertd_devices_logo can't be read: %s", err);
+		return 404;
+	end
+	response.headers.content_type = picture_type;
+	return response:send_file(file);
+end
+
+local function handle(event, path)
+	local request, response = event.request, event.response;
+	protect(response.headers);
+	if path == "settings.json" then
+		response.headers.content_type = "application/json";
+		return settings(request.secure or module:get_option_boolean("consider_websocket_secure", false) or false);
+	elseif path == "logo" and select(2, logo()) then
+		return send_logo(response);
+	end
+	return serve(event, path);
+end
+
+module:provides("http", {
+	name = "devices";
+	default_path = "/devices";
+	-- Prosody lets other origins read what a module serves, unless the module objects.
+	cors = { enabled = false };
+	route = { ["GET /*"] = handle };
+});
+
+-- When all ports are open.
+module:add_timer(0, function ()
+	local path, picture_type = logo();
+	if path and not picture_type then
+		module:log("error", "saslcertd_devices_logo must be a .png, .svg, .jpg or .webp file, and is %s", path);
+	end
+	module:log("info", "Users give their devices keys at %s", address());
+	if not address():find("^https:") then
+		warn_once("%s is not https: browsers make no keys there, and certificates can't be managed. Let Prosody listen on https_ports, "
+			.. "or set http_external_url to the https address of a proxy", address());
+	end
+end);

@@ -1,0 +1,623 @@
+"""The page for devices: Debian's Chromium over https, and both Prosodys. Pictures of each step are in target/pictures."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+import slix
+from browser import Browser, Page, browser_for
+from certs import ClientCertificate
+from conftest import PROSODY_VERSIONS, observed
+from connection import Refused
+from namespaces import CLIENT
+from processes import REPOSITORY, TARGET, clean_environment, finish
+from prosody import PAGE_MODULE, USUAL_MODULES, Config, Host
+from rig import Rig
+from scene import DOMAIN, Account, Scene, eventually
+from test_clients import run_strophe_login, strophe_login  # noqa: F401
+
+PICTURES = TARGET / "pictures"
+MODULES = [*USUAL_MODULES, PAGE_MODULE]
+ANDROID = "Mozilla/5.0 (Linux; Android 14; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Mobile Safari/537.36"
+PHONE: dict[str, Any] = {
+    "user_agent": ANDROID, "viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True, "locale": "en-GB",
+    "timezone_id": "UTC", "permissions": ["clipboard-read", "clipboard-write"],
+}
+DESK: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}, "locale": "en-GB", "timezone_id": "UTC"}
+SMALL: dict[str, Any] = PHONE | {"viewport": {"width": 320, "height": 640}}
+LANGUAGES = sorted(path.stem for path in (REPOSITORY / "devices" / "words").glob("*.json"))
+PASSWORD_OF_FILE = re.compile(r"^[a-z1-9]{4}(-[a-z1-9]{4}){3}$")
+#: What Prosody says of a page that no browser can use.
+NOT_HTTPS = "is not https|that is not secure"
+
+HOSTS = [
+    Host(DOMAIN),
+    Host("few.lit", 'saslcertd_max_certs = 1\nsaslcertd_max_validity_days = 30\nsaslcertd_devices_name = "Few & Far <b>"'),
+    # Its accounts live in the daemon.
+    Host("rome.lit", 'authentication = "saslcertd"\nsaslcertd_guess_delay_max = 0'),
+]
+
+
+@pytest.fixture(scope="session")
+def page_rig(version: str) -> Iterator[Rig]:
+    """One daemon and one Prosody with the page."""
+    with Rig(version, Config(hosts=HOSTS, modules=MODULES)) as rig:
+        rig.start()
+        rig.check_logs()
+        yield rig
+
+
+@pytest.fixture
+def stage(page_rig: Rig, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
+    with observed(page_rig, tmp_path, request, page_rig.log_positions()) as scene:
+        yield scene
+
+
+def address(scene: Scene, host: str = DOMAIN) -> str:
+    return f"https://{host}:{scene.prosody.https_port}/devices"
+
+
+def button(page: Page, name: str) -> Any:
+    return page.get_by_role("button", name=name, exact=True)
+
+
+async def try_login(page: Page, scene: Scene, jid: str, password: str, host: str = DOMAIN) -> None:
+    await page.goto(address(scene, host))
+    await page.get_by_label("Address").fill(jid)
+    await page.get_by_label("Password").fill(password)
+    await button(page, "Log in").click()
+
+
+async def log_in(page: Page, scene: Scene, account: Account) -> None:
+    await try_login(page, scene, account.jid, account.password, account.host)
+    await button(page, "Log out").wait_for()
+    await page.get_by_text("Looking …").wait_for(state="detached")
+
+
+async def names(page: Page) -> list[str]:
+    return await page.locator(".device h2").all_text_contents()
+
+
+async def picture(page: Page, scene: Scene, name: str) -> None:
+    if scene.prosody.version == PROSODY_VERSIONS[-1]:
+        PICTURES.mkdir(exist_ok=True)
+        whole = await page.get_by_role("dialog").count() == 0
+        await page.screenshot(path=str(PICTURES / f"{name}.png"), full_page=whole, animations="disabled")
+
+
+async def complaint(page: Page) -> str:
+    alert = page.get_by_role("alert")
+    await alert.wait_for()
+    return await alert.inner_text()
+
+
+async def is_well(page: Page, scene: Scene, host: str = DOMAIN) -> None:
+    """It talked to nobody but its host, and the browser has no complaint."""
+    heard = await page.heard()
+    own = f"{host}:{scene.prosody.https_port}/"
+    foreign = [one for one in heard["requests"] if not one.startswith((f"https://{own}", f"wss://{own}", "blob:"))]
+    # Prosody's last word on a socket comes behind its close.
+    said = [line for line in heard["console"] if "Data frame received after close" not in line]
+    assert (foreign, said) == ([], [])
+
+
+def out_of(file: Path, password: str, folder: Path) -> ClientCertificate:
+    """What openssl finds in a PKCS#12 file."""
+    paths = folder / "from-page.crt", folder / "from-page.key"
+    for path, which in zip(paths, ("-nokeys", "-nocerts")):
+        finish(["openssl", "pkcs12", "-in", str(file), "-passin", f"pass:{password}", "-nodes", which, "-out", str(path)], "opening the file")
+    certificate = x509.load_pem_x509_certificate(paths[0].read_bytes())
+    return ClientCertificate(*paths, der=certificate.public_bytes(Encoding.DER))
+
+
+async def make(page: Page, name: str | None = None, app: str | None = None) -> str:
+    """From the form to what was made. Returns the password of the file."""
+    if name is not None:
+        await page.get_by_label("Name of the device").fill(name)
+    if app is not None:
+        await page.get_by_label("For which app?").select_option(label=app)
+    await button(page, "Make the key").click()
+    await page.get_by_role("heading", name="has its key").wait_for()
+    return await page.locator("#password").text_content()
+
+
+async def saved(page: Page, label: str, folder: Path) -> Path:
+    file = folder / "download"
+    name = await page.download(page.get_by_role("link", name=label, exact=True).click(), file)
+    return file.rename(folder / name)
+
+
+# --- the whole way
+
+
+async def test_a_phone_gets_its_key_in_a_minute_and_is_cut_off_at_once(stage: Scene, strophe_login: Path):  # noqa: F811
+    account = stage.account()
+    async with browser_for(stage) as browser, await stage.password_session(account) as reader:
+        await reader.send("<presence/>")
+        page = await browser.open(**PHONE)
+        await page.goto(address(stage))
+        await button(page, "Log in").wait_for()
+        await picture(page, stage, "1-login")
+        await log_in(page, stage, account)
+        assert await page.get_by_text("No device has a key yet.").count() == 1
+        await picture(page, stage, "2-empty")
+
+        await button(page, "Add this phone").click()
+        assert await page.get_by_label("Name of the device").input_value() == "Android phone"
+        await picture(page, stage, "3-add")
+        password = await make(page)
+        assert PASSWORD_OF_FILE.match(password)
+        await picture(page, stage, "4-made")
+        await button(page, "Copy").click()
+        await page.get_by_text("Copied").wait_for()
+        assert await page.evaluate("navigator.clipboard.readText()") == password
+        file = await saved(page, "Save the file", stage.folder)
+        assert file.name == f"{account.jid}.Android-phone.p12"
+        assert 'certificate "Android phone"' in (await reader.message()).findtext(f"{{{CLIENT}}}body", "")
+        await button(page, "Done").click()
+        await page.get_by_role("heading", name="Android phone").wait_for()
+
+        # Everybody who opens such files finds the same in it.
+        certificate = out_of(file, password, stage.folder)
+        [record] = stage.records(account)
+        assert certificate.fingerprint == record["fingerprint"] and record["may_manage"]
+        listing = finish(["keytool", "-list", "-v", "-keystore", str(file), "-storetype", "PKCS12", "-storepass", password], "keytool")
+        assert "PrivateKeyEntry" in listing
+        assert certificate.fingerprint == re.search(r"SHA256: ([0-9A-F:]+)", listing)[1].replace(":", "").lower()  # type: ignore[index]
+        bound, _ = await run_strophe_login(strophe_login, stage, [str(file), "-", account.jid], PKCS12_PASSWORD=password)
+        assert bound and bound.startswith(account.jid)
+
+        async with slix.session(stage.server(), account.jid, certificate=certificate):
+            # Nobody touches the page, and it knows.
+            await page.get_by_text("Online now").wait_for()
+            await shows_what_the_admin_sees(page, stage, account)
+            await picture(page, stage, "5-online")
+        await page.get_by_text("Online now").wait_for(state="detached")
+
+        async with await stage.certificate_session(account, certificate) as phone:
+            await page.get_by_text("Online now").wait_for()
+            await button(page, "Sign out Android phone").click()
+            await page.get_by_role("heading", name="Sign out “Android phone”?").wait_for()
+            await picture(page, stage, "6-revoke")
+            await button(page, "Cancel").click()
+            await phone.ping()
+            await button(page, "Sign out Android phone").click()
+            await button(page, "Sign out").click()
+            assert (await phone.wait_closed()).condition == "not-authorized"
+        await page.get_by_text("No device has a key yet.").wait_for()
+        with pytest.raises(Refused):
+            await stage.certificate_session(account, certificate)
+        await button(page, "Log out").click()
+        await button(page, "Log in").wait_for()
+        assert await page.get_by_label("Password").input_value() == ""
+        await is_well(page, stage)
+
+
+async def shows_what_the_admin_sees(page: Page, scene: Scene, account: Account) -> None:
+    """The page's rows, against `saslcertd cert list --json`."""
+    done = scene.daemon.command("cert", "list", account.jid, "--json")
+    listed = json.loads(done.stdout)["certificates"]
+    assert await names(page) == [one["shown"]["name"] for one in listed]
+    rows = page.locator(".device")
+    for number, record in enumerate(listed):
+        row = rows.nth(number)
+        text = await row.inner_text()
+        facts = dict(zip(await row.locator("dt").all_text_contents(), await row.locator("dd").all_text_contents()))
+        moment = "d MMM y, HH:mm"
+        assert ("Online now" in text) == bool(record["resources"]), text
+        assert facts["May manage others"] == ("yes" if record["may_manage"] else "no")
+        for fact, at, options in (
+            ("Added", record["added"]["at"], moment), ("Expires", record["not_after"], "day"), ("Last login", record["last_use"] and record["last_use"]["at"], moment),
+        ):
+            if at is None:
+                assert facts[fact] == "none yet"
+                continue
+            style = "{dateStyle: 'medium'}" if options == "day" else "{dateStyle: 'medium', timeStyle: 'short'}"
+            said = await page.evaluate(f"new Intl.DateTimeFormat('en-GB', {style}).format({at}000)")
+            assert facts[fact].startswith(said), (facts, said)
+        if record["last_use"]:
+            assert facts["Last login"].endswith(f", from {record['last_use']['address']}")
+
+
+async def test_the_list_says_who_added_what_and_follows_other_sessions(stage: Scene):
+    account = stage.account()
+    phone = await stage.enrol(account, "phone")
+    async with browser_for(stage) as browser:
+        page = await browser.open(**DESK)
+        await log_in(page, stage, account)
+        assert await names(page) == ["phone"]
+        async with await stage.certificate_session(account, phone, "orchard") as stream:
+            tablet, watch = stage.certificate(account), stage.certificate(account)
+            await stream.append("tablet", tablet.base64)
+            await stream.append("w\u202eatch", watch.base64, may_manage=False)
+            await page.locator(".device").nth(2).wait_for()
+            # A name can't turn the direction of what stands around it.
+            assert await names(page) == ["phone", "tablet", "w\\u{202e}atch"]
+            text = await page.locator(".device").nth(1).inner_text()
+            assert "by “phone”" in text
+            admin = stage.certificate(account)
+            assert stage.daemon.command("cert", "add", account.jid, "desk", str(admin.cert_file)).returncode == 0
+            await page.locator(".device").nth(3).wait_for()
+            assert "by an administrator" in await page.locator(".device").nth(3).inner_text()
+            await eventually("the login is in the list", lambda: contains(page, "127.0.0.1"))
+            await shows_what_the_admin_sees(page, account=account, scene=stage)
+            await picture(page, stage, "7-list")
+        stage.daemon.command("cert", "revoke", account.jid, "phone")
+        await page.get_by_role("heading", name="phone").wait_for(state="detached")
+        assert "by a device that is gone" in await page.locator(".device").nth(0).inner_text()
+        await is_well(page, stage)
+
+
+async def contains(page: Page, text: str) -> bool:
+    return text in await page.locator(".devices").inner_text()
+
+
+async def test_every_other_device_is_signed_out_by_one_question(stage: Scene):
+    account = stage.account()
+    certificates = {name: await stage.enrol(account, name) for name in ("phone", "laptop", "tablet")}
+    async with browser_for(stage) as browser:
+        page = await browser.open(**PHONE)
+        await log_in(page, stage, account)
+        sessions = {name: await stage.certificate_session(account, one) for name, one in certificates.items()}
+        await button(page, "Sign every other device out").click()
+        await page.get_by_role("radio", name="laptop").check()
+        await picture(page, stage, "8-others")
+        await button(page, "Sign all others out").click()
+        for name in ("phone", "tablet"):
+            assert (await sessions[name].wait_closed()).condition == "not-authorized"
+        await sessions["laptop"].ping()
+        await page.get_by_text("Only “laptop” is left.").wait_for()
+        assert await names(page) == ["laptop"]
+        assert await button(page, "Sign every other device out").count() == 0
+        for session in sessions.values():
+            await session.close()
+        await is_well(page, stage)
+
+
+@pytest.mark.parametrize(
+    ("app", "form"),
+    [("Conversations, Cheogram, monocles, Snikket (Android)", "3des"), ("Swift", "aes"), ("poezio", "pem"), ("Another app", "aes")],
+)
+async def test_each_app_gets_the_form_that_it_opens(stage: Scene, app: str, form: str):
+    account = stage.account()
+    async with browser_for(stage) as browser:
+        page = await browser.open(**DESK)
+        await log_in(page, stage, account)
+        await button(page, "Add another device").click()
+        await page.get_by_label("For which app?").select_option(label=app)
+        assert await page.get_by_label("In which form?").is_visible() == (app == "Another app")
+        if app == "Another app":
+            await page.get_by_label("In which form?").select_option(form)
+        await page.get_by_label("It may add devices").uncheck()
+        password = await make(page, "gadget ☂")
+        file = await saved(page, "Save the file", stage.folder)
+        if form == "pem":
+            certificate = ClientCertificate(file, file, out_of_pem(file))
+        else:
+            said = said_by_openssl(file, password)
+            assert ("PBES2, PBKDF2, AES-256-CBC" if form == "aes" else "pbeWithSHA1And3-KeyTripleDES-CBC") in said
+            assert ("MAC: sha256" if form == "aes" else "MAC: sha1") in said
+            certificate = out_of(file, password, stage.folder)
+            # The other form of the same key is at hand.
+            await page.get_by_text("Take it in another form").click()
+            pem = await saved(page, "Save as text file (.pem)", stage.folder)
+            assert out_of_pem(pem) == certificate.der
+        async with slix.session(stage.server(), account.jid, certificate=certificate) as client:
+            assert client.boundjid.bare == account.jid
+        [record] = stage.records(account)
+        assert (record["name"], record["may_manage"]) == ("gadget ☂", False)
+        await is_well(page, stage)
+
+
+def out_of_pem(file: Path) -> bytes:
+    assert "PRIVATE KEY" in file.read_text()
+    return x509.load_pem_x509_certificate(file.read_bytes()).public_bytes(Encoding.DER)
+
+
+def said_by_openssl(file: Path, password: str) -> str:
+    done = subprocess.run(
+        ["openssl", "pkcs12", "-in", str(file), "-passin", f"pass:{password}", "-info", "-noout"],
+        capture_output=True, text=True, env=clean_environment(), check=True,
+    )
+    return done.stderr
+
+
+# --- what is refused
+
+
+async def test_each_refused_login_says_why_and_what_helps(stage: Scene):
+    account = stage.account()
+    # SASLprep and SCRAM's escapes are seen to.
+    odd = Account("ham=let,2", DOMAIN, "I\u00adX \u2168 ünï")
+    stage.prosody.register_many([odd.username], odd.host, "IX IX ünï")
+    async with browser_for(stage) as browser:
+        page = await browser.open(**PHONE)
+        for jid, password, said in [
+            (account.jid, "", "Fill in both fields."),
+            ("", "secret", "Fill in both fields."),
+            (account.jid, "wrong", "The address or the password is wrong."),
+            (f"nobody@{DOMAIN}", "wrong", "The address or the password is wrong."),
+            ("hamlet@denmark.lit", "secret", f"addresses that end with @{DOMAIN}"),
+            ("ham let", "secret", "No address has such a form."),
+            ("a@b@c", "secret", "No address has such a form."),
+            (account.jid, "bell\x07", "No password has such characters."),
+        ]:
+            await try_login(page, stage, jid, password)
+            assert said in await complaint(page), said
+        await picture(page, stage, "9-refused")
+        # Its own address without the host will do, whatever the case.
+        await try_login(page, stage, f" {account.username.upper()} ", account.password)
+        await button(page, "Log out").wait_for()
+        assert await page.get_by_text(account.jid).count() == 1
+        await try_login(page, stage, odd.jid, odd.password)
+        await button(page, "Log out").wait_for()
+        await is_well(page, stage)
+
+
+async def test_a_refused_change_is_said_in_words(stage: Scene):
+    account = stage.account(host="few.lit")
+    async with browser_for(stage) as browser:
+        page = await browser.open(**PHONE)
+        await log_in(page, stage, account)
+        # The name is text and nothing else.
+        assert await page.locator("#brand").inner_text() == "Few & Far <b>"
+        await button(page, "Add this phone").click()
+        await make(page, "one")
+        [record] = stage.records(account)
+        assert record["not_after"] - record["not_before"] == 30 * 24 * 3600
+        await button(page, "Done").click()
+        # The file was not saved.
+        await page.get_by_text("Leave without the file?").wait_for()
+        await button(page, "Back to the file").click()
+        await page.get_by_role("heading", name="has its key").wait_for()
+        await button(page, "Done").click()
+        await button(page, "Leave without it").click()
+        await button(page, "Add another device").click()
+        await page.get_by_label("Name of the device").fill("")
+        await button(page, "Make the key").click()
+        assert "Give it a name." in await complaint(page)
+        await page.get_by_label("Name of the device").fill("two")
+        await button(page, "Make the key").click()
+        assert "There is no room for another device." in await eventually_complains(page, "room")
+        await page.get_by_label("Name of the device").fill("one")
+        await button(page, "Make the key").click()
+        assert "There is a device of this name already." in await eventually_complains(page, "already")
+        await is_well(page, stage, "few.lit")
+
+
+async def eventually_complains(page: Page, word: str) -> str:
+    await page.get_by_role("alert").filter(has_text=word).wait_for()
+    return await complaint(page)
+
+
+async def test_the_daemon_and_the_server_may_be_away(own_scene: Callable[..., Scene]):
+    scene = own_scene(Config(hosts=HOSTS, modules=MODULES, timeout=2))
+    account, roman = scene.account(), scene.account(host="rome.lit")
+    async with browser_for(scene) as browser:
+        page, waiting = await browser.open(**PHONE), await browser.open(**PHONE)
+        await log_in(page, scene, account)
+        await button(page, "Add this phone").click()
+        assert scene.daemon.stop() == 0
+        await button(page, "Make the key").click()
+        assert "can’t be asked at the moment" in await complaint(page)
+        await try_login(waiting, scene, roman.jid, roman.password, "rome.lit")
+        assert "can’t check logins at the moment" in await complaint(waiting)
+        scene.daemon.start()
+        scene.rig.wait_attached()
+        await button(page, "Make the key").click()
+        await page.get_by_role("heading", name="has its key").wait_for()
+        password = await page.locator("#password").text_content()
+        await waiting.goto(address(scene))
+        scene.prosody.stop()
+        # What was just made is nowhere else: it stays.
+        await page.get_by_text(re.compile("The connection is gone.|The server ended this session.")).wait_for()
+        assert await page.locator("#password").text_content() == password
+        await waiting.get_by_label("Address").fill(account.jid)
+        await waiting.get_by_label("Password").fill(account.password)
+        await button(waiting, "Log in").click()
+        assert "The server does not answer." in await complaint(waiting)
+        await waiting.get_by_label("Password").fill("")
+        scene.prosody.start()
+
+
+async def test_a_session_that_the_server_ends_is_over_on_the_page(stage: Scene):
+    account = stage.account(host="rome.lit")
+    async with browser_for(stage) as browser:
+        page = await browser.open(**PHONE)
+        await log_in(page, stage, account)
+        assert stage.daemon.command("account", "disable", account.jid).returncode == 0
+        assert "The server ended this session." in await complaint(page)
+        await page.get_by_label("Password").fill(account.password)
+        await button(page, "Log in").click()
+        assert "The address or the password is wrong." in await eventually_complains(page, "wrong")
+        await is_well(page, stage, "rome.lit")
+
+
+# --- who else gets nothing
+
+
+async def test_every_answer_forbids_what_the_page_does_not_need(stage: Scene):
+    headers = await fetch(stage, "/devices/")
+    policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
+    assert policy == {
+        "default-src": "'none'", "script-src": "'self'", "style-src": "'self'", "img-src": "'self'",
+        "connect-src": f"'self' wss://{DOMAIN}:{stage.prosody.https_port}/xmpp-websocket",
+        "base-uri": "'none'", "form-action": "'none'", "frame-ancestors": "'none'",
+    }
+    for path in ("/devices/", "/devices/page.js", "/devices/style.css", "/devices/settings.json"):
+        headers = await fetch(stage, path)
+        assert headers["cache-control"] == "no-store"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cross-origin-opener-policy"] == headers["cross-origin-resource-policy"] == "same-origin"
+        assert not [name for name in headers if name.startswith("access-control-")], headers
+    for path in ("/devices/../mod_saslcertd_devices.lua", "/devices/%2e%2e/mod_saslcertd_devices.lua", "/devices/nothing", "/devices/logo"):
+        assert (await fetch(stage, path))["status"] in ("400", "404"), path
+    assert not [name for name in await fetch(stage, "/devices/", "OPTIONS") if name.startswith("access-control-")]
+
+
+async def fetch(scene: Scene, path: str, method: str = "GET") -> dict[str, str]:
+    """Status and headers of an answer."""
+    context = ssl.create_default_context(cafile=str(scene.prosody.ca_file))
+    reader, writer = await asyncio.open_connection("127.0.0.1", scene.prosody.https_port, ssl=context, server_hostname=DOMAIN)
+    writer.write(f"{method} {path} HTTP/1.1\r\nHost: {DOMAIN}\r\nOrigin: https://elsewhere.lit\r\nConnection: close\r\n\r\n".encode())
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    writer.close()
+    status, *lines = head.strip().split("\r\n")
+    return {"status": status.split()[1]} | {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+
+
+@asynccontextmanager
+async def elsewhere(text: str) -> AsyncIterator[str]:
+    """A page of somebody else's; where it is."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n{text}".encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"http://elsewhere.lit:{server.sockets[0].getsockname()[1]}/"
+
+
+async def test_a_page_of_another_origin_gets_nothing(stage: Scene):
+    account = stage.account()
+    where = address(stage)
+    async with browser_for(stage) as browser, elsewhere(f"<iframe src='{where}/'></iframe>") as foreign:
+        page = await browser.open(**DESK)
+        await log_in(page, stage, account)
+        await page.goto(foreign)
+        for path in ("/", "/settings.json", "/page.js"):
+            got = await page.evaluate(f"fetch('{where}{path}', {{credentials: 'include'}}).then(() => 'read', () => 'refused')")
+            assert got == "refused", path
+        script = "new Promise(done => {{ const s = document.createElement('script'); s.onload = () => done('run'); s.onerror = () => done('refused'); s.src = '{}'; document.head.append(s) }})"
+        assert await page.evaluate(script.format(f"{where}/page.js")) == "refused"
+        # In a frame there is nothing of it, and a socket from there is a stranger's: it has to log in.
+        assert await page.evaluate("frames.length") == 1
+        framed = await eventually("the frame was refused", lambda: refused_frames(page))
+        assert framed
+        offered = await page.evaluate(
+            f"""new Promise(done => {{
+                const socket = new WebSocket('wss://{DOMAIN}:{stage.prosody.https_port}/xmpp-websocket', 'xmpp');
+                socket.onopen = () => socket.send("<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='{DOMAIN}' version='1.0'/>");
+                socket.onmessage = event => event.data.includes('mechanisms') && done(event.data);
+            }})"""
+        )
+        assert "SCRAM-SHA-1" in offered and "EXTERNAL" not in offered
+
+
+async def refused_frames(page: Page) -> bool:
+    return any("frame-ancestors" in line for line in (await page.heard())["console"])
+
+
+# --- for everybody
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("version", PROSODY_VERSIONS[-1:], scope="session")
+async def test_it_fits_small_screens_and_screen_readers_in_each_language(stage: Scene, language: str):
+    account = stage.account()
+    words = json.loads((REPOSITORY / "devices" / "words" / f"{language}.json").read_text())
+    phone = await stage.enrol(account, "a rather long name of a device that somebody has given to it, without mercy")
+    await stage.enrol(account, "tablet")
+    async with browser_for(stage) as browser, await stage.certificate_session(account, phone):
+        page = await browser.open(**SMALL | {"locale": language})
+
+        async def check(name: str) -> None:
+            for scheme in ("light", "dark"):
+                await page.emulate_media(color_scheme=scheme)
+                assert await page.axe() == [], (name, scheme)
+                await picture(page, stage, f"small-{language}-{scheme}-{name}")
+            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is wider than the screen"
+            assert await page.evaluate("document.documentElement.lang") == language
+
+        def say(key: str, **values: str) -> str:
+            return re.sub(r"\{(\w+)\}", lambda found: values[found[1]], words[key])
+
+        await page.goto(address(stage))
+        await page.get_by_role("button", name=say("login.button")).click()
+        await page.get_by_role("alert").wait_for()
+        await check("login")
+        await page.get_by_label(say("login.address")).fill(account.jid)
+        await page.get_by_label(say("login.password")).fill(account.password)
+        await page.get_by_role("button", name=say("login.button")).click()
+        await page.get_by_text(say("list.online")).wait_for()
+        await check("list")
+        await button(page, say("list.revokeLabel", name="tablet")).click()
+        await page.get_by_role("dialog").wait_for()
+        await check("revoke")
+        await button(page, say("cancel")).click()
+        await button(page, say("list.others")).click()
+        await check("others")
+        await button(page, say("cancel")).click()
+        await button(page, say("list.addPhone")).click()
+        await page.locator("summary").click()
+        await check("add")
+        await button(page, say("add.button")).click()
+        await page.locator("#password").wait_for()
+        await page.locator("summary").click()
+        await check("made")
+        await is_well(page, stage)
+
+
+async def test_a_keyboard_is_enough(stage: Scene):
+    account = stage.account()
+    async with browser_for(stage) as browser:
+        page = await browser.open(**DESK)
+        await page.goto(address(stage))
+        await button(page, "Log in").wait_for()
+
+        async def tab_to(name: str, presses: int = 12) -> None:
+            for _ in range(presses):
+                await page.press("Tab")
+                if await page.evaluate("document.activeElement.getAttribute('aria-label') || document.activeElement.labels?.[0]?.innerText || document.activeElement.innerText") == name:
+                    # Whoever looks sees where they are.
+                    assert await page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+                    return
+            raise AssertionError(f"{name} can't be reached")
+
+        await tab_to("Address")
+        await page.type(account.jid)
+        await tab_to("Password")
+        await page.type(account.password)
+        await page.press("Enter")
+        await button(page, "Log out").wait_for()
+        await tab_to("Add this computer")
+        await page.press("Enter")
+        # The first field has the focus, and its text is there to be replaced.
+        await page.get_by_label("Name of the device").wait_for()
+        await page.press("Control+A")
+        await page.type("laptop")
+        await page.press("Enter")
+        await page.get_by_role("heading", name="“laptop” has its key").wait_for()
+        await tab_to("Save the file")
+        await page.press("Enter")
+        await tab_to("Done")
+        await page.press("Enter")
+        await page.get_by_role("heading", name="laptop").wait_for()
+        await tab_to("Sign out laptop")
+        await page.press("Enter")
+        await page.get_by_role("dialog").wait_for()
+        # Back is what has the focus: Enter alone revokes nothing.
+        await page.press("Enter")
+        assert await names(page) == ["laptop"]
+        await page.press("Enter")
+        await page.get_by_role("dialog").wait_for()
+        await page.press("Tab")
+        await page.press("Enter")
+        await page.get_by_text("No device has a key yet.").wait_for()
+        await is_well(page, stage)
