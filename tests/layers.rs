@@ -136,6 +136,16 @@ fn only_the_gate_vouches_that_nobody_says_yes() {
     assert_eq!(vouches, ["daemon/gate.rs"]);
 }
 
+/// A pass of a gate of its own would be worth nothing.
+#[test]
+fn only_the_state_makes_a_gate() {
+    let makes_one = |code: &str| code.contains("Gate::new(") || code.contains("Gate(RwLock");
+    let sources = sources();
+    let found = sources.iter().filter(|(_, text)| makes_one(&bare(text)));
+    let found: Vec<&str> = found.map(|(file, _)| file.as_str()).collect();
+    assert_eq!(found, ["daemon/gate.rs", "daemon/state.rs"]);
+}
+
 #[test]
 fn a_handler_gets_parts_and_never_the_whole_state() {
     let house = House::of(&sources());

@@ -557,7 +557,7 @@ mod tests {
         let read = |pem: &str| {
             std::fs::write(&files.authorities, pem).unwrap();
             let looked = known.look(std::slice::from_ref(&files), true);
-            let (gate, servers) = (Gate::default(), Servers::default());
+            let (gate, servers) = (Gate::new(), Servers::default());
             known.swap(&gate.close(&servers), looked.unwrap());
         };
         let ((ours, own), (theirs, foreign)) = (authority(), authority());

@@ -17,8 +17,8 @@ use crate::store::NoYes;
 
 /// Where yes and no can't meet.
 ///
-/// A closing that waits is let in before later passes: logins that never pause hold no revocation up.
-#[derive(Default)]
+/// A closing that waits is let in before later passes: logins that never pause hold no revocation up. There is one, the state's: behind
+/// another one nothing would be taken back.
 pub struct Gate(RwLock<()>);
 
 /// While it is held nothing is taken back: its holder may say yes.
@@ -33,6 +33,10 @@ pub struct Closing<'a> {
 }
 
 impl Gate {
+    pub(super) fn new() -> Self {
+        Self(RwLock::default())
+    }
+
     /// Waits while something is taken back. Blocks.
     pub fn pass(&self) -> Pass<'_> {
         Pass(self.0.read().unwrap_or_else(PoisonError::into_inner))
@@ -102,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_closing_waits_for_the_passes_and_goes_before_those_that_come_later() {
-        let (gate, servers) = (Gate::default(), Servers::default());
+        let (gate, servers) = (Gate::new(), Servers::default());
         let first = gate.pass();
         // Beside it others are given.
         let second = gate.try_pass().unwrap();
@@ -145,7 +149,7 @@ mod tests {
             since: UnixSeconds(0),
             module: None,
         });
-        let (gate, servers) = (Gate::default(), Servers::default());
+        let (gate, servers) = (Gate::new(), Servers::default());
         servers.connected(&connection);
         let account = BareJid::parse("hamlet@shakespeare.lit").unwrap();
         let key_id: KeyId = serde_json::from_value(json!("0".repeat(64))).unwrap();

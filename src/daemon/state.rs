@@ -72,7 +72,7 @@ impl State {
             servers: Servers::default(),
             sessions: Sessions::default(),
             authorities: AuthorityFiles::default(),
-            gate: Gate::default(),
+            gate: Gate::new(),
             last_uses: LastUses::default(),
             lanes: Lanes::default(),
             disk_room: DiskRoom::default(),
