@@ -12,7 +12,6 @@ use zeroize::Zeroize;
 use super::connection::{Connection, Peer};
 use super::derivations::Purpose;
 use super::guesses::Network;
-use super::handlers::admission::admit;
 use super::handlers::checks::check;
 use super::handlers::external::Schedule;
 use super::reply::{Admits, Answered, Informs, Reply, refuse_unknown, unreadable};
@@ -190,7 +189,7 @@ questions! {
     Scram: Informs => |state, question, asked| asked.send(state.passwords().scram(question, asked.peer())),
     Succeeded: Admits => |state, question, asked| state.passwords().succeeded(asked.reply, &question, asked.moment.now),
     Failed: Informs => |state, question, asked| asked.send(state.passwords().failed(question, asked.peer(), asked.moment.now)),
-    Admit: Admits => |state, question, asked| admit(&state.store, &state.hosts, &state.gate, asked.reply, &question),
+    Admit: Admits => |state, question, asked| state.passwords().admit(asked.reply, &question),
     Create: Informs => |state, question, asked| asked.send(state.accounts().create(asked.reply, question, asked.moment.now)),
     SetPassword: Informs => |state, question, asked| asked.send(state.accounts().set_password(asked.reply, question, asked.moment.now)),
     Delete: Informs => |state, question, asked| asked.send(state.accounts().delete(asked.reply, question, asked.moment.now)),

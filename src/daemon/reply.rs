@@ -119,6 +119,27 @@ impl<Q: Admits> Reply<Q> {
     ///     reply.send(Ok(yes));
     /// }
     /// ```
+    ///
+    /// So it is with a certificate:
+    ///
+    /// ```
+    /// use saslcertd::daemon::gate::Pass;
+    /// use saslcertd::daemon::reply::Reply;
+    /// use saslcertd::protocol::{LoggedIn, Login};
+    ///
+    /// fn lets_in(reply: &Reply<Login>, pass: &Pass<'_>, yes: &LoggedIn) {
+    ///     reply.admit(pass, yes);
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail,E0599
+    /// use saslcertd::daemon::reply::Reply;
+    /// use saslcertd::protocol::{LoggedIn, Login};
+    ///
+    /// fn lets_in(reply: &Reply<Login>, yes: LoggedIn) {
+    ///     reply.send(Ok(yes));
+    /// }
+    /// ```
     pub fn admit(&self, _pass: &Pass<'_>, yes: &Q::Answer) {
         self.to.send(Ok(yes), "");
     }
@@ -166,6 +187,34 @@ pub(super) fn unreadable<T>(connection: u64, question: &'static str, list: &Each
             count,
             reason,
             "{question}: elements that are unreadable"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Admit, Login, Succeeded, Verify};
+
+    #[test]
+    fn every_question_that_may_let_somebody_in_wants_a_pass() {
+        fn method<Q: Admits>() -> &'static str {
+            Q::METHOD
+        }
+        let admitting = [
+            method::<Login>(),
+            method::<Verify>(),
+            method::<Succeeded>(),
+            method::<Admit>(),
+        ];
+        assert_eq!(
+            admitting,
+            [
+                "external.login",
+                "account.verify",
+                "account.succeeded",
+                "account.admit"
+            ]
         );
     }
 }

@@ -204,14 +204,16 @@ impl External<'_> {
         question: &About<Login>,
         now: UnixSeconds,
     ) {
-        match self.judge_login(reply.connection().id, question, now) {
+        match self.judge_login(pass, reply.connection().id, question, now) {
             Ok(yes) => reply.admit(pass, &yes),
             Err(refusal) => reply.refuse(refusal),
         }
     }
 
+    /// The facts are read under the pass that the yes is sent with.
     fn judge_login(
         &self,
+        _pass: &Pass<'_>,
         connection: u64,
         question: &About<Login>,
         now: UnixSeconds,
@@ -454,7 +456,10 @@ mod tests {
         .unwrap();
         let question = state.chains.find(question, |question| &question.chain);
         let question = question.unwrap();
-        let log_in = || state.external().judge_login(1, &question, NOW);
+        let log_in = || {
+            let pass = state.gate.pass();
+            state.external().judge_login(&pass, 1, &question, NOW)
+        };
         assert!(log_in().is_ok());
         // A second one of the same kind would take no room of its own.
         state.sessions.forget(1);

@@ -1,6 +1,6 @@
 //! `account.verify`, `account.scram` and what follows on them: is this the account's password?
 //!
-//! **No yes after a change**: it is said with a [`Pass`](super::super::gate::Pass) that was taken before the account is looked at.
+//! **No yes after a change**: only `let_in` says it, with a [`Pass`](super::super::gate::Pass) that is taken before the account is read.
 //!
 //! Must not know: how a password is derived and compared, how long a wrong one waits (`policy::throttle` says).
 
@@ -9,7 +9,7 @@ use super::super::disk_room::DiskRoom;
 use super::super::gate::Gate;
 use super::super::guesses::{Guesses, Network};
 use super::super::hosts::Hosts;
-use super::super::reply::{Answered, Reply};
+use super::super::reply::{Admits, Answered, Reply};
 use super::super::scram_news::ScramNews;
 use super::super::servers::Servers;
 use super::super::storage;
@@ -114,16 +114,34 @@ impl Passwords<'_> {
             }
             (_, None) => false,
         };
-        let pass = self.gate.pass();
-        // Anew: it may have been disabled or given another password while this one was tried.
-        let known_now = self.store.account_named(name)?;
-        let admitted = passwords::admits(known_now.as_ref(), verifier.filter(|_| is_right));
-        match admitted {
-            Ok(known) => reply.admit(&pass, &admission(known, Some(delay))),
-            Err(denial) => reply.refuse(Refusal::Password { denial, delay }),
+        // It may have been disabled or given another password while this one was tried.
+        let admitted = self.let_in(reply, name, Some(delay), |known| {
+            passwords::admits(known, verifier.filter(|_| is_right))
+        })?;
+        if let Err(denial) = admitted {
+            reply.refuse(Refusal::Password { denial, delay });
         }
-        let is_admitted = admitted.is_ok();
-        Ok(known_now.filter(|_| is_admitted))
+        Ok(admitted.ok())
+    }
+
+    /// Answers with yes if `judge` admits the account of this name: which one it is.
+    ///
+    /// The account is read, anew, under the pass that the yes is sent with. `delay`: how long the answer is to wait, in seconds.
+    /// Errors: the inner one is that of `judge`, and nothing is answered.
+    pub(super) fn let_in<Q: Admits<Answer = Admission>>(
+        &self,
+        reply: &Reply<Q>,
+        name: &AccountName,
+        delay: Option<f64>,
+        judge: impl FnOnce(Option<&Account>) -> Result<&Account, Denial>,
+    ) -> Result<Result<Account, Denial>, StoreError> {
+        let pass = self.gate.pass();
+        let known = self.store.account_named(name)?;
+        let admitted = judge(known.as_ref()).cloned();
+        if let Ok(known) = &admitted {
+            reply.admit(&pass, &admission(known, delay));
+        }
+        Ok(admitted)
     }
 
     /// Gives an account whose password is at hand the verifiers that it lacks.
@@ -209,18 +227,21 @@ impl Passwords<'_> {
         let network = address.map(Network::of);
         let max = policy.guess_delay_max_seconds;
         let delay = network.map_or(0.0, |network| self.guesses.begin(name, network, max, now));
-        let admitted = self.admit_proof(reply, question, delay);
+        // The account must still have the key that the proof was checked with.
+        let admitted = self.let_in(reply, name, Some(delay), |known| {
+            passwords::proves(known, question.hash, &question.stored_key)
+        });
         if let Some(network) = network {
             // A client with a right proof has guessed nothing, even if the proof came too late.
             let outcome = match admitted {
-                Ok(Ok(())) => Outcome::Succeeded,
+                Ok(Ok(_)) => Outcome::Succeeded,
                 Ok(Err(_)) | Err(_) => Outcome::Unknown,
             };
             self.guesses.end(name, network, outcome, now);
         }
         let hash = question.hash.name();
         match admitted? {
-            Ok(()) => {
+            Ok(_) => {
                 tracing::info!(account = %name, address, hash, "account.succeeded: yes");
                 Ok(())
             }
@@ -229,19 +250,6 @@ impl Passwords<'_> {
                 Err(Refusal::Password { denial, delay })
             }
         }
-    }
-
-    /// Answers with yes if the account has still the key that the proof was checked with.
-    fn admit_proof(
-        &self,
-        reply: &Reply<Succeeded>,
-        question: &Succeeded,
-        delay: f64,
-    ) -> Result<Result<(), Denial>, StoreError> {
-        let pass = self.gate.pass();
-        let known = self.store.account_named(&question.account)?;
-        let admitted = passwords::proves(known.as_ref(), question.hash, &question.stored_key);
-        Ok(admitted.map(|known| reply.admit(&pass, &admission(known, Some(delay)))))
     }
 
     pub(in crate::daemon) fn failed(
@@ -278,7 +286,7 @@ struct Attempt<'a> {
 }
 
 /// A yes, with what tells later whether it still holds.
-pub(super) fn admission(known: &Account, delay: Option<f64>) -> Admission {
+fn admission(known: &Account, delay: Option<f64>) -> Admission {
     Admission {
         delay,
         incarnation: known.incarnation.clone(),
