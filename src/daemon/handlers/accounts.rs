@@ -134,6 +134,7 @@ impl LocalAccounts<'_> {
         let decide =
             move |known: Option<&Account>| passwords::create(known, caller, has_password, false);
         let new = NewPassword {
+            question: Create::METHOD,
             account,
             password: &password.0,
             policy: &policy,
@@ -165,7 +166,8 @@ impl LocalAccounts<'_> {
         let policy = self.hosts.passwords_of(name.host(), reply.peer())?;
         self.disk_room.require()?;
         let new = NewPassword {
-            account: existing("account.set_password", &name)?,
+            question: SetPassword::METHOD,
+            account: existing(SetPassword::METHOD, &name)?,
             password: &password.0,
             policy: &policy,
         };
@@ -184,11 +186,12 @@ impl LocalAccounts<'_> {
         decide: impl Fn(Option<&Account>) -> Result<Creation, Denial> + Send + 'static,
     ) -> Result<(Creation, UnixSeconds), Refusal> {
         let NewPassword {
+            question,
             account,
             password,
             policy,
         } = *new;
-        let denied = |denial: Denial| refused("account.password", account, denial);
+        let denied = |denial: Denial| refused(question, account, denial);
         let secret = Secret::prepare(password).map_err(|_| denied(Denial::PasswordUnacceptable))?;
         let known = self.store.view(account).account()?;
         decide(known.as_ref()).map_err(denied)?;
@@ -225,14 +228,15 @@ impl LocalAccounts<'_> {
             )))
         });
         let (creation, at) = written?.map_err(denied)?;
-        let (change, question) = match creation {
-            Creation::New => (AccountChange::Created, "account.create"),
-            Creation::Password => (AccountChange::Password, "account.set_password"),
+        let change = match creation {
+            Creation::New => AccountChange::Created,
+            Creation::Password => AccountChange::Password,
         };
         self.servers
             .tell_changed(reply.connection().id, account, change);
         drop(closing);
-        tracing::info!(%account, uid = reply.peer().uid, "{question}: yes");
+        let is_new = creation == Creation::New;
+        tracing::info!(%account, is_new, uid = reply.peer().uid, "{question}: yes");
         Ok((creation, at))
     }
 
@@ -293,11 +297,7 @@ impl LocalAccounts<'_> {
         name: &AccountName,
         enabled: bool,
     ) -> Answered<Switched> {
-        let question = if enabled {
-            "account.enable"
-        } else {
-            "account.disable"
-        };
+        let question = Q::METHOD;
         self.hosts.passwords_of(name.host(), reply.peer())?;
         let account = existing(question, name)?;
         let denied = |denial: Denial| refused(question, account, denial);
@@ -397,6 +397,8 @@ impl LocalAccounts<'_> {
 
 /// A password that an account is given.
 struct NewPassword<'a> {
+    /// The question's name, for the log.
+    question: &'static str,
     account: &'a BareJid,
     password: &'a str,
     policy: &'a HostPolicy,
