@@ -558,7 +558,7 @@ mod tests {
             std::fs::write(&files.authorities, pem).unwrap();
             let looked = known.look(std::slice::from_ref(&files), true);
             let (gate, servers) = (Gate::new(), Servers::default());
-            known.swap(&gate.close(&servers), looked.unwrap());
+            known.swap(&gate.close(&servers, None), looked.unwrap());
         };
         let ((ours, own), (theirs, foreign)) = (authority(), authority());
         let (leaf, other) = (leaf_of(&foreign), leaf_of(&own));

@@ -1,19 +1,22 @@
 //! No yes behind a no.
 //!
-//! A yes needs a [`Pass`], held from before the facts are read until the answer is queued. A revocation needs a [`Closing`], held from
-//! before it is written until the closing of its sessions is queued. Nobody holds a pass beside a closing: so a login finds the
-//! revocation in the store, or its session is among those that are closed.
+//! A yes needs a [`Pass`], held from before the facts are read until the answer is queued. A revocation needs a [`Closing`], and so does
+//! the change of an account: held from before it is written until the servers' lines about it are queued. The closing hears from
+//! the store what is written, and queues those lines itself. Nobody holds a pass beside a closing: so a login finds the revocation
+//! in the store, or its session is among those that are closed.
 //!
 //! Must not know: what is decided.
 
+use std::collections::BTreeSet;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
 use super::connection::Connection;
 use super::servers::{Servers, closing_lines};
 use crate::identity::{BareJid, KeyId};
 use crate::policy::live::Ending;
-use crate::protocol::Close;
-use crate::store::NoYes;
+use crate::protocol::{AccountChange, AccountChanged, Close};
+use crate::store::{Change, NoYes};
+use crate::system::lock::Lock;
 
 /// Where yes and no can't meet.
 ///
@@ -24,12 +27,32 @@ pub struct Gate(RwLock<()>);
 /// While it is held nothing is taken back: its holder may say yes.
 pub struct Pass<'a>(#[allow(dead_code)] RwLockReadGuard<'a, ()>);
 
-/// While it is held nobody says yes: its holder may take something back. At its end every server hears which sessions are over.
+/// While it is held nobody says yes: its holder may take something back. At its end the servers hear which accounts have changed, and
+/// which sessions are over.
 #[must_use = "at its end logins go on"]
 pub struct Closing<'a> {
     servers: &'a Servers,
-    doomed: Vec<Close>,
+    /// The connection that asks: the answer tells it of a changed account.
+    asker: Option<u64>,
+    news: Lock<News>,
     _guard: RwLockWriteGuard<'a, ()>,
+}
+
+/// Lines for the servers.
+#[derive(Default)]
+struct News {
+    /// Accounts and keys that sessions are over of.
+    doomed: BTreeSet<(BareJid, KeyId)>,
+    changed: Vec<(BareJid, AccountChange)>,
+}
+
+impl News {
+    fn take_doomed(&mut self) -> Vec<Close> {
+        let doomed = std::mem::take(&mut self.doomed).into_iter();
+        doomed
+            .map(|(account, key_id)| Close::of(&account, &key_id, Ending::Revoked))
+            .collect()
+    }
 }
 
 impl Gate {
@@ -51,21 +74,36 @@ impl Gate {
         }
     }
 
-    /// Waits until nobody says yes any more. Blocks.
-    pub(super) fn close<'a>(&'a self, servers: &'a Servers) -> Closing<'a> {
+    /// Waits until nobody says yes any more. Blocks. `asker`: the connection that asks for it, if one does.
+    pub(super) fn close<'a>(
+        &'a self,
+        servers: &'a Servers,
+        asker: Option<&Connection>,
+    ) -> Closing<'a> {
         Closing {
             servers,
-            doomed: Vec::new(),
+            asker: asker.map(|asker| asker.id),
+            news: Lock::default(),
             _guard: self.0.write().unwrap_or_else(PoisonError::into_inner),
         }
     }
 }
 
 impl Closing<'_> {
-    /// Every server closes the sessions of `account` that logged in with this key.
-    pub(super) fn end_sessions(&mut self, account: &BareJid, key_id: &KeyId) {
-        self.doomed
-            .push(Close::of(account, key_id, Ending::Revoked));
+    /// Every server closes the sessions of `account` that logged in with this key, though the store has said nothing of it.
+    pub(super) fn end_sessions(&self, account: &BareJid, key_id: &KeyId) {
+        self.news.lock().doomed.insert((account.clone(), *key_id));
+    }
+
+    /// Tells the other servers now which accounts have changed; how many lines that were.
+    pub(super) fn tell_changed(&self) -> usize {
+        let changed = std::mem::take(&mut self.news.lock().changed);
+        let told = changed.into_iter().map(|(account, change)| {
+            let changed = AccountChanged::of(account.to_string(), change);
+            self.servers
+                .tell_changed(self.asker, account.host(), &changed)
+        });
+        told.sum()
     }
 
     /// Has the sessions closed that are over. `answer` answers the question that took something back; it is given the lines that
@@ -73,8 +111,8 @@ impl Closing<'_> {
     ///
     /// The other servers come first: who reads the answer finds the sessions gone there. To the asker the answer goes first, in one
     /// write with the closings: the session that asks may be the first to be closed.
-    pub(super) fn end(mut self, asker: &Connection, answer: impl FnOnce(&str)) {
-        let doomed = std::mem::take(&mut self.doomed);
+    pub(super) fn end(self, asker: &Connection, answer: impl FnOnce(&str)) {
+        let doomed = self.news.lock().take_doomed();
         self.servers.close(Some(asker.id), &doomed);
         answer(&closing_lines(asker, &doomed));
     }
@@ -82,13 +120,27 @@ impl Closing<'_> {
 
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
-        if !self.doomed.is_empty() {
-            self.servers.close(None, &self.doomed);
+        self.tell_changed();
+        let doomed = self.news.lock().take_doomed();
+        if !doomed.is_empty() {
+            self.servers.close(None, &doomed);
         }
     }
 }
 
-impl NoYes for Closing<'_> {}
+impl NoYes for Closing<'_> {
+    fn hear(&self, account: &BareJid, change: &Change) {
+        let mut news = self.news.lock();
+        match change {
+            Change::Revoked(key_id) => drop(news.doomed.insert((account.clone(), *key_id))),
+            Change::Account { before, after } => {
+                let change = AccountChange::between(before.as_deref(), after.as_deref());
+                news.changed
+                    .extend(change.map(|change| (account.clone(), change)));
+            }
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -115,7 +167,7 @@ mod tests {
             let (may_open, opens) = mpsc::channel::<()>();
             let (gate, servers) = (&gate, &servers);
             scope.spawn(move || {
-                let closing = gate.close(servers);
+                let closing = gate.close(servers, None);
                 has_closed.send(()).unwrap();
                 opens.recv().unwrap();
                 drop(closing);
@@ -153,8 +205,8 @@ mod tests {
         servers.connected(&connection);
         let account = BareJid::parse("hamlet@shakespeare.lit").unwrap();
         let key_id: KeyId = serde_json::from_value(json!("0".repeat(64))).unwrap();
-        let mut closing = gate.close(&servers);
-        closing.end_sessions(&account, &key_id);
+        let closing = gate.close(&servers, None);
+        closing.hear(&account, &Change::Revoked(key_id));
         drop(closing);
         assert!(connection.queued().await);
         let mut line = Vec::new();

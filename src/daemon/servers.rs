@@ -11,8 +11,7 @@ use serde_json::Value;
 use super::connection::Connection;
 use crate::identity::{BareJid, Host, ScramHash};
 use crate::protocol::{
-    self, AccountChange, AccountChanged, Close, CloseSessions, Fault, NotifyAccount, ScramChanged,
-    ServerRequest,
+    self, AccountChanged, Close, CloseSessions, Fault, NotifyAccount, ScramChanged, ServerRequest,
 };
 use crate::system::lock::Lock;
 
@@ -89,19 +88,18 @@ impl Servers {
         }
     }
 
-    /// Tells every server of the account's host but `asker` what has become of it; how many there are.
+    /// Tells every server of `host` but `asker` what has become of an account; how many there are.
     pub(super) fn tell_changed(
         &self,
-        asker: u64,
-        account: &BareJid,
-        change: AccountChange,
+        asker: Option<u64>,
+        host: &Host,
+        changed: &AccountChanged,
     ) -> usize {
-        let changed = AccountChanged::of(account.to_string(), change);
         let all = self.connections.lock();
         let others = all
             .values()
-            .filter(|one| one.id != asker && one.serves(account.host()));
-        others.map(|other| other.ask(&changed)).count()
+            .filter(|one| Some(one.id) != asker && one.serves(host));
+        others.map(|other| other.ask(changed)).count()
     }
 
     /// Tells every server of the host which SCRAM hashes all of its accounts have.

@@ -7,7 +7,9 @@ use std::borrow::Cow;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::identity::{BareJid, Fingerprint, Host, Incarnation, KeyId, ScramHash, UnixSeconds};
+use crate::identity::{
+    Account, BareJid, Fingerprint, Host, Incarnation, KeyId, ScramHash, UnixSeconds,
+};
 use crate::policy::live::{Change, Ending};
 use crate::wording::endings;
 
@@ -186,6 +188,28 @@ pub enum AccountChange {
     Deleted,
 }
 
+impl AccountChange {
+    /// What has become of an account. `None`: nothing that a server has to hear.
+    #[must_use]
+    pub fn between(before: Option<&Account>, after: Option<&Account>) -> Option<Self> {
+        match (before, after) {
+            (None, None) => None,
+            (None, Some(_)) => Some(Self::Created),
+            (Some(_), None) => Some(Self::Deleted),
+            (Some(before), Some(after)) => {
+                let is_other = before.password_changed != after.password_changed
+                    || before.incarnation != after.incarnation;
+                match (before.enabled, after.enabled) {
+                    (true, false) => Some(Self::Disabled),
+                    _ if is_other => Some(Self::Password),
+                    (false, true) => Some(Self::Enabled),
+                    _ => None,
+                }
+            }
+        }
+    }
+}
+
 /// An account as it was when a session of it logged in.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Checked {
@@ -231,4 +255,50 @@ pub struct ScramChanged {
 
 impl ServerNotice for ScramChanged {
     const METHOD: &'static str = "host.scram";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::fixtures::{NOW, account, incarnation};
+
+    #[test]
+    fn a_change_of_an_account_is_what_its_servers_have_to_hear() {
+        let before = Account {
+            jid: account("hamlet@shakespeare.lit"),
+            incarnation: incarnation("one"),
+            enabled: true,
+            created: NOW,
+            password_changed: NOW,
+            verifiers: Vec::new(),
+        };
+        let of = |change: fn(&mut Account)| {
+            let mut of = before.clone();
+            change(&mut of);
+            Some(of)
+        };
+        let same = || Some(before.clone());
+        let disabled = || of(|one| one.enabled = false);
+        let password = || of(|one| one.password_changed = NOW.plus(1));
+        for (before, after, expected) in [
+            (None, None, None),
+            (None, same(), Some(AccountChange::Created)),
+            (same(), None, Some(AccountChange::Deleted)),
+            (same(), same(), None),
+            (same(), disabled(), Some(AccountChange::Disabled)),
+            (disabled(), same(), Some(AccountChange::Enabled)),
+            (disabled(), disabled(), None),
+            (same(), password(), Some(AccountChange::Password)),
+            (
+                same(),
+                of(|one| one.incarnation = incarnation("two")),
+                Some(AccountChange::Password),
+            ),
+            (disabled(), password(), Some(AccountChange::Password)),
+            (password(), disabled(), Some(AccountChange::Disabled)),
+        ] {
+            let change = AccountChange::between(before.as_ref(), after.as_ref());
+            assert_eq!(change, expected, "{before:?} {after:?}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Which changes may come beside a yes to a login, and who may make the others.
+//! Which changes may come beside a yes to a login, who may make the others, and what that one hears of them.
 //!
 //! Must not know: who decides a change; how the daemon keeps a yes back.
 
@@ -7,7 +7,9 @@ use std::sync::Arc;
 use super::edit::Edit;
 use super::error::StoreError;
 use super::view::View;
-use crate::identity::{Account, ClientCert, Disabled, Enrolment, Incarnation, KeyId, UnixSeconds};
+use crate::identity::{
+    Account, BareJid, ClientCert, Disabled, Enrolment, Incarnation, KeyId, UnixSeconds,
+};
 
 /// A step that makes no yes to a login wrong that was right before it.
 #[derive(Clone, Debug)]
@@ -88,12 +90,55 @@ impl From<Harmless> for Edit {
     }
 }
 
-/// Shown by who keeps every yes to a login back for as long as it lives: the daemon's gate.
-pub trait NoYes {}
+/// Shown by who keeps every yes to a login back for as long as it lives: the daemon's gate. It hears what was written meanwhile, so that
+/// whoever has said yes before can be told.
+pub trait NoYes {
+    /// This of `account` is on the disk.
+    fn hear(&self, account: &BareJid, change: &Change);
+}
 
 /// In a unit test nobody logs in.
 #[cfg(test)]
-impl NoYes for () {}
+impl NoYes for () {
+    fn hear(&self, _: &BareJid, _: &Change) {}
+}
+
+/// A change that concerns who has logged in before.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A key was revoked.
+    Revoked(KeyId),
+    /// The account itself was written, or removed.
+    Account {
+        /// As it was; `None`: there was none.
+        before: Option<Box<Account>>,
+        /// As it is; `None`: there is none any more.
+        after: Option<Box<Account>>,
+    },
+}
+
+impl Change {
+    /// The changes that these edits of the account in `view` make.
+    ///
+    /// Errors: the account can't be read.
+    pub(super) fn of(edits: &[Edit], view: &View<'_>) -> Result<Vec<Self>, StoreError> {
+        let mut changes = Vec::new();
+        for edit in edits {
+            let after = match edit {
+                Edit::RevokeKey { key_id, .. } => {
+                    changes.push(Self::Revoked(*key_id));
+                    continue;
+                }
+                Edit::PutAccount(account) => Some(account.clone()),
+                Edit::RemoveAccount => None,
+                _ => continue,
+            };
+            let before = view.account()?.map(Box::new);
+            changes.push(Self::Account { before, after });
+        }
+        Ok(changes)
+    }
+}
 
 #[cfg(test)]
 mod tests {

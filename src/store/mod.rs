@@ -51,7 +51,7 @@ pub use counts::HostCounts;
 pub use edit::Edit;
 pub use error::{OnFailure, StoreError};
 pub use folder::Created;
-pub use harmless::{Harmless, NoYes};
+pub use harmless::{Change, Harmless, NoYes};
 pub use known::Known;
 pub use record::HostRecord;
 pub use view::{Cursor, View};
@@ -163,10 +163,10 @@ impl Store {
     }
 
     /// As [`Store::change`], with any edits: what is revoked, and every change of an account itself. No yes may come between what
-    /// the store says before and after it.
+    /// the store says before and after it; `closing` keeps it back, and hears what was written.
     pub fn take_back<T, E>(
         &self,
-        _: &impl NoYes,
+        closing: &impl NoYes,
         account: &BareJid,
         decide: impl FnOnce(&View<'_>) -> Decided<Edit, T, E> + Send + 'static,
     ) -> Result<Result<T, E>, StoreError>
@@ -174,7 +174,21 @@ impl Store {
         T: Send + 'static,
         E: Send + 'static,
     {
-        self.write(account, decide)
+        let written = self.write(account, move |view| {
+            Ok(match decide(view)? {
+                Ok((edits, outcome)) => {
+                    let changes = Change::of(&edits, view)?;
+                    Ok((edits, (outcome, changes)))
+                }
+                Err(denied) => Err(denied),
+            })
+        });
+        Ok(written?.map(|(outcome, changes)| {
+            for change in &changes {
+                closing.hear(account, change);
+            }
+            outcome
+        }))
     }
 
     fn write<S, T, E>(

@@ -13,7 +13,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rcgen::{CertificateParams, CustomExtension, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
-use saslcertd::store::NoYes;
+use saslcertd::identity::BareJid;
+use saslcertd::store::{Change, NoYes};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -28,7 +29,9 @@ pub const HAMLET: &str = "hamlet@shakespeare.lit";
 /// Shows that nobody logs in where a store is opened without a daemon.
 pub struct Nobody;
 
-impl NoYes for Nobody {}
+impl NoYes for Nobody {
+    fn hear(&self, _: &BareJid, _: &Change) {}
+}
 
 /// A running daemon, with its folder; both end with it.
 pub struct Daemon {

@@ -23,9 +23,9 @@ use crate::policy::live;
 use crate::policy::passwords::{Caller, Creation};
 use crate::policy::{Denial, HostPolicy, passwords};
 use crate::protocol::{
-    AccountChange, AccountChanged, AccountExists, AccountPage, Accounts, Bad, Checked, Create,
-    CreateCaller, Created, Delete, Deleted, Each, Existence, Fault, ListAccounts, ListedAccount,
-    PAGE_BYTES, PasswordSet, Refusal, Request, SetPassword, Switched,
+    AccountChanged, AccountExists, AccountPage, Accounts, Bad, Checked, Create, CreateCaller,
+    Created, Delete, Deleted, Each, Existence, Fault, ListAccounts, ListedAccount, PAGE_BYTES,
+    PasswordSet, Refusal, Request, SetPassword, Switched,
 };
 use crate::store::{Decided, Edit, Store, StoreError, View};
 
@@ -198,7 +198,7 @@ impl LocalAccounts<'_> {
         let verifiers = new_verifiers(&ScramHash::ALL, &secret, policy.scram_iterations)?;
         let incarnation = new_incarnation()?;
         let jid = account.clone();
-        let closing = self.gate.close(self.servers);
+        let closing = self.gate.close(self.servers, Some(reply.connection()));
         let written = self.change_account(&closing, account, move |view| {
             let known = view.account()?;
             let creation = match decide(known.as_ref()) {
@@ -228,12 +228,6 @@ impl LocalAccounts<'_> {
             )))
         });
         let (creation, at) = written?.map_err(denied)?;
-        let change = match creation {
-            Creation::New => AccountChange::Created,
-            Creation::Password => AccountChange::Password,
-        };
-        self.servers
-            .tell_changed(reply.connection().id, account, change);
         drop(closing);
         let is_new = creation == Creation::New;
         tracing::info!(%account, is_new, uid = reply.peer().uid, "{question}: yes");
@@ -269,7 +263,7 @@ impl LocalAccounts<'_> {
         // A change that is refused anyway must not hold everybody's logins up.
         let known = self.store.view(account).account()?;
         passwords::is_meant(known.as_ref(), incarnation.as_ref()).map_err(denied)?;
-        let closing = self.gate.close(self.servers);
+        let closing = self.gate.close(self.servers, Some(reply.connection()));
         let written = self.change_account(&closing, account, move |view| {
             let known = view.account()?;
             if let Err(denial) = passwords::is_meant(known.as_ref(), incarnation.as_ref()) {
@@ -279,9 +273,7 @@ impl LocalAccounts<'_> {
             Ok(Ok((removal(view)?, certificates)))
         });
         let certificates = written?.map_err(denied)?;
-        let servers =
-            self.servers
-                .tell_changed(reply.connection().id, account, AccountChange::Deleted);
+        let servers = closing.tell_changed();
         drop(closing);
         tracing::info!(%account, certificates, uid = reply.peer().uid, "account.delete: yes");
         Ok(Deleted {
@@ -302,7 +294,7 @@ impl LocalAccounts<'_> {
         let account = existing(question, name)?;
         let denied = |denial: Denial| refused(question, account, denial);
         passwords::require(self.store.view(account).account()?.as_ref()).map_err(denied)?;
-        let closing = self.gate.close(self.servers);
+        let closing = self.gate.close(self.servers, Some(reply.connection()));
         let written = self.change_account(&closing, account, move |view| {
             let known = view.account()?;
             Ok(passwords::require(known.as_ref()).map(|known| {
@@ -316,15 +308,6 @@ impl LocalAccounts<'_> {
             }))
         });
         let was_enabled = written?.map_err(denied)?;
-        if was_enabled != enabled {
-            let change = if enabled {
-                AccountChange::Enabled
-            } else {
-                AccountChange::Disabled
-            };
-            self.servers
-                .tell_changed(reply.connection().id, account, change);
-        }
         drop(closing);
         tracing::info!(%account, was_enabled, uid = reply.peer().uid, "{question}: yes");
         Ok(Switched { was_enabled })

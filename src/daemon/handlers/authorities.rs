@@ -36,7 +36,7 @@ impl Vouching<'_> {
         let Some(looked) = self.authorities.look(&wanted, anew) else {
             return;
         };
-        let mut closing = self.gate.close(self.servers);
+        let closing = self.gate.close(self.servers, None);
         self.authorities.swap(&closing, looked);
         let doomed = self.sessions.no_longer(|account, path| {
             still_vouched(self.hosts, self.authorities, account, Some(path))

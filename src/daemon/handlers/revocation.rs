@@ -109,16 +109,15 @@ impl Revoking<'_> {
         let denied = decide(&self.lists.store.view(account))?;
         denied.map_err(|denial| refused(QUESTION, account, &by, denial))?;
         // Before the commit: a login that is decided after this line finds the key revoked.
-        let mut closing = self.gate.close(self.lists.servers);
+        let closing = self
+            .gate
+            .close(self.lists.servers, Some(reply.connection()));
         let written = self.lists.store.take_back(&closing, account, move |view| {
             Ok(decide(view)?.map(|revoked| (revoke_edits(&revoked, now), revoked)))
         });
         let revoked = written?.map_err(|denial| refused(QUESTION, account, &by, denial))?;
         let mut keys: Vec<KeyId> = revoked.keys.iter().map(|(key_id, _)| *key_id).collect();
         keys.dedup();
-        for key_id in &keys {
-            closing.end_sessions(account, key_id);
-        }
         // While no login is decided: the log has the order of what happened.
         let names = revoked.names();
         for name in &names {

@@ -86,10 +86,10 @@ impl Backup<'_> {
             revoked.collect::<Vec<_>>()
         };
         let revoked: Vec<(usize, BareJid, KeyId)> = accounts.iter().flat_map(keys).collect();
-        let mut closing = self.gate.close(self.servers);
+        let closing = self.gate.close(self.servers, None);
         let judged = write_together(self.store, accounts, How::Behind(&closing));
         for (at, account, key_id) in revoked {
-            // Of a page that fails, a part may be written; and what an earlier try has revoked is revoked.
+            // The closing hears what is written. Of a page that fails, more may be; and what an earlier try has revoked is revoked.
             let is_revoked = judged.as_ref().map_or(true, |judged| {
                 judged.iter().any(|(of, fate)| *of == at && fate.is_ok())
             });
