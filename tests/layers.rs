@@ -129,8 +129,7 @@ fn only_the_gate_vouches_that_nobody_says_yes() {
         .iter()
         .flat_map(|(file, text)| {
             let code = bare(text).replace("#[cfg(test)]\nimpl NoYes for ()", "");
-            let found = code.matches("impl NoYes for ").count();
-            std::iter::repeat_n(file.clone(), found)
+            std::iter::repeat_n(file.clone(), implementations(&code, "NoYes"))
         })
         .collect();
     assert_eq!(vouches, ["daemon/gate.rs"]);
@@ -144,6 +143,19 @@ fn only_the_state_makes_a_gate() {
     let found = sources.iter().filter(|(_, text)| makes_one(&bare(text)));
     let found: Vec<&str> = found.map(|(file, _)| file.as_str()).collect();
     assert_eq!(found, ["daemon/gate.rs", "daemon/state.rs"]);
+}
+
+#[test]
+fn an_implementation_is_found_in_whatever_form_it_is_written() {
+    let code = "impl NoYes for A {}\nimpl<T> NoYes for T {}\nimpl<T: B>\n    crate::store::NoYes\n    for C<T>\n{}\nfn f(by: &impl NoYes) {}\ntrait NoYes {}\n";
+    assert_eq!(implementations(code, "NoYes"), 3);
+}
+
+/// How often the code implements a trait of this name.
+fn implementations(code: &str, name: &str) -> usize {
+    let all: Vec<&str> = words(code).map(|(_, word)| word).collect();
+    let pairs = all.windows(2);
+    pairs.filter(|pair| *pair == [name, "for"]).count()
 }
 
 #[test]
@@ -175,17 +187,27 @@ fn no_struct_of_the_daemon_has_many_fields_but_the_state() {
     assert_eq!(large, ["daemon/state.rs: State"]);
 }
 
+#[test]
+fn the_fields_of_a_struct_are_counted_and_not_its_bounds() {
+    let code = "pub struct A;\nstruct B(C);\npub(super) struct D<T>\nwhere\n    T: E,\n{\n    f: T,\n    pub g: H,\n}\nstruct I {\n    j: K,\n}\n";
+    let expected = [("D".to_owned(), 2), ("I".to_owned(), 1)];
+    assert_eq!(structs(code), expected);
+}
+
 /// Every struct with named fields, and how many it has. As rustfmt writes them.
 fn structs(code: &str) -> Vec<(String, usize)> {
     let mut found: Vec<(String, usize)> = Vec::new();
-    let mut is_inside = false;
+    let (mut begun, mut is_inside) = (None, false);
     for line in code.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
         let at = words.iter().position(|word| *word == "struct");
-        if let (Some(at), false, true) = (at, line.starts_with(' '), line.ends_with('{')) {
-            let name = words[at + 1].split(['<', '{']).next().unwrap();
+        if let (Some(at), false, false) = (at, line.starts_with(' '), line.ends_with(';')) {
+            begun = words[at + 1].split(['<', '{']).next();
+        }
+        // Behind its bounds, if it has any.
+        if let (Some(name), true) = (begun, line.ends_with('{')) {
             found.push((name.to_owned(), 0));
-            is_inside = true;
+            (begun, is_inside) = (None, true);
         } else if line.starts_with('}') {
             is_inside = false;
         } else if let (true, Some((_, fields))) = (is_inside, found.last_mut()) {

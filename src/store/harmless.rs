@@ -60,6 +60,7 @@ impl Harmless {
 
     /// Write an account that is new, or is still the one that `view` shows, with the same password. `None`: it is another one.
     ///
+    /// A password is told by the time of its setting: the same one gets new verifiers when a host wants others.
     /// Errors: the account can't be read.
     pub fn put_account(view: &View<'_>, account: Account) -> Result<Option<Self>, StoreError> {
         let before = view.account()?;

@@ -165,7 +165,9 @@ impl Arrival {
                 password_changed: brought.password_changed,
                 verifiers: brought.verifiers,
             };
-            edits.extend(Harmless::put_account(view, account)?);
+            let put = Harmless::put_account(view, account)?;
+            // Taken is only who is not here, or has the same password.
+            edits.push(put.ok_or(StoreError::Failed)?);
         }
         let mut list = view.list()?;
         let mut rows = Vec::new();
