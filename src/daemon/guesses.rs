@@ -49,6 +49,35 @@ struct Key {
     network: Network,
 }
 
+/// An attempt that goes on.
+#[must_use = "until it has ended it counts as one more"]
+pub(super) struct Attempt<'a> {
+    /// How long its answer has to wait, in seconds.
+    pub(super) delay: f64,
+    guesses: &'a Guesses,
+    /// Those of the account at its network, and of the network alone.
+    keys: Option<[Key; 2]>,
+}
+
+impl Attempt<'_> {
+    /// It has ended.
+    ///
+    /// A success forgets the failures of this account from this network; those of the network over all accounts stay.
+    pub(super) fn end(self, outcome: Outcome, now: UnixSeconds) {
+        let Some([pair, alone]) = self.keys else {
+            return;
+        };
+        let mut counters = self.guesses.lock();
+        for key in [pair, alone] {
+            let counter = counters.entry(key, now);
+            counter.end(outcome, key == pair, now);
+            if counter.is_empty() {
+                counters.recent.remove(&key);
+            }
+        }
+    }
+}
+
 /// When `recent` is full it becomes `old`, and the old `old` is forgotten.
 #[derive(Debug, Default)]
 struct Counters {
@@ -57,38 +86,22 @@ struct Counters {
 }
 
 impl Guesses {
-    /// An attempt begins: how long its answer has to wait, in seconds. Each is to be ended by [`Self::end`].
+    /// An attempt begins. One from nowhere is not counted, and does not wait.
     pub(super) fn begin(
         &self,
         account: &AccountName,
-        network: Network,
+        network: Option<Network>,
         max_seconds: f64,
         now: UnixSeconds,
-    ) -> f64 {
-        let keys = self.keys(account, network);
+    ) -> Attempt<'_> {
+        let keys = network.map(|network| self.keys(account, network));
         let mut counters = self.lock();
-        let counted = keys.into_iter().map(|key| counters.entry(key, now).begin());
-        delay(counted.max().unwrap_or(0), max_seconds)
-    }
-
-    /// The attempt has ended.
-    ///
-    /// A success forgets the failures of this account from this network; those of the network over all accounts stay.
-    pub(super) fn end(
-        &self,
-        account: &AccountName,
-        network: Network,
-        outcome: Outcome,
-        now: UnixSeconds,
-    ) {
-        let [pair, alone] = self.keys(account, network);
-        let mut counters = self.lock();
-        for key in [pair, alone] {
-            let counter = counters.entry(key, now);
-            counter.end(outcome, key == pair, now);
-            if counter.is_empty() {
-                counters.recent.remove(&key);
-            }
+        let counted = keys.iter().flatten();
+        let counted = counted.map(|key| counters.entry(*key, now).begin());
+        Attempt {
+            delay: delay(counted.max().unwrap_or(0), max_seconds),
+            guesses: self,
+            keys,
         }
     }
 
@@ -139,15 +152,17 @@ mod tests {
 
     /// A failure, from its beginning to its end.
     fn failed(guesses: &Guesses, name: &str, network: Network, now: UnixSeconds) -> f64 {
-        let delay = guesses.begin(&jid(name), network, 15.0, now);
-        guesses.end(&jid(name), network, Outcome::Failed, now);
+        let attempt = guesses.begin(&jid(name), Some(network), 15.0, now);
+        let delay = attempt.delay;
+        attempt.end(Outcome::Failed, now);
         delay
     }
 
     /// The delay of the next attempt.
     fn next(guesses: &Guesses, name: &str, network: Network, now: UnixSeconds) -> f64 {
-        let delay = guesses.begin(&jid(name), network, 15.0, now);
-        guesses.end(&jid(name), network, Outcome::Unknown, now);
+        let attempt = guesses.begin(&jid(name), Some(network), 15.0, now);
+        let delay = attempt.delay;
+        attempt.end(Outcome::Unknown, now);
         delay
     }
 
@@ -155,13 +170,24 @@ mod tests {
     fn attempts_that_are_made_at_once_count_before_they_have_failed() {
         let guesses = Guesses::default();
         let home = network("192.0.2.7");
-        let begun = |_| guesses.begin(&jid("brutus"), home, 15.0, NOW);
-        let delays: Vec<f64> = (0..12).map(begun).collect();
-        assert_eq!(delays.last(), Some(&1.0));
-        for _ in 0..12 {
-            guesses.end(&jid("brutus"), home, Outcome::Unknown, NOW);
+        let begun = |_| guesses.begin(&jid("brutus"), Some(home), 15.0, NOW);
+        let attempts: Vec<Attempt<'_>> = (0..12).map(begun).collect();
+        assert_eq!(attempts.last().unwrap().delay, 1.0);
+        for attempt in attempts {
+            attempt.end(Outcome::Unknown, NOW);
         }
         assert_eq!(next(&guesses, "brutus", home, NOW), 0.0);
+        assert_eq!(guesses.lock().recent.len(), 0);
+    }
+
+    #[test]
+    fn an_attempt_from_nowhere_is_not_counted_and_does_not_wait() {
+        let guesses = Guesses::default();
+        for _ in 0..20 {
+            let attempt = guesses.begin(&jid("brutus"), None, 15.0, NOW);
+            assert_eq!(attempt.delay, 0.0);
+            attempt.end(Outcome::Failed, NOW);
+        }
         assert_eq!(guesses.lock().recent.len(), 0);
     }
 
@@ -199,8 +225,8 @@ mod tests {
             failed(&guesses, "brutus", home, NOW);
         }
         let later = NOW.plus(300);
-        guesses.begin(&jid("portia"), home, 15.0, later);
-        guesses.end(&jid("portia"), home, Outcome::Succeeded, later);
+        let attempt = guesses.begin(&jid("portia"), Some(home), 15.0, later);
+        attempt.end(Outcome::Succeeded, later);
         assert_eq!(next(&guesses, "brutus", home, NOW.plus(600)), 0.5);
         assert_eq!(next(&guesses, "brutus", home, NOW.plus(601)), 0.0);
     }
@@ -213,8 +239,8 @@ mod tests {
             failed(&guesses, "brutus", home, NOW);
             failed(&guesses, "brutus", elsewhere, NOW);
         }
-        guesses.begin(&jid("brutus"), home, 15.0, NOW);
-        guesses.end(&jid("brutus"), home, Outcome::Succeeded, NOW);
+        let attempt = guesses.begin(&jid("brutus"), Some(home), 15.0, NOW);
+        attempt.end(Outcome::Succeeded, NOW);
         let counted = |key: Key| guesses.lock().entry(key, NOW).failures();
         let [pair, alone] = guesses.keys(&jid("brutus"), home);
         assert_eq!((counted(pair), counted(alone)), (0, 12));

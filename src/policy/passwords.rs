@@ -86,6 +86,12 @@ pub fn is_meant(existing: Option<&Account>, meant: Option<&Incarnation>) -> Resu
     }
 }
 
+/// The account whose own verifiers a password may be tried with. `None`: a decoy's are in their place, as of a name that is none's.
+#[must_use]
+pub fn may_try(account: Option<&Account>) -> Option<&Account> {
+    account.filter(|known| known.enabled)
+}
+
 /// May the client log in whose password was found right by means of `verifier`? `None`: it was found wrong.
 ///
 /// `account` is what is known of it now: it may have been changed since the password was tried.
@@ -110,10 +116,7 @@ pub fn proves<'a>(
         let own = known.verifier(hash);
         own.is_some_and(|own| own.has_stored_key(stored_key))
     };
-    account
-        .filter(|known| known.enabled)
-        .filter(has_it)
-        .ok_or(Denial::PasswordWrong)
+    may_try(account).filter(has_it).ok_or(Denial::PasswordWrong)
 }
 
 /// May a session of `account` begin that neither a password nor a certificate has logged in here? Something else did: a

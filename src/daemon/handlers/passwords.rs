@@ -50,10 +50,9 @@ impl Passwords<'_> {
         let name = &question.account;
         let network = question.address.as_deref().map(Network::of);
         // Before it is known how this attempt ends: many that are made at once must not all count as the first.
-        let delay = network.map_or(0.0, |network| {
-            self.guesses
-                .begin(name, network, policy.guess_delay_max_seconds, now)
-        });
+        let max = policy.guess_delay_max_seconds;
+        let guess = self.guesses.begin(name, network, max, now);
+        let delay = guess.delay;
         let address = question.address.as_deref();
         let secret = Secret::prepare(&question.password.0);
         let attempt = Attempt {
@@ -63,14 +62,12 @@ impl Passwords<'_> {
             delay,
         };
         let tried = self.try_password(reply, &attempt);
-        if let Some(network) = network {
-            let outcome = match &tried {
-                Ok(Some(_)) => Outcome::Succeeded,
-                Ok(None) => Outcome::Failed,
-                Err(_) => Outcome::Unknown,
-            };
-            self.guesses.end(name, network, outcome, now);
-        }
+        let outcome = match &tried {
+            Ok(Some(_)) => Outcome::Succeeded,
+            Ok(None) => Outcome::Failed,
+            Err(_) => Outcome::Unknown,
+        };
+        guess.end(outcome, now);
         match tried {
             Ok(Some(known)) => {
                 tracing::info!(account = %name, address, "account.verify: yes");
@@ -96,8 +93,8 @@ impl Passwords<'_> {
             delay,
         } = *attempt;
         let known = self.store.account_named(name)?;
-        let known = known.filter(|known| known.enabled);
-        let own = known.as_ref().and_then(Account::strongest).cloned();
+        let own = passwords::may_try(known.as_ref()).and_then(Account::strongest);
+        let own = own.cloned();
         // Always made, and one is always tried: time tells nobody who exists.
         let looks = self.store.census(name.host()).dealt;
         let decoys = passwords::decoys(name, &self.store.secret(), &looks, policy);
@@ -192,8 +189,7 @@ impl Passwords<'_> {
         let decoy = decoys.into_iter().find(|decoy| decoy.hash() == hash);
         let decoy = decoy.unwrap_or_else(|| passwords::decoy(&name, hash, &secret, &policy));
         let known = self.store.account_named(&name)?;
-        let known = known.filter(|known| known.enabled);
-        let own = known.as_ref().and_then(|known| known.verifier(hash));
+        let own = passwords::may_try(known.as_ref()).and_then(|known| known.verifier(hash));
         tracing::debug!(account = %name, hash = hash.name(), "account.scram");
         let verifier = own.unwrap_or(&decoy);
         Ok(ScramKeys {
@@ -226,19 +222,18 @@ impl Passwords<'_> {
         let address = question.address.as_deref();
         let network = address.map(Network::of);
         let max = policy.guess_delay_max_seconds;
-        let delay = network.map_or(0.0, |network| self.guesses.begin(name, network, max, now));
+        let guess = self.guesses.begin(name, network, max, now);
+        let delay = guess.delay;
         // The account must still have the key that the proof was checked with.
         let admitted = self.let_in(reply, name, Some(delay), |known| {
             passwords::proves(known, question.hash, &question.stored_key)
         });
-        if let Some(network) = network {
-            // A client with a right proof has guessed nothing, even if the proof came too late.
-            let outcome = match admitted {
-                Ok(Ok(_)) => Outcome::Succeeded,
-                Ok(Err(_)) | Err(_) => Outcome::Unknown,
-            };
-            self.guesses.end(name, network, outcome, now);
-        }
+        // A client with a right proof has guessed nothing, even if the proof came too late.
+        let outcome = match admitted {
+            Ok(Ok(_)) => Outcome::Succeeded,
+            Ok(Err(_)) | Err(_) => Outcome::Unknown,
+        };
+        guess.end(outcome, now);
         let hash = question.hash.name();
         match admitted? {
             Ok(_) => {
@@ -265,11 +260,9 @@ impl Passwords<'_> {
         let policy = self.hosts.passwords_of(name.host(), peer)?;
         let network = address.as_deref().map(Network::of);
         let max = policy.guess_delay_max_seconds;
-        let delay = network.map_or(0.0, |network| {
-            let delay = self.guesses.begin(&name, network, max, now);
-            self.guesses.end(&name, network, Outcome::Failed, now);
-            delay
-        });
+        let guess = self.guesses.begin(&name, network, max, now);
+        let delay = guess.delay;
+        guess.end(Outcome::Failed, now);
         tracing::info!(account = %name, address, delay, "account.failed");
         Ok(Delayed { delay })
     }
