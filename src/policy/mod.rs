@@ -4,6 +4,7 @@ pub mod access;
 pub mod chain;
 pub mod denial;
 pub mod explain;
+pub mod health;
 pub mod host;
 pub mod live;
 pub mod login;

@@ -16,6 +16,7 @@ use super::super::servers::Servers;
 use super::super::sessions::Sessions;
 use super::super::store_checks::Checks;
 use crate::identity::{Host, ScramHash};
+use crate::policy::health::{self, Accepted, AuthorityWord, HealthFacts};
 use crate::protocol::{
     AcceptedLoss, ConnectionState, DaemonState, HostState, PROTOCOL_VERSION, PasswordCensus,
     Status, StoreState,
@@ -43,24 +44,14 @@ impl Overview<'_> {
         let Status { after } = question;
         let connections = self.servers.all();
         let is_served = |host: &Host| connections.iter().any(|one| one.serves(host));
-        // Those of a host that was given up are nobody's problem.
-        let is_unasked = {
-            let hosts = self.hosts.behind(None);
-            let mut served = hosts.iter().filter(|(host, _)| is_served(host));
-            served.any(|(_, known)| {
-                !self
-                    .authorities
-                    .problems_of(&known.meaning.policy)
-                    .is_empty()
-            })
-        };
+        let authorities = self.authority_word(is_served);
         let (hosts, next) = self.page_of_hosts(after.as_ref(), is_served);
         let mut connections: Vec<ConnectionState> =
             connections.iter().map(|one| self.connection(one)).collect();
         connections.sort_by_key(|one| one.id);
         let store = self.store_state()?;
         Ok(DaemonState {
-            healthy: is_well(&store) && self.store.found().accepted.is_none() && !is_unasked,
+            healthy: health::is_healthy(&self.health(&store, authorities)),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol: PROTOCOL_VERSION,
             uptime_seconds: uptime.as_secs(),
@@ -70,6 +61,35 @@ impl Overview<'_> {
             hosts,
             next,
         })
+    }
+
+    /// Of the hosts that are served: those of one that was given up are nobody's problem.
+    fn authority_word(&self, is_served: impl Fn(&Host) -> bool) -> AuthorityWord {
+        let hosts = self.hosts.behind(None);
+        let mut served = hosts.iter().filter(|(host, _)| is_served(host));
+        let is_heard = served.all(|(_, known)| {
+            let problems = self.authorities.problems_of(&known.meaning.policy);
+            problems.is_empty()
+        });
+        if is_heard {
+            AuthorityWord::Heard
+        } else {
+            AuthorityWord::Missing
+        }
+    }
+
+    fn health(&self, store: &StoreState, authorities: AuthorityWord) -> HealthFacts {
+        HealthFacts {
+            corrupt_reads: store.corrupt_reads,
+            was_whole: store.check.as_ref().map(|check| check.whole),
+            lacks_sequence: store.sequence_problem.is_some(),
+            is_disk_nearly_full: store.disk_nearly_full,
+            accepted: match self.store.found().accepted {
+                Some(_) => Accepted::Loss,
+                None => Accepted::Nothing,
+            },
+            authorities,
+        }
     }
 
     fn store_state(&self) -> Answered<StoreState> {
@@ -162,13 +182,6 @@ impl Overview<'_> {
             without: ScramHash::ALL.into_iter().map(without).collect(),
         }
     }
-}
-
-fn is_well(store: &StoreState) -> bool {
-    store.corrupt_reads == 0
-        && store.check.as_ref().is_none_or(|check| check.whole)
-        && store.sequence_problem.is_none()
-        && !store.disk_nearly_full
 }
 
 /// A page of hosts is closed when it is larger than this.
