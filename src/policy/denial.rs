@@ -14,6 +14,8 @@ use crate::identity::password::VerifierError;
 pub enum Denial {
     /// No certificate where one is needed.
     CertificateMissing,
+    /// The connection has presented no certificate that could be added.
+    NonePresented,
     /// The certificate itself is unacceptable, whoever presents it.
     CertificateUnacceptable {
         /// The problem with it.
@@ -145,6 +147,12 @@ impl Denial {
                 REFUSED,
                 BAD_REQUEST,
                 "There is no certificate in the request",
+            ),
+            Self::NonePresented => (
+                "none-presented",
+                REFUSED,
+                BAD_REQUEST,
+                "Your client has presented no certificate on this connection that could be added",
             ),
             Self::CertificateUnacceptable { finding } => {
                 return words(
@@ -456,8 +464,9 @@ const NOT_FOUND: (&str, &str) = ("cancel", "item-not-found");
 const FORBIDDEN: (&str, &str) = ("auth", "forbidden");
 
 /// One of each, in the order of the documentation's table.
-pub const EVERY_DENIAL: [Denial; 42] = [
+pub const EVERY_DENIAL: [Denial; 43] = [
     Denial::CertificateMissing,
+    Denial::NonePresented,
     Denial::CertificateUnacceptable {
         finding: Finding::NotCertificate,
     },

@@ -123,6 +123,19 @@ pub struct Appended {
     pub leaving: Vec<Enrolment>,
 }
 
+/// The certificate that a session may add as the one of its connection.
+///
+/// Shape: `own_key` is that of the certificate that it has logged in with, which needs not be added again.
+pub fn presented_to_add<'a>(
+    own_key: Option<&KeyId>,
+    presented: Option<&'a str>,
+) -> Result<&'a str, Denial> {
+    match own_key {
+        None => presented.ok_or(Denial::NonePresented),
+        Some(_) => Err(Denial::NonePresented),
+    }
+}
+
 /// To which account of the name an administrator adds a certificate who does not say it; of accounts that live here.
 ///
 /// Shape: `known` is the account that has the name now.

@@ -472,17 +472,38 @@ pub fn has_revoked(names: &[&CertificateName]) -> String {
 pub const EMPTY_LIST: &str = "There are no certificates in your list";
 /// There is nothing to revoke.
 pub const NO_OTHERS: &str = "There are no other certificates in your list";
-/// For a connection without one.
-pub const NONE_PRESENTED: &str =
-    "Your client has presented no certificate on this connection that could be added";
 /// A step came without its form.
 pub const NO_FORM: &str = "The form is missing";
 /// The menu has no such entry.
 pub const NO_SUBCOMMAND: &str = "There is no such action";
-/// XEP-0050 has no such action.
-pub const NO_ACTION: &str = "There is no such action";
-/// A step came that belongs to no run of this command.
-pub const HAS_ENDED: &str = "This command has ended, start it again";
+/// A step that the command can't take, as a stanza error.
+///
+/// Source: XEP-0050, the table of command error conditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Misstep {
+    /// Its type.
+    pub kind: &'static str,
+    /// Its condition.
+    pub condition: &'static str,
+    /// The command's own condition.
+    pub command: &'static str,
+    /// For the user.
+    pub text: &'static str,
+}
+
+/// XEP-0050 knows no such action, or not at this step.
+pub const NO_ACTION: Misstep = Misstep {
+    command: "malformed-action",
+    text: "There is no such action",
+    ..HAS_ENDED
+};
+/// The step belongs to a run that is over.
+pub const HAS_ENDED: Misstep = Misstep {
+    kind: "modify",
+    condition: "bad-request",
+    command: "bad-sessionid",
+    text: "This command has ended, start it again",
+};
 
 const MISSING: &str = "must be filled in";
 const NODE: &str = "http://prosody.im/protocol/certs";

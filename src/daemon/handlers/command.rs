@@ -15,7 +15,7 @@ use crate::protocol::{
     Close, CommandStep, CommandStepped, MAX_CERTIFICATE_BASE64_BYTES, Note, NoteKind, Progress,
     Refusal, SessionBy, StepError,
 };
-use crate::wording::forms::{self, Added, Chosen, ChosenState, Filled, Form, Subcommand};
+use crate::wording::forms::{self, Added, Chosen, ChosenState, Filled, Form, Misstep, Subcommand};
 
 impl Revoking<'_> {
     pub(in crate::daemon) fn command_step(
@@ -69,7 +69,7 @@ impl Revoking<'_> {
                 ..CommandStepped::default()
             })),
             ("prev", _) | ("execute", None) => Ok(Some(asking.menu())),
-            ("next" | "complete", None) => Ok(Some(not_taken("bad-sessionid", forms::HAS_ENDED))),
+            ("next" | "complete", None) => Ok(Some(not_taken(forms::HAS_ENDED))),
             ("execute" | "next" | "complete", Some(step)) => match (step, &asking.filled) {
                 // There is nothing to fill in: a client may leave the form out.
                 (Step::Inside(Subcommand::RevokeOthers), _) if asking.own_key.is_some() => {
@@ -96,7 +96,7 @@ impl Revoking<'_> {
                     self.finish_form(asking, subcommand, filled, now).map(Some)
                 }
             },
-            _ => Ok(Some(not_taken("malformed-action", forms::NO_ACTION))),
+            _ => Ok(Some(not_taken(forms::NO_ACTION))),
         }
     }
 
@@ -116,8 +116,10 @@ impl Revoking<'_> {
         };
         let shown = match subcommand {
             Subcommand::Add => Ok(forms::adding()),
-            Subcommand::AddCurrent if asking.presented.is_some() => Ok(forms::adding_current()),
-            Subcommand::AddCurrent => return Ok(failed(forms::NONE_PRESENTED)),
+            Subcommand::AddCurrent => {
+                asking.presented().map_err(Refusal::Management)?;
+                Ok(forms::adding_current())
+            }
             Subcommand::List => return self.list_to_read(asking, now),
             Subcommand::Disable => self.lists.look_at(&asking.whose, |own, _| {
                 let all: Vec<Chosen<'_>> = own.iter().map(|held| asking.chosen(held)).collect();
@@ -215,12 +217,12 @@ impl Revoking<'_> {
                     Err(problem) => Ok(failed(&problem.to_string())),
                 }
             }
-            Subcommand::AddCurrent => match (filled.added(), &asking.presented) {
-                (Ok(added), Some(presented)) => {
-                    self.add_and_say(asking, &added, presented.clone(), now)
+            Subcommand::AddCurrent => match filled.added() {
+                Ok(added) => {
+                    let presented = asking.presented().map_err(Refusal::Management)?;
+                    self.add_and_say(asking, &added, presented.to_owned(), now)
                 }
-                (Ok(_), None) => Ok(failed(forms::NONE_PRESENTED)),
-                (Err(problem), _) => Ok(failed(&problem)),
+                Err(problem) => Ok(failed(&problem)),
             },
             Subcommand::Disable => match filled.certificate() {
                 Ok(name) => {
@@ -231,7 +233,7 @@ impl Revoking<'_> {
             },
             // These sub-commands end at once, or send their answer themselves.
             Subcommand::List | Subcommand::Revoke | Subcommand::RevokeOthers => {
-                Ok(not_taken("bad-sessionid", forms::HAS_ENDED))
+                Ok(not_taken(forms::HAS_ENDED))
             }
         }
     }
@@ -271,15 +273,18 @@ impl Revoking<'_> {
             whose: &asking.whose,
             target,
         };
-        let revoked = self.revoke_keys(reply, revocation, now, |revoked, keys| {
-            // The reader of the answer finds the sessions gone; the asker's own must live to send it on.
-            let others = keys.iter().filter(|key| asking.own_key != Some(**key));
-            let close = others.map(|key| Close::of(&asking.whose.account, key, Ending::Revoked));
-            CommandStepped {
-                close: close.collect(),
-                ..said(forms::has_revoked(&revoked.names()))
-            }
-        });
+        let revoked = self
+            .revoking
+            .revoke_keys(reply, revocation, now, |revoked, keys| {
+                // The reader of the answer finds the sessions gone; the asker's own must live to send it on.
+                let others = keys.iter().filter(|key| asking.own_key != Some(**key));
+                let close =
+                    others.map(|key| Close::of(&asking.whose.account, key, Ending::Revoked));
+                CommandStepped {
+                    close: close.collect(),
+                    ..said(forms::has_revoked(&revoked.names()))
+                }
+            });
         match revoked {
             Ok(()) => Ok(None),
             // Another session was faster.
@@ -304,9 +309,14 @@ struct Asking {
 }
 
 impl Asking {
+    /// The certificate of its connection, if it may be added.
+    fn presented(&self) -> Result<&str, Denial> {
+        manage::presented_to_add(self.own_key.as_ref(), self.presented.as_deref())
+    }
+
     fn menu(&self) -> CommandStepped {
         let form = forms::menu(self.own_key.is_some(), |one| match one {
-            Subcommand::AddCurrent => self.own_key.is_none() && self.presented.is_some(),
+            Subcommand::AddCurrent => self.presented().is_ok(),
             _ => true,
         });
         CommandStepped {
@@ -381,14 +391,14 @@ fn ending(kind: NoteKind, text: String) -> CommandStepped {
     }
 }
 
-fn not_taken(command: &'static str, text: &'static str) -> CommandStepped {
+fn not_taken(misstep: Misstep) -> CommandStepped {
     CommandStepped {
         status: Progress::Error,
         error: Some(StepError {
-            kind: "modify".into(),
-            condition: "bad-request".into(),
-            command: command.into(),
-            text: text.into(),
+            kind: misstep.kind.into(),
+            condition: misstep.condition.into(),
+            command: misstep.command.into(),
+            text: misstep.text.into(),
         }),
         ..CommandStepped::default()
     }

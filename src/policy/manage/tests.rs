@@ -707,3 +707,16 @@ fn an_account_without_incarnation_has_no_certificates() {
     let got = super::list(&PASSWORD, &Scope::Every, &list, &policy);
     assert_eq!(got.map(|all| all.len()), Ok(1));
 }
+
+#[test]
+fn the_certificate_of_the_connection_is_added_only_by_who_has_not_logged_in_with_it() {
+    let key = KeyId::from_bytes([7; 32]);
+    for (own, presented, expected) in [
+        (None, Some("MIIB"), Ok("MIIB")),
+        (None, None, Err(Denial::NonePresented)),
+        (Some(&key), Some("MIIB"), Err(Denial::NonePresented)),
+        (Some(&key), None, Err(Denial::NonePresented)),
+    ] {
+        assert_eq!(presented_to_add(own, presented), expected);
+    }
+}
