@@ -4,7 +4,7 @@
 
 use super::super::reply::Reply;
 use super::certificates::Wanted;
-use super::revocation::{KeyRevocation, Revoking, Target};
+use super::revocation::{KeyRevocation, Managing, Target};
 use super::whose::Whose;
 use crate::identity::certificate::Finding;
 use crate::identity::pasted::{self, NotOne};
@@ -17,7 +17,7 @@ use crate::protocol::{
 };
 use crate::wording::forms::{self, Added, Chosen, ChosenState, Filled, Form, Misstep, Subcommand};
 
-impl Revoking<'_> {
+impl Managing<'_> {
     pub(in crate::daemon) fn command_step(
         &self,
         reply: &Reply<CommandStep>,

@@ -8,14 +8,14 @@ use super::super::declared_host::remarks;
 use super::super::reply::Reply;
 use super::certificates::Certificates;
 use super::incarnations::{Unmarked, incarnation_in_prosody};
-use super::revocation::{KeyRevocation, Revoking, Target};
+use super::revocation::{KeyRevocation, Managing, Target};
 use super::whose::Whose;
 use crate::identity::{BareJid, CertificateName, Host, Incarnation, UnixSeconds};
 use crate::policy::Denial;
 use crate::protocol::{Accounts, ConsoleRan, ConsoleRun, Each, Fault, Refusal, Session, SessionBy};
 use crate::wording::console::{self, HostStatus, Readiness, Status};
 
-impl Revoking<'_> {
+impl Managing<'_> {
     pub(in crate::daemon) fn console_run(
         &self,
         reply: &Reply<ConsoleRun>,
@@ -60,7 +60,7 @@ impl Revoking<'_> {
             Err(problem) => return Ok(Some(no(problem))),
         };
         let account = &whose.account;
-        let revoked = self.revoke_keys(
+        let revoked = self.revoking.revoke_keys(
             reply,
             KeyRevocation {
                 whose: &whose,

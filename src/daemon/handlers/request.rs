@@ -4,7 +4,7 @@
 
 use super::super::reply::Reply;
 use super::certificates::{Wanted, refused};
-use super::revocation::{KeyRevocation, Revoking, Target};
+use super::revocation::{KeyRevocation, Managing, Target};
 use super::whose::Whose;
 use crate::identity::{KeyId, UnixSeconds};
 use crate::policy::Denial;
@@ -12,7 +12,7 @@ use crate::policy::live::Ending;
 use crate::policy::manage::request::{self, BadChild};
 use crate::protocol::{ClientRequest, ClientRequested, Close, Refusal, RequestElement};
 
-impl Revoking<'_> {
+impl Managing<'_> {
     pub(in crate::daemon) fn request(
         &self,
         reply: &Reply<ClientRequest>,
@@ -64,9 +64,10 @@ impl Revoking<'_> {
                     target: Target::Named(name),
                 };
                 let close = |key: &KeyId| Close::of(&whose.account, key, Ending::Revoked);
-                self.revoke_keys(reply, revocation, now, |_, keys| ClientRequested {
-                    close: keys.iter().map(close).collect(),
-                })?;
+                self.revoking
+                    .revoke_keys(reply, revocation, now, |_, keys| ClientRequested {
+                        close: keys.iter().map(close).collect(),
+                    })?;
                 return Ok(None);
             }
         }

@@ -23,8 +23,21 @@ use crate::wording::notices;
 /// Revokes what stands in the lists, by whatever way it was asked for.
 #[derive(Clone, Copy)]
 pub(in crate::daemon) struct Revoking<'a> {
+    lists: Certificates<'a>,
+    gate: &'a Gate,
+}
+
+/// Adds, disables and revokes, as people ask for it: by a client, in a form, at the console.
+#[derive(Clone, Copy)]
+pub(in crate::daemon) struct Managing<'a> {
     pub(in crate::daemon) lists: Certificates<'a>,
-    pub(in crate::daemon) gate: &'a Gate,
+    pub(in crate::daemon) revoking: Revoking<'a>,
+}
+
+impl<'a> Revoking<'a> {
+    pub(in crate::daemon) fn new(lists: Certificates<'a>, gate: &'a Gate) -> Self {
+        Self { lists, gate }
+    }
 }
 
 impl Revoking<'_> {
