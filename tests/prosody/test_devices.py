@@ -16,14 +16,15 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+import certs
 import slix
 from browser import Browser, Page, browser_for
 from certs import ClientCertificate
 from conftest import PROSODY_VERSIONS, observed
 from connection import Refused
 from namespaces import CLIENT
-from processes import REPOSITORY, TARGET, clean_environment, finish
-from prosody import PAGE_MODULE, USUAL_MODULES, Config, Host
+from processes import REPOSITORY, TARGET, clean_environment, finish, free_ports
+from prosody import PAGE_MODULE, USUAL_MODULES, Config, Host, lua_string
 from rig import Rig
 from scene import DOMAIN, Account, Scene, eventually
 from test_clients import run_strophe_login, strophe_login  # noqa: F401
@@ -44,7 +45,7 @@ NOT_HTTPS = "is not https|that is not secure"
 
 HOSTS = [
     Host(DOMAIN),
-    Host("few.lit", 'saslcertd_max_certs = 1\nsaslcertd_max_validity_days = 30\nsaslcertd_devices_name = "Few & Far <b>"'),
+    Host("few.lit", 'saslcertd_manage_with = "password"\nsaslcertd_max_certs = 1\nsaslcertd_max_validity_days = 30\nsaslcertd_devices_name = "Few & Far <b>"'),
     # Its accounts live in the daemon.
     Host("rome.lit", 'authentication = "saslcertd"\nsaslcertd_guess_delay_max = 0'),
 ]
@@ -288,7 +289,7 @@ async def test_every_other_device_is_signed_out_by_one_question(stage: Scene):
 
 @pytest.mark.parametrize(
     ("app", "form"),
-    [("Conversations, Cheogram, monocles, Snikket (Android)", "3des"), ("Swift", "aes"), ("poezio", "pem"), ("Another app", "aes")],
+    [("Conversations, Cheogram, Snikket", "3des"), ("Swift", "aes"), ("poezio", "pem"), ("Another app", "aes")],
 )
 async def test_each_app_gets_the_form_that_it_opens(stage: Scene, app: str, form: str):
     account = stage.account()
@@ -420,6 +421,7 @@ async def test_the_daemon_and_the_server_may_be_away(own_scene: Callable[..., Sc
         await page.get_by_role("heading", name="has its key").wait_for()
         password = await page.locator("#password").text_content()
         await waiting.goto(address(scene))
+        await button(waiting, "Log in").wait_for()
         scene.prosody.stop()
         # What was just made is nowhere else: it stays.
         await page.get_by_text(re.compile("The connection is gone.|The server ended this session.")).wait_for()
@@ -468,11 +470,11 @@ async def test_every_answer_forbids_what_the_page_does_not_need(stage: Scene):
     assert not [name for name in await fetch(stage, "/devices/", "OPTIONS") if name.startswith("access-control-")]
 
 
-async def fetch(scene: Scene, path: str, method: str = "GET") -> dict[str, str]:
+async def fetch(scene: Scene, path: str, method: str = "GET", host: str = DOMAIN) -> dict[str, str]:
     """Status and headers of an answer."""
     context = ssl.create_default_context(cafile=str(scene.prosody.ca_file))
-    reader, writer = await asyncio.open_connection("127.0.0.1", scene.prosody.https_port, ssl=context, server_hostname=DOMAIN)
-    writer.write(f"{method} {path} HTTP/1.1\r\nHost: {DOMAIN}\r\nOrigin: https://elsewhere.lit\r\nConnection: close\r\n\r\n".encode())
+    reader, writer = await asyncio.open_connection("127.0.0.1", scene.prosody.https_port, ssl=context, server_hostname=host)
+    writer.write(f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nOrigin: https://elsewhere.lit\r\nConnection: close\r\n\r\n".encode())
     head = (await reader.readuntil(b"\r\n\r\n")).decode()
     writer.close()
     status, *lines = head.strip().split("\r\n")
@@ -621,3 +623,124 @@ async def test_a_keyboard_is_enough(stage: Scene):
         await page.press("Enter")
         await page.get_by_text("No device has a key yet.").wait_for()
         await is_well(page, stage)
+
+
+# --- hosts of other kinds, proxies, options
+
+
+@pytest.mark.provokes(NOT_HTTPS)
+async def test_without_https_no_key_is_made_and_the_log_says_why(own_scene: Callable[..., Scene]):
+    scene = own_scene(Config(hosts=HOSTS[:1], modules=MODULES, extra="https_ports = { }"))
+    where = f"http://{DOMAIN}:{scene.prosody.http_port}/devices"
+    assert f"{where} is not https" in scene.prosody.read_log()
+    async with browser_for(scene) as browser:
+        page = await browser.open(**PHONE)
+        await page.goto(where)
+        assert "No keys are made here." in await complaint(page)
+        assert await page.get_by_label("Password").count() == 0
+        await picture(page, scene, "10-not-secure")
+    assert "over a connection that is not secure" in scene.prosody.read_log()
+
+
+async def test_behind_a_proxy_that_says_so_certificates_are_managed(own_scene: Callable[..., Scene]):
+    # The rig's https port is the proxy's: it has the server's certificate, and hands on what comes in.
+    scene = own_scene(Config(hosts=HOSTS[:1], modules=MODULES, extra="https_ports = { }"))
+    account = scene.account()
+    port = free_ports(1)[0]
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(scene.prosody.folder / "server.pem", scene.prosody.folder / "server.key")
+    scene.rig.config.extra += f'\nhttp_external_url = "https://{DOMAIN}:{port}/"'
+    scene.prosody.stop()
+    scene.prosody.start()
+    scene.rig.wait_attached()
+    own = scene.prosody.read_log()
+    assert f"keys at https://{DOMAIN}:{port}/devices" in own
+    says = {"yes": b"X-Forwarded-Proto: https\r\nX-Forwarded-For: 192.0.2.7\r\n", "no": b""}
+    async with browser_for(scene) as browser:
+        for proxy, headers in says.items():
+            async with https_proxy(port, context, scene.prosody.http_port, headers):
+                page = await browser.open(**PHONE)
+                await page.goto(f"https://{DOMAIN}:{port}/devices")
+                if proxy == "no":
+                    assert "No keys are made here." in await complaint(page)
+                    continue
+                await page.get_by_label("Address").fill(account.jid)
+                await page.get_by_label("Password").fill(account.password)
+                await button(page, "Log in").click()
+                await button(page, "Add this phone").click()
+                await make(page)
+                assert scene.records(account)[0]["added"]["by"] == "password"
+    assert "X-Forwarded-Proto" in scene.prosody.read_log()
+
+
+@asynccontextmanager
+async def https_proxy(port: int, context: ssl.SSLContext, behind: int, headers: bytes) -> AsyncIterator[None]:
+    """Ends https, and puts these headers into the first request of each connection: there is one on each."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", behind)
+
+        async def carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            while data := await source.read(65536):
+                sink.write(data)
+                await sink.drain()
+            sink.close()
+
+        try:
+            line = await reader.readline()
+            inner_writer.write(line + headers)
+            if b"websocket" not in line:
+                # So that the next request gets them, too.
+                inner_writer.write(b"Connection: close\r\n")
+            await asyncio.gather(carry(reader, inner_writer), carry(inner_reader, writer), return_exceptions=True)
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            inner_writer.close()
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", port, ssl=context)
+    try:
+        yield
+    finally:
+        server.close()
+
+
+async def test_what_a_host_does_not_do_is_said(own_scene: Callable[..., Scene], tmp_path: Path):
+    authorities = certs.make(tmp_path, [], is_ca=True).cert_file
+    logo = tmp_path / "logo.svg"
+    logo.write_text('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 40"><circle cx="20" cy="20" r="18" fill="#2457c5"/></svg>')
+    hosts = [
+        Host(DOMAIN, f'saslcertd_devices_name = "The Globe"\nsaslcertd_devices_logo = {lua_string(logo)}'),
+        Host("ca.lit", f'saslcertd_trust = "ca"\nsaslcertd_ca_file = {lua_string(authorities)}'),
+        Host("plain.lit", 'disable_sasl_mechanisms = { "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS" }'),
+        Host("guests.lit", 'authentication = "anonymous"', declared=False),
+    ]
+    scene = own_scene(Config(hosts=hosts, modules=MODULES))
+    async with browser_for(scene) as browser:
+        page = await browser.open(**PHONE)
+        await page.goto(address(scene))
+        await page.get_by_text("The Globe").wait_for()
+        assert await page.evaluate("document.querySelector('#brand img').complete && document.querySelector('#brand img').naturalWidth > 0")
+        await picture(page, scene, "11-brand")
+        await is_well(page, scene)
+        plain = scene.account(host="plain.lit")
+        await try_login(page, scene, plain.jid, plain.password, "plain.lit")
+        assert "This server would hear your password in the clear." in await complaint(page)
+        await picture(page, scene, "12-plain")
+        unlisted = scene.account(host="ca.lit")
+        await log_in(page, scene, unlisted)
+        assert "devices can’t be managed by their owners" in await complaint(page)
+    assert "mechanism='PLAIN'" not in scene.prosody.read_log()
+    guests = await fetch(scene, "/devices/", host="guests.lit")
+    assert guests["status"] == "404"
+
+
+async def test_the_module_goes_and_comes_back(own_scene: Callable[..., Scene]):
+    scene = own_scene(Config(hosts=HOSTS[:1], modules=MODULES))
+    await asyncio.to_thread(scene.prosody.shell, f'module:unload("{PAGE_MODULE}", "{DOMAIN}")')
+    assert (await fetch(scene, "/devices/"))["status"] == "404"
+    await asyncio.to_thread(scene.prosody.shell, f'module:load("{PAGE_MODULE}", "{DOMAIN}")')
+    assert (await fetch(scene, "/devices/"))["status"] == "200"
+    await asyncio.to_thread(scene.prosody.reload_module, PAGE_MODULE, DOMAIN)
+    assert (await fetch(scene, "/devices/"))["status"] == "200"
