@@ -44,7 +44,7 @@ help: ## say what can be made
 
 test: fetch-test lint test-rust test-lua test-page test-prosody ## get what is missing, then run every check and every test
 
-demo: fetch-demo build ## see a device log in with its key, and be locked out (KEEP=1 leaves it running)
+demo: fetch-demo page build ## see a device log in with its key, and be locked out (KEEP=1 leaves it running)
 	@/usr/bin/python3 -B tests/prosody/demo.py </dev/null
 
 bench: fetch-bench ## what a login costs, as ratios to redis and others (BENCH=quick: in two minutes; PARTS='socket logins': these only)

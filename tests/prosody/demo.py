@@ -8,6 +8,7 @@ With `KEEP=1` in the environment both run on, and it prints how to use them and 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -17,12 +18,14 @@ import time
 from pathlib import Path
 
 from processes import TARGET, Identity, RigError, clean_environment
-from prosody import Config, Host
+from prosody import PAGE_MODULE, USUAL_MODULES, Config, Host
 from rig import Rig
 
 DOMAIN, USERNAME, NAME = "shakespeare.lit", "hamlet", "my-phone"
 JID = f"{USERNAME}@{DOMAIN}"
 PASSWORD = "to be, or not"
+#: The page for devices is for browsers on this machine, which do not know the host's name.
+CONFIG = Config(hosts=[Host(DOMAIN, 'http_host = "localhost"')], modules=[*USUAL_MODULES, PAGE_MODULE])
 
 
 class DemoFailed(Exception):
@@ -143,7 +146,21 @@ def play(tell: Teller, rig: Rig) -> list[str | Path]:
     tell.begin("A stranger finds the phone and tries it", "The same command as before. It has to fail now, and that is the point:")
     run(tell, rig, *login, expected=1)
     tell.say("The server said no. The key is worthless from the moment it was revoked.")
+
+    tell.begin(
+        "Hamlet's next phone has no shell",
+        f"""He opens a page in its browser, logs in, and saves a key in a file for his app: {page_of(rig)} is where this server
+        has it. 'make demo KEEP=1' leaves it there.""",
+    )
     return login
+
+
+def page_of(rig: Rig) -> str:
+    """Where the page for devices is, as Prosody's log says it."""
+    found = re.search(r"Users give their devices keys at (\S+)", rig.prosody.read_log())
+    if not found:
+        raise DemoFailed("Prosody does not say where the page for devices is")
+    return found[1]
 
 
 def tell_how_to_go_on(rig: Rig, login: list[str | Path]) -> None:
@@ -168,6 +185,7 @@ Both run on, because of KEEP=1.
    password            {PASSWORD}
    server              127.0.0.1, port {rig.prosody.starttls_port} (STARTTLS) or {rig.prosody.direct_tls_port} (direct TLS), certificate for {DOMAIN}
    its authority       {ca}
+   page for devices    {page_of(rig)} (your browser does not know that authority, and asks)
    the revoked phone   {rig.folder / "phone"}
    logs                {rig.prosody.log}
                        {rig.daemon.output}
@@ -199,7 +217,7 @@ def main() -> int:
     identity = Identity(outlives_us=keep)
     tell, started = Teller(), time.monotonic()
     try:
-        with Rig(which_prosody(), Config(hosts=[Host(DOMAIN)]), identity, identity) as rig:
+        with Rig(which_prosody(), CONFIG, identity, identity) as rig:
             try:
                 login = play(tell, rig)
                 rig.check_logs()
