@@ -17,6 +17,7 @@ use rcgen::{
     CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
 };
+use saslcertd::identity::Fingerprint;
 
 /// The host that all of them are on.
 pub(crate) const HOST: &str = "perf.lit";
@@ -102,21 +103,32 @@ impl Accounts {
         accounts.map(append).collect()
     }
 
-    /// Logins with certificates that are drawn at random from those of the first `among` accounts.
+    /// Logins as Prosody asks for them, and the offers that must be made before: a login names the chain of its offer. The
+    /// certificates are drawn at random from those of the first `among` accounts.
+    pub(crate) fn offered(&self, dice: &mut Dice, among: usize, count: usize) -> Result<Offered> {
+        let mut offered = Offered::default();
+        for _ in 0..count {
+            let number = dice.below(among);
+            let certificate = self.certificate(number)?;
+            let name = Fingerprint::of(&BASE64.decode(&certificate)?);
+            offered.offers.push(offer(&certificate));
+            offered.logins.push(login(&format!("\"{name}\""), number));
+        }
+        Ok(offered)
+    }
+
+    /// Logins that bring their chains, with certificates that are drawn in the same way.
     pub(crate) fn logins(
         &self,
         dice: &mut Dice,
         among: usize,
         count: usize,
     ) -> Result<Vec<Vec<u8>>> {
-        let login = |number| {
+        let of = |number| {
             let certificate = self.certificate(number)?;
-            Ok(format!(
-                r#","method":"external.login","params":{{"host":"{HOST}","chain":["{certificate}"],"authzid":null,"stream_from":null,"address":"192.0.2.7","accounts":[{{"username":"u{number}","exists":true,"enabled":true,"incarnation":"one"}}]}}}}{}"#,
-                '\n'
-            ).into_bytes())
+            Ok(login(&format!("[\"{certificate}\"]"), number))
         };
-        (0..count).map(|_| login(dice.below(among))).collect()
+        (0..count).map(|_| of(dice.below(among))).collect()
     }
 
     /// Offers, drawn in the same way.
@@ -126,13 +138,31 @@ impl Accounts {
         among: usize,
         count: usize,
     ) -> Result<Vec<Vec<u8>>> {
-        let offer = |number| {
-            let certificate = self.certificate(number)?;
-            let params = format!(r#"{{"host":"{HOST}","chain":["{certificate}"]}}"#);
-            Ok(format!(",\"method\":\"external.offer\",\"params\":{params}}}\n").into_bytes())
-        };
-        (0..count).map(|_| offer(dice.below(among))).collect()
+        let of = |number| Ok(offer(&self.certificate(number)?));
+        (0..count).map(|_| of(dice.below(among))).collect()
     }
+}
+
+/// Questions that belong together, in the same order.
+#[derive(Default)]
+pub(crate) struct Offered {
+    pub(crate) offers: Vec<Vec<u8>>,
+    pub(crate) logins: Vec<Vec<u8>>,
+}
+
+fn offer(certificate: &str) -> Vec<u8> {
+    let params = format!(r#"{{"host":"{HOST}","chain":["{certificate}"]}}"#);
+    format!(",\"method\":\"external.offer\",\"params\":{params}}}\n").into_bytes()
+}
+
+/// `chain`: a chain, or the name of one, as JSON.
+fn login(chain: &str, number: usize) -> Vec<u8> {
+    let accounts =
+        format!(r#"[{{"username":"u{number}","exists":true,"enabled":true,"incarnation":"one"}}]"#);
+    let params = format!(
+        r#"{{"host":"{HOST}","chain":{chain},"authzid":null,"stream_from":null,"address":"192.0.2.7","accounts":{accounts}}}"#
+    );
+    format!(",\"method\":\"external.login\",\"params\":{params}}}\n").into_bytes()
 }
 
 /// Redis' GETs of keys that are drawn at random from the first `among`.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use saslcertd::identity::{ScramHash, ScramVerifier, Secret};
 
-use crate::accounts::{Accounts, Dice, HELLO, redis_gets, redis_sets};
+use crate::accounts::{Accounts, Dice, HELLO, Offered, redis_gets, redis_sets};
 use crate::effort::Effort;
 use crate::figures::{Aim, Figures, Measure, Unit};
 use crate::load::{self, Length, Run, Shape, Wire};
@@ -47,11 +47,15 @@ pub(crate) fn decisions(
                 let (among, count) = (one.accounts, effort.questions());
                 let gets = redis_gets(&mut dice, among, count);
                 let gets = load::run(&redis.socket, Wire::Redis, shape, gets, effort.run())?;
-                let logins = accounts.logins(&mut dice, among, count)?;
-                let echoes = load::run(&echo.socket, ECHO, shape, logins, effort.run())?;
+                let echoes = accounts.offered(&mut dice, among, REMEMBERED)?.logins;
+                let echoes = load::run(&echo.socket, ECHO, shape, echoes, effort.run())?;
                 let offers = accounts.offers(&mut dice, among, count)?;
                 let offers = load::run(&one.daemon.socket, OFFER, shape, offers, effort.run())?;
-                let logins = accounts.logins(&mut dice, among, count)?;
+                let Offered {
+                    offers: before,
+                    logins,
+                } = accounts.offered(&mut dice, among, REMEMBERED)?;
+                load::run(&one.daemon.socket, OFFER, MANY, before, Length::Once)?;
                 let logins = load::run(&one.daemon.socket, LOGIN, shape, logins, effort.run())?;
                 if shape == ALONE {
                     alone.push((among, logins.quantile(0.5)));
@@ -231,6 +235,9 @@ fn try_passwords(socket: &Path, a_second: f64, is_over: &AtomicBool) -> Result<f
     })?;
     Ok(right as f64 / start.elapsed().as_secs_f64())
 }
+
+/// So many chains the daemon remembers for certain: fewer than those that fit into its memory of them.
+const REMEMBERED: usize = 6_000;
 
 /// As people say it: 10,000 accounts.
 pub(crate) fn counted(accounts: usize) -> String {

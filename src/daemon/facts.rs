@@ -12,7 +12,7 @@ use crate::policy::chain::Untrusted;
 use crate::policy::login::{AccountFact, CertificateFacts, named};
 use crate::policy::{Denial, HostPolicy};
 use crate::protocol::{Accounts, Chain, Fault, Refusal};
-use crate::store::{Known, Store, StoreError};
+use crate::store::{Known, Shown, Store, StoreError};
 
 /// Where the facts stand.
 #[derive(Clone, Copy)]
@@ -80,8 +80,12 @@ impl Facts<'_> {
     /// The same, not parsed even if it stands in no list.
     pub(super) fn look_up(&self, shown: &Presentation<'_>) -> Result<Known, StoreError> {
         let chain = shown.chain;
-        self.store
-            .known(chain.leaf(), chain.fingerprint(), shown.host)
+        let cert = Shown {
+            der: chain.leaf(),
+            fingerprint: chain.fingerprint(),
+            cert: chain.parsed(),
+        };
+        self.store.known(cert, shown.host)
     }
 
     /// The accounts that have taken back the certificate or its key, among those that it names and those that hold it; `also` is

@@ -133,6 +133,12 @@ impl Chain {
         cert.map_err(|finding| *finding)
     }
 
+    /// The client's own certificate, if it was parsed before.
+    #[must_use]
+    pub fn parsed(&self) -> Option<&ClientCert> {
+        self.cert.get()?.as_ref().ok()
+    }
+
     /// The name of this very chain, and of no other: the SHA-256 of all of it.
     #[must_use]
     pub fn name(&self) -> Fingerprint {

@@ -21,10 +21,21 @@ use super::record::{self, KnownRow};
 use super::tables::Tables;
 use super::view::View;
 
+/// A certificate that somebody shows.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// Its bytes.
+    pub der: &'a [u8],
+    /// SHA-256 of them.
+    pub fingerprint: &'a Fingerprint,
+    /// The same, if it is parsed already.
+    pub cert: Option<&'a ClientCert>,
+}
+
 /// The facts about a certificate by the lists that it stands in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// The certificate, as the strict parser has read it; `None`: it stands in nobody's list, or it is none.
+    /// The certificate, as the strict parser has read it; `None`: it stands in nobody's list, or it is none, or it was parsed already.
     pub cert: Option<ClientCert>,
     /// In whose lists it stands: any account of the host, any incarnation, any order.
     pub holders: Vec<Holder>,
@@ -33,13 +44,11 @@ pub struct Known {
 }
 
 impl Tables {
-    /// The facts about the certificate `der`, with this fingerprint, on `host`.
-    pub(super) fn known(
-        &self,
-        der: &[u8],
-        fingerprint: &Fingerprint,
-        host: &Host,
-    ) -> Result<Known, StoreError> {
+    /// The facts about a certificate on `host`.
+    pub(super) fn known(&self, shown: Shown<'_>, host: &Host) -> Result<Known, StoreError> {
+        let Shown {
+            der, fingerprint, ..
+        } = shown;
         let mut known = Known::default();
         let is_proven = self.is_known_proven();
         for row in self.known_rows(fingerprint, host) {
@@ -48,13 +57,13 @@ impl Tables {
             // A certificate that an older version has read, or could not read, is as good as unread. And until `known` was held
             // against what was written, a row of it may be an older one.
             let is_sure = is_proven && reading.is_some();
-            if known.cert.is_none() {
+            if shown.cert.is_none() && known.cert.is_none() {
                 known.cert = match reading {
                     Some(reading) => Some(reading.cert(der, *fingerprint)),
                     None => ClientCert::from_der(der).ok(),
                 };
             }
-            let Some(cert) = &known.cert else {
+            let Some(cert) = shown.cert.or(known.cert.as_ref()) else {
                 continue;
             };
             if !is_sure && !self.is_held(&account, &row.name, der)? {

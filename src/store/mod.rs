@@ -52,7 +52,7 @@ pub use edit::Edit;
 pub use error::{OnFailure, StoreError};
 pub use folder::Created;
 pub use harmless::{Change, Harmless, NoYes};
-pub use known::Known;
+pub use known::{Known, Shown};
 pub use record::HostRecord;
 pub use view::{Cursor, View};
 pub use whole::{Found, Loss, OnLoss, TableCheck};
@@ -105,14 +105,9 @@ impl Store {
         self.tables.enrolments_of(fingerprint, host)
     }
 
-    /// The facts about the certificate `der`, with this fingerprint, on `host`. One look-up.
-    pub fn known(
-        &self,
-        der: &[u8],
-        fingerprint: &Fingerprint,
-        host: &Host,
-    ) -> Result<Known, StoreError> {
-        self.tables.known(der, fingerprint, host)
+    /// The facts about a certificate on `host`. One look-up.
+    pub fn known(&self, shown: Shown<'_>, host: &Host) -> Result<Known, StoreError> {
+        self.tables.known(shown, host)
     }
 
     /// The accounts of `host` in whose lists a certificate with this fingerprint stands, any incarnation.

@@ -33,6 +33,15 @@ fn change(store: &Store, account: &BareJid, edits: Vec<Edit>) {
     changed.unwrap().unwrap();
 }
 
+/// As a client shows it that nobody has seen yet.
+fn shown(cert: &ClientCert) -> Shown<'_> {
+    Shown {
+        der: &cert.der,
+        fingerprint: &cert.fingerprint,
+        cert: None,
+    }
+}
+
 /// A record of `cert`, as an account enrols it.
 fn record(account: &BareJid, incarnation: &str, name: &str, cert: &ClientCert) -> Enrolment {
     Enrolment {
@@ -278,7 +287,7 @@ fn a_record_that_is_not_what_its_certificate_says_is_read_anew() {
         ..held.clone()
     };
     change(&store, &account, vec![Edit::put(wrong)]);
-    let known = || store.known(&cert.der, &cert.fingerprint, account.host());
+    let known = || store.known(shown(&cert), account.host());
     let found = known().unwrap();
     assert_eq!(found.cert.as_ref(), Some(&cert));
     assert_eq!((found.holders.len(), found.revoked_for.len()), (1, 0));
@@ -296,7 +305,7 @@ fn a_record_that_is_not_what_its_certificate_says_is_read_anew() {
     };
     let (_folder, store) = opened();
     change(&store, &account, vec![Edit::put(forged)]);
-    let found = store.known(&cert.der, &cert.fingerprint, account.host());
+    let found = store.known(shown(&cert), account.host());
     assert_eq!(found.unwrap().holders, []);
 }
 
@@ -315,7 +324,7 @@ fn what_another_version_has_read_is_read_anew() {
         let Row { key, value, .. } = put(&account, &cert.fingerprint, &row);
         let tree = store.tables.tree(Table::Known);
         tree.insert(key, value.unwrap()).unwrap();
-        let known = store.known(&cert.der, &cert.fingerprint, account.host());
+        let known = store.known(shown(&cert), account.host());
         let known = known.unwrap();
         assert_eq!(known.cert.as_ref(), Some(&cert), "{version}");
         assert_eq!(known.holders.len(), 1, "{version}");
@@ -344,7 +353,7 @@ fn until_it_is_proven_a_record_is_not_believed_that_says_nothing_of_a_revocation
     let tree = store.tables.tree(Table::Known);
     tree.insert(key, value.unwrap()).unwrap();
     let revoked_for = || {
-        let known = store.known(&cert.der, &cert.fingerprint, account.host());
+        let known = store.known(shown(&cert), account.host());
         known.unwrap().revoked_for
     };
     store.tables.set_known_proven(false);
@@ -375,11 +384,11 @@ fn until_it_is_proven_a_record_is_not_believed_that_stands_in_no_list() {
     let tree = store.tables.tree(Table::Known);
     tree.insert(key, value.unwrap()).unwrap();
     store.tables.set_known_proven(false);
-    let known = store.known(&cert.der, &cert.fingerprint, account.host());
+    let known = store.known(shown(&cert), account.host());
     assert!(known.unwrap().holders.is_empty());
     // A record that is added now is found all the same.
     change(&store, &account, vec![Edit::put(held)]);
-    let known = store.known(&cert.der, &cert.fingerprint, account.host());
+    let known = store.known(shown(&cert), account.host());
     assert_eq!(known.unwrap().holders.len(), 1);
 }
 
@@ -461,7 +470,7 @@ impl Case {
                     .filter(is_revoked)
                     .map(|held| format!("{} {}", held.account, held.incarnation))
                     .collect();
-                let known = store.known(&cert.der, &cert.fingerprint, host).unwrap();
+                let known = store.known(shown(cert), host).unwrap();
                 let holders: BTreeSet<String> = known
                     .holders
                     .iter()
@@ -474,7 +483,17 @@ impl Case {
                     .collect();
                 assert_eq!((&holders, &told), (&expected, &revoked));
                 assert_eq!(known.cert.is_some(), !expected.is_empty());
-                assert!(known.cert.is_none_or(|known| known == *cert));
+                assert!(known.cert.as_ref().is_none_or(|known| known == cert));
+                let parsed = Shown {
+                    cert: Some(cert),
+                    ..shown(cert)
+                };
+                let again = store.known(parsed, host).unwrap();
+                let same = Known {
+                    cert: None,
+                    ..known
+                };
+                assert_eq!(again, same);
             }
             let counted = HostCounts {
                 certificates: own().count() as u64,
