@@ -97,16 +97,10 @@ impl Facts<'_> {
         also: Option<&BareJid>,
     ) -> Result<TakenBack, StoreError> {
         let cert = gathered.cert;
-        let mut accounts: Vec<BareJid> = gathered
-            .named_here()
-            .chain(gathered.holders.iter().map(|held| held.account.clone()))
-            .chain(also.cloned())
-            .collect();
-        accounts.sort();
-        accounts.dedup();
         let mut back = TakenBack::default();
-        for account in accounts {
+        for account in gathered.concerned(also) {
             let view = self.store.view(&account);
+            // For every account of the name: the lists have said it only of those whose record it is.
             for incarnation in view.revoked_for(&cert.key_id)? {
                 back.revoked.push((account.clone(), incarnation));
             }
@@ -146,18 +140,24 @@ impl Facts<'_> {
         &self,
         gathered: &Gathered<'_>,
     ) -> Result<Vec<AccountFact>, StoreError> {
-        let holders = gathered.holders.iter();
-        holders
-            .map(|held| self.account_fact(Accounts::Prosody, held.account.clone()))
+        let holders = gathered.holders.iter().map(|held| held.account.clone());
+        self.account_facts(Accounts::Prosody, holders)
+    }
+
+    /// The facts that are known here about each of the accounts. Prosody is not asked about its own: the newest one that was heard
+    /// of counts.
+    pub(super) fn account_facts(
+        &self,
+        lives: Accounts,
+        accounts: impl IntoIterator<Item = BareJid>,
+    ) -> Result<Vec<AccountFact>, StoreError> {
+        let accounts = accounts.into_iter();
+        accounts
+            .map(|account| self.account_fact(lives, account))
             .collect()
     }
 
-    /// The facts that are known here about an account. Prosody is not asked about its own: the newest one that was heard of counts.
-    pub(super) fn account_fact(
-        &self,
-        lives: Accounts,
-        account: BareJid,
-    ) -> Result<AccountFact, StoreError> {
+    fn account_fact(&self, lives: Accounts, account: BareJid) -> Result<AccountFact, StoreError> {
         Ok(match lives {
             Accounts::Daemon => {
                 let known = self.store.view(&account).account()?;
@@ -296,8 +296,18 @@ impl Gathered<'_> {
         }
     }
 
+    /// The accounts that the certificate names or that hold it, and `also`; each once.
+    pub(super) fn concerned(&self, also: Option<&BareJid>) -> Vec<BareJid> {
+        let holders = self.holders.iter().map(|held| held.account.clone());
+        let accounts = self.named_here().chain(holders).chain(also.cloned());
+        let mut accounts: Vec<BareJid> = accounts.collect();
+        accounts.sort();
+        accounts.dedup();
+        accounts
+    }
+
     /// The accounts of the host that the certificate names.
-    pub(super) fn named_here(&self) -> impl Iterator<Item = BareJid> {
+    fn named_here(&self) -> impl Iterator<Item = BareJid> {
         named(self.cert, self.host)
     }
 }

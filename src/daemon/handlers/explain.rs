@@ -54,15 +54,8 @@ impl Explaining<'_> {
             Some(Ok(Err(untrusted))) => Some(untrusted.cause.clone()),
             Some(Err(problem)) => Some(problem.to_string()),
         };
-        let mut meant: Vec<BareJid> = gathered.named_here().collect();
-        meant.extend(gathered.holders.iter().map(|held| held.account.clone()));
-        meant.push(account.clone());
-        meant.sort();
-        meant.dedup();
-        let accounts = meant
-            .into_iter()
-            .map(|account| self.facts.account_fact(shown.lives, account));
-        let mut accounts: Vec<AccountFact> = accounts.collect::<Result<_, _>>()?;
+        let meant = gathered.concerned(Some(&account));
+        let mut accounts = self.facts.account_facts(shown.lives, meant)?;
         let known = match shown.lives {
             Accounts::Daemon => AccountKnowledge::All,
             Accounts::Prosody => self.ask_existence(&account, &mut accounts)?,
