@@ -2,6 +2,7 @@
 //!
 //! Must not know: which questions there are, what an answer means.
 
+use std::borrow::Cow;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use super::error_object::{ErrorObject, REFUSED};
 use super::fault::Fault;
 use super::limits::MAX_ANSWER_BYTES;
 use super::request::Request;
@@ -60,6 +62,28 @@ pub(crate) enum AskError {
     /// The connection is of no more use. Whether a change that was asked for has happened is not known.
     #[error(transparent)]
     Lost(#[from] Lost),
+}
+
+impl From<ErrorObject<'_>> for AskError {
+    fn from(error: ErrorObject<'_>) -> Self {
+        let ErrorObject {
+            code,
+            message,
+            data,
+        } = error;
+        let message = message.into_owned();
+        if code == REFUSED {
+            return Self::Refused {
+                message,
+                denial: data.denial.map(Cow::into_owned),
+            };
+        }
+        Self::Fault {
+            code,
+            name: data.fault.map(Cow::into_owned),
+            message,
+        }
+    }
 }
 
 impl AskError {
@@ -264,21 +288,9 @@ impl Asker {
     }
 
     fn result_of(&self, answer: &mut Value) -> Result<Value, AskError> {
-        let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
-        if let Some(error) = answer.get("error") {
-            let message = text(error.get("message")).unwrap_or_default();
-            return Err(match error.get("code").and_then(Value::as_i64) {
-                Some(REFUSED) => AskError::Refused {
-                    message,
-                    denial: text(error.pointer("/data/denial")),
-                },
-                Some(code) => AskError::Fault {
-                    code,
-                    name: text(error.pointer("/data/fault")),
-                    message,
-                },
-                None => self.stranger().into(),
-            });
+        if let Some(error) = answer.get_mut("error").map(Value::take) {
+            let read = serde_json::from_value::<ErrorObject<'_>>(error);
+            return Err(read.map_or_else(|_| self.stranger().into(), AskError::from));
         }
         let result = answer.get_mut("result").map(Value::take);
         result.ok_or_else(|| self.stranger().into())
@@ -311,5 +323,3 @@ struct Question<'a, P> {
 }
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Code of a decided no.
-const REFUSED: i64 = -32_000;

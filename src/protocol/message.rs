@@ -10,6 +10,7 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::error_object::ErrorObject;
 use super::fault::{Fault, Refusal};
 use super::limits::{MAX_ANSWER_BYTES, MAX_ID_BYTES, MAX_NESTING};
 use super::servers::{ServerNotice, ServerRequest};
@@ -213,49 +214,8 @@ struct Success<'a, T> {
 /// A line with any other answer; without an id where none could be read.
 #[must_use]
 pub fn failure(id: Option<&Id>, refusal: &Refusal) -> String {
-    let error = match refusal {
-        Refusal::Login(denial) => {
-            let words = denial.words();
-            denied(&words, words.sasl_text)
-        }
-        Refusal::Management(denial) => {
-            let words = denial.words();
-            denied(&words, &words.stanza_text)
-        }
-        Refusal::Password { denial, delay } => {
-            let words = denial.words();
-            let mut error = denied(&words, words.sasl_text);
-            if let Some(data) = error.get_mut("data").and_then(Value::as_object_mut) {
-                data.insert("delay".to_owned(), json!(delay));
-            }
-            error
-        }
-        Refusal::Fault(fault) => {
-            let (stanza_type, condition) = fault.stanza();
-            json!({
-                "code": fault.code(),
-                "message": fault.to_string(),
-                "data": {
-                    "fault": fault.name(),
-                    "sasl": "temporary-auth-failure",
-                    "stanza": {"type": stanza_type, "condition": condition},
-                },
-            })
-        }
-    };
+    let error = ErrorObject::from(refusal);
     json!({"jsonrpc": "2.0", "id": id, "error": error}).to_string() + "\n"
-}
-
-fn denied(words: &crate::policy::denial::Words, message: &str) -> Value {
-    json!({
-        "code": -32000,
-        "message": message,
-        "data": {
-            "denial": words.code,
-            "sasl": words.sasl,
-            "stanza": {"type": words.stanza_type, "condition": words.stanza},
-        },
-    })
 }
 
 /// A line with a question of ours.

@@ -12,6 +12,7 @@ mod command;
 mod console;
 pub(crate) mod declaring;
 mod each;
+mod error_object;
 mod external;
 mod fault;
 mod fields;
