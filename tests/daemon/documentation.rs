@@ -1,5 +1,7 @@
 //! docs/protocol.md says what is so: every example in it is tried.
 
+use std::collections::BTreeSet;
+
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use saslcertd::daemon::dispatch::QUESTIONS;
@@ -159,7 +161,7 @@ fn every_question_of_the_page_is_answered_as_the_page_says() {
         {
             let is_revoked_before = method.starts_with("command.")
                 || method.starts_with("console.")
-                || method == "certificate.request";
+                || ["certificate.request", "certificate.revoke"].contains(&method);
             if is_revoked_before {
                 server.ask(
                     "certificate.unrevoke",
@@ -237,6 +239,45 @@ fn every_question_has_an_example_that_the_daemon_reads_whole() {
                 row.method
             );
         }
+    }
+}
+
+#[test]
+fn every_field_of_a_question_stands_in_one_of_its_examples() {
+    let cert = Made::of(HAMLET);
+    let hash = "4c5ef8ea21aba9e29aba1b2b08c6dd2ea1cdc1db5c56e5f4f2e3d2a9a1d5c2b7";
+    let examples = examples(&cert, &json!({"fingerprint": hash, "key_id": hash}));
+    let (mut shown, mut read) = (BTreeSet::new(), BTreeSet::new());
+    for row in QUESTIONS {
+        let of_it = examples
+            .iter()
+            .filter(|example| example["method"] == row.method && example["id"].is_number());
+        for example in of_it {
+            let params = &example["params"];
+            let again = (row.again)(params.clone()).unwrap();
+            fields_below(params, row.method, &mut shown);
+            fields_below(&again, row.method, &mut read);
+        }
+    }
+    let missing: Vec<&String> = read.difference(&shown).collect();
+    assert_eq!(missing, Vec::<&String>::new());
+}
+
+/// Each field, behind the name of what it stands in; the elements of a list have one name.
+fn fields_below(value: &Value, inside: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                found.insert(format!("{inside} {name}"));
+                fields_below(value, name, found);
+            }
+        }
+        Value::Array(elements) => {
+            for element in elements {
+                fields_below(element, inside, found);
+            }
+        }
+        _ => {}
     }
 }
 
