@@ -15,6 +15,8 @@
 //! cli             the commands
 //! system          the shell, the service manager, the usual places, locks
 //! ```
+//!
+//! Must not know: how any of these works. Which of them may import which, `tests/layers.rs` says.
 
 // The table of cases stands in the test, however long it is.
 #![cfg_attr(test, allow(clippy::too_many_lines))]

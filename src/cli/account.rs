@@ -30,7 +30,7 @@ use crate::protocol::{
 pub(super) enum AccountCommand {
     /// List the accounts of a host.
     List {
-        /// Which.
+        /// The host.
         #[arg(value_parser = host)]
         host: Host,
     },

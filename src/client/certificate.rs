@@ -62,7 +62,7 @@ pub enum CertificateError {
     /// An editor has put something in front.
     #[error("it {mark}")]
     Marked {
-        /// What.
+        /// The mark.
         mark: ByteOrderMark,
     },
     /// Damaged PEM.

@@ -28,7 +28,7 @@ pub(super) struct Hosts {
 }
 
 impl Hosts {
-    /// Those that the store remembers.
+    /// The hosts that the store remembers, each as it was declared last.
     pub(super) fn load(store: &Store) -> Result<Self, StoreError> {
         let mut declared = HashMap::new();
         for (host, record) in store.hosts()? {

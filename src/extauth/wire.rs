@@ -41,31 +41,31 @@ pub enum Request {
     },
     /// `isuser`: is there such an account?
     Exists {
-        /// Which.
+        /// The account.
         account: BareJid,
     },
     /// `setpass`: give an account that exists another password.
     SetPassword {
-        /// Which.
+        /// The account.
         account: BareJid,
         /// As it was sent.
         password: Password,
     },
     /// `tryregister`: make an account that does not exist yet.
     Create {
-        /// Which.
+        /// The account.
         account: BareJid,
         /// As it was sent.
         password: Password,
     },
     /// `removeuser`: remove an account.
     Delete {
-        /// Which.
+        /// The account.
         account: BareJid,
     },
     /// `removeuser3`: remove an account if this is its password.
     DeleteWithPassword {
-        /// Which.
+        /// The account.
         account: BareJid,
         /// As it was sent.
         password: Password,

@@ -53,7 +53,7 @@ pub enum Finding {
     /// A byte order mark in front of it.
     #[error("it {mark}")]
     Marked {
-        /// Which.
+        /// The mark.
         mark: ByteOrderMark,
     },
     /// A private key, which was not to leave its device.

@@ -76,7 +76,7 @@ pub enum NotOne {
     /// A byte order mark in front of it.
     #[error("it {mark}")]
     Marked {
-        /// Which.
+        /// The mark.
         mark: ByteOrderMark,
     },
     /// A private key, alone or beside it: others have seen it now.

@@ -116,7 +116,7 @@ pub fn explain(
     if let (Trust::EnrolledOrCa(_), Some(list), Some(authority)) =
         (&policy.trust, &mut list, &mut authority)
     {
-        // Whom it doesn't name an authority can't vouch for.
+        // An authority can't vouch for an account that the certificate doesn't name.
         let is_named = !facts.cert.addresses.is_empty();
         match (list.verdict, authority.verdict) {
             (Verdict::Yes, Verdict::No | Verdict::Unknown) => authority.verdict = Verdict::Unneeded,

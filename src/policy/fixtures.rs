@@ -1,4 +1,6 @@
 //! Short words for the tables of cases in the tests of the rules.
+//!
+//! Must not know: the rules, and what a test expects of them.
 
 #![allow(clippy::unwrap_used)]
 

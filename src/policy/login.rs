@@ -32,7 +32,7 @@ pub struct CertificateFacts<'a> {
 /// A fact of Prosody's about an account that the certificate may belong to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountFact {
-    /// Which.
+    /// The account.
     pub account: BareJid,
     /// Does it exist?
     pub exists: bool,
@@ -58,7 +58,7 @@ impl AccountFact {
 /// An account that the certificate could log in as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate<'a> {
-    /// Which.
+    /// The account.
     pub account: BareJid,
     /// Why.
     pub by: Admitted<'a>,

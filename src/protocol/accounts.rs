@@ -11,7 +11,7 @@ use crate::identity::{AccountName, Host, Incarnation, ScramHash, UnixSeconds};
 /// `account.exists`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AccountExists {
-    /// Which.
+    /// The account.
     pub account: AccountName,
 }
 
@@ -160,7 +160,7 @@ impl Request for Admit {
 /// `account.create`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Create {
-    /// Which.
+    /// The account.
     pub account: AccountName,
     /// `None` reserves the name.
     pub password: Option<Text>,
@@ -225,7 +225,7 @@ pub struct PasswordSet {
 /// `account.delete`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Delete {
-    /// Which.
+    /// The account.
     pub account: AccountName,
     /// Which account of that name; `None`: whichever has it.
     pub incarnation: Option<Incarnation>,
@@ -251,7 +251,7 @@ pub struct Deleted {
 /// `account.enable`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct EnableAccount {
-    /// Which.
+    /// The account.
     pub account: AccountName,
 }
 
@@ -264,7 +264,7 @@ impl Request for EnableAccount {
 /// `account.disable`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct DisableAccount {
-    /// Which.
+    /// The account.
     pub account: AccountName,
 }
 

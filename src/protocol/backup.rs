@@ -74,12 +74,12 @@ pub enum Exported {
     Account(BareJid),
     /// Behind this host.
     Host {
-        /// Which.
+        /// The host.
         host: Host,
     },
     /// In the middle of an account that is larger than a page.
     Inside {
-        /// Which.
+        /// The account.
         account: BareJid,
         /// Where in it.
         #[serde(with = "in_base64")]
@@ -126,7 +126,7 @@ pub struct ImportConflict {
 /// `account.import`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ImportAccount {
-    /// Which.
+    /// The account.
     pub account: BareJid,
     /// Which account of that name it was, where it comes from.
     pub incarnation: Option<Incarnation>,
@@ -180,7 +180,7 @@ pub struct ImportedCertificate {
 /// The fate of something that is brought, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportVerdict {
-    /// What.
+    /// The verdict.
     pub verdict: ImportFate,
     /// Why it is refused, by the names of docs/protocol.md.
     pub reason: Option<String>,

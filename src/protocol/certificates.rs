@@ -310,7 +310,7 @@ pub struct AccountMarks {
 /// A key that is revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevokedKey {
-    /// Which.
+    /// The key.
     pub key_id: KeyId,
     /// Since when.
     pub at: UnixSeconds,

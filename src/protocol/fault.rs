@@ -89,7 +89,7 @@ pub enum Fault {
         env!("CARGO_PKG_VERSION")
     )]
     OtherVersion {
-        /// Which.
+        /// The version that was asked for.
         asked: u32,
     },
     /// Ours: too much is going on.

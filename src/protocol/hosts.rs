@@ -35,7 +35,7 @@ pub struct HostPage {
 /// A host that was declared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListedHost {
-    /// Which.
+    /// The host.
     pub host: Host,
     /// Where its accounts live.
     pub lives: Accounts,
@@ -60,7 +60,7 @@ pub struct HeldOfHost {
 /// `host.forget`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ForgetHost {
-    /// Which.
+    /// The host.
     pub host: Host,
 }
 

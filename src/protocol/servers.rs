@@ -96,7 +96,7 @@ pub struct SessionsClosed {
 /// `account.notify`: the account gets a message from its host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotifyAccount {
-    /// Which.
+    /// The account.
     pub account: BareJid,
     /// The message.
     pub text: String,
@@ -115,7 +115,7 @@ pub struct Done {}
 /// entry that can't be read it is as the server has named it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountChanged {
-    /// Which.
+    /// The account.
     pub account: String,
     /// The change.
     pub change: AccountChange,
@@ -213,7 +213,7 @@ impl AccountChange {
 /// An account as it was when a session of it logged in.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Checked {
-    /// Which.
+    /// The account.
     pub account: BareJid,
     /// Which account of that name.
     pub incarnation: Option<Incarnation>,
@@ -224,7 +224,7 @@ pub struct Checked {
 /// `account.incarnation`: which account of this name lives in the server?
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AskIncarnation {
-    /// Which.
+    /// The account.
     pub account: BareJid,
     /// Does one that has no incarnation get one?
     pub make: bool,

@@ -277,7 +277,7 @@ pub struct Reported {
 /// The notification `session.opened`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Opened {
-    /// Which.
+    /// The sessions.
     pub sessions: Each<OpenedSession>,
 }
 
@@ -309,7 +309,7 @@ pub struct OpenedSession {
 /// `session.closed`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Closed {
-    /// Which.
+    /// The sessions.
     pub sessions: Each<ClosedSession>,
 }
 

@@ -136,7 +136,7 @@ pub struct Stranger {
 /// A host as it was declared last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostState {
-    /// Which.
+    /// The host.
     pub host: Host,
     /// Where its accounts live.
     #[serde(default)]

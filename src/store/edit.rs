@@ -27,7 +27,7 @@ pub enum Edit {
         /// When.
         at: UnixSeconds,
     },
-    /// Forget that.
+    /// Forget that a key was revoked.
     UnrevokeKey {
         /// Which key.
         key_id: KeyId,
@@ -36,7 +36,7 @@ pub enum Edit {
     },
     /// Remember that a certificate was taken out of the list.
     MarkDisabled(Box<Disabled>),
-    /// Forget that.
+    /// Forget that a certificate was taken out of the list.
     ClearDisabled(Box<Disabled>),
     /// Remember which account of the name is the present one.
     SetIncarnation {
@@ -45,7 +45,7 @@ pub enum Edit {
         /// Since when it is known.
         since: UnixSeconds,
     },
-    /// Forget that.
+    /// Forget which account of the name is the present one.
     ForgetIncarnation,
     /// Write the account itself; one that exists is replaced.
     PutAccount(Box<Account>),

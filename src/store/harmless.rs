@@ -46,7 +46,7 @@ impl Harmless {
         Self(Edit::MarkDisabled(Box::new(mark)))
     }
 
-    /// Forget that.
+    /// Forget that a certificate was taken out of the list.
     #[must_use]
     pub fn clear_disabled(mark: Disabled) -> Self {
         Self(Edit::ClearDisabled(Box::new(mark)))

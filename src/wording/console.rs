@@ -105,7 +105,7 @@ pub struct Status {
 /// How a host is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostStatus {
-    /// Which.
+    /// Its name.
     pub name: String,
     /// May somebody log in there?
     pub readiness: Readiness,
