@@ -52,11 +52,11 @@ local function remembered(username)
 	return is_sure and facts or nil, facts.exists;
 end
 
--- The words about a failure for an admin.
+-- The words about a failure for an admin: the daemon's, but not about a field that it can't read, where a password may stand.
 local function text_of(failure)
-	if failure.code == -32000 then return failure.message; end
-	if failure.code == -32002 then return "saslcertd has refused the options of this host, see the log"; end
-	if failure.reason == "not-text" or failure.reason == "too-long" then return "A password must be UTF-8 text of at most 1024 bytes"; end
+	local is_worded = failure.code and failure.code <= -32000 and failure.code >= -32003;
+	if is_worded and failure.message then return failure.message; end
+	if failure.reason == "not-text" or failure.reason == "too-long" then return "The password is too long, or not UTF-8 text"; end
 	if failure.reason == "lost" or failure.reason == "timeout" then return "saslcertd did not answer; it may have been done or not"; end
 	return "saslcertd can't be asked at the moment";
 end

@@ -415,7 +415,7 @@ describe("a password", function ()
 			for _, method in ipairs({ "create_user", "set_password", "test_password" }) do
 				local ok, err = world.accounts[method]("brutus", "x");
 				assert.is_nil(ok);
-				assert.matches("UTF%-8 text of at most 1024 bytes", err);
+				assert.matches("too long, or not UTF%-8 text", err);
 			end
 		end
 	end);
@@ -468,7 +468,7 @@ describe("what an admin is told of a failure", function ()
 		for text, failures in pairs({
 			["or not"] = { { reason = "timeout" }, { reason = "lost" } };
 			["can't be asked"] = { { reason = "away" }, { code = -32001 }, { code = -32602, message = "secret" } };
-			["options"] = { { code = -32002 } };
+			["its own words"] = { { code = -32000, message = "its own words" }, { code = -32001, message = "its own words" }, { code = -32002, message = "its own words" } };
 		}) do
 			for _, failure in ipairs(failures) do
 				world.replies["account.delete"] = failure;
