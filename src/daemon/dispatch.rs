@@ -13,7 +13,7 @@ use super::connection::{Connection, Peer};
 use super::derivations::Purpose;
 use super::guesses::Network;
 use super::handlers::checks::check;
-use super::handlers::external::Schedule;
+use super::handlers::external::{OfClient, Schedule};
 use super::reply::{Admits, Answered, Informs, Reply, refuse_unknown, unreadable};
 use super::servers::closing_lines;
 use super::state::State;
@@ -171,8 +171,8 @@ macro_rules! questions {
 // where nothing may come between the decision and the answer.
 questions! {
     AnyHello: Informs => hello,
-    Offer: Informs => offer,
-    Login: Admits => login,
+    Offer: Informs => of_client,
+    Login: Admits => of_client,
     Report: Informs => |state, report, asked| asked.send(state.live_sessions().report(state.accounts(), asked.reply.connection(), report, asked.moment.now)),
     List: Informs => |state, question, asked| asked.send(state.certificates().list(question, asked.peer(), asked.moment.now)),
     Append: Informs => |state, question, asked| asked.send(state.certificates().append(question, asked.peer(), asked.moment.now)),
@@ -216,29 +216,15 @@ fn hello(state: &Arc<State>, hello: AnyHello, asked: &Asked<'_, AnyHello>) {
     }
 }
 
-fn offer(state: &Arc<State>, question: Offer, asked: &Asked<'_, Offer>) {
+fn of_client<Q: OfClient>(state: &Arc<State>, question: Q, asked: &Asked<'_, Q>) {
     let (reply, now) = (asked.reply, asked.moment.now);
-    let question = match state.chains.find(question, |question| &question.chain) {
+    let question = match state.external().about(question) {
         Ok(question) => question,
         Err(forgotten) => return reply.refuse(forgotten),
     };
-    if let Some(schedule) = state.external().begin_offer(reply, &question, now) {
-        let decide = move |state: &Arc<State>, reply: &Reply<Offer>| {
-            state.external().offer(reply, &question, now);
-        };
-        in_turn(state, schedule, reply.clone(), decide);
-    }
-}
-
-fn login(state: &Arc<State>, question: Login, asked: &Asked<'_, Login>) {
-    let (reply, now) = (asked.reply, asked.moment.now);
-    let question = match state.chains.find(question, |question| &question.chain) {
-        Ok(question) => question,
-        Err(forgotten) => return reply.refuse(forgotten),
-    };
-    if let Some(schedule) = state.external().begin_login(reply, &question, now) {
-        let decide = move |state: &Arc<State>, reply: &Reply<Login>| {
-            state.external().login(reply, &question, now);
+    if let Some(schedule) = Q::begin(&state.external(), reply, &question, now) {
+        let decide = move |state: &Arc<State>, reply: &Reply<Q>| {
+            Q::decide(&state.external(), reply, &question, now);
         };
         in_turn(state, schedule, reply.clone(), decide);
     }

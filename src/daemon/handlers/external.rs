@@ -20,8 +20,8 @@ use crate::identity::{
 use crate::policy::login::{AccountFact, Admitted};
 use crate::policy::{Denial, login};
 use crate::protocol::{
-    Candidate, Chain, Each, Fault, LoggedIn, Login, LoginAccount, Offer, Offered, Refusal,
-    StanzaError,
+    Candidate, Chain, Each, Fault, LoggedIn, Login, LoginAccount, Offer, Offered, Presented,
+    Refusal, Request, StanzaError,
 };
 
 /// Decides who may log in with a certificate.
@@ -36,30 +36,99 @@ pub(in crate::daemon) struct External<'a> {
     pub(in crate::daemon) facts: Facts<'a>,
 }
 
-impl External<'_> {
-    /// Answers an offer, unless signatures are to be checked; then it is decided by the schedule that is returned.
-    pub(in crate::daemon) fn begin_offer(
-        &self,
-        reply: &Reply<Offer>,
-        question: &About<Offer>,
+/// A question about a client, and about the chain that it shows.
+pub(in crate::daemon) trait OfClient: Request {
+    /// The chain, or its name.
+    fn presented(&self) -> &Presented;
+
+    /// Answers it, unless it would wait here: for signatures, or for what is being taken back. Then it is decided by the schedule
+    /// that is returned.
+    fn begin(
+        external: &External<'_>,
+        reply: &Reply<Self>,
+        question: &About<Self>,
+        now: UnixSeconds,
+    ) -> Option<Schedule>;
+
+    /// Decides it. Blocks, a login while something is taken back.
+    fn decide(
+        external: &External<'_>,
+        reply: &Reply<Self>,
+        question: &About<Self>,
+        now: UnixSeconds,
+    );
+}
+
+impl OfClient for Offer {
+    fn presented(&self) -> &Presented {
+        &self.chain
+    }
+
+    fn begin(
+        external: &External<'_>,
+        reply: &Reply<Self>,
+        question: &About<Self>,
         now: UnixSeconds,
     ) -> Option<Schedule> {
-        if !self.asks_authorities(&question.host) {
-            self.offer(reply, question, now);
+        if !external.asks_authorities(&question.host) {
+            reply.send(external.judge_offer(question, now));
             return None;
         }
         let address = question.address.as_deref();
         let visitor = Visitor::new(&question.host, question.chain(), address);
-        Some(self.schedule(&visitor, account_facts_of_offer(question), now))
+        Some(external.schedule(&visitor, account_facts_of_offer(question), now))
     }
 
-    pub(in crate::daemon) fn offer(
-        &self,
-        reply: &Reply<Offer>,
-        question: &About<Offer>,
+    fn decide(
+        external: &External<'_>,
+        reply: &Reply<Self>,
+        question: &About<Self>,
         now: UnixSeconds,
     ) {
-        reply.send(self.judge_offer(question, now));
+        reply.send(external.judge_offer(question, now));
+    }
+}
+
+impl OfClient for Login {
+    fn presented(&self) -> &Presented {
+        &self.chain
+    }
+
+    fn begin(
+        external: &External<'_>,
+        reply: &Reply<Self>,
+        question: &About<Self>,
+        now: UnixSeconds,
+    ) -> Option<Schedule> {
+        if external.asks_authorities(&question.host) {
+            let accounts = account_facts(&question.host, &question.accounts);
+            let address = question.address.as_deref();
+            let visitor = Visitor::new(&question.host, question.chain(), address);
+            return Some(external.schedule(&visitor, Some(accounts), now));
+        }
+        let Some(pass) = external.gate.try_pass() else {
+            return Some(Schedule::AtOnce);
+        };
+        external.decide_login(&pass, reply, question, now);
+        None
+    }
+
+    fn decide(
+        external: &External<'_>,
+        reply: &Reply<Self>,
+        question: &About<Self>,
+        now: UnixSeconds,
+    ) {
+        external.decide_login(&external.gate.pass(), reply, question, now);
+    }
+}
+
+impl External<'_> {
+    /// The question, beside the chain that it is about.
+    ///
+    /// Errors: it names one that is not remembered.
+    pub(in crate::daemon) fn about<Q: OfClient>(&self, question: Q) -> Result<About<Q>, Fault> {
+        self.chains.find(question, Q::presented)
     }
 
     /// Signatures are checked where that holds nobody else up.
@@ -164,37 +233,6 @@ impl External<'_> {
                 }
             }
         })
-    }
-
-    /// Answers a login, unless it would wait here: for signatures, or for what is being taken back. Then it is decided in the turn
-    /// that is returned.
-    pub(in crate::daemon) fn begin_login(
-        &self,
-        reply: &Reply<Login>,
-        question: &About<Login>,
-        now: UnixSeconds,
-    ) -> Option<Schedule> {
-        if self.asks_authorities(&question.host) {
-            let accounts = account_facts(&question.host, &question.accounts);
-            let address = question.address.as_deref();
-            let visitor = Visitor::new(&question.host, question.chain(), address);
-            return Some(self.schedule(&visitor, Some(accounts), now));
-        }
-        let Some(pass) = self.gate.try_pass() else {
-            return Some(Schedule::AtOnce);
-        };
-        self.decide_login(&pass, reply, question, now);
-        None
-    }
-
-    /// Decides a login. Blocks while something is taken back.
-    pub(in crate::daemon) fn login(
-        &self,
-        reply: &Reply<Login>,
-        question: &About<Login>,
-        now: UnixSeconds,
-    ) {
-        self.decide_login(&self.gate.pass(), reply, question, now);
     }
 
     fn decide_login(
