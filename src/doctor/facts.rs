@@ -134,6 +134,18 @@ pub(super) struct HostFacts {
     /// This section says so.
     pub(super) external_disabled_here: bool,
     pub(super) starttls: StartTls,
+    /// Where `mod_saslcertd_devices` serves its page, if it does.
+    pub(super) page: Option<PageAddress>,
+}
+
+/// Where the page for devices is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(super) struct PageAddress {
+    /// `https://shakespeare.lit:5281/devices`.
+    pub(super) url: String,
+    /// The configuration names it: something else may stand before Prosody.
+    pub(super) is_external: bool,
 }
 
 /// The behaviour of a host's STARTTLS without our help.

@@ -7,6 +7,8 @@ use std::fs;
 use std::io;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+#[cfg(feature = "client")]
+use std::time::SystemTime;
 use std::time::{Duration, Instant};
 
 use nix::unistd::Uid;
@@ -19,13 +21,15 @@ use super::finding::{Finding, Mend, word};
 use super::machine;
 use super::prosody;
 use super::prosodyctl::{self, Prosodyctl};
-#[cfg(feature = "client")]
-use super::tls;
 use super::{authorities, releases};
+#[cfg(feature = "client")]
+use super::{page, tls};
 #[cfg(feature = "client")]
 use crate::client::{resolve::Route, runtime::runtime};
 use crate::daemon::owner;
 use crate::daemon::socket_folder::{self, Tenant};
+#[cfg(feature = "client")]
+use crate::identity::UnixSeconds;
 use crate::system::services::has_unit;
 use daemon_seen::{ask_status, gather_daemon, look_at_place, look_at_store};
 use files::{folders_above, node};
@@ -121,6 +125,7 @@ pub(crate) fn examine(installation: &Installation) -> Result<Vec<Finding>, NoRun
         &commands,
     ));
     found.extend(look_at_tls(installation, facts, &server, &commands)?);
+    found.extend(look_at_page(installation, facts, &server, &commands)?);
     found.extend(machine::findings(&machine, facts, &commands));
     Ok(found)
 }
@@ -142,16 +147,56 @@ fn look_at_tls(
     } else {
         Vec::new()
     };
-    let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
-    let now = i64::try_from(since.unwrap_or_default().as_secs()).unwrap_or(i64::MAX);
-    let now = crate::identity::UnixSeconds(now);
     Ok(tls::findings(
         facts,
         &seen,
         server.is_running,
-        now,
+        unix_now(),
         commands,
     ))
+}
+
+#[cfg(feature = "client")]
+fn unix_now() -> UnixSeconds {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let seconds = i64::try_from(since.unwrap_or_default().as_secs());
+    UnixSeconds(seconds.unwrap_or(i64::MAX))
+}
+
+#[cfg(feature = "client")]
+fn look_at_page(
+    installation: &Installation,
+    facts: Option<&Facts>,
+    server: &Server,
+    commands: &Commands,
+) -> Result<Vec<Finding>, NoRuntime> {
+    let Some(facts) = facts.filter(|facts| facts.hosts.iter().any(|host| host.page.is_some()))
+    else {
+        return Ok(Vec::new());
+    };
+    if !server.is_running {
+        return Ok(vec![Finding::not_checked("page", "Prosody isn't running")]);
+    }
+    let looking = page::look(facts, &installation.route);
+    let seen = runtime().map_err(NoRuntime)?.block_on(looking);
+    Ok(page::findings(facts, &seen, unix_now(), commands))
+}
+
+#[cfg(not(feature = "client"))]
+// As its sibling.
+#[allow(clippy::unnecessary_wraps)]
+fn look_at_page(
+    _installation: &Installation,
+    facts: Option<&Facts>,
+    _server: &Server,
+    _commands: &Commands,
+) -> Result<Vec<Finding>, NoRuntime> {
+    let is_served = facts.is_some_and(|facts| facts.hosts.iter().any(|host| host.page.is_some()));
+    let why = "this program was built without its XMPP client";
+    Ok(is_served
+        .then(|| Finding::not_checked("page", why))
+        .into_iter()
+        .collect())
 }
 
 #[cfg(not(feature = "client"))]

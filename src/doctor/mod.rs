@@ -12,6 +12,8 @@ mod facts;
 mod finding;
 mod gather;
 mod machine;
+#[cfg(feature = "client")]
+mod page;
 mod printed;
 mod process;
 mod prosody;

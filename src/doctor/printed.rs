@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::facts::{Facts, HostFacts, ModuleCopy, Port, SettingProblem, StartTls};
+use super::facts::{Facts, HostFacts, ModuleCopy, PageAddress, Port, SettingProblem, StartTls};
 use crate::policy::options::{self, OfHost, Options, Settings};
 
 /// One line of JSON: raw settings, and what only Prosody's own code can say.
@@ -155,6 +155,30 @@ impl Printed {
             external_disabled: lists(self.option(name, "disable_sasl_mechanisms"), "EXTERNAL"),
             external_disabled_here: lists(own.get("disable_sasl_mechanisms"), "EXTERNAL"),
             starttls: self.starttls(name, &of_prosody.starttls),
+            page: (has("saslcertd_devices") && authentication != "anonymous")
+                .then(|| self.page(name)),
+        }
+    }
+
+    /// Where a host's page for devices is, as `mod_http` says it.
+    fn page(&self, name: &str) -> PageAddress {
+        if let Some(external) = text(self.option(name, "http_external_url")) {
+            return PageAddress {
+                url: format!("{}/devices", external.trim_end_matches('/')),
+                is_external: true,
+            };
+        }
+        let host = text(self.option(name, "http_host")).unwrap_or(name);
+        let ports = self.option("*", "https_ports");
+        let own = ports.map(|ports| each(ports).iter().find_map(port));
+        let url = match own.unwrap_or(Some(HTTPS_PORT)) {
+            Some(443) => format!("https://{host}/devices"),
+            Some(port) => format!("https://{host}:{port}/devices"),
+            None => format!("http://{host}:5280/devices"),
+        };
+        PageAddress {
+            url,
+            is_external: false,
         }
     }
 
@@ -241,6 +265,9 @@ impl Printed {
         all
     }
 }
+
+/// Prosody's default.
+const HTTPS_PORT: u16 = 5281;
 
 /// A service that opens ports for clients.
 struct Service {

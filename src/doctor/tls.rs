@@ -129,7 +129,7 @@ fn server_certificate<'a>(
 
 /// The problem with a certificate as a server's of `host`, and how bad it is. The outer none: it can't be read.
 #[allow(clippy::option_option)]
-fn judge(der: &[u8], host: &str, now: UnixSeconds) -> Option<Option<(Level, String)>> {
+pub(super) fn judge(der: &[u8], host: &str, now: UnixSeconds) -> Option<Option<(Level, String)>> {
     let (from, until) = validity(der)?;
     let days = |seconds: i64| days(seconds / SECONDS_PER_DAY);
     let bad = if now > until {

@@ -28,6 +28,7 @@ from prosody import PAGE_MODULE, USUAL_MODULES, Config, Host, lua_string
 from rig import Rig
 from scene import DOMAIN, Account, Scene, eventually
 from test_clients import run_strophe_login, strophe_login  # noqa: F401
+from test_doctor import doctor
 
 PICTURES = TARGET / "pictures"
 MODULES = [*USUAL_MODULES, PAGE_MODULE]
@@ -642,6 +643,50 @@ async def test_without_https_no_key_is_made_and_the_log_says_why(own_scene: Call
     assert "over a connection that is not secure" in scene.prosody.read_log()
 
 
+@pytest.mark.provokes(NOT_HTTPS)
+async def test_doctor_sees_the_page_as_a_browser_does(own_scene: Callable[..., Scene]):
+    scene = own_scene(Config(hosts=HOSTS[:1], modules=MODULES))
+    where = address(scene)
+    # On Prosody's own port.
+    [well] = page_findings(scene)
+    assert (well["level"], well["mend"]) == ("ok", None) and where in well["message"], well
+    # Something else answers there.
+    await asyncio.to_thread(scene.prosody.shell, f'module:unload("{PAGE_MODULE}", "{DOMAIN}")')
+    [gone] = page_findings(scene)
+    assert gone["level"] == "problem" and "404" in gone["message"], gone
+    # A proxy that is to do https, and does not yet.
+    port = free_ports(1)[0]
+    scene.rig.config.extra = f'http_external_url = "https://{DOMAIN}:{port}/"'
+    restart(scene)
+    [alone] = await asyncio.to_thread(page_findings, scene)
+    assert alone["level"] == "problem" and "can't be reached" in alone["message"] and "xmpp-websocket" in alone["mend"]["proxy"], alone
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(scene.prosody.folder / "server.pem", scene.prosody.folder / "server.key")
+    async with https_proxy(port, context, scene.prosody.http_port, b""):
+        [silent] = await asyncio.to_thread(page_findings, scene)
+        assert "X-Forwarded-Proto: https" in silent["mend"]["proxy"], silent
+    async with https_proxy(port, context, scene.prosody.http_port, b"X-Forwarded-Proto: https\r\n"):
+        [well] = await asyncio.to_thread(page_findings, scene)
+        assert well["level"] == "ok" and "http_external_url" in well["message"], well
+    async with https_proxy(port, context, scene.prosody.http_port, b"X-Forwarded-Proto: https\r\n", deaf=True):
+        [deaf] = await asyncio.to_thread(page_findings, scene)
+        assert "the WebSocket does not come through" in deaf["message"] and "Upgrade: websocket" in deaf["mend"]["proxy"], deaf
+    scene.rig.config.extra = "https_ports = { }"
+    restart(scene)
+    [plain] = page_findings(scene)
+    assert plain["level"] == "problem" and plain["mend"]["edit"]["add"] == "https_ports = { 5281 }", plain
+
+
+def page_findings(scene: Scene) -> list[dict[str, Any]]:
+    return doctor(scene).of("page")
+
+
+def restart(scene: Scene) -> None:
+    scene.prosody.stop()
+    scene.prosody.start()
+    scene.rig.wait_attached()
+
+
 async def test_behind_a_proxy_that_says_so_certificates_are_managed(own_scene: Callable[..., Scene]):
     # The rig's https port is the proxy's: it has the server's certificate, and hands on what comes in.
     scene = own_scene(Config(hosts=HOSTS[:1], modules=MODULES, extra="https_ports = { }"))
@@ -650,9 +695,7 @@ async def test_behind_a_proxy_that_says_so_certificates_are_managed(own_scene: C
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(scene.prosody.folder / "server.pem", scene.prosody.folder / "server.key")
     scene.rig.config.extra += f'\nhttp_external_url = "https://{DOMAIN}:{port}/"'
-    scene.prosody.stop()
-    scene.prosody.start()
-    scene.rig.wait_attached()
+    restart(scene)
     own = scene.prosody.read_log()
     assert f"keys at https://{DOMAIN}:{port}/devices" in own
     says = {"yes": b"X-Forwarded-Proto: https\r\nX-Forwarded-For: 192.0.2.7\r\n", "no": b""}
@@ -674,8 +717,9 @@ async def test_behind_a_proxy_that_says_so_certificates_are_managed(own_scene: C
 
 
 @asynccontextmanager
-async def https_proxy(port: int, context: ssl.SSLContext, behind: int, headers: bytes) -> AsyncIterator[None]:
-    """Ends https, and puts these headers into the first request of each connection: there is one on each."""
+async def https_proxy(port: int, context: ssl.SSLContext, behind: int, headers: bytes, deaf: bool = False) -> AsyncIterator[None]:
+    """Ends https, and puts these headers into the first request of each connection: there is one on each. `deaf`: it hands no
+    WebSocket on."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", behind)
@@ -687,11 +731,13 @@ async def https_proxy(port: int, context: ssl.SSLContext, behind: int, headers: 
             sink.close()
 
         try:
-            line = await reader.readline()
-            inner_writer.write(line + headers)
-            if b"websocket" not in line:
-                # So that the next request gets them, too.
-                inner_writer.write(b"Connection: close\r\n")
+            line, _, rest = (await reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")
+            if deaf and b"websocket" in line:
+                writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                return
+            # So that the next request gets the headers, too.
+            closing = b"" if b"websocket" in line else b"Connection: close\r\n"
+            inner_writer.write(line + b"\r\n" + headers + closing + rest)
             await asyncio.gather(carry(reader, inner_writer), carry(inner_reader, writer), return_exceptions=True)
         except (OSError, asyncio.IncompleteReadError):
             pass
