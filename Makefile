@@ -86,16 +86,15 @@ page: $(NODE_MODULES) ## build the page for devices, into target/devices/page
 build: ## build the debug binary
 	$(CARGO) build --locked
 
-release: page ## build what is installed
+release: ## build what is installed
 	$(CARGO) build --locked --release
 
 install: ## install from source: PREFIX=/usr/local DESTDIR= (as root, without DESTDIR: and set it up)
-# Root may have no cargo, nor npm; then `make release` was somebody else's.
-	if command -v $(CARGO) >/dev/null; then $(CARGO) build --locked --release; fi
-	if command -v npm >/dev/null; then $(MAKE) page; fi
+# Root may have no cargo; then `make release` was somebody else's.
+	if command -v $(CARGO) >/dev/null; then $(MAKE) release; fi
 	systemd/install "$(TARGET_DIR)/release" "$(DESTDIR)" "$(PREFIX)" "$(PROSODY_MODULES)" "$(ZSH_COMPLETIONS)"
 
-deb: ## make a Debian package, in target/debian/ (needs dpkg-dev, nodejs, npm)
+deb: ## make a Debian package, in target/debian/ (needs dpkg-dev)
 # Without it the package would not say which libc6 it needs, and break where that is older.
 	@command -v dpkg-shlibdeps >/dev/null || { echo 'make deb: dpkg-shlibdeps is missing: apt-get install dpkg-dev' >&2; exit 1; }
 	command -v cargo-deb >/dev/null || $(CARGO) install --locked cargo-deb

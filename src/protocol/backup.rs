@@ -3,7 +3,7 @@
 //! Must not know: what becomes of each record.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::request::{Lane, Request};
 use super::values::{Text, in_base64};
@@ -27,10 +27,43 @@ impl Request for Export {
 /// A page of an export.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExportPage {
-    /// The records, as the daemon writes and reads them; nobody else makes one.
-    pub records: Vec<Value>,
+    /// The records.
+    pub records: Vec<BackupRecord>,
     /// To be asked for next; none behind the last page.
     pub next: Option<Exported>,
+}
+
+/// A record as its JSON stands: the daemon writes it and reads it, and whoever carries it changes no byte.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BackupRecord(Box<RawValue>);
+
+impl BackupRecord {
+    /// The JSON of `record`.
+    ///
+    /// Errors: it has none.
+    pub fn of(record: &impl Serialize) -> Result<Self, serde_json::Error> {
+        serde_json::value::to_raw_value(record).map(Self)
+    }
+
+    /// That of a line of a backup.
+    ///
+    /// Errors: it is no JSON.
+    pub fn from_line(line: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(line).map(Self)
+    }
+
+    /// Its JSON, in one line.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl PartialEq for BackupRecord {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
 }
 
 /// The part of a record that is shown to people; all else in it is the daemon's.
@@ -47,8 +80,14 @@ pub struct RecordLabel {
 impl RecordLabel {
     /// That of `record`; an empty one, if it is none.
     #[must_use]
-    pub fn of(record: &Value) -> Self {
-        Self::deserialize(record).unwrap_or_default()
+    pub fn of(record: &BackupRecord) -> Self {
+        serde_json::from_str(record.as_str()).unwrap_or_default()
+    }
+
+    /// The account that the record is of, if it is of one.
+    #[must_use]
+    pub fn account(&self) -> Option<&str> {
+        self.account.as_deref()
     }
 
     /// The account or host that the record is of.
@@ -91,7 +130,7 @@ pub enum Exported {
 #[derive(Serialize, Deserialize)]
 pub struct Import {
     /// As an export gave them.
-    pub records: Vec<Value>,
+    pub records: Vec<BackupRecord>,
     /// Write them?
     pub apply: bool,
 }

@@ -1,15 +1,19 @@
-//! Asks the daemon questions over its socket, one after the other.
+//! Asks the daemon questions over its socket: one after the other, or some at a time.
 //!
 //! Must not know: which questions there are, what an answer means.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::marker::PhantomData;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use super::error_object::{ErrorObject, REFUSED};
@@ -25,7 +29,22 @@ pub(crate) struct Asker {
     socket: PathBuf,
     stream: BufReader<UnixStream>,
     questions: u64,
+    /// Answers that came before they were wanted, by their questions.
+    early: HashMap<u64, Result<Box<RawValue>, AskError>>,
     who: Who,
+}
+
+/// A question that was sent. Its answer is yet to be received.
+#[derive(Debug)]
+pub(crate) struct Sent<Q> {
+    id: u64,
+    question: PhantomData<fn() -> Q>,
+}
+
+impl<Q> Sent<Q> {
+    fn into_id(self) -> u64 {
+        self.id
+    }
 }
 
 /// The program that asks: how long it waits, and which right it lacks when the daemon does not listen to it.
@@ -208,6 +227,7 @@ impl Asker {
             socket: at(),
             stream: BufReader::new(stream),
             questions: 0,
+            early: HashMap::new(),
             who,
         })
     }
@@ -218,20 +238,22 @@ impl Asker {
         &mut self,
         question: &Q,
     ) -> Result<Q::Answer, AskError> {
-        let answer = self.result(Q::METHOD, question)?;
-        let read = serde_json::from_value(answer);
-        let socket = self.socket.clone();
-        Ok(read.map_err(|source| Lost::OtherAnswer { socket, source })?)
+        let sent = self.send(question)?;
+        self.receive(sent)
     }
 
-    fn result(&mut self, method: &str, params: &impl Serialize) -> Result<Value, AskError> {
+    /// Sends a question; others can be sent before its answer is received. The caller bounds how many.
+    pub(crate) fn send<Q: Request + Serialize>(
+        &mut self,
+        question: &Q,
+    ) -> Result<Sent<Q>, AskError> {
         self.questions += 1;
         let id = self.questions;
         let question = Question {
             jsonrpc: "2.0",
             id,
-            method,
-            params,
+            method: Q::METHOD,
+            params: question,
         };
         // Room for every question with a password: a buffer that grows leaves copies behind.
         let mut line = Zeroizing::new(Vec::with_capacity(16 * 1024));
@@ -243,20 +265,43 @@ impl Asker {
         drop(line);
         if let Err(error) = written {
             // A peer that the daemon does not listen to may have been told why.
-            return match self.read_line() {
-                Ok(mut answer) if answer.get("error").is_some() => self.result_of(&mut answer),
-                _ => Err(self.lost(error).into()),
-            };
+            return Err(match self.read_line().map(|line| self.heard(&line)) {
+                Ok(Heard::Answer {
+                    answer: Err(why), ..
+                }) => why,
+                _ => self.lost(error).into(),
+            });
+        }
+        Ok(Sent {
+            id,
+            question: PhantomData,
+        })
+    }
+
+    /// The answer to a question that was sent, whatever order the answers come in.
+    pub(crate) fn receive<Q: Request>(&mut self, sent: Sent<Q>) -> Result<Q::Answer, AskError> {
+        let answer = self.answer(sent.into_id())?;
+        let read = serde_json::from_str(answer.get());
+        let socket = self.socket.clone();
+        Ok(read.map_err(|source| Lost::OtherAnswer { socket, source })?)
+    }
+
+    fn answer(&mut self, wanted: u64) -> Result<Box<RawValue>, AskError> {
+        if let Some(answer) = self.early.remove(&wanted) {
+            return answer;
         }
         let deadline = Instant::now() + self.who.answer_timeout;
         loop {
-            let mut answer = self.read_line()?;
-            if answer.get("method").is_none() {
-                // A line that the daemon could not read has no id. There is only ours.
-                let answered = answer.get("id").unwrap_or(&Value::Null);
-                if answered.as_u64() == Some(id) || answered.is_null() {
-                    return self.result_of(&mut answer);
-                }
+            let line = self.read_line()?;
+            match self.heard(&line) {
+                // A line that the daemon could not read has no id. It was ours.
+                Heard::Answer { id, answer } if id.is_none_or(|id| id == wanted) => return answer,
+                Heard::Answer {
+                    id: Some(id),
+                    answer,
+                } if id <= self.questions => drop(self.early.insert(id, answer)),
+                Heard::Answer { .. } | Heard::Other => {}
+                Heard::Nonsense => return Err(self.stranger().into()),
             }
             if Instant::now() > deadline {
                 return Err(self.lost(ErrorKind::WouldBlock.into()).into());
@@ -275,25 +320,43 @@ impl Asker {
         Ok(whole)
     }
 
-    fn read_line(&mut self) -> Result<Value, Lost> {
+    fn read_line(&mut self) -> Result<String, Lost> {
         let mut line = String::new();
         let read = (&mut self.stream)
             .take(MAX_ANSWER_BYTES as u64)
             .read_line(&mut line);
         match read {
             Ok(0) => Err(self.lost(ErrorKind::ConnectionReset.into())),
-            Ok(_) => serde_json::from_str(&line).map_err(|_| self.stranger()),
+            Ok(_) => Ok(line),
             Err(error) => Err(self.lost(error)),
         }
     }
 
-    fn result_of(&self, answer: &mut Value) -> Result<Value, AskError> {
-        if let Some(error) = answer.get_mut("error").map(Value::take) {
-            let read = serde_json::from_value::<ErrorObject<'_>>(error);
-            return Err(read.map_or_else(|_| self.stranger().into(), AskError::from));
+    /// What a line of the daemon says.
+    fn heard(&self, line: &str) -> Heard {
+        let Ok(line) = serde_json::from_str::<AnswerLine<'_>>(line) else {
+            return Heard::Nonsense;
+        };
+        if line.method.is_some() {
+            return Heard::Other;
         }
-        let result = answer.get_mut("result").map(Value::take);
-        result.ok_or_else(|| self.stranger().into())
+        let id = match line.id.map(|id| serde_json::from_str::<u64>(id.get())) {
+            Some(Ok(id)) => Some(id),
+            // An answer to nothing that was asked here.
+            Some(Err(_)) => return Heard::Other,
+            None => None,
+        };
+        let answer = match (line.error, line.result) {
+            (Some(error), _) => Err(self.why(error)),
+            (None, Some(result)) => Ok(result.to_owned()),
+            (None, None) => Err(self.stranger().into()),
+        };
+        Heard::Answer { id, answer }
+    }
+
+    fn why(&self, error: Value) -> AskError {
+        let read = serde_json::from_value::<ErrorObject<'_>>(error);
+        read.map_or_else(|_| self.stranger().into(), AskError::from)
     }
 
     fn lost(&self, source: io::Error) -> Lost {
@@ -312,6 +375,37 @@ impl Asker {
     fn stranger(&self) -> Lost {
         Lost::Stranger(self.socket.clone())
     }
+}
+
+/// What a line of the daemon turns out to be.
+enum Heard {
+    /// The answer to a question of ours; without an id where it could not be read.
+    Answer {
+        id: Option<u64>,
+        answer: Result<Box<RawValue>, AskError>,
+    },
+    /// A question of the daemon's, or a notice.
+    Other,
+    /// No line of a daemon.
+    Nonsense,
+}
+
+/// A line of the daemon's as it came.
+#[derive(Deserialize)]
+struct AnswerLine<'a> {
+    method: Option<IgnoredAny>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    result: Option<&'a RawValue>,
+    error: Option<Value>,
+}
+
+/// A null is an answer, too.
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'a RawValue>, D::Error> {
+    Deserialize::deserialize(deserializer).map(Some)
 }
 
 #[derive(Serialize)]

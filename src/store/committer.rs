@@ -76,7 +76,7 @@ impl Committer {
         about: Option<Vec<u8>>,
         plan: impl FnOnce(&Tables) -> Result<Planned<T>, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (job, answered) = job(about, plan);
+        let (job, pending) = job(about, plan);
         let sender = self.waiting.lock();
         match sender.as_ref().map(|sender| sender.try_send(job)) {
             Some(Ok(())) => {}
@@ -84,7 +84,7 @@ impl Committer {
             Some(Err(TrySendError::Disconnected(_))) | None => return Err(StoreError::Failed),
         }
         drop(sender);
-        answered.recv().unwrap_or(Err(StoreError::Failed))
+        pending.wait()
     }
 
     /// The same for what is about many, and waits for its place: many changes are no reason to give up.
@@ -92,32 +92,36 @@ impl Committer {
         &self,
         plan: impl FnOnce(&Tables) -> Result<Planned<T>, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (job, answered) = job(None, plan);
-        self.wait_in_turn(job, &answered)
+        self.begin_in_turn(None, plan)?.wait()
+    }
+
+    /// Waits for a place, hands `plan` to the writer there, and does not wait for it.
+    pub(super) fn begin_in_turn<'a, T: Send + 'static>(
+        &self,
+        about: Option<Vec<u8>>,
+        plan: impl FnOnce(&Tables) -> Result<Planned<T>, StoreError> + Send + 'static,
+    ) -> Result<Pending<'a, T>, StoreError> {
+        let (job, pending) = job(about, plan);
+        self.queue_in_turn(job)?;
+        Ok(pending)
     }
 
     /// Returns when the writer has flushed and synced once more, with nothing to write.
     ///
     /// Waits for its place, unlike a change: many changes are no reason to take the writer for dead.
     pub(super) fn probe(&self) -> Result<(), StoreError> {
-        let (job, answered) = job(None, |_| Ok(Planned::nothing(())));
-        let job = Job {
+        let (job, pending) = job(None, |_| Ok(Planned::nothing(())));
+        self.queue_in_turn(Job {
             is_probe: true,
             ..job
-        };
-        self.wait_in_turn(job, &answered)
+        })?;
+        pending.wait()
     }
 
-    fn wait_in_turn<T>(
-        &self,
-        job: Job,
-        answered: &Receiver<Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
+    fn queue_in_turn(&self, job: Job) -> Result<(), StoreError> {
         let sender = self.waiting.lock().clone().ok_or(StoreError::Failed)?;
-        sender.send(job).map_err(|_| StoreError::Failed)?;
         // `stop` waits for every sender to be gone.
-        drop(sender);
-        answered.recv().unwrap_or(Err(StoreError::Failed))
+        sender.send(job).map_err(|_| StoreError::Failed)
     }
 
     /// Writes what waits, takes nothing more, and returns when the thread has ended.
@@ -136,11 +140,49 @@ impl Drop for Committer {
     }
 }
 
+/// A change that the writer has, and may not have made yet. It is made in any case: whoever lets go of it waits for that, so that
+/// nothing that must last until then (`'a`) ends before.
+pub struct Pending<'a, T>(Option<Box<dyn FnOnce() -> Result<T, StoreError> + 'a>>);
+
+impl<'a, T: 'a> Pending<'a, T> {
+    fn of(answered: Receiver<Result<T, StoreError>>) -> Self
+    where
+        T: 'static,
+    {
+        let wait = move || answered.recv().unwrap_or(Err(StoreError::Failed));
+        Self(Some(Box::new(wait)))
+    }
+
+    /// The same, with something that is done when it is on the disk.
+    pub(super) fn then<U: 'a>(mut self, done: impl FnOnce(T) -> U + 'a) -> Pending<'a, U> {
+        let wait = self.0.take();
+        let wait = move || {
+            wait.map_or(Err(StoreError::Failed), |wait| wait())
+                .map(done)
+        };
+        Pending(Some(Box::new(wait)))
+    }
+
+    /// Waits until it is on the disk, or is not to be.
+    pub fn wait(mut self) -> Result<T, StoreError> {
+        let wait = self.0.take();
+        wait.map_or(Err(StoreError::Failed), |wait| wait())
+    }
+}
+
+impl<T> Drop for Pending<'_, T> {
+    fn drop(&mut self) {
+        if let Some(wait) = self.0.take() {
+            drop(wait());
+        }
+    }
+}
+
 /// A job, and where its outcome comes.
-fn job<T: Send + 'static>(
+fn job<'a, T: Send + 'static>(
     about: Option<Vec<u8>>,
     plan: impl FnOnce(&Tables) -> Result<Planned<T>, StoreError> + Send + 'static,
-) -> (Job, Receiver<Result<T, StoreError>>) {
+) -> (Job, Pending<'a, T>) {
     let (answer, answered) = mpsc::sync_channel(1);
     let job = Job {
         about,
@@ -157,7 +199,7 @@ fn job<T: Send + 'static>(
             }
         }),
     };
-    (job, answered)
+    (job, Pending::of(answered))
 }
 
 struct Writer {

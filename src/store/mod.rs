@@ -46,7 +46,9 @@ use crate::identity::{
 };
 use crate::system::lock::{Lock, SharedLock};
 
+pub use all::{AccountRows, Cursor, ReadLimits, Stop};
 pub use census::Census;
+pub use committer::Pending;
 pub use counts::HostCounts;
 pub use edit::Edit;
 pub use error::{OnFailure, StoreError};
@@ -54,7 +56,7 @@ pub use folder::Created;
 pub use harmless::{Change, Harmless, NoYes};
 pub use known::{Known, Shown};
 pub use record::HostRecord;
-pub use view::{Cursor, View};
+pub use view::View;
 pub use whole::{Found, Loss, OnLoss, TableCheck};
 
 use census::Censuses;
@@ -154,7 +156,8 @@ impl Store {
         T: Send + 'static,
         E: Send + 'static,
     {
-        self.write(account, decide)
+        let plan = self.planned(account, decide);
+        self.committer.commit(Some(about(account)), plan)
     }
 
     /// As [`Store::change`], with any edits: what is revoked, and every change of an account itself. No yes may come between what
@@ -169,37 +172,60 @@ impl Store {
         T: Send + 'static,
         E: Send + 'static,
     {
-        let written = self.write(account, move |view| {
-            Ok(match decide(view)? {
-                Ok((edits, outcome)) => {
-                    let changes = Change::of(&edits, view)?;
-                    Ok((edits, (outcome, changes)))
-                }
-                Err(denied) => Err(denied),
-            })
-        });
-        Ok(written?.map(|(outcome, changes)| {
-            for change in &changes {
-                closing.hear(account, change);
-            }
-            outcome
+        let plan = self.planned(account, with_changes(decide));
+        let written = self.committer.commit(Some(about(account)), plan)?;
+        Ok(written.map(|written| heard(written, closing, account)))
+    }
+
+    /// As [`Store::change`], for one of many changes: it waits for its place among those that wait for the writer, and not for
+    /// the disk. Whoever begins many has to bound them.
+    pub fn begin_change<T, E>(
+        &self,
+        account: &BareJid,
+        decide: impl FnOnce(&View<'_>) -> Decided<Harmless, T, E> + Send + 'static,
+    ) -> Result<Pending<'_, Result<T, E>>, StoreError>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let plan = self.planned(account, decide);
+        self.committer.begin_in_turn(Some(about(account)), plan)
+    }
+
+    /// The same of [`Store::take_back`]: `closing` lasts until it is made.
+    pub fn begin_taking_back<'a, T, E>(
+        &self,
+        closing: &'a impl NoYes,
+        account: &BareJid,
+        decide: impl FnOnce(&View<'_>) -> Decided<Edit, T, E> + Send + 'static,
+    ) -> Result<Pending<'a, Result<T, E>>, StoreError>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let plan = self.planned(account, with_changes(decide));
+        let pending = self.committer.begin_in_turn(Some(about(account)), plan)?;
+        let account = account.clone();
+        Ok(pending.then(move |written: Result<_, E>| {
+            written.map(|written| heard(written, closing, &account))
         }))
     }
 
-    fn write<S, T, E>(
+    /// The plan of a change, as the writer takes it.
+    fn planned<D, S, T, E>(
         &self,
         account: &BareJid,
-        decide: impl FnOnce(&View<'_>) -> Decided<S, T, E> + Send + 'static,
-    ) -> Result<Result<T, E>, StoreError>
+        decide: D,
+    ) -> impl FnOnce(&Tables) -> Result<Planned<Result<T, E>>, StoreError> + Send + use<D, S, T, E>
     where
+        D: FnOnce(&View<'_>) -> Decided<S, T, E> + Send + 'static,
         S: Into<Edit>,
         T: Send + 'static,
         E: Send + 'static,
     {
         let account = account.clone();
-        let about = record::account_key(&account, &[]);
         let censuses = Arc::clone(&self.censuses);
-        self.committer.commit(Some(about), move |tables| {
+        move |tables: &Tables| {
             let view = View {
                 tables,
                 account: &account,
@@ -221,7 +247,7 @@ impl Store {
                     outcome: Err(denied),
                 },
             })
-        })
+        }
     }
 
     /// Writes when certificates were last used, all in one go. A certificate that is no longer in its list is passed over. Blocks.
@@ -310,6 +336,34 @@ impl Store {
 
 /// The outcome of a change: its edits and its asker's answer, or why not; the outer error is the store's.
 pub type Decided<S, T, E> = Result<Result<(Vec<S>, T), E>, StoreError>;
+
+/// What a change of `account` is about.
+fn about(account: &BareJid) -> Vec<u8> {
+    record::account_key(account, &[])
+}
+
+/// `decide`, which also says what whoever keeps back every yes must hear of.
+fn with_changes<T, E>(
+    decide: impl FnOnce(&View<'_>) -> Decided<Edit, T, E>,
+) -> impl FnOnce(&View<'_>) -> Decided<Edit, (T, Vec<Change>), E> {
+    move |view| {
+        Ok(match decide(view)? {
+            Ok((edits, outcome)) => {
+                let changes = Change::of(&edits, view)?;
+                Ok((edits, (outcome, changes)))
+            }
+            Err(denied) => Err(denied),
+        })
+    }
+}
+
+/// The outcome of what was written, of which `closing` hears.
+fn heard<T>((outcome, changes): (T, Vec<Change>), closing: &impl NoYes, account: &BareJid) -> T {
+    for change in &changes {
+        closing.hear(account, change);
+    }
+    outcome
+}
 
 /// When a certificate was last used.
 #[derive(Clone, Debug)]

@@ -7,39 +7,10 @@ use crate::identity::{
     KeyId, UnixSeconds,
 };
 
-use super::edit::{Edit, Table};
+use super::edit::Table;
 use super::error::StoreError;
 use super::record;
 use super::tables::Tables;
-
-/// A place among the things that are remembered of an account: behind one of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cursor {
-    table: Table,
-    key: Vec<u8>,
-}
-
-impl Cursor {
-    /// As a later question names it.
-    #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![self.table as u8];
-        bytes.extend_from_slice(&self.key);
-        bytes
-    }
-
-    /// Out of these bytes; `None` if they are those of no place.
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (table, key) = bytes.split_first()?;
-        let is_it = |of: &&Table| **of as u8 == *table;
-        let table = *THINGS.iter().find(is_it)?;
-        Some(Self {
-            table,
-            key: key.to_vec(),
-        })
-    }
-}
 
 /// The store's records of one account. Each question reads what it needs, and nothing else.
 #[derive(Clone, Copy)]
@@ -77,79 +48,6 @@ impl View<'_> {
         }
         list.incarnation = self.incarnation()?;
         Ok(list)
-    }
-
-    /// Everything that is remembered, each as what would write it anew, with its place; only what stands behind `behind`.
-    pub fn things_behind(
-        &self,
-        behind: Option<&Cursor>,
-    ) -> impl Iterator<Item = Result<(Cursor, Edit), StoreError>> {
-        let prefix = record::account_key(self.account, &[]);
-        let begun = behind.and_then(|place| THINGS.iter().position(|table| *table == place.table));
-        let behind_key = behind.map(|place| [prefix.as_slice(), &place.key].concat());
-        let tables = THINGS.into_iter().skip(begun.unwrap_or(0));
-        tables.flat_map(move |table| {
-            let of_begun = behind_key.clone();
-            let of_begun =
-                of_begun.filter(|_| begun.is_some_and(|at| THINGS.get(at) == Some(&table)));
-            let prefix = prefix.clone();
-            let rows = self.tables.rows_behind(table, &prefix, of_begun);
-            rows.map(move |row| {
-                let (key, value) = row?;
-                let rest = key.get(prefix.len()..).unwrap_or_default();
-                let place = Cursor {
-                    table,
-                    key: rest.to_vec(),
-                };
-                Ok((place, self.thing(table, &key, rest, &value)?))
-            })
-        })
-    }
-
-    fn thing(
-        &self,
-        table: Table,
-        key: &[u8],
-        rest: &[u8],
-        value: &[u8],
-    ) -> Result<Edit, StoreError> {
-        let corrupt = |error: record::RecordError| self.tables.corrupt(table, &error);
-        let mark = || self.tables.decoded::<record::Mark>(table, value);
-        Ok(match table {
-            Table::Passwords => {
-                let account = record::account(self.account.clone(), value).map_err(corrupt)?;
-                Edit::PutAccount(Box::new(account))
-            }
-            Table::Accounts => {
-                let record::Mark { incarnation, at } = mark()?;
-                Edit::SetIncarnation {
-                    incarnation,
-                    since: at,
-                }
-            }
-            Table::Certificates => Edit::put(self.tables.enrolment(key, value)?),
-            Table::RevokedKeys => {
-                let record::Mark { incarnation, at } = mark()?;
-                let key_id = rest.first_chunk::<32>();
-                let key_id = key_id.ok_or_else(|| corrupt(record::RecordError::Key))?;
-                Edit::RevokeKey {
-                    key_id: KeyId::from_bytes(*key_id),
-                    incarnation,
-                    at,
-                }
-            }
-            Table::Disabled => {
-                let mark = record::disabled(rest, value).map_err(corrupt)?;
-                Edit::MarkDisabled(Box::new(mark))
-            }
-            // Of no account: `THINGS` has none of them.
-            Table::Known
-            | Table::Hosts
-            | Table::Meta
-            | Table::Expiry
-            | Table::Counts
-            | Table::Tally => Edit::ForgetIncarnation,
-        })
     }
 
     /// Its certificate of that name, of any account of the name.
@@ -270,12 +168,3 @@ impl View<'_> {
         self.tables.enrolments_of(fingerprint, self.account.host())
     }
 }
-
-/// The tables of what is remembered of an account, in the order in which it is handed out.
-const THINGS: [Table; 5] = [
-    Table::Passwords,
-    Table::Accounts,
-    Table::Certificates,
-    Table::RevokedKeys,
-    Table::Disabled,
-];

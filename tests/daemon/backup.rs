@@ -11,15 +11,15 @@ use serde_json::{Value, json};
 use crate::passwords::{self, BRUTUS};
 use crate::support::{Daemon, HAMLET, HOST, Made, append, list, login, named};
 
-fn run(daemon: &Daemon, command: &str, arguments: &[&str]) -> Output {
+pub fn run(daemon: &Daemon, command: &str, arguments: &[&str]) -> Output {
     daemon.command(command).args(arguments).output().unwrap()
 }
 
-fn fine(output: &Output) {
+pub fn fine(output: &Output) {
     assert!(output.status.success(), "{output:?}");
 }
 
-fn refused(output: &Output, words: &str) {
+pub fn refused(output: &Output, words: &str) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
         !output.status.success() && said.contains(words),
@@ -48,7 +48,7 @@ fn full() -> (Daemon, Made) {
     (daemon, phone)
 }
 
-fn exported(daemon: &Daemon) -> (PathBuf, String) {
+pub fn exported(daemon: &Daemon) -> (PathBuf, String) {
     let path = daemon.folder.path().join("backup");
     fine(&run(daemon, "export", &[path.to_str().unwrap()]));
     let text = std::fs::read_to_string(&path).unwrap();
@@ -56,7 +56,7 @@ fn exported(daemon: &Daemon) -> (PathBuf, String) {
 }
 
 /// The records that the export of a copy must have as well: all but the last uses, which are written later.
-fn records(text: &str) -> Vec<Value> {
+pub fn records(text: &str) -> Vec<Value> {
     let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
     let mut records: Vec<Value> = lines.collect();
     for record in &mut records {

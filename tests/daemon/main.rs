@@ -32,6 +32,7 @@ mod notices;
 mod passwords;
 mod power;
 mod sessions;
+mod streams;
 mod support;
 mod visible;
 mod wholeness;

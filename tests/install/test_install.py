@@ -61,15 +61,6 @@ def test_manual_completions_and_documents_are_there(machine: Machine):
         assert machine.file(f"/usr/share/doc/saslcertd/{path}").stat().st_size > 0
 
 
-def test_the_page_for_devices_lies_beside_its_module(machine: Machine):
-    folder = "/usr/lib/prosody/modules/mod_saslcertd_devices"
-    assert machine.file(f"{folder}/mod_saslcertd_devices.lua").stat().st_size > 0
-    page = machine.file(f"{folder}/page/index.html").read_text()
-    for name in re.findall(r'(?:href|src)="([^"]+)"', page):
-        assert machine.file(f"{folder}/page/{name}").stat().st_size > 0
-    assert "strophe.js" in machine.file(f"{folder}/page/licences.txt").read_text()
-
-
 def test_make_install_brings_the_same_files(installed: Installed, machine: Machine, tmp_path: Path):
     words = ["make", "--no-print-directory", "install", f"DESTDIR={tmp_path}", "PREFIX=/opt/prefix"]
     subprocess.run(words, cwd=REPOSITORY, check=True, capture_output=True, stdin=subprocess.DEVNULL)

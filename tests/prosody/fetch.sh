@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Gets what `make test`, `make demo`, `make bench` and `make test-install` lack, and nothing when they lack nothing.
 #
-#   fetch.sh demo     what the demo needs: Rust, a C linker for it, python3, openssl, node with npm, one Prosody
+#   fetch.sh demo     what the demo needs: Rust, a C linker for it, python3, openssl, one Prosody
 #   fetch.sh test     that, both Prosodys, the community modules, an ejabberd, the Lua tools, systemd's tools,
 #                     libstrophe (a client library), node with npm, Chromium and Java's keytool for the page for devices,
 #                     and a Python environment for the tests
 #   fetch.sh bench    what the demo needs, both Prosodys, the community modules, a redis to compare with
-#   fetch.sh install  mmdebstrap, dpkg-dev, node with npm, a clean Debian made by it (target/install/base.tar), and that Python environment
+#   fetch.sh install  mmdebstrap, dpkg-dev, a clean Debian made by it (target/install/base.tar), and that Python environment
 #   fetch.sh versions what `test` does, and a Debian 13 for each Prosody that is newer (target/versions/)
 #   fetch.sh prosodys says which Prosodys `make test` runs against, and does nothing
 #
@@ -495,9 +495,6 @@ test | versions)
 	# Of these, others than Debian's will do.
 	{ command -v node && command -v npm; } >/dev/null || tools+=(nodejs npm)
 	command -v keytool >/dev/null || tools+=(default-jre-headless)
-	;;
-install | demo)
-	{ command -v node && command -v npm; } >/dev/null || tools+=(nodejs npm)
 	;;
 esac
 install_tools "${tools[@]}"

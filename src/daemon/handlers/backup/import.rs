@@ -2,24 +2,26 @@
 //!
 //! It fetches what is known of each, and writes what is to be written. Must not know: what becomes of a record.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::super::super::declared_host::DeclaredHost;
-use super::super::super::gate::Closing;
 use super::super::super::reply::Answered;
 use super::Backup;
 use super::record::{Content, Record, Thing};
 use crate::identity::{BareJid, Enrolment, Host, Incarnation, KeyId};
 use crate::policy::Denial;
 use crate::policy::restore::{self, Conflict, Fate, KeyFacts, ListFacts};
-use crate::protocol::{Accounts, Import, ImportConflict, Imported, Refusal, fields_of};
-use crate::store::{Edit, Harmless, Store, StoreError, View};
+use crate::protocol::{Accounts, BackupRecord, Import, ImportConflict, Imported, Refusal, fields};
+use crate::store::{Edit, Harmless, Pending, Store, StoreError, View};
 
 /// The fate of a record.
 type Judged = Result<Fate, Conflict>;
+
+/// The fates of records, each with the record's place in the question.
+type Fates = Vec<(usize, Judged)>;
 
 /// The things that the backup brings of one account, each with its record's place in the question.
 type Things = Vec<(usize, Thing)>;
@@ -30,10 +32,10 @@ impl Backup<'_> {
         if apply {
             self.disk_room.require()?;
         }
-        let mut judged: Vec<(usize, Judged)> = Vec::new();
+        let mut judged: Fates = Vec::new();
         let mut by_account: BTreeMap<BareJid, Things> = BTreeMap::new();
         for (at, record) in records.into_iter().enumerate() {
-            let one = match content(record) {
+            let one = match content(&record) {
                 // One that this version cannot read: the others are not lost with it.
                 Err(conflict) => Err(conflict),
                 Ok(Content::Secret(secret)) => self.take_secret(secret, apply)?,
@@ -45,20 +47,16 @@ impl Backup<'_> {
             };
             judged.push((at, one));
         }
-        judged.extend(self.write_accounts(by_account, apply)?);
+        judged.extend(if apply {
+            self.write_accounts(by_account)?
+        } else {
+            look_at(self.store, by_account)?
+        });
         judged.sort_by_key(|(at, _)| *at);
         Ok(answer(&judged, apply))
     }
 
-    fn write_accounts(
-        &self,
-        by_account: BTreeMap<BareJid, Things>,
-        apply: bool,
-    ) -> Result<Vec<(usize, Judged)>, StoreError> {
-        if !apply {
-            let accounts = by_account.into_iter().collect();
-            return write_together(self.store, accounts, How::DryRun);
-        }
+    fn write_accounts(&self, by_account: BTreeMap<BareJid, Things>) -> Result<Fates, StoreError> {
         let (revoking, others): (Vec<_>, Vec<_>) = by_account
             .into_iter()
             .partition(|(_, things)| things.iter().any(|(_, thing)| thing.revoked().is_some()));
@@ -66,7 +64,17 @@ impl Backup<'_> {
         if !revoking.is_empty() {
             judged.extend(self.write_revocations(revoking)?);
         }
-        judged.extend(write_together(self.store, others, How::Harmless)?);
+        judged.extend(write_together(others, |account, things| {
+            self.store.begin_change(&account, move |view| {
+                let (edits, judged) = decide(view, things)?;
+                let mut harmless = Vec::new();
+                for edit in edits {
+                    // An account that is here is never written anew; and whoever brings a revocation comes behind a closing.
+                    harmless.push(Harmless::of(edit, view)?.ok_or(StoreError::Failed)?);
+                }
+                Ok(Ok((harmless, judged)))
+            })
+        })?);
         Ok(judged)
     }
 
@@ -74,10 +82,7 @@ impl Backup<'_> {
     ///
     /// Logins wait for as long as that takes. It is bounded by the question: 128 KiB have less than a thousand such accounts, which
     /// share their way to the disk, so that it is gone some thirty times. The records that take nothing back are written behind it.
-    fn write_revocations(
-        &self,
-        accounts: Vec<(BareJid, Things)>,
-    ) -> Result<Vec<(usize, Judged)>, StoreError> {
+    fn write_revocations(&self, accounts: Vec<(BareJid, Things)>) -> Result<Fates, StoreError> {
         let keys = |(account, things): &(BareJid, Things)| {
             let revoked = things.iter().filter_map(|(at, thing)| {
                 let key_id = thing.revoked()?;
@@ -87,7 +92,10 @@ impl Backup<'_> {
         };
         let revoked: Vec<(usize, BareJid, KeyId)> = accounts.iter().flat_map(keys).collect();
         let closing = self.gate.close(self.servers, None);
-        let judged = write_together(self.store, accounts, How::Behind(&closing));
+        let judged = write_together(accounts, |account, things| {
+            let decide = move |view: &View<'_>| Ok(Ok(decide(view, things)?));
+            self.store.begin_taking_back(&closing, &account, decide)
+        });
         for (at, account, key_id) in revoked {
             // The closing hears what is written. Of a page that fails, more may be; and what an earlier try has revoked is revoked.
             let is_revoked = judged.as_ref().map_or(true, |judged| {
@@ -135,8 +143,8 @@ fn declaration(host: &DeclaredHost) -> (Accounts, &Map<String, Value>) {
     (host.accounts, &host.options)
 }
 
-fn content(record: Value) -> Result<Content, Conflict> {
-    let record = fields_of::<Record>(record).map_err(|fault| Conflict::UnknownRecord {
+fn content(record: &BackupRecord) -> Result<Content, Conflict> {
+    let record = fields::<Record>(record.as_str()).map_err(|fault| Conflict::UnknownRecord {
         problem: fault.to_string(),
     })?;
     record.content()
@@ -165,91 +173,60 @@ fn answer(judged: &[(usize, Judged)], apply: bool) -> Imported {
     }
 }
 
-/// How an account's records are written.
-#[derive(Clone, Copy)]
-enum How<'a> {
-    /// Not at all.
-    DryRun,
-    /// None of them takes anything back.
-    Harmless,
-    /// Some do.
-    Behind(&'a Closing<'a>),
+/// Looks what would become of the records of several accounts. Changes may come between: whoever writes them decides anew.
+fn look_at(store: &Store, accounts: BTreeMap<BareJid, Things>) -> Result<Fates, StoreError> {
+    let mut judged = Vec::new();
+    for (account, things) in accounts {
+        let (_, of_account) = decide(&store.view(&account), things)?;
+        judged.extend(of_account);
+    }
+    Ok(judged)
 }
 
 /// Writes the records of several accounts, so many at a time that they share their way to the disk.
-fn write_together(
-    store: &Store,
+///
+/// `begin` hands those of one account to the writer.
+fn write_together<'a>(
     accounts: Vec<(BareJid, Things)>,
-    how: How<'_>,
-) -> Result<Vec<(usize, Judged)>, StoreError> {
-    let mut lanes: Vec<Vec<_>> = Vec::new();
-    lanes.resize_with(accounts.len().clamp(1, MAX_LANES), Vec::new);
-    let count = lanes.len();
-    for (at, account) in accounts.into_iter().enumerate() {
-        if let Some(lane) = lanes.get_mut(at % count) {
-            lane.push(account);
+    begin: impl Fn(BareJid, Things) -> Result<Writing<'a>, StoreError>,
+) -> Result<Fates, StoreError> {
+    let mut judged = Vec::new();
+    let mut writing: VecDeque<Writing<'a>> = VecDeque::new();
+    for (account, things) in accounts {
+        if writing.len() >= MAX_AT_A_TIME
+            && let Some(first) = writing.pop_front()
+        {
+            judged.extend(written(first)?);
         }
+        writing.push_back(begin(account, things)?);
     }
-    std::thread::scope(|scope| {
-        let running: Vec<_> = lanes
-            .into_iter()
-            .map(|lane| {
-                scope.spawn(move || {
-                    let mut judged = Vec::new();
-                    for (account, things) in lane {
-                        judged.extend(write(store, &account, things, how)?);
-                    }
-                    Ok(judged)
-                })
-            })
-            .collect();
-        let mut all = Vec::new();
-        for lane in running {
-            all.extend(lane.join().map_err(|_| StoreError::Failed)??);
-        }
-        Ok(all)
-    })
+    for one in writing {
+        judged.extend(written(one)?);
+    }
+    Ok(judged)
 }
 
-fn write(
-    store: &Store,
-    account: &BareJid,
-    things: Things,
-    how: How<'_>,
-) -> Result<Vec<(usize, Judged)>, StoreError> {
-    let decide = move |view: &View<'_>| {
-        let mut edits: Vec<Edit> = Vec::new();
-        let mut judged = Vec::new();
-        let mut keys = None;
-        for (at, thing) in things {
-            let fate = fate_of(view, &thing, &mut keys)?;
-            if fate == Ok(Fate::Written) {
-                edits.push(thing.into());
-            }
-            judged.push((at, fate));
-        }
-        Ok((edits, judged))
-    };
-    let written = match how {
-        How::DryRun => store.change(account, move |view| {
-            let (_, judged) = decide(view)?;
-            Ok(Ok::<_, Denial>((Vec::new(), judged)))
-        }),
-        How::Harmless => store.change(account, move |view| {
-            let (edits, judged) = decide(view)?;
-            let mut harmless = Vec::new();
-            for edit in edits {
-                // An account that is here is never written anew; and whoever brings a revocation comes behind a closing.
-                harmless.push(Harmless::of(edit, view)?.ok_or(StoreError::Failed)?);
-            }
-            Ok(Ok((harmless, judged)))
-        }),
-        How::Behind(closing) => {
-            store.take_back(closing, account, move |view| Ok(Ok(decide(view)?)))
-        }
-    };
+/// The records of an account on their way to the disk.
+type Writing<'a> = Pending<'a, Result<Fates, Denial>>;
+
+fn written(writing: Writing<'_>) -> Result<Fates, StoreError> {
     // No rule that is asked here refuses the whole.
-    Ok(written?.unwrap_or_default())
+    Ok(writing.wait()?.unwrap_or_default())
+}
+
+/// Decides the fates of what the backup brings of one account, and which edits follow.
+fn decide(view: &View<'_>, things: Things) -> Result<(Vec<Edit>, Fates), StoreError> {
+    let mut edits: Vec<Edit> = Vec::new();
+    let mut judged = Vec::new();
+    let mut keys = None;
+    for (at, thing) in things {
+        let fate = fate_of(view, &thing, &mut keys)?;
+        if fate == Ok(Fate::Written) {
+            edits.push(thing.into());
+        }
+        judged.push((at, fate));
+    }
+    Ok((edits, judged))
 }
 
 /// The fate of one thing that the backup brings of the account.
@@ -315,5 +292,6 @@ fn keys_of(view: &View<'_>) -> Result<Keys, StoreError> {
         .collect())
 }
 
-/// Accounts of an import that are written at a time: as many as the store writes in one commit.
-const MAX_LANES: usize = 64;
+/// Accounts of a question that are written at a time: as many as the store writes in one commit. Few against those that may wait for
+/// the writer: the changes of others always find a place.
+const MAX_AT_A_TIME: usize = 64;

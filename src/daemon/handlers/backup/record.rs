@@ -13,7 +13,7 @@ use crate::identity::{
     Incarnation, Jid, KeyId, LastUse, ScramHash, ScramVerifier, UnixSeconds,
 };
 use crate::policy::restore::Conflict;
-use crate::protocol::{Accounts, in_base64};
+use crate::protocol::{Accounts, BackupRecord, in_base64};
 use crate::store::Edit;
 
 /// One thing that is remembered. Its JSON is the form of the backup; a new field needs a default.
@@ -143,10 +143,10 @@ impl Thing {
 
 impl Record {
     /// As it stands in the backup.
-    pub(super) fn value(&self) -> Value {
+    pub(super) fn to_backup(&self) -> BackupRecord {
         // Proof: text keys and values that JSON has.
         #[allow(clippy::expect_used)]
-        serde_json::to_value(self).expect("a record is JSON")
+        BackupRecord::of(self).expect("a record is JSON")
     }
 
     /// The record of what `edit` writes; none for one that takes away.
@@ -403,7 +403,7 @@ mod tests {
             (incarnation, "hamlet@a.lit", None),
             (unreadable, "hamlet@a.lit", Some("torn")),
         ] {
-            let label = RecordLabel::of(&record.value());
+            let label = RecordLabel::of(&record.to_backup());
             assert_eq!((label.owner(), label.problem()), (owner, problem));
         }
     }
