@@ -6,6 +6,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use saslcertd::cli::{self, Cli};
+use tikv_jemallocator::Jemalloc;
+
+/// What one thread of the store's engine allocates another one frees, all the time: docs/decisions/0009-the-allocator.md.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     match cli::run(Cli::parse()) {
