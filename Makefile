@@ -33,7 +33,7 @@ ZSH_COMPLETIONS ?= $(PREFIX)/share/zsh/$(if $(filter /usr,$(PREFIX)),vendor-comp
 # What npm has put there last.
 NODE_MODULES := devices/node_modules/.package-lock.json
 
-.PHONY: help test demo bench bench-page audit build build-tested release install deb page fetch-test fetch-demo fetch-bench \
+.PHONY: help test demo bench bench-page page-pictures audit build build-tested release install deb page fetch-test fetch-demo fetch-bench \
 	fetch-deny lint lint-rust lint-deps lint-lua lint-units lint-page test-rust test-lua test-page test-prosody fuzz fetch-install \
 	test-install test-versions fetch-versions test-pkits
 
@@ -82,6 +82,11 @@ $(NODE_MODULES): devices/package.json devices/package-lock.json
 
 page: $(NODE_MODULES) ## build the page for devices, into target/devices/page
 	cd devices && npm run --silent build
+
+page-pictures: ## put the pictures of the last test-prosody into docs/devices.md
+	@test -f target/pictures/5-online.png || { echo 'make page-pictures: no pictures: make test-prosody PYTEST="-k gets_its_key" first' >&2; exit 1; }
+	cp target/pictures/5-online.png docs/devices-list.png
+	cp target/pictures/4-made.png docs/devices-made.png
 
 build: ## build the debug binary
 	$(CARGO) build --locked

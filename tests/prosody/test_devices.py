@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import re
 import ssl
@@ -528,6 +529,15 @@ async def refused_frames(page: Page) -> bool:
 
 
 # --- for everybody
+
+
+def test_a_slow_line_is_enough():
+    page = TARGET / "devices" / "page"
+    loaded = [file for file in page.iterdir() if file.name != "licences.txt"]
+    assert sum(len(gzip.compress(file.read_bytes())) for file in loaded) < 60_000
+    # All that it loads is its own.
+    named = re.findall(r'(?:href|src)="([^"]+)"', (page / "index.html").read_text())
+    assert {file.name for file in loaded} == {"index.html", *named}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
