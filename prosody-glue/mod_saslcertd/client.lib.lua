@@ -40,7 +40,7 @@ function Client:let_go()
 	self.chunks, self.chunk_bytes = {}, 0;
 	self.waiting = {};            -- id → question that somebody waits for
 	self.owed = 0;                -- questions that were written and not answered
-	self.unwritten, self.notification_dropped = 0, false;
+	self.unwritten, self.notification_dropped = 0, false; -- bytes that net.server holds
 	self.heard, self.missed = (self.heard or 0) + 1, 0; -- lines and connections so far; deadlines since the last of them
 	self.late = 0;                -- answers that the daemon's questions still wait for
 	return questions;
@@ -75,9 +75,15 @@ function Client:fail(questions)
 end
 
 function Client:write(line)
-	local c = self.conn;
-	self.unwritten = self.unwritten + #line;
-	if not c:write(line) then self:hang_up(c, "write failed"); end
+	local c, rest = self.conn, line;
+	local socket = self.unwritten == 0 and c:socket();
+	if socket then
+		-- net.server would want a timer and a turn of its loop for each line.
+		local sent, _, last = socket:send(line);
+		rest = line:sub((sent or last or 0) + 1);
+	end
+	self.unwritten = self.unwritten + #rest;
+	if rest ~= "" and not c:write(rest) then self:hang_up(c, "write failed"); end
 end
 
 function Client:ask(question)
@@ -245,7 +251,6 @@ end
 -- The daemon answers.
 function Client:answered(c, message)
 	self.owed = math.max(self.owed - 1, 0);
-	if self.owed == 0 then self.unwritten = 0; end
 	if message.id == nil then
 		local text = tostring(type(message.error) == "table" and message.error.message);
 		-- To whom it answers nothing, it says why, and closes the connection.
