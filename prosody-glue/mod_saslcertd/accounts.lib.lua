@@ -6,7 +6,6 @@
 local array = require "util.array";
 local usermanager = require "core.usermanager";
 local nodeprep = require "util.encodings".stringprep.nodeprep;
-local null = require "util.json".null;
 local new_id = require "util.uuid".generate;
 
 local function usable(username)
@@ -56,18 +55,33 @@ local function new(module)
 		return nil, err or "not kept";
 	end
 
-	-- The facts about the candidates that exist, for external.offer and external.login; nil and why if a store can't say.
+	local function fact(username)
+		local exists, id, err = accounts.exists(username), nil, nil;
+		if exists then id, err = accounts.incarnation(username); end
+		if err then return nil, err; end
+		return { username = username, exists = exists, enabled = exists and accounts.enabled(username), incarnation = id };
+	end
+
+	-- The facts about these candidates, for external.offer and external.login; nil and why if a store can't say.
 	function accounts.facts(candidates)
 		local facts = array();
-		for _, candidate in ipairs(candidates) do
-			local username = candidate.username;
-			if accounts.exists(username) then
-				local id, err = accounts.incarnation(username);
-				if err then return nil, err; end
-				facts[#facts + 1] = { username = username, exists = true, enabled = accounts.enabled(username), incarnation = id or null };
-			end
+		for i, candidate in ipairs(candidates) do
+			local one, err = fact(candidate.username);
+			if not one then return nil, err; end
+			facts[i] = one;
 		end
 		return facts;
+	end
+
+	-- Is what such facts say of a user still so, and is there such an account?
+	function accounts.is_still(facts, username)
+		for _, told in ipairs(facts or {}) do
+			if told.username == username then
+				local one = fact(username);
+				return one ~= nil and one.exists and one.enabled and told.exists and told.enabled and one.incarnation == told.incarnation;
+			end
+		end
+		return false;
 	end
 
 	return accounts;

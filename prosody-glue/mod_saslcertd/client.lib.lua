@@ -171,6 +171,7 @@ function Client:hello()
 		unanswered = unanswered - 1;
 		if unanswered > 0 then return; end
 		self.greeted, self.stalled, self.pause, self.software = true, false, first_pause, result.software;
+		all.registration = result.registration;
 		-- A question that nobody waits for any more may never be answered.
 		self.owed = 0;
 		for _, question in pairs(self.waiting) do
@@ -333,7 +334,7 @@ end
 -- with:
 --   socket()               the path of the daemon's socket
 --   hello()                params of session.hello, in as many pieces as need a line of their own
---   greeted(result)        hello was answered: hosts and log of all pieces
+--   greeted(result)        hello was answered: hosts and log of all pieces, registration
 --   answer(method, params, reply)  what the daemon asks: a result, or nil and an error; or nothing, and reply(result, err) later
 --   away(why, is_refusal)  it stopped answering, or refused hello: once in a row, and once more for each new reason that the daemon gives
 --   back(software)         it answers again: once in a row

@@ -104,6 +104,7 @@ client = module:require "client".new({
 	greeted = function (result)
 		module:log("debug", "Declared to saslcertd");
 		expire_accounts();
+		sessions.registration = result.registration;
 		sessions.report_all();
 		report_options(result);
 		metrics.count_expiring(client.request);

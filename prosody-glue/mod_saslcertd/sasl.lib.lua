@@ -3,8 +3,8 @@
 -- It must not decide: the daemon says whether EXTERNAL is offered, who logs in, and in which words it refuses.
 
 local array = require "util.array";
+local new_cache = require "util.cache".new;
 local encode_base64 = require "util.encodings".base64.encode;
-local null = require "util.json".null;
 local now = require "util.time".monotonic;
 
 -- Outlives reloads of this module: handlers of open streams do, too.
@@ -16,6 +16,9 @@ local max_chain_base64 = 64 * 1024;
 local max_certificate_base64 = 24 * 1024;
 -- No address has as many: of more the beginning is enough for the daemon to see that.
 local max_authzid_bytes = 4096;
+
+-- Candidates as the last offer named them, by host and certificate: so the next one is asked once.
+local seen = new_cache(10000);
 
 local unasked = { reason = "it could not be checked" };
 
@@ -67,18 +70,16 @@ local function fail(handler, session, failure)
 	return "failure", "temporary-auth-failure", "The certificate can't be checked at the moment";
 end
 
--- Asks about the certificate of an offer, with what Prosody knows of its candidates: nothing where accounts live in the daemon. Returns
--- the answer, or nil and the failure.
+-- Asks about the certificate of an offer, with what Prosody knows of its candidates: nothing where accounts live in the daemon, or none is
+-- known. Returns the answer, or nil and the failure.
 local function ask(method, host, session, offer, params)
-	params.accounts = null;
-	if offer.candidates then params.accounts = host.in_daemon() and array() or host.accounts.facts(offer.candidates); end
-	if not params.accounts or session.destroyed then return nil, unasked; end
-	params.host, params.chain, params.address = host.name, offer.named or offer.chain, session.ip or null;
+	if offer.accounts == false or session.destroyed then return nil, unasked; end
+	params.host, params.chain, params.accounts, params.address = host.name, offer.named or offer.chain, offer.accounts, session.ip;
 	-- It gets a moment even if none is left.
 	local result, failure = api.ask(method, params, { timeout = math.max(offer.deadline - now(), 0.1), again = true });
 	if session.destroyed then return nil, unasked; end
 	if failure and failure.fault == "chain-forgotten" and offer.named then
-		offer.named = nil;
+		offer.named, offer.chain = nil, offer.chain or chain_of_peer(session, host.leaf_only);
 		return ask(method, host, session, offer, params);
 	end
 	return result, failure;
@@ -86,61 +87,72 @@ end
 
 -- verdict: "yes", "no", or "unasked" if the daemon could not be asked.
 local function new_offer(host, session, deadline)
-	local offer = { conn = session.conn, chain = chain_of_peer(session, host.leaf_only), deadline = deadline, verdict = "unasked" };
+	local offer = { conn = session.conn, deadline = deadline, verdict = "unasked" };
 	session.saslcert_offer = offer;
-	local result = ask("external.offer", host, session, offer, {});
-	offer.candidates = result and result.candidates or {};
-	-- From here on the daemon knows it by that.
-	offer.named = result and result.chain;
-	-- Which of these accounts there are, only Prosody knows.
-	if offer.candidates[1] then result = ask("external.offer", host, session, offer, {}); end
-	if result then offer.verdict = result.offer == true and "yes" or "no"; end
+	local certificate = host.leaf_only and certificate_of(session);
+	-- A single certificate's name is its fingerprint.
+	if certificate then offer.named = certificate:digest("sha256"); else offer.chain = chain_of_peer(session, host.leaf_only); end
+	local key = host.name .. "/" .. (offer.named or "");
+	local candidates, result = offer.named and seen:get(key), nil;
+	for _ = 1, 2 do
+		-- Which of these accounts there are, only Prosody knows.
+		if candidates and not host.in_daemon() then offer.accounts = host.accounts.facts(candidates) or false; end
+		result = ask("external.offer", host, session, offer, {});
+		candidates = result and result.candidates;
+		-- From here on the daemon knows it by that.
+		offer.named = result and result.chain or offer.named;
+		if not candidates then break; end
+		seen:set(key, candidates);
+	end
+	if result then offer.verdict = result.offer and not candidates and "yes" or "no"; end
 	return offer;
 end
 
 -- Once per connection.
 local function offer_of(host, session)
 	local offer = session.saslcert_offer;
-	-- COMPAT one that was made by an older module may lack its chain.
-	if offer and offer.conn == session.conn and offer.chain then return offer; end
+	-- COMPAT one that an older module made has candidates, and other fields.
+	if offer and offer.conn == session.conn and not offer.candidates then return offer; end
 	return new_offer(host, session, now() + api.timeout() / 4);
 end
 
--- The daemon's yes, or nil and the failure.
+-- The daemon's yes, with which the session is tagged; or nil and the failure.
 local function decide(host, session, authzid)
 	if not host or host.withdrawn() then return nil, unasked; end
 	local deadline = now() + api.timeout();
 	local offer = offer_of(host, session);
 	if offer.verdict == "unasked" then offer = new_offer(host, session, deadline); end
 	if offer.verdict == "unasked" then return nil, unasked; end
-	offer.deadline = deadline;
-	local result, failure = ask("external.login", host, session, offer, {
-		authzid = authzid ~= "" and encode_base64(authzid:sub(1, max_authzid_bytes)) or null;
-		stream_from = session.saslcert_sasl2 and session.saslcert_from or null;
-	});
-	if not result then return nil, failure; end
-	-- Without these it could not be closed.
-	if not host.accounts.usable(result.username) or not result.fingerprint or not result.key_id then
-		return nil, { reason = "the daemon's answer is incomplete" };
+	-- What the daemon was told for the offer is good for one try.
+	if offer.accounts and offer.is_used then offer.accounts = host.accounts.facts(offer.accounts) or false; end
+	offer.deadline, offer.is_used = deadline, true;
+	for _ = 1, 2 do
+		local result, failure = ask("external.login", host, session, offer, {
+			authzid = authzid ~= "" and encode_base64(authzid:sub(1, max_authzid_bytes)) or nil;
+			stream_from = session.saslcert_sasl2 and session.saslcert_from or nil;
+		});
+		if not result then return nil, failure; end
+		local username = result.username;
+		-- Without these it could not be closed.
+		if not host.accounts.usable(username) or not result.fingerprint or not result.key_id then
+			return nil, { reason = "the daemon's answer is incomplete" };
+		end
+		-- Before anything that may wait: the daemon's next line may be the revocation of this key.
+		result.account = username .. "@" .. host.name;
+		session.saslcert = result;
+		-- An account in Prosody may have changed since the daemon was told: the next try tells how.
+		local is_told = host.in_daemon() or host.accounts.is_still(offer.accounts, username);
+		if is_told and not session.destroyed then return result; end
+		session.saslcert = nil;
+		offer.accounts = host.accounts.facts(offer.accounts or {}) or false;
 	end
-	return result;
+	return nil, unasked;
 end
 
 -- Makes the daemon's yes a login.
-local function admit(host, session, handler, result)
-	local username = result.username;
-	handler.username = username;
-	-- Before anything that may wait: the daemon's next line may be the revocation of this key.
-	result.account = username .. "@" .. host.name;
-	session.saslcert = result;
-	-- An account in Prosody may have changed since the daemon was told: the next try hears why.
-	local is_there = host.in_daemon() or host.accounts.exists(username) and host.accounts.enabled(username);
-	if not is_there or session.destroyed then
-		session.saslcert = nil;
-		return fail(handler, session, unasked);
-	end
-	handler.resource = result.resource;
-	session.log("info", "Logged in as %s by the certificate %s (%s)", username,
+local function admit(session, handler, result)
+	handler.username, handler.resource = result.username, result.resource;
+	session.log("info", "Logged in as %s by the certificate %s (%s)", result.username,
 		result.name and ("%q"):format(result.name) or "of an authority", result.fingerprint);
 	return "success";
 end
@@ -182,7 +194,7 @@ local function new(hosts)
 		local host = hosts[hostname];
 		local result, failure = decide(host, session, message or "");
 		if not result then return fail(handler, session, failure); end
-		return admit(host, session, handler, result);
+		return admit(session, handler, result);
 	end
 
 	return sasl;

@@ -268,12 +268,12 @@ local function hook_resources(sessions, host_module)
 end
 
 -- A thief of a device must not take the account (XEP-0257), nor keep it.
-local function hook_restrictions(host_module)
+local function hook_restrictions(sessions, host_module)
 	local function deny(event)
 		local origin, stanza = event.origin, event.stanza;
 		if stanza.attr.type ~= "set" or not origin.saslcert then return; end
-		-- COMPAT a session that logged in by way of an older module lacks the words.
-		local words = origin.saslcert.registration or { type = "auth", condition = "not-authorized" };
+		-- The daemon's words, which come with its answer to hello.
+		local words = sessions.registration or { type = "auth", condition = "not-authorized" };
 		origin.send(st.error_reply(stanza, words.type, words.condition, words.text));
 		return true;
 	end
@@ -292,7 +292,7 @@ local function new(with)
 	function sessions.add_host(host_module)
 		hook_login(sessions, host_module);
 		hook_resources(sessions, host_module);
-		hook_restrictions(host_module);
+		hook_restrictions(sessions, host_module);
 	end
 
 	return sessions;

@@ -7,8 +7,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::identity::Fingerprint;
-use crate::protocol::{Chain, Fault, Presented};
+use crate::identity::{Fingerprint, Host};
+use crate::protocol::{Chain, Fault, Presented, Refusal};
+use crate::store::Store;
 use crate::system::lock::Lock;
 
 /// Chains by their names, for a minute or two.
@@ -41,6 +42,7 @@ impl Default for Generations {
 pub(super) struct About<Q> {
     question: Q,
     chain: Arc<Chain>,
+    is_named: bool,
 }
 
 impl<Q> Deref for About<Q> {
@@ -56,19 +58,35 @@ impl<Q> About<Q> {
     pub(super) fn chain(&self) -> &Arc<Chain> {
         &self.chain
     }
+
+    /// Has the question named its chain?
+    pub(super) fn is_named(&self) -> bool {
+        self.is_named
+    }
 }
 
 impl Chains {
-    /// Puts the chain that is meant beside its question.
+    /// Puts the chain that is meant beside its question, which `parts` takes apart: the host, and what was presented there. A
+    /// certificate in a list of the host is known by its name, too.
     ///
-    /// Errors: it is not remembered.
+    /// Errors: nobody knows the name, or the store can't be read.
     pub(super) fn find<Q>(
         &self,
+        store: &Store,
         question: Q,
-        presented: impl FnOnce(&Q) -> &Presented,
-    ) -> Result<About<Q>, Fault> {
-        let chain = self.meant(presented(&question))?;
-        Ok(About { question, chain })
+        parts: impl FnOnce(&Q) -> (&Host, &Presented),
+    ) -> Result<About<Q>, Refusal> {
+        let (host, presented) = parts(&question);
+        let is_named = matches!(presented, Presented::Named(_));
+        let chain = match (self.meant(presented), presented) {
+            (Err(Fault::ChainForgotten), Presented::Named(name)) => enrolled(store, name, host)?,
+            (meant, _) => meant?,
+        };
+        Ok(About {
+            question,
+            chain,
+            is_named,
+        })
     }
 
     /// Remembers a chain; returns its name.
@@ -88,6 +106,15 @@ impl Chains {
             }
         }
     }
+}
+
+/// The chain that consists of a certificate in a list of `host`, by its fingerprint.
+fn enrolled(store: &Store, name: &Fingerprint, host: &Host) -> Result<Arc<Chain>, Refusal> {
+    let held = store.enrolments_of(name, host)?.into_iter().next();
+    let chain = held.map(|held| Chain::of_one(held.der));
+    // A damaged record must not pass for the certificate that the client has shown.
+    let meant = chain.filter(|chain| chain.name() == *name);
+    Ok(Arc::new(meant.ok_or(Fault::ChainForgotten)?))
 }
 
 impl Generations {

@@ -138,24 +138,46 @@ pub fn named(cert: &ClientCert, host: &Host) -> impl Iterator<Item = BareJid> {
     accounts.filter(move |account| account.host() == host)
 }
 
-/// As whom EXTERNAL is offered: those of [`offer`] whose accounts somebody could log in as.
+/// The accounts of which something is known when EXTERNAL is to be offered.
+#[derive(Clone, Copy, Debug)]
+pub enum Heard<'a> {
+    /// All that there are: one that is missing does not exist.
+    OfAll(&'a [AccountFact]),
+    /// Some, or none yet: one that is missing may exist.
+    OfSome(&'a [AccountFact]),
+}
+
+/// Whether EXTERNAL is offered.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Offering<'a> {
+    /// It is.
+    Yes,
+    /// It is if somebody could log in as one of these accounts: of at least one of them nothing is known.
+    IfOneOf(Vec<Candidate<'a>>),
+}
+
+/// Whether EXTERNAL is offered: if somebody could log in as an account of those of [`offer`].
 ///
-/// Shape: `accounts` holds what is known of each; one that is missing does not exist. `None`: nothing is known yet, so all stay.
 /// Units and errors: as for [`offer`].
 pub fn offer_to<'a>(
     facts: &CertificateFacts<'a>,
-    accounts: Option<&[AccountFact]>,
+    accounts: Heard<'_>,
     policy: &HostPolicy,
     now: UnixSeconds,
-) -> Result<Vec<Candidate<'a>>, Denial> {
-    let mut candidates = offer(facts, policy, now)?;
-    if let Some(accounts) = accounts {
-        retain_usable(&mut candidates, accounts);
-        if candidates.is_empty() {
-            return Err(Denial::AccountMissing);
-        }
+) -> Result<Offering<'a>, Denial> {
+    let candidates = offer(facts, policy, now)?;
+    let (Heard::OfAll(known) | Heard::OfSome(known)) = accounts;
+    if candidates
+        .iter()
+        .any(|candidate| is_usable(candidate, known))
+    {
+        return Ok(Offering::Yes);
     }
-    Ok(candidates)
+    let is_known = |one: &Candidate<'_>| known.iter().any(|fact| fact.account == one.account);
+    match accounts {
+        Heard::OfSome(_) if !candidates.iter().all(is_known) => Ok(Offering::IfOneOf(candidates)),
+        Heard::OfSome(_) | Heard::OfAll(_) => Err(Denial::AccountMissing),
+    }
 }
 
 /// As whom this certificate could log in, and why; never empty.
@@ -202,15 +224,14 @@ pub fn is_known(
     policy: &HostPolicy,
     now: UnixSeconds,
 ) -> bool {
-    let is_usable = policy.trust.has_lists()
+    let is_acceptable = policy.trust.has_lists()
         && require_acceptable(facts.cert, policy).is_ok()
         && require_validity(facts.cert, now).is_ok();
-    let mut candidates = match enrolled(facts, policy) {
-        Ok(candidates) if is_usable => candidates,
+    let candidates = match enrolled(facts, policy) {
+        Ok(candidates) if is_acceptable => candidates,
         Ok(_) | Err(_) => return false,
     };
-    retain_usable(&mut candidates, accounts);
-    !candidates.is_empty()
+    candidates.iter().any(|one| is_usable(one, accounts))
 }
 
 /// The accounts that have enrolled it.
@@ -270,13 +291,10 @@ fn require_authority(facts: &CertificateFacts<'_>) -> Result<(), Denial> {
     facts.by_authority.unwrap_or(Err(Denial::ChainUntrusted))
 }
 
-/// Leaves those of `candidates` as whose accounts somebody could log in.
-fn retain_usable(candidates: &mut Vec<Candidate<'_>>, accounts: &[AccountFact]) {
-    candidates.retain(|candidate| {
-        accounts
-            .iter()
-            .any(|fact| fact.exists && fact.enabled && candidate.is_of(fact))
-    });
+/// Could somebody log in as the account of this candidate?
+fn is_usable(candidate: &Candidate<'_>, accounts: &[AccountFact]) -> bool {
+    let mut accounts = accounts.iter();
+    accounts.any(|fact| fact.exists && fact.enabled && candidate.is_of(fact))
 }
 
 /// For a certificate without addresses, the lists alone name the account: they say nothing of accounts that are gone.

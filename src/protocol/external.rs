@@ -21,7 +21,7 @@ pub struct Offer {
     pub chain: Presented,
     /// The client's address.
     pub address: Option<String>,
-    /// The facts about the candidates, when it is asked again; accounts that live in the daemon need none.
+    /// The facts about those accounts of which the asker has heard that they are candidates; accounts that live in the daemon need none.
     pub accounts: Option<Each<LoginAccount>>,
 }
 
@@ -38,9 +38,10 @@ impl Request for Offer {
 pub struct Offered {
     /// Is it?
     pub offer: bool,
-    /// As whom the certificate could log in, as long as only the asker knows which of these accounts there are.
+    /// As whom the certificate could log in, where only the asker knows which of these accounts there are, and has not said it of all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub candidates: Vec<Candidate>,
-    /// The name that stands for the chain in the questions that follow, for a minute at least.
+    /// The name that stands for the chain in the questions that follow, for a minute at least; none, if this question named it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<Fingerprint>,
     /// Why it is not, for the asker's statistics; no client may hear it.
@@ -90,8 +91,10 @@ pub struct LoggedIn {
     /// As whom: the localpart.
     pub username: String,
     /// The resource that the session is to be bound to, even if the client asks for another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
     /// The certificate's name in the account's list, as a person may read it; none if it is in nobody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// SHA-256 of the certificate.
     pub fingerprint: Fingerprint,
@@ -100,27 +103,16 @@ pub struct LoggedIn {
     /// Last second of its validity.
     pub not_after: UnixSeconds,
     /// Which account of that name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<Incarnation>,
     /// May the session add and remove certificates?
     pub may_manage: bool,
     /// When the account got its password, where accounts live in the daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_changed: Option<UnixSeconds>,
     /// By which path an authority vouches for it; none if it needs no authority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<CertificationPath>,
-    /// The error that the session hears when it asks for another password.
-    pub registration: StanzaError,
-}
-
-/// A stanza error (RFC 6120 8.3).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StanzaError {
-    /// Its type.
-    #[serde(rename = "type")]
-    pub kind: Cow<'static, str>,
-    /// Its condition.
-    pub condition: Cow<'static, str>,
-    /// In words.
-    pub text: Cow<'static, str>,
 }
 
 /// One candidate in a login.

@@ -2,6 +2,8 @@
 //!
 //! Must not know: what becomes of them.
 
+use std::borrow::Cow;
+
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -95,6 +97,20 @@ pub struct Welcome {
     pub hosts: Vec<HostWelcome>,
     /// Lines on the options for the asker's log.
     pub log: Vec<LogLine>,
+    /// The error that a session which a certificate has logged in hears when it asks for another password, or for the account's end.
+    pub registration: StanzaError,
+}
+
+/// A stanza error (RFC 6120 8.3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StanzaError {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: Cow<'static, str>,
+    /// Its condition.
+    pub condition: Cow<'static, str>,
+    /// In words.
+    pub text: Cow<'static, str>,
 }
 
 /// A host in the answer to a hello.

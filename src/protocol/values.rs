@@ -99,6 +99,16 @@ impl Chain {
         })
     }
 
+    /// The chain that consists of this certificate alone.
+    #[must_use]
+    pub fn of_one(der: Vec<u8>) -> Self {
+        Self {
+            ders: vec![der],
+            fingerprint: OnceLock::new(),
+            cert: OnceLock::new(),
+        }
+    }
+
     /// The client's own certificate; empty, if that is too long.
     #[must_use]
     pub fn leaf(&self) -> &[u8] {

@@ -11,7 +11,7 @@ fn an_enrolled_certificate_is_offered_and_logs_in() {
     let daemon = Daemon::start();
     let mut server = daemon.server(json!({}));
     let cert = Made::of(HAMLET);
-    let none = json!({"offer": false, "candidates": [], "denial": "cert-unknown"});
+    let none = json!({"offer": false, "denial": "cert-unknown"});
     assert_eq!(server.ask("external.offer", offer(&cert)), none);
     let refused = server.login_refused(&cert);
     assert_eq!(refused["data"]["denial"], "cert-unknown");
@@ -25,7 +25,8 @@ fn an_enrolled_certificate_is_offered_and_logs_in() {
     );
     let login = server.login(&cert);
     assert_eq!(login["username"], "hamlet");
-    assert_eq!(login["resource"], Value::Null);
+    // What is null is left out.
+    assert_eq!(login.get("resource"), None);
     assert_eq!(login["name"], "phone");
     assert_eq!(login["fingerprint"], appended["fingerprint"]);
     assert_eq!(login["may_manage"], true);
@@ -151,7 +152,10 @@ fn after_an_offer_the_chain_has_a_name_and_each_question_is_decided_anew() {
     let name = offered["chain"].clone();
     assert_ne!(server.ask("external.offer", offer(&other))["chain"], name);
     let by_name = |question: Value| with(question, "chain", name.clone());
-    assert_eq!(server.ask("external.offer", by_name(offer(&cert))), offered);
+    let again = server.ask("external.offer", by_name(offer(&cert)));
+    assert_eq!(again["candidates"], offered["candidates"]);
+    // Who has named it knows its name.
+    assert_eq!(again.get("chain"), None);
     // In any question, the name means this certificate, and the other one's question does not change that.
     let login_by_name = by_name(login(&other));
     let fingerprint = server.login(&cert)["fingerprint"].clone();
@@ -172,6 +176,25 @@ fn after_an_offer_the_chain_has_a_name_and_each_question_is_decided_anew() {
         assert_eq!(forgotten["data"]["fault"], "chain-forgotten");
         assert_eq!(forgotten["data"].get("denial"), None);
     }
+}
+
+#[test]
+fn a_certificate_in_a_list_of_the_host_may_be_named_at_once() {
+    let mut daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let cert = Made::of(HAMLET);
+    let appended = server.append("phone", &cert);
+    let by_name = |question: Value| with(question, "chain", appended["fingerprint"].clone());
+    let asked = server.ask("external.login", by_name(login(&cert)));
+    assert_eq!(asked["fingerprint"], appended["fingerprint"]);
+    drop(server);
+    daemon.restart();
+    let mut server = daemon.server(json!({}));
+    let offered = server.ask("external.offer", by_name(offer(&cert)));
+    assert_eq!(offered["candidates"][0]["username"], "hamlet");
+    server.ask("certificate.revoke", named("phone"));
+    let refused = server.refused("external.login", by_name(login(&cert)));
+    assert_eq!(refused["data"]["denial"], "key-revoked");
 }
 
 #[test]
@@ -196,7 +219,7 @@ fn a_certificate_that_no_question_can_carry_is_no_certificate_to_log_in_with() {
     let daemon = Daemon::start();
     let mut server = daemon.server(json!({}));
     let cert = Made::of(HAMLET);
-    let none = json!({"offer": false, "candidates": [], "denial": "cert-unacceptable"});
+    let none = json!({"offer": false, "denial": "cert-unacceptable"});
     let question = with(offer(&cert), "chain", json!([]));
     assert_eq!(server.ask("external.offer", question), none);
     let refused = server.refused("external.login", with(login(&cert), "chain", json!([])));
@@ -233,28 +256,23 @@ fn asked_again_with_what_is_known_the_offer_is_made_for_accounts_that_can_log_in
     let cert = Made::of(HAMLET);
     server.append("phone", &cert);
     let fact = json!({"username": "hamlet", "exists": true, "enabled": true, "incarnation": ONE});
-    for (facts, offered) in [
-        (json!([fact]), true),
-        (json!([with(fact.clone(), "exists", json!(false))]), false),
-        (json!([with(fact.clone(), "enabled", json!(false))]), false),
-        (
-            json!([with(fact.clone(), "incarnation", json!("two"))]),
-            false,
-        ),
-        (
-            json!([with(fact.clone(), "incarnation", Value::Null)]),
-            false,
-        ),
-        (json!([with(fact, "username", json!("horatio"))]), false),
-        (json!([]), false),
-        // Not asked again yet.
-        (Value::Null, true),
+    let but = |name: &str, value: Value| with(fact.clone(), name, value);
+    let horatio = but("username", json!("horatio"));
+    for (facts, offered, is_asked) in [
+        (json!([fact]), true, false),
+        (json!([horatio, fact]), true, false),
+        (json!([but("exists", json!(false))]), false, false),
+        (json!([but("enabled", json!(false))]), false, false),
+        (json!([but("incarnation", json!("two"))]), false, false),
+        (json!([but("incarnation", Value::Null)]), false, false),
+        // Nothing is known of its account yet.
+        (json!([horatio]), true, true),
+        (json!([]), true, true),
+        (Value::Null, true, true),
     ] {
         let question = with(offer(&cert), "accounts", facts.clone());
-        assert_eq!(
-            server.ask("external.offer", question)["offer"],
-            offered,
-            "{facts}"
-        );
+        let answer = server.ask("external.offer", question);
+        assert_eq!(answer["offer"], offered, "{facts}");
+        assert_eq!(answer.get("candidates").is_some(), is_asked, "{facts}");
     }
 }

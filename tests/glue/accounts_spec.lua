@@ -12,7 +12,6 @@ local function new_world(with)
 		};
 		["util.encodings"] = { stringprep = { nodeprep = function (text) return text:lower(); end } };
 		["util.uuid"] = { generate = function () world.ids = world.ids + 1; return "id-" .. world.ids; end };
-		["util.json"] = { null = "null" };
 	}, { prosody = { hosts = world.served } }).new({
 		host = "shakespeare.lit";
 		open_store = function (_, name)
@@ -63,7 +62,8 @@ describe("the facts of a login", function ()
 		world.data.hamlet = { incarnation = "a" };
 		assert.same({
 			{ username = "hamlet", exists = true, enabled = true, incarnation = "a" },
-			{ username = "ophelia", exists = true, enabled = false, incarnation = "null" },
+			{ username = "ophelia", exists = true, enabled = false },
+			{ username = "yorick", exists = false, enabled = false },
 		}, world.accounts.facts({ { username = "hamlet" }, { username = "ophelia" }, { username = "yorick" } }));
 	end);
 
@@ -73,8 +73,30 @@ describe("the facts of a login", function ()
 		assert.is_false(new_world({ user_is_enabled = function () return nil, "disk on fire"; end }).accounts.enabled("hamlet"));
 	end);
 
-	it("leave out names that aren't prepared", function ()
-		assert.same({}, new_world().accounts.facts({ { username = "Hamlet" }, { username = "" }, { username = 5 }, {} }));
+	it("say that names which aren't prepared are nobody's", function ()
+		for _, fact in ipairs(new_world().accounts.facts({ { username = "Hamlet" }, { username = "" }, { username = 5 }, {} })) do
+			assert.same({ false, false }, { fact.exists, fact.enabled });
+		end
+	end);
+
+	it("are still so while the account is the same, and somebody can log in as it", function ()
+		local world = new_world({ user_is_enabled = function (username) return username == "hamlet"; end });
+		world.data.hamlet = { incarnation = "a" };
+		local told = world.accounts.facts({ { username = "ophelia" }, { username = "hamlet" } });
+		local is_still = world.accounts.is_still;
+		assert.same({ true, false, false, false }, {
+			is_still(told, "hamlet"), is_still(told, "ophelia"), is_still(told, "yorick"), is_still(nil, "hamlet"),
+		});
+		world.data.hamlet = { incarnation = "b" };
+		assert.is_false(is_still(told, "hamlet"));
+		world.data.hamlet = { incarnation = "a b" };
+		assert.is_false(is_still(told, "hamlet"));
+		world.data.hamlet = nil;
+		assert.is_false(is_still(told, "hamlet"));
+		world.data.hamlet = { incarnation = "a" };
+		assert.is_true(is_still(told, "hamlet"));
+		world.users.hamlet = nil;
+		assert.is_false(is_still(told, "hamlet"));
 	end);
 end);
 

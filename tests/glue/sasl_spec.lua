@@ -1,4 +1,4 @@
-local load_library, null = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
+local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
 local function load_sasl(api, now)
 	return load_library("sasl", nil, {
 		["util.encodings"] = { base64 = { encode = function (bytes) return "b64:" .. bytes; end } };
@@ -14,7 +14,12 @@ end
 
 local function x509s_of(pems)
 	local certificates = {};
-	for i, pem in ipairs(pems) do certificates[i] = { pem = function () return pem; end }; end
+	for i, pem in ipairs(pems) do
+		certificates[i] = {
+			pem = function () return pem; end;
+			digest = function (_, hash) return hash .. " of " .. pem:match("\n(%a+)"); end;
+		};
+	end
 	return certificates;
 end
 
@@ -44,34 +49,39 @@ local function new_provider()
 end
 
 local function new_world()
-	local world = { time = 0, asked = {}, hosts = {}, replies = {}, users = { hamlet = true } };
-	world.null = null;
+	local world = { time = 0, asked = {}, hosts = {}, replies = {}, users = { hamlet = true }, incarnation = "a", looked_at = 0 };
+	local function fact(username)
+		local enabled = world.users[username];
+		world.looked_at = world.looked_at + 1;
+		return { username = username, exists = enabled ~= nil, enabled = enabled or false, incarnation = world.incarnation };
+	end
 	world.hosts["shakespeare.lit"] = {
 		name = "shakespeare.lit";
 		withdrawn = function () return world.withdrawn or false; end;
 		in_daemon = function () return world.in_daemon or false; end;
 		accounts = {
 			usable = function (username) return type(username) == "string" and username ~= ""; end;
-			exists = function (username) return world.users[username] ~= nil; end;
-			enabled = function (username) return world.users[username]; end;
 			facts = function (candidates)
 				local facts = {};
-				for i, candidate in ipairs(candidates) do
-					local enabled = world.users[candidate.username];
-					facts[i] = { username = candidate.username, exists = enabled ~= nil, enabled = enabled, incarnation = null };
-				end
+				for i, candidate in ipairs(candidates) do facts[i] = fact(candidate.username); end
+				if world.is_unreadable then return nil, "disk on fire"; end
 				return facts;
+			end;
+			is_still = function (facts, username)
+				local told, one = facts[1], fact(username);
+				return one.exists and one.enabled and told.enabled and told.username == username and told.incarnation == one.incarnation;
 			end;
 		};
 	};
 	world.api = {
 		ask = function (method, params, options)
-			if method == "external.offer" and params.accounts ~= null then
-				-- Asked again, with what is known of the candidates.
+			if method == "external.offer" and params.accounts then
+				-- With what is known of the candidates.
 				local first = params.accounts[1];
-				world.told, world.told_within = params.accounts, options.timeout;
+				world.told, world.told_within, world.told_of = params.accounts, options.timeout, params.chain;
 				world.time = world.time + (world.telling_takes or 0);
-				return { offer = first ~= nil and first.exists, candidates = {} };
+				if world.wants_others then return { offer = true, candidates = world.wants_others }; end
+				return { offer = first ~= nil and first.exists };
 			end
 			local sent = {};
 			for name, value in pairs(params) do sent[name] = value; end
@@ -196,7 +206,7 @@ describe("the offer", function ()
 
 	it("that is no makes EXTERNAL unknown", function ()
 		local world, session = new_world(), new_session({ pem_of("AAAA") });
-		world.replies["external.offer"] = { offer = false, candidates = {} };
+		world.replies["external.offer"] = { offer = false };
 		local handler = world.handler(session);
 		assert.same({ PLAIN = true }, handler:mechanisms());
 		assert.is_nil(handler:select("EXTERNAL"));
@@ -217,13 +227,60 @@ describe("the offer", function ()
 		local handler = world.handler(new_session(pems));
 		assert.is_true(handler:select("EXTERNAL"));
 		handler:process("");
-		assert.same({ "AAAA" }, world.asked[2].params.chain);
-		assert.same({ "external.login", { "AAAA" } }, { world.asked[3].method, world.asked[3].params.chain });
+		assert.equal("sha256 of AAAA", world.asked[2].params.chain);
+		assert.same({ "external.login", "sha256 of AAAA" }, { world.asked[3].method, world.asked[3].params.chain });
+	end);
+
+	it("is asked by the certificate's name where that is enough, and by itself when the daemon doesn't know it", function ()
+		local world = new_world();
+		world.in_daemon, world.hosts["shakespeare.lit"].leaf_only = true, true;
+		world.replies["external.offer"] = function (params)
+			if type(params.chain) == "string" then return nil, { code = -32001, fault = "chain-forgotten" }; end
+			return { offer = true, chain = "n4me" };
+		end;
+		local handler = world.handler(new_session({ pem_of("AAAA"), pem_of("BBBB") }));
+		assert.is_true(handler:select("EXTERNAL"));
+		assert.equal("success", (handler:process("")));
+		assert.same({ "sha256 of AAAA", { "AAAA" }, "n4me" }, { world.asked[1].params.chain, world.asked[2].params.chain, world.asked[3].params.chain });
+	end);
+
+	it("of a certificate whose candidates were named before is asked once, with what Prosody knows of them", function ()
+		local world = new_world();
+		world.hosts["shakespeare.lit"].leaf_only = true;
+		assert.is_true(world.handler(new_session({ pem_of("AAAA") })):mechanisms().EXTERNAL);
+		assert.equal(1, #world.asked);
+		world.told = nil;
+		assert.is_true(world.handler(new_session({ pem_of("AAAA") })):mechanisms().EXTERNAL);
+		assert.equal(1, #world.asked);
+		assert.same({ { username = "hamlet", exists = true, enabled = true, incarnation = "a" } }, world.told);
+		assert.equal("sha256 of AAAA", world.told_of);
+		-- Another certificate is nobody's yet.
+		assert.is_true(world.handler(new_session({ pem_of("BBBB") })):mechanisms().EXTERNAL);
+		assert.equal(2, #world.asked);
+		-- Nor does it help that somebody was, once that has gone.
+		world.users = {};
+		assert.is_nil(world.handler(new_session({ pem_of("AAAA") })):mechanisms().EXTERNAL);
+		assert.equal(2, #world.asked);
+	end);
+
+	it("is not made while the daemon wants to hear of others, nor when the accounts can't be read", function ()
+		local world = new_world();
+		world.wants_others = { { username = "horatio" } };
+		local handler = world.handler(new_session({ pem_of("AAAA") }));
+		assert.is_nil(handler:select("EXTERNAL"));
+		assert.equal(1, #world.asked);
+		world = new_world();
+		world.is_unreadable = true;
+		handler = world.handler(new_session({ pem_of("AAAA") }));
+		assert.same({ PLAIN = true }, handler:mechanisms());
+		-- It is no "no".
+		assert.is_true(handler:select("EXTERNAL"));
+		assert.equal("temporary-auth-failure", (select(2, handler:process(""))));
 	end);
 
 	it("gets the chain a name, which is sent in its place, and the chain once more when it was forgotten", function ()
 		local world = new_world();
-		world.replies["external.offer"] = { offer = true, chain = "n4me", candidates = {} };
+		world.in_daemon, world.replies["external.offer"] = true, { offer = true, chain = "n4me" };
 		local handler = world.handler(new_session({ pem_of("AAAA") }));
 		assert.is_true(handler:select("EXTERNAL"));
 		local yes = world.replies["external.login"];
@@ -245,7 +302,7 @@ describe("the offer", function ()
 
 	it("is asked without a chain for a certificate that is too long", function ()
 		local world = new_world();
-		world.replies["external.offer"] = { offer = false, candidates = {} };
+		world.replies["external.offer"] = { offer = false };
 		assert.is_nil(world.handler(new_session({ pem_of(("A"):rep(25 * 1024)), pem_of("BBBB") })):select("EXTERNAL"));
 		assert.same({}, world.asked[1].params.chain);
 	end);
@@ -271,8 +328,10 @@ describe("a login", function ()
 		}, session.saslcert);
 		assert.equal(session.ip, world.asked[1].params.address);
 		local params = world.asked[2].params;
-		assert.equal(world.null, params.authzid);
-		assert.same({ { username = "hamlet", exists = true, enabled = true, incarnation = world.null } }, params.accounts);
+		assert.is_nil(params.authzid);
+		assert.same({ { username = "hamlet", exists = true, enabled = true, incarnation = "a" } }, params.accounts);
+		-- Prosody's facts were read for the offer, and once more after the yes.
+		assert.equal(2, world.looked_at);
 	end);
 
 	it("without an initial response begins with an empty challenge, once; an empty answer to it may come as nil", function ()
@@ -326,11 +385,12 @@ describe("a login", function ()
 		local session = new_session({ pem_of("AAAA") });
 		session.type = "c2s_unauthed";
 		features({ origin = session, stream = { from = "hamlet@shakespeare.lit" } });
-		for _, expected in ipairs({ "hamlet@shakespeare.lit", world.null }) do
-			if expected ~= world.null then assert.is_nil(sasl2(session)); else sasl1({ origin = session }); end
-			begin(world, session):process("");
-			assert.equal(expected, world.asked[#world.asked].params.stream_from);
-		end
+		assert.is_nil(sasl2(session));
+		begin(world, session):process("");
+		assert.equal("hamlet@shakespeare.lit", world.asked[#world.asked].params.stream_from);
+		sasl1({ origin = session });
+		begin(world, session):process("");
+		assert.is_nil(world.asked[#world.asked].params.stream_from);
 		-- Nor may a session that is logged in begin once more.
 		session.type = "c2s";
 		session.close = function (_, reason) session.closed = reason.condition; end;
@@ -375,31 +435,63 @@ describe("a login", function ()
 		world.users.hamlet = false;
 		assert.same({ "failure", "temporary-auth-failure" }, { (function (a, b) return a, b; end)(handler:process("")) });
 		assert.is_nil(session.saslcert);
+		-- The daemon was asked again, with what is so now.
+		assert.same({ true, false }, { world.asked[2].params.accounts[1].enabled, world.asked[3].params.accounts[1].enabled });
 		handler = begin(world, session);
 		world.users.hamlet = nil;
 		assert.same({ "failure", "temporary-auth-failure" }, { (function (a, b) return a, b; end)(handler:process("")) });
 		assert.is_nil(session.saslcert);
 	end);
 
+	it("that is tried again on the same stream is decided by what is so by then", function ()
+		local world, session = new_world(), new_session({ pem_of("AAAA") });
+		local yes = world.replies["external.login"];
+		world.replies["external.login"] = function (params)
+			if params.accounts[1].enabled then return yes; end
+			return nil, { code = -32000, sasl = "account-disabled" };
+		end;
+		local handler = begin(world, session);
+		for _, enabled in ipairs({ false, true, false }) do
+			world.users.hamlet = enabled;
+			local status, condition = begin(world, session):process("");
+			assert.same(enabled and { "success" } or { "failure", "account-disabled" }, { status, condition });
+		end
+		world.is_unreadable = true;
+		assert.same({ "failure", "temporary-auth-failure" }, { (function (a, b) return a, b; end)(handler:process("")) });
+	end);
+
+	it("of an account that another one of its name has replaced meanwhile is asked about again", function ()
+		local world, session = new_world(), new_session({ pem_of("AAAA") });
+		local handler, yes = begin(world, session), world.replies["external.login"];
+		world.incarnation = "b";
+		world.replies["external.login"] = function (params)
+			if params.accounts[1].incarnation == "a" then return yes; end
+			assert.is_nil(session.saslcert);
+			return nil, { code = -32000, sasl = "not-authorized" };
+		end;
+		assert.same({ "failure", "not-authorized" }, { (function (a, b) return a, b; end)(handler:process("")) });
+		assert.is_nil(session.saslcert);
+	end);
+
 	it("of an account that lives in the daemon is the daemon's word alone", function ()
 		local world, session = new_world(), new_session({ pem_of("AAAA") });
 		world.in_daemon, world.users = true, {};
-		world.replies["external.offer"] = { offer = true, candidates = {} };
+		world.replies["external.offer"] = { offer = true };
 		local handler = begin(world, session);
 		assert.equal("success", (handler:process("")));
-		assert.same({}, world.asked[2].params.accounts);
+		assert.is_nil(world.asked[2].params.accounts);
 		assert.equal("hamlet@shakespeare.lit", session.saslcert.account);
 		-- Whatever the daemon takes for true, Prosody says nothing of such accounts: it would be the daemon's own word, or a guess.
 		world.replies["external.offer"] = { offer = true, candidates = { { username = "hamlet" } } };
 		assert.is_nil(world.handler(new_session({ pem_of("AAAA") })):select("EXTERNAL"));
-		assert.same({}, world.told);
+		assert.same({ nil, 0 }, { world.told, world.looked_at });
 	end);
 
-	it("by an offer that an older module has made is asked about with a chain", function ()
+	it("by an offer that an older module has made is asked about anew", function ()
 		local world, session = new_world(), new_session({ pem_of("AAAA") });
 		session.saslcert_offer = { conn = session.conn, verdict = "yes", candidates = {} };
 		begin(world, session):process("");
-		assert.same({ "external.login", { "AAAA" } }, { world.asked[2].method, world.asked[2].params.chain });
+		assert.same({ "external.login", "hamlet" }, { world.asked[2].method, world.asked[2].params.accounts[1].username });
 	end);
 
 	it("of a session that is gone meanwhile fails", function ()

@@ -17,11 +17,11 @@ use crate::identity::{
     Account, BareJid, CertificateName, CertificationPath, ClientCert, Holder, Host, Incarnation,
     UnixSeconds,
 };
-use crate::policy::login::{AccountFact, Admitted};
+use crate::policy::login::{AccountFact, Admitted, Heard, Offering};
 use crate::policy::{Denial, login};
 use crate::protocol::{
     Candidate, Chain, Each, Fault, LoggedIn, Login, LoginAccount, Offer, Offered, Presented,
-    Refusal, Request, StanzaError,
+    Refusal, Request,
 };
 
 /// Decides who may log in with a certificate.
@@ -38,8 +38,8 @@ pub(in crate::daemon) struct External<'a> {
 
 /// A question about a client, and about the chain that it shows.
 pub(in crate::daemon) trait OfClient: Request {
-    /// The chain, or its name.
-    fn presented(&self) -> &Presented;
+    /// Where something is presented, and what: the chain, or its name.
+    fn presented(&self) -> (&Host, &Presented);
 
     /// Answers it, unless it would wait here: for signatures, or for what is being taken back. Then it is decided by the schedule
     /// that is returned.
@@ -60,8 +60,8 @@ pub(in crate::daemon) trait OfClient: Request {
 }
 
 impl OfClient for Offer {
-    fn presented(&self) -> &Presented {
-        &self.chain
+    fn presented(&self) -> (&Host, &Presented) {
+        (&self.host, &self.chain)
     }
 
     fn begin(
@@ -90,8 +90,8 @@ impl OfClient for Offer {
 }
 
 impl OfClient for Login {
-    fn presented(&self) -> &Presented {
-        &self.chain
+    fn presented(&self) -> (&Host, &Presented) {
+        (&self.host, &self.chain)
     }
 
     fn begin(
@@ -126,9 +126,9 @@ impl OfClient for Login {
 impl External<'_> {
     /// The question, beside the chain that it is about.
     ///
-    /// Errors: it names one that is not remembered.
-    pub(in crate::daemon) fn about<Q: OfClient>(&self, question: Q) -> Result<About<Q>, Fault> {
-        self.chains.find(question, Q::presented)
+    /// Errors: it names one that nobody knows, or the store can't be read.
+    pub(in crate::daemon) fn about<Q: OfClient>(&self, question: Q) -> Result<About<Q>, Refusal> {
+        self.chains.find(self.facts.store, question, Q::presented)
     }
 
     /// Signatures are checked where that holds nobody else up.
@@ -185,39 +185,39 @@ impl External<'_> {
 
     fn judge_offer(&self, question: &About<Offer>, now: UnixSeconds) -> Answered<Offered> {
         let shown = Presentation::new(self.hosts, &question.host, question.chain())?;
-        let (is_final, decided) = match self.facts.gather(&shown)? {
+        let decided = match self.facts.gather(&shown)? {
             Ok(gathered) => {
-                let known = self.facts.accounts_of(&shown, &gathered)?;
-                let known = known.as_deref().map(facts_of);
-                let known = known.or_else(|| account_facts_of_offer(question));
-                let candidates = self.facts.judge(&shown, &gathered, now, |facts, _| {
-                    let candidates = login::offer_to(facts, known.as_deref(), &shown.policy, now)?;
-                    let candidates = candidates.iter().take(MAX_CANDIDATES);
-                    let candidates: Vec<Candidate> = candidates
-                        .map(|one| Candidate {
-                            username: one.account.username().to_owned(),
-                            incarnation: one.incarnation().cloned(),
-                        })
-                        .collect();
+                let own = self.facts.accounts_of(&shown, &gathered)?;
+                let own = own.as_deref().map(facts_of);
+                let told = account_facts_of_offer(question).unwrap_or_default();
+                let heard = own.as_deref().map_or(Heard::OfSome(&told), Heard::OfAll);
+                self.facts.judge(&shown, &gathered, now, |facts, _| {
+                    let candidates = match login::offer_to(facts, heard, &shown.policy, now)? {
+                        Offering::Yes => Vec::new(),
+                        Offering::IfOneOf(candidates) => {
+                            let candidates = candidates.iter().take(MAX_CANDIDATES);
+                            candidates.map(candidate).collect()
+                        }
+                    };
                     Ok((facts.cert.fingerprint, candidates))
-                })?;
-                (known.is_some(), candidates)
+                })?
             }
-            Err(finding) => (true, Err(Denial::CertificateUnacceptable { finding })),
+            Err(finding) => Err(Denial::CertificateUnacceptable { finding }),
         };
         let host = &question.host;
         Ok(match decided {
             Ok((fingerprint, candidates)) => {
-                if is_final {
+                if candidates.is_empty() {
                     tracing::info!(%host, %fingerprint, "external.offer: yes");
                 } else {
-                    // Asked again, when it is known which accounts there are.
+                    // Asked again, when it is known which of them there are.
                     tracing::debug!(%host, %fingerprint, "external.offer: to these accounts");
                 }
+                let name = self.chains.remember(question.chain());
                 Offered {
                     offer: true,
-                    candidates: if is_final { Vec::new() } else { candidates },
-                    chain: Some(self.chains.remember(question.chain())),
+                    candidates,
+                    chain: (!question.is_named()).then_some(name),
                     denial: None,
                 }
             }
@@ -323,7 +323,6 @@ impl External<'_> {
         }
         let holder = yes.holder.as_ref();
         let name = holder.map(|holder| &holder.name);
-        let of_registration = Denial::PasswordNeeded.words();
         tracing::info!(
             %account,
             fingerprint = %yes.cert.fingerprint,
@@ -343,11 +342,6 @@ impl External<'_> {
             may_manage: holder.is_some_and(|holder| holder.may_manage),
             password_changed: yes.password_changed,
             path: yes.path.clone(),
-            registration: StanzaError {
-                kind: of_registration.stanza_type.into(),
-                condition: of_registration.stanza.into(),
-                text: of_registration.stanza_text.into(),
-            },
         })
     }
 }
@@ -395,6 +389,13 @@ fn account_facts(host: &Host, accounts: &Each<LoginAccount>) -> Vec<AccountFact>
         })
     });
     facts.collect()
+}
+
+fn candidate(one: &login::Candidate<'_>) -> Candidate {
+    Candidate {
+        username: one.account.username().to_owned(),
+        incarnation: one.incarnation().cloned(),
+    }
 }
 
 /// The facts about accounts that live here.
@@ -492,7 +493,7 @@ mod tests {
             "accounts": [{"username": "h", "exists": true, "enabled": true, "incarnation": null}],
         }))
         .unwrap();
-        let question = state.chains.find(question, |question| &question.chain);
+        let question = (state.chains).find(&state.store, question, |one| (&one.host, &one.chain));
         let question = question.unwrap();
         let log_in = || {
             let pass = state.gate.pass();

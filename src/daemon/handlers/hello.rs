@@ -14,12 +14,12 @@ use super::super::sessions::Sessions;
 use super::authorities::Vouching;
 use crate::identity::visible::visible;
 use crate::identity::{Host, UnixSeconds};
-use crate::policy::HostPolicy;
 use crate::policy::host::room::MAX_HOSTS;
 use crate::policy::options::{OfHost, Settings};
+use crate::policy::{Denial, HostPolicy};
 use crate::protocol::{
     Accounts, AnyHello, Bad, Fault, Greeting, Hello, HelloHost, HostRemark, HostWelcome, LogLevel,
-    LogLine, Module, PROTOCOL_VERSION, Stranger, Welcome,
+    LogLine, Module, PROTOCOL_VERSION, StanzaError, Stranger, Welcome,
 };
 use crate::store::{HostRecord, Store};
 use crate::wording::setup;
@@ -237,11 +237,17 @@ impl Hearing<'_> {
             }
         }
         let software = concat!("saslcertd ", env!("CARGO_PKG_VERSION"));
+        let refusal = Denial::PasswordNeeded.words();
         reply.send(Ok(Welcome {
             protocol: PROTOCOL_VERSION,
             software: software.to_owned(),
             hosts,
             log,
+            registration: StanzaError {
+                kind: refusal.stanza_type.into(),
+                condition: refusal.stanza.into(),
+                text: refusal.stanza_text.into(),
+            },
         }));
     }
 

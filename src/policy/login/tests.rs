@@ -935,12 +935,18 @@ fn the_account_that_an_authority_names_must_exist_and_be_enabled() {
         let got = login(&facts, None, &accounts, &policy, NOW);
         assert_eq!(got.err(), expected, "{accounts:?}");
         // A stranger who is offered nothing does not hear whether there is such an account.
-        let offered = offer_to(&facts, Some(&accounts), &policy, NOW);
-        let missing = expected.map(|_| Denial::AccountMissing);
-        assert_eq!(offered.err(), missing, "{accounts:?}");
+        let offered = |heard| offer_to(&facts, heard, &policy, NOW);
+        let decided = expected.map_or(Ok(Offering::Yes), |_| Err(Denial::AccountMissing));
+        assert_eq!(offered(Heard::OfAll(&accounts)), decided, "{accounts:?}");
+        // Of whom nothing was said, it is asked.
+        let candidates = offer(&facts, &policy, NOW).unwrap();
+        let asked = if accounts.is_empty() {
+            Ok(Offering::IfOneOf(candidates))
+        } else {
+            decided
+        };
+        assert_eq!(offered(Heard::OfSome(&accounts)), asked, "{accounts:?}");
     }
-    let offered = offer_to(&facts, None, &policy, NOW).unwrap();
-    assert_eq!(offered, offer(&facts, &policy, NOW).unwrap());
 }
 
 #[test]
