@@ -197,6 +197,7 @@ function Client:connect()
 end
 
 function Client:request(method, params, options, callback)
+	if not options.overtakes and not options.is_hello then self.with.tell(); end
 	local id, asked_at = self.last_id + 1, now();
 	self.last_id = id;
 	local line, problem = wire.line_of({ id = id, method = method, params = params });
@@ -232,6 +233,7 @@ end
 function Client:asked(c, message)
 	local answered = false;
 	local function reply(result, err)
+		self.with.tell();
 		if answered or c ~= self.conn then return; end
 		answered = true;
 		self.late = self.late - 1;
@@ -339,6 +341,7 @@ end
 --   away(why, is_refusal)  it stopped answering, or refused hello: once in a row, and once more for each new reason that the daemon gives
 --   back(software)         it answers again: once in a row
 --   missed()               notifications were dropped
+--   tell()                 notifies of what the line that comes next may depend on
 --   ended(method, seconds, result, failure)  a question came to its end
 local function new(with)
 	local self = setmetatable({
@@ -350,7 +353,8 @@ local function new(with)
 	return {
 		-- Asks a question; callback(result) or callback(nil, failure), at once or later, exactly once.
 		--
-		-- options: timeout in seconds; again: may be asked once more when the connection is lost.
+		-- options: timeout in seconds; again: may be asked once more when the connection is lost; overtakes: depends on nothing that
+		-- is still to be told.
 		-- A failure has either the daemon's code, message, denial, sasl and stanza, or a reason: "away" (not asked),
 		-- "lost" and "timeout" (asked, outcome unknown), "busy", "too-long", "not-text" (not asked).
 		request = function (...) self:request(...); end;

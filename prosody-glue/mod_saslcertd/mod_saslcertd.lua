@@ -122,6 +122,7 @@ client = module:require "client".new({
 		module:log("info", "Connected to saslcertd at %s", settings.socket);
 	end;
 	missed = function () sessions.report_all(); end;
+	tell = function () sessions.tell(); end;
 });
 
 module:add_timer(count_interval, function ()

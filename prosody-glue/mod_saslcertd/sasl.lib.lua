@@ -76,7 +76,7 @@ local function ask(method, host, session, offer, params)
 	if offer.accounts == false or session.destroyed then return nil, unasked; end
 	params.host, params.chain, params.accounts, params.address = host.name, offer.named or offer.chain, offer.accounts, session.ip;
 	-- It gets a moment even if none is left.
-	local result, failure = api.ask(method, params, { timeout = math.max(offer.deadline - now(), 0.1), again = true });
+	local result, failure = api.ask(method, params, { timeout = math.max(offer.deadline - now(), 0.1), again = true, overtakes = true });
 	if session.destroyed then return nil, unasked; end
 	if failure and failure.fault == "chain-forgotten" and offer.named then
 		offer.named, offer.chain = nil, offer.chain or chain_of_peer(session, host.leaf_only);

@@ -8,10 +8,10 @@
 -- for whom the daemon has said yes to whatever else has logged in.
 -- session.saslcert_mechanism: the SASL mechanism by which the session has logged in.
 
-local array = require "util.array";
 local async = require "util.async";
 local jid = require "util.jid";
 local st = require "util.stanza";
+local now = require "util.time".monotonic;
 local add_task = require "util.timer".add_task;
 local update_session = require "core.sessionmanager".update_session;
 
@@ -19,6 +19,8 @@ local pieces_of = module:require "wire".pieces_of;
 
 -- Until those are asked about again that could not be.
 local repeat_seconds = 5;
+-- How long what has opened and closed may wait for more.
+local gather_seconds = 0.1;
 
 -- Whom the session belongs to by its username, which before the login is complete is what somebody claims.
 local function account_of(session)
@@ -157,11 +159,40 @@ local function add_reports(sessions, with)
 		reporter:run(true);
 	end
 
-	local function tell(what, entry) with.notify(what, { sessions = array({ entry }) }); end
+	function sessions.opened(session) sessions.gather(entry_of(session), true); end
+end
 
-	function sessions.opened(session) tell("session.opened", entry_of(session)); end
+-- What opens and closes is told at once, and what follows so soon that it makes a crowd, together.
+local function add_news(sessions, with)
+	local opened, closed, since, is_due = {}, {}, nil, false;
 
-	function sessions.closed(account, resource) tell("session.closed", { account = account, resource = resource }); end
+	-- Tells what was gathered now.
+	function sessions.tell()
+		if not since then return; end
+		local opening, closing = pieces_of(opened), {};
+		for _, entry in pairs(closed) do closing[#closing + 1] = entry; end
+		opened, closed, since = {}, {}, nil;
+		for _, piece in ipairs(opening) do with.notify("session.opened", { sessions = piece }); end
+		for _, piece in ipairs(pieces_of(closing)) do with.notify("session.closed", { sessions = piece }); end
+	end
+
+	-- The daemon hears the openings first: what opens again has not closed.
+	function sessions.gather(entry, is_open)
+		closed[entry.account .. "/" .. entry.resource] = not is_open and entry or nil;
+		if is_open then opened[#opened + 1] = entry; end
+		since = since or now();
+		-- A timer waits as long as there is something to read.
+		if not is_due or now() >= since + gather_seconds then sessions.tell(); end
+		if is_due then return; end
+		is_due = true;
+		add_task(gather_seconds, function ()
+			is_due = since ~= nil;
+			sessions.tell();
+			return is_due and gather_seconds or nil;
+		end);
+	end
+
+	function sessions.closed(account, resource) sessions.gather({ account = account, resource = resource }, false); end
 end
 
 -- The tag follows the login: it goes when that fails after all, and to the session that is resumed.
@@ -287,6 +318,7 @@ local function new(with)
 	local sessions = {};
 	add_search(sessions, with);
 	add_closing(sessions);
+	add_news(sessions, with);
 	add_reports(sessions, with);
 
 	function sessions.add_host(host_module)

@@ -128,6 +128,7 @@ local function new_world()
 		end;
 		back = function () world.events[#world.events + 1] = "back"; end;
 		missed = function () world.reports = world.reports + 1; end;
+		tell = function () if world.tell then world.tell(); end end;
 		ended = function (method, seconds, result, failure)
 			world.ended[#world.ended + 1] = { method, seconds, result and "result" or failure.reason or failure.code };
 		end;
@@ -137,7 +138,8 @@ local function new_world()
 	function world.ask(method, options)
 		local asked = { count = 0 };
 		options = options or {};
-		world.client.request(method, options.params or {}, { timeout = options.timeout or 2, again = options.again }, function (result, failure)
+		local sent = { timeout = options.timeout or 2, again = options.again, overtakes = options.overtakes };
+		world.client.request(method, options.params or {}, sent, function (result, failure)
 			asked.count = asked.count + 1;
 			asked.result, asked.failure = result, failure;
 		end);
@@ -361,6 +363,48 @@ describe("the connection", function ()
 		local methods = {};
 		for i = 2, 5 do methods[#methods + 1] = json.decode(link.written[i]).method; end
 		assert.same({ "a", "b", "c", "d" }, methods);
+	end);
+
+	it("tells what is to be told before each line that may depend on it", function ()
+		local world = new_world();
+		world.client.declare();
+		local link = world.link();
+		link.greet();
+		local untold = 0;
+		function world.tell()
+			if untold > 0 then world.client.notify("told", { count = untold }); end
+			untold = 0;
+		end
+		local function methods_since(first)
+			local methods = {};
+			for i = first + 1, #link.written do methods[#methods + 1] = json.decode(link.written[i]).method or "an answer"; end
+			return methods;
+		end
+		local first = #link.written;
+		untold = 1;
+		world.ask("external.login", { overtakes = true });
+		world.client.declare();
+		world.ask("certificate.list");
+		world.ask("certificate.list");
+		assert.same({ "external.login", "session.hello", "told", "certificate.list", "certificate.list" }, methods_since(first));
+		first, untold = #link.written, 1;
+		link.receive('{"id":"d1","method":"sessions.close","params":{}}\n{"id":"d2","method":"later"}\n');
+		untold = 2;
+		world.replies[1]({});
+		assert.same({ "told", "an answer", "told", "an answer" }, methods_since(first));
+		assert.equal(2, json.decode(link.written[#link.written - 1]).params.count);
+	end);
+
+	it("answers nothing when it is lost while it tells", function ()
+		local world = new_world();
+		world.client.declare();
+		local link = world.link();
+		link.greet();
+		function world.tell() link.lose(); end
+		link.receive('{"id":"d1","method":"sessions.close","params":{}}\n');
+		world.tell = nil;
+		assert.is_false(link.open);
+		assert.same({}, world.logged);
 	end);
 
 	it("lets questions wait only while they have room", function ()

@@ -1,5 +1,5 @@
 local load_library, null = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
-local prosody, timers = {}, {};
+local prosody, timers, clock = {}, {}, { time = 0 };
 local fake_json = { null = null, encode = function (entry) return ("x"):rep(entry.size or 100); end };
 local wire = load_library("wire", nil, { ["util.json"] = fake_json, ["util.time"] = {}, ["socket.unix"] = {} });
 
@@ -25,7 +25,11 @@ local library = load_library("sessions", nil, {
 	["util.async"] = { runner = new_runner };
 	["util.json"] = fake_json;
 	["util.jid"] = {};
-	["util.timer"] = { add_task = function (_, f) timers[#timers + 1] = f; end };
+	["util.time"] = { monotonic = function () return clock.time; end };
+	["util.timer"] = { add_task = function (seconds, f)
+		timers[#timers + 1] = f;
+		clock.longest = math.max(clock.longest or 0, seconds);
+	end };
 	["core.sessionmanager"] = {};
 }, { prosody = prosody, module = { require = function () return wire; end, log = function () end } });
 
@@ -213,6 +217,106 @@ describe("closing all sessions of an account", function ()
 		local unbound = world.add("hamlet", nil, nil, "unbound");
 		assert.equal(1, world.sessions.close_of("hamlet@shakespeare.lit", { condition = "reset" }, true));
 		assert.same({ unbound }, world.closed);
+	end);
+end);
+
+describe("what opens and closes", function ()
+	-- By method, in the order of the lines, the resources that were told of.
+	local function told(world)
+		local all = {};
+		for i, line in ipairs(world.notified) do
+			local resources = {};
+			for j, entry in ipairs(line[2].sessions) do resources[j] = entry.resource; end
+			table.sort(resources);
+			all[i] = line[1]:match("%a+$") .. " " .. table.concat(resources, " ");
+		end
+		world.notified = {};
+		return all;
+	end
+
+	-- Something was told a moment ago.
+	local function new_crowd()
+		local world = new_world();
+		world.sessions.opened(world.add("hamlet", "first", "k", "bound"));
+		told(world);
+		return world;
+	end
+
+	it("is told at once, and what follows together, within a tenth of a second", function ()
+		local world = new_world();
+		clock.longest = 0;
+		world.sessions.opened(world.add("hamlet", "first", "k", "bound"));
+		assert.same({ "opened first" }, told(world));
+		for _, resource in ipairs({ "a", "b" }) do world.sessions.opened(world.add("hamlet", resource, "k", "bound")); end
+		world.sessions.closed("hamlet@shakespeare.lit", "c");
+		world.sessions.closed("ophelia@shakespeare.lit", "d");
+		assert.same({}, told(world));
+		assert.same({ 1, 0.1 }, { #world.timers, clock.longest });
+		assert.equal(0.1, world.timers[1]());
+		assert.same({ "opened a b", "closed c d" }, told(world));
+		world.sessions.closed("hamlet@shakespeare.lit", "a");
+		assert.same({}, told(world));
+		assert.equal(0.1, world.timers[1]());
+		assert.same({ "closed a" }, told(world));
+		-- The next one is alone again.
+		assert.is_nil(world.timers[1]());
+		world.sessions.closed("hamlet@shakespeare.lit", "b");
+		assert.same({ "closed b" }, told(world));
+		assert.equal(2, #world.timers);
+	end);
+
+	it("is told when something may depend on it, and once", function ()
+		local world = new_crowd();
+		world.sessions.tell();
+		world.sessions.opened(world.add("hamlet", "a", "k", "bound"));
+		world.sessions.tell();
+		assert.same({ "opened a" }, told(world));
+		world.sessions.tell();
+		world.timers[1]();
+		assert.same({}, told(world));
+	end);
+
+	it("is told though the timers of a busy server are late", function ()
+		local world = new_crowd();
+		clock.time = 5;
+		world.sessions.opened(world.add("hamlet", "a", "k", "bound"));
+		clock.time = 5.05;
+		world.sessions.opened(world.add("hamlet", "b", "k", "bound"));
+		assert.same({}, told(world));
+		clock.time = 5.1;
+		world.sessions.closed("hamlet@shakespeare.lit", "a");
+		assert.same({ "opened a b", "closed a" }, told(world));
+		assert.equal(1, #world.timers);
+		clock.time = 0;
+	end);
+
+	it("ends in the daemon as it has ended here", function ()
+		local world = new_crowd();
+		local session = world.add("hamlet", "a", "k", "bound");
+		local function happen(...)
+			for _, opens in ipairs({ ... }) do
+				if opens then world.sessions.opened(session); else world.sessions.closed("hamlet@shakespeare.lit", "a"); end
+			end
+			world.sessions.tell();
+			return told(world);
+		end
+		assert.same({ "opened a", "closed a" }, happen(true, false));
+		assert.same({ "opened a" }, happen(false, true));
+		-- A login of an authority's waits for its own opening.
+		assert.same({ "opened a a" }, happen(true, false, true));
+		assert.same({ "opened a", "closed a" }, happen(false, true, false));
+	end);
+
+	it("comes in lines that the daemon reads", function ()
+		local world = new_crowd();
+		for i = 1, 2000 do world.sessions.opened(world.add("hamlet", "r" .. i, "k", "bound")); end
+		world.sessions.tell();
+		local seen = 0;
+		for _, line in ipairs(world.notified) do
+			assert.is_true(#line[2].sessions < 1000);
+			seen = seen + #line[2].sessions;
+		end
+		assert.equal(2000, seen);
 	end);
 end);
 

@@ -9,6 +9,7 @@ import pytest
 import certs
 from connection import Refused
 from namespaces import JSON, SASLCERT
+from processes import wait_until
 from prosody import Config, Host
 from scene import DOMAIN, SHORT_LIFE, Scene, expiry_of
 
@@ -39,6 +40,8 @@ async def test_what_the_client_was_told_is_what_the_daemon_has(scene: Scene):
     account = scene.account()
     phone = await scene.enrol(account, "Ophelia's «phone» & more")
     async with await scene.certificate_session(account, phone, "orchard"):
+        # In a crowd the daemon hears of a session a moment later.
+        wait_until("the daemon has heard of the session", lambda: scene.records(account)[0]["resources"])
         (record,) = scene.records(account)
         assert record["name"] == "Ophelia's «phone» & more"
         assert (record["fingerprint"], record["key_id"]) == (phone.fingerprint, phone.key_id)
