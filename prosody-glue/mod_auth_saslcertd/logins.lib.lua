@@ -45,19 +45,9 @@ local function count_failure(session, username)
 	return result and result.delay;
 end
 
--- Have all accounts of the host this hash? Not before the daemon has said so.
-local function is_common(hash)
-	for _, common in ipairs(api.scram(host) or {}) do
-		if common == hash then return true; end
-	end
-	return false;
-end
-
 -- Stored key, server key, iterations, salt and true, or nothing.
 local function scram_keys(handler, hash, username)
 	local keys, failure = api.ask("account.scram", { account = username .. "@" .. host, hash = hash });
-	-- Offered all the same: an account lacks it. If it's this one, these are not its keys.
-	if keys and not is_common(hash) then keys, failure = nil, { message = "not all accounts have keys for " .. hash }; end
 	if not keys then
 		handler.saslcertd_failure = failure;
 		return nil;

@@ -50,6 +50,9 @@ pub enum Fault {
     /// Ours: what bears this name was forgotten; the asker sends it itself.
     #[error("the chain of this name is not remembered; send it itself")]
     ChainForgotten,
+    /// Nobody's: some account of the host lacks this SCRAM hash, so that nobody may log in by it.
+    #[error("not all accounts of the host have keys of this hash")]
+    HashNotCommon,
     /// The admin's: the host's options are in error.
     #[error("the host's options are in error")]
     HostNotReady,
@@ -144,6 +147,7 @@ impl Fault {
             | Self::ServerAway { .. }
             | Self::AuthoritiesUnreadable
             | Self::ChainForgotten
+            | Self::HashNotCommon
             | Self::AnswerTooLong => -32001,
             Self::HostUndeclared
             | Self::HostDeclared
@@ -170,6 +174,7 @@ impl Fault {
             Self::ServerAway { .. } => "server-away",
             Self::AuthoritiesUnreadable => "authorities-unreadable",
             Self::ChainForgotten => "chain-forgotten",
+            Self::HashNotCommon => "hash-not-common",
             Self::NoHello { .. } => "hello-missing",
             Self::NotAdmitted { .. } => "not-admitted",
             Self::OtherVersion { .. } => "other-version",
@@ -187,6 +192,7 @@ impl Fault {
             | Self::Deadline
             | Self::ServerAway { .. }
             | Self::ChainForgotten
+            | Self::HashNotCommon
             | Self::AuthoritiesUnreadable => ("wait", "remote-server-timeout"),
             Self::DiskFull => ("wait", "resource-constraint"),
             Self::HostUndeclared

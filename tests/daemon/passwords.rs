@@ -352,6 +352,14 @@ fn only_hashes_that_every_account_has_are_common_and_a_login_mends_what_is_lacki
     let told = json!({"host": ROME, "scram": ["SHA-1"]});
     assert_eq!(rome.question("host.scram"), told);
     assert_eq!(other.question("host.scram"), told);
+    // Whoever is asked about: nobody shall be told apart by it.
+    for account in [BRUTUS, "nobody@rome.lit"] {
+        let scram = |hash: &str| json!({"account": account, "hash": hash});
+        let refused = rome.refused("account.scram", scram("SHA-256"));
+        assert_eq!(refused["data"]["fault"], "hash-not-common");
+        assert_eq!(refused["data"]["sasl"], "temporary-auth-failure");
+        rome.ask("account.scram", scram("SHA-1"));
+    }
     let mut late = daemon.peer();
     let attach = json!({"protocol": 2, "software": "late", "hosts": [{"host": ROME}]});
     assert_eq!(

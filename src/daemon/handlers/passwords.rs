@@ -17,7 +17,9 @@ use super::fresh::new_verifiers;
 use crate::identity::{Account, AccountName, BareJid, Secret, UnixSeconds};
 use crate::policy::throttle::Outcome;
 use crate::policy::{Denial, HostPolicy, passwords};
-use crate::protocol::{Admission, Delayed, Failed, Refusal, Scram, ScramKeys, Succeeded, Verify};
+use crate::protocol::{
+    Admission, Delayed, Failed, Fault, Refusal, Scram, ScramKeys, Succeeded, Verify,
+};
 use crate::store::{Harmless, Store, StoreError};
 
 /// Tries passwords, and hands out keys to try them with.
@@ -184,8 +186,12 @@ impl Passwords<'_> {
         } = question;
         let policy = self.hosts.passwords_of(name.host(), peer)?;
         let secret = self.store.secret();
-        let looks = self.store.census(name.host()).dealt;
-        let decoys = passwords::decoys(&name, &secret, &looks, &policy);
+        let census = self.store.census(name.host());
+        // It may have been offered before somebody came who lacks it; or before the asker knew.
+        if !census.common().contains(&hash) {
+            return Err(Fault::HashNotCommon.into());
+        }
+        let decoys = passwords::decoys(&name, &secret, &census.dealt, &policy);
         let decoy = decoys.into_iter().find(|decoy| decoy.hash() == hash);
         let decoy = decoy.unwrap_or_else(|| passwords::decoy(&name, hash, &secret, &policy));
         let known = self.store.account_named(&name)?;
