@@ -25,8 +25,6 @@ local exists_timeout = 2;
 local blocking_seconds, blocking_pause = 0.3, 5;
 -- A command in Prosody 13's shell runs where nobody can wait, and the admin wants it done.
 local blocking_change_seconds = 2;
--- A registration creates its account at once, or never.
-local reset_seconds = 10;
 
 -- By username: the daemon's answer, when it came (at), and in which epoch. Those of the epochs before are not sure.
 local known, epoch = new_cache(max_known), 0;
@@ -167,8 +165,8 @@ function provider.users()
 	end;
 end
 
--- The acts that a thread has begun and not ended yet: a creation (token: the name is reserved for it), or a registration that an invitation
--- allows to reset the password (reset_at). mod_register_ibr creates accounts for that, too.
+-- The acts that a thread has begun and not ended yet: a creation, or a registration that an invitation allows to reset the password, for
+-- which mod_register_ibr creates an account, too. The name is reserved for it (token), and the daemon knows for what.
 local begun = setmetatable({}, { __mode = "k" });
 
 -- Takes out the act that this thread has begun with the name.
@@ -178,13 +176,13 @@ local function take(username)
 	return own and own.username == username and own or {};
 end
 
--- Keeps others from creating an account of this name, until this thread has. True; or nil, a text and the failure.
-local function reserve(username)
+-- Keeps others from creating an account of this name, until this thread has; caller: of account.create. True; or nil, a text and the failure.
+local function reserve(username, caller)
 	local thread = coroutine.running();
 	local own = begun[thread];
 	if own and own.username == username and own.token then return true; end
 	begun[thread] = nil;
-	local result, err, failure = change(username, "account.create", { password = null, caller = "server" });
+	local result, err, failure = change(username, "account.create", { password = null, caller = caller });
 	if not result then return nil, err, failure; end
 	begun[thread] = { username = username, token = result.reservation };
 	return true;
@@ -201,13 +199,12 @@ end
 
 -- Without a password only the name is reserved: Prosody 13 sets the password in another step.
 function provider.create_user(username, password)
-	if password == nil then return reserve(username); end
-	local own = take(username);
-	local is_reset = own.reset_at and math.abs(now() - own.reset_at) <= reset_seconds;
-	local caller = prosody.process_type == "prosodyctl" and "prosodyctl" or is_reset and "reset" or "server";
-	local result, err = change(username, "account.create", { password = password, reservation = own.token, caller = caller });
+	if password == nil then return reserve(username, "server"); end
+	local token = take(username).token;
+	local caller = prosody.process_type == "prosodyctl" and "prosodyctl" or "server";
+	local result, err = change(username, "account.create", { password = password, reservation = token, caller = caller });
 	if not result then return nil, err; end
-	if is_reset and not result.created then
+	if token and not result.created then
 		prosody.events.fire_event("user-password-changed", { username = username, host = host });
 	end
 	return true;
@@ -227,13 +224,7 @@ local function registering(event)
 	local username, thread = event.username, coroutine.running();
 	begun[thread] = nil;
 	if event.allowed == false then return; end
-	local ok, failure, _;
-	if event.allow_reset == username then
-		ok, failure = facts_of(username);
-		begun[thread] = ok and { username = username, reset_at = now() } or nil;
-	else
-		ok, _, failure = reserve(username);
-	end
+	local ok, _, failure = reserve(username, event.allow_reset == username and "reset" or "server");
 	if ok then return; end
 	local why = stanza_error(failure, "Accounts can't be created at the moment");
 	event.allowed, event.error_type, event.error_condition, event.reason = false, why.type, why.condition, why.text;

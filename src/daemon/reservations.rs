@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use crate::identity::{BareJid, UnixSeconds};
-use crate::policy::passwords::is_reserved;
+use crate::policy::passwords::{Caller, is_reserved};
 use crate::system::lock::Lock;
 
 /// Every reservation that was made and not given back.
@@ -18,6 +18,7 @@ pub(super) struct Reservations(Lock<HashMap<BareJid, Reservation>>);
 #[derive(Debug)]
 struct Reservation {
     token: String,
+    by: Caller,
     made: UnixSeconds,
 }
 
@@ -37,17 +38,19 @@ pub(super) enum NotReserved {
 }
 
 impl Reservations {
-    /// Reserves the name for whoever has `token`.
+    /// Reserves the name for whoever has `token`. Of two resets the later one counts: there is nothing to be first for.
     pub(super) fn reserve(
         &self,
         account: BareJid,
         token: String,
+        by: Caller,
         now: UnixSeconds,
     ) -> Result<(), NotReserved> {
         let mut all = self.0.lock();
+        let is_for_reset = |own: &Reservation| own.by == Caller::Reset && by == Caller::Reset;
         if all
             .get(&account)
-            .is_some_and(|own| own.holds(now) && own.token != token)
+            .is_some_and(|own| own.holds(now) && own.token != token && !is_for_reset(own))
         {
             return Err(NotReserved::Taken);
         }
@@ -57,7 +60,8 @@ impl Reservations {
         if all.len() >= MAX_RESERVATIONS {
             return Err(NotReserved::TooMany);
         }
-        all.insert(account, Reservation { token, made: now });
+        let made = now;
+        all.insert(account, Reservation { token, by, made });
         Ok(())
     }
 
@@ -72,6 +76,19 @@ impl Reservations {
         let all = self.0.lock();
         all.get(account)
             .is_some_and(|own| own.holds(now) && Some(own.token.as_str()) != token)
+    }
+
+    /// For whom the reservation with `token` was made, if it still holds.
+    #[must_use]
+    pub(super) fn made_for(
+        &self,
+        account: &BareJid,
+        token: Option<&str>,
+        now: UnixSeconds,
+    ) -> Option<Caller> {
+        let all = self.0.lock();
+        let own = all.get(account)?;
+        (own.holds(now) && Some(own.token.as_str()) == token).then_some(own.by)
     }
 
     /// The reservation with this token is not needed any more. Another's stays.
@@ -103,7 +120,8 @@ mod tests {
     #[test]
     fn a_name_is_reserved_for_who_was_first_and_for_a_while() {
         let all = Reservations::default();
-        let reserve = |token: &str, now| all.reserve(brutus(), token.to_owned(), now);
+        let reserve =
+            |token: &str, now| all.reserve(brutus(), token.to_owned(), Caller::Server, now);
         assert_eq!(reserve("one", NOW), Ok(()));
         assert_eq!(reserve("one", NOW), Ok(()));
         assert_eq!(reserve("two", NOW), Err(NotReserved::Taken));
@@ -129,14 +147,33 @@ mod tests {
     }
 
     #[test]
+    fn a_reset_is_for_who_has_reserved_it_last_and_for_a_while() {
+        let all = Reservations::default();
+        let reserve = |token: &str, by| all.reserve(brutus(), token.to_owned(), by, NOW);
+        assert_eq!(reserve("one", Caller::Reset), Ok(()));
+        assert_eq!(reserve("two", Caller::Server), Err(NotReserved::Taken));
+        assert_eq!(reserve("three", Caller::Reset), Ok(()));
+        for (token, now, expected) in [
+            (Some("one"), NOW, None),
+            (Some("three"), NOW, Some(Caller::Reset)),
+            (Some("three"), NOW.plus(3600), None),
+            (Some("three"), NOW.plus(-1), None),
+            (None, NOW, None),
+        ] {
+            let found = all.made_for(&brutus(), token, now);
+            assert_eq!(found, expected, "{token:?} {now:?}");
+        }
+    }
+
+    #[test]
     fn so_many_names_are_reserved_and_no_more() {
         let all = Reservations::default();
         let name = |number| BareJid::parse(&format!("{number}@rome.lit")).unwrap();
         for number in 0..MAX_RESERVATIONS {
-            let made = all.reserve(name(number), "one".to_owned(), NOW);
+            let made = all.reserve(name(number), "one".to_owned(), Caller::Server, NOW);
             assert_eq!(made, Ok(()));
         }
-        let reserve = |now| all.reserve(brutus(), "one".to_owned(), now);
+        let reserve = |now| all.reserve(brutus(), "one".to_owned(), Caller::Server, now);
         assert_eq!(reserve(NOW), Err(NotReserved::TooMany));
         // And in a while, or when the clock is set back, there is room again.
         assert_eq!(reserve(NOW.plus(-1)), Ok(()));

@@ -33,22 +33,48 @@ pub enum Creation {
     Password,
 }
 
-/// May `caller` create the account, of which `existing` is known? Without a password only who does not exist.
+/// May `caller` reserve the name, of whose account `existing` is known? That of an account that exists only for a reset.
 ///
 /// Shape: `is_anothers`: somebody else has reserved the name. For who exists it doesn't matter.
+pub fn reserve(
+    existing: Option<&Account>,
+    caller: Caller,
+    is_anothers: bool,
+) -> Result<(), Denial> {
+    match (existing, caller) {
+        (Some(_), Caller::Reset) => Ok(()),
+        (None, _) if !is_anothers => Ok(()),
+        _ => Err(Denial::AccountExists),
+    }
+}
+
+/// For whom an account is created that `asked` asks for. Nobody resets a password but by a reservation that was made for that.
+///
+/// Shape: `reserved`: for whom the reservation was made that the question names; `None` if it names none that still holds.
+#[must_use]
+pub fn acting(asked: Caller, reserved: Option<Caller>) -> Caller {
+    match (asked, reserved) {
+        (Caller::Prosodyctl, _) => Caller::Prosodyctl,
+        (_, Some(Caller::Reset)) => Caller::Reset,
+        (Caller::Server | Caller::Reset, _) => Caller::Server,
+    }
+}
+
+/// May `caller` create the account, of which `existing` is known?
+///
+/// Shape: `is_anothers` as for [`reserve`].
 pub fn create(
     existing: Option<&Account>,
     caller: Caller,
-    has_password: bool,
     is_anothers: bool,
 ) -> Result<Creation, Denial> {
     match (existing, caller) {
         // An admin at the command line waits for nobody; whoever has reserved the name hears that it is taken.
-        (None, Caller::Prosodyctl) if has_password => Ok(Creation::New),
+        (None, Caller::Prosodyctl) => Ok(Creation::New),
         (None, _) if is_anothers => Err(Denial::AccountExists),
         (None, _) => Ok(Creation::New),
-        (Some(_), Caller::Prosodyctl | Caller::Reset) if has_password => Ok(Creation::Password),
-        (Some(_), _) => Err(Denial::AccountExists),
+        (Some(_), Caller::Prosodyctl | Caller::Reset) => Ok(Creation::Password),
+        (Some(_), Caller::Server) => Err(Denial::AccountExists),
     }
 }
 
@@ -367,15 +393,40 @@ mod tests {
                 Ok(Creation::Password),
             ),
         ] {
-            assert_eq!(create(existing, caller, true, false), free, "{caller:?}");
-            assert_eq!(create(existing, caller, true, true), anothers, "{caller:?}");
-            // Without a password nobody is overwritten, whoever asks.
-            let free = match existing {
-                None => Ok(Creation::New),
-                Some(_) => taken,
+            assert_eq!(create(existing, caller, false), free, "{caller:?}");
+            assert_eq!(create(existing, caller, true), anothers, "{caller:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_reset_only_by_a_reservation_for_that() {
+        let existing = account(true, vec![]);
+        let taken = Err(Denial::AccountExists);
+        for caller in [Caller::Server, Caller::Prosodyctl, Caller::Reset] {
+            assert_eq!(reserve(None, caller, false), Ok(()), "{caller:?}");
+            assert_eq!(reserve(None, caller, true), taken, "{caller:?}");
+            let of_existing = if caller == Caller::Reset {
+                Ok(())
+            } else {
+                taken
             };
-            assert_eq!(create(existing, caller, false, false), free, "{caller:?}");
-            assert_eq!(create(existing, caller, false, true), taken, "{caller:?}");
+            for is_anothers in [false, true] {
+                let reserved = reserve(Some(&existing), caller, is_anothers);
+                assert_eq!(reserved, of_existing, "{caller:?}");
+            }
+        }
+        for (asked, reserved, expected) in [
+            (Caller::Server, None, Caller::Server),
+            (Caller::Server, Some(Caller::Server), Caller::Server),
+            (Caller::Server, Some(Caller::Prosodyctl), Caller::Server),
+            (Caller::Server, Some(Caller::Reset), Caller::Reset),
+            (Caller::Reset, None, Caller::Server),
+            (Caller::Reset, Some(Caller::Server), Caller::Server),
+            (Caller::Reset, Some(Caller::Reset), Caller::Reset),
+            (Caller::Prosodyctl, None, Caller::Prosodyctl),
+            (Caller::Prosodyctl, Some(Caller::Reset), Caller::Prosodyctl),
+        ] {
+            assert_eq!(acting(asked, reserved), expected, "{asked:?} {reserved:?}");
         }
     }
 

@@ -628,13 +628,23 @@ fn prosodys_detours_create_and_set_passwords() {
         rome.question("account.changed"),
         json!({"account": BRUTUS, "change": "created", "close": null})
     );
-    // prosodyctl passwd of 0.12, and a reset by invitation, "create" who exists.
-    for (caller, password) in [("prosodyctl", "one"), ("reset", "two")] {
-        let answer = rome.ask("account.create", as_caller(json!(password), caller));
+    // prosodyctl passwd of 0.12, and a reset by invitation, "create" who exists; a reset by its reservation only.
+    let taken = rome.refused("account.create", as_caller(json!("no"), "reset"));
+    assert_eq!(taken["data"]["denial"], "account-exists");
+    let reserved = rome.ask("account.create", as_caller(Value::Null, "reset"));
+    assert_eq!(reserved["created"], false);
+    let wishes = [
+        (as_caller(json!("one"), "prosodyctl"), "one"),
+        (with_token(&reserved, "two"), "two"),
+    ];
+    for (wish, password) in wishes {
+        let answer = rome.ask("account.create", wish);
         assert_eq!(answer["created"], false);
         assert!(admits(&mut rome, BRUTUS, password));
         assert_eq!(other.question("account.changed")["change"], "password");
     }
+    let late = rome.refused("account.create", with_token(&reserved, "three"));
+    assert_eq!(late["data"]["denial"], "account-exists");
     // A reservation that is taken back.
     let cinna = json!({"account": "cinna@rome.lit", "password": null, "caller": "server"});
     let reserved = rome.ask("account.create", cinna);

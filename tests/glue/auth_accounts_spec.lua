@@ -366,33 +366,32 @@ describe("a registration", function ()
 	it("that can't be asked about is to be tried again, a reset, too", function ()
 		for _, event in ipairs({ {}, { allow_reset = "brutus" } }) do
 			local world = new_world();
-			world.replies["account.exists"] = nil;
+			world.replies["account.create"] = nil;
 			world.register("brutus", event);
 			assert.same({ false, "wait" }, { event.allowed, event.error_type });
 			assert.matches("at the moment", event.reason);
 		end
 	end);
 
-	it("that an invitation allows to reset a password does so once, soon, and those who must know are told", function ()
+	it("that an invitation allows to reset a password does so once, by its reservation, and those who must know are told", function ()
 		local world = new_world();
-		world.replies["account.create"] = { created = false };
+		world.replies["account.create"] = { created = false, reservation = "r1" };
 		assert.is_true(world.register("brutus", { allow_reset = "brutus" }).allowed);
-		local function caller()
-			assert.is_true(world.accounts.create_user("brutus", "x"));
-			return world.asked[#world.asked].params.caller;
+		assert.same({ account = "brutus@rome.lit", password = world.null, caller = "reset" }, world.asked[#world.asked].params);
+		local function create(username)
+			assert.is_true(world.accounts.create_user(username, "x"));
+			local params = world.asked[#world.asked].params;
+			return { params.caller, params.reservation };
 		end
-		assert.equal("reset", caller());
+		assert.same({ "server", "r1" }, create("brutus"));
 		assert.same({ "brutus" }, world.resets);
-		assert.equal("server", caller());
-		for _, seconds in ipairs({ 11, -11 }) do
-			world.register("brutus", { allow_reset = "brutus" });
-			world.time = world.time + seconds;
-			assert.equal("server", caller());
-		end
+		assert.same({ "server" }, create("brutus"));
 		world.register("brutus", { allow_reset = "brutus" });
-		world.accounts.create_user("portia", "x");
-		assert.equal("server", world.asked[#world.asked].params.caller);
+		assert.same({ "server" }, create("portia"));
 		assert.same({ "brutus" }, world.resets);
+		-- Of another account it allows nothing.
+		world.register("portia", { allow_reset = "brutus" });
+		assert.equal("server", world.asked[#world.asked].params.caller);
 	end);
 end);
 

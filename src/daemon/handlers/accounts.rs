@@ -112,7 +112,7 @@ impl LocalAccounts<'_> {
         let denied = |denial: Denial| refused("account.create", &name, denial);
         let account = name.account();
         let account = account.ok_or_else(|| denied(Denial::AccountNameImpossible))?;
-        let caller = match question.caller {
+        let asked = match question.caller {
             CreateCaller::Server => Caller::Server,
             CreateCaller::Prosodyctl => Caller::Prosodyctl,
             CreateCaller::Reset => Caller::Reset,
@@ -120,19 +120,19 @@ impl LocalAccounts<'_> {
         let token = question.reservation.as_deref();
         let is_anothers = self.reservations.is_anothers(account, token, now);
         let known = self.store.view(account).account()?;
-        let has_password = question.password.is_some();
-        passwords::create(known.as_ref(), caller, has_password, is_anothers).map_err(denied)?;
         let Some(password) = question.password else {
-            let token = self.reserve(account, now)?;
+            passwords::reserve(known.as_ref(), asked, is_anothers).map_err(denied)?;
+            let token = self.reserve(account, asked, now)?;
             return Ok(Created {
-                created: true,
+                created: known.is_none(),
                 password_changed: None,
                 reservation: Some(token),
             });
         };
+        let caller = passwords::acting(asked, self.reservations.made_for(account, token, now));
+        passwords::create(known.as_ref(), caller, is_anothers).map_err(denied)?;
         // The first account that is written has the name, even if another has reserved it.
-        let decide =
-            move |known: Option<&Account>| passwords::create(known, caller, has_password, false);
+        let decide = move |known: Option<&Account>| passwords::create(known, caller, false);
         let new = NewPassword {
             question: Create::METHOD,
             account,
@@ -364,11 +364,16 @@ impl LocalAccounts<'_> {
     }
 
     /// Reserves the name; the answer is what whoever creates its account names again.
-    fn reserve(&self, account: &BareJid, now: UnixSeconds) -> Result<String, Refusal> {
+    fn reserve(
+        &self,
+        account: &BareJid,
+        caller: Caller,
+        now: UnixSeconds,
+    ) -> Result<String, Refusal> {
         let token = new_token()?;
         let reserved = self
             .reservations
-            .reserve(account.clone(), token.clone(), now);
+            .reserve(account.clone(), token.clone(), caller, now);
         reserved.map_err(|problem| match problem {
             NotReserved::Taken => refused("account.create", account, Denial::AccountExists),
             NotReserved::TooMany => Fault::Overload.into(),
