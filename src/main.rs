@@ -8,7 +8,7 @@ use clap::Parser;
 use saslcertd::cli::{self, Cli};
 use tikv_jemallocator::Jemalloc;
 
-/// What one thread of the store's engine allocates another one frees, all the time: docs/decisions/0009-the-allocator.md.
+/// What one thread of the store's engine allocates another one frees, all the time: docs/decisions/0011-the-allocator.md.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
