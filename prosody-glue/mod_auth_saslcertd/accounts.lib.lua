@@ -37,9 +37,7 @@ local function forget(username)
 end
 
 -- Nothing is sure any more.
-local function expire()
-	changes, epoch = changes + 1, epoch + 1;
-end
+local function expire() changes, epoch = changes + 1, epoch + 1; end
 
 -- The facts that are sure, or nil; and whether there was such an account when that was last heard.
 local function remembered(username)

@@ -19,9 +19,7 @@ local changes = {
 	deleted = { event = "user-deleted", condition = "not-authorized" };
 };
 
-local function refused(message)
-	return nil, { code = -32602, message = message };
-end
+local function refused(message) return nil, { code = -32602, message = message }; end
 
 local worker = async.runner();
 

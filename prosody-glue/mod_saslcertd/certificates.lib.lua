@@ -3,17 +3,14 @@
 -- It must not decide: the daemon says what is wrong with a request, what is allowed, and in which words it refuses.
 
 local array = require "util.array";
-local json = require "util.json";
+local json, null = require "util.json", require "util.json".null;
 local st = require "util.stanza";
 
 -- Outlives reloads of this module.
 local api = module:shared("/*/saslcertd/api");
 
-local null = json.null;
-
 local xmlns = "urn:xmpp:saslcert:1";
--- JSON Containers (XEP-0335).
-local xmlns_json = "urn:xmpp:json:0";
+local xmlns_json = "urn:xmpp:json:0"; -- XEP-0335
 local error_types = { auth = true, cancel = true, continue = true, modify = true, wait = true };
 
 -- The stanza error of a failure: type, condition, text.

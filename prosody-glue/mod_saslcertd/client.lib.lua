@@ -174,9 +174,7 @@ function Client:hello()
 		all.registration = result.registration;
 		-- A question that nobody waits for any more may never be answered.
 		self.owed = 0;
-		for _, question in pairs(self.waiting) do
-			if question.written then self.owed = self.owed + 1; end
-		end
+		for _, question in pairs(self.waiting) do if question.written then self.owed = self.owed + 1; end end
 		self:report_back();
 		self.with.greeted(all);
 	end
@@ -353,8 +351,7 @@ local function new(with)
 	return {
 		-- Asks a question; callback(result) or callback(nil, failure), at once or later, exactly once.
 		--
-		-- options: timeout in seconds; again: may be asked once more when the connection is lost; overtakes: depends on nothing that
-		-- is still to be told.
+		-- options: timeout in seconds; again: may be asked once more when the connection is lost; overtakes: rests on nothing that is to be told.
 		-- A failure has either the daemon's code, message, denial, sasl and stanza, or a reason: "away" (not asked),
 		-- "lost" and "timeout" (asked, outcome unknown), "busy", "too-long", "not-text" (not asked).
 		request = function (...) self:request(...); end;

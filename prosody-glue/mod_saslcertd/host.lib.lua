@@ -63,9 +63,7 @@ local function new(module, with)
 	local is_shown, command, unwrap = false, nil, nil;
 
 	-- After a wait the host may be gone; usermanager raises an error then.
-	local function provider_now()
-		return prosody.hosts[host.name] and usermanager.get_provider(host.name) or nil;
-	end
+	local function provider_now() return prosody.hosts[host.name] and usermanager.get_provider(host.name) or nil; end
 
 	function host.in_daemon()
 		local provider = provider_now();

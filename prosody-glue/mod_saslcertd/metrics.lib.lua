@@ -43,9 +43,7 @@ local function new()
 		request("certificate.expiring", { days = expiring_days }, { timeout = expiring_timeout, again = true }, function (result)
 			if not result then return; end
 			-- A host that is not served any more has none.
-			for host in pairs(counted) do
-				if not result.counts[host] then expiring:with_labels(host):set(0); end
-			end
+			for host in pairs(counted) do if not result.counts[host] then expiring:with_labels(host):set(0); end end
 			for host, count in pairs(result.counts) do expiring:with_labels(host):set(count); end
 			counted = result.counts;
 		end);

@@ -34,20 +34,15 @@ local count_interval = 60 * 60;
 -- mod_auth_saslcertd, which puts into accounts what is to hear of changes, by host, and into waiting the sessions that wait for a delay.
 local api = module:shared("/*/saslcertd/api");
 api.accounts, api.waiting = api.accounts or {}, api.waiting or {};
-local hosts = {};
-local settings = hello.settings();
+local hosts, settings, closed = {}, hello.settings(), false;
 local client, sessions, asked;
 local metrics = module:require "metrics".new();
-local closed = false;
--- As saslcert:status() tells it: see console.lib.lua.
-local connection = { connected = false };
+local connection = { connected = false }; -- as saslcert:status() tells it: see console.lib.lua
 
 -- The names, in their order, of the hosts for which is_meant(host).
 local function names_of(is_meant)
 	local names = {};
-	for name, host in pairs(hosts) do
-		if is_meant(host) then names[#names + 1] = name; end
-	end
+	for name, host in pairs(hosts) do if is_meant(host) then names[#names + 1] = name; end end
 	table.sort(names);
 	return names;
 end
@@ -80,9 +75,7 @@ local function forget(host, username)
 end
 
 -- Nobody tells what changes while there is no connection.
-local function expire_accounts()
-	for _, accounts in pairs(api.accounts) do accounts.expire(); end
-end
+local function expire_accounts() for _, accounts in pairs(api.accounts) do accounts.expire(); end end
 
 local function note_connection(is_connected, why)
 	if connection.connected ~= is_connected then connection.since = time.now(); end
@@ -92,9 +85,8 @@ local function note_connection(is_connected, why)
 end
 
 client = module:require "client".new({
-	socket = function () return settings.socket; end;
+	socket = function () return settings.socket; end; ended = metrics.ended;
 	answer = function (...) return asked(...); end;
-	ended = metrics.ended;
 	hello = function ()
 		local list = array();
 		for name, host in pairs(hosts) do list:push(hello.host(name, host.in_daemon())); end
@@ -121,8 +113,7 @@ client = module:require "client".new({
 		note_connection(true, software);
 		module:log("info", "Connected to saslcertd at %s", settings.socket);
 	end;
-	missed = function () sessions.report_all(); end;
-	tell = function () sessions.tell(); end;
+	missed = function () sessions.report_all(); end; tell = function () sessions.tell(); end;
 });
 
 module:add_timer(count_interval, function ()

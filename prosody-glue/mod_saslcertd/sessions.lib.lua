@@ -17,10 +17,8 @@ local update_session = require "core.sessionmanager".update_session;
 
 local pieces_of = module:require "wire".pieces_of;
 
--- Until those are asked about again that could not be.
-local repeat_seconds = 5;
--- How long what has opened and closed may wait for more.
-local gather_seconds = 0.1;
+local repeat_seconds = 5; -- until those are asked about again that could not be
+local gather_seconds = 0.1; -- the longest that what has opened and closed waits for more
 
 -- Whom the session belongs to by its username, which before the login is complete is what somebody claims.
 local function account_of(session)

@@ -15,8 +15,7 @@ if have_unix and type(unix) == "function" then unix = { stream = unix }; end -- 
 local max_line_bytes = 128 * 1024;
 -- Well below that.
 local max_piece_bytes = 96 * 1024;
--- So many other lines may come before an answer.
-local max_noise = 16;
+local max_noise = 16; -- other lines that may come before an answer
 
 -- A socket, or nil and why not.
 local function open(path, seconds)
@@ -55,9 +54,7 @@ end
 local function plain(value)
 	if value == json.null then return nil; end
 	if type(value) == "string" then return (value:gsub("[%z\1-\8\11\12\14-\31]", "?")); end
-	if type(value) == "table" then
-		for k, v in pairs(value) do value[k] = plain(v); end
-	end
+	if type(value) == "table" then for k, v in pairs(value) do value[k] = plain(v); end end
 	return value;
 end
 
