@@ -86,9 +86,14 @@ async fn listen(
 ) -> End {
     let mut lines = Lines::default();
     let mut unfinished_since = None;
+    let mut has_said = false;
     let mut stop = pin!(stopping.changed());
     loop {
         answers.write_now();
+        // One thread reads all peers: one that always has more to say waits for those that have said something meanwhile.
+        if std::mem::take(&mut has_said) {
+            tokio::task::yield_now().await;
+        }
         let deadline = unfinished_since.map(|since: Instant| since + LINE_DEADLINE);
         let count = tokio::select! {
             biased;
@@ -107,6 +112,7 @@ async fn listen(
         connection.attend();
         while let Some(line) = lines.take() {
             unfinished_since = None;
+            has_said = true;
             dispatch::line(state, connection, line, now, uptime);
         }
         if lines.is_unfinished() {

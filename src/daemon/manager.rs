@@ -9,6 +9,7 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,11 +22,14 @@ pub(super) async fn tell_ready() {
     tell("READY=1").await;
 }
 
-/// Asks for more time, again and again: a store that is written anew takes what it takes.
-pub(super) async fn ask_for_patience() {
+/// Asks for more time until `opened` is done, again and again: a store that is written anew takes what it takes.
+pub(super) async fn patient<T>(opened: impl Future<Output = T>) -> T {
+    let mut opened = pin!(opened);
     loop {
-        tokio::time::sleep(PATIENCE_EVERY).await;
         tell("EXTEND_TIMEOUT_USEC=90000000").await;
+        if let Ok(done) = tokio::time::timeout(PATIENCE_EVERY, &mut opened).await {
+            return done;
+        }
     }
 }
 

@@ -77,25 +77,30 @@ pub async fn serve(options: Options, place: SocketSource) -> Result<(), ServeErr
     // Before the store is opened: of all that goes wrong with a second daemon, this says it best.
     place.check(tenant)?;
     let (failed, mut failure) = mpsc::unbounded_channel();
-    let patience = tokio::spawn(manager::ask_for_patience());
     let opening = Opening::of(&options.data_dir);
     let on_loss = if options.accept_rollback {
         OnLoss::Accept { now: now() }
     } else {
         OnLoss::Refuse
     };
-    let store = Store::open_with(
-        &options.data_dir,
-        options.cache_bytes,
-        on_loss,
-        Box::new(move |error| {
-            let cause = std::error::Error::source(error).map(ToString::to_string);
-            let text = [Some(error.to_string()), cause].into_iter().flatten();
-            // The receiver lives as long as the server: when it is gone, so is the process.
-            let _ = failed.send(text.collect::<Vec<_>>().join(": "));
-        }),
-    )?;
-    patience.abort();
+    let on_failure = Box::new(move |error: &StoreError| {
+        let cause = std::error::Error::source(error).map(ToString::to_string);
+        let text = [Some(error.to_string()), cause].into_iter().flatten();
+        // The receiver lives as long as the server: when it is gone, so is the process.
+        let _ = failed.send(text.collect::<Vec<_>>().join(": "));
+    });
+    // Not on the thread of the sockets, which asks for patience meanwhile.
+    let opened = tokio::task::spawn_blocking(move || {
+        let Options {
+            data_dir,
+            cache_bytes,
+            ..
+        } = options;
+        Store::open_with(&data_dir, cache_bytes, on_loss, on_failure).map(|store| (store, data_dir))
+    });
+    // A panic there has ended the process.
+    let opened = manager::patient(opened).await;
+    let (store, data_dir) = opened.map_err(|_| StoreError::Failed)??;
     let state = Arc::new(State::new(store)?);
     opening.end();
     state.note_opening(now());
@@ -112,7 +117,7 @@ pub async fn serve(options: Options, place: SocketSource) -> Result<(), ServeErr
     tracing::info!(
         socket = %socket.display(),
         is_handed_over,
-        data_dir = %options.data_dir.display(),
+        data_dir = %data_dir.display(),
         server_users = ?roles.server,
         admin_users = ?roles.admin,
         version = env!("CARGO_PKG_VERSION"),

@@ -311,7 +311,7 @@ fn a_host_that_nobody_declared_is_said_once_and_declared_only_if_that_is_wanted(
         let mut declared = declared.lock().unwrap();
         *declared |= method == "session.hello";
         match method {
-            "session.hello" => json!({"result": {"protocol": PROTOCOL_VERSION, "software": "saslcertd", "hosts": [], "log": []}}),
+            "session.hello" => json!({"result": {"protocol": PROTOCOL_VERSION, "software": "saslcertd", "hosts": [], "log": [], "registration": {"type": "auth", "condition": "not-authorized", "text": ""}}}),
             "account.import" if *declared => take_all(method, params),
             _ => answer(method, params),
         }

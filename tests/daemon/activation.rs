@@ -242,10 +242,16 @@ fn next(ear: &UnixDatagram) -> String {
     String::from_utf8(buffer[..count].to_vec()).unwrap()
 }
 
+/// While the store is opened, it asks for time.
+fn wait_for_patience(ear: &UnixDatagram) {
+    assert_eq!(next(ear), "EXTEND_TIMEOUT_USEC=90000000");
+}
+
 #[test]
 fn it_says_that_it_is_ready_when_it_answers_and_when_it_stops() {
     let daemon = Daemon::prepared();
     let (running, ear) = heard(&daemon, &[]);
+    wait_for_patience(&ear);
     assert_eq!(next(&ear), "READY=1");
     daemon.peer().ask("status", json!({}));
     running.stop();
@@ -281,6 +287,7 @@ fn a_service_manager_that_does_not_listen_keeps_nobody_from_being_served() {
 fn a_service_manager_that_hangs_holds_nothing_up() {
     let daemon = Daemon::prepared();
     let (running, ear) = heard(&daemon, &[("WATCHDOG_USEC", "3000")]);
+    wait_for_patience(&ear);
     // The watchdog may be fed before all is ready.
     loop {
         match next(&ear).as_str() {
@@ -303,6 +310,7 @@ fn a_service_manager_that_hangs_holds_nothing_up() {
 fn the_watchdog_is_fed_as_often_as_it_wants() {
     let daemon = Daemon::prepared();
     let (running, ear) = heard(&daemon, &[("WATCHDOG_USEC", "60000")]);
+    wait_for_patience(&ear);
     let mut fed = 0;
     while fed < 10 {
         match next(&ear).as_str() {
@@ -317,6 +325,7 @@ fn the_watchdog_is_fed_as_often_as_it_wants() {
 fn the_watchdog_of_another_process_is_not_fed() {
     let daemon = Daemon::prepared();
     let (running, ear) = heard(&daemon, &[("WATCHDOG_USEC", "1000"), ("WATCHDOG_PID", "1")]);
+    wait_for_patience(&ear);
     assert_eq!(next(&ear), "READY=1");
     for _ in 0..50 {
         daemon.peer().ask("status", json!({}));

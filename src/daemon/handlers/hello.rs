@@ -34,9 +34,12 @@ pub(in crate::daemon) struct Hearing<'a> {
     pub(in crate::daemon) vouching: Vouching<'a>,
 }
 
-/// The hosts that a hello has declared, as far as they are to be written, and what is answered so far.
+/// The hosts that a hello has declared, and what is answered so far.
 pub(in crate::daemon) struct Declaration {
+    /// Those that are to be written.
     changed: Vec<(Host, HostRecord)>,
+    /// For each result the rules of its host, if authorities have a say there: their files are to be read.
+    policies: Vec<Option<HostPolicy>>,
     results: Vec<HostWelcome>,
     log: Vec<LogLine>,
 }
@@ -62,6 +65,7 @@ impl Hearing<'_> {
     pub(in crate::daemon) fn settle(&self, reply: &Reply<AnyHello>, declaration: Declaration) {
         let Declaration {
             changed,
+            policies,
             mut results,
             mut log,
         } = declaration;
@@ -70,7 +74,7 @@ impl Hearing<'_> {
         {
             return reply.refuse(error);
         }
-        self.add_problems_of_authorities(&mut results);
+        self.add_problems_of_authorities(&mut results, policies);
         log.extend(results.iter().flat_map(|result| self.lines(result)));
         self.welcome(reply, results, log);
     }
@@ -113,11 +117,8 @@ impl Hearing<'_> {
             *self.hosts.stranger() = None;
         }
         let declaration = self.declare_all(hello);
-        let mut policies = declaration
-            .results
-            .iter()
-            .map(|one| self.authorities_of(one));
-        if !declaration.changed.is_empty() || policies.any(|policy| policy.is_some()) {
+        let reads_files = declaration.policies.iter().any(Option::is_some);
+        if !declaration.changed.is_empty() || reads_files {
             return Some(declaration);
         }
         self.settle(reply, declaration);
@@ -195,6 +196,7 @@ impl Hearing<'_> {
         }
         Declaration {
             changed,
+            policies: results.iter().map(|one| self.authorities_of(one)).collect(),
             results,
             log,
         }
@@ -287,15 +289,17 @@ impl Hearing<'_> {
     }
 
     /// Reads the files that the hosts name, if they are new or have changed, and says what is wrong with them. Blocks.
-    fn add_problems_of_authorities(&self, results: &mut [HostWelcome]) {
-        let asked = results.iter().map(|result| self.authorities_of(result));
-        let asked: Vec<_> = asked.collect();
-        if asked.iter().all(Option::is_none) {
+    fn add_problems_of_authorities(
+        &self,
+        results: &mut [HostWelcome],
+        policies: Vec<Option<HostPolicy>>,
+    ) {
+        if policies.iter().all(Option::is_none) {
             return;
         }
         // The answer to the hello depends on it.
         self.vouching.read(false);
-        for (result, policy) in results.iter_mut().zip(asked) {
+        for (result, policy) in results.iter_mut().zip(policies) {
             let problems = policy.map(|policy| self.vouching.authorities.problems_of(&policy));
             let remark = |problem: Problem| HostRemark {
                 option: Some(problem.option.to_owned()),
