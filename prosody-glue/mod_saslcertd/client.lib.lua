@@ -159,10 +159,11 @@ end
 
 function Client:hello()
 	if not self.is_open then return; end
-	local c, pieces = self.conn, self.with.hello();
-	local unanswered, all = #pieces, { hosts = {}, log = {} };
+	local c, pieces, number, all = self.conn, self.with.hello(), (self.hellos or 0) + 1, { hosts = {}, log = {} };
+	local unanswered = #pieces; self.hellos = number;
 	local function heard(result, failure)
-		if c ~= self.conn then return; end
+		-- Answers may overtake each other: the last hello counts.
+		if c ~= self.conn or number ~= self.hellos then return; end
 		if not result and failure.reason == "timeout" then return self:hang_up(c, "it does not answer session.hello"); end
 		if not result then return self:hang_up(c, failure.message or failure.reason, true); end
 		for name, list in pairs(all) do

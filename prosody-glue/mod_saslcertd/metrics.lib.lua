@@ -6,8 +6,7 @@
 local statsmanager = require "core.statsmanager";
 
 local buckets = { 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10 };
-local expiring_days = 30;
-local expiring_timeout = 10;
+local expiring_days, expiring_timeout = 30, 10; -- the latter in seconds
 
 -- ok: yes; refused: no; fault: could not be decided; away: not asked, or not answered in time.
 local function result_of(result, failure)
@@ -29,6 +28,7 @@ local function new()
 
 	-- A question came to its end after so many seconds.
 	function metrics.ended(method, seconds, result, failure)
+		if failure and failure.fault == "chain-forgotten" then return; end -- it is asked again
 		local how = result_of(result, failure);
 		questions:with_labels(method, how):add(1);
 		if how == "refused" then denials:with_labels((result or failure).denial or "other"):add(1); end

@@ -152,8 +152,15 @@ impl To {
             self.connection.push(lines);
             return;
         }
-        if let Err(Refusal::Fault(fault)) = answered {
-            tracing::warn!(connection = self.connection.id, reason = %fault, "not decided");
+        match answered {
+            // Any stranger's certificate: its asker sends the chain.
+            Err(Refusal::Fault(fault @ Fault::ChainForgotten)) => {
+                tracing::debug!(connection = self.connection.id, reason = %fault, "not decided");
+            }
+            Err(Refusal::Fault(fault)) => {
+                tracing::warn!(connection = self.connection.id, reason = %fault, "not decided");
+            }
+            Ok(_) | Err(_) => {}
         }
         self.connection.queue(|queued| {
             match answered {

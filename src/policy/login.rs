@@ -158,6 +158,9 @@ pub enum Offering<'a> {
 
 /// Whether EXTERNAL is offered: if somebody could log in as an account of those of [`offer`].
 ///
+/// The login that follows goes by what was told for the offer, and takes an account that is missing there for none: so each of them must have
+/// been told of, the usable ones' neighbours too.
+///
 /// Units and errors: as for [`offer`].
 pub fn offer_to<'a>(
     facts: &CertificateFacts<'a>,
@@ -165,20 +168,23 @@ pub fn offer_to<'a>(
     policy: &HostPolicy,
     now: UnixSeconds,
 ) -> Result<Offering<'a>, Denial> {
-    let candidates = offer(facts, policy, now)?;
+    let mut candidates = offer(facts, policy, now)?;
     let (Heard::OfAll(known) | Heard::OfSome(known)) = accounts;
-    if candidates
-        .iter()
-        .any(|candidate| is_usable(candidate, known))
-    {
+    if matches!(accounts, Heard::OfSome(_)) {
+        candidates.truncate(MAX_ASKED);
+        let is_told = |one: &Candidate<'_>| known.iter().any(|fact| fact.account == one.account);
+        if !candidates.iter().all(is_told) {
+            return Ok(Offering::IfOneOf(candidates));
+        }
+    }
+    if candidates.iter().any(|one| is_usable(one, known)) {
         return Ok(Offering::Yes);
     }
-    let is_known = |one: &Candidate<'_>| known.iter().any(|fact| fact.account == one.account);
-    match accounts {
-        Heard::OfSome(_) if !candidates.iter().all(is_known) => Ok(Offering::IfOneOf(candidates)),
-        Heard::OfSome(_) | Heard::OfAll(_) => Err(Denial::AccountMissing),
-    }
+    Err(Denial::AccountMissing)
 }
+
+/// Most accounts of one certificate that an asker is asked about.
+const MAX_ASKED: usize = 64;
 
 /// As whom this certificate could log in, and why; never empty.
 ///

@@ -107,6 +107,15 @@ impl Store {
         self.tables.enrolments_of(fingerprint, host)
     }
 
+    /// The bytes with this fingerprint that stand in a list of `host`; `None`: nowhere, or in damaged records only.
+    pub fn certificate(
+        &self,
+        fingerprint: &Fingerprint,
+        host: &Host,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        self.tables.certificate(fingerprint, host)
+    }
+
     /// The facts about a certificate on `host`. One look-up.
     pub fn known(&self, shown: Shown<'_>, host: &Host) -> Result<Known, StoreError> {
         self.tables.known(shown, host)

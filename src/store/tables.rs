@@ -111,6 +111,31 @@ impl Tables {
         Ok(found)
     }
 
+    /// The bytes with this fingerprint that stand in a list of `host`; `None`: nowhere, or in damaged records only.
+    pub(super) fn certificate(
+        &self,
+        fingerprint: &Fingerprint,
+        host: &Host,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        for row in self.known_rows(fingerprint, host).take(MAX_TRIED) {
+            let read = row.and_then(|(account, row)| {
+                let key = record::account_key(&account, row.name.as_str().as_bytes());
+                let value = self.read(Table::Certificates, &key)?;
+                value.map(|value| self.enrolment(&key, &value)).transpose()
+            });
+            match read {
+                // A damaged record must not pass for the certificate that the client has shown.
+                Ok(Some(held)) if Fingerprint::of(&held.der) == *fingerprint => {
+                    return Ok(Some(held.der));
+                }
+                // It is counted.
+                Ok(_) | Err(StoreError::Corrupt { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
     /// All rows that can be read. The unreadable ones are counted; after too many of them the rest is given up.
     pub(super) fn sound_rows(&self, table: Table) -> impl Iterator<Item = RowBytes> {
         let mut damaged = 0;
@@ -189,5 +214,7 @@ impl Tables {
     }
 }
 
+/// Most records that are tried for one certificate.
+const MAX_TRIED: usize = 4;
 /// sled may report the same damaged place again and again.
 const MAX_DAMAGED_ROWS: usize = 1000;

@@ -77,6 +77,20 @@ async def test_of_two_owners_the_one_that_is_left_goes_on(scene: Scene):
         await stream.bind()
 
 
+async def test_a_second_owner_comes_in_though_the_first_was_offered_before(scene: Scene):
+    account, other = scene.account(), scene.account()
+    both = scene.certificate(account, other)
+    await scene.enrol(account, "ours", both)
+    async with await scene.open(certificate=both) as stream:
+        await stream.external(account.jid)
+        await stream.bind()
+    await scene.enrol(other, "ours", both)
+    for owner in (other, account):
+        async with await scene.open(certificate=both) as stream:
+            await stream.external(owner.jid)
+            await stream.bind()
+
+
 async def test_an_account_deleted_in_the_server_leaves_nothing_to_the_next(scene: Scene):
     account = scene.account()
     phone = await scene.enrol(account)

@@ -194,10 +194,7 @@ impl External<'_> {
                 self.facts.judge(&shown, &gathered, now, |facts, _| {
                     let candidates = match login::offer_to(facts, heard, &shown.policy, now)? {
                         Offering::Yes => Vec::new(),
-                        Offering::IfOneOf(candidates) => {
-                            let candidates = candidates.iter().take(MAX_CANDIDATES);
-                            candidates.map(candidate).collect()
-                        }
+                        Offering::IfOneOf(candidates) => candidates.iter().map(candidate).collect(),
                     };
                     Ok((facts.cert.fingerprint, candidates))
                 })?
@@ -430,9 +427,6 @@ fn readable_fingerprint(chain: &Chain) -> Option<String> {
     let cert = chain.cert().ok()?;
     Some(cert.fingerprint.to_string())
 }
-
-/// Most accounts that one certificate is offered for.
-const MAX_CANDIDATES: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,6 @@
 //! The tables of the rules for logging in.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::*;
 use crate::policy::fixtures::{NOW, account, cert_naming, holder, host, incarnation};
@@ -947,6 +947,43 @@ fn the_account_that_an_authority_names_must_exist_and_be_enabled() {
         };
         assert_eq!(offered(Heard::OfSome(&accounts)), asked, "{accounts:?}");
     }
+}
+
+#[test]
+fn of_each_account_that_a_certificate_could_log_in_as_something_must_be_told() {
+    let host = host("a.lit");
+    let cert = cert_naming(&[]);
+    let names: Vec<String> = (0..70)
+        .map(|number| format!("h{number:02}@a.lit"))
+        .collect();
+    let holders: Vec<Holder> = names.iter().map(|name| holder(name)).collect();
+    let told: Vec<AccountFact> = names.iter().map(|name| fact(name)).collect();
+    // How many are asked about; nobody: it is offered.
+    let asked = |holders: &[Holder], told: &[AccountFact]| {
+        let facts = CertificateFacts {
+            host: &host,
+            cert: &cert,
+            holders,
+            revoked_for: &[],
+            disabled_for: &[],
+            key_disabled_for: &[],
+            by_authority: None,
+        };
+        let policy = HostPolicy {
+            require_address: false,
+            ..HostPolicy::default()
+        };
+        match offer_to(&facts, Heard::OfSome(told), &policy, NOW).unwrap() {
+            Offering::Yes => 0,
+            Offering::IfOneOf(candidates) => candidates.len(),
+        }
+    };
+    // The second has enrolled it since the asker has heard of the first.
+    assert_eq!(asked(&holders[..2], &told[..1]), 2);
+    assert_eq!(asked(&holders[..2], &told[..2]), 0);
+    // Of very many some are enough.
+    assert_eq!(asked(&holders, &told[..63]), 64);
+    assert_eq!(asked(&holders, &told[..64]), 0);
 }
 
 #[test]
