@@ -407,6 +407,17 @@ describe("the connection", function ()
 		assert.same({}, world.logged);
 	end);
 
+	it("goes by the last hello, whichever is answered first", function ()
+		local world = new_world();
+		world.client.declare();
+		local link = world.link();
+		world.client.declare();
+		link.answer(2, { protocol = 1, software = "x" });
+		assert.equal(1, world.reports);
+		link.answer(1, { protocol = 1, software = "x" });
+		assert.equal(1, world.reports);
+	end);
+
 	it("lets questions wait only while they have room", function ()
 		local world = new_world();
 		world.client.declare();
