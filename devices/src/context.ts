@@ -2,7 +2,8 @@
 
 import { h } from "./dom.js";
 import type { Platform } from "./platform.js";
-import type { Refused, Session, Settings } from "./session.js";
+import { Refused } from "./session.js";
+import type { Session, Settings } from "./session.js";
 import type { Dictionary, Key } from "./words.js";
 
 export interface Context {
@@ -36,8 +37,16 @@ export function say(text: string): void {
 
 let saying: ReturnType<typeof setTimeout> | undefined;
 
-/** The server's no in the user's words; its own, which are English, where they say more. */
-export function wordsOf({ words, settings }: Context, refused: Refused): [string, string] {
+/**
+ * The server's no in the user's words; its own, which are English, where they say more.
+ *
+ * Any other error is a fault of the page or of its browser: the console has it, and the user hears that it did not work.
+ */
+export function wordsOf({ words, settings }: Context, refused: unknown): [string, string] {
+	if (!(refused instanceof Refused)) {
+		console.error(refused);
+		return [words.say("error.other"), ""];
+	}
 	const [key, theirs] = refusals[refused.condition] ?? ["error.other", true];
 	return [words.say(key, { host: settings.host }), theirs ? refused.text : ""];
 }

@@ -16,11 +16,14 @@ const noEnd = 253402300799;
 export function showList(context: LoggedIn, logout: () => void): void {
 	const { words, platform, session } = context;
 	const list = h("ul", { class: "devices", "aria-label": words.say("title") });
-	const said = h("div", {});
+	// The last change's no stays until the next change; that of the last look goes with the next good one.
+	const changeSaid = h("div", {});
+	const lookSaid = h("div", {});
 	const others = h("button", { class: "quiet danger-text", hidden: true, onclick: () => void signOutOthers() }, words.say("list.others"));
 	const loading = h("p", { class: "hint", role: "status" }, words.say("list.loading"));
 	let devices: Device[] = [];
 	let shown = "";
+	let isInVain = false;
 
 	const back = () => session.isOver ? logout() : showList(context, logout);
 	const add = (own: boolean) => () => showAdd(context, devices.map(device => device.name), own, back);
@@ -28,19 +31,28 @@ export function showList(context: LoggedIn, logout: () => void): void {
 	const look = async () => {
 		try {
 			devices = await session.list();
-			said.replaceChildren();
 		} catch (error) {
-			if (!(error instanceof Refused)) throw error;
-			tell(error);
+			tell(lookSaid, error);
+			// Who is refused the list can't add to it, either. That the host has none is not going to change.
+			actions.hidden = error instanceof Refused && error.condition !== "remote-server-timeout";
+			isInVain = error instanceof Refused && error.condition === "not-allowed";
+			return;
+		} finally {
+			loading.remove();
 		}
-		loading.remove();
+		lookSaid.replaceChildren();
+		actions.hidden = false;
 		const now = JSON.stringify(devices);
 		if (now === shown || !list.isConnected) return;
 		shown = now;
 		paint();
 	};
 
-	const tell = (refused: Refused) => said.replaceChildren(problem(...wordsOf(context, refused)));
+	/** What is said already is not read out once more. */
+	const tell = (place: HTMLElement, error: unknown) => {
+		const said = problem(...wordsOf(context, error));
+		if (place.textContent !== said.textContent) place.replaceChildren(said);
+	};
 
 	const paint = () => {
 		// Who has the focus on a button keeps it.
@@ -54,13 +66,13 @@ export function showList(context: LoggedIn, logout: () => void): void {
 	};
 
 	const change = async (what: () => Promise<void>, done: string) => {
+		changeSaid.replaceChildren();
 		try {
 			await what();
 			await look();
 			say(done);
 		} catch (error) {
-			if (!(error instanceof Refused)) throw error;
-			tell(error);
+			tell(changeSaid, error);
 		}
 		(document.activeElement === document.body ? document.querySelector<HTMLElement>("#view h1") : null)?.focus();
 	};
@@ -74,16 +86,23 @@ export function showList(context: LoggedIn, logout: () => void): void {
 	};
 
 	const signOutOthers = async () => {
-		const choices = devices.map((device, i) => {
+		// Behind the question the list goes on.
+		const offered = devices;
+		const choices = offered.map((device, i) => {
 			const radio = h("input", { type: "radio", name: "kept", value: String(i), checked: i === 0 });
 			return h("label", { class: "choice" }, radio, h("span", {}, device.shown.name));
 		});
 		const group = h("fieldset", {}, h("legend", { class: "hidden" }, words.say("others.title")), ...choices);
 		const content = [group, h("p", {}, words.say("others.text"))];
 		if (!await ask(words.say("others.title"), content, words.say("cancel"), words.say("others.button"))) return;
-		const kept = devices[choices.findIndex(choice => choice.querySelector("input")!.checked)];
+		const kept = offered[choices.findIndex(choice => choice.querySelector("input")!.checked)];
 		if (kept) await change(() => session.revokeOthers(kept.name), words.say("others.done", { name: kept.shown.name }));
 	};
+
+	const actions = h("div", { class: "actions stacked" },
+		h("button", { class: "primary", onclick: add(true) }, words.say(`list.add${platform.kind}`)),
+		h("button", { class: "quiet", onclick: add(false) }, words.say("list.addOther")),
+		others);
 
 	show(
 		h("div", { class: "who" },
@@ -91,17 +110,15 @@ export function showList(context: LoggedIn, logout: () => void): void {
 			h("button", { class: "link", onclick: logout }, words.say("session.logout"))),
 		heading(words.say("title")),
 		h("p", { class: "lead" }, words.say("list.intro")),
-		said,
+		changeSaid,
+		lookSaid,
 		loading,
 		list,
-		h("div", { class: "actions stacked" },
-			h("button", { class: "primary", onclick: add(true) }, words.say(`list.add${platform.kind}`)),
-			h("button", { class: "quiet", onclick: add(false) }, words.say("list.addOther")),
-			others),
+		actions,
 	);
 
 	const again = async () => {
-		if (!list.isConnected) return;
+		if (!list.isConnected || isInVain) return;
 		if (!document.hidden) await look();
 		setTimeout(() => void again(), intervalMs);
 	};

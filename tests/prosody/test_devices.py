@@ -289,6 +289,23 @@ async def test_every_other_device_is_signed_out_by_one_question(stage: Scene):
         await is_well(page, stage)
 
 
+async def test_the_device_that_was_chosen_stays_though_the_list_changes_behind_the_question(stage: Scene):
+    account = stage.account()
+    for name in ("phone", "laptop", "tablet"):
+        await stage.enrol(account, name)
+    async with browser_for(stage) as browser:
+        page = await browser.open(**PHONE)
+        await log_in(page, stage, account)
+        await button(page, "Sign every other device out").click()
+        await page.get_by_role("radio", name="laptop").check()
+        assert stage.daemon.command("cert", "revoke", account.jid, "phone").returncode == 0
+        await page.locator(".device").nth(2).wait_for(state="detached")
+        await button(page, "Sign all others out").click()
+        await page.get_by_text("Only “laptop” is left.").wait_for()
+        assert [record["name"] for record in stage.records(account)] == ["laptop"]
+        await is_well(page, stage)
+
+
 @pytest.mark.parametrize(
     ("app", "form"),
     [("Conversations, Cheogram, Snikket", "3des"), ("Swift", "aes"), ("poezio", "pem"), ("Another app", "aes")],
@@ -400,6 +417,28 @@ async def test_a_refused_change_is_said_in_words(stage: Scene):
         await is_well(page, stage, "few.lit")
 
 
+async def test_a_refused_change_is_said_until_the_next_one(stage: Scene):
+    account = stage.account()
+    await stage.enrol(account, "phone")
+    await stage.enrol(account, "tablet")
+    async with browser_for(stage) as browser:
+        page = await browser.open(**PHONE)
+        await log_in(page, stage, account)
+        await button(page, "Sign out phone").click()
+        assert stage.daemon.command("cert", "revoke", account.jid, "phone").returncode == 0
+        await button(page, "Sign out").click()
+        assert "This device is not in the list any more." in await complaint(page)
+        # The list is looked at again, and that goes well.
+        await stage.enrol(account, "watch")
+        await page.get_by_role("heading", name="watch").wait_for()
+        assert "This device is not in the list any more." in await complaint(page)
+        await button(page, "Sign out tablet").click()
+        await button(page, "Sign out").click()
+        await page.get_by_text("“tablet” is signed out.").wait_for()
+        assert await page.get_by_role("alert").count() == 0
+        await is_well(page, stage)
+
+
 async def eventually_complains(page: Page, word: str) -> str:
     await page.get_by_role("alert").filter(has_text=word).wait_for()
     return await complaint(page)
@@ -434,6 +473,30 @@ async def test_the_daemon_and_the_server_may_be_away(own_scene: Callable[..., Sc
         assert "The server does not answer." in await complaint(waiting)
         await waiting.get_by_label("Password").fill("")
         scene.prosody.start()
+
+
+async def test_a_list_that_nobody_has_seen_is_not_called_empty(own_scene: Callable[..., Scene]):
+    scene = own_scene(Config(hosts=HOSTS[:1], modules=MODULES, timeout=2))
+    account = scene.account()
+    async with browser_for(scene) as browser:
+        page = await browser.open(**PHONE)
+        assert scene.daemon.stop() == 0
+        await log_in(page, scene, account)
+        assert "can’t be asked at the moment" in await complaint(page)
+        assert await page.get_by_text("No device has a key yet.").count() == 0
+        # A screen reader reads a new alert out. This one is not replaced by its like.
+        await page.evaluate("document.querySelector('[role=alert]').id = 'first'")
+        start = scene.prosody.log_position()
+
+        async def has_asked_again() -> bool:
+            return scene.prosody.read_log(start).count("type='get'") >= 2
+
+        await eventually("it asks a second time, so the first was answered", has_asked_again)
+        assert await page.locator("#first").count() == 1
+        scene.daemon.start()
+        scene.rig.wait_attached()
+        await page.get_by_text("No device has a key yet.").wait_for()
+        assert await page.get_by_role("alert").count() == 0
 
 
 async def test_a_session_that_the_server_ends_is_over_on_the_page(stage: Scene):
