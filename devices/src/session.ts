@@ -51,6 +51,13 @@ Strophe.setLogLevel(Strophe.LogLevel.FATAL);
 
 type Connection = InstanceType<typeof Strophe.Connection>;
 
+/** What Strophe's types keep to themselves of its WebSocket. */
+interface Transport {
+	_streamWrap(text: string): string;
+	/** Ends a connection that offers no way to log in. */
+	_no_auth_received(): void;
+}
+
 export class Session {
 	/** The bare address, as the server writes it. */
 	readonly address: string;
@@ -66,20 +73,26 @@ export class Session {
 	 */
 	static async login(settings: Settings, address: string, password: string, ended: (byServer: boolean) => void): Promise<Session> {
 		const [username, host] = parted(address, settings.host);
-		const prepared = saslprep(password);
-		if (prepared === null || prepared === "") throw new LoginFailed("passwordImpossible");
+		let secret = saslprep(password) ?? "";
+		if (secret === "") throw new LoginFailed("passwordImpossible");
 		const connection = new Strophe.Connection(settings.websocket, {
 			mechanisms: [Strophe.SASLSHA512, Strophe.SASLSHA256, Strophe.SASLSHA1],
 		});
+		const { _proto: transport } = connection as unknown as { _proto: Transport };
 		// Prosody does not declare the prefix of a stream error on a WebSocket (RFC 7395, 3.3.3): without it that is no XML.
-		(connection as unknown as { _proto: { _streamWrap(text: string): string } })._proto._streamWrap = text =>
-			`<wrapper xmlns:stream="${Strophe.NS.STREAM}">${text}</wrapper>`;
-		// Nobody waits for ever for a server that accepts connections and is silent.
-		const patience = setTimeout(() => connection.reset(), patienceMs);
+		transport._streamWrap = text => `<wrapper xmlns:stream="${Strophe.NS.STREAM}">${text}</wrapper>`;
+		// Where no mechanism suits, Strophe would send the password as it is, to whoever offers jabber:iq:auth (XEP-0078).
+		connection._attemptLegacyAuth = () => transport._no_auth_received();
+		let patience: ReturnType<typeof setTimeout> | undefined;
 		try {
 			return await new Promise<Session>((done, failed) => {
 				let session: Session | undefined;
 				let byServer = false;
+				// Nobody waits for ever for a server that accepts connections and is silent.
+				patience = setTimeout(() => {
+					failed(new LoginFailed("unreachable"));
+					connection.disconnect("");
+				}, patienceMs);
 				const heard = (status: number, condition: string | null, stanza?: Element | null) => {
 					const { Status } = Strophe;
 					if (status === Status.CONNECTED) {
@@ -101,7 +114,9 @@ export class Session {
 				const jid = `${username}@${host}/page-${Math.random().toString(16).slice(2, 8)}`;
 				// Strophe writes the name into SCRAM as it is. Source: RFC 5802, 5.1.
 				const escaped = username.replace(/=/g, "=3D").replace(/,/g, "=2C");
-				connection.connect(jid, prepared, heard, undefined, undefined, undefined, escaped);
+				connection.connect(jid, secret, heard, undefined, undefined, undefined, escaped);
+				// Strophe keeps `heard`, and with it all that stands around it.
+				secret = "";
 			});
 		} finally {
 			clearTimeout(patience);

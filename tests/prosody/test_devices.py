@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
+import hashlib
 import json
 import re
 import ssl
@@ -42,6 +44,7 @@ DESK: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}, "locale": "e
 SMALL: dict[str, Any] = PHONE | {"viewport": {"width": 320, "height": 640}}
 LANGUAGES = sorted(path.stem for path in (REPOSITORY / "devices" / "words").glob("*.json"))
 PASSWORD_OF_FILE = re.compile(r"^[a-z1-9]{4}(-[a-z1-9]{4}){3}$")
+NO_SCRAM = '{ "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS" }'
 #: What Prosody says of a page that no browser can use.
 NOT_HTTPS = "is not https|that is not secure"
 
@@ -790,9 +793,11 @@ async def test_behind_a_proxy_that_says_so_certificates_are_managed(own_scene: C
 
 
 @asynccontextmanager
-async def https_proxy(port: int, context: ssl.SSLContext, behind: int, headers: bytes, deaf: bool = False) -> AsyncIterator[None]:
+async def https_proxy(
+    port: int, context: ssl.SSLContext, behind: int, headers: bytes, deaf: bool = False, silent: bool = False,
+) -> AsyncIterator[None]:
     """Ends https, and puts these headers into the first request of each connection: there is one on each. `deaf`: it hands no
-    WebSocket on."""
+    WebSocket on. `silent`: it accepts one itself, and never says a word on it."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", behind)
@@ -807,6 +812,11 @@ async def https_proxy(port: int, context: ssl.SSLContext, behind: int, headers: 
             line, _, rest = (await reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")
             if deaf and b"websocket" in line:
                 writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                return
+            if silent and b"websocket" in line:
+                writer.write(accepted(rest))
+                while await reader.read(65536):
+                    pass
                 return
             # So that the next request gets the headers, too.
             closing = b"" if b"websocket" in line else b"Connection: close\r\n"
@@ -825,6 +835,38 @@ async def https_proxy(port: int, context: ssl.SSLContext, behind: int, headers: 
         server.close()
 
 
+def accepted(headers: bytes) -> bytes:
+    """The answer to a WebSocket's first request. Source: RFC 6455, 4.2.2; RFC 7395, 3.1."""
+    key = re.search(rb"(?i)\r\nSec-WebSocket-Key: *(\S+)", b"\r\n" + headers)
+    assert key
+    accept = base64.b64encode(hashlib.sha1(key[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Protocol: xmpp\r\n"
+        b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+    )
+
+
+async def test_nobody_waits_for_ever_for_a_server_that_is_silent(own_scene: Callable[..., Scene]):
+    port = free_ports(1)[0]
+    scene = own_scene(Config(hosts=HOSTS[:1], modules=MODULES, extra=f'http_external_url = "https://{DOMAIN}:{port}/"'))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(scene.prosody.folder / "server.pem", scene.prosody.folder / "server.key")
+    async with browser_for(scene) as browser, https_proxy(
+        port, context, scene.prosody.http_port, b"X-Forwarded-Proto: https\r\n", silent=True,
+    ):
+        page = await browser.open(**PHONE)
+        # The page's patience passes twenty times as fast.
+        await page.add_init_script(content="const real = setTimeout; window.setTimeout = (what, ms, ...rest) => real(what, ms / 20, ...rest);")
+        await page.goto(f"https://{DOMAIN}:{port}/devices")
+        await page.get_by_label("Address").fill("hamlet")
+        await page.get_by_label("Password").fill("secret")
+        await button(page, "Log in").click()
+        assert "The server does not answer." in await complaint(page)
+        # It can be tried again.
+        await button(page, "Log in").wait_for()
+        assert await button(page, "Log in").is_enabled()
+
+
 async def test_what_a_host_does_not_do_is_said(own_scene: Callable[..., Scene], tmp_path: Path):
     authorities = certs.make(tmp_path, [], is_ca=True).cert_file
     logo = tmp_path / "logo.svg"
@@ -832,7 +874,9 @@ async def test_what_a_host_does_not_do_is_said(own_scene: Callable[..., Scene], 
     hosts = [
         Host(DOMAIN, f'saslcertd_devices_name = "The Globe"\nsaslcertd_devices_logo = {lua_string(logo)}'),
         Host("ca.lit", f'saslcertd_trust = "ca"\nsaslcertd_ca_file = {lua_string(authorities)}'),
-        Host("plain.lit", 'disable_sasl_mechanisms = { "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS" }'),
+        Host("plain.lit", f"disable_sasl_mechanisms = {NO_SCRAM}"),
+        # It offers jabber:iq:auth, too, which has the password in the clear.
+        Host("legacy.lit", f'disable_sasl_mechanisms = {NO_SCRAM}\nmodules_enabled = {{ "legacyauth" }}'),
         Host("guests.lit", 'authentication = "anonymous"', declared=False),
     ]
     scene = own_scene(Config(hosts=hosts, modules=MODULES))
@@ -843,14 +887,18 @@ async def test_what_a_host_does_not_do_is_said(own_scene: Callable[..., Scene], 
         assert await page.evaluate("document.querySelector('#brand img').complete && document.querySelector('#brand img').naturalWidth > 0")
         await picture(page, scene, "11-brand")
         await is_well(page, scene)
-        plain = scene.account(host="plain.lit")
-        await try_login(page, scene, plain.jid, plain.password, "plain.lit")
-        assert "This server would hear your password in the clear." in await complaint(page)
+        for host in ("legacy.lit", "plain.lit"):
+            plain = scene.account(host=host)
+            await try_login(page, scene, plain.jid, plain.password, host)
+            assert "This server would hear your password in the clear." in await complaint(page)
         await picture(page, scene, "12-plain")
         unlisted = scene.account(host="ca.lit")
         await log_in(page, scene, unlisted)
         assert "devices can’t be managed by their owners" in await complaint(page)
-    assert "mechanism='PLAIN'" not in scene.prosody.read_log()
+        assert await page.get_by_text("No device has a key yet.").count() == 0
+        assert await button(page, "Add this phone").count() == 0
+    log = scene.prosody.read_log()
+    assert "mechanism='PLAIN'" not in log and "jabber:iq:auth" not in log
     guests = await fetch(scene, "/devices/", host="guests.lit")
     assert guests["status"] == "404"
 
