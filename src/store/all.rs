@@ -275,12 +275,15 @@ fn bytes_of((key, value): &RowBytes) -> usize {
 }
 
 /// The tables of what is remembered of an account, in the order in which it is handed out.
+///
+/// What keeps certificates out comes before them: a large account is read in parts, and whoever brings them back one after the other
+/// must not let in what was revoked between two of them.
 const THINGS: [Table; 5] = [
     Table::Passwords,
     Table::Accounts,
-    Table::Certificates,
     Table::RevokedKeys,
     Table::Disabled,
+    Table::Certificates,
 ];
 /// No record has more in names of fields.
 const NAMES_BYTES: usize = 400;
