@@ -19,6 +19,7 @@ export interface LoggedIn extends Context {
 
 /** Puts a view on the page, and the focus on its heading, so that a screen reader begins there. */
 export function show(...view: Node[]): void {
+	say("");
 	document.getElementById("view")!.replaceChildren(...view);
 	const first = document.querySelector<HTMLElement>("#view [data-focus]") ?? document.querySelector<HTMLElement>("#view h1");
 	first?.focus({ preventScroll: first.tagName === "H1" });

@@ -23,7 +23,8 @@ async function begin(): Promise<void> {
 	const brand = document.getElementById("brand")!;
 	brand.replaceChildren(...(settings.logo ? [h("img", { src: "logo", alt: "" })] : []), h("span", {}, settings.name));
 	if (!settings.secure || !isSecureContext) {
-		const help = words.say("needsHttpsHelp", { host: settings.host });
+		// With https on this side, it is a proxy that does not say so.
+		const help = words.say(location.protocol === "https:" ? "error.notSecure" : "needsHttpsHelp", { host: settings.host });
 		return show(heading(words.say("title")), problem(words.say("needsHttps"), help));
 	}
 	login(context, "", null);
