@@ -4,15 +4,17 @@
 
 import { apps, fileName } from "./apps.js";
 import type { App, FileForm } from "./apps.js";
-import { makeIdentity, pem } from "./certificate.js";
+import { fingerprint, makeIdentity, pem } from "./certificate.js";
 import type { Identity } from "./certificate.js";
 import { heading, say, show, wordsOf } from "./context.js";
 import type { LoggedIn } from "./context.js";
 import { utf8 } from "./der.js";
 import { ask, field, h, problem } from "./dom.js";
 import { newPassword, pkcs12 } from "./pkcs12.js";
+import type { Form } from "./pkcs12.js";
 import { freeName } from "./platform.js";
 import { Refused } from "./session.js";
+import type { Session } from "./session.js";
 
 const usualDays = 365;
 
@@ -21,7 +23,7 @@ export function showAdd(context: LoggedIn, taken: string[], own: boolean, back: 
 	const { words, platform, session } = context;
 	const proposal = freeName(words.say(own ? platform.name : "device.phone"), taken);
 	const name = h("input", { name: "name", value: proposal, autocomplete: "off", maxlength: "100", "data-focus": true });
-	const likely = own ? platform.app : "conversations";
+	const likely = own ? platform.app ?? "other" : "conversations";
 	const app = h("select", { name: "app" },
 		...apps.map(({ id }) => h("option", { value: id, selected: id === likely }, words.say(`app.${id}`))));
 	const form = h("select", { name: "form" },
@@ -32,6 +34,8 @@ export function showAdd(context: LoggedIn, taken: string[], own: boolean, back: 
 	const manage = h("input", { type: "checkbox", name: "manage", checked: true });
 	const button = h("button", { class: "primary" }, words.say("add.button"));
 	const said = h("div", {});
+	// One key for all attempts: the answer to an earlier one may be lost, and the key be in the list.
+	let identity: Identity | undefined;
 	const chosen = () => apps.find(({ id }) => id === app.value)!;
 	const adapt = () => { forms.hidden = chosen().form !== undefined; };
 	app.addEventListener("change", adapt);
@@ -49,14 +53,15 @@ export function showAdd(context: LoggedIn, taken: string[], own: boolean, back: 
 		button.textContent = words.say("add.busy");
 		try {
 			const days = Math.min(usualDays, context.settings.max_validity_days ?? usualDays);
-			const identity = await makeIdentity(session.address, days, new Date());
-			await session.append(wanted, identity.certificate, manage.checked);
-			const until = Date.now() / 1000 + days * 24 * 60 * 60;
-			await showMade(context, { identity, name: wanted, until, own, app: chosen(), form: chosen().form ?? form.value as FileForm }, back);
+			identity ??= await makeIdentity(session.address, days, new Date());
+			const type = chosen().form ?? form.value as FileForm;
+			// What can fail here, fails before the server has a certificate whose key is lost.
+			const files = await filesOf(identity, `${session.address} ${wanted}`, type);
+			const known = await append(session, wanted, identity.certificate, manage.checked);
+			showMade(context, { files, name: known, until: identity.until, own, app: chosen(), form: type }, back);
 		} catch (error) {
-			if (!(error instanceof Refused)) throw error;
 			said.replaceChildren(problem(...wordsOf(context, error)));
-			if (error.condition === "conflict") name.select();
+			if (error instanceof Refused && error.condition === "conflict") name.select();
 		} finally {
 			button.disabled = false;
 			button.textContent = words.say("add.button");
@@ -69,6 +74,7 @@ export function showAdd(context: LoggedIn, taken: string[], own: boolean, back: 
 			"form",
 			{ class: "card", novalidate: true, onsubmit: event => void submit(event) },
 			said,
+			own && !platform.app && h("div", { class: "problem" }, h("p", {}, words.say("add.noApp"))),
 			field(words.say("add.name"), name),
 			field(words.say("add.app"), app),
 			forms,
@@ -79,26 +85,58 @@ export function showAdd(context: LoggedIn, taken: string[], own: boolean, back: 
 	);
 }
 
+/**
+ * Adds a certificate, unless the list has it: an answer that does not come in time says nothing about what was done.
+ *
+ * The name that it has there. Errors: Refused.
+ */
+async function append(session: Session, name: string, certificate: Uint8Array<ArrayBuffer>, mayManage: boolean): Promise<string> {
+	try {
+		await session.append(name, certificate, mayManage);
+		return name;
+	} catch (error) {
+		if (!(error instanceof Refused) || error.condition === "remote-server-timeout") throw error;
+		const wanted = await fingerprint(certificate);
+		const there = (await session.list().catch(() => [])).find(device => device.fingerprint === wanted);
+		if (!there) throw error;
+		return there.shown.name;
+	}
+}
+
+interface Files {
+	/** Of the PKCS#12 file. */
+	password: string;
+	container: Form;
+	p12: Uint8Array<ArrayBuffer>;
+	pem: Uint8Array<ArrayBuffer>;
+}
+
+/** `label`: what a device shows of the PKCS#12 file. */
+async function filesOf(identity: Identity, label: string, form: FileForm): Promise<Files> {
+	const password = newPassword();
+	const container = form === "pem" ? "3des" : form;
+	return {
+		password,
+		container,
+		p12: await pkcs12(identity, label, password, container),
+		pem: utf8(pem("CERTIFICATE", identity.certificate) + pem("PRIVATE KEY", identity.key)),
+	};
+}
+
 interface Made {
-	identity: Identity;
+	files: Files;
 	name: string;
-	/** Seconds since the epoch. */
-	until: number;
+	until: Date;
 	own: boolean;
 	app: App;
 	form: FileForm;
 }
 
 /** Shows the file, its password once, and the next steps. */
-async function showMade(context: LoggedIn, made: Made, back: () => void): Promise<void> {
+function showMade(context: LoggedIn, made: Made, back: () => void): void {
 	const { words, session } = context;
-	const { identity, name, app, form } = made;
-	const password = newPassword();
-	const container = form === "pem" ? "3des" : form;
-	const files = {
-		p12: await pkcs12(identity, `${session.address} ${name}`, password, container),
-		pem: utf8(pem("CERTIFICATE", identity.certificate) + pem("PRIVATE KEY", identity.key)),
-	};
+	const { files, name, app, form } = made;
+	const { password, container } = files;
 	let isSaved = false;
 	const saving = (kind: "p12" | "pem", label: string, look: string) => {
 		const type = kind === "pem" ? "application/x-pem-file" : "application/x-pkcs12";
@@ -112,8 +150,13 @@ async function showMade(context: LoggedIn, made: Made, back: () => void): Promis
 	};
 	const code = h("code", { class: "password", id: "password" }, password);
 	const copy = async () => {
-		await navigator.clipboard.writeText(password);
-		say(words.say("made.copied"));
+		try {
+			await navigator.clipboard.writeText(password);
+			say(words.say("made.copied"));
+		} catch {
+			// The browser does not let us: it is marked, for the user to copy.
+			getSelection()?.selectAllChildren(code);
+		}
 	};
 	const locked = h("div", { class: "secret" },
 		h("p", { class: "label", id: "password-label" }, words.say("made.password")),
@@ -126,19 +169,36 @@ async function showMade(context: LoggedIn, made: Made, back: () => void): Promis
 	const other = form === "pem"
 		? [saving("p12", words.say("made.p12"), "quiet"), locked]
 		: [saving("pem", words.say("made.pem"), "quiet"), h("p", { class: "hint" }, words.say("made.pemWarning"))];
-	const steps = words.lines(`steps.${app.id}`, { address: session.address });
+	const steps = words.lines(app.id === "other" && form === "pem" ? "steps.otherPem" : `steps.${app.id}`, { address: session.address });
 	if (!made.own && form !== "pem") steps.splice(1, 0, words.say("steps.fetch"));
 
+	const warn = (event: Event) => { if (!isSaved) event.preventDefault(); };
+	// The phone's gesture for "back" asks as the button does. The view has an entry of its own in the history, for it to take away.
+	const hold = () => history.pushState(null, "");
+	const returned = () => {
+		hold();
+		void finish();
+	};
+	let isAsking = false;
 	const finish = async () => {
+		if (isAsking) return;
+		isAsking = true;
 		const leaves = isSaved || await ask(words.say("made.lose"), [], words.say("made.back"), words.say("made.leave"));
+		isAsking = false;
 		if (!leaves) return;
+		removeEventListener("beforeunload", warn);
+		removeEventListener("popstate", returned);
+		history.back();
 		for (const link of document.querySelectorAll<HTMLAnchorElement>("#view a[download]")) URL.revokeObjectURL(link.href);
 		back();
 	};
 
+	addEventListener("beforeunload", warn);
+	addEventListener("popstate", returned);
+	hold();
 	show(
 		heading(words.say("made.title", { name })),
-		h("p", { class: "lead" }, words.say("made.until", { date: words.day(made.until) })),
+		h("p", { class: "lead" }, words.say("made.until", { date: words.day(made.until.getTime() / 1000) })),
 		h("div", { "class": "card", "data-keep": true }, ...links),
 		h("section", { class: "card" },
 			h("h2", {}, words.say("made.next")),

@@ -7,6 +7,8 @@ import type { Bytes } from "./der.js";
 export interface Identity {
 	key: Bytes;
 	certificate: Bytes;
+	/** The certificate's last second. */
+	until: Date;
 }
 
 /**
@@ -20,11 +22,12 @@ export async function makeIdentity(address: string, days: number, now: Date): Pr
 	const serial = crypto.getRandomValues(new Uint8Array(16));
 	serial[0] = serial[0]! & 0x7f | 0x40;
 	const from = new Date(Math.floor(now.getTime() / 1000) * 1000 - hour);
+	const until = new Date(from.getTime() + days * 24 * hour);
 	const body = toBeSigned({
 		address,
 		serial,
 		from,
-		until: new Date(from.getTime() + days * 24 * hour),
+		until,
 		publicKey: new Uint8Array(await crypto.subtle.exportKey("spki", pair.publicKey)),
 	});
 	const signature = new Uint8Array(await crypto.subtle.sign({ name: "ECDSA", hash: "SHA-256" }, pair.privateKey, body));
@@ -35,6 +38,7 @@ export async function makeIdentity(address: string, days: number, now: Date): Pr
 			ecdsaWithSha256,
 			bits(sequence(integer(signature.subarray(0, 32)), integer(signature.subarray(32)))),
 		),
+		until,
 	};
 }
 
@@ -66,6 +70,12 @@ export function toBeSigned(of: { address: string; serial: Uint8Array; from: Date
 export function pem(label: string, der: Uint8Array): string {
 	const lines = base64(der).match(/.{1,64}/g) ?? [];
 	return [`-----BEGIN ${label}-----`, ...lines, `-----END ${label}-----`, ""].join("\n");
+}
+
+/** How the daemon's list names a certificate (DER): its SHA-256 in hexadecimal digits. */
+export async function fingerprint(certificate: Bytes): Promise<string> {
+	const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", certificate));
+	return [...hash].map(byte => byte.toString(16).padStart(2, "0")).join("");
 }
 
 export const base64 = (bytes: Uint8Array) => btoa(String.fromCharCode(...bytes));

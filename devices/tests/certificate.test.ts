@@ -2,11 +2,12 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { X509Certificate } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { base64, makeIdentity, pem, toBeSigned } from "../src/certificate.js";
+import { base64, fingerprint, makeIdentity, pem, toBeSigned } from "../src/certificate.js";
 import { concat, integer, oid, time } from "../src/der.js";
 
 let folder: string;
@@ -18,6 +19,8 @@ const openssl = (...words: string[]) => execFileSync("openssl", words, { cwd: fo
 
 async function read(address: string, now = new Date("2026-03-01T12:30:45.678Z")): Promise<string> {
 	const identity = await makeIdentity(address, 365, now);
+	assert.equal(identity.until.getTime(), new Date(new X509Certificate(identity.certificate).validTo).getTime());
+	assert.equal(await fingerprint(identity.certificate), new X509Certificate(identity.certificate).fingerprint256.replaceAll(":", "").toLowerCase());
 	write("key.pem", pem("PRIVATE KEY", identity.key));
 	write("certificate.pem", pem("CERTIFICATE", identity.certificate));
 	// Its own key has signed it.

@@ -502,6 +502,66 @@ async def test_a_list_that_nobody_has_seen_is_not_called_empty(own_scene: Callab
         assert await page.get_by_role("alert").count() == 0
 
 
+async def test_a_key_whose_answer_was_lost_is_not_lost(own_scene: Callable[..., Scene]):
+    scene = own_scene(Config(hosts=HOSTS[:1], modules=MODULES, timeout=2))
+    account = scene.account()
+    async with browser_for(scene) as browser:
+        page = await browser.open(**PHONE)
+        await log_in(page, scene, account)
+        await button(page, "Add this phone").click()
+        scene.daemon.freeze()
+        await button(page, "Make the key").click()
+        assert "can’t be asked at the moment" in await complaint(page)
+        scene.daemon.thaw()
+        scene.rig.wait_attached()
+
+        async def is_there() -> bool:
+            return len(await asyncio.to_thread(scene.records, account)) == 1
+
+        await eventually("what nobody waited for was done", is_there)
+        password = await make(page)
+        file = await saved(page, "Save the file", scene.folder)
+        [record] = scene.records(account)
+        assert out_of(file, password, scene.folder).fingerprint == record["fingerprint"]
+
+
+async def test_nobody_leaves_a_key_that_is_not_saved_by_accident(stage: Scene):
+    account = stage.account()
+    may_leave = "dispatchEvent(new Event('beforeunload', { cancelable: true }))"
+    async with browser_for(stage) as browser:
+        page = await browser.open(**PHONE)
+        await log_in(page, stage, account)
+        await button(page, "Add this phone").click()
+        password = await make(page)
+        assert not await page.evaluate(may_leave)
+        for _ in range(2):
+            await page.evaluate("history.back()")
+            await page.get_by_text("Leave without the file?").wait_for()
+            await button(page, "Back to the file").click()
+            await page.locator("dialog").wait_for(state="detached")
+            assert await page.locator("#password").text_content() == password
+        await saved(page, "Save the file", stage.folder)
+        assert await page.evaluate(may_leave)
+        await page.evaluate("history.back()")
+        await page.get_by_role("heading", name="Android phone").wait_for()
+        assert await page.evaluate(may_leave)
+        await is_well(page, stage)
+
+
+async def test_owners_of_an_iphone_hear_first_that_no_app_takes_a_key(stage: Scene):
+    account = stage.account()
+    async with browser_for(stage) as browser:
+        page = await browser.open(**PHONE | {"user_agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X)"})
+        await log_in(page, stage, account)
+        await button(page, "Add this phone").click()
+        await page.get_by_text("No app for iPhone or iPad can log in with a key yet.").wait_for()
+        await button(page, "Cancel").click()
+        await button(page, "Add another device").click()
+        await page.get_by_label("Name of the device").wait_for()
+        assert await page.get_by_text("No app for iPhone or iPad can log in with a key yet.").count() == 0
+        await is_well(page, stage)
+
+
 async def test_a_session_that_the_server_ends_is_over_on_the_page(stage: Scene):
     account = stage.account(host="rome.lit")
     async with browser_for(stage) as browser:
