@@ -20,7 +20,7 @@ local function words(failure)
 		return stanza.type, stanza.condition, failure.message;
 	end
 	if failure.reason == "too-long" or failure.reason == "not-text" then
-		return "modify", "not-acceptable", "The request is too long, or not text";
+		return "modify", "not-acceptable", "The request is longer than 128 KiB, or not text";
 	end
 	if failure.reason == "lost" or failure.reason == "timeout" then
 		return "wait", "remote-server-timeout", "The certificate service did not answer; the request may have been carried out or not";
