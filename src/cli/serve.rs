@@ -92,7 +92,7 @@ pub(super) fn run(args: ServeArgs, socket: &Path) -> anyhow::Result<ExitCode> {
             "the service manager's socket is served, not that of --socket"
         );
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start")?;

@@ -90,7 +90,7 @@ async fn listen(
     let mut stop = pin!(stopping.changed());
     loop {
         answers.write_now();
-        // One thread reads all peers: one that always has more to say waits for those that have said something meanwhile.
+        // A thread reads many peers: one that always has more to say waits for those that have said something meanwhile.
         if std::mem::take(&mut has_said) {
             tokio::task::yield_now().await;
         }

@@ -89,7 +89,7 @@ pub async fn serve(options: Options, place: SocketSource) -> Result<(), ServeErr
         // The receiver lives as long as the server: when it is gone, so is the process.
         let _ = failed.send(text.collect::<Vec<_>>().join(": "));
     });
-    // Not on the thread of the sockets, which asks for patience meanwhile.
+    // On a thread of its own: this one asks for patience meanwhile.
     let opened = tokio::task::spawn_blocking(move || {
         let Options {
             data_dir,
