@@ -106,12 +106,15 @@ pub(super) fn import(args: &ImportArgs, global: &Global) -> anyhow::Result<ExitC
     drop(progress);
     let done = done.with_context(|| {
         let Taken {
-            written, unchanged, ..
+            written,
+            unchanged,
+            left_out,
+            ..
         } = sending.taken();
         format!(
             "the import has ended half way, with {} of {shown} answered for. What is written stays. Import the file \
              once more when the cause is mended",
-            counted(written + unchanged, "record", "records")
+            counted(written + unchanged + left_out, "record", "records")
         )
     });
     done?;

@@ -122,8 +122,7 @@ fn renewal(is_external: bool, commands: &Commands) -> Mend {
     }
 }
 
-const PASS_ON: &str =
-    "/devices and /xmpp-websocket to http://127.0.0.1:5280   # see docs/devices.md";
+const PASS_ON: &str = "/devices and /xmpp-websocket to http://127.0.0.1:5280   # or the port in http_ports; see docs/devices.md";
 const UPGRADE: &str = "Upgrade: websocket and Connection: upgrade for /xmpp-websocket   # HTTP/1.1 to Prosody; see docs/devices.md";
 
 #[cfg(test)]
