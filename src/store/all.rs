@@ -160,7 +160,7 @@ impl Tables {
                     since: at,
                 }
             }
-            Table::Certificates => Edit::put(self.enrolment(key, value)?),
+            Table::Certificates => Edit::put(self.with_last_use(self.enrolment(key, value)?)?),
             Table::RevokedKeys => {
                 let record::Mark { incarnation, at } = mark()?;
                 let key_id = rest.first_chunk::<32>();

@@ -105,7 +105,11 @@ impl Tables {
             let key = record::account_key(&account, row.name.as_str().as_bytes());
             // A row may be gone by now: a change can come between the two reads.
             if let Some(value) = self.read(Table::Certificates, &key)? {
-                found.push(self.enrolment(&key, &value)?);
+                let held = self.enrolment(&key, &value)?;
+                found.push(Enrolment {
+                    last_use: row.last_use.or(held.last_use),
+                    ..held
+                });
             }
         }
         Ok(found)
@@ -151,9 +155,10 @@ impl Tables {
             .flatten()
     }
 
+    /// The record as it was written: `known` may say a later last use.
     pub(super) fn enrolment(&self, key: &[u8], value: &[u8]) -> Result<Enrolment, StoreError> {
         let held = record::enrolment(key, value);
-        self.with_last_use(held.map_err(|error| self.corrupt(Table::Certificates, &error))?)
+        held.map_err(|error| self.corrupt(Table::Certificates, &error))
     }
 
     /// The record with the last use that `known` says; its own one is that of the day when it was written.

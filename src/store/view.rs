@@ -38,19 +38,34 @@ impl View<'_> {
             .transpose()
     }
 
-    /// Its certificates.
+    /// Its certificates as they were written: a later last use is not looked up.
     pub fn list(&self) -> Result<AccountList, StoreError> {
         let prefix = record::account_key(self.account, &[]);
-        let mut list = AccountList::default();
-        for row in self.tables.scan(Table::Certificates, &prefix) {
+        let rows = self.tables.scan(Table::Certificates, &prefix).map(|row| {
             let (key, value) = row?;
-            list.enrolments.push(self.tables.enrolment(&key, &value)?);
-        }
-        list.incarnation = self.incarnation()?;
-        Ok(list)
+            self.tables.enrolment(&key, &value)
+        });
+        Ok(AccountList {
+            enrolments: rows.collect::<Result<_, _>>()?,
+            incarnation: self.incarnation()?,
+        })
     }
 
-    /// Its certificate of that name, of any account of the name.
+    /// Its certificates, each with its last use.
+    pub fn list_with_last_uses(&self) -> Result<AccountList, StoreError> {
+        let AccountList {
+            enrolments,
+            incarnation,
+        } = self.list()?;
+        let enrolments = enrolments.into_iter();
+        let enrolments = enrolments.map(|held| self.tables.with_last_use(held));
+        Ok(AccountList {
+            enrolments: enrolments.collect::<Result<_, _>>()?,
+            incarnation,
+        })
+    }
+
+    /// Its certificate of that name, of any account of the name, as it was written.
     pub fn named(&self, name: &CertificateName) -> Result<Option<Enrolment>, StoreError> {
         let key = record::account_key(self.account, name.as_str().as_bytes());
         let value = self.tables.read(Table::Certificates, &key)?;

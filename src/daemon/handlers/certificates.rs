@@ -102,7 +102,7 @@ impl Certificates<'_> {
         let policy = self.hosts.policy(account.host())?;
         let (asker, scope) = self.asker_of(whose)?;
         let view = self.store.view(account);
-        let list = view.list()?;
+        let list = view.list_with_last_uses()?;
         let disabled = view.disabled()?;
         let own = manage::list(&asker, &scope, &list, &policy)
             .map_err(|denial| refused("certificate.list", account, &whose.by(), denial))?;
