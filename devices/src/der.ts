@@ -4,8 +4,8 @@ export type Bytes = Uint8Array<ArrayBuffer>;
 
 /** An element: its tag, its length, and the contents one after the other. */
 export function element(tag: number, ...contents: Uint8Array[]): Bytes {
-	const length = contents.reduce((sum, content) => sum + content.length, 0);
-	return concat(Uint8Array.of(tag), lengthBytes(length), ...contents);
+	const content = concat(...contents);
+	return concat(Uint8Array.of(tag), lengthBytes(content.length), content);
 }
 
 export const sequence = (...contents: Uint8Array[]) => element(0x30, ...contents);
@@ -48,15 +48,8 @@ export function time(date: Date): Bytes {
 }
 
 export function concat(...parts: Uint8Array[]): Bytes {
-	const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-	let at = 0;
-	for (const part of parts) {
-		all.set(part, at);
-		at += part.length;
-	}
-	return all;
+	return Uint8Array.from(parts.flatMap(part => [...part]));
 }
-
 export const utf8 = (text: string): Bytes => new TextEncoder().encode(text);
 
 /** UTF-16, the high byte first. */

@@ -26,21 +26,16 @@ export async function pkcs12(of: Identity, name: string, password: string, form:
 		tagged(0, sequence(oid(`${pkcs9}.22.1`), tagged(0, octets(of.certificate)))),
 		attributes,
 	);
-	const certificates = await locked(sequence(certificateBag), password, form, salt);
-	const key = await locked(of.key, password, form, salt);
+	const lock = form === "aes" ? byAes : byTripleDes;
+	const certificates = await lock(sequence(certificateBag), password, salt);
+	const key = await lock(of.key, password, salt);
 	const keyBag = sequence(oid(`${bags}.2`), tagged(0, sequence(key.algorithm, octets(key.bytes))), attributes);
+	const encrypted = sequence(oid(`${pkcs7}.1`), certificates.algorithm, taggedBytes(0, certificates.bytes));
 	const safes = sequence(
-		sequence(
-			oid(`${pkcs7}.6`),
-			tagged(0, sequence(integer(0), sequence(oid(`${pkcs7}.1`), certificates.algorithm, taggedBytes(0, certificates.bytes)))),
-		),
-		sequence(oid(`${pkcs7}.1`), tagged(0, octets(sequence(keyBag)))),
+		sequence(oid(`${pkcs7}.6`), tagged(0, sequence(integer(0), encrypted))),
+		data(sequence(keyBag)),
 	);
-	return sequence(
-		integer(3),
-		sequence(oid(`${pkcs7}.1`), tagged(0, octets(safes))),
-		await seal(safes, password, form, salt),
-	);
+	return sequence(integer(3), data(safes), await seal(safes, password, form, salt));
 }
 
 /** A password for such a file: 80 random bits in letters and digits that nobody confuses, in groups. */
@@ -53,10 +48,6 @@ export function newPassword(): string {
 interface Locked {
 	algorithm: Bytes;
 	bytes: Bytes;
-}
-
-function locked(plain: Bytes, password: string, form: Form, salt: Random): Promise<Locked> {
-	return form === "aes" ? byAes(plain, password, salt) : byTripleDes(plain, password, salt);
 }
 
 /** PBES2 with PBKDF2 (HMAC-SHA-256) and AES-256-CBC. Source: RFC 8018. */
@@ -120,6 +111,9 @@ async function derived(hash: "SHA-1" | "SHA-256", purpose: 1 | 2 | 3, password: 
 	}
 	return out.slice(0, count);
 }
+
+/** A ContentInfo with these bytes. Source: RFC 2315, 8. */
+const data = (bytes: Bytes) => sequence(oid(`${pkcs7}.1`), tagged(0, octets(bytes)));
 
 const digest = async (hash: string, bytes: Bytes): Promise<Bytes> => new Uint8Array(await crypto.subtle.digest(hash, bytes));
 
