@@ -1,17 +1,13 @@
-// The views in which a device gets its key: the form, and what to do with what was made.
-//
-// The key is made here and leaves the page in the user's file only.
+// The form in which a device gets its key. The key is made here.
 
-import { apps, fileName } from "./apps.js";
-import type { App, FileForm } from "./apps.js";
-import { fingerprint, makeIdentity, pem } from "./certificate.js";
+import { apps } from "./apps.js";
+import type { FileForm } from "./apps.js";
+import { fingerprint, makeIdentity } from "./certificate.js";
 import type { Identity } from "./certificate.js";
-import { heading, say, show, wordsOf } from "./context.js";
+import { heading, show, wordsOf } from "./context.js";
 import type { LoggedIn } from "./context.js";
-import { utf8 } from "./der.js";
-import { ask, field, h, problem } from "./dom.js";
-import { newPassword, pkcs12 } from "./pkcs12.js";
-import type { Form } from "./pkcs12.js";
+import { field, h, problem } from "./dom.js";
+import { filesOf, showMade } from "./made.js";
 import { freeName } from "./platform.js";
 import { Refused } from "./session.js";
 import type { Session } from "./session.js";
@@ -101,109 +97,4 @@ async function append(session: Session, name: string, certificate: Uint8Array<Ar
 		if (!there) throw error;
 		return there.shown.name;
 	}
-}
-
-interface Files {
-	/** Of the PKCS#12 file. */
-	password: string;
-	container: Form;
-	p12: Uint8Array<ArrayBuffer>;
-	pem: Uint8Array<ArrayBuffer>;
-}
-
-/** `label`: what a device shows of the PKCS#12 file. */
-async function filesOf(identity: Identity, label: string, form: FileForm): Promise<Files> {
-	const password = newPassword();
-	const container = form === "pem" ? "3des" : form;
-	return {
-		password,
-		container,
-		p12: await pkcs12(identity, label, password, container),
-		pem: utf8(pem("CERTIFICATE", identity.certificate) + pem("PRIVATE KEY", identity.key)),
-	};
-}
-
-interface Made {
-	files: Files;
-	name: string;
-	until: Date;
-	own: boolean;
-	app: App;
-	form: FileForm;
-}
-
-/** Shows the file, its password once, and the next steps. */
-function showMade(context: LoggedIn, made: Made, back: () => void): void {
-	const { words, session } = context;
-	const { files, name, app, form } = made;
-	const { password, container } = files;
-	let isSaved = false;
-	const saving = (kind: "p12" | "pem", label: string, look: string) => {
-		const type = kind === "pem" ? "application/x-pem-file" : "application/x-pkcs12";
-		const link = h("a", {
-			class: `button ${look}`,
-			href: URL.createObjectURL(new Blob([files[kind]], { type })),
-			download: fileName(session.address, name, kind === "pem" ? "pem" : container),
-			onclick: () => { isSaved = true; },
-		}, label);
-		return link;
-	};
-	const code = h("code", { class: "password", id: "password" }, password);
-	const copy = async () => {
-		try {
-			await navigator.clipboard.writeText(password);
-			say(words.say("made.copied"));
-		} catch {
-			// The browser does not let us: it is marked, for the user to copy.
-			getSelection()?.selectAllChildren(code);
-		}
-	};
-	const locked = h("div", { class: "secret" },
-		h("p", { class: "label", id: "password-label" }, words.say("made.password")),
-		code,
-		h("button", { class: "quiet", onclick: () => void copy(), "aria-describedby": "password-label" }, words.say("made.copy")),
-		h("p", { class: "hint" }, words.say("made.passwordOnce")));
-	const links = form === "pem"
-		? [saving("pem", words.say("made.download"), "primary"), h("p", { class: "hint" }, words.say("made.pemWarning"))]
-		: [saving("p12", words.say("made.download"), "primary"), locked];
-	const other = form === "pem"
-		? [saving("p12", words.say("made.p12"), "quiet"), locked]
-		: [saving("pem", words.say("made.pem"), "quiet"), h("p", { class: "hint" }, words.say("made.pemWarning"))];
-	const steps = words.lines(app.id === "other" && form === "pem" ? "steps.otherPem" : `steps.${app.id}`, { address: session.address });
-	if (!made.own && form !== "pem") steps.splice(1, 0, words.say("steps.fetch"));
-
-	const warn = (event: Event) => { if (!isSaved) event.preventDefault(); };
-	// The phone's gesture for "back" asks as the button does. The view has an entry of its own in the history, for it to take away.
-	const hold = () => history.pushState(null, "");
-	const returned = () => {
-		hold();
-		void finish();
-	};
-	let isAsking = false;
-	const finish = async () => {
-		if (isAsking) return;
-		isAsking = true;
-		const leaves = isSaved || await ask(words.say("made.lose"), [], words.say("made.back"), words.say("made.leave"));
-		isAsking = false;
-		if (!leaves) return;
-		removeEventListener("beforeunload", warn);
-		removeEventListener("popstate", returned);
-		history.back();
-		for (const link of document.querySelectorAll<HTMLAnchorElement>("#view a[download]")) URL.revokeObjectURL(link.href);
-		back();
-	};
-
-	addEventListener("beforeunload", warn);
-	addEventListener("popstate", returned);
-	hold();
-	show(
-		heading(words.say("made.title", { name })),
-		h("p", { class: "lead" }, words.say("made.until", { date: words.day(made.until.getTime() / 1000) })),
-		h("div", { "class": "card", "data-keep": true }, ...links),
-		h("section", { class: "card" },
-			h("h2", {}, words.say("made.next")),
-			h("ol", { class: "steps" }, ...steps.map(step => h("li", {}, step)))),
-		h("details", { class: "card" }, h("summary", {}, words.say("made.other")), ...other),
-		h("div", { class: "actions stacked" }, h("button", { class: "primary", onclick: () => void finish() }, words.say("made.finish"))),
-	);
 }
