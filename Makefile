@@ -95,11 +95,12 @@ release: ## build what is installed
 	$(CARGO) build --locked --release
 
 install: ## install from source: PREFIX=/usr/local DESTDIR= (as root, without DESTDIR: and set it up)
-# Root may have no cargo; then `make release` was somebody else's.
+# Root may have no cargo; then `make release` was somebody else's. The same goes for npm and `make page`.
 	if command -v $(CARGO) >/dev/null; then $(MAKE) release; fi
+	if command -v npm >/dev/null; then $(MAKE) page; fi
 	systemd/install "$(TARGET_DIR)/release" "$(DESTDIR)" "$(PREFIX)" "$(PROSODY_MODULES)" "$(ZSH_COMPLETIONS)"
 
-deb: ## make a Debian package, in target/debian/ (needs dpkg-dev)
+deb: page ## make a Debian package, in target/debian/ (needs dpkg-dev, nodejs and npm)
 # Without it the package would not say which libc6 it needs, and break where that is older.
 	@command -v dpkg-shlibdeps >/dev/null || { echo 'make deb: dpkg-shlibdeps is missing: apt-get install dpkg-dev' >&2; exit 1; }
 	command -v cargo-deb >/dev/null || $(CARGO) install --locked cargo-deb

@@ -59,6 +59,8 @@ def test_manual_completions_and_documents_are_there(machine: Machine):
         assert "doctor" in machine.file(f"/usr/share/{path}").read_text()
     for path in ("README.md", "CHANGELOG.md", "copyright", *(str(page.relative_to(REPOSITORY)) for page in (REPOSITORY / "docs").rglob("*.md"))):
         assert machine.file(f"/usr/share/doc/saslcertd/{path}").stat().st_size > 0
+    for path in ("index.html", "page.js", "style.css", "icon.svg", "licences.txt"):
+        assert machine.file(f"/usr/lib/prosody/modules/mod_saslcertd_devices/page/{path}").stat().st_size > 0
 
 
 def test_make_install_brings_the_same_files(installed: Installed, machine: Machine, tmp_path: Path):

@@ -489,11 +489,15 @@ test) tools+=(e2fsprogs libstrophe-dev mount lua-unbound lua-busted lua-check lu
 install) tools+=(mmdebstrap python3-venv dpkg-dev) ;;
 versions) tools+=(libstrophe-dev lua-unbound lua-dbi-sqlite3 lua5.4 mmdebstrap python3-venv) ;;
 esac
+# Of these, others than Debian's will do.
+case "$what" in
+test | versions | install | demo)
+	{ command -v node && command -v npm; } >/dev/null || tools+=(nodejs npm)
+	;;
+esac
 case "$what" in
 test | versions)
 	tools+=(chromium)
-	# Of these, others than Debian's will do.
-	{ command -v node && command -v npm; } >/dev/null || tools+=(nodejs npm)
 	command -v keytool >/dev/null || tools+=(default-jre-headless)
 	;;
 esac
