@@ -2,7 +2,7 @@
 //
 // Needs `npm ci`. Must not know what the page does.
 
-import { copyFileSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -30,7 +30,7 @@ if (process.argv.includes("--tests")) {
 	const page = join(target, "page");
 	rmSync(page, { recursive: true, force: true });
 	mkdirSync(page, { recursive: true });
-	await build({
+	const { metafile } = await build({
 		entryPoints: { page: join(here, "src", "page.ts"), style: join(here, "src", "style.css") },
 		outdir: page,
 		bundle: true,
@@ -38,8 +38,21 @@ if (process.argv.includes("--tests")) {
 		format: "esm",
 		target: ["chrome109", "firefox115", "safari16"],
 		charset: "utf8",
-		legalComments: "linked",
+		metafile: true,
 		logLevel: "warning",
 	});
 	for (const name of ["index.html", "icon.svg"]) copyFileSync(join(here, "src", name), join(page, name));
+	writeFileSync(join(page, "licences.txt"), licencesOf(Object.keys(metafile.inputs)));
+}
+
+/** The licences of the packages that these files are from: they want to stand beside what was made of them. */
+function licencesOf(files) {
+	const packages = new Set(files.map(file => /node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(file)?.[1]).filter(Boolean));
+	return [...packages].sort().map(name => {
+		const folder = join(here, "node_modules", name);
+		const text = pattern => readFileSync(join(folder, readdirSync(folder).find(file => pattern.test(file)) ?? "package.json"), "utf8");
+		const own = text(/^licen[cs]e/i);
+		// des.js has its licence at the end of what there is to read.
+		return `${name}\n\n${(own.startsWith("{") ? text(/^readme/i).replace(/^.*?#+ license/is, "") : own).trim()}\n`;
+	}).join("\n---\n\n");
 }
