@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
 # Gets what `make test`, `make demo`, `make bench` and `make test-install` lack, and nothing when they lack nothing.
 #
-#   fetch.sh demo     what the demo needs: Rust, a C linker for it, python3, openssl, one Prosody
-#   fetch.sh test     that, both Prosodys, the community modules, an ejabberd, the Lua tools, systemd's tools,
-#                     libstrophe (a client library), node with npm, Chromium and Java's keytool for the page for devices,
-#                     and a Python environment for the tests
+#   fetch.sh demo     what the demo needs: Rust, a C linker for it, python3, openssl, node with npm, one Prosody
+#   fetch.sh test     that, both Prosodys, the community modules, an ejabberd, nginx, HAProxy and Caddy, the Lua tools,
+#                     systemd's tools, libstrophe (a client library), Chromium, Java's keytool and a reader of QR codes
+#                     for the page for devices, and a Python environment for the tests
 #   fetch.sh bench    what the demo needs, both Prosodys, the community modules, a redis to compare with
 #   fetch.sh install  mmdebstrap, dpkg-dev, a clean Debian made by it (target/install/base.tar), and that Python environment
 #   fetch.sh versions what `test` does, and a Debian 13 for each Prosody that is newer (target/versions/)
 #   fetch.sh prosodys says which Prosodys `make test` runs against, and does nothing
 #
 # Rust comes first: where it is missing or too old, Debian 13 has one, and elsewhere a message says how to get it.
-# Servers and their modules are never installed: their packages are unpacked into target/prosody/, target/ejabberd/ and
-# target/redis/, and only libraries go to the system. No service is started. Libraries need root; the rest
+# Servers and their modules are never installed: their packages are unpacked into target/prosody/, target/ejabberd/,
+# target/proxies/ and target/redis/, and only libraries go to the system. No service is started. Libraries need root; the rest
 # does not. Must not know what the tests do.
 set -euo pipefail
 
@@ -314,24 +314,17 @@ unpack_modules() {
 	rm -rf "$work"
 }
 
-# ejabberd, which starts `saslcertd extauth`, and the Erlang that it runs on. Less what it wants for its user and its
-# service, and for what the tests don't use; erlang-base, installed, would start one, too.
-ejabberd_packages="ejabberd erlang-asn1 erlang-base erlang-base64url erlang-crypto erlang-goldrush erlang-idna erlang-inets
-	erlang-jiffy erlang-jose erlang-lager erlang-mnesia erlang-os-mon erlang-p1-acme erlang-p1-cache-tab erlang-p1-eimp
-	erlang-p1-mqtree erlang-p1-pkix erlang-p1-stringprep erlang-p1-stun erlang-p1-tls erlang-p1-utils erlang-p1-xml
-	erlang-p1-xmpp erlang-p1-yaml erlang-p1-yconf erlang-p1-zlib erlang-public-key erlang-ssl erlang-syntax-tools
-	erlang-unicode-util-compat erlang-xmerl"
-
-unpack_ejabberd() {
-	local release=$1 final=$target/ejabberd work package depends
-	[ "$(cat "$final/complete" 2>/dev/null)" != "$ejabberd_packages" ] || return 0
-	work=$(mktemp -d "$target/prosody/.0-ejabberd.XXXXXX")
+# Unpacks the packages $3... of release $2 into target/$1, and installs the libraries that they want. Less what they want for their user
+# and their service, and for what the tests don't use.
+unpack_servers() {
+	local name=$1 release=$2 final=$target/$1 work package depends=
+	shift 2
+	[ "$(cat "$final/complete" 2>/dev/null)" != "$*" ] || return 0
+	work=$(mktemp -d "$target/prosody/.0-$name.XXXXXX")
 	leftovers+=("$work")
-	say "unpacking ejabberd of Debian's $release into target/ejabberd"
-	# shellcheck disable=SC2086
-	download "$release" "$work" $ejabberd_packages
+	say "unpacking $name of Debian's $release into target/$name"
+	download "$release" "$work" "$@"
 	mkdir "$work/unpacked"
-	depends=
 	for package in "$work"/*.deb; do
 		dpkg -x "$package" "$work/unpacked"
 		depends+=,$(dpkg-deb -f "$package" Depends)
@@ -339,32 +332,22 @@ unpack_ejabberd() {
 	depends=$(tr ',' '\n' <<<"$depends" | sed 's/^ *//' | grep -E '^(lib|zlib)' | sort -u | paste -s -d,)
 	satisfied "$depends" || satisfy "$depends"
 	chmod -R go+rX "$work/unpacked"
-	echo "$ejabberd_packages" >"$work/unpacked/complete"
+	echo "$*" >"$work/unpacked/complete"
 	rm -rf "$final"
 	mv "$work/unpacked" "$final"
 	rm -rf "$work"
 }
 
-# A redis to compare with. Its binary is in redis-tools; redis-server, installed, would start a service.
-unpack_redis() {
-	local release=$1 final=$target/redis work package depends=
-	[ ! -x "$final/usr/bin/redis-server" ] || return 0
-	work=$(mktemp -d "$target/prosody/.0-redis.XXXXXX")
-	leftovers+=("$work")
-	say "unpacking redis of Debian's $release into target/redis"
-	download "$release" "$work" redis-server redis-tools
-	mkdir "$work/unpacked"
-	for package in "$work"/*.deb; do
-		dpkg -x "$package" "$work/unpacked"
-		depends+=,$(dpkg-deb -f "$package" Depends)
-	done
-	depends=$(tr ',' '\n' <<<"$depends" | sed 's/^ *//' | grep -E '^lib' | sort -u | paste -s -d,)
-	satisfied "$depends" || satisfy "$depends"
-	"$work/unpacked/usr/bin/redis-server" --version >/dev/null || die "redis of Debian's $release does not run"
-	rm -rf "$final"
-	mv "$work/unpacked" "$final"
-	rm -rf "$work"
-}
+# ejabberd, which starts `saslcertd extauth`, and the Erlang that it runs on; erlang-base, installed, would start a service, too.
+ejabberd_packages=(ejabberd erlang-asn1 erlang-base erlang-base64url erlang-crypto erlang-goldrush erlang-idna erlang-inets
+	erlang-jiffy erlang-jose erlang-lager erlang-mnesia erlang-os-mon erlang-p1-acme erlang-p1-cache-tab erlang-p1-eimp
+	erlang-p1-mqtree erlang-p1-pkix erlang-p1-stringprep erlang-p1-stun erlang-p1-tls erlang-p1-utils erlang-p1-xml
+	erlang-p1-xmpp erlang-p1-yaml erlang-p1-yconf erlang-p1-zlib erlang-public-key erlang-ssl erlang-syntax-tools
+	erlang-unicode-util-compat erlang-xmerl)
+# A redis to compare with. Its binary is in redis-tools.
+redis_packages=(redis-server redis-tools)
+# What may stand before Prosody's web server.
+proxy_packages=(nginx haproxy caddy)
 
 # --- a clean Debian ------------------------------------------------------------------------------
 
@@ -497,7 +480,7 @@ test | versions | install | demo)
 esac
 case "$what" in
 test | versions)
-	tools+=(chromium)
+	tools+=(chromium zbar-tools)
 	command -v keytool >/dev/null || tools+=(default-jre-headless)
 	;;
 esac
@@ -508,12 +491,13 @@ done
 case "$what" in
 test)
 	unpack_modules "$(codename)"
-	unpack_ejabberd "$(codename)"
+	unpack_servers ejabberd "$(codename)" "${ejabberd_packages[@]}"
+	unpack_servers proxies "$(codename)" "${proxy_packages[@]}"
 	make_venv
 	;;
 bench)
 	unpack_modules "$(codename)"
-	unpack_redis "$(codename)"
+	unpack_servers redis "$(codename)" "${redis_packages[@]}"
 	;;
 install)
 	make_base bookworm
@@ -521,6 +505,7 @@ install)
 	;;
 versions)
 	unpack_modules "$(codename)"
+	unpack_servers proxies "$(codename)" "${proxy_packages[@]}"
 	make_venv
 	make_versions
 	;;
