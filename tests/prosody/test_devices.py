@@ -21,32 +21,23 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 import certs
 import slix
-from browser import Browser, Page, browser_for
+from browser import Page, browser_for
 from certs import ClientCertificate
 from conftest import PROSODY_VERSIONS, observed
 from connection import Refused
+from devices import (
+    DESK, LANGUAGES, MODULES, NOT_HTTPS, PASSWORD_OF_FILE, PHONE, SMALL, address, button, complaint, elsewhere, eventually_complains, is_for_everybody, is_well,
+    log_in, make, names, out_of, picture, restart, saved, try_login,
+)
 from namespaces import CLIENT
 from processes import REPOSITORY, TARGET, clean_environment, finish, free_ports
-from prosody import PAGE_MODULE, USUAL_MODULES, Config, Host, lua_string
+from prosody import PAGE_MODULE, Config, Host, lua_string
 from rig import Rig
 from scene import DOMAIN, Account, Scene, eventually
 from test_clients import run_strophe_login, strophe_login  # noqa: F401
 from test_doctor import doctor
 
-PICTURES = TARGET / "pictures"
-MODULES = [*USUAL_MODULES, PAGE_MODULE]
-ANDROID = "Mozilla/5.0 (Linux; Android 14; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Mobile Safari/537.36"
-PHONE: dict[str, Any] = {
-    "user_agent": ANDROID, "viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True, "locale": "en-GB",
-    "timezone_id": "UTC", "permissions": ["clipboard-read", "clipboard-write"],
-}
-DESK: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}, "locale": "en-GB", "timezone_id": "UTC"}
-SMALL: dict[str, Any] = PHONE | {"viewport": {"width": 320, "height": 640}}
-LANGUAGES = sorted(path.stem for path in (REPOSITORY / "devices" / "words").glob("*.json"))
-PASSWORD_OF_FILE = re.compile(r"^[a-z1-9]{4}(-[a-z1-9]{4}){3}$")
 NO_SCRAM = '{ "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS" }'
-#: What Prosody says of a page that no browser can use.
-NOT_HTTPS = "is not https|that is not secure"
 
 HOSTS = [
     Host(DOMAIN),
@@ -69,86 +60,6 @@ def page_rig(version: str) -> Iterator[Rig]:
 def stage(page_rig: Rig, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
     with observed(page_rig, tmp_path, request, page_rig.log_positions()) as scene:
         yield scene
-
-
-def address(scene: Scene, host: str = DOMAIN) -> str:
-    return f"https://{host}:{scene.prosody.https_port}/devices"
-
-
-def button(page: Page, name: str) -> Any:
-    return page.get_by_role("button", name=name, exact=True)
-
-
-async def try_login(page: Page, scene: Scene, jid: str, password: str, host: str = DOMAIN) -> None:
-    await page.goto(address(scene, host))
-    await page.get_by_label("Address").fill(jid)
-    await page.get_by_label("Password").fill(password)
-    await button(page, "Log in").click()
-
-
-async def log_in(page: Page, scene: Scene, account: Account) -> None:
-    await try_login(page, scene, account.jid, account.password, account.host)
-    await button(page, "Log out").wait_for()
-    await page.get_by_text("Looking …").wait_for(state="detached")
-
-
-async def names(page: Page) -> list[str]:
-    return await page.locator(".device h2").all_text_contents()
-
-
-async def picture(page: Page, scene: Scene, name: str) -> None:
-    if scene.prosody.version == PROSODY_VERSIONS[-1]:
-        PICTURES.mkdir(exist_ok=True)
-        whole = await page.get_by_role("dialog").count() == 0
-        await page.screenshot(path=str(PICTURES / f"{name}.png"), full_page=whole, animations="disabled")
-
-
-async def complaint(page: Page) -> str:
-    alert = page.get_by_role("alert")
-    await alert.wait_for()
-    return await alert.inner_text()
-
-
-async def is_well(page: Page, scene: Scene, host: str = DOMAIN) -> None:
-    """It talked to nobody but its host, and the browser has no complaint."""
-    heard = await page.heard()
-    own = f"{host}:{scene.prosody.https_port}/"
-    foreign = [one for one in heard["requests"] if not one.startswith((f"https://{own}", f"wss://{own}", "blob:"))]
-    # Prosody's last word on a socket comes behind its close.
-    said = [line for line in heard["console"] if "Data frame received after close" not in line]
-    assert (foreign, said) == ([], [])
-
-
-async def is_for_everybody(page: Page) -> None:
-    """axe-core finds nothing, and the screen is wide enough."""
-    assert await page.axe() == []
-    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "wider than the screen"
-
-
-def out_of(file: Path, password: str, folder: Path) -> ClientCertificate:
-    """What openssl finds in a PKCS#12 file."""
-    paths = folder / "from-page.crt", folder / "from-page.key"
-    for path, which in zip(paths, ("-nokeys", "-nocerts")):
-        finish(["openssl", "pkcs12", "-in", str(file), "-passin", f"pass:{password}", "-nodes", which, "-out", str(path)], "opening the file")
-    certificate = x509.load_pem_x509_certificate(paths[0].read_bytes())
-    return ClientCertificate(*paths, der=certificate.public_bytes(Encoding.DER))
-
-
-async def make(page: Page, name: str | None = None, app: str | None = None) -> str:
-    """From the form to what was made. Returns the password of the file."""
-    if name is not None:
-        await page.get_by_label("Name of the device").fill(name)
-    if app is not None:
-        await page.get_by_label("For which app?").select_option(label=app)
-    await button(page, "Make the key").click()
-    await page.get_by_role("heading", name="has its key").wait_for()
-    return await page.locator("#password").text_content()
-
-
-async def saved(page: Page, label: str, folder: Path) -> Path:
-    file = folder / "download"
-    name = await page.download(page.get_by_role("link", name=label, exact=True).click(), file)
-    return file.rename(folder / name)
 
 
 # --- the whole way
@@ -448,11 +359,6 @@ async def test_a_refused_change_is_said_until_the_next_one(stage: Scene):
         await is_well(page, stage)
 
 
-async def eventually_complains(page: Page, word: str) -> str:
-    await page.get_by_role("alert").filter(has_text=word).wait_for()
-    return await complaint(page)
-
-
 async def test_the_daemon_and_the_server_may_be_away(own_scene: Callable[..., Scene]):
     scene = own_scene(Config(hosts=HOSTS, modules=MODULES, timeout=2))
     account, roman = scene.account(), scene.account(host="rome.lit")
@@ -613,21 +519,6 @@ async def fetch(scene: Scene, path: str, method: str = "GET", host: str = DOMAIN
     writer.close()
     status, *lines = head.strip().split("\r\n")
     return {"status": status.split()[1]} | {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
-
-
-@asynccontextmanager
-async def elsewhere(text: str) -> AsyncIterator[str]:
-    """A page of somebody else's; where it is."""
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n{text}".encode())
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        yield f"http://elsewhere.lit:{server.sockets[0].getsockname()[1]}/"
 
 
 async def test_a_page_of_another_origin_gets_nothing(stage: Scene):
@@ -821,12 +712,6 @@ async def test_doctor_sees_the_page_as_a_browser_does(own_scene: Callable[..., S
 
 def page_findings(scene: Scene) -> list[dict[str, Any]]:
     return doctor(scene).of("page")
-
-
-def restart(scene: Scene) -> None:
-    scene.prosody.stop()
-    scene.prosody.start()
-    scene.rig.wait_attached()
 
 
 async def test_behind_a_proxy_that_says_so_certificates_are_managed(own_scene: Callable[..., Scene]):
