@@ -38,7 +38,6 @@ from test_clients import run_strophe_login, strophe_login  # noqa: F401
 from test_doctor import doctor
 
 NO_SCRAM = '{ "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS" }'
-
 HOSTS = [
     Host(DOMAIN),
     Host("few.lit", 'saslcertd_manage_with = "password"\nsaslcertd_max_certs = 1\nsaslcertd_max_validity_days = 30\nsaslcertd_devices_name = "Few & Far <b>"'),
