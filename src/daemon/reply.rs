@@ -14,7 +14,7 @@ use crate::identity::visible::visible;
 use crate::protocol::{self, Each, Fault, Id, Refusal, Request};
 
 /// The answer to a question, or why there is none.
-pub(super) type Answered<T> = Result<T, Refusal>;
+pub type Answered<T> = Result<T, Refusal>;
 
 /// A question that lets nobody in: its answer is sent as it is. `daemon/dispatch.rs` says which ones.
 pub trait Informs: Request {}
@@ -79,7 +79,16 @@ impl<Q: Request> Reply<Q> {
 
 impl<Q: Informs> Reply<Q> {
     /// Sends the answer.
-    pub(super) fn send(&self, answered: Answered<Q::Answer>) {
+    ///
+    /// ```
+    /// use saslcertd::daemon::reply::Reply;
+    /// use saslcertd::protocol::{Delayed, Failed};
+    ///
+    /// fn informs(reply: &Reply<Failed>, answer: Delayed) {
+    ///     reply.send(Ok(answer));
+    /// }
+    /// ```
+    pub fn send(&self, answered: Answered<Q::Answer>) {
         match answered {
             Ok(answer) => self.to.send(Ok(&answer), ""),
             Err(refusal) => self.refuse(refusal),
@@ -109,9 +118,10 @@ impl<Q: Admits> Reply<Q> {
     /// }
     /// ```
     ///
-    /// Without a pass there is no way to say yes:
+    /// Without a pass there is no way to say yes. The call is that of [`Reply::send`], whose sample compiles; here the compiler
+    /// refuses it, since `Verify` is no question that [`Informs`]:
     ///
-    /// ```compile_fail,E0599
+    /// ```compile_fail
     /// use saslcertd::daemon::reply::Reply;
     /// use saslcertd::protocol::{Admission, Verify};
     ///
@@ -132,7 +142,7 @@ impl<Q: Admits> Reply<Q> {
     /// }
     /// ```
     ///
-    /// ```compile_fail,E0599
+    /// ```compile_fail
     /// use saslcertd::daemon::reply::Reply;
     /// use saslcertd::protocol::{LoggedIn, Login};
     ///
