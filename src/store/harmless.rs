@@ -73,14 +73,19 @@ impl Harmless {
         Ok((is_same && is_its_own).then(|| Self(Edit::PutAccount(Box::new(account)))))
     }
 
-    /// The edit of the account in `view`, if it is harmless.
+    /// The edit of the account in `view`, if it is harmless. Every kind is named: with a new one this does not compile.
     ///
     /// Errors: the account can't be read.
     pub fn of(edit: Edit, view: &View<'_>) -> Result<Option<Self>, StoreError> {
         match edit {
             Edit::RevokeKey { .. } | Edit::RemoveAccount | Edit::ForgetIncarnation => Ok(None),
             Edit::PutAccount(account) => Self::put_account(view, *account),
-            harmless => Ok(Some(Self(harmless))),
+            harmless @ (Edit::Put { .. }
+            | Edit::Remove(_)
+            | Edit::UnrevokeKey { .. }
+            | Edit::MarkDisabled(_)
+            | Edit::ClearDisabled(_)
+            | Edit::SetIncarnation { .. }) => Ok(Some(Self(harmless))),
         }
     }
 }
@@ -132,7 +137,13 @@ impl Change {
                 }
                 Edit::PutAccount(account) => Some(account.clone()),
                 Edit::RemoveAccount => None,
-                _ => continue,
+                Edit::Put { .. }
+                | Edit::Remove(_)
+                | Edit::UnrevokeKey { .. }
+                | Edit::MarkDisabled(_)
+                | Edit::ClearDisabled(_)
+                | Edit::SetIncarnation { .. }
+                | Edit::ForgetIncarnation => continue,
             };
             let before = view.account()?.map(Box::new);
             changes.push(Self::Account { before, after });
