@@ -343,18 +343,32 @@ fn a_broken_rule_is_named_with_its_file_and_line() {
             "store/mod.rs",
             "pub fn open() {}\n#[cfg(test)]\nmod tests {\n    use crate::cli::Cli;\n}\n",
         ),
+        ("wording/mod.rs", "use ::sled;\n"),
+        ("protocol/mod.rs", "type Tree = ::sled::Tree;\n"),
+        ("cli/mod.rs", "pub struct Cli;\n"),
+        (
+            "main.rs",
+            "use saslcertd::cli::Cli;\nfn main() { ::saslcertd::identity::x() }\n",
+        ),
+        ("manual.rs", "use saslcertd::{cli::Cli, store};\n"),
     ]);
     let house = House::of(&sources);
     assert_eq!(
         house.broken_layers(),
         [
             "src/identity/jid.rs:3: identity may not import policy",
+            "src/main.rs:2: main may not import identity",
+            "src/manual.rs:1: manual may not import store",
             "src/policy/login.rs:1: policy may not import store",
         ]
     );
     assert_eq!(
         house.broken_crates(),
-        ["src/policy/login.rs:1: the crate sled belongs into store"]
+        [
+            "src/policy/login.rs:1: the crate sled belongs into store",
+            "src/protocol/mod.rs:1: the crate sled belongs into store",
+            "src/wording/mod.rs:1: the crate sled belongs into store",
+        ]
     );
 }
 
@@ -495,7 +509,7 @@ impl House {
         let mut rest = path;
         while let [first, more @ ..] = rest {
             match first.as_str() {
-                "crate" => at.clear(),
+                "crate" | THIS_CRATE => at.clear(),
                 "super" => drop(at.pop()),
                 "self" => {}
                 _ => break,
@@ -669,7 +683,7 @@ impl File {
             let end = at + self.code[at..].find(';').unwrap_or(0);
             rest.replace_range(at..end, &" ".repeat(end - at));
             for (path, _) in leaves(tree.path) {
-                let is_own = matches!(path[0].as_str(), "crate" | "super" | "self");
+                let is_own = is_in_this_crate(&path[0]);
                 let is_handed_on = tree.is_public && is_child(&path[0]);
                 if (is_own || is_child(&path[0])) && !is_handed_on {
                     found.push((line_of(&self.code, at), path));
@@ -677,7 +691,7 @@ impl File {
             }
         }
         for (at, path) in paths(&rest) {
-            let is_own = matches!(path[0].as_str(), "crate" | "super" | "self");
+            let is_own = is_in_this_crate(&path[0]);
             if is_own || is_child(&path[0]) {
                 found.push((line_of(&self.code, at), path));
             }
@@ -710,9 +724,9 @@ impl File {
                 self.code[..*at].trim_end(),
                 self.code[at + word.len()..].trim_start(),
             );
-            let is_path =
-                after.starts_with("::") || before.ends_with("use") || after.starts_with(" as ");
-            *word == name && is_path && !before.ends_with("::")
+            let is_used = before.trim_end_matches("::").trim_end().ends_with("use");
+            let is_path = after.starts_with("::") || is_used || after.starts_with(" as ");
+            *word == name && is_path && !is_inside_a_path(before)
         });
         found.map(|(at, _)| line_of(&self.code, at))
     }
@@ -744,7 +758,7 @@ fn uses(code: &str) -> Vec<(usize, Use<'_>)> {
 
 /// The paths of a tree, each with the name that it binds.
 fn leaves(tree: &str) -> Vec<(Vec<String>, String)> {
-    let tree = tree.trim();
+    let tree = tree.trim().trim_start_matches("::");
     if let Some(open) = tree.find('{') {
         let (head, inside) = (
             &tree[..open],
@@ -800,7 +814,7 @@ fn paths(code: &str) -> Vec<(usize, Vec<String>)> {
         match found.last_mut() {
             Some((_, path)) if is_more => path.push(word.to_owned()),
             // The end of a path whose beginning is no word: `<T>::new`.
-            _ if code[..at].ends_with("::") => {}
+            _ if is_inside_a_path(&code[..at]) => {}
             _ => found.push((at, vec![word.to_owned()])),
         }
         end = at + word.len();
@@ -826,6 +840,22 @@ fn words(code: &str) -> impl Iterator<Item = (usize, &str)> {
 fn line_of(code: &str, at: usize) -> usize {
     code[..at].matches('\n').count() + 1
 }
+
+/// Does a path that begins so lead to a file of `src/`?
+fn is_in_this_crate(first: &str) -> bool {
+    matches!(first, "crate" | "super" | "self" | THIS_CRATE)
+}
+
+/// Is the word behind this code not the first of its path? A leading `::` is no part of one.
+fn is_inside_a_path(before: &str) -> bool {
+    let head = before.strip_suffix("::");
+    head.is_some_and(|head| {
+        head.ends_with(|last: char| last.is_alphanumeric() || ['_', '>'].contains(&last))
+    })
+}
+
+/// As the binaries name it.
+const THIS_CRATE: &str = "saslcertd";
 
 /// Files that only tests are built of.
 fn is_of_tests(path: &str) -> bool {
