@@ -56,10 +56,13 @@ local function new(module)
 	end
 
 	local function fact(username)
-		local exists, id, err = accounts.exists(username), nil, nil;
+		-- COMPAT 0.12: it has no such function. Of most providers this one reading says both.
+		local info = usermanager.get_account_info and usable(username) and is_active() and usermanager.get_account_info(username, host);
+		local enabled = type(info) == "table" and info.enabled == true;
+		local exists, id, err = enabled or accounts.exists(username), nil, nil;
 		if exists then id, err = accounts.incarnation(username); end
 		if err then return nil, err; end
-		return { username = username, exists = exists, enabled = exists and accounts.enabled(username), incarnation = id };
+		return { username = username, exists = exists, enabled = enabled or exists and accounts.enabled(username), incarnation = id };
 	end
 
 	-- The facts about these candidates, for external.offer and external.login; nil and why if a store can't say.

@@ -8,7 +8,7 @@ local function new_world(with)
 	world.accounts = load_library("accounts", nil, {
 		["core.usermanager"] = {
 			user_exists = function (username) return world.users[username] ~= nil; end;
-			user_is_enabled = with.user_is_enabled;
+			user_is_enabled = with.user_is_enabled, get_account_info = with.get_account_info;
 		};
 		["util.encodings"] = { stringprep = { nodeprep = function (text) return text:lower(); end } };
 		["util.uuid"] = { generate = function () world.ids = world.ids + 1; return "id-" .. world.ids; end };
@@ -77,6 +77,22 @@ describe("the facts of a login", function ()
 		for _, fact in ipairs(new_world().accounts.facts({ { username = "Hamlet" }, { username = "" }, { username = 5 }, {} })) do
 			assert.same({ false, false }, { fact.exists, fact.enabled });
 		end
+	end);
+
+	it("are read once where the provider says both, and otherwise one by one", function ()
+		local infos, asked = { hamlet = { enabled = true }, ophelia = { enabled = false }, gertrude = {} }, {};
+		local world = new_world({
+			get_account_info = function (username) return infos[username], "Account not available"; end;
+			user_is_enabled = function (username) asked[#asked + 1] = username; return username == "gertrude"; end;
+		});
+		world.users.gertrude = true;
+		local facts = world.accounts.facts({ { username = "hamlet" }, { username = "ophelia" }, { username = "gertrude" }, { username = "yorick" } });
+		local said = {};
+		for i, fact in ipairs(facts) do said[i] = { fact.exists, fact.enabled }; end
+		assert.same({ { true, true }, { true, false }, { true, true }, { false, false } }, said);
+		assert.same({ "ophelia", "gertrude" }, asked);
+		world.served["shakespeare.lit"] = nil;
+		assert.is_false(world.accounts.facts({ { username = "hamlet" } })[1].exists);
 	end);
 
 	it("are still so while the account is the same, and somebody can log in as it", function ()

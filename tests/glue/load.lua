@@ -35,10 +35,12 @@ local function new_queue(size)
 	};
 end
 
+local list_mt = { __name = "util.array" };
+
 local known = {
 	["util.queue"] = { new = new_queue };
 	["util.cache"] = { new = new_cache };
-	["util.array"] = function (list) return list or {}; end;
+	["util.array"] = function (list) return setmetatable(list or {}, list_mt); end;
 	["util.json"] = { null = null };
 	["util.encodings"] = { utf8 = { valid = function (text) return not text:find("\255", 1, true); end } };
 	["util.stanza"] = {
@@ -56,4 +58,4 @@ return function (name, module, libraries, globals, ending)
 	for key, value in pairs(globals or {}) do environment[key] = value; end
 	local path = root .. (module or "mod_saslcertd") .. "/" .. name .. (ending or ".lib.lua");
 	return assert(loadfile(path, "t", environment))();
-end, null;
+end, null, known["util.array"];

@@ -1,8 +1,8 @@
-local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
+local load_library, _, list = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
 local json = require "dkjson";
 
-local function load_wire(libraries, encode)
-	libraries["util.json"] = { encode = encode or json.encode, decode = json.decode, null = json.null };
+local function load_wire(libraries)
+	libraries["util.json"] = { encode = json.encode, decode = json.decode, null = json.null };
 	libraries["util.time"] = libraries["util.time"] or { monotonic = function () return 0; end };
 	libraries["socket.unix"] = libraries["socket.unix"] or {};
 	return load_library("wire", nil, libraries);
@@ -127,6 +127,19 @@ describe("a line", function ()
 		assert.is_nil(world.sent);
 	end);
 
+	it("says what it is to say, as JSON", function ()
+		local message = {
+			id = 7, text = 'a "b" \\ c\n\tü \127', empty = "", yes = true, no = false, half = 0.5;
+			object = {}, list = list({}), of = list({ "x", { y = list({ 1, 2 }) } }), ["a\"name"] = "z", nothing = json.null;
+		};
+		local read = json.decode((wire.line_of(message)));
+		message.nothing = nil;
+		assert.same(message, read);
+		local line = wire.line_of({ object = {}, list = list({}) });
+		assert.truthy(line:find('"object":{}', 1, true) and line:find('"list":[]', 1, true));
+		assert.equal("\n", line:match("%c.*"));
+	end);
+
 	it("has no nulls, and nothing that XML can't carry", function ()
 		assert.same({ a = { "x?y" }, c = "\t\n" }, wire.decode('{"a":["x\\u0001y"],"b":null,"c":"\\t\\n"}'));
 	end);
@@ -148,11 +161,20 @@ end);
 
 describe("a list", function ()
 	it("is cut where a question would grow too long, and never into nothing", function ()
-		-- Each element is as long as it says, with what separates it.
-		local wire = load_wire({}, function (size) return ("x"):rep(size - 1); end);
-		local kib = 1024;
-		assert.same({}, wire.pieces_of({}));
-		assert.same({ { 40 * kib, 56 * kib }, { 200 * kib }, { 30 * kib, 66 * kib }, { 1 } },
-			wire.pieces_of({ 40 * kib, 56 * kib, 200 * kib, 30 * kib, 66 * kib, 1 }));
+		local wire, kib = load_wire({}), 1024;
+		-- With its quotes and what separates it, an element is as long as it says.
+		local function element(size) return ("x"):rep(size - 3); end
+		local function lengths(sizes)
+			local elements, pieces = {}, {};
+			for i, size in ipairs(sizes) do elements[i] = element(size); end
+			for i, piece in ipairs(wire.pieces_of(elements)) do
+				pieces[i] = {};
+				for j, one in ipairs(piece) do pieces[i][j] = #one + 3; end
+			end
+			return pieces;
+		end
+		assert.same({}, lengths({}));
+		assert.same({ { 40 * kib, 56 * kib }, { 200 * kib }, { 30 * kib, 66 * kib }, { 3 } },
+			lengths({ 40 * kib, 56 * kib, 200 * kib, 30 * kib, 66 * kib, 3 }));
 	end);
 end);
