@@ -30,14 +30,16 @@ const run = (program: string, ...words: string[]) => execFileSync(program, words
 const openssl = (...words: string[]) => run("openssl", ...words);
 const keytool = (...words: string[]) => run("keytool", ...words);
 
-/** Where the octet strings of so many bytes begin that the file has in the clear. */
-function octetStrings(der: Uint8Array, count: number): Bytes[] {
-	const found: Bytes[] = [];
-	for (let i = 0; i + 2 + count <= der.length; i++) {
-		if (der[i] === 0x04 && der[i + 1] === count) found.push(Uint8Array.from(der.slice(i + 2, i + 2 + count)));
-	}
-	return found;
+/** The octet strings of so many bytes between these others (in hexadecimal): alone, two bytes that look like their head are an accident that happens. */
+function octetStrings(der: Uint8Array, count: number, behind: string, before: string): Bytes[] {
+	const found = Buffer.from(der).toString("hex").matchAll(new RegExp(`${behind}04${hex(count)}([0-9a-f]{${2 * count}})${before}`, "g"));
+	return [...found].map(([, bytes]) => Uint8Array.from(Buffer.from(bytes!, "hex")));
 }
+
+const hex = (byte: number) => byte.toString(16).padStart(2, "0");
+/** Of each there is one for every cipher, and a salt for the seal. */
+const saltsOf = (der: Uint8Array) => octetStrings(der, 8, "", /* 2048 */ "02020800");
+const ivsOf = (der: Uint8Array) => octetStrings(der, 16, /* AES-256-CBC */ "060960864801650304012a", "");
 
 /** Hands out these bytes in the place of random ones. */
 function dealt(...all: Bytes[]) {
@@ -53,7 +55,7 @@ test("openssl's own file is ours byte for byte, once it has the same salts: AES"
 		"pkcs12", "-export", "-inkey", "key.pem", "-in", "certificate.pem", "-name", "phone", "-passout", "pass:secret",
 		"-keypbe", "AES-256-CBC", "-certpbe", "AES-256-CBC", "-macalg", "sha256", "-iter", "2048",
 	));
-	const [salts, ivs] = [octetStrings(theirs, 8), octetStrings(theirs, 16)];
+	const [salts, ivs] = [saltsOf(theirs), ivsOf(theirs)];
 	assert.equal(ivs.length, 2);
 	assert.equal(salts.length, 3);
 	const ours = await pkcs12(identity, "phone", "secret", "aes", dealt(salts[0]!, ivs[0]!, salts[1]!, ivs[1]!, salts[2]!));
@@ -65,7 +67,7 @@ test("openssl's own file is ours byte for byte, once it has the same salts: 3DES
 		"pkcs12", "-export", "-inkey", "key.pem", "-in", "certificate.pem", "-name", "phone", "-passout", "pass:secret",
 		"-keypbe", "PBE-SHA1-3DES", "-certpbe", "PBE-SHA1-3DES", "-macalg", "sha1", "-iter", "2048",
 	));
-	const salts = octetStrings(theirs, 8);
+	const salts = saltsOf(theirs);
 	assert.equal(salts.length, 3);
 	assert.deepEqual(await pkcs12(identity, "phone", "secret", "3des", dealt(...salts)), theirs);
 });
