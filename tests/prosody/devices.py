@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,27 @@ async def make(page: Page, name: str | None = None, app: str | None = None) -> s
     await button(page, "Make the key").click()
     await page.get_by_role("heading", name="has its key").wait_for()
     return await page.locator("#password").text_content()
+
+
+async def tab_to(page: Page, name: str, presses: int = 12) -> None:
+    """Goes to what has this name, by the keyboard alone. Whoever looks sees where they are."""
+    named = "document.activeElement.getAttribute('aria-label') || document.activeElement.labels?.[0]?.innerText || document.activeElement.innerText"
+    for _ in range(presses):
+        await page.press("Tab")
+        if await page.evaluate(named) == name:
+            assert await page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+            return
+    raise AssertionError(f"{name} can't be reached")
+
+
+def words_of(language: str) -> Callable[..., str]:
+    """The page's words of a language, by their keys; what is to be filled in has a name."""
+    words = json.loads((REPOSITORY / "devices" / "words" / f"{language}.json").read_text())
+
+    def say(key: str, **values: str) -> str:
+        return re.sub(r"\{(\w+)\}", lambda found: values[found[1]], words[key])
+
+    return say
 
 
 async def saved(page: Page, label: str, folder: Path) -> Path:

@@ -27,10 +27,10 @@ from conftest import PROSODY_VERSIONS, observed
 from connection import Refused
 from devices import (
     DESK, LANGUAGES, MODULES, NOT_HTTPS, PASSWORD_OF_FILE, PHONE, SMALL, address, button, complaint, elsewhere, eventually_complains, is_for_everybody, is_well,
-    log_in, make, names, out_of, picture, restart, saved, try_login,
+    log_in, make, names, out_of, picture, restart, saved, tab_to, try_login, words_of,
 )
 from namespaces import CLIENT
-from processes import REPOSITORY, TARGET, clean_environment, finish, free_ports
+from processes import TARGET, clean_environment, finish, free_ports
 from prosody import PAGE_MODULE, Config, Host, lua_string
 from rig import Rig
 from scene import DOMAIN, Account, Scene, eventually
@@ -336,6 +336,31 @@ async def test_a_refused_change_is_said_in_words(stage: Scene):
         await is_well(page, stage, "few.lit")
 
 
+async def test_a_session_that_may_not_add_devices_is_told_so(own_scene: Callable[..., Scene]):
+    scene = own_scene(Config(hosts=[Host(DOMAIN, 'saslcertd_manage_with = "password"')], modules=MODULES))
+    account = scene.account()
+    async with browser_for(scene) as browser:
+        page = await browser.open(**SMALL)
+        await page.goto(address(scene))
+        await button(page, "Log in").wait_for()
+        # Nobody has seen how this session logged in: it may be by a password, and it may be not.
+        await asyncio.to_thread(scene.prosody.shell, f'module:unload("saslcertd", "{DOMAIN}")')
+        await page.get_by_label("Address").fill(account.jid)
+        await page.get_by_label("Password").fill(account.password)
+        await button(page, "Log in").click()
+        assert "devices can’t be managed by their owners" in await complaint(page)
+        await asyncio.to_thread(scene.prosody.shell, f'module:load("saslcertd", "{DOMAIN}")')
+        scene.rig.wait_attached()
+        await page.get_by_text("No device has a key yet.").wait_for()
+        await button(page, "Add this phone").click()
+        await button(page, "Make the key").click()
+        assert await complaint(page) == "This session may not change your devices."
+        await is_for_everybody(page)
+        await picture(page, scene, "13-forbidden")
+        assert scene.records(account) == []
+        await is_well(page, scene)
+
+
 async def test_a_refused_change_is_said_until_the_next_one(stage: Scene):
     account = stage.account()
     await stage.enrol(account, "phone")
@@ -566,7 +591,7 @@ def test_a_slow_line_is_enough():
 @pytest.mark.parametrize("version", PROSODY_VERSIONS[-1:], scope="session")
 async def test_it_fits_small_screens_and_screen_readers_in_each_language(stage: Scene, language: str):
     account = stage.account()
-    words = json.loads((REPOSITORY / "devices" / "words" / f"{language}.json").read_text())
+    say = words_of(language)
     phone = await stage.enrol(account, "a rather long name of a device that somebody has given to it, without mercy")
     await stage.enrol(account, "tablet")
     async with browser_for(stage) as browser, await stage.certificate_session(account, phone):
@@ -578,9 +603,6 @@ async def test_it_fits_small_screens_and_screen_readers_in_each_language(stage: 
                 await is_for_everybody(page)
                 await picture(page, stage, f"small-{language}-{scheme}-{name}")
             assert await page.evaluate("document.documentElement.lang") == language
-
-        def say(key: str, **values: str) -> str:
-            return re.sub(r"\{(\w+)\}", lambda found: values[found[1]], words[key])
 
         await page.goto(address(stage))
         await page.get_by_role("button", name=say("login.button")).click()
@@ -615,22 +637,13 @@ async def test_a_keyboard_is_enough(stage: Scene):
         await page.goto(address(stage))
         await button(page, "Log in").wait_for()
 
-        async def tab_to(name: str, presses: int = 12) -> None:
-            for _ in range(presses):
-                await page.press("Tab")
-                if await page.evaluate("document.activeElement.getAttribute('aria-label') || document.activeElement.labels?.[0]?.innerText || document.activeElement.innerText") == name:
-                    # Whoever looks sees where they are.
-                    assert await page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
-                    return
-            raise AssertionError(f"{name} can't be reached")
-
-        await tab_to("Address")
+        await tab_to(page, "Address")
         await page.type(account.jid)
-        await tab_to("Password")
+        await tab_to(page, "Password")
         await page.type(account.password)
         await page.press("Enter")
         await button(page, "Log out").wait_for()
-        await tab_to("Add this computer")
+        await tab_to(page, "Add this computer")
         await page.press("Enter")
         # The first field has the focus, and its text is there to be replaced.
         await page.get_by_label("Name of the device").wait_for()
@@ -638,12 +651,12 @@ async def test_a_keyboard_is_enough(stage: Scene):
         await page.type("laptop")
         await page.press("Enter")
         await page.get_by_role("heading", name="“laptop” has its key").wait_for()
-        await tab_to("Save the file")
+        await tab_to(page, "Save the file")
         await page.press("Enter")
-        await tab_to("Done")
+        await tab_to(page, "Done")
         await page.press("Enter")
         await page.get_by_role("heading", name="laptop").wait_for()
-        await tab_to("Sign out laptop")
+        await tab_to(page, "Sign out laptop")
         await page.press("Enter")
         await page.get_by_role("dialog").wait_for()
         # Back is what has the focus: Enter alone revokes nothing.
