@@ -8,8 +8,6 @@ local new_cache = require "util.cache".new;
 local null = require "util.json".null;
 local now = require "util.time".now;
 
-local stanza_error = module:require "questions".stanza_error;
-
 local host = module.host;
 -- Of mod_saslcertd, and outlives its reloads.
 local api = module:shared("/*/saslcertd/api");
@@ -17,10 +15,8 @@ local api = module:shared("/*/saslcertd/api");
 -- How long what was heard is sure. A missing account may be created right now.
 local exists_seconds, missing_seconds = 5 * 60, 5;
 local max_known = 100000;
--- Of all accounts, page by page.
-local list_timeout = 10;
--- Two such questions are asked for a message to somebody who is offline.
-local exists_timeout = 2;
+local list_timeout = 10; -- of all accounts, page by page
+local exists_timeout = 2; -- two such questions are asked for a message to somebody who is offline
 -- All of Prosody stands still while it waits this long. A daemon that did not answer in time isn't asked that way again for a while.
 local blocking_seconds, blocking_pause = 0.3, 5;
 -- A command in Prosody 13's shell runs where nobody can wait, and the admin wants it done.
@@ -31,10 +27,7 @@ local known, epoch = new_cache(max_known), 0;
 -- An answer that was overtaken by a change is not kept.
 local changes = 0;
 
-local function forget(username)
-	changes = changes + 1;
-	known:set(username, nil);
-end
+local function forget(username) changes = changes + 1; known:set(username, nil); end
 
 -- Nothing is sure any more.
 local function expire() changes, epoch = changes + 1, epoch + 1; end
@@ -46,15 +39,6 @@ local function remembered(username)
 	local age = now() - facts.at;
 	local is_sure = facts.epoch == epoch and age >= 0 and age < (facts.exists and exists_seconds or missing_seconds);
 	return is_sure and facts or nil, facts.exists;
-end
-
--- The words about a failure for an admin: the daemon's, but not about a field that it can't read, where a password may stand.
-local function text_of(failure)
-	local is_worded = failure.code and failure.code <= -32000 and failure.code >= -32003;
-	if is_worded and failure.message then return failure.message; end
-	if failure.reason == "not-text" or failure.reason == "too-long" then return "The password is too long, or not UTF-8 text"; end
-	if failure.reason == "lost" or failure.reason == "timeout" then return "saslcertd did not answer; it may have been done or not"; end
-	return "saslcertd can't be asked at the moment";
 end
 
 -- When a question was left unanswered on which everything waited.
@@ -102,7 +86,7 @@ local function change(username, method, params)
 		module:log("info", "%s of %s failed: %s", method, username, failure.denial or failure.message or failure.reason);
 		-- It may have been done: then nobody else tells us.
 		if failure.code == nil or failure.code == -32001 then api.check(); end
-		return nil, text_of(failure), failure;
+		return nil, api.failures.text_of(failure, true), failure;
 	end
 	if result.password_changed then api.password_is_of(params.account, result.password_changed); end
 	return result;
@@ -130,7 +114,7 @@ end
 -- Never of what was known before the daemon went away: tokens of Prosody's own get people in by it.
 function provider.get_account_info(username)
 	local facts, failure = facts_of(username);
-	if not facts then return nil, text_of(failure); end
+	if not facts then return nil, api.failures.text_of(failure); end
 	if not facts.exists then return nil, "No such account"; end
 	return { created = facts.created, password_updated = facts.password_changed, enabled = facts.enabled };
 end
@@ -143,8 +127,7 @@ end
 
 function provider.test_password(username, password)
 	local result, failure = api.ask("account.verify", { account = username .. "@" .. host, password = password, address = null });
-	if not result then return nil, text_of(failure); end
-	return true;
+	return result and true, failure and api.failures.text_of(failure);
 end
 
 function provider.users()
@@ -152,15 +135,12 @@ function provider.users()
 	repeat
 		local result, failure = api.ask("account.list", params, { timeout = math.max(api.timeout(), list_timeout), again = true });
 		-- The caller is about to iterate: nil would only be a less readable error, and no users at all a lie.
-		if not result then error(text_of(failure), 0); end
+		if not result then error(api.failures.text_of(failure), 0); end
 		for _, account in ipairs(result.accounts) do names[#names + 1] = account.username; end
 		params.after = result.next;
 	until not params.after;
 	local i = 0;
-	return function ()
-		i = i + 1;
-		return names[i];
-	end;
+	return function () i = i + 1; return names[i]; end;
 end
 
 -- The acts that a thread has begun and not ended yet: a creation, or a registration that an invitation allows to reset the password, for
@@ -224,7 +204,7 @@ local function registering(event)
 	if event.allowed == false then return; end
 	local ok, _, failure = reserve(username, event.allow_reset == username and "reset" or "server");
 	if ok then return; end
-	local why = stanza_error(failure, "Accounts can't be created at the moment");
+	local why = api.failures.stanza_error(failure, "Accounts can't be created at the moment");
 	event.allowed, event.error_type, event.error_condition, event.reason = false, why.type, why.condition, why.text;
 end
 

@@ -8,23 +8,36 @@ local nodeprep = require "util.encodings".stringprep.nodeprep;
 local null = require "util.json".null;
 local st = require "util.stanza";
 
-local questions = module:require "questions";
+local host = module.host;
+-- Of mod_saslcertd, and outlives its reloads.
+local api = module:shared("/*/saslcertd/api");
 
 local xmlns_sm = { "urn:xmpp:sm:2", "urn:xmpp:sm:3" };
 
--- So many accounts lose their tokens at once; then others get their turn.
-local batch = 100;
+local batch = 100; -- so many accounts lose their tokens at once; then others get their turn
 
-local could_not_ask = "The account can't be checked at the moment";
+-- May the session log in, or begin, as this user? A yes tags it before anything else waits: the daemon's next line may say that the
+-- account is gone. Returns the answer; or nil and the failure.
+local function admit(session, method, username, params)
+	params.account, params.address = username .. "@" .. host, session.ip or null;
+	local result, failure = api.ask(method, params);
+	if not result then return nil, failure; end
+	if session.destroyed then return nil, { reason = "gone" }; end
+	session.saslcert_account = params.account;
+	-- By these the daemon knows whether the login still holds.
+	session.saslcert_login = { incarnation = result.incarnation, password_changed = result.password_changed };
+	return result;
+end
 
 -- Nothing when the session may begin; or why not, as a stanza error, and SASL's condition.
 local function refusal(session, username, mechanism)
-	local account = username .. "@" .. module.host;
+	local account = username .. "@" .. host;
 	if session.saslcert_account == account or session.saslcert and session.saslcert.account == account then return nil; end
-	local admitted, failure = questions.admit(session, "account.admit", username, { mechanism = mechanism or null });
+	local admitted, failure = admit(session, "account.admit", username, { mechanism = mechanism or null });
 	if admitted then return nil; end
 	session.log("info", "No session of %s begins: %s", account, failure.denial or failure.message or failure.reason);
-	return questions.stanza_error(failure, could_not_ask), failure.sasl or "temporary-auth-failure";
+	local failures = api.failures;
+	return failures.stanza_error(failure, failures.unchecked("account")), (failures.sasl_error(failure, "account"));
 end
 
 -- Before mod_sasl2 makes the session an authenticated one.
@@ -82,8 +95,8 @@ local function revoke_tokens()
 	local listed, err = pcall(function ()
 		for username in store:users() do names[#names + 1] = username; end
 	end);
-	if not listed then module:log("debug", "Whose tokens there are can't be listed: %s", err); end
-	if not listed or not names[1] then return; end
+	if not listed then return module:log("debug", "Whose tokens there are can't be listed: %s", err); end
+	if not names[1] then return; end
 	local revoked, at = 0, 0;
 	module:add_timer(0, function ()
 		for _ = 1, batch do
@@ -100,4 +113,4 @@ local function revoke_tokens()
 	end);
 end
 
-return { add_hooks = add_hooks, revoke_tokens = revoke_tokens };
+return { admit = admit, add_hooks = add_hooks, revoke_tokens = revoke_tokens };

@@ -9,7 +9,7 @@ local null = require "util.json".null;
 local new_sasl = require "util.sasl".new;
 local add_task = require "util.timer".add_task;
 
-local admit = module:require "questions".admit;
+local admit = module:require "admission".admit;
 
 local host = module.host;
 -- Of mod_saslcertd, and outlives its reloads.
@@ -17,12 +17,9 @@ local api = module:shared("/*/saslcertd/api");
 
 -- Offered until the daemon has said which hashes all accounts of the host have: by then a client may have chosen one.
 local all_hashes = { "SHA-1", "SHA-256" };
--- Nobody waits longer, even if the daemon says so.
-local max_delay = 60;
--- How soon a wait finds out that its session is gone.
-local longest_nap = 1;
+local max_delay = 60; -- nobody waits longer, even if the daemon says so
+local longest_nap = 1; -- so soon a wait finds out that its session is gone
 
-local could_not_ask = "The password can't be checked at the moment";
 -- The words of util.sasl: a refusal must look the same wherever it comes from.
 local wrong_proof = "The response provided by the client doesn't match the one we calculated.";
 
@@ -74,12 +71,14 @@ local function fail(session, handler, condition, text)
 	return "failure", condition, text;
 end
 
+local function fail_unasked(session, handler) return fail(session, handler, api.failures.sasl_error({}, "password")); end
+
 -- The end of a login, once the daemon's word is there and its delay has passed. Status, and condition and text, or data: of util.sasl.
 local function concluded(session, handler, status, condition_or_data, text)
 	local failure = handler.saslcertd_failure;
 	if failure and failure.code ~= -32000 then
 		session.log("info", "The password of %s could not be checked: %s", handler.username, failure.message or failure.reason);
-		return fail(session, handler, "temporary-auth-failure", could_not_ask);
+		return fail_unasked(session, handler);
 	end
 	local delay = math.min(handler.saslcertd_delay or 0, max_delay);
 	if delay > 0 and not session.destroyed then sleep(session, delay); end
@@ -89,7 +88,7 @@ local function concluded(session, handler, status, condition_or_data, text)
 	end
 	-- Gone, or its account was changed while it waited: whoever did that has taken the tag off.
 	if status == "success" and (session.destroyed or session.saslcert_account ~= handler.username .. "@" .. host) then
-		return fail(session, handler, "temporary-auth-failure", could_not_ask);
+		return fail_unasked(session, handler);
 	end
 	return status, condition_or_data, text;
 end
@@ -134,11 +133,8 @@ end
 -- For usermanager. Without a session nobody's address is known, and nobody is tagged in the end.
 local function get_sasl_handler(session)
 	session = session or { log = function () end };
-	local profile = {
-		plain_test = function (handler, username, password)
-			return ask(session, handler, "account.verify", username, { password = password }), true;
-		end;
-	};
+	local profile = {};
+	function profile.plain_test(handler, username, password) return ask(session, handler, "account.verify", username, { password = password }), true; end
 	for _, hash in ipairs(api.scram(host) or all_hashes) do
 		profile["scram_" .. hash:lower():gsub("-", "_")] = function (handler, username) return scram_keys(handler, hash, username); end;
 	end

@@ -8,6 +8,7 @@ local null = require "util.json".null;
 local st = require "util.stanza";
 
 local certificates = module:require "certificates";
+local stanza_error = module:require "failures".stanza_error;
 local chain_of_peer = module:require "sasl".chain_of_peer;
 
 -- Outlives reloads of this module.
@@ -77,8 +78,8 @@ local function step(host, session, data, state)
 		result, failure = api.change("command.step", question);
 	end
 	if not result then
-		local _, condition, text = certificates.words(failure);
-		return { status = "completed", error = { message = text or condition } };
+		local why = stanza_error(failure);
+		return { status = "completed", error = { message = why.text or why.condition } };
 	end
 	-- A user who reads the answer finds the sessions gone.
 	api.close(result.close);

@@ -6,27 +6,13 @@ local array = require "util.array";
 local json, null = require "util.json", require "util.json".null;
 local st = require "util.stanza";
 
+local stanza_error = module:require "failures".stanza_error;
+
 -- Outlives reloads of this module.
 local api = module:shared("/*/saslcertd/api");
 
 local xmlns = "urn:xmpp:saslcert:1";
 local xmlns_json = "urn:xmpp:json:0"; -- XEP-0335
-local error_types = { auth = true, cancel = true, continue = true, modify = true, wait = true };
-
--- The stanza error of a failure: type, condition, text.
-local function words(failure)
-	local stanza = failure.stanza;
-	if stanza and error_types[stanza.type] and type(stanza.condition) == "string" and stanza.condition:find("^%l[%l-]*$") then
-		return stanza.type, stanza.condition, failure.message;
-	end
-	if failure.reason == "too-long" or failure.reason == "not-text" then
-		return "modify", "not-acceptable", "The request is longer than 128 KiB, or not text";
-	end
-	if failure.reason == "lost" or failure.reason == "timeout" then
-		return "wait", "remote-server-timeout", "The certificate service did not answer; the request may have been carried out or not";
-	end
-	return "wait", "remote-server-timeout", "The certificate service is not available at the moment";
-end
 
 -- The texts of a request's children, by their names; null for a child that holds other elements.
 local function children_of(request)
@@ -72,7 +58,7 @@ local function add_item(reply, record, in_full)
 end
 
 local function refuse(origin, stanza, failure)
-	origin.send(st.error_reply(stanza, words(failure)));
+	origin.send(st.error_reply(stanza, stanza_error(failure)));
 	return true;
 end
 
@@ -82,9 +68,8 @@ local function list(host, origin, stanza)
 	local reply = st.reply(stanza):tag("items", { xmlns = xmlns });
 	local in_full = stanza.tags[1]:get_child("json", xmlns_json) ~= nil;
 	repeat
-		local result;
-		result, failure = api.ask("certificate.list", question, { timeout = 2 * api.timeout(), again = true });
-		if not result then return refuse(origin, stanza, failure); end
+		local result, why = api.ask("certificate.list", question, { timeout = 2 * api.timeout(), again = true });
+		if not result then return refuse(origin, stanza, why); end
 		for _, record in ipairs(result.certificates) do add_item(reply, record, in_full); end
 		question.after = result.next;
 	until not result.next or origin.destroyed;
@@ -109,4 +94,4 @@ local function change(host, origin, stanza)
 	return true;
 end
 
-return { list = list, change = change, xmlns = xmlns, words = words, question_of = question_of, children_of = children_of };
+return { list = list, change = change, xmlns = xmlns, question_of = question_of, children_of = children_of };

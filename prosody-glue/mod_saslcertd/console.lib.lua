@@ -5,6 +5,8 @@
 local array = require "util.array";
 local null = require "util.json".null;
 
+local failures = module:require "failures";
+
 local commands = {
 	{ name = "list", words = { "jid" }, description = "List the certificates of an account" };
 	{ name = "revoke", words = { "jid", "name" }, description = "Revoke a certificate and its key, and close the sessions that use it", changes = true };
@@ -21,16 +23,15 @@ end
 -- Returns a function that runs a command: whether it could be done, a closing text, and lines that come before that.
 local function new(with)
 	local function failed(command, state, failure)
-		local unanswered = failure.reason == "lost" or failure.reason == "timeout";
-		if failure.code then return false, failure.message or "saslcertd could not decide it"; end
-		if failure.reason == "too-long" or failure.reason == "not-text" then return false, "That is too long, or not UTF-8 text"; end
-		if unanswered and command.name ~= "status" then
-			return false, "saslcertd did not answer" .. (command.changes and "; it may have been done or not" or "");
+		local kind, is_status = failures.kind_of(failure), command.name == "status";
+		if failure.code or kind == "unsendable" or kind == "unanswered" and not is_status then
+			-- There is no secret in the words of a command.
+			return false, failure.code and failure.message or failures.text_of(failure, command.changes);
 		end
-		local why = unanswered and "it does not answer" or failure.message or state.why;
+		local why = kind == "unanswered" and "it does not answer" or failure.message or state.why;
 		local since = state.since and os.date("! since %Y-%m-%d %H:%M:%S UTC", math.floor(state.since)) or "";
 		local connected = ("%s%s to saslcertd at %s"):format(state.connected and "Connected" or "Not connected", since, state.socket);
-		return false, "saslcertd can't be asked" .. (why and ": " .. why or ""), command.name == "status" and { connected } or nil;
+		return false, "saslcertd can't be asked" .. (why and ": " .. why or ""), is_status and { connected } or nil;
 	end
 
 	return function (command, ...)

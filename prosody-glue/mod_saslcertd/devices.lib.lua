@@ -7,12 +7,9 @@
 local sha256 = require "util.hashes".sha256;
 local now = require "util.time".now;
 
--- Of one account; the ones that have been away longest are forgotten first.
-local max_devices = 32;
--- Longer than any token lives that is not used.
-local remembered_seconds = 400 * 24 * 60 * 60;
--- The time is not written with each login.
-local granularity_seconds = 24 * 60 * 60;
+local max_devices = 32; -- of one account; the ones that have been away longest are forgotten first
+local remembered_seconds = 400 * 24 * 60 * 60; -- longer than any token lives that is not used
+local granularity_seconds = 24 * 60 * 60; -- the time is not written with each login
 
 local function forget_some(known, time)
 	local hashes = {};

@@ -49,9 +49,7 @@ local function watch_rival(module, changed)
 
 	look();
 	for _, event in ipairs({ "module-loaded", "module-unloaded", "module-reloaded" }) do
-		module:hook(event, function (payload)
-			if payload.module == rival then look(); end
-		end);
+		module:hook(event, function (payload) if payload.module == rival then look(); end end);
 	end
 end
 
@@ -65,10 +63,7 @@ local function new(module, with)
 	-- After a wait the host may be gone; usermanager raises an error then.
 	local function provider_now() return prosody.hosts[host.name] and usermanager.get_provider(host.name) or nil; end
 
-	function host.in_daemon()
-		local provider = provider_now();
-		return provider ~= nil and provider.name == "saslcertd";
-	end
+	function host.in_daemon() return (provider_now() or {}).name == "saslcertd"; end
 
 	function host.withdrawn() return has_rival or with.closed() or not prosody.hosts[host.name]; end
 
@@ -95,10 +90,7 @@ local function new(module, with)
 		if is_shown and not host.withdrawn() then event.reply:tag("feature", { var = xmlns }):up(); end
 	end);
 
-	watch_rival(module, function (is_there)
-		has_rival = is_there;
-		update_lists();
-	end);
+	watch_rival(module, function (is_there) has_rival = is_there; update_lists(); end);
 
 	function host.set_lists(wanted)
 		has_lists = wanted;
@@ -118,10 +110,7 @@ local function new(module, with)
 	wrap();
 	-- After usermanager, which takes or drops the provider at 0.
 	for _, event in ipairs({ "item-added/auth-provider", "item-removed/auth-provider" }) do
-		module:hook(event, function ()
-			wrap();
-			with.provider_changed();
-		end, -100);
+		module:hook(event, function () wrap(); with.provider_changed(); end, -100);
 	end
 
 	return host;

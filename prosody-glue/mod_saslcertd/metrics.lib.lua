@@ -5,6 +5,8 @@
 
 local statsmanager = require "core.statsmanager";
 
+local kind_of = module:require "failures".kind_of;
+
 local buckets = { 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10 };
 local expiring_days, expiring_timeout = 30, 10; -- the latter in seconds
 
@@ -12,9 +14,8 @@ local expiring_days, expiring_timeout = 30, 10; -- the latter in seconds
 local function result_of(result, failure)
 	-- That EXTERNAL isn't offered, or a form refused, is no error, but a no all the same.
 	if result then return result.denial and "refused" or "ok"; end
-	if failure.code == -32000 then return "refused"; end
-	if failure.code or failure.reason == "too-long" or failure.reason == "not-text" then return "fault"; end
-	return "away";
+	local kind = kind_of(failure);
+	return kind == "unsendable" and "fault" or kind == "unanswered" and "away" or kind;
 end
 
 local function new()

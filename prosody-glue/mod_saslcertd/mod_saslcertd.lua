@@ -27,8 +27,7 @@ local hello = module:require "hello";
 local new_host = module:require "host".new;
 local sasl_lib = module:require "sasl";
 
--- How often certificates that are about to expire are counted.
-local count_interval = 60 * 60;
+local count_interval = 60 * 60; -- of certificates that are about to expire
 
 -- Handlers of streams that are open across a reload live on in the old environment, and find the new one here. So do the libraries, and
 -- mod_auth_saslcertd, which puts into accounts what is to hear of changes, by host, and into waiting the sessions that wait for a delay.
@@ -116,10 +115,7 @@ client = module:require "client".new({
 	missed = function () sessions.report_all(); end; tell = function () sessions.tell(); end;
 });
 
-module:add_timer(count_interval, function ()
-	metrics.count_expiring(client.request);
-	return count_interval;
-end);
+module:add_timer(count_interval, function () metrics.count_expiring(client.request); return count_interval; end);
 
 -- Inside of string.gsub and the like Lua can't wait, though there is a runner.
 local function can_wait() return async.ready() and (not coroutine.isyieldable or coroutine.isyieldable()); end
@@ -176,7 +172,7 @@ local function declare_soon()
 	module:add_timer(0, function () declaring = false; client.declare(); end);
 end
 
-api.ask, api.change, api.ask_blocking, api.can_wait = ask, change, ask_blocking, can_wait;
+api.ask, api.change, api.ask_blocking, api.can_wait, api.failures = ask, change, ask_blocking, can_wait, module:require "failures";
 api.verdict, api.process = sasl.verdict, sasl.process;
 api.outlive, api.close = sasl_lib.outlive, sessions.close_each;
 -- The sessions of an account that has changed unnoticed end.

@@ -78,7 +78,7 @@ local function ask(method, params, seconds)
 end
 
 local api = module:shared("/*/saslcertd/api");
-api.accounts = api.accounts or {};
+api.accounts, api.failures = api.accounts or {}, module:require "failures";
 function api.timeout() return settings.timeout; end
 function api.can_wait() return true; end
 function api.ask(method, params, ask_options) return ask(method, params, ask_options and ask_options.timeout or settings.timeout); end

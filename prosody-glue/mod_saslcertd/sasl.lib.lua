@@ -7,6 +7,8 @@ local new_cache = require "util.cache".new;
 local encode_base64 = require "util.encodings".base64.encode;
 local now = require "util.time".monotonic;
 
+local sasl_error = module:require "failures".sasl_error;
+
 -- Outlives reloads of this module: handlers of open streams do, too.
 local api = module:shared("/*/saslcertd/api");
 
@@ -57,17 +59,13 @@ local function outlive(session, handler)
 	if handler.saslcert_sasl2 then session.sasl_handler = session.sasl_handler or handler; end
 end
 
--- In the daemon's words, if it has said why.
 local function fail(handler, session, failure)
 	session.log("info", "Login by certificate refused: %s", failure.denial or failure.message or failure.reason);
 	outlive(session, handler);
 	handler.saslcert_challenged = nil;
 	-- COMPAT mod_sasl2 of before 2025 goes on with this very handler; mod_saslauth makes a new one.
 	handler.selected = nil;
-	-- It becomes the name of an element.
-	local is_name = type(failure.sasl) == "string" and failure.sasl:find("^%l[%l-]*$");
-	if is_name then return "failure", failure.sasl, failure.message; end
-	return "failure", "temporary-auth-failure", "The certificate can't be checked at the moment";
+	return "failure", sasl_error(failure, "certificate");
 end
 
 -- Asks about the certificate of an offer, with what Prosody knows of its candidates: nothing where accounts live in the daemon, or none is
@@ -149,14 +147,6 @@ local function decide(host, session, authzid)
 	return nil, unasked;
 end
 
--- Makes the daemon's yes a login.
-local function admit(session, handler, result)
-	handler.username, handler.resource = result.username, result.resource;
-	session.log("info", "Logged in as %s by the certificate %s (%s)", result.username,
-		result.name and ("%q"):format(result.name) or "of an authority", result.fingerprint);
-	return "success";
-end
-
 local function add_host(module)
 	-- SASL2 wants to know what the stream's header said; SASL does not.
 	module:hook("stream-features", function (event)
@@ -194,7 +184,10 @@ local function new(hosts)
 		local host = hosts[hostname];
 		local result, failure = decide(host, session, message or "");
 		if not result then return fail(handler, session, failure); end
-		return admit(session, handler, result);
+		handler.username, handler.resource = result.username, result.resource;
+		session.log("info", "Logged in as %s by the certificate %s (%s)", result.username,
+			result.name and ("%q"):format(result.name) or "of an authority", result.fingerprint);
+		return "success";
 	end
 
 	return sasl;

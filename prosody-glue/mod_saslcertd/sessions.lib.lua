@@ -137,10 +137,7 @@ local function add_reports(sessions, with)
 		end
 		if not failed or comes_again then return; end
 		comes_again = true;
-		add_task(repeat_seconds, function ()
-			comes_again = false;
-			sessions.report_all();
-		end);
+		add_task(repeat_seconds, function () comes_again = false; sessions.report_all(); end);
 	end
 
 	-- One report is made at a time, to its end.
@@ -280,9 +277,7 @@ local function hook_resources(sessions, host_module)
 
 	for _, xmlns in ipairs({ "urn:xmpp:sm:2", "urn:xmpp:sm:3" }) do
 		host_module:hook_tag(xmlns, "resume", function (session, stanza)
-			if not resumes_another(session, stanza.attr.previd) then return; end
-			session.send(failed_resumption(xmlns));
-			return true;
+			if resumes_another(session, stanza.attr.previd) then return session.send(failed_resumption(xmlns)) or true; end
 		end, 10);
 	end
 
@@ -302,8 +297,7 @@ local function hook_restrictions(sessions, host_module)
 		local origin, stanza = event.origin, event.stanza;
 		if stanza.attr.type ~= "set" or not origin.saslcert then return; end
 		-- The daemon's words, which come with its answer to hello.
-		local words = sessions.registration or { type = "auth", condition = "not-authorized" };
-		origin.send(st.error_reply(stanza, words.type, words.condition, words.text));
+		origin.send(st.error_reply(stanza, sessions.registration or { type = "auth", condition = "not-authorized" }));
 		return true;
 	end
 	host_module:hook("iq/self/jabber:iq:register:query", deny, 100);

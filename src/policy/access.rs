@@ -26,7 +26,8 @@ impl Role {
     }
 }
 
-/// The hello that must come before a question. A peer without one is never told to close a session, so it must not open any.
+/// The hello that must come before a question. A peer without one is never told to close a session, so it must open none by a
+/// certificate. By a password it may: some that ask about passwords keep no sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Before {
     /// Nothing.

@@ -9,7 +9,7 @@ local sasl = {
 local prosody, api = {}, {};
 local library = load_library("adhoc", nil, { ["util.dataforms"] = { new = function (layout) return layout; end } },
 	{ prosody = prosody, module = {
-		require = function (_, name) return name == "certificates" and certificates or sasl; end;
+		require = function (_, name) return name == "certificates" and certificates or name == "sasl" and sasl or load_library(name); end;
 		shared = function () return api; end;
 	} });
 
@@ -56,7 +56,6 @@ local function new_world()
 		if world.unreadable then return nil, { message = "can't be read" }; end
 		return { account = origin.username .. "@" .. origin.host };
 	end
-	function certificates.words(failure) return "cancel", "conflict", failure.message; end
 	local host = { name = "shakespeare.lit", withdrawn = function () return world.withdrawn or false; end };
 	library.add_host(host, { hook = function (_, event, handler, priority) hooks[event] = { run = handler, priority = priority }; end });
 	world.command = library.command(host, function (name, at, handler, permission)

@@ -28,6 +28,7 @@ local function new_world()
 	local world = { asked = {}, hooks = {}, fired = {} };
 	world.reply = { incarnation = "one", password_changed = 1 };
 	local api = {
+		failures = load_library("failures");
 		ask = function (_, params)
 			world.asked[#world.asked + 1] = params;
 			if world.while_asked then world.while_asked(); end

@@ -20,6 +20,7 @@ local function new_world()
 		end;
 	end
 	local api = {
+		failures = load_library("failures");
 		ask = reply_to(world.asked);
 		change = reply_to(world.asked, true);
 		ask_blocking = reply_to(world.blocked);
@@ -465,7 +466,7 @@ describe("what an admin is told of a failure", function ()
 	it("says whether it may have been done", function ()
 		local world = new_world();
 		for text, failures in pairs({
-			["or not"] = { { reason = "timeout" }, { reason = "lost" } };
+			["done or not"] = { { reason = "timeout" }, { reason = "lost" } };
 			["can't be asked"] = { { reason = "away" }, { code = -32001 }, { code = -32602, message = "secret" } };
 			["its own words"] = { { code = -32000, message = "its own words" }, { code = -32001, message = "its own words" }, { code = -32002, message = "its own words" } };
 		}) do
@@ -474,5 +475,11 @@ describe("what an admin is told of a failure", function ()
 				assert.matches(text, (select(2, world.accounts.delete_user("brutus"))));
 			end
 		end
+	end);
+
+	it("of a question that changes nothing is that nobody answered", function ()
+		local world = new_world();
+		world.replies["account.verify"] = { reason = "timeout" };
+		assert.equal("saslcertd did not answer", (select(2, world.accounts.test_password("brutus", "x"))));
 	end);
 end);

@@ -56,6 +56,7 @@ local function new_world()
 		end, function () is_done = true; end;
 	end
 	world.api = {
+		failures = load_library("failures");
 		waiting = {};
 		ask = function (method, params, options)
 			world.asked[#world.asked + 1] = { method = method, params = params, options = options };
@@ -72,6 +73,7 @@ local function new_world()
 	local prosodys = {
 		["util.async"] = { waiter = waiter };
 		["util.encodings"] = {
+			stringprep = {};
 			base64 = {
 				encode = function (bytes) return "<" .. bytes .. ">"; end;
 				decode = function (text) return text:match("^<(.*)>$") or (text ~= "!!" and text) or nil; end;

@@ -42,7 +42,7 @@ describe("a change", function ()
 	};
 	local certificates = load_library("certificates", nil, { ["util.stanza"] = {
 		reply = function () return "done"; end;
-		error_reply = function (_, kind, condition, text) return { kind, condition, text }; end;
+		error_reply = function (_, why) return why; end;
 	} }, { module = { shared = function () return api; end } });
 	local function change(request) return certificates.change(host, origin, { tags = { request } }); end
 
@@ -56,26 +56,7 @@ describe("a change", function ()
 	it("that is refused is refused in the daemon's words", function ()
 		answer, failure, closed = nil, { stanza = { type = "cancel", condition = "conflict" }, message = "Taken" }, nil;
 		assert.is_true(change(element("append")));
-		assert.same({ "cancel", "conflict", "Taken" }, sent);
+		assert.same({ type = "cancel", condition = "conflict", text = "Taken" }, sent);
 		assert.is_nil(closed);
-	end);
-end);
-
-describe("the stanza error of a failure", function ()
-	it("is the daemon's", function ()
-		assert.same({ "cancel", "conflict", "Taken" }, { library.words({ stanza = { type = "cancel", condition = "conflict" }, message = "Taken" }) });
-	end);
-
-	it("says wait when nobody answered, and whether the change may have been made", function ()
-		for _, reason in ipairs({ "away", "busy", "lost", "timeout" }) do
-			local kind, condition = library.words({ reason = reason });
-			assert.same({ "wait", "remote-server-timeout" }, { kind, condition });
-		end
-		assert.truthy((select(3, library.words({ reason = "lost" }))):find("may have been carried out"));
-	end);
-
-	it("is never what can't be an element", function ()
-		assert.equal("remote-server-timeout", (select(2, library.words({ stanza = { type = "cancel", condition = "<x/>" } }))));
-		assert.equal("remote-server-timeout", (select(2, library.words({ stanza = { type = "what", condition = "conflict" } }))));
 	end);
 end);

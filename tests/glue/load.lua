@@ -45,17 +45,25 @@ local known = {
 	["util.encodings"] = { utf8 = { valid = function (text) return not text:find("\255", 1, true); end } };
 	["util.stanza"] = {
 		stanza = function (name) return name; end;
-		error_reply = function (_, kind, condition, text) return { kind = kind, condition = condition, text = text }; end;
+		error_reply = function (_, kind, condition, text)
+			if type(kind) == "table" then return kind; end
+			return { type = kind, condition = condition, text = text };
+		end;
 	};
 };
 
--- libraries: those of Prosody, by name. globals: what its environment has beside them. ending: of the file's name.
-return function (name, module, libraries, globals, ending)
+-- libraries: those of Prosody, by name. globals: what its environment has beside them; unless the module in it says otherwise, the libraries
+-- of ours that it requires are the real ones. ending: of the file's name.
+local function load_library(name, module, libraries, globals, ending)
 	local function require_fake(wanted)
 		return libraries and libraries[wanted] or known[wanted] or error(wanted .. " was not handed in", 2);
 	end
 	local environment = setmetatable({ require = require_fake }, { __index = _G });
 	for key, value in pairs(globals or {}) do environment[key] = value; end
+	environment.module = globals and globals.module or {};
+	environment.module.require = environment.module.require or function (_, wanted) return load_library(wanted, module, libraries, globals); end;
 	local path = root .. (module or "mod_saslcertd") .. "/" .. name .. (ending or ".lib.lua");
 	return assert(loadfile(path, "t", environment))();
-end, null, known["util.array"];
+end
+
+return load_library, null, known["util.array"];

@@ -37,8 +37,7 @@ local function new_world(reply)
 			end;
 		};
 	};
-	own.console = load_library("console", nil, libraries, globals);
-	module.require = function (_, name) return own[name]; end
+	module.require = function (_, name) return own[name] or load_library(name, nil, libraries, globals); end
 	load_library("prosodyctl", nil, libraries, globals);
 	world.command = module.command;
 	module.add_host();
