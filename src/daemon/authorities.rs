@@ -34,7 +34,7 @@ pub(super) struct AuthorityFiles {
     refused: Lock<Refusals>,
 }
 
-/// Chains that lead nowhere, by a hash of all that was shown: whoever shows the same again costs no signature.
+/// Chains that lead nowhere, by a hash of all that was shown: a client that shows the same again costs no signature.
 #[derive(Debug, Default)]
 struct Refusals {
     /// How often the files have changed.
@@ -109,7 +109,7 @@ pub(super) struct Problem {
 }
 
 impl AuthorityFiles {
-    /// Held from the look at the files until what follows from it is done: what was read last counts.
+    /// Held from the look at the files until all that follows is done: the last reading counts.
     pub(super) fn turn_to_read(&self) -> MutexGuard<'_, ()> {
         self.reading.lock()
     }

@@ -155,7 +155,7 @@ impl Connection {
         self.cut_off.notified().await;
     }
 
-    /// Takes no more lines; what is queued is still written.
+    /// Takes no more lines; the queued ones are still written.
     pub fn close(&self) {
         let mut outbox = self.outbox.lock();
         outbox.is_closed = true;

@@ -28,7 +28,7 @@ impl DiskRoom {
         }
     }
 
-    /// Errors: what makes the store grow is refused for lack of room.
+    /// Errors: a change that makes the store grow is refused for lack of room.
     pub(super) fn require(&self) -> Result<(), Fault> {
         if self.is_nearly_full() {
             return Err(Fault::DiskFull);

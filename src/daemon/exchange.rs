@@ -50,7 +50,7 @@ pub(super) async fn talk(
     let is_cut_off = matches!(end, End::CutOff);
     let close = async {
         if !is_cut_off {
-            // It may have asked and closed its half: what is in flight is still answered.
+            // It may have asked and closed its half: its questions in flight are still answered.
             let _ = tokio::time::timeout(SHUTDOWN_LIMIT, connection.idle()).await;
         }
         state.disconnected(connection);
@@ -104,7 +104,7 @@ async fn listen(
                 Ok(count) => count,
             },
             () = answers.more() => continue,
-            // Behind the read: after a pause of our own, what came meanwhile counts.
+            // Behind the read: after a pause of our own, a line that came meanwhile counts.
             () = expired(deadline) => return End::unfinished(connection),
         };
         lines.read(count);

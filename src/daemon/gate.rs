@@ -109,7 +109,7 @@ impl Closing<'_> {
     /// Has the sessions closed that are over. `answer` answers the question that took something back; it is given the lines that
     /// belong behind the answer.
     ///
-    /// The other servers come first: who reads the answer finds the sessions gone there. To the asker the answer goes first, in one
+    /// The other servers come first: a client that reads the answer finds the sessions gone there. To the asker the answer goes first, in one
     /// write with the closings: the session that asks may be the first to be closed.
     pub(super) fn end(self, asker: &Connection, answer: impl FnOnce(&str)) {
         let doomed = self.news.lock().take_doomed();

@@ -148,7 +148,7 @@ impl Hosts {
         self.declared.write().entry(host).or_insert(known);
     }
 
-    /// Held from the look at the hosts until what follows from it is written: what is written last is what is so.
+    /// Held from the look at the hosts until the outcome is written: the last one written counts.
     pub(super) fn turn_to_remember(&self) -> MutexGuard<'_, ()> {
         self.remembering.lock()
     }

@@ -32,7 +32,7 @@ pub enum ListenError {
         /// How to make it.
         remedy: Remedy,
     },
-    /// The admin's: whoever may write to the folder could put a false daemon in its place.
+    /// The admin's: a user who may write to the folder could put a false daemon in its place.
     #[error(
         "the socket's place: {folder} can be written by others than root and saslcertd; {remedy}"
     )]
@@ -56,7 +56,7 @@ pub enum ListenError {
         /// How to make it the daemon's.
         remedy: Remedy,
     },
-    /// The service manager's: what it handed over is not what it has to be.
+    /// The service manager's: the socket that it handed over is not as it has to be.
     #[error(
         "the service manager must hand over one listening Unix stream socket with a path; {problem}"
     )]

@@ -37,7 +37,7 @@ impl SocketSource {
     /// To be called once and before the first thread starts: it takes `LISTEN_FDS` and `LISTEN_PID` out of the
     /// environment.
     ///
-    /// Errors: what was handed over to this process is something else than the one socket.
+    /// Errors: this process was handed something else than the one socket.
     pub fn from_environment(path: &Path) -> Result<Self, ListenError> {
         let unfit = |problem: String| ListenError::UnfitSocket { problem };
         // listenfd, which makes a listener of the number, would take a missing LISTEN_PID for ours.

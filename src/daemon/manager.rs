@@ -17,7 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::store::Store;
 
-/// The store is open, and who connects is answered.
+/// The store is open, and peers that connect are answered.
 pub(super) async fn tell_ready() {
     tell("READY=1").await;
 }

@@ -131,7 +131,7 @@ pub async fn serve(options: Options, place: SocketSource) -> Result<(), ServeErr
         _ = interrupt.recv() => Ok(()),
         Some(cause) = failure.recv() => Err(ServeError::StoreFailed { cause }),
     };
-    // No new work; what is in flight is finished, within the limit.
+    // No new work; the work in flight is finished, within the limit.
     tracing::info!("stopping");
     listening.end();
     let _ = stop.send(true);
@@ -149,7 +149,7 @@ pub async fn serve(options: Options, place: SocketSource) -> Result<(), ServeErr
     ended
 }
 
-/// Everything acknowledged is on the disk; what is left are last uses.
+/// Everything acknowledged is on the disk; only last uses are left.
 async fn close(state: Arc<State>, deadline: tokio::time::Instant) {
     let closed = tokio::task::spawn_blocking(move || state.close());
     let limit = deadline.max(tokio::time::Instant::now() + CLOSE_AT_LEAST);

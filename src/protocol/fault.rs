@@ -47,7 +47,7 @@ pub enum Fault {
     /// The admin's: a host can't be forgotten that somebody who is connected declares.
     #[error("a server that is connected declares the host; take it out of its configuration first")]
     HostDeclared,
-    /// Ours: what bears this name was forgotten; the asker sends it itself.
+    /// Ours: the chain of this name was forgotten; the asker sends it itself.
     #[error("the chain of this name is not remembered; send it itself")]
     ChainForgotten,
     /// Nobody's: some account of the host lacks this SCRAM hash, so that nobody may log in by it.

@@ -97,7 +97,7 @@ impl From<Harmless> for Edit {
 }
 
 /// Shown by who keeps every yes to a login back for as long as it lives: the daemon's gate. It hears what was written meanwhile, so that
-/// whoever has said yes before can be told.
+/// a server that was told yes before can hear of it.
 pub trait NoYes {
     /// This of `account` is on the disk.
     fn hear(&self, account: &BareJid, change: &Change);

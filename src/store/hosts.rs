@@ -41,7 +41,7 @@ impl Store {
         Ok(hosts)
     }
 
-    /// Forgets that the host was declared; what belongs to its accounts stays. Blocks until it is on the disk.
+    /// Forgets that the host was declared; the records of its accounts stay. Blocks until it is on the disk.
     pub fn forget_host(&self, host: &Host) -> Result<(), StoreError> {
         let key = host.as_str().as_bytes().to_vec();
         self.committer.commit(None, move |_| {

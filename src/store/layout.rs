@@ -32,7 +32,7 @@ pub(super) fn write_format(folder: &Path) -> Result<(), StoreError> {
     let path = folder.join(FORMAT_FILE);
     let fresh = folder.join("FORMAT.new");
     let text = format!("saslcertd {FORMAT}\n");
-    // The folder first: what FORMAT vouches for must be found there.
+    // The folder first: all that FORMAT vouches for must be found there.
     sync_file(folder)?;
     fs::write(&fresh, text).map_err(file_error("cannot write", &fresh))?;
     sync_file(&fresh)?;

@@ -92,7 +92,7 @@ impl Reached {
     }
 
     fn write(&self, commits: u64) -> io::Result<()> {
-        // One write of less than a sector in its place: whoever is killed leaves the old line or the new one.
+        // One write of less than a sector in its place: a process that is killed leaves the old line or the new one.
         let text = line(commits);
         self.file.write_all_at(text.as_bytes(), 0)
     }

@@ -44,7 +44,7 @@ impl Managing<'_> {
         match self.take_step(reply, &asking, now) {
             Ok(Some(stepped)) => reply.send(Ok(stepped)),
             Ok(None) => (),
-            // A decision is an end of the command like any other; what could not be asked is none.
+            // A decision is an end of the command like any other; a question that could not be asked is none.
             Err(Refusal::Management(denial)) => {
                 let words = denial.words();
                 reply.send(Ok(CommandStepped {

@@ -125,7 +125,7 @@ impl Hearing<'_> {
         None
     }
 
-    /// Before anything is declared: what a connected server declares cannot be forgotten.
+    /// Before anything is declared: a host that a connected server declares cannot be forgotten.
     fn introduce(&self, connection: &Connection, hello: &Hello, now: UnixSeconds) {
         let mut served = HashSet::new();
         let before = connection.introduction();

@@ -80,7 +80,7 @@ impl LiveSessions<'_> {
     ) -> Result<Vec<Close>, Refusal> {
         let mut close: Vec<Close> = Vec::new();
         for session in opened.sessions.good() {
-            // Before anything is looked up: what is revoked from here on finds the session.
+            // Before anything is looked up: a revocation from here on finds the session.
             let is_kept = self.sessions.opened(connection.id, session);
             let ending = match self.ending(session, is_kept, now) {
                 Ok(ending) => ending,

@@ -69,7 +69,7 @@ impl Backup<'_> {
                 let (edits, judged) = decide(view, things)?;
                 let mut harmless = Vec::new();
                 for edit in edits {
-                    // An account that is here is never written anew; and whoever brings a revocation comes behind a closing.
+                    // An account that is here is never written anew; and an import that brings a revocation comes behind a closing.
                     harmless.push(Harmless::of(edit, view)?.ok_or(StoreError::Failed)?);
                 }
                 Ok(Ok((harmless, judged)))
@@ -173,7 +173,7 @@ fn answer(judged: &[(usize, Judged)], apply: bool) -> Imported {
     }
 }
 
-/// Looks what would become of the records of several accounts. Changes may come between: whoever writes them decides anew.
+/// Looks what would become of the records of several accounts. Changes may come between: the step that writes them decides anew.
 fn look_at(store: &Store, accounts: BTreeMap<BareJid, Things>) -> Result<Fates, StoreError> {
     let mut judged = Vec::new();
     for (account, things) in accounts {
