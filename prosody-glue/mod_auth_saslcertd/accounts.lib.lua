@@ -1,8 +1,8 @@
--- Prosody's accounts, when they live in the daemon: what its usermanager wants of an authentication provider, but for logging in. What
--- the daemon has said is remembered for a while: Prosody asks several times for each message whether a user exists, and not always
+-- Prosody's accounts, when they live in the daemon: what its usermanager wants of an authentication provider, but for logging in. The
+-- daemon's answers are remembered for a while: Prosody asks several times for each message whether a user exists, and not always
 -- where it could wait for an answer.
 --
--- It must not decide: what a password may be and who may create what is the daemon's business. It never keeps a password.
+-- It must not decide: the daemon says what a password may be, and who may create an account. It never keeps a password.
 
 local new_cache = require "util.cache".new;
 local null = require "util.json".null;

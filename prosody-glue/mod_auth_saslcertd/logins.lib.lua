@@ -86,7 +86,7 @@ local function concluded(session, handler, status, condition_or_data, text)
 		session.log("info", "Login by password refused: %s", condition_or_data);
 		return fail(session, handler, condition_or_data, text);
 	end
-	-- Gone, or its account was changed while it waited: whoever did that has taken the tag off.
+	-- Gone, or its account was changed while it waited: that change has taken the tag off.
 	if status == "success" and (session.destroyed or session.saslcert_account ~= handler.username .. "@" .. host) then
 		return fail_unasked(session, handler);
 	end

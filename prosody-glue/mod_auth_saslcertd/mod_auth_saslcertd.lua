@@ -23,7 +23,7 @@ if prosody.process_type ~= "prosodyctl" then
 end
 
 -- COMPAT 13.0: rostermanager goes on to serve its copy of the roster, and the next account of this name would get it. After all
--- who need it once more; what is stored is removed by others.
+-- who need it once more; others remove the stored one.
 module:hook_global("user-deleted", function (event)
 	if event.host ~= host then return; end
 	local rosters = prosody.hosts[host].roster_cache;

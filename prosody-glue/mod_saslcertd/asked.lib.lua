@@ -1,7 +1,7 @@
 -- Answers the daemon's own questions: close sessions, tell users something, act on a change that somebody else made to an account, and
 -- say which account of a name Prosody has.
 --
--- It must not decide, nor wait: what may take a while is handed to a worker, and answered later.
+-- It must not decide, nor wait: a job that may take a while is handed to a worker, and answered later.
 
 local async = require "util.async";
 local split_jid = require "util.jid".split;

@@ -108,7 +108,7 @@ end
 function Client:disconnected(why, is_refusal)
 	local rejection, lost = self.rejection, {};
 	for id, question in pairs(self:let_go()) do
-		-- Asked once more, in the same order, behind the hello of the new connection. What changes something isn't repeated: nobody
+		-- Asked once more, in the same order, behind the hello of the new connection. A change isn't repeated: nobody
 		-- knows whether it was done.
 		if (question.again or not question.written) and not question.repeated and not self.stalled then
 			question.repeated, question.written = true, false;
@@ -356,7 +356,7 @@ local function new(with)
 		-- A failure has either the daemon's code, message, denial, sasl and stanza, or a reason: "away" (not asked),
 		-- "lost" and "timeout" (asked, outcome unknown), "busy", "too-long", "not-text" (not asked).
 		request = function (...) self:request(...); end;
-		-- Tells the daemon something. What is told while it is away is dropped: after each hello it hears it all.
+		-- Tells the daemon something. Notices are dropped while it is away: after each hello it hears it all.
 		notify = function (...) self:notify(...); end;
 		-- Says hello again on the open connection, or connects.
 		declare = function () if self.conn then self:hello(); else self:connect(); end end;

@@ -1,6 +1,6 @@
--- Questions without an answer: what became of each (client.lib.lua has the failures), and what whoever asked is told.
+-- Questions without an answer (client.lib.lua has the failures): what became of each, and the words for the asker.
 --
--- It must not decide. Where the daemon has words, they are told.
+-- It must not decide. Where the daemon has words, those are told.
 
 local kinds = { ["too-long"] = "unsendable", ["not-text"] = "unsendable", lost = "unanswered", timeout = "unanswered" };
 local error_types = { auth = true, cancel = true, continue = true, modify = true, wait = true };
@@ -22,13 +22,13 @@ local function is_condition(name) return type(name) == "string" and name:find("^
 
 local function unchecked(what) return ("The %s can't be checked at the moment"):format(what); end
 
--- SASL's condition and text. what: could not be checked, if nothing was decided.
+-- SASL's condition and text. what: the thing that could not be checked, if nothing was decided.
 local function sasl_error(failure, what)
 	if kind_of(failure) == "refused" and is_condition(failure.sasl) then return failure.sasl, failure.message; end
 	return "temporary-auth-failure", unchecked(what);
 end
 
--- A stanza error. undecided: what a stranger is told unless it was decided; the owner of an account is told more.
+-- A stanza error. undecided: the text for a stranger, unless it was decided; without it the owner of an account asks, and is told more.
 local function stanza_error(failure, undecided)
 	local kind, stanza = kind_of(failure), failure.stanza or {};
 	if not error_types[stanza.type] or not is_condition(stanza.condition) then

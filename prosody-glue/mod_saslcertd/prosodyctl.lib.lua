@@ -22,7 +22,7 @@ Client certificates of users, and saslcertd:
   prosodyctl mod_saslcertd facts     (for saslcertd doctor)
 ]];
 
--- The hosts that the configuration gives to this module. What is said of them elsewhere stays: they come without options.
+-- The hosts that the configuration gives to this module. They come without options: earlier declarations stay.
 local function configured_hosts()
 	local hosts = array();
 	for name, options in pairs(configmanager.getconfig()) do

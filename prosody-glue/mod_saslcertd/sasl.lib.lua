@@ -121,7 +121,7 @@ local function decide(host, session, authzid)
 	local offer = offer_of(host, session);
 	if offer.verdict == "unasked" then offer = new_offer(host, session, deadline); end
 	if offer.verdict == "unasked" then return nil, unasked; end
-	-- What the daemon was told for the offer is good for one try.
+	-- The facts that went with the offer are good for one try.
 	if offer.accounts and offer.is_used then offer.accounts = host.accounts.facts(offer.accounts) or false; end
 	offer.deadline, offer.is_used = deadline, true;
 	for _ = 1, 2 do
@@ -166,7 +166,7 @@ local function add_host(module)
 	module:hook("stanza/urn:ietf:params:xml:ns:xmpp-sasl:auth", function (event) event.origin.saslcert_sasl2 = nil; end, 200);
 end
 
--- hosts: see mod_saslcertd. What the handlers call, through a table that outlives a reload, since handlers of open streams do too.
+-- hosts: see mod_saslcertd. Returns what the handlers call through a table that outlives a reload, since handlers of open streams do too.
 local function new(hosts)
 	local sasl = { add_host = add_host };
 

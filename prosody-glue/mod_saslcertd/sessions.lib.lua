@@ -145,9 +145,9 @@ local function add_reports(sessions, with)
 		error = function (_, err) module:log("error", "The sessions could not be reported: %s", err); end;
 	});
 
-	-- Tells the daemon of all live sessions that it needs to know, in pieces, one after the other; what it says of them is done. When
-	-- one piece could not be answered the others are asked about all the same, and all of it again a while later. Who wants a report
-	-- while one is made gets it behind that.
+	-- Tells the daemon of all live sessions that it needs to know, in pieces, one after the other, and closes those that it names. When
+	-- one piece could not be answered the others are asked about all the same, and all of it again a while later. A report that is
+	-- wanted while one is made comes behind that.
 	function sessions.report_all()
 		if is_wanted then return; end
 		is_wanted = true;
@@ -157,7 +157,7 @@ local function add_reports(sessions, with)
 	function sessions.opened(session) sessions.gather(entry_of(session), true); end
 end
 
--- What opens and closes is told at once, and what follows so soon that it makes a crowd, together.
+-- A session that opens or closes is told of at once, and those of a crowd together.
 local function add_news(sessions, with)
 	local opened, closed, since, is_due = {}, {}, nil, false;
 
@@ -171,7 +171,7 @@ local function add_news(sessions, with)
 		for _, piece in ipairs(pieces_of(closing)) do with.notify("session.closed", { sessions = piece }); end
 	end
 
-	-- The daemon hears the openings first: what opens again has not closed.
+	-- The daemon hears the openings first: one that opens again has not closed.
 	function sessions.gather(entry, is_open)
 		closed[entry.account .. "/" .. entry.resource] = not is_open and entry or nil;
 		if is_open then opened[#opened + 1] = entry; end
