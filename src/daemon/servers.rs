@@ -11,7 +11,8 @@ use serde_json::Value;
 use super::connection::Connection;
 use crate::identity::{BareJid, Host, ScramHash};
 use crate::protocol::{
-    self, AccountChanged, Close, CloseSessions, Fault, NotifyAccount, ScramChanged, ServerRequest,
+    self, AccountChanged, Away, Close, CloseSessions, Fault, NotifyAccount, ScramChanged,
+    ServerRequest,
 };
 use crate::system::lock::Lock;
 
@@ -55,7 +56,7 @@ impl Servers {
     ) -> Result<Q::Answer, Fault> {
         let away = |problem| Fault::ServerAway { problem };
         let connection = newest_of(&self.connections.lock(), host);
-        let connection = connection.ok_or(away("none of this host is connected"))?;
+        let connection = connection.ok_or(away(Away::NotConnected))?;
         let id = connection.question_id();
         let (answer, answered) = mpsc::channel();
         let key = (connection.id, id);
@@ -64,10 +65,9 @@ impl Servers {
         let result = answered.recv_timeout(SERVER_DEADLINE);
         self.expected.lock().remove(&key);
         match result {
-            Ok(Ok(result)) => serde_json::from_value(result)
-                .map_err(|_| away("its answer is not readable; is its module older?")),
-            Ok(Err(_)) => Err(away("it refuses the question; is its module older?")),
-            Err(_) => Err(away("it does not answer")),
+            Ok(Ok(result)) => serde_json::from_value(result).map_err(|_| away(Away::Unreadable)),
+            Ok(Err(_)) => Err(away(Away::Refusing)),
+            Err(_) => Err(away(Away::Silent)),
         }
     }
 

@@ -63,7 +63,7 @@ pub enum Fault {
     #[error("the accounts of this host live in Prosody, and Prosody can't be asked: {problem}")]
     ServerAway {
         /// Why not.
-        problem: &'static str,
+        problem: Away,
     },
     /// The admin's: a file of the host's authorities or revocation lists can't be used.
     #[error("the authorities could not be asked")]
@@ -110,6 +110,60 @@ pub enum Fault {
     /// Ours: an answer that is longer than the protocol allows.
     #[error("the answer is too long")]
     AnswerTooLong,
+}
+
+/// Why Prosody can't be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Away {
+    /// No connection declares the host.
+    #[error("none of this host is connected")]
+    NotConnected,
+    /// It is silent for longer than the daemon waits.
+    #[error("it does not answer")]
+    Silent,
+    /// It knows no such question, or can't answer it.
+    #[error("it refuses the question; is its module older?")]
+    Refusing,
+    /// It answers with other fields.
+    #[error("its answer is not readable; is its module older?")]
+    Unreadable,
+    /// It was to give the account an incarnation.
+    #[error("it answers with no incarnation")]
+    NoIncarnation,
+}
+
+/// Why fields make no question, though each can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misuse {
+    /// Of the console.
+    #[error("words: there is no such command")]
+    NoSuchCommand,
+    /// Of an export.
+    #[error("after.place: it is no place of an account")]
+    NoSuchPlace,
+    /// Of a revocation: both, or none of them.
+    #[error("either `name` or `key_id` is wanted")]
+    NameOrKey,
+    /// Only an administrator asks for itself.
+    #[error("missing field `session`")]
+    NoSession,
+    /// A session by a certificate has one.
+    #[error("missing field `session.fingerprint`")]
+    NoFingerprint,
+}
+
+impl From<Misuse> for Fault {
+    fn from(misuse: Misuse) -> Self {
+        Self::WrongParams {
+            problem: misuse.to_string(),
+        }
+    }
+}
+
+impl From<Misuse> for Refusal {
+    fn from(misuse: Misuse) -> Self {
+        Self::Fault(misuse.into())
+    }
 }
 
 /// The right that may be missing, in words.

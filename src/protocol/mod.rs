@@ -34,7 +34,7 @@ pub use command::*;
 pub use console::*;
 pub use each::{Bad, Each};
 pub use external::*;
-pub use fault::{Fault, Refusal};
+pub use fault::{Away, Fault, Misuse, Refusal};
 pub use fields::{fields, fields_of};
 pub use hosts::*;
 pub use limits::{

@@ -11,7 +11,7 @@ use super::super::hosts::Hosts;
 use super::super::reply::Answered;
 use super::super::servers::Servers;
 use crate::identity::Host;
-use crate::protocol::{BackupRecord, Export, ExportPage, Exported, Fault};
+use crate::protocol::{BackupRecord, Export, ExportPage, Exported, Misuse};
 use crate::store::{AccountRows, Cursor, ReadLimits, Stop, Store, StoreError};
 use record::Record;
 
@@ -50,9 +50,7 @@ impl Backup<'_> {
                 inside: None,
             }),
             Some(Exported::Inside { account, place }) => {
-                let place = Cursor::from_bytes(&place).ok_or_else(|| Fault::WrongParams {
-                    problem: "after.place: it is no place of an account".to_owned(),
-                })?;
+                let place = Cursor::from_bytes(&place).ok_or(Misuse::NoSuchPlace)?;
                 let inside = Some(place);
                 Some(Stop { account, inside })
             }

@@ -12,7 +12,9 @@ use super::revocation::{KeyRevocation, Managing, Target};
 use super::whose::Whose;
 use crate::identity::{BareJid, CertificateName, Host, Incarnation, UnixSeconds};
 use crate::policy::Denial;
-use crate::protocol::{Accounts, ConsoleRan, ConsoleRun, Each, Fault, Refusal, Session, SessionBy};
+use crate::protocol::{
+    Accounts, ConsoleRan, ConsoleRun, Each, Fault, Misuse, Refusal, Session, SessionBy,
+};
 use crate::wording::console::{self, HostStatus, Readiness, Status};
 
 impl Managing<'_> {
@@ -31,9 +33,7 @@ impl Managing<'_> {
             ["revoke", jid] => self.console_revoke(reply, jid, "", now),
             ["revoke", jid, name] => self.console_revoke(reply, jid, name, now),
             ["status"] => Ok(Some(self.lists.console_status(reply, question))),
-            _ => Err(Refusal::from(Fault::WrongParams {
-                problem: "words: there is no such command".to_owned(),
-            })),
+            _ => Err(Misuse::NoSuchCommand.into()),
         };
         match ran {
             Ok(Some(ran)) => reply.send(Ok(ran)),

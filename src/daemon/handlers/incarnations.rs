@@ -4,7 +4,7 @@
 
 use super::super::servers::Servers;
 use crate::identity::{BareJid, Incarnation};
-use crate::protocol::{AskIncarnation, Fault};
+use crate::protocol::{AskIncarnation, Away, Fault};
 
 /// Which account of the name lives in Prosody; `None` if there is none.
 pub(super) fn incarnation_in_prosody(
@@ -21,10 +21,9 @@ pub(super) fn incarnation_in_prosody(
         _ if !found.exists => Ok(None),
         (Some(incarnation), _) => Ok(Some(incarnation)),
         (None, Unmarked::Pretend(fresh)) => Ok(Some(fresh.clone())),
-        (None, Unmarked::Mark) => {
-            let problem = "it answers with no incarnation";
-            Err(Fault::ServerAway { problem })
-        }
+        (None, Unmarked::Mark) => Err(Fault::ServerAway {
+            problem: Away::NoIncarnation,
+        }),
     }
 }
 

@@ -31,7 +31,7 @@ impl Notices<'_> {
             if let Err(Refusal::Fault(Fault::ServerAway { problem })) =
                 self.give_notices_of(&turn, now)
             {
-                tracing::warn!(host = %turn.host, problem, "accounts will hear later of what expires");
+                tracing::warn!(host = %turn.host, %problem, "accounts will hear later of what expires");
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::identity::{CertificateName, KeyId, UnixSeconds};
 use crate::policy::manage::{Revoked, Which};
 use crate::policy::{Denial, manage};
 use crate::protocol::{
-    Fault, Refusal, Revoke, RevokedCertificate, ShownRevoked, Unrevoke, Unrevoked,
+    Misuse, Refusal, Revoke, RevokedCertificate, ShownRevoked, Unrevoke, Unrevoked,
 };
 use crate::store::{Harmless, View};
 use crate::wording::notices;
@@ -61,11 +61,7 @@ impl Revoking<'_> {
         let target = match (question.name, question.key_id) {
             (Some(name), None) => Target::Named(name),
             (None, Some(key_id)) => Target::WithKey(key_id),
-            _ => {
-                return Err(Refusal::from(Fault::WrongParams {
-                    problem: "either `name` or `key_id` is wanted".to_owned(),
-                }));
-            }
+            _ => return Err(Misuse::NameOrKey.into()),
         };
         let whose = Whose::new(
             question.account,

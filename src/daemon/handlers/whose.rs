@@ -6,7 +6,7 @@ use super::super::connection::Peer;
 use crate::identity::{BareJid, Incarnation};
 use crate::policy::access;
 use crate::policy::manage::{Asker, LoggedInBy, Scope};
-use crate::protocol::{Fault, Session, SessionBy};
+use crate::protocol::{Fault, Misuse, Session, SessionBy};
 use crate::wording::notices::{By, With};
 
 /// The list that a question is about, and the asker.
@@ -53,9 +53,7 @@ pub(super) fn asker(
 ) -> Result<(Asker, Scope), Fault> {
     let Some(session) = session else {
         if !access::may_ask_for_itself(peer.role) {
-            return Err(Fault::WrongParams {
-                problem: "missing field `session`".to_owned(),
-            });
+            return Err(Misuse::NoSession.into());
         }
         let admin = Asker {
             secure: true,
@@ -77,9 +75,7 @@ pub(super) fn asker(
             Scope::Of(incarnation),
         ),
         (SessionBy::Certificate, None) => {
-            return Err(Fault::WrongParams {
-                problem: "missing field `session.fingerprint`".to_owned(),
-            });
+            return Err(Misuse::NoFingerprint.into());
         }
     };
     let asker = Asker {
