@@ -1,7 +1,7 @@
 //! The rules of imports: each room of `src/` knows those that its row names, and no two files know each other. And how long a
 //! function of Lua may be.
 //!
-//! It reads the source: `use` lines, and paths that begin with `crate`, `super`, `self` or a child module. A name that a module only
+//! It reads the source: `use` lines, and paths that begin with `crate`, `super`, `self`, `saslcertd` or a child module. A name that a module only
 //! hands on is followed to the file that defines it. Code of tests may import what it likes.
 
 #![allow(
