@@ -260,7 +260,10 @@ impl Writer {
         let applied = if rows.is_empty() {
             Ok(())
         } else {
-            self.apply(rows)
+            let applied = self.apply(rows);
+            // Whatever has come of it, and before anybody hears that.
+            self.tables.recall.changed();
+            applied
         };
         let written = applied
             .and_then(|()| self.make_durable())

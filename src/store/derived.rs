@@ -120,6 +120,7 @@ impl<'a> Batches<'a> {
             let written = self.tables.tree(table).apply_batch(batch);
             written.map_err(StoreError::Engine)?;
         }
+        self.tables.recall.changed();
         Ok(())
     }
 }

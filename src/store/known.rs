@@ -46,17 +46,27 @@ pub struct Known {
 impl Tables {
     /// The facts about a certificate on `host`.
     pub(super) fn known(&self, shown: Shown<'_>, host: &Host) -> Result<Known, StoreError> {
+        self.require_sound()?;
         let Shown {
             der, fingerprint, ..
         } = shown;
-        let mut known = Known::default();
         let is_proven = self.is_known_proven();
+        let as_of = self.recall.now();
+        if is_proven
+            && shown.cert.is_some()
+            && let Some(known) = self.recall.get(fingerprint, host, as_of)
+        {
+            return Ok(known);
+        }
+        let mut known = Known::default();
+        let mut is_all_sure = true;
         for row in self.known_rows(fingerprint, host) {
             let (account, mut row) = row?;
             let reading = row.reading.take().filter(|read| read.version == READING);
             // A certificate that an older version has read, or could not read, is as good as unread. And until `known` was held
             // against what was written, a row of it may be an older one.
             let is_sure = is_proven && reading.is_some();
+            is_all_sure &= is_sure;
             if shown.cert.is_none() && known.cert.is_none() {
                 known.cert = match reading {
                     Some(reading) => Some(reading.cert(der, *fingerprint)),
@@ -77,6 +87,9 @@ impl Tables {
                 known.revoked_for.push(revoked);
             }
             known.holders.push(row.holder(account));
+        }
+        if is_all_sure {
+            self.recall.keep(fingerprint, &known, as_of);
         }
         Ok(known)
     }

@@ -29,6 +29,7 @@ mod lost;
 mod migration;
 mod ownership;
 mod reached;
+mod recall;
 mod record;
 pub mod refusal;
 mod secret;

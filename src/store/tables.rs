@@ -10,6 +10,7 @@ use crate::identity::{Enrolment, Fingerprint, Host};
 
 use super::edit::Table;
 use super::error::{OnFailure, StoreError, words};
+use super::recall::Recall;
 use super::record;
 
 /// sled's trees, and how a failure is told. Shared by readers and the writer.
@@ -20,6 +21,7 @@ pub(super) struct Tables {
     on_failure: Arc<OnFailure>,
     pub(super) corrupt_reads: Arc<AtomicU64>,
     known_is_proven: Arc<AtomicBool>,
+    pub(super) recall: Arc<Recall>,
 }
 
 pub(super) type RowBytes = (sled::IVec, sled::IVec);
@@ -37,6 +39,7 @@ impl Tables {
             on_failure: Arc::new(on_failure),
             corrupt_reads: Arc::new(AtomicU64::new(0)),
             known_is_proven: Arc::new(AtomicBool::new(false)),
+            recall: Arc::default(),
         })
     }
 

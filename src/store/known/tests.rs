@@ -573,3 +573,85 @@ proptest! {
         prop_assert!(checks.iter().all(|check| check.problem.is_none()), "{checks:?}");
     }
 }
+
+/// As a login shows it that names the chain of its offer.
+fn parsed(cert: &ClientCert) -> Shown<'_> {
+    Shown {
+        cert: Some(cert),
+        ..shown(cert)
+    }
+}
+
+#[test]
+fn what_was_read_is_read_again_only_after_a_change() {
+    let (_folder, store) = opened();
+    let account = BareJid::parse("juliet@a.lit").unwrap();
+    let cert = some_cert();
+    let held = record(&account, "one", "laptop", &cert);
+    change(&store, &account, vec![Edit::put(held)]);
+    let is_held = || {
+        let known = store.known(parsed(&cert), account.host()).unwrap();
+        !known.holders.is_empty()
+    };
+    assert!(is_held());
+    // Behind the store's back: what it still says, it remembers.
+    let key = record::known_key(&account, &cert.fingerprint);
+    store.tables.tree(Table::Known).remove(key).unwrap();
+    assert!(is_held());
+    // A certificate that nobody has parsed is read.
+    let read = store.known(shown(&cert), account.host()).unwrap();
+    assert!(read.holders.is_empty());
+    let other = BareJid::parse("romeo@a.lit").unwrap();
+    let edit = Edit::RevokeKey {
+        key_id: cert.key_id,
+        incarnation: Incarnation::parse("one").unwrap(),
+        at: NOW,
+    };
+    change(&store, &other, vec![edit]);
+    assert!(!is_held());
+}
+
+#[test]
+fn nothing_that_was_read_before_a_change_is_told_after_its_answer() {
+    let (_folder, store) = opened();
+    let account = BareJid::parse("juliet@a.lit").unwrap();
+    let cert = some_cert();
+    let incarnation = Incarnation::parse("one").unwrap();
+    let held = record(&account, "one", "laptop", &cert);
+    change(&store, &account, vec![Edit::put(held)]);
+    let is_revoked = || {
+        let known = store.known(parsed(&cert), account.host()).unwrap();
+        !known.revoked_for.is_empty()
+    };
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let stale = std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    is_revoked();
+                }
+            });
+        }
+        let stale = (0..400).find(|turn| {
+            let (key_id, incarnation, at) = (cert.key_id, incarnation.clone(), NOW);
+            let revokes = turn % 2 == 0;
+            let edit = if revokes {
+                Edit::RevokeKey {
+                    key_id,
+                    incarnation,
+                    at,
+                }
+            } else {
+                Edit::UnrevokeKey {
+                    key_id,
+                    incarnation,
+                }
+            };
+            change(&store, &account, vec![edit]);
+            is_revoked() != revokes
+        });
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        stale
+    });
+    assert_eq!(stale, None);
+}
