@@ -123,16 +123,16 @@ impl Facts<'_> {
         if shown.lives == Accounts::Prosody {
             return Ok(None);
         }
-        let held = gathered.holders.iter();
-        let mut accounts: Vec<BareJid> = held.map(|held| held.account.clone()).collect();
+        let holders = gathered.holders.iter();
+        let mut accounts: Vec<BareJid> = holders.map(|holder| holder.account.clone()).collect();
         if shown.policy.trust.ca().is_some() {
             accounts.extend(gathered.named_here());
         }
         accounts.sort();
         accounts.dedup();
-        let known = accounts.iter().map(|one| self.store.view(one).account());
-        let known: Vec<Option<Account>> = known.collect::<Result<_, _>>()?;
-        Ok(Some(known.into_iter().flatten().collect()))
+        let accounts = accounts.iter().map(|one| self.store.view(one).account());
+        let accounts: Vec<Option<Account>> = accounts.collect::<Result<_, _>>()?;
+        Ok(Some(accounts.into_iter().flatten().collect()))
     }
 
     /// Of the accounts that hold the records, the newest of each name that was ever heard of: Prosody is not asked.

@@ -98,12 +98,12 @@ impl Closing<'_> {
     /// Tells the other servers now which accounts have changed; how many lines that were.
     pub(super) fn tell_changed(&self) -> usize {
         let changed = std::mem::take(&mut self.news.lock().changed);
-        let told = changed.into_iter().map(|(account, change)| {
+        let counts = changed.into_iter().map(|(account, change)| {
             let changed = AccountChanged::of(account.to_string(), change);
             self.servers
                 .tell_changed(self.asker, account.host(), &changed)
         });
-        told.sum()
+        counts.sum()
     }
 
     /// Has the sessions closed that are over. `answer` answers the question that took something back; it is given the lines that

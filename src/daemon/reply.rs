@@ -187,8 +187,8 @@ impl To {
 
 /// Refuses a question that the peer can't ask.
 pub(super) fn refuse_unknown(connection: &Connection, id: &Id, method: &str) {
-    let shown: String = method.chars().take(64).collect();
-    let method = visible(&shown).into_owned();
+    let short: String = method.chars().take(64).collect();
+    let method = visible(&short).into_owned();
     let Peer { uid, role, .. } = connection.peer;
     let fault = Fault::UnknownMethod { method, uid, role };
     tracing::warn!(connection = connection.id, reason = %fault, "not decided");

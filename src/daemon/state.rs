@@ -24,7 +24,7 @@ use super::handlers::hosts::KnownHosts;
 use super::handlers::moving_in::MovingIn;
 use super::handlers::notices::Notices;
 use super::handlers::passwords::Passwords;
-use super::handlers::revocation::{Managing, Revoking};
+use super::handlers::revocation::{Managing, Revocations};
 use super::handlers::sessions::LiveSessions;
 use super::handlers::status::Overview;
 use super::hosts::Hosts;
@@ -180,8 +180,8 @@ impl State {
         }
     }
 
-    pub(super) fn revoking(&self) -> Revoking<'_> {
-        Revoking::new(self.certificates(), &self.gate)
+    pub(super) fn revoking(&self) -> Revocations<'_> {
+        Revocations::new(self.certificates(), &self.gate)
     }
 
     pub(super) fn managing(&self) -> Managing<'_> {

@@ -30,15 +30,15 @@ pub struct ArrivingLogin {
 impl ArrivingLogin {
     /// Has `known` the same password, as far as can be seen? Slow, if the password itself is brought.
     #[must_use]
-    pub fn is_that_of(&self, known: &Account) -> bool {
+    pub fn is_that_of(&self, account: &Account) -> bool {
         match &self.secret {
-            Some(secret) => known
+            Some(secret) => account
                 .strongest()
                 .is_some_and(|verifier| verifier.admits(secret)),
-            None => self.verifiers.iter().all(|brought| {
-                known
-                    .verifier(brought.hash())
-                    .is_some_and(|own| own.has_stored_key(brought.stored_key()))
+            None => self.verifiers.iter().all(|verifier| {
+                account
+                    .verifier(verifier.hash())
+                    .is_some_and(|own| own.has_stored_key(verifier.stored_key()))
             }),
         }
     }
@@ -48,9 +48,9 @@ impl ArrivingLogin {
 #[derive(Debug)]
 pub struct AccountFacts<'a> {
     /// The account of that name that is here.
-    pub known: Option<&'a Account>,
+    pub present: Option<&'a Account>,
     /// The login that is brought; `None`: certificates only.
-    pub brought: Option<&'a ArrivingLogin>,
+    pub login: Option<&'a ArrivingLogin>,
     /// The verifiers that [`ArrivingLogin::is_that_of`] was true of.
     pub same: Option<&'a [ScramVerifier]>,
     /// The incarnation that it had where it comes from, or has in Prosody.
@@ -76,13 +76,13 @@ pub enum AccountFate {
 ///
 /// Errors: only certificates are brought, and there is no such account.
 pub fn account(facts: &AccountFacts<'_>) -> Result<(AccountFate, Incarnation), Denial> {
-    let (fate, incarnation) = match (facts.known, facts.brought) {
-        (Some(known), None) => (AccountFate::Unchanged, &known.incarnation),
+    let (fate, incarnation) = match (facts.present, facts.login) {
+        (Some(present), None) => (AccountFate::Unchanged, &present.incarnation),
         // It may have got another password since it was tried.
-        (Some(known), Some(_)) if facts.same == Some(&known.verifiers) => {
-            (AccountFate::Unchanged, &known.incarnation)
+        (Some(present), Some(_)) if facts.same == Some(&present.verifiers) => {
+            (AccountFate::Unchanged, &present.incarnation)
         }
-        (Some(known), Some(_)) => (AccountFate::Kept, &known.incarnation),
+        (Some(present), Some(_)) => (AccountFate::Kept, &present.incarnation),
         (None, Some(_)) => (AccountFate::Taken, facts.own.unwrap_or(facts.fresh)),
         (None, None) => {
             let own = facts.own.filter(|_| facts.in_prosody);
@@ -94,7 +94,7 @@ pub fn account(facts: &AccountFacts<'_>) -> Result<(AccountFate, Incarnation), D
 
 /// One certificate of an account that moves in.
 #[derive(Clone, Copy, Debug)]
-pub struct CertificateFacts<'a> {
+pub struct ArrivingCertificate<'a> {
     /// Its account.
     pub account: &'a BareJid,
     /// Which account of that name.
@@ -118,16 +118,16 @@ pub struct CertificateFacts<'a> {
 /// Shape: `list` is as it is behind the certificates before this one.
 /// Errors: why it is refused.
 pub fn certificate(
-    facts: &CertificateFacts<'_>,
+    facts: &ArrivingCertificate<'_>,
     list: &AccountList,
     policy: &HostPolicy,
     now: UnixSeconds,
 ) -> Result<Option<Appended>, Denial> {
     let is_there = facts.cert.is_ok_and(|cert| {
-        list.enrolments.iter().any(|held| {
-            held.incarnation == *facts.incarnation
-                && held.name.as_str() == facts.name.trim()
-                && held.holds(cert)
+        list.enrolments.iter().any(|one| {
+            one.incarnation == *facts.incarnation
+                && one.name.as_str() == facts.name.trim()
+                && one.holds(cert)
         })
     });
     if is_there {
@@ -170,7 +170,7 @@ mod tests {
         ScramVerifier::derive(hash, &secret, b"salt", 1)
     }
 
-    fn known(password: &str, hashes: &[ScramHash]) -> Account {
+    fn present(password: &str, hashes: &[ScramHash]) -> Account {
         Account {
             jid: fixtures::account("h@a.lit"),
             incarnation: incarnation("here"),
@@ -184,25 +184,25 @@ mod tests {
         }
     }
 
-    fn brought(password: &str, hashes: &[ScramHash], secret: bool) -> ArrivingLogin {
+    fn login(password: &str, hashes: &[ScramHash], secret: bool) -> ArrivingLogin {
         ArrivingLogin {
             enabled: true,
             created: NOW,
             password_changed: NOW,
-            verifiers: known(password, hashes).verifiers,
+            verifiers: present(password, hashes).verifiers,
             secret: secret.then(|| Secret::prepare(password).unwrap()),
         }
     }
 
     #[test]
     fn an_account_is_taken_where_none_of_its_name_is_and_never_written_over() {
-        let here = known("p", &ScramHash::ALL);
-        let comes = brought("p", &ScramHash::ALL, true);
+        let here = present("p", &ScramHash::ALL);
+        let comes = login("p", &ScramHash::ALL, true);
         let (own, fresh) = (incarnation("told"), incarnation("fresh"));
-        let (same, other) = (&*here.verifiers, &*known("q", &ScramHash::ALL).verifiers);
+        let (same, other) = (&*here.verifiers, &*present("q", &ScramHash::ALL).verifiers);
         let missing = Err(Denial::AccountMissing);
         // Known, brought, found to be the same, own, in Prosody.
-        for (known, brought, same, own, in_prosody, expected) in [
+        for (present, login, same, own, in_prosody, expected) in [
             (
                 true,
                 false,
@@ -263,8 +263,8 @@ mod tests {
             (false, false, None, Some(&own), false, missing),
         ] {
             let facts = AccountFacts {
-                known: known.then_some(&here),
-                brought: brought.then_some(&comes),
+                present: present.then_some(&here),
+                login: login.then_some(&comes),
                 same,
                 own,
                 fresh: &fresh,
@@ -287,8 +287,8 @@ mod tests {
             ("p", both, false, sha1, false),
             ("q", sha1, false, both, false),
         ] {
-            let brought = brought(password, hashes, has_secret);
-            let is_same = brought.is_that_of(&known("p", here));
+            let login = login(password, hashes, has_secret);
+            let is_same = login.is_that_of(&present("p", here));
             assert_eq!(is_same, expected, "{password} {hashes:?} {here:?}");
         }
     }
@@ -374,7 +374,7 @@ mod tests {
                 Err(Denial::AddressForeign),
             ),
         ] {
-            let facts = CertificateFacts {
+            let facts = ArrivingCertificate {
                 account: &fixtures::account("h@a.lit"),
                 incarnation: &incarnation("one"),
                 fate,

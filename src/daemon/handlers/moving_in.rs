@@ -20,7 +20,9 @@ use crate::identity::{
     UnixSeconds,
 };
 use crate::policy::manage::{Appended, MAX_MARKS, Marks};
-use crate::policy::moving_in::{self, AccountFacts, AccountFate, ArrivingLogin, CertificateFacts};
+use crate::policy::moving_in::{
+    self, AccountFacts, AccountFate, ArrivingCertificate, ArrivingLogin,
+};
 use crate::policy::{Denial, HostPolicy};
 use crate::protocol::{
     Accounts, ImportAccount, ImportCertificate, ImportFate, ImportLogin, ImportVerdict,
@@ -50,23 +52,23 @@ impl MovingIn<'_> {
         let account = question.account;
         let certificates = question.certificates.into_iter().map(Certificate::from);
         let certificates: Vec<Certificate> = certificates.collect();
-        let brought = match question.login {
+        let login = match question.login {
             None => None,
             Some(login) => match arriving_login(login, &policy, now)? {
-                Ok(brought) => Some(brought),
+                Ok(login) => Some(login),
                 Err(denial) => return Ok(refused_whole(denial, &certificates)),
             },
         };
         let fresh = new_incarnation()?;
-        let known = self.store.view(&account).account()?;
+        let present = self.store.view(&account).account()?;
         // Here, and not in the writer thread: trying a password takes its time.
-        let same = match (&brought, &known) {
-            (Some(brought), Some(known)) if brought.is_that_of(known) => {
-                Some(known.verifiers.clone())
+        let same = match (&login, &present) {
+            (Some(login), Some(present)) if login.is_that_of(present) => {
+                Some(present.verifiers.clone())
             }
             _ => None,
         };
-        let own = match (&brought, lives, known) {
+        let own = match (&login, lives, present) {
             // Only Prosody knows whether it exists, and which one of its name it is.
             (None, Accounts::Prosody, None) if !certificates.is_empty() => {
                 let unmarked = if question.apply {
@@ -81,7 +83,7 @@ impl MovingIn<'_> {
         let apply = question.apply;
         let arrival = Arrival {
             account: account.clone(),
-            brought,
+            login,
             same,
             own,
             fresh,
@@ -112,11 +114,11 @@ struct Certificate {
 }
 
 impl From<ImportCertificate> for Certificate {
-    fn from(brought: ImportCertificate) -> Self {
+    fn from(import: ImportCertificate) -> Self {
         Self {
-            cert: certificate_in(&brought.certificate).map(Arc::new),
-            name: brought.name,
-            may_manage: brought.may_manage,
+            cert: certificate_in(&import.certificate).map(Arc::new),
+            name: import.name,
+            may_manage: import.may_manage,
         }
     }
 }
@@ -124,7 +126,7 @@ impl From<ImportCertificate> for Certificate {
 /// An account that arrives, as far as it is known outside of the writer thread.
 struct Arrival {
     account: BareJid,
-    brought: Option<ArrivingLogin>,
+    login: Option<ArrivingLogin>,
     /// Verifiers of the account that is here already, if they are of the same password.
     same: Option<Vec<ScramVerifier>>,
     /// The incarnation that it had where it comes from, or has in Prosody.
@@ -144,8 +146,8 @@ impl Arrival {
         now: UnixSeconds,
     ) -> Result<(Vec<Harmless>, ImportedAccount), StoreError> {
         let decided = moving_in::account(&AccountFacts {
-            known: view.account()?.as_ref(),
-            brought: self.brought.as_ref(),
+            present: view.account()?.as_ref(),
+            login: self.login.as_ref(),
             same: self.same.as_deref(),
             own: self.own.as_ref(),
             fresh: &self.fresh,
@@ -156,14 +158,14 @@ impl Arrival {
             Err(denial) => return Ok((Vec::new(), refused_whole(denial, &self.certificates))),
         };
         let mut edits = Vec::new();
-        if let (AccountFate::Taken, Some(brought)) = (fate, self.brought) {
+        if let (AccountFate::Taken, Some(login)) = (fate, self.login) {
             let account = Account {
                 jid: self.account.clone(),
                 incarnation: incarnation.clone(),
-                enabled: brought.enabled,
-                created: brought.created,
-                password_changed: brought.password_changed,
-                verifiers: brought.verifiers,
+                enabled: login.enabled,
+                created: login.created,
+                password_changed: login.password_changed,
+                verifiers: login.verifiers,
             };
             let put = Harmless::put_account(view, account)?;
             // Taken is only who is not here, or has the same password.
@@ -171,21 +173,21 @@ impl Arrival {
         }
         let mut list = view.list()?;
         let mut rows = Vec::new();
-        for brought in &self.certificates {
-            let (is_disabled, marks) = match &brought.cert {
+        for one in &self.certificates {
+            let (is_disabled, marks) = match &one.cert {
                 Ok(cert) => (
                     view.is_disabled(&cert.fingerprint)?,
                     marks(view, cert, &self.account, &incarnation)?,
                 ),
                 Err(_) => (false, Marks::default()),
             };
-            let facts = CertificateFacts {
+            let facts = ArrivingCertificate {
                 account: &self.account,
                 incarnation: &incarnation,
                 fate,
-                name: &brought.name,
-                cert: brought.cert.as_ref().map_err(|denial| *denial),
-                may_manage: brought.may_manage,
+                name: &one.name,
+                cert: one.cert.as_ref().map_err(|denial| *denial),
+                may_manage: one.may_manage,
                 is_disabled,
                 marks: &marks,
             };
@@ -198,7 +200,7 @@ impl Arrival {
                 Some(_) => ImportFate::Taken,
                 None => ImportFate::Unchanged,
             });
-            rows.push(row_of(&brought.name, verdict));
+            rows.push(row_of(&one.name, verdict));
         }
         let verdict = Ok(match fate {
             AccountFate::Taken => ImportFate::Taken,
@@ -228,11 +230,11 @@ fn marks(
 
 /// The list is what it is for the certificates behind this one.
 fn put_into(list: &mut AccountList, appended: &Appended, now: UnixSeconds) {
-    let held = &appended.enrolment;
+    let new = &appended.enrolment;
     list.enrolments
-        .retain(|held| !appended.leaving.contains(held));
-    list.enrolments.push(held.clone());
-    list.incarnation = Some((held.incarnation.clone(), now));
+        .retain(|one| !appended.leaving.contains(one));
+    list.enrolments.push(new.clone());
+    list.incarnation = Some((new.incarnation.clone(), now));
 }
 
 /// The login that is brought, checked and derived; or why nobody could log in with it.

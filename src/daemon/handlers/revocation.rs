@@ -22,7 +22,7 @@ use crate::wording::notices;
 
 /// Revokes what stands in the lists, by whatever way it was asked for.
 #[derive(Clone, Copy)]
-pub(in crate::daemon) struct Revoking<'a> {
+pub(in crate::daemon) struct Revocations<'a> {
     lists: Certificates<'a>,
     gate: &'a Gate,
 }
@@ -31,16 +31,16 @@ pub(in crate::daemon) struct Revoking<'a> {
 #[derive(Clone, Copy)]
 pub(in crate::daemon) struct Managing<'a> {
     pub(in crate::daemon) lists: Certificates<'a>,
-    pub(in crate::daemon) revoking: Revoking<'a>,
+    pub(in crate::daemon) revoking: Revocations<'a>,
 }
 
-impl<'a> Revoking<'a> {
+impl<'a> Revocations<'a> {
     pub(in crate::daemon) fn new(lists: Certificates<'a>, gate: &'a Gate) -> Self {
         Self { lists, gate }
     }
 }
 
-impl Revoking<'_> {
+impl Revocations<'_> {
     pub(in crate::daemon) fn revoke(
         &self,
         reply: &Reply<Revoke>,
