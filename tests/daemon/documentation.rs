@@ -646,6 +646,12 @@ fn every_command_of_the_pages_can_be_typed() {
         include_str!("../../docs/faq.md"),
         include_str!("../../docs/comparison.md"),
         include_str!("../../docs/versions.md"),
+        include_str!("../../docs/architecture.md"),
+        include_str!("../../docs/authorities.md"),
+        include_str!("../../docs/contributing.md"),
+        include_str!("../../docs/devices.md"),
+        include_str!("../../docs/performance.md"),
+        include_str!("../../docs/protocol.md"),
     ];
     let lines = pages.into_iter().flat_map(code);
     // Names of packages and units; and what was shortened.
