@@ -1,4 +1,5 @@
-//! The facts about a certificate that is shown to a host: fetched once, for an offer, a login and `explain` alike.
+//! The facts about a certificate that is shown to a host: fetched once, for an offer, a login and `explain` alike. On a host with
+//! authorities they are fetched twice: the first time says whether a question of a stranger waits for its turn, the second one decides.
 //!
 //! Must not know: what follows from it.
 
