@@ -121,8 +121,7 @@ end
 
 function provider.is_enabled(username)
 	local info, err = provider.get_account_info(username);
-	if not info then return nil, err; end
-	return info.enabled;
+	return info and info.enabled, err;
 end
 
 function provider.test_password(username, password)

@@ -47,12 +47,11 @@ local function new(module)
 		local id, err = read(username);
 		if id or err or not make then return id, err; end
 		id = new_id();
-		local ok;
-		ok, err = store:set(username, { incarnation = id });
+		local ok, why = store:set(username, { incarnation = id });
 		-- A store that forgets would make each certificate useless as soon as it is added.
 		if ok and read(username) == id then return id; end
-		module:log("error", "The store of %s@%s keeps nothing: %s", username, host, err or "no error");
-		return nil, err or "not kept";
+		module:log("error", "The store of %s@%s keeps nothing: %s", username, host, why or "no error");
+		return nil, why or "not kept";
 	end
 
 	local function fact(username)

@@ -17,8 +17,7 @@ local max_waiting, max_waiting_bytes = 1024 + max_in_flight, 24 * 1024 * 1024;
 -- Written, but not yet taken by the kernel: what a frozen daemon may cost in memory.
 local max_unwritten_bytes = 1024 * 1024;
 
-local first_pause, longest_pause = 0.5, 2;
-local hello_timeout = 5;
+local first_pause, longest_pause, hello_timeout = 0.5, 2, 5;
 -- So many deadlines without a single line from the daemon, and it isn't asked any more.
 local max_missed = 3;
 -- Deadlines are looked at so often while something waits. Prosody's timers wait as long as there is something to read: on a busy server

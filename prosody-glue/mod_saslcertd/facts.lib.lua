@@ -66,9 +66,7 @@ return function ()
 		version = prosody.version;
 		module = { version = hello.own_copy.version, path = hello.own_copy.path, protocol = hello.protocol_version };
 		config_file = prosody.config_file, config_folder = prosody.paths.config or ".", files = array(configmanager.files());
-		plugin_paths = plugin_paths;
 		pid = is_known and pid or nil; -- nil: it doesn't run, or keeps no pidfile
-		ipv6 = has_ipv6;
-		sections = sections, hosts = hosts, modules = modules_of("*");
+		plugin_paths = plugin_paths, ipv6 = has_ipv6, sections = sections, hosts = hosts, modules = modules_of("*");
 	};
 end

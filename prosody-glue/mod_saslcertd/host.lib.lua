@@ -92,10 +92,7 @@ local function new(module, with)
 
 	watch_rival(module, function (is_there) has_rival = is_there; update_lists(); end);
 
-	function host.set_lists(wanted)
-		has_lists = wanted;
-		update_lists();
-	end
+	function host.set_lists(wanted) has_lists = wanted; update_lists(); end
 
 	function host.unload()
 		if unwrap then unwrap(); end

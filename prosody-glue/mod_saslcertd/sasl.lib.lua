@@ -13,9 +13,7 @@ local sasl_error = module:require "failures".sasl_error;
 local api = module:shared("/*/saslcertd/api");
 
 -- The daemon's limits; beyond them its answer would be that it can't read the question.
-local max_certificates = 6;
-local max_chain_base64 = 64 * 1024;
-local max_certificate_base64 = 24 * 1024;
+local max_certificates, max_chain_base64, max_certificate_base64 = 6, 64 * 1024, 24 * 1024;
 -- No address has as many: of more the beginning is enough for the daemon to see that.
 local max_authzid_bytes = 4096;
 

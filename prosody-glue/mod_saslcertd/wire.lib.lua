@@ -12,9 +12,7 @@ local have_unix, unix = pcall(require, "socket.unix");
 if have_unix and type(unix) == "function" then unix = { stream = unix }; end -- COMPAT old LuaSocket
 
 -- The daemon answers a longer question with an error that names no id.
-local max_line_bytes = 128 * 1024;
--- Well below that.
-local max_piece_bytes = 96 * 1024;
+local max_line_bytes, max_piece_bytes = 128 * 1024, 96 * 1024; -- the latter well below that
 local max_noise = 16; -- other lines that may come before an answer
 local array_mt = getmetatable(array());
 
