@@ -21,6 +21,7 @@ mod import_prosody;
 mod init;
 #[cfg(feature = "client")]
 mod key_files;
+mod link;
 #[cfg(feature = "client")]
 mod login;
 mod password;
@@ -65,6 +66,9 @@ enum Command {
     /// Look at, add, disable and revoke the certificates of an account.
     #[command(subcommand)]
     Cert(cert::CertCommand),
+    /// Make links by which devices get keys without a password; list and revoke them.
+    #[command(subcommand)]
+    Link(link::LinkCommand),
     /// Say why somebody can log in with a certificate, or why not: each rule, its verdict and why.
     Explain(explain::ExplainArgs),
     /// Look at, make, change and delete accounts whose passwords the daemon keeps.
@@ -99,6 +103,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check => check::run(&global),
         Command::Doctor(args) => doctor::run(&args, &global),
         Command::Cert(command) => cert::run(&command, &global),
+        Command::Link(command) => link::run(&command, &global),
         Command::Explain(args) => Ok(explain::run(&args, &global)),
         Command::Account(command) => account::run(&command, &global),
         Command::Host(command) => host::run(&command, &global),

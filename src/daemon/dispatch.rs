@@ -21,10 +21,11 @@ use crate::identity::UnixSeconds;
 use crate::policy::access::{self, Barred};
 use crate::protocol::{
     self, AccountExists, Admit, AnyHello, Append, Before, ClientRequest, Closed, CommandStep,
-    ConsoleRun, Create, Delete, Disable, DisableAccount, EnableAccount, Expiring, Explain, Export,
-    Failed, Fault, ForgetHost, Id, Import, ImportAccount, Incoming, Lane, Line, List, ListAccounts,
-    ListHosts, ListMarks, Login, Notice, Offer, Opened, Refusal, Report, Request, Revoke, Role,
-    Scram, SetPassword, Status, StoreCheck, Succeeded, Unrevoke, Verify, fields,
+    ConsoleRun, Create, CreateLink, Delete, Disable, DisableAccount, EnableAccount, Expiring,
+    Explain, Export, Failed, Fault, ForgetHost, Id, Import, ImportAccount, Incoming, Lane, Line,
+    List, ListAccounts, ListHosts, ListLinks, ListMarks, Login, LookAtLink, Notice, Offer, Opened,
+    RedeemLink, Refusal, Report, Request, Revoke, RevokeLink, Role, Scram, SetPassword, Status,
+    StoreCheck, Succeeded, Unrevoke, Verify, fields,
 };
 
 /// When a question came.
@@ -181,6 +182,11 @@ questions! {
     ClientRequest: Informs => |state, question, asked| state.managing().request(asked.reply, question, asked.moment.now),
     CommandStep: Informs => |state, question, asked| state.managing().command_step(asked.reply, question, asked.moment.now),
     ConsoleRun: Informs => |state, question, asked| state.managing().console_run(asked.reply, &question, asked.moment.now),
+    CreateLink: Informs => |state, question, asked| asked.send(state.links().create(question, asked.peer(), asked.moment.now)),
+    ListLinks: Informs => |state, question, asked| asked.send(state.links().list(&question, asked.moment.now)),
+    RevokeLink: Informs => |state, question, asked| asked.send(state.links().revoke(question, asked.peer())),
+    LookAtLink: Informs => |state, question, asked| asked.send(state.links().look(&question, asked.moment.now)),
+    RedeemLink: Informs => |state, question, asked| state.links().redeem(asked.reply, &question, asked.moment.now),
     Unrevoke: Informs => |state, question, asked| asked.send(state.certificates().unrevoke(question, asked.peer())),
     ListMarks: Informs => |state, question, asked| asked.send(state.certificates().marks(question)),
     Expiring: Informs => |state, question, asked| asked.send(state.certificates().expiring(asked.reply, &question, asked.moment.now)),

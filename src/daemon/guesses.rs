@@ -49,6 +49,16 @@ struct Key {
     network: Network,
 }
 
+impl Key {
+    /// Of the network alone.
+    fn of_network(network: Network) -> Self {
+        Self {
+            account: None,
+            network,
+        }
+    }
+}
+
 /// An attempt that goes on.
 #[must_use = "until it has ended it counts as one more"]
 pub(super) struct Attempt<'a> {
@@ -105,14 +115,42 @@ impl Guesses {
         }
     }
 
+    /// Must this network wait until a link may be tried from there again? Of nowhere nothing is counted.
+    pub(super) fn must_wait(
+        &self,
+        network: Option<Network>,
+        max_seconds: f64,
+        now: UnixSeconds,
+    ) -> bool {
+        network.is_some_and(|network| {
+            let mut counters = self.lock();
+            let key = Key::of_network(network);
+            let counter = counters.entry(key, now);
+            let must_wait = counter.has_to_wait(max_seconds, now);
+            if counter.is_empty() {
+                counters.recent.remove(&key);
+            }
+            must_wait
+        })
+    }
+
+    /// A link was tried from this network that is none.
+    pub(super) fn failed(&self, network: Option<Network>, now: UnixSeconds) {
+        if let Some(network) = network {
+            let mut counters = self.lock();
+            let counter = counters.entry(Key::of_network(network), now);
+            let _ = counter.begin();
+            counter.end(Outcome::Failed, false, now);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Counters> {
         self.counters.lock()
     }
 
     fn keys(&self, account: &AccountName, network: Network) -> [Key; 2] {
         let account = Some(self.hasher.hash_one(account));
-        let of = |account| Key { account, network };
-        [of(account), of(None)]
+        [Key { account, network }, Key::of_network(network)]
     }
 }
 
@@ -229,6 +267,28 @@ mod tests {
         attempt.end(Outcome::Succeeded, later);
         assert_eq!(next(&guesses, "brutus", home, NOW.plus(600)), 0.5);
         assert_eq!(next(&guesses, "brutus", home, NOW.plus(601)), 0.0);
+    }
+
+    #[test]
+    fn links_that_are_none_are_counted_with_the_passwords_of_the_same_network() {
+        let guesses = Guesses::default();
+        let (home, elsewhere) = (Some(network("192.0.2.7")), Some(network("192.0.2.8")));
+        assert!(!guesses.must_wait(home, 15.0, NOW));
+        assert_eq!(guesses.lock().recent.len(), 0);
+        for _ in 0..10 {
+            assert!(!guesses.must_wait(home, 15.0, NOW));
+            guesses.failed(home, NOW);
+        }
+        assert!(guesses.must_wait(home, 15.0, NOW));
+        assert!(!guesses.must_wait(home, 15.0, NOW.plus(1)));
+        assert!(!guesses.must_wait(home, 0.0, NOW));
+        assert!(!guesses.must_wait(elsewhere, 15.0, NOW));
+        assert_eq!(next(&guesses, "brutus", network("192.0.2.7"), NOW), 0.5);
+        // From nowhere.
+        for _ in 0..20 {
+            guesses.failed(None, NOW);
+        }
+        assert!(!guesses.must_wait(None, 15.0, NOW));
     }
 
     #[test]

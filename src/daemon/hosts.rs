@@ -12,7 +12,7 @@ use super::connection::Peer;
 use super::declared_host::{DeclaredHost, json_of};
 use crate::identity::Host;
 use crate::policy::host::room::{self, NoRoom};
-use crate::policy::{HostPolicy, access};
+use crate::policy::{HostPolicy, access, links};
 use crate::protocol::{Accounts, Fault, Stranger};
 use crate::store::{HostRecord, Store, StoreError};
 use crate::system::lock::{Lock, SharedLock};
@@ -25,6 +25,8 @@ pub(super) struct Hosts {
     /// One at a time writes of hosts.
     remembering: Lock<()>,
     stranger: Lock<Option<Stranger>>,
+    /// The addresses of the pages for devices, as the servers that are connected have told them.
+    pages: Lock<HashMap<Host, String>>,
 }
 
 impl Hosts {
@@ -165,6 +167,20 @@ impl Hosts {
             latest.is_some_and(|latest| latest.record() == *record)
         });
         store.remember_hosts(changed)
+    }
+
+    /// A server has told where the host's page for devices is; `None`: it serves none.
+    pub(super) fn note_page(&self, host: &Host, page: Option<String>) {
+        let mut pages = self.pages.lock();
+        match page.filter(|page| links::is_page(page)) {
+            Some(page) => drop(pages.insert(host.clone(), page)),
+            None => drop(pages.remove(host)),
+        }
+    }
+
+    /// The address of the host's page for devices, if it is known.
+    pub(super) fn page(&self, host: &Host) -> Option<String> {
+        self.pages.lock().get(host).cloned()
     }
 
     /// The server that was refused last, for its version of the protocol, and has not come back with ours.

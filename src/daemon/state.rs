@@ -21,6 +21,7 @@ use super::handlers::explain::Explaining;
 use super::handlers::external::External;
 use super::handlers::hello::Hearing;
 use super::handlers::hosts::KnownHosts;
+use super::handlers::links::Linking;
 use super::handlers::moving_in::MovingIn;
 use super::handlers::notices::Notices;
 use super::handlers::passwords::Passwords;
@@ -184,10 +185,20 @@ impl State {
         Revocations::new(self.certificates(), &self.gate)
     }
 
+    pub(super) fn links(&self) -> Linking<'_> {
+        Linking {
+            lists: self.certificates(),
+            gate: &self.gate,
+            guesses: &self.guesses,
+            reservations: &self.reservations,
+        }
+    }
+
     pub(super) fn managing(&self) -> Managing<'_> {
         Managing {
             lists: self.certificates(),
             revoking: self.revoking(),
+            links: self.links(),
         }
     }
 

@@ -114,6 +114,20 @@ pub enum Denial {
     AccountExists,
     /// A certificate moves in for an account that is here, and has another password.
     AccountKept,
+    /// Not a link that can be redeemed: there never was one, or it was used, has expired or was revoked. Nobody shall tell them apart.
+    LinkUnknown,
+    /// No link has this id.
+    LinkMissing,
+    /// `saslcertd_links = "off"`.
+    LinksOff,
+    /// A link that only an administrator may make.
+    LinkForbidden,
+    /// A link that would live too long or too short, or be used too often.
+    LinkTerms,
+    /// So many links of the account, or of the host, wait already.
+    TooManyLinks,
+    /// So many wrong links were tried from the same network that the next one has to wait.
+    TooManyGuesses,
 }
 
 /// A "no" in the words of both worlds.
@@ -411,6 +425,49 @@ impl Denial {
                 CONFLICT,
                 "The account that is here has another password; it may be somebody else's",
             ),
+            Self::LinkUnknown => (
+                "link-unknown",
+                REFUSED,
+                NOT_FOUND,
+                "This link can't be used: it has been used, has expired, was revoked, or is not whole",
+            ),
+            Self::LinkMissing => (
+                "link-missing",
+                REFUSED,
+                NOT_FOUND,
+                "There is no link with this id",
+            ),
+            Self::LinksOff => (
+                "links-off",
+                REFUSED,
+                ("cancel", "not-allowed"),
+                "There are no links on this server: saslcertd_links = \"off\"",
+            ),
+            Self::LinkForbidden => (
+                "link-forbidden",
+                REFUSED,
+                FORBIDDEN,
+                "On this server only an administrator may make such a link",
+            ),
+            Self::LinkTerms => (
+                "link-terms",
+                REFUSED,
+                BAD_REQUEST,
+                "A link lives from 1 minute to 30 days, one that a user makes at most 24 hours; one that an administrator makes to \
+                 add certificates can be used up to 100 times, any other one once",
+            ),
+            Self::TooManyLinks => (
+                "too-many-links",
+                REFUSED,
+                ("wait", "resource-constraint"),
+                "Too many links wait to be used; revoke some, or wait until they expire",
+            ),
+            Self::TooManyGuesses => (
+                "too-many-guesses",
+                REFUSED,
+                ("wait", "policy-violation"),
+                "Too many links that can't be used were tried from your network; wait a minute",
+            ),
         };
         words(code, (sasl, sasl_text), (stanza_type, stanza), stanza_text)
     }
@@ -464,7 +521,7 @@ const NOT_FOUND: (&str, &str) = ("cancel", "item-not-found");
 const FORBIDDEN: (&str, &str) = ("auth", "forbidden");
 
 /// One of each, in the order of the documentation's table.
-pub const EVERY_DENIAL: [Denial; 43] = [
+pub const EVERY_DENIAL: [Denial; 50] = [
     Denial::CertificateMissing,
     Denial::NonePresented,
     Denial::CertificateUnacceptable {
@@ -520,6 +577,13 @@ pub const EVERY_DENIAL: [Denial; 43] = [
     Denial::AccountNameImpossible,
     Denial::AccountExists,
     Denial::AccountKept,
+    Denial::LinkUnknown,
+    Denial::LinkMissing,
+    Denial::LinksOff,
+    Denial::LinkForbidden,
+    Denial::LinkTerms,
+    Denial::TooManyLinks,
+    Denial::TooManyGuesses,
 ];
 
 #[cfg(test)]

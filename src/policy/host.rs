@@ -30,6 +30,8 @@ pub struct HostPolicy {
     pub expiry_notice_days: Vec<u16>,
     /// `saslcertd_close_expired`: close the sessions of a certificate when it expires.
     pub close_expired: bool,
+    /// `saslcertd_links`: who may make links by which devices get keys.
+    pub links: Links,
     /// `saslcertd_scram_iterations`: of the verifiers that are made from now on.
     pub scram_iterations: u32,
     /// `saslcertd_guess_delay_max`, in seconds: 0 for no delays.
@@ -115,6 +117,17 @@ pub enum ManageWith {
     Password,
 }
 
+/// Who may make links, and which links are redeemed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// Nobody, and none.
+    Off,
+    /// Administrators, and theirs.
+    Admin,
+    /// Users, too, each for the own account.
+    Own,
+}
+
 impl Default for HostPolicy {
     fn default() -> Self {
         Self {
@@ -126,6 +139,7 @@ impl Default for HostPolicy {
             max_validity_days: None,
             expiry_notice_days: vec![30, 7, 1],
             close_expired: false,
+            links: Links::Admin,
             scram_iterations: 10_000,
             guess_delay_max_seconds: 15.0,
         }
@@ -213,6 +227,12 @@ impl Reader {
             "saslcertd_close_expired" => match value.as_bool() {
                 Some(close) => policy.close_expired = close,
                 None => self.error(name, value, "must be true or false"),
+            },
+            "saslcertd_links" => match value.as_str() {
+                Some("off") => policy.links = Links::Off,
+                Some("admin") => policy.links = Links::Admin,
+                Some("self") => policy.links = Links::Own,
+                _ => self.error(name, value, "must be \"off\", \"admin\" or \"self\""),
             },
             "saslcertd_scram_iterations" => {
                 let count = whole(value).and_then(|n| u32::try_from(n).ok());
@@ -379,7 +399,7 @@ const CRL_FILE: &str = "saslcertd_crl_file";
 const CRL_EXPIRED: &str = "saslcertd_crl_expired";
 
 /// Every option that a host may set.
-pub const OPTIONS: [&str; 15] = [
+pub const OPTIONS: [&str; 16] = [
     "saslcertd_trust",
     "saslcertd_ca_file",
     "saslcertd_crl_file",
@@ -391,6 +411,7 @@ pub const OPTIONS: [&str; 15] = [
     "saslcertd_max_validity_days",
     "saslcertd_expiry_notice_days",
     "saslcertd_close_expired",
+    "saslcertd_links",
     "saslcertd_devices_name",
     "saslcertd_devices_logo",
     "saslcertd_scram_iterations",
@@ -419,6 +440,7 @@ mod tests {
             "saslcertd_max_validity_days": 400,
             "saslcertd_expiry_notice_days": [14, 2.0],
             "saslcertd_close_expired": true,
+            "saslcertd_links": "self",
             "saslcertd_devices_name": "Shakespeare & Co.",
             "saslcertd_devices_logo": "logo.png",
             "saslcertd_scram_iterations": 20000,
@@ -437,6 +459,7 @@ mod tests {
                 max_validity_days: Some(400),
                 expiry_notice_days: vec![14, 2],
                 close_expired: true,
+                links: Links::Own,
                 scram_iterations: 20_000,
                 guess_delay_max_seconds: 5.0,
             }
@@ -464,6 +487,8 @@ mod tests {
             ("saslcertd_expiry_notice_days", json!(vec![1; 11])),
             ("saslcertd_ca_file", json!("ca.pem")),
             ("saslcertd_close_expired", json!("yes")),
+            ("saslcertd_links", json!("everybody")),
+            ("saslcertd_links", json!(false)),
             ("saslcertd_devices_name", json!(5)),
             ("saslcertd_devices_logo", json!(true)),
             ("saslcertd_scram_iterations", json!(4095)),

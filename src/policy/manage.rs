@@ -235,6 +235,18 @@ pub fn append(
     })
 }
 
+/// May this session add certificates to the list of this account of the name?
+pub(super) fn may_add(
+    asker: &Asker,
+    incarnation: &Incarnation,
+    list: &AccountList,
+    policy: &HostPolicy,
+) -> Result<(), Denial> {
+    let scope = Scope::Of(Some(incarnation.clone()));
+    let own = in_scope(&list.enrolments, &scope);
+    require_management(asker, &own, policy, Act::Add)
+}
+
 /// The account's list, in the order of addition.
 ///
 /// Errors: the stream is not encrypted. A session that may not manage may still look (XEP-0257, "optional").
@@ -280,6 +292,8 @@ pub enum Which<'a> {
     WithKey(KeyId),
     /// Every one but those with this key: that of the session that asks.
     AllBut(KeyId),
+    /// Every one.
+    All,
 }
 
 /// A revocation that a user or an admin wants.
@@ -360,6 +374,7 @@ pub fn revoke(
         Which::Named(name) => named(&own, name),
         Which::WithKey(key_id) => having(&own, |held| held.key_id == key_id),
         Which::AllBut(key_id) => having(&own, |held| held.key_id != key_id),
+        Which::All => own.clone(),
     };
     let marked = match which {
         Which::Named(name) => {
@@ -368,6 +383,7 @@ pub fn revoke(
         }
         Which::WithKey(key_id) => having(&disabled, |mark| mark.key_id == key_id),
         Which::AllBut(key_id) => having(&disabled, |mark| mark.key_id != key_id),
+        Which::All => disabled.clone(),
     };
     let listed = enrolled.iter();
     let listed = listed.map(|held| (&held.name, held.fingerprint, held.key_id));

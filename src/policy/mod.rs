@@ -6,6 +6,7 @@ pub mod denial;
 pub mod explain;
 pub mod health;
 pub mod host;
+pub mod links;
 pub mod live;
 pub mod login;
 pub mod manage;

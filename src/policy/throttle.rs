@@ -70,6 +70,16 @@ impl Counter {
         }
     }
 
+    /// Has the next attempt to wait? For what is refused at once in the place of being answered later.
+    #[must_use]
+    pub fn has_to_wait(&self, max_seconds: f64, now: UnixSeconds) -> bool {
+        let seconds = delay(self.failures.saturating_add(1), max_seconds);
+        #[allow(clippy::cast_possible_truncation)]
+        // A minute at most.
+        let seconds = seconds.ceil() as i64;
+        now < self.last.plus(seconds)
+    }
+
     /// Is there nothing to be remembered?
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -178,6 +188,24 @@ mod tests {
                 counter.forget_old(NOW.plus(*seconds));
             }
             assert_eq!(counter.failures(), left, "{looks:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_refused_in_the_place_of_a_delay_may_be_tried_when_that_has_passed() {
+        for (failures, max_seconds, seconds, has_to_wait) in [
+            (0, 15.0, 0, false),
+            (9, 15.0, 0, false),
+            (10, 15.0, 0, true),
+            (10, 15.0, 1, false),
+            (12, 15.0, 1, true),
+            (12, 15.0, 2, false),
+            (1000, 15.0, 14, true),
+            (1000, 15.0, 15, false),
+            (1000, 0.0, 0, false),
+        ] {
+            let found = failed(failures).has_to_wait(max_seconds, NOW.plus(seconds));
+            assert_eq!(found, has_to_wait, "{failures} {max_seconds} {seconds}");
         }
     }
 

@@ -67,6 +67,7 @@ fn attach(host: &Host) -> HelloHost {
         host: host.to_string(),
         accounts: Accounts::Daemon,
         options: None,
+        page: None,
     }
 }
 

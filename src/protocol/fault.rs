@@ -130,6 +130,9 @@ pub enum Away {
     /// It was to give the account an incarnation.
     #[error("it answers with no incarnation")]
     NoIncarnation,
+    /// It was to make an account.
+    #[error("it has made no account")]
+    NoAccount,
 }
 
 /// Why fields make no question, though each can be read.

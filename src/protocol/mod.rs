@@ -19,6 +19,7 @@ mod fields;
 mod hosts;
 mod limits;
 mod line;
+mod links;
 mod message;
 mod request;
 mod servers;
@@ -42,6 +43,7 @@ pub use limits::{
     MAX_QUESTION_BYTES, PAGE_BYTES, PROTOCOL_VERSION,
 };
 pub use line::{Line, Lines};
+pub use links::*;
 pub use message::{Id, Incoming, failure, notice, parse, question, success};
 pub use request::{Lane, Notice, Request};
 pub use servers::*;

@@ -235,11 +235,29 @@ impl ServerRequest for AskIncarnation {
     type Answer = Presence;
 }
 
+/// `account.register`: makes an account whose password nobody knows, which is to have this incarnation. One that exists already stays as it is;
+/// one that such a question has begun to make is finished.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisterAccount {
+    /// The account.
+    pub account: BareJid,
+    /// Which one of its name it is to be.
+    pub incarnation: Incarnation,
+}
+
+impl ServerRequest for RegisterAccount {
+    const METHOD: &'static str = "account.register";
+    type Answer = Presence;
+}
+
 /// An account that lives in the server, or none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presence {
     /// Is there one?
     pub exists: bool,
+    /// May anybody log in as it?
+    #[serde(default)]
+    pub enabled: bool,
     /// Which one of its name, if it has an incarnation.
     pub incarnation: Option<Incarnation>,
 }

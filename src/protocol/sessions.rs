@@ -178,6 +178,9 @@ pub struct HelloHost {
     pub accounts: Accounts,
     /// Its own options; without, the host is only attached to.
     pub options: Option<Map<String, Value>>,
+    /// The address of its page for devices, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<String>,
 }
 
 /// A fault or an oddity of a host.

@@ -175,12 +175,13 @@ impl Tables {
                 let mark = record::disabled(rest, value).map_err(corrupt)?;
                 Edit::MarkDisabled(Box::new(mark))
             }
-            // Of no account: `THINGS` has none of them.
+            // Of no account, or of no backup: `THINGS` has none of them.
             Table::Known
             | Table::Hosts
             | Table::Meta
             | Table::Expiry
             | Table::Counts
+            | Table::Links
             | Table::Tally => Edit::ForgetIncarnation,
         })
     }

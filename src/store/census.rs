@@ -19,7 +19,7 @@ use crate::system::lock::Lock;
 pub struct Census {
     /// How many there are, disabled ones too.
     pub accounts: u64,
-    /// How many of those that are enabled look how.
+    /// How many of those that are enabled and have a password look how.
     pub looks: BTreeMap<Looks, u64>,
     /// The proportions in which decoys look: `looks` as they were when they had last changed by much. A stranger who watches one
     /// name while others register must not see it change because it is none.
@@ -86,7 +86,7 @@ impl Censuses {
         let census = all.entry(host.clone()).or_default();
         census.accounts += u64::from(after.is_some());
         census.accounts -= u64::from(before.is_some()).min(census.accounts);
-        if let Some(before) = before.filter(|account| account.enabled) {
+        if let Some(before) = before.filter(|account| has_looks(account)) {
             let looks = before.looks();
             if let Some(count) = census.looks.get_mut(&looks) {
                 *count -= 1;
@@ -95,7 +95,7 @@ impl Censuses {
                 }
             }
         }
-        if let Some(after) = after.filter(|account| account.enabled) {
+        if let Some(after) = after.filter(|account| has_looks(account)) {
             *census.looks.entry(after.looks()).or_default() += 1;
         }
         if !census.has_drifted() {
@@ -110,7 +110,7 @@ impl Censuses {
         let mut all = self.0.lock();
         let census = all.entry(host.clone()).or_default();
         census.accounts += 1;
-        if account.enabled {
+        if has_looks(account) {
             *census.looks.entry(account.looks()).or_default() += 1;
         }
     }
@@ -180,6 +180,11 @@ impl Censuses {
     }
 }
 
+/// Can somebody try a password with verifiers of its own? One without any looks like none: it keeps no hash from all others.
+fn has_looks(account: &Account) -> bool {
+    account.enabled && !account.verifiers.is_empty()
+}
+
 const LOOKS_ROW: &[u8] = b"looks ";
 /// A fifth of the accounts look another way now.
 const MAX_DRIFT: f64 = 0.2;
@@ -236,6 +241,28 @@ mod tests {
         censuses.changed(&host, Some(&both), None);
         let census = censuses.of(&host);
         assert_eq!((census.accounts, census.looks.len()), (0, 0));
+    }
+
+    #[test]
+    fn an_account_without_a_password_takes_no_hash_from_the_others() {
+        let host = Host::parse("b.c").unwrap();
+        let censuses = Censuses::default();
+        let (both, none) = (account(&ScramHash::ALL, b"salt"), account(&[], b""));
+        censuses.changed(&host, None, Some(&both));
+        let dealt = censuses.of(&host).dealt;
+        assert!(censuses.changed(&host, None, Some(&none)).is_none());
+        censuses.count(&host, &none);
+        let census = censuses.of(&host);
+        assert_eq!(
+            (census.accounts, census.common()),
+            (3, ScramHash::ALL.to_vec())
+        );
+        assert_eq!((census.looks.len(), census.dealt), (1, dealt));
+        censuses.changed(&host, Some(&none), Some(&both));
+        assert_eq!(censuses.of(&host).looks.get(&both.looks()), Some(&2));
+        censuses.changed(&host, Some(&both), Some(&none));
+        censuses.changed(&host, Some(&none), None);
+        assert_eq!(censuses.of(&host).looks.get(&both.looks()), Some(&1));
     }
 
     #[test]

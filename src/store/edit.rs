@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use crate::identity::{Account, ClientCert, Disabled, Enrolment, Incarnation, KeyId, UnixSeconds};
+use crate::identity::{
+    Account, ClientCert, Disabled, Enrolment, Incarnation, KeyId, Link, LinkHash, UnixSeconds,
+};
 
 /// One step of a change to an account's list.
 #[derive(Clone, Debug)]
@@ -51,6 +53,10 @@ pub enum Edit {
     PutAccount(Box<Account>),
     /// Remove the account itself, and nothing that belongs to it.
     RemoveAccount,
+    /// Write a link; one with the same hash is replaced.
+    PutLink(Box<Link>),
+    /// Remove a link.
+    RemoveLink(LinkHash),
 }
 
 impl Edit {
@@ -80,12 +86,14 @@ pub(super) enum Table {
     Expiry,
     /// How much there is of each host; follows from others.
     Counts,
+    /// The links that can be redeemed.
+    Links,
     /// One row about all others.
     Tally,
 }
 
 impl Table {
-    pub(super) const COUNT: usize = 11;
+    pub(super) const COUNT: usize = 12;
     pub(super) const ALL: [Self; Self::COUNT] = [
         Self::Certificates,
         Self::Known,
@@ -97,6 +105,7 @@ impl Table {
         Self::Meta,
         Self::Expiry,
         Self::Counts,
+        Self::Links,
         Self::Tally,
     ];
     /// Those whose rows are counted: all but the one that says how many there are.
@@ -120,6 +129,7 @@ impl Table {
             Self::Meta => "meta",
             Self::Expiry => "expiry",
             Self::Counts => "counts",
+            Self::Links => "links",
             Self::Tally => "tally",
         }
     }

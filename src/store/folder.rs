@@ -15,6 +15,7 @@ use super::layout::{
     FORMAT, FORMAT_FILE, FORMAT_ROW, SLED_FOLDER, known_format, sync_file, write_format,
 };
 use super::ledger::Ledger;
+use super::link_index::LinkIndex;
 use super::reached::{self, Reached, Reading};
 use super::tables::Tables;
 use super::whole::{self, OnLoss, Reach};
@@ -168,6 +169,7 @@ impl Store {
         proof.found.accepted = proof.found.accepted.or(lost);
         reached.note_firmly(proof.tally.commits)?;
         let censuses = Arc::new(Censuses::of_all(&tables)?);
+        let links = Arc::new(LinkIndex::of_all(&tables)?);
         let durable = engine::Durable::of(&sled)?;
         let ledger = Ledger::of(proof.tally, proof.counts);
         let reached = Arc::new(reached);
@@ -182,6 +184,7 @@ impl Store {
             tables,
             committer,
             censuses,
+            links,
             ledger,
             reached,
             found: proof.found,

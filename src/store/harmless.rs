@@ -8,7 +8,8 @@ use super::edit::Edit;
 use super::error::StoreError;
 use super::view::View;
 use crate::identity::{
-    Account, BareJid, ClientCert, Disabled, Enrolment, Incarnation, KeyId, UnixSeconds,
+    Account, BareJid, ClientCert, Disabled, Enrolment, Incarnation, KeyId, Link, LinkHash,
+    UnixSeconds,
 };
 
 /// A step that makes no yes to a login wrong that was right before it.
@@ -52,6 +53,18 @@ impl Harmless {
         Self(Edit::ClearDisabled(Box::new(mark)))
     }
 
+    /// Write a link: by itself it lets nobody in.
+    #[must_use]
+    pub fn put_link(link: Link) -> Self {
+        Self(Edit::PutLink(Box::new(link)))
+    }
+
+    /// Remove a link.
+    #[must_use]
+    pub const fn remove_link(hash: LinkHash) -> Self {
+        Self(Edit::RemoveLink(hash))
+    }
+
     /// Remember which account of the name is the present one.
     #[must_use]
     pub const fn set_incarnation(incarnation: Incarnation, since: UnixSeconds) -> Self {
@@ -85,7 +98,9 @@ impl Harmless {
             | Edit::UnrevokeKey { .. }
             | Edit::MarkDisabled(_)
             | Edit::ClearDisabled(_)
-            | Edit::SetIncarnation { .. }) => Ok(Some(Self(harmless))),
+            | Edit::SetIncarnation { .. }
+            | Edit::PutLink(_)
+            | Edit::RemoveLink(_)) => Ok(Some(Self(harmless))),
         }
     }
 }
@@ -143,7 +158,9 @@ impl Change {
                 | Edit::MarkDisabled(_)
                 | Edit::ClearDisabled(_)
                 | Edit::SetIncarnation { .. }
-                | Edit::ForgetIncarnation => continue,
+                | Edit::ForgetIncarnation
+                | Edit::PutLink(_)
+                | Edit::RemoveLink(_) => continue,
             };
             let before = view.account()?.map(Box::new);
             changes.push(Self::Account { before, after });

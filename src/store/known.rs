@@ -221,7 +221,9 @@ pub(super) fn following(view: &View<'_>, edits: &[Edit]) -> Result<Vec<Row>, Sto
             | Edit::SetIncarnation { .. }
             | Edit::ForgetIncarnation
             | Edit::PutAccount(_)
-            | Edit::RemoveAccount => {}
+            | Edit::RemoveAccount
+            | Edit::PutLink(_)
+            | Edit::RemoveLink(_) => {}
         }
     }
     let account = view.account;

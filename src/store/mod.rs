@@ -25,6 +25,8 @@ mod hosts;
 mod known;
 mod layout;
 mod ledger;
+mod link_index;
+mod links;
 mod lost;
 mod migration;
 mod ownership;
@@ -66,6 +68,7 @@ use edit::{Planned, Table};
 use folder_lock::FolderLock;
 use layout::{SLED_FOLDER, folder_bytes};
 use ledger::Ledger;
+use link_index::LinkIndex;
 use reached::Reached;
 use tables::Tables;
 
@@ -74,6 +77,7 @@ pub struct Store {
     tables: Tables,
     committer: Committer,
     censuses: Arc<Censuses>,
+    links: Arc<LinkIndex>,
     ledger: Arc<Lock<Ledger>>,
     reached: Arc<Reached>,
     found: Found,
@@ -234,7 +238,7 @@ impl Store {
         E: Send + 'static,
     {
         let account = account.clone();
-        let censuses = Arc::clone(&self.censuses);
+        let (censuses, links) = (Arc::clone(&self.censuses), Arc::clone(&self.links));
         move |tables: &Tables| {
             let view = View {
                 tables,
@@ -245,6 +249,7 @@ impl Store {
                     let edits: Vec<Edit> = edits.into_iter().map(Into::into).collect();
                     let following = known::following(&view, &edits)?;
                     let looks = censuses.note(&view, &edits)?;
+                    links.note(&account, &edits);
                     let edits = edits.into_iter();
                     let rows = edits.flat_map(|edit| record::rows(&account, edit));
                     Planned {
@@ -283,11 +288,16 @@ impl Store {
         })
     }
 
-    /// Every account that has certificates, or had some disabled or revoked. Blocks for as long as it takes.
+    /// Every account that has certificates or links, or had certificates disabled or revoked. Blocks for as long as it takes.
     pub fn accounts(&self) -> Result<Vec<BareJid>, StoreError> {
         let mut accounts = Vec::new();
         let mut last: Vec<u8> = Vec::new();
-        for table in [Table::Certificates, Table::Disabled, Table::RevokedKeys] {
+        for table in [
+            Table::Certificates,
+            Table::Disabled,
+            Table::RevokedKeys,
+            Table::Links,
+        ] {
             for (key, _) in self.tables.sound_rows(table) {
                 let account = record::account_part(&key);
                 if account != last {

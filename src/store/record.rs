@@ -16,7 +16,8 @@ use crate::identity::key::Key;
 use crate::identity::password::Look;
 use crate::identity::{
     Account, AddedBy, BareJid, CertificateName, ClientCert, Disabled, Enrolment, Fingerprint,
-    Holder, Host, Incarnation, Jid, KeyId, LastUse, ScramHash, ScramVerifier, UnixSeconds,
+    Holder, Host, Incarnation, Jid, KeyId, LastUse, Link, LinkHash, LinkKind, LinkMaker, ScramHash,
+    ScramVerifier, UnixSeconds,
 };
 
 use super::edit::{Edit, Row, Table};
@@ -241,6 +242,30 @@ struct VerifierRow {
     server_key: Vec<u8>,
 }
 
+/// A [`Link`] without what its key says.
+#[derive(Serialize, Deserialize)]
+struct LinkRow {
+    incarnation: Incarnation,
+    kind: LinkKind,
+    name: Option<CertificateName>,
+    created: UnixSeconds,
+    maker: MakerRow,
+    by: String,
+    expires: UnixSeconds,
+    uses: u16,
+}
+
+impl Versioned for LinkRow {
+    const VERSION: u8 = 1;
+}
+
+#[derive(Serialize, Deserialize)]
+enum MakerRow {
+    Admin,
+    Password(Option<Jid>),
+    Certificate([u8; 32], Option<Jid>),
+}
+
 /// How many accounts of a host look how: for each the looks of its verifiers.
 #[derive(Serialize, Deserialize)]
 struct LooksRow(Vec<([Option<LookRow>; 2], u64)>);
@@ -379,6 +404,50 @@ pub(super) fn account(jid: BareJid, value: &[u8]) -> Result<Account, RecordError
     })
 }
 
+/// The link in a row of `links` whose key goes on with `rest` behind the account.
+pub(super) fn link(account: BareJid, rest: &[u8], value: &[u8]) -> Result<Link, RecordError> {
+    let hash = rest.try_into().map_err(|_| RecordError::Key)?;
+    let row: LinkRow = decode(value)?;
+    Ok(Link {
+        hash: LinkHash::from_bytes(hash),
+        account,
+        incarnation: row.incarnation,
+        kind: row.kind,
+        name: row.name,
+        created: row.created,
+        maker: match row.maker {
+            MakerRow::Admin => LinkMaker::Admin,
+            MakerRow::Password(jid) => LinkMaker::Password { jid },
+            MakerRow::Certificate(fingerprint, jid) => LinkMaker::Certificate {
+                fingerprint: Fingerprint::from_bytes(fingerprint),
+                jid,
+            },
+        },
+        by: row.by,
+        expires: row.expires,
+        uses: row.uses,
+    })
+}
+
+fn link_row(link: Link) -> LinkRow {
+    LinkRow {
+        incarnation: link.incarnation,
+        kind: link.kind,
+        name: link.name,
+        created: link.created,
+        maker: match link.maker {
+            LinkMaker::Admin => MakerRow::Admin,
+            LinkMaker::Password { jid } => MakerRow::Password(jid),
+            LinkMaker::Certificate { fingerprint, jid } => {
+                MakerRow::Certificate(*fingerprint.as_bytes(), jid)
+            }
+        },
+        by: link.by,
+        expires: link.expires,
+        uses: link.uses,
+    }
+}
+
 fn account_row(account: &Account) -> AccountRow {
     let verifiers = account.verifiers.iter().map(|verifier| VerifierRow {
         is_sha256: verifier.hash() == ScramHash::Sha256,
@@ -442,6 +511,17 @@ pub(super) fn rows(account: &BareJid, edit: Edit) -> Vec<Row> {
             Some(encode(&account_row(&record))),
         )],
         Edit::RemoveAccount => vec![row(Table::Passwords, account_key(account, &[]), None)],
+        Edit::PutLink(link) => {
+            let key = account_key(account, link.hash.as_bytes());
+            vec![row(Table::Links, key, Some(encode(&link_row(*link))))]
+        }
+        Edit::RemoveLink(hash) => {
+            vec![row(
+                Table::Links,
+                account_key(account, hash.as_bytes()),
+                None,
+            )]
+        }
     }
 }
 
@@ -675,6 +755,57 @@ mod tests {
         );
     }
 
+    fn link_sample() -> Link {
+        Link {
+            hash: LinkHash::from_bytes([9; 32]),
+            account: BareJid::parse("hamlet@shakespeare.lit").unwrap(),
+            incarnation: Incarnation::parse("one").unwrap(),
+            kind: LinkKind::Replace,
+            name: Some(CertificateName::parse("phone").unwrap()),
+            created: UnixSeconds(3),
+            maker: LinkMaker::Certificate {
+                fingerprint: Fingerprint::from_bytes([4; 32]),
+                jid: None,
+            },
+            by: "x".to_owned(),
+            expires: UnixSeconds(5),
+            uses: 1,
+        }
+    }
+
+    #[test]
+    fn a_link_is_read_as_it_was_written_and_its_form_stays() {
+        let sample = link_sample();
+        for maker in [
+            LinkMaker::Admin,
+            LinkMaker::Password {
+                jid: Some(Jid::parse("hamlet@shakespeare.lit/x").unwrap()),
+            },
+            sample.maker.clone(),
+        ] {
+            let sample = Link {
+                maker,
+                ..sample.clone()
+            };
+            let rows = rows(&sample.account, Edit::PutLink(Box::new(sample.clone())));
+            assert_eq!(rows[0].key, account_key(&sample.account, &[9; 32]));
+            let value = rows[0].value.clone().unwrap();
+            let read = link(sample.account.clone(), &[9; 32], &value);
+            assert_eq!(read.unwrap(), sample);
+            assert!(link(sample.account, &[9; 31], &value).is_err());
+        }
+        let rows = rows(&sample.account, Edit::PutLink(Box::new(sample.clone())));
+        let value = rows[0].value.clone().unwrap();
+        let hex = value
+            .iter()
+            .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+        let fours = "04".repeat(32);
+        assert_eq!(
+            hex,
+            format!("01036f6e6502010570686f6e650602{fours}0001780a01")
+        );
+    }
+
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(key in prop::collection::vec(any::<u8>(), 0..40),
@@ -682,6 +813,7 @@ mod tests {
             let _ = enrolment(&key, &value);
             let _ = decode::<HostRecord>(&value);
             let _ = account(BareJid::parse("a@b").unwrap(), &value);
+            let _ = link(BareJid::parse("a@b").unwrap(), &key, &value);
         }
     }
 }

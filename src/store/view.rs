@@ -4,7 +4,7 @@
 
 use crate::identity::{
     Account, AccountList, BareJid, CertificateName, Disabled, Enrolment, Fingerprint, Incarnation,
-    KeyId, UnixSeconds,
+    KeyId, Link, LinkHash, UnixSeconds,
 };
 
 use super::edit::Table;
@@ -176,6 +176,31 @@ impl View<'_> {
             }
         }
         Ok(false)
+    }
+
+    /// Its link with this hash, be it good or not.
+    pub fn link(&self, hash: &LinkHash) -> Result<Option<Link>, StoreError> {
+        let key = record::account_key(self.account, hash.as_bytes());
+        let value = self.tables.read(Table::Links, &key)?;
+        value
+            .map(|value| self.read_link(hash.as_bytes(), &value))
+            .transpose()
+    }
+
+    /// Its links, the expired ones too.
+    pub fn links(&self) -> Result<Vec<Link>, StoreError> {
+        let prefix = record::account_key(self.account, &[]);
+        let rows = self.tables.scan(Table::Links, &prefix);
+        rows.map(|row| {
+            let (key, value) = row?;
+            self.read_link(key.get(prefix.len()..).unwrap_or_default(), &value)
+        })
+        .collect()
+    }
+
+    fn read_link(&self, rest: &[u8], value: &[u8]) -> Result<Link, StoreError> {
+        record::link(self.account.clone(), rest, value)
+            .map_err(|error| self.tables.corrupt(Table::Links, &error))
     }
 
     /// The records on the account's host with this fingerprint, any account.

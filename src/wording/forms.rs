@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use super::certificates::{Row, all_quoted, minute, quoted};
+use super::certificates::{Row, all_quoted, minute, moment, quoted};
 use crate::identity::visible::visible;
 use crate::identity::{CertificateName, UnixSeconds};
 
@@ -28,17 +28,20 @@ pub enum Subcommand {
     Revoke,
     /// Revokes all but the one that the session has logged in with, or one that is chosen.
     RevokeOthers,
+    /// Makes a link by which another device gets a key.
+    Link,
 }
 
 impl Subcommand {
     /// In the order of the menu.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Add,
         Self::AddCurrent,
         Self::List,
         Self::Disable,
         Self::Revoke,
         Self::RevokeOthers,
+        Self::Link,
     ];
 
     /// As a form names it.
@@ -51,6 +54,7 @@ impl Subcommand {
             Self::Disable => "disable",
             Self::Revoke => "revoke",
             Self::RevokeOthers => "revoke-others",
+            Self::Link => "link",
         }
     }
 
@@ -72,6 +76,7 @@ impl Subcommand {
                 "Revoke all certificates but the one that I am using now"
             }
             Self::RevokeOthers => "Revoke all certificates but one",
+            Self::Link => "Make a link for another device of mine",
         }
     }
 }
@@ -223,6 +228,43 @@ pub fn adding_current() -> Form {
         "Adding the certificate of this connection",
         what.to_owned(),
         vec![name_field(), manage_field()],
+    )
+}
+
+/// For which device is the link to be?
+#[must_use]
+pub fn linking() -> Form {
+    let name = Field {
+        required: false,
+        ..field("name", Kind::TextSingle, "Name of the device")
+    };
+    let what = "Whoever opens the link gets a key for your account, once. Open it on the device itself, or scan it there";
+    form(
+        "link",
+        "A link for another device of mine",
+        what.to_owned(),
+        vec![name],
+    )
+}
+
+/// The link that was made. `url` is the link itself, and not for anybody else.
+#[must_use]
+pub fn linked(url: &str, expires: UnixSeconds) -> Form {
+    let shown = |name, label, value: &str| Field {
+        required: false,
+        value: Some(Value::Text(value.to_owned())),
+        ..field(name, Kind::TextSingle, label)
+    };
+    let fields = vec![
+        shown("link", "Link", url),
+        shown("expires", "Counts until", &moment(expires)),
+    ];
+    let what = "Open it on the other device. It counts once; do not send it to anybody else";
+    form(
+        "link",
+        "A link for another device of mine",
+        what.to_owned(),
+        fields,
     )
 }
 
@@ -393,6 +435,12 @@ impl Filled {
         self.line(&choice_field())
     }
 
+    /// Of [`linking()`]: the name of the device, if it has one.
+    #[must_use]
+    pub fn device(&self) -> Option<&str> {
+        self.first("name").filter(|name| !name.trim().is_empty())
+    }
+
     /// Of [`adding()`], with the text that was pasted.
     pub fn pasted(&self) -> Result<(Added<'_>, Zeroizing<String>), String> {
         let lines = self.values("cert");
@@ -547,6 +595,12 @@ mod tests {
             (revoking(&chosen), "revoke", vec!["cert"]),
             (revoking_others(&[&phone]), "revoke-others", vec![]),
             (keeping(&chosen), "revoke-others", vec!["cert"]),
+            (linking(), "link", vec!["name"]),
+            (
+                linked("https://a.lit/devices#x", UnixSeconds(0)),
+                "link",
+                vec!["link", "expires"],
+            ),
         ] {
             let (first, rest) = form.fields.split_first().unwrap();
             let wanted = format!("http://prosody.im/protocol/certs#{form_type}");
@@ -560,7 +614,12 @@ mod tests {
     #[test]
     fn the_menu_has_what_is_offered() {
         let form = menu(false, |one| {
-            one != Subcommand::AddCurrent && one != Subcommand::RevokeOthers
+            ![
+                Subcommand::AddCurrent,
+                Subcommand::RevokeOthers,
+                Subcommand::Link,
+            ]
+            .contains(&one)
         });
         let values = form.fields.iter().flat_map(|field| &field.options);
         let values: Vec<&str> = values.map(|option| option.value.as_str()).collect();

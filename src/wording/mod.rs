@@ -6,5 +6,6 @@ pub mod certificates;
 pub mod console;
 pub mod endings;
 pub mod forms;
+pub mod links;
 pub mod notices;
 pub mod setup;

@@ -59,12 +59,8 @@ impl By<'_> {
             Self::Administrator => "an administrator of the server".to_owned(),
             Self::Session { jid, with, address } => {
                 let jid = jid.map_or("a session".to_owned(), ToString::to_string);
-                let from = address.map(|address| {
-                    let address: String = address.chars().take(MAX_SHOWN_ADDRESS).collect();
-                    format!(", from {}", visible(&address))
-                });
                 let (jid, with) = (visible(&jid), with.in_words());
-                format!("{jid} (logged in with {with}{})", from.unwrap_or_default())
+                format!("{jid} (logged in with {with}{})", from(address))
             }
         }
     }
@@ -78,6 +74,36 @@ pub fn added(name: &CertificateName, fingerprint: &Fingerprint, by: &str) -> Str
          you. If that was not you: revoke it, and change your password.",
         quoted(name)
     )
+}
+
+/// A certificate was added by a link that was made `by` somebody; `revoked`: those that it has replaced.
+#[must_use]
+pub fn added_by_link(
+    (name, fingerprint): (&CertificateName, &Fingerprint),
+    by: &str,
+    address: Option<&str>,
+    revoked: &[&CertificateName],
+) -> String {
+    let text = format!(
+        "A link that was made by {by} was opened{}: by it the certificate {} (SHA-256 {fingerprint}) was added to your account. \
+         Whoever holds its key can log in as you.",
+        from(address),
+        quoted(name),
+    );
+    let replaced = match revoked {
+        [] => String::new(),
+        [one] => format!(" It has replaced {}, which was revoked.", quoted(one)),
+        all => format!(" It has replaced {}, which were revoked.", all_quoted(all)),
+    };
+    format!("{text}{replaced} If that was not you: revoke it, and tell the server's administrator.")
+}
+
+/// ", from 192.0.2.7", if that is known.
+fn from(address: Option<&str>) -> String {
+    address.map_or_else(String::new, |address| {
+        let address: String = address.chars().take(MAX_SHOWN_ADDRESS).collect();
+        format!(", from {}", visible(&address))
+    })
 }
 
 /// One was disabled.
@@ -155,6 +181,39 @@ mod tests {
             ),
         ] {
             assert_eq!(by.in_words(), wanted);
+        }
+    }
+
+    #[test]
+    fn who_made_a_link_and_what_it_has_replaced_is_said() {
+        let name = |text| CertificateName::parse(text).unwrap();
+        let (new, one, two) = (name("phone"), name("old"), name("older"));
+        let fingerprint = Fingerprint::of(b"x");
+        for (address, revoked, parts) in [
+            (
+                None,
+                vec![],
+                ["was opened: by it", "log in as you. If that"],
+            ),
+            (
+                Some("192.0.2.7\n"),
+                vec![&one],
+                [
+                    "was opened, from 192.0.2.7\\u{a}: by it",
+                    "It has replaced \"old\", which was revoked.",
+                ],
+            ),
+            (
+                None,
+                vec![&one, &two],
+                [
+                    "made by me",
+                    "It has replaced \"old\", \"older\", which were revoked.",
+                ],
+            ),
+        ] {
+            let text = added_by_link((&new, &fingerprint), "me", address, &revoked);
+            assert!(parts.iter().all(|part| text.contains(part)), "{text}");
         }
     }
 

@@ -27,6 +27,7 @@ mod hello;
 mod host;
 mod kill;
 mod lifecycle;
+mod links;
 mod migration;
 mod notices;
 mod passwords;

@@ -151,7 +151,7 @@ fn check_says_of_each_table_whether_it_is_whole() {
     let json = daemon.command("check").arg("--json").output().unwrap();
     let json: Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(json["number"], 3, "{json}");
-    assert_eq!(json["tables"].as_array().unwrap().len(), 10, "{json}");
+    assert_eq!(json["tables"].as_array().unwrap().len(), 11, "{json}");
     let (_, after, words) = status(&daemon);
     assert_eq!(after["store"]["check"], json);
     assert!(words.contains("and whole\n"), "{words}");

@@ -19,9 +19,9 @@ use super::fresh::{new_incarnation, new_token, new_verifiers};
 use crate::identity::{
     Account, AccountName, BareJid, Disabled, ScramHash, ScramVerifier, Secret, UnixSeconds,
 };
-use crate::policy::live;
 use crate::policy::passwords::{Caller, Creation};
 use crate::policy::{Denial, HostPolicy, passwords};
+use crate::policy::{links, live};
 use crate::protocol::{
     AccountChanged, AccountExists, AccountPage, Accounts, Bad, Checked, Create, CreateCaller,
     Created, Delete, Deleted, Each, Existence, Fault, ListAccounts, ListedAccount, PAGE_BYTES,
@@ -222,10 +222,12 @@ impl LocalAccounts<'_> {
                 },
             };
             let at = account.password_changed;
-            Ok(Ok((
-                vec![Edit::PutAccount(Box::new(account))],
-                (creation, at),
-            )))
+            let mut edits = vec![Edit::PutAccount(Box::new(account))];
+            // Whoever has made them may have had the old password only.
+            let own = view.links()?;
+            let ended = links::made_by_sessions(&own);
+            edits.extend(ended.into_iter().map(|link| Edit::RemoveLink(link.hash)));
+            Ok(Ok((edits, (creation, at))))
         });
         let (creation, at) = written?.map_err(denied)?;
         drop(closing);
@@ -411,6 +413,8 @@ fn removal(view: &View<'_>) -> Result<Vec<Edit>, StoreError> {
     edits.extend(view.revoked_keys()?.into_iter().map(lifted));
     let disabled: Vec<Disabled> = view.disabled()?;
     edits.extend(disabled.into_iter().map(Box::new).map(Edit::ClearDisabled));
+    let links = view.links()?.into_iter();
+    edits.extend(links.map(|link| Edit::RemoveLink(link.hash)));
     Ok(edits)
 }
 

@@ -208,16 +208,7 @@ impl Certificates<'_> {
         let account = &whose.account;
         let (lives, policy) = self.hosts.of(account.host())?;
         self.disk_room.require()?;
-        let own = whose.incarnation.clone();
-        let (asker, scope) = asker(whose.session.clone(), own.clone(), whose.peer)?;
-        let incarnation = match scope {
-            Scope::Every if own.is_none() => self.present_incarnation(lives, account)?,
-            _ => self
-                .incarnation_of(whose)?
-                .ok_or_else(|| Fault::WrongParams {
-                    problem: "missing field `incarnation`".to_owned(),
-                })?,
-        };
+        let (asker, incarnation) = self.asker_for_one(whose, lives)?;
         let by = whose.by();
         let denied = |denial| refused(QUESTION, account, &by, denial);
         let cert = Arc::new(certificate_in(&wish.certificate).map_err(denied)?);
@@ -356,6 +347,25 @@ impl Certificates<'_> {
             });
         let counts: Result<_, StoreError> = counts.collect();
         Ok(ExpiringCounts { counts: counts? })
+    }
+
+    /// The asker, and the one account of the name whose list is to grow.
+    pub(super) fn asker_for_one(
+        &self,
+        whose: &Whose,
+        lives: Accounts,
+    ) -> Result<(Asker, Incarnation), Refusal> {
+        let own = whose.incarnation.clone();
+        let (asker, scope) = asker(whose.session.clone(), own.clone(), whose.peer)?;
+        let incarnation = match scope {
+            Scope::Every if own.is_none() => self.present_incarnation(lives, &whose.account)?,
+            _ => self
+                .incarnation_of(whose)?
+                .ok_or_else(|| Fault::WrongParams {
+                    problem: "missing field `incarnation`".to_owned(),
+                })?,
+        };
+        Ok((asker, incarnation))
     }
 
     /// The account that has the name now: whom an administrator means who adds something.

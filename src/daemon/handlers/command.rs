@@ -8,7 +8,9 @@ use super::revocation::{KeyRevocation, Managing, Target};
 use super::whose::Whose;
 use crate::identity::certificate::Finding;
 use crate::identity::pasted::{self, NotOne};
-use crate::identity::{Enrolment, Fingerprint, KeyId, UnixSeconds};
+use crate::identity::{Enrolment, Fingerprint, KeyId, LinkKind, UnixSeconds};
+use crate::policy::host::Links;
+use crate::policy::links;
 use crate::policy::live::Ending;
 use crate::policy::{Denial, manage};
 use crate::protocol::{
@@ -24,7 +26,9 @@ impl Managing<'_> {
         question: CommandStep,
         now: UnixSeconds,
     ) {
+        let policy = self.lists.hosts.policy(question.account.host());
         let asking = Asking {
+            makes_links: policy.is_ok_and(|policy| policy.links == Links::Own),
             fingerprint: question.session.fingerprint,
             own_key: question
                 .session
@@ -120,6 +124,7 @@ impl Managing<'_> {
                 asking.presented().map_err(Refusal::Management)?;
                 Ok(forms::adding_current())
             }
+            Subcommand::Link => Ok(forms::linking()),
             Subcommand::List => return self.list_to_read(asking, now),
             Subcommand::Disable => self.lists.look_at(&asking.whose, |own, _| {
                 let all: Vec<Chosen<'_>> = own.iter().map(|held| asking.chosen(held)).collect();
@@ -231,6 +236,19 @@ impl Managing<'_> {
                 }
                 Err(problem) => Ok(failed(&problem)),
             },
+            Subcommand::Link => {
+                let wish = links::Wish {
+                    kind: LinkKind::Add,
+                    name: filled.device(),
+                    seconds: None,
+                    uses: None,
+                };
+                let made = self.links.make(&asking.whose, &wish, now)?;
+                Ok(CommandStepped {
+                    form: Some(forms::linked(&made.url.0, made.row.expires)),
+                    ..CommandStepped::default()
+                })
+            }
             // These sub-commands end at once, or send their answer themselves.
             Subcommand::List | Subcommand::Revoke | Subcommand::RevokeOthers => {
                 Ok(not_taken(forms::HAS_ENDED))
@@ -299,6 +317,8 @@ impl Managing<'_> {
 /// A step, and who takes it.
 struct Asking {
     whose: Whose,
+    /// May users make links here?
+    makes_links: bool,
     /// Of the certificate that the session has logged in with.
     fingerprint: Option<Fingerprint>,
     own_key: Option<KeyId>,
@@ -317,6 +337,7 @@ impl Asking {
     fn menu(&self) -> CommandStepped {
         let form = forms::menu(self.own_key.is_some(), |one| match one {
             Subcommand::AddCurrent => self.presented().is_ok(),
+            Subcommand::Link => self.makes_links,
             _ => true,
         });
         CommandStepped {

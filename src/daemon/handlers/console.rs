@@ -10,12 +10,15 @@ use super::certificates::Certificates;
 use super::incarnations::{Unmarked, incarnation_in_prosody};
 use super::revocation::{KeyRevocation, Managing, Target};
 use super::whose::Whose;
-use crate::identity::{BareJid, CertificateName, Host, Incarnation, UnixSeconds};
-use crate::policy::Denial;
+use crate::identity::time::typed_seconds;
+use crate::identity::{BareJid, CertificateName, Host, Incarnation, LinkKind, UnixSeconds};
+use crate::policy::{Denial, links};
 use crate::protocol::{
-    Accounts, ConsoleRan, ConsoleRun, Each, Fault, Misuse, Refusal, Session, SessionBy,
+    Accounts, ConsoleRan, ConsoleRun, Each, Fault, ListLinks, Misuse, Refusal, Session, SessionBy,
 };
 use crate::wording::console::{self, HostStatus, Readiness, Status};
+use crate::wording::links::{self as wording, ListedLink};
+use crate::wording::notices::By;
 
 impl Managing<'_> {
     pub(in crate::daemon) fn console_run(
@@ -32,6 +35,9 @@ impl Managing<'_> {
             ["revoke"] => self.console_revoke(reply, "", "", now),
             ["revoke", jid] => self.console_revoke(reply, jid, "", now),
             ["revoke", jid, name] => self.console_revoke(reply, jid, name, now),
+            ["link", rest @ ..] => self.console_link(reply, rest, now).map(Some),
+            ["links", rest @ ..] => self.console_links(rest.first().copied(), now).map(Some),
+            ["unlink", rest @ ..] => self.console_unlink(rest.first().copied()).map(Some),
             ["status"] => Ok(Some(self.lists.console_status(reply, question))),
             _ => Err(Misuse::NoSuchCommand.into()),
         };
@@ -101,6 +107,93 @@ impl Managing<'_> {
             }
             Err(refusal) => Err(refusal),
         }
+    }
+}
+
+/// Of links.
+impl Managing<'_> {
+    /// `words`: an account, and what may be left out: kind, name of the device, how long and how often it counts.
+    fn console_link(
+        &self,
+        reply: &Reply<ConsoleRun>,
+        words: &[&str],
+        now: UnixSeconds,
+    ) -> Result<ConsoleRan, Refusal> {
+        let word = |place: usize| words.get(place).copied().filter(|word| !word.is_empty());
+        let whose = match self.lists.whose_of(reply, word(0).unwrap_or_default()) {
+            Ok(whose) => whose,
+            Err(problem) => return Ok(no(problem)),
+        };
+        let Ok(kind) = word(1).map_or(Ok(LinkKind::Add), str::parse) else {
+            return Ok(no(wording::WHICH_KIND));
+        };
+        let Ok(seconds) = word(3).map(typed_seconds).transpose() else {
+            return Ok(no(wording::WHICH_TIME));
+        };
+        let Ok(uses) = word(4).map(str::parse).transpose() else {
+            return Ok(no(wording::HOW_OFTEN));
+        };
+        let wish = links::Wish {
+            kind,
+            name: word(2),
+            seconds,
+            uses,
+        };
+        let made = self.links.make(&whose, &wish, now)?;
+        let guessed = (!made.is_served).then(|| wording::page_is_guessed(&whose.account));
+        let lines = [made.url.0.to_string()].into_iter().chain(guessed);
+        Ok(ConsoleRan {
+            ok: true,
+            text: made.row.effect(),
+            lines: lines.collect(),
+            denial: None,
+        })
+    }
+
+    /// `of`: an account or a host; all without.
+    fn console_links(&self, of: Option<&str>, now: UnixSeconds) -> Result<ConsoleRan, Refusal> {
+        let of = of.filter(|of| !of.is_empty());
+        let (account, host) = match of {
+            None => (None, None),
+            Some(of) => (BareJid::parse(of).ok(), Host::parse(of).ok()),
+        };
+        if of.is_some() && account.is_none() && host.is_none() {
+            return Ok(no(wording::OF_WHOM));
+        }
+        let mut lines = Vec::new();
+        let mut question = ListLinks {
+            host: host.filter(|_| account.is_none()),
+            account,
+            after: None,
+        };
+        loop {
+            let page = self.links.list(&question, now)?;
+            lines.extend(page.links.iter().map(ListedLink::in_one_line));
+            question.after = page.next;
+            if question.after.is_none() {
+                break;
+            }
+        }
+        Ok(ConsoleRan {
+            ok: true,
+            text: wording::listed(lines.len()),
+            lines,
+            denial: None,
+        })
+    }
+
+    fn console_unlink(&self, id: Option<&str>) -> Result<ConsoleRan, Refusal> {
+        let Some(Ok(id)) = id.map(str::parse) else {
+            return Ok(no(wording::WHICH_ID));
+        };
+        let by = By::Administrator.in_words();
+        let revoked = self.links.take_back(id, &by)?;
+        Ok(ConsoleRan {
+            ok: true,
+            text: revoked.is_revoked(),
+            lines: Vec::new(),
+            denial: None,
+        })
     }
 }
 

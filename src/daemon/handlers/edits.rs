@@ -7,10 +7,10 @@ use std::sync::Arc;
 use super::super::storage;
 use crate::identity::{AccountList, BareJid, CertificateName, ClientCert, Enrolment, UnixSeconds};
 use crate::policy::manage::{Asker, LoggedInBy, Revoked};
-use crate::policy::{Denial, manage};
+use crate::policy::{Denial, links, manage};
 use crate::store::{Edit, Harmless, Store, StoreError, View};
 
-/// Removes what expired long ago, and what belongs to accounts that were replaced long ago. Blocks.
+/// Removes certificates that expired long ago, links that have expired, and what belongs to accounts that were replaced long ago. Blocks.
 pub(in crate::daemon) fn sweep(store: &Store, now: UnixSeconds) {
     let swept = store.accounts().and_then(|accounts| {
         accounts.into_iter().try_for_each(|account| {
@@ -22,7 +22,7 @@ pub(in crate::daemon) fn sweep(store: &Store, now: UnixSeconds) {
                 let count = edits.len();
                 Ok(Ok::<_, Denial>((edits, count)))
             })?;
-            tracing::info!(%account, ?removed, "stale certificates removed");
+            tracing::info!(%account, ?removed, "stale certificates and links removed");
             Ok(())
         })
     });
@@ -67,6 +67,9 @@ fn sweepings(view: &View<'_>, now: UnixSeconds) -> Result<Vec<Harmless>, StoreEr
     let revoked = view.revoked_keys()?.into_iter();
     let orphaned = revoked.filter(|(_, of)| manage::is_orphan(of, present, now));
     edits.extend(orphaned.map(|(key_id, incarnation)| Harmless::unrevoke_key(key_id, incarnation)));
+    let links = view.links()?.into_iter();
+    let over = links.filter(|link| links::is_over(link, now));
+    edits.extend(over.map(|link| Harmless::remove_link(link.hash)));
     Ok(edits)
 }
 

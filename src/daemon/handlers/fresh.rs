@@ -2,7 +2,7 @@
 //!
 //! Must not know: what for.
 
-use crate::identity::{Incarnation, ScramHash, ScramVerifier, Secret};
+use crate::identity::{Incarnation, LinkToken, ScramHash, ScramVerifier, Secret};
 use crate::policy::passwords::NEW_SALT_BYTES;
 use crate::store::StoreError;
 
@@ -28,10 +28,20 @@ pub(super) fn new_incarnation() -> Result<Incarnation, StoreError> {
     Ok(Incarnation::parse(&text).expect("hex digits are an incarnation"))
 }
 
+/// The secret of a new link.
+pub(super) fn new_link_token() -> Result<LinkToken, StoreError> {
+    noise().map(|noise| LinkToken::of(&noise))
+}
+
 /// Sixteen random bytes, in hex.
 pub(super) fn new_token() -> Result<String, StoreError> {
-    let mut noise = [0; 16];
-    getrandom::fill(&mut noise).map_err(StoreError::Random)?;
+    let noise = noise()?;
     let hex = |text, byte: &u8| format!("{text}{byte:02x}");
     Ok(noise.iter().fold(String::new(), hex))
+}
+
+fn noise() -> Result<[u8; 16], StoreError> {
+    let mut noise = [0; 16];
+    getrandom::fill(&mut noise).map_err(StoreError::Random)?;
+    Ok(noise)
 }

@@ -177,9 +177,14 @@ impl Hearing<'_> {
                 text,
             }));
         }
+        let keeps_sessions = hello.sessions;
         for one in hello.hosts {
             results.push(match one {
                 Ok(mut one) => {
+                    // A command that was typed serves no page, and knows of none.
+                    if let (true, Ok(host)) = (keeps_sessions, Host::parse(&one.host)) {
+                        self.hosts.note_page(&host, one.page.take());
+                    }
                     if let Some(own) = one.options.take() {
                         let of_host = OfHost::of(&global, &own, hello.folder.as_deref());
                         log.extend(of_host.complaint().map(|text| LogLine {

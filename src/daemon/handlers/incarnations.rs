@@ -4,7 +4,8 @@
 
 use super::super::servers::Servers;
 use crate::identity::{BareJid, Incarnation};
-use crate::protocol::{AskIncarnation, Away, Fault};
+use crate::policy::links::Present;
+use crate::protocol::{AskIncarnation, Away, Fault, Presence, RegisterAccount};
 
 /// Which account of the name lives in Prosody; `None` if there is none.
 pub(super) fn incarnation_in_prosody(
@@ -25,6 +26,41 @@ pub(super) fn incarnation_in_prosody(
             problem: Away::NoIncarnation,
         }),
     }
+}
+
+/// The account of the name that lives in Prosody, as it is now; one without an incarnation stays so.
+pub(super) fn present_in_prosody(
+    servers: &Servers,
+    account: &BareJid,
+) -> Result<Option<Present>, Fault> {
+    let question = AskIncarnation {
+        account: account.clone(),
+        make: false,
+    };
+    Ok(present(servers.ask(account.host(), &question)?))
+}
+
+/// Has Prosody make the account, without a password; the account of that name that there is then.
+pub(super) fn register_in_prosody(
+    servers: &Servers,
+    account: &BareJid,
+    incarnation: &Incarnation,
+) -> Result<Present, Fault> {
+    let question = RegisterAccount {
+        account: account.clone(),
+        incarnation: incarnation.clone(),
+    };
+    let made = present(servers.ask(account.host(), &question)?);
+    made.ok_or(Fault::ServerAway {
+        problem: Away::NoAccount,
+    })
+}
+
+fn present(found: Presence) -> Option<Present> {
+    found.exists.then_some(Present {
+        incarnation: found.incarnation,
+        enabled: found.enabled,
+    })
 }
 
 /// The way to treat an account in Prosody that has no incarnation yet.

@@ -9,15 +9,16 @@ use super::super::gate::Gate;
 use super::super::reply::{Answered, Informs, Reply};
 use super::certificates::{Certificates, done, refused};
 use super::edits::revoke_edits;
+use super::links::Linking;
 use super::whose::{Whose, described};
 use crate::identity::visible::visible;
 use crate::identity::{CertificateName, KeyId, UnixSeconds};
 use crate::policy::manage::{Revoked, Which};
-use crate::policy::{Denial, manage};
+use crate::policy::{Denial, links, manage};
 use crate::protocol::{
     Misuse, Refusal, Revoke, RevokedCertificate, ShownRevoked, Unrevoke, Unrevoked,
 };
-use crate::store::{Harmless, View};
+use crate::store::{Edit, Harmless, View};
 use crate::wording::notices;
 
 /// Revokes what stands in the lists, by whatever way it was asked for.
@@ -32,6 +33,7 @@ pub(in crate::daemon) struct Revocations<'a> {
 pub(in crate::daemon) struct Managing<'a> {
     pub(in crate::daemon) lists: Certificates<'a>,
     pub(in crate::daemon) revoking: Revocations<'a>,
+    pub(in crate::daemon) links: Linking<'a>,
 }
 
 impl<'a> Revocations<'a> {
@@ -105,6 +107,7 @@ impl Revocations<'_> {
         let policy = self.lists.hosts.policy(account.host())?;
         let (asker, scope) = self.lists.asker_of(whose)?;
         let by = whose.by();
+        let are_others = matches!(target, Target::AllBut(_));
         let decide = move |view: &View<'_>| {
             let (list, disabled) = (view.list()?, view.disabled()?);
             let wish = manage::Revoking {
@@ -122,7 +125,14 @@ impl Revocations<'_> {
             .gate
             .close(self.lists.servers, Some(reply.connection()));
         let written = self.lists.store.take_back(&closing, account, move |view| {
-            Ok(decide(view)?.map(|revoked| (revoke_edits(&revoked, now), revoked)))
+            let own = view.links()?;
+            let ended = links::made_by_sessions(&own);
+            let ended = ended.into_iter().filter(|_| are_others);
+            let ended = ended.map(|link| Edit::RemoveLink(link.hash));
+            Ok(decide(view)?.map(|revoked| {
+                let edits = revoke_edits(&revoked, now).into_iter();
+                (edits.chain(ended).collect(), revoked)
+            }))
         });
         let revoked = written?.map_err(|denial| refused(QUESTION, account, &by, denial))?;
         let mut keys: Vec<KeyId> = revoked.keys.iter().map(|(key_id, _)| *key_id).collect();

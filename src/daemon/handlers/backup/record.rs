@@ -149,7 +149,7 @@ impl Record {
         BackupRecord::of(self).expect("a record is JSON")
     }
 
-    /// The record of what `edit` writes; none for one that takes away.
+    /// The record of what `edit` writes; none for one that takes away, and for a link: one that was redeemed must not come back.
     pub(super) fn of(account: &BareJid, edit: Edit) -> Option<Self> {
         let account = account.clone();
         Some(match edit {
@@ -182,7 +182,9 @@ impl Record {
             | Edit::UnrevokeKey { .. }
             | Edit::ClearDisabled(_)
             | Edit::ForgetIncarnation
-            | Edit::RemoveAccount => return None,
+            | Edit::RemoveAccount
+            | Edit::PutLink(_)
+            | Edit::RemoveLink(_) => return None,
         })
     }
 

@@ -1,0 +1,557 @@
+//! `link.…`: links by which devices get keys are made, listed, revoked, looked at and redeemed.
+//!
+//! A link is redeemed in one change of the store: it is used up, and the certificate added; what goes for it is revoked behind the same
+//! [`Closing`](super::super::gate::Closing). Must not know: rules (`policy::links` has them), HTTP, how a link is shown.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::super::connection::Peer;
+use super::super::gate::Gate;
+use super::super::guesses::{Guesses, Network};
+use super::super::reply::{Answered, Reply};
+use super::super::reservations::Reservations;
+use super::certificates::{Certificates, certificate_in, refused};
+use super::edits::{append_edits, is_anothers, revoke_edits};
+use super::fresh::{new_incarnation, new_link_token};
+use super::incarnations::{present_in_prosody, register_in_prosody};
+use super::whose::{Whose, asker, described};
+use crate::identity::{
+    Account, BareJid, CertificateName, ClientCert, Fingerprint, Host, Incarnation, Link, LinkHash,
+    LinkId, LinkKind, LinkToken, UnixSeconds,
+};
+use crate::policy::links::{self, Present, Redeemed, Redeeming};
+use crate::policy::manage::{Asker, MAX_MARKS, Marks};
+use crate::policy::{Denial, HostPolicy};
+use crate::protocol::{
+    Accounts, CreateLink, CreatedLink, LinkPage, LinkPlace, ListLinks, LookAtLink, PAGE_BYTES,
+    RedeemLink, RedeemedLink, Refusal, RevokeLink, SeenLink, Text,
+};
+use crate::store::{Decided, Edit, Harmless, StoreError, View};
+use crate::wording::links::ListedLink;
+use crate::wording::notices;
+
+/// Makes links, and redeems them.
+#[derive(Clone, Copy)]
+pub(in crate::daemon) struct Linking<'a> {
+    pub(in crate::daemon) lists: Certificates<'a>,
+    pub(in crate::daemon) gate: &'a Gate,
+    pub(in crate::daemon) guesses: &'a Guesses,
+    pub(in crate::daemon) reservations: &'a Reservations,
+}
+
+impl Linking<'_> {
+    pub(in crate::daemon) fn create(
+        &self,
+        question: CreateLink,
+        peer: Peer,
+        now: UnixSeconds,
+    ) -> Answered<CreatedLink> {
+        let whose = Whose::new(
+            question.account,
+            question.incarnation,
+            question.session,
+            peer,
+        );
+        let wish = links::Wish {
+            kind: question.kind,
+            name: question.name.as_deref(),
+            seconds: question.seconds,
+            uses: question.uses,
+        };
+        self.make(&whose, &wish, now)
+    }
+
+    /// Makes a link. Its token is in the answer, and nowhere else.
+    pub(super) fn make(
+        &self,
+        whose: &Whose,
+        wish: &links::Wish<'_>,
+        now: UnixSeconds,
+    ) -> Result<CreatedLink, Refusal> {
+        const QUESTION: &str = "link.create";
+        let account = &whose.account;
+        let host = account.host();
+        let (lives, policy) = self.lists.hosts.of(host)?;
+        let by = whose.by();
+        let denied = |denial| refused(QUESTION, account, &by, denial);
+        // Before Prosody is asked.
+        let (asker, _) = asker(whose.session.clone(), whose.incarnation.clone(), whose.peer)?;
+        let terms = links::make(wish, &asker, &policy, now).map_err(denied)?;
+        let maker = links::maker(&asker).ok_or(Denial::ManagementForbidden);
+        let maker = maker.map_err(denied)?;
+        self.lists.disk_room.require()?;
+        let incarnation = match wish.kind {
+            LinkKind::New => {
+                self.require_none(lives, account, now)?.map_err(denied)?;
+                new_incarnation()?
+            }
+            LinkKind::Add | LinkKind::Replace => self.lists.asker_for_one(whose, lives)?.1,
+        };
+        let token = self.unlike_others()?;
+        let link = Link {
+            hash: token.hash(),
+            account: account.clone(),
+            incarnation,
+            kind: wish.kind,
+            name: terms.name,
+            created: now,
+            maker,
+            by: by.clone(),
+            expires: terms.expires,
+            uses: terms.uses,
+        };
+        let row = row_of(&link);
+        let of_host = self.lists.store.live_links_on(host, now);
+        let written = self.lists.store.change(account, move |view| {
+            putting(&asker, link, view, of_host, (&policy, now))
+        });
+        written?.map_err(denied)?;
+        let (id, kind, expires, uses) = (row.id, row.kind.name(), row.expires.0, row.uses);
+        tracing::info!(%account, %id, kind, expires, uses, by, "{QUESTION}: yes");
+        let page = self.lists.hosts.page(host);
+        let is_served = page.is_some();
+        let page = page.unwrap_or_else(|| usual_page(host));
+        let url = Zeroizing::new(format!("{page}#{}", token.reveal()));
+        Ok(CreatedLink {
+            url: Text(url),
+            is_served,
+            row,
+        })
+    }
+
+    /// A token whose link has another id than all that there are.
+    fn unlike_others(&self) -> Result<LinkToken, StoreError> {
+        loop {
+            let token = new_link_token()?;
+            let id = token.hash().id();
+            if self.lists.store.link_with_id(id).is_none() {
+                return Ok(token);
+            }
+        }
+    }
+
+    /// There must be no account of the name, nor may somebody be about to create one.
+    fn require_none(
+        &self,
+        lives: Accounts,
+        account: &BareJid,
+        now: UnixSeconds,
+    ) -> Result<Result<(), Denial>, Refusal> {
+        let is_there = match lives {
+            Accounts::Daemon => {
+                let known = self.lists.store.view(account).account()?;
+                known.is_some() || self.reservations.is_anothers(account, None, now)
+            }
+            Accounts::Prosody => present_in_prosody(self.lists.servers, account)?.is_some(),
+        };
+        Ok(if is_there {
+            Err(Denial::AccountExists)
+        } else {
+            Ok(())
+        })
+    }
+
+    pub(in crate::daemon) fn list(
+        &self,
+        question: &ListLinks,
+        now: UnixSeconds,
+    ) -> Answered<LinkPage> {
+        let places = self.lists.store.links_of(|account| {
+            let is_of = |host| account.host() == host;
+            question.host.as_ref().is_none_or(is_of)
+                && question.account.as_ref().is_none_or(|one| one == account)
+        });
+        let is_behind = |(account, hash): &(BareJid, LinkHash)| {
+            let after = question.after.as_ref();
+            after.is_none_or(|after| (account, hash.id()) > (&after.account, after.id))
+        };
+        let mut page = LinkPage {
+            links: Vec::new(),
+            next: None,
+        };
+        let mut bytes = 0;
+        for (account, hash) in places.into_iter().filter(is_behind) {
+            if bytes > PAGE_BYTES {
+                page.next = page.links.last().map(|last: &ListedLink| LinkPlace {
+                    account: last.account.clone(),
+                    id: last.id,
+                });
+                break;
+            }
+            let link = self.lists.store.view(&account).link(&hash)?;
+            if let Some(link) = link.filter(|link| !links::is_over(link, now)) {
+                let row = row_of(&link);
+                bytes += json!(row).to_string().len();
+                page.links.push(row);
+            }
+        }
+        Ok(page)
+    }
+
+    pub(in crate::daemon) fn revoke(
+        &self,
+        RevokeLink { id }: RevokeLink,
+        peer: Peer,
+    ) -> Answered<ListedLink> {
+        let by = described(None, peer);
+        self.take_back(id, &by)
+    }
+
+    /// Revokes a link: what it was.
+    pub(super) fn take_back(&self, id: LinkId, by: &str) -> Result<ListedLink, Refusal> {
+        let found = self.lists.store.link_with_id(id);
+        let (account, hash) = found.ok_or(Refusal::Management(Denial::LinkMissing))?;
+        let written = self.lists.store.change(&account, move |view| {
+            Ok(match view.link(&hash)? {
+                Some(link) => Ok((vec![Harmless::remove_link(hash)], row_of(&link))),
+                None => Err(Denial::LinkMissing),
+            })
+        });
+        let row = written?.map_err(Refusal::Management)?;
+        tracing::info!(%account, %id, by, "link.revoke: yes");
+        Ok(row)
+    }
+
+    pub(in crate::daemon) fn look(
+        &self,
+        question: &LookAtLink,
+        now: UnixSeconds,
+    ) -> Answered<SeenLink> {
+        let trying = Trying {
+            host: &question.host,
+            token: &question.token.0,
+            address: question.address.as_deref(),
+        };
+        let (link, ..) = self.found(&trying, now)?;
+        Ok(SeenLink {
+            account: link.account,
+            kind: link.kind,
+            name: link.name,
+            expires: link.expires,
+        })
+    }
+
+    /// The link that somebody tries, if it can be redeemed; how accounts of its host live, and by which rules. One that is none is
+    /// counted as a guess.
+    fn found(
+        &self,
+        trying: &Trying<'_>,
+        now: UnixSeconds,
+    ) -> Result<(Link, Accounts, HostPolicy), Refusal> {
+        let Trying {
+            host,
+            token,
+            address,
+        } = *trying;
+        let (lives, policy) = self.lists.hosts.of(host)?;
+        let network = address.map(Network::of);
+        let denied = |denial: Denial| {
+            tracing::info!(%host, address, reason = denial.words().code, "a link was tried: no");
+            Refusal::Management(denial)
+        };
+        let max = policy.guess_delay_max_seconds;
+        if self.guesses.must_wait(network, max, now) {
+            return Err(denied(Denial::TooManyGuesses));
+        }
+        let link = self.lists.store.link(&LinkHash::of(token), host)?;
+        match links::usable(link.as_ref(), &policy, now) {
+            Ok(link) => Ok((link.clone(), lives, policy)),
+            Err(denial) => {
+                self.guesses.failed(network, now);
+                Err(denied(denial))
+            }
+        }
+    }
+
+    pub(in crate::daemon) fn redeem(
+        &self,
+        reply: &Reply<RedeemLink>,
+        question: &RedeemLink,
+        now: UnixSeconds,
+    ) {
+        if let Err(refusal) = self.try_to_redeem(reply, question, now) {
+            reply.refuse(refusal);
+        }
+    }
+
+    /// Errors: nothing was changed here, and nothing answered. In Prosody an account may have been made, for which the same link still
+    /// counts.
+    fn try_to_redeem(
+        &self,
+        reply: &Reply<RedeemLink>,
+        question: &RedeemLink,
+        now: UnixSeconds,
+    ) -> Result<(), Refusal> {
+        let trying = Trying {
+            host: &question.host,
+            token: &question.token.0,
+            address: question.address.as_deref(),
+        };
+        let (link, lives, policy) = self.found(&trying, now)?;
+        self.lists.disk_room.require()?;
+        let by = format!("link {}", link.hash.id());
+        let account = &link.account;
+        let denied = |denial| refused("link.redeem", account, &by, denial);
+        let cert = Arc::new(certificate_in(&question.certificate).map_err(denied)?);
+        let opened = Opened {
+            hash: link.hash,
+            name: question.name.clone(),
+            cert,
+            policy,
+            now,
+        };
+        // Everything that can be said without Prosody, before an account is made there.
+        let view = self.lists.store.view(account);
+        opened.decide(&view)?.map_err(denied)?;
+        self.require_account(&link, lives, now)?.map_err(denied)?;
+        let fresh = (lives == Accounts::Daemon).then_some(link.kind);
+        let closes = link.kind == LinkKind::Replace || fresh == Some(LinkKind::New);
+        let written = if closes {
+            // Every server hears of an account that is new, the asker too: it has just been told that there is none.
+            let closing = self.gate.close(self.lists.servers, None);
+            let decide = move |view: &View<'_>| redeemed(&opened, lives, view);
+            let written = self.lists.store.take_back(&closing, account, decide);
+            let written = written?.map_err(denied)?;
+            closing.tell_changed();
+            let answer = done(&link, &written);
+            reply.send_closing(closing, &answer);
+            written
+        } else {
+            let decide = move |view: &View<'_>| harmless(redeemed(&opened, lives, view)?, view);
+            let written = self.lists.store.change(account, decide)?;
+            let written = written.map_err(denied)?;
+            reply.send(Ok(done(&link, &written)));
+            written
+        };
+        self.tell(&link, &written, question.address.as_deref());
+        Ok(())
+    }
+
+    /// Is the account of the link such that it may be redeemed? Where accounts live in Prosody, that is asked, and makes the account for a
+    /// link that does; where they live here the change itself looks at them.
+    fn require_account(
+        &self,
+        link: &Link,
+        lives: Accounts,
+        now: UnixSeconds,
+    ) -> Result<Result<(), Denial>, Refusal> {
+        let (servers, account) = (self.lists.servers, &link.account);
+        let present = match (lives, link.kind) {
+            // The name may be another's who has not got it yet.
+            (Accounts::Daemon, LinkKind::New)
+                if self.reservations.is_anothers(account, None, now) =>
+            {
+                return Ok(Err(Denial::AccountExists));
+            }
+            (Accounts::Daemon, _) => return Ok(Ok(())),
+            (Accounts::Prosody, LinkKind::New) => {
+                Some(register_in_prosody(servers, account, &link.incarnation)?)
+            }
+            (Accounts::Prosody, LinkKind::Add | LinkKind::Replace) => {
+                present_in_prosody(servers, account)?
+            }
+        };
+        Ok(links::require_account(link, present.as_ref()))
+    }
+
+    fn tell(&self, link: &Link, written: &Written, address: Option<&str>) {
+        let revoked: Vec<&CertificateName> = written.revoked.iter().collect();
+        let cert = (&written.name, &written.fingerprint);
+        let text = notices::added_by_link(cert, &link.by, address, &revoked);
+        self.lists.servers.tell(&link.account, &text);
+    }
+}
+
+/// A token that somebody tries.
+struct Trying<'a> {
+    host: &'a Host,
+    token: &'a str,
+    address: Option<&'a str>,
+}
+
+/// A link that was opened, and the certificate that is to come in by it.
+struct Opened {
+    hash: LinkHash,
+    name: Option<String>,
+    cert: Arc<ClientCert>,
+    policy: HostPolicy,
+    now: UnixSeconds,
+}
+
+impl Opened {
+    /// The decision as things stand, whoever has the account's name.
+    fn decide(&self, view: &View<'_>) -> Result<Result<(Link, Redeemed), Denial>, StoreError> {
+        let Self {
+            hash,
+            name,
+            cert,
+            policy,
+            now,
+        } = self;
+        let link = view.link(hash)?;
+        let link = match links::usable(link.as_ref(), policy, *now) {
+            Ok(link) => link.clone(),
+            Err(denial) => return Ok(Err(denial)),
+        };
+        let marks = Marks {
+            revoked_for: view.revoked_for(&cert.key_id)?,
+            are_too_many: view.has_more_marks_than(MAX_MARKS, &link.incarnation)?,
+            is_anothers: is_anothers(view, cert, view.jid())?,
+        };
+        let wish = Redeeming {
+            link: &link,
+            name: name.as_deref(),
+            cert,
+        };
+        let (list, disabled) = (view.list()?, view.disabled()?);
+        let redeemed = links::redeem(&wish, &list, &disabled, marks, (policy, *now));
+        Ok(redeemed.map(|redeemed| (link, redeemed)))
+    }
+}
+
+/// The answer to what is on the disk by now, and its line in the log.
+fn done(link: &Link, written: &Written) -> RedeemedLink {
+    let (account, id) = (&link.account, link.hash.id());
+    let (name, fingerprint) = (written.name.as_str(), &written.fingerprint);
+    let revoked = written.revoked.len();
+    let kind = link.kind.name();
+    tracing::info!(%account, %id, kind, name, %fingerprint, revoked, "link.redeem: yes");
+    RedeemedLink {
+        account: account.clone(),
+        kind: link.kind,
+        name: written.name.clone(),
+    }
+}
+
+/// What was written.
+struct Written {
+    name: CertificateName,
+    fingerprint: Fingerprint,
+    /// The certificates that went for it.
+    revoked: Vec<CertificateName>,
+}
+
+/// The one change by which a link is redeemed: all of it, or nothing.
+fn redeemed(opened: &Opened, lives: Accounts, view: &View<'_>) -> Decided<Edit, Written, Denial> {
+    let (link, redeemed) = match opened.decide(view)? {
+        Ok(decided) => decided,
+        Err(denial) => return Ok(Err(denial)),
+    };
+    let now = opened.now;
+    let mut edits = Vec::new();
+    if lives == Accounts::Daemon {
+        let known = view.account()?;
+        let present = known.as_ref().map(present_of);
+        if let Err(denial) = links::require_account(&link, present.as_ref()) {
+            return Ok(Err(denial));
+        }
+        if link.kind == LinkKind::New {
+            edits.push(Edit::PutAccount(Box::new(without_password(&link, now))));
+        }
+    }
+    edits.push(match redeemed.left {
+        Some(left) => Edit::PutLink(Box::new(left)),
+        None => Edit::RemoveLink(link.hash),
+    });
+    if let Some(revoked) = &redeemed.revoked {
+        edits.extend(revoke_edits(revoked, now));
+    }
+    if link.kind == LinkKind::Replace {
+        let own = view.links()?;
+        let ended = links::made_by_sessions(&own).into_iter();
+        edits.extend(ended.map(|link| Edit::RemoveLink(link.hash)));
+    }
+    let appended = append_edits(&redeemed.appended, &view.list()?, now);
+    edits.extend(appended.into_iter().map(Edit::from));
+    let held = redeemed.appended.enrolment;
+    let revoked = redeemed.revoked.as_ref();
+    let revoked = revoked.map_or_else(Vec::new, |revoked| {
+        revoked.names().into_iter().cloned().collect()
+    });
+    let written = Written {
+        name: held.name,
+        fingerprint: held.fingerprint,
+        revoked,
+    };
+    Ok(Ok((edits, written)))
+}
+
+/// The same, where nothing is revoked and no account made.
+fn harmless(
+    decided: Result<(Vec<Edit>, Written), Denial>,
+    view: &View<'_>,
+) -> Decided<Harmless, Written, Denial> {
+    let (edits, written) = match decided {
+        Ok(decided) => decided,
+        Err(denial) => return Ok(Err(denial)),
+    };
+    let harmless = edits.into_iter().map(|edit| Harmless::of(edit, view));
+    // Proof: a link that adds puts a record and a link, and takes out expired records. Were it more, nothing would be written.
+    let harmless: Option<Vec<Harmless>> = harmless.collect::<Result<_, _>>()?;
+    Ok(harmless
+        .map(|edits| (edits, written))
+        .ok_or(Denial::LinkUnknown))
+}
+
+/// The edits that put a new link beside those of its account.
+fn putting(
+    asker: &Asker,
+    link: Link,
+    view: &View<'_>,
+    of_host: usize,
+    (policy, now): (&HostPolicy, UnixSeconds),
+) -> Decided<Harmless, (), Denial> {
+    if link.kind != LinkKind::New
+        && let Err(denial) = links::may_add(asker, &link.incarnation, &view.list()?, policy)
+    {
+        return Ok(Err(denial));
+    }
+    let own = view.links()?.into_iter();
+    let (over, live): (Vec<Link>, Vec<Link>) = own.partition(|link| links::is_over(link, now));
+    Ok(links::require_room(live.len(), of_host).map(|()| {
+        let over = over.into_iter();
+        let gone = over.map(|link| Harmless::remove_link(link.hash));
+        (gone.chain([Harmless::put_link(link)]).collect(), ())
+    }))
+}
+
+/// The account that a link makes.
+fn without_password(link: &Link, now: UnixSeconds) -> Account {
+    Account {
+        jid: link.account.clone(),
+        incarnation: link.incarnation.clone(),
+        enabled: true,
+        created: now,
+        password_changed: now,
+        verifiers: Vec::new(),
+    }
+}
+
+fn present_of(known: &Account) -> Present {
+    let incarnation: Incarnation = known.incarnation.clone();
+    Present {
+        incarnation: Some(incarnation),
+        enabled: known.enabled,
+    }
+}
+
+pub(super) fn row_of(link: &Link) -> ListedLink {
+    ListedLink {
+        id: link.hash.id(),
+        account: link.account.clone(),
+        kind: link.kind,
+        name: link.name.clone(),
+        created: link.created,
+        by: link.by.clone(),
+        expires: link.expires,
+        uses: link.uses,
+    }
+}
+
+/// Where Prosody serves the page, unless it is told otherwise.
+fn usual_page(host: &Host) -> String {
+    format!("https://{host}:5281/devices")
+}

@@ -1,0 +1,160 @@
+//! A link described: for an administrator, in a line of a terminal; and the words when one was made.
+//!
+//! Must not know: who may make or redeem one.
+
+use serde::{Deserialize, Serialize};
+
+use super::certificates::{in_quotes, minute};
+use crate::identity::visible::visible;
+use crate::identity::{BareJid, CertificateName, LinkId, LinkKind, UnixSeconds, counted};
+
+/// A link, without what makes it one; also a row of `link.list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedLink {
+    /// Its name for people.
+    pub id: LinkId,
+    /// For whom it is.
+    pub account: BareJid,
+    /// What it does.
+    pub kind: LinkKind,
+    /// The name that is proposed for the device.
+    pub name: Option<CertificateName>,
+    /// When it was made.
+    pub created: UnixSeconds,
+    /// By whom, in words.
+    pub by: String,
+    /// The first second in which it counts no more.
+    pub expires: UnixSeconds,
+    /// So often it can still be redeemed.
+    pub uses: u16,
+}
+
+impl ListedLink {
+    /// For an administrator, in one line of a terminal.
+    #[must_use]
+    pub fn in_one_line(&self) -> String {
+        let name = self.name.as_ref().map(|name| visible(name.as_str()));
+        let name = name.map_or_else(String::new, |name| format!("  {}", in_quotes(&name)));
+        format!(
+            "{}  {}  {}{name}  until {}  {} left  made {} by {}",
+            self.id,
+            self.kind.name(),
+            visible(&self.account.to_string()),
+            minute(self.expires),
+            counted(self.uses, "use", "uses"),
+            minute(self.created),
+            self.by,
+        )
+    }
+
+    /// What happens to whom, and until when; for whoever hands it on.
+    #[must_use]
+    pub fn effect(&self) -> String {
+        let account = self.account.to_string();
+        let account = visible(&account);
+        let what = match self.kind {
+            LinkKind::Add => format!("gives a device a key for {account}"),
+            LinkKind::New => format!(
+                "makes the account {account}, without a password, and gives the device its key"
+            ),
+            LinkKind::Replace => {
+                format!("gives a device a key for {account}, and revokes all others of the account")
+            }
+        };
+        let often = match self.uses {
+            1 => "once".to_owned(),
+            uses => format!("{uses} times"),
+        };
+        format!(
+            "Whoever opens it {what}; {often}, until {}",
+            minute(self.expires)
+        )
+    }
+
+    /// It does not count any more.
+    #[must_use]
+    pub fn is_revoked(&self) -> String {
+        let account = self.account.to_string();
+        format!("Revoked the link {} for {}", self.id, visible(&account))
+    }
+}
+
+/// Nobody has told where the page is.
+#[must_use]
+pub fn page_is_guessed(account: &BareJid) -> String {
+    format!(
+        "Nobody has told where the page of {} is (is mod_saslcertd_devices enabled, and Prosody running?): this is the usual address",
+        account.host()
+    )
+}
+
+/// So many wait.
+#[must_use]
+pub fn listed(count: usize) -> String {
+    format!("{} can be used", counted(count, "link", "links"))
+}
+
+/// The kind that was typed is none.
+pub const WHICH_KIND: &str = "A link's kind is add, new or replace";
+/// The time that was typed is none.
+pub const WHICH_TIME: &str =
+    "How long a link counts is a number with s, m, h or d behind it, as 24h";
+/// The number that was typed is none.
+pub const HOW_OFTEN: &str = "How often a link can be used is a number";
+/// The id that was typed is none.
+pub const WHICH_ID: &str = "Which link? Its id of 8 letters and digits is needed, as it is listed";
+/// What was typed is neither an account nor a host.
+pub const OF_WHOM: &str = "This is neither an account (user@host) nor a host";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn row(kind: LinkKind, uses: u16) -> ListedLink {
+        ListedLink {
+            id: "a5a5a5a5".parse().unwrap(),
+            account: BareJid::parse("hamlet@shakespeare.lit").unwrap(),
+            kind,
+            name: CertificateName::parse("pho\u{200b}ne").ok(),
+            created: UnixSeconds(1_767_225_600),
+            by: "an administrator of the server".to_owned(),
+            expires: UnixSeconds(1_767_312_000),
+            uses,
+        }
+    }
+
+    #[test]
+    fn a_link_is_one_line_that_nobody_else_can_write() {
+        assert_eq!(
+            row(LinkKind::Add, 2).in_one_line(),
+            "a5a5a5a5  add  hamlet@shakespeare.lit  \"pho\\u{200b}ne\"  until 2026-01-02 00:00 UTC  2 uses left  made \
+             2026-01-01 00:00 UTC by an administrator of the server"
+        );
+    }
+
+    #[test]
+    fn whoever_hands_it_on_knows_what_it_does() {
+        for (kind, uses, part) in [
+            (
+                LinkKind::Add,
+                3,
+                "gives a device a key for hamlet@shakespeare.lit; 3 times, until 2026-01-02",
+            ),
+            (
+                LinkKind::New,
+                1,
+                "makes the account hamlet@shakespeare.lit, without a password",
+            ),
+            (
+                LinkKind::Replace,
+                1,
+                "and revokes all others of the account; once, until",
+            ),
+        ] {
+            let said = row(kind, uses).effect();
+            assert!(said.contains(part), "{said}");
+        }
+    }
+}

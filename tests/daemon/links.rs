@@ -1,0 +1,1065 @@
+//! `link.…`: links by which devices get keys.
+
+use std::collections::BTreeSet;
+use std::thread;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
+
+use crate::passwords::{self, BRUTUS, ROME};
+use crate::power::some_microseconds;
+use crate::support::{
+    Daemon, HAMLET, HOST, Made, ONE, Peer, by_certificate, by_password, list, login, named, with,
+};
+
+const NOWHERE: &str = "-_v7-_v7-_v7-_v7-_v7-w";
+
+/// `link.create` by an administrator.
+fn link(account: &str, kind: &str) -> Value {
+    json!({"account": account, "kind": kind})
+}
+
+/// The same by a session of Hamlet's.
+fn own_link(session: Value) -> Value {
+    json!({"account": HAMLET, "incarnation": ONE, "session": session, "kind": "add"})
+}
+
+/// Makes one where accounts live in the daemon: its answer, and its token.
+fn made(server: &mut Peer, question: Value) -> (Value, String) {
+    let made = server.ask("link.create", question);
+    let token = token_of(&made);
+    (made, token)
+}
+
+fn token_of(made: &Value) -> String {
+    let (_, token) = made["url"].as_str().unwrap().split_once('#').unwrap();
+    assert_eq!(token.len(), 22);
+    token.to_owned()
+}
+
+fn look(host: &str, token: &str) -> Value {
+    json!({"host": host, "token": token, "address": null})
+}
+
+fn redeem(host: &str, token: &str, name: &str, cert: &Made) -> Value {
+    json!({"host": host, "token": token, "address": null, "name": name, "certificate": cert.base64()})
+}
+
+fn denial(error: &Value) -> &str {
+    error["data"]["denial"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{error}"))
+}
+
+/// A server of Rome, whose accounts live in the daemon, and in it Brutus.
+fn rome(daemon: &Daemon, options: Value) -> Peer {
+    let mut rome = passwords::server(daemon, options);
+    rome.ask("account.create", passwords::create(BRUTUS, "et tu?"));
+    rome
+}
+
+/// Asks what may make the daemon ask back about accounts in Prosody; each question of its is answered with this.
+fn ask_with(server: &mut Peer, method: &str, params: Value, there: &Value) -> Result<Value, Value> {
+    let id = server.send(method, params);
+    loop {
+        let line = server.line().expect("the connection ended");
+        match line["method"].as_str() {
+            Some("account.incarnation" | "account.register") => {
+                let answer = json!({"jsonrpc": "2.0", "id": line["id"], "result": there});
+                server.write(format!("{answer}\n").as_bytes());
+                server.asked.push(line);
+            }
+            Some(_) => server.asked.push(line),
+            None if line["id"] == id => {
+                return match line.get("error") {
+                    Some(error) => Err(error.clone()),
+                    None => Ok(line["result"].clone()),
+                };
+            }
+            None => {}
+        }
+    }
+}
+
+fn present() -> Value {
+    json!({"exists": true, "enabled": true, "incarnation": ONE})
+}
+
+fn names(server: &mut Peer) -> Vec<String> {
+    let listed = server.ask("certificate.list", list());
+    let rows = listed["certificates"].as_array().unwrap();
+    let name = |row: &Value| row["name"].as_str().unwrap().to_owned();
+    rows.iter().map(name).collect()
+}
+
+fn names_of(daemon: &Daemon, jid: &str) -> Vec<String> {
+    let listed = daemon
+        .command("cert")
+        .args(["list", jid, "--json"])
+        .output()
+        .unwrap();
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let rows = listed["certificates"].as_array().unwrap();
+    rows.iter()
+        .map(|row| row["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn login_of(host: &str, cert: &Made) -> Value {
+    json!({"host": host, "chain": [cert.base64()], "authzid": null, "address": "192.0.2.7", "accounts": []})
+}
+
+fn links(server: &mut Peer) -> Vec<Value> {
+    let page = server.ask("link.list", json!({}));
+    assert_eq!(page["next"], Value::Null);
+    page["links"].as_array().unwrap().clone()
+}
+
+#[test]
+fn a_link_adds_a_certificate_once_and_says_before_what_it_does() {
+    let mut daemon = Daemon::start();
+    let mut rome = rome(&daemon, json!({}));
+    let wish = with(link(BRUTUS, "add"), "name", json!("tablet"));
+    let (made, token) = made(&mut rome, wish);
+    let url = made["url"].as_str().unwrap();
+    assert!(url.starts_with("https://rome.lit:5281/devices#"), "{url}");
+    assert_eq!(made["is_served"], false);
+    assert_eq!(made["uses"], 1);
+    for _ in 0..2 {
+        let seen = rome.ask("link.look", look(ROME, &token));
+        let expected =
+            json!({"account": BRUTUS, "kind": "add", "name": "tablet", "expires": made["expires"]});
+        assert_eq!(seen, expected);
+    }
+    let listed = links(&mut rome);
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0]["id"], made["id"]);
+    assert!(listed[0].get("url").is_none());
+    daemon.restart();
+    let mut rome = passwords::server(&daemon, json!({}));
+    let cert = Made::of(BRUTUS);
+    let redeemed = rome.ask("link.redeem", redeem(ROME, &token, "my phone", &cert));
+    assert_eq!(
+        redeemed,
+        json!({"account": BRUTUS, "kind": "add", "name": "my phone"})
+    );
+    let told = rome.question("account.notify");
+    assert_eq!(told["account"], BRUTUS);
+    let text = told["text"].as_str().unwrap();
+    assert!(
+        text.contains("made by the server's administrator (user 0)"),
+        "{text}"
+    );
+    assert!(text.contains("\"my phone\""), "{text}");
+    assert_eq!(
+        rome.ask("external.login", login_of(ROME, &cert))["username"],
+        "brutus"
+    );
+    // Another one, the same one, and after a restart.
+    for cert in [Made::of(BRUTUS), cert] {
+        let refused = rome.refused("link.redeem", redeem(ROME, &token, "again", &cert));
+        assert_eq!(denial(&refused), "link-unknown");
+    }
+    daemon.restart();
+    let mut rome = passwords::server(&daemon, json!({}));
+    let refused = rome.refused("link.look", look(ROME, &token));
+    assert_eq!(denial(&refused), "link-unknown");
+    assert_eq!(links(&mut rome), Vec::<Value>::new());
+    assert_eq!(names_of(&daemon, BRUTUS), ["my phone"]);
+}
+
+#[test]
+fn whatever_is_no_link_gets_the_same_answer() {
+    let daemon = Daemon::start();
+    let mut rome = rome(&daemon, json!({}));
+    let mut server = daemon.server(json!({}));
+    let (used, used_token) = made(&mut rome, link(BRUTUS, "add"));
+    rome.ask(
+        "link.redeem",
+        redeem(ROME, &used_token, "one", &Made::of(BRUTUS)),
+    );
+    let (revoked, revoked_token) = made(&mut rome, link(BRUTUS, "add"));
+    assert_ne!(used["id"], revoked["id"]);
+    let id = json!({"id": revoked["id"]});
+    let gone = rome.ask("link.revoke", id.clone());
+    assert_eq!(
+        (&gone["account"], &gone["id"]),
+        (&json!(BRUTUS), &revoked["id"])
+    );
+    assert_eq!(denial(&rome.refused("link.revoke", id)), "link-missing");
+    let (_, good) = made(&mut rome, link(BRUTUS, "add"));
+    let mut answers = BTreeSet::new();
+    for token in [
+        NOWHERE,
+        &used_token,
+        &revoked_token,
+        "",
+        "x",
+        &"y".repeat(5000),
+    ] {
+        for (method, question) in [
+            ("link.look", look(ROME, token)),
+            ("link.redeem", redeem(ROME, token, "two", &Made::of(BRUTUS))),
+        ] {
+            answers.insert(rome.refused(method, question).to_string());
+        }
+    }
+    // A link of another host is none there.
+    answers.insert(server.refused("link.look", look(HOST, &good)).to_string());
+    // While they are off all of them are.
+    let mut off = passwords::server(&daemon, json!({"saslcertd_links": "off"}));
+    answers.insert(off.refused("link.look", look(ROME, &good)).to_string());
+    let cert = Made::of(BRUTUS);
+    answers.insert(
+        off.refused("link.redeem", redeem(ROME, &good, "two", &cert))
+            .to_string(),
+    );
+    assert_eq!(
+        denial(&off.refused("link.create", link(BRUTUS, "add"))),
+        "links-off"
+    );
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    assert!(answers.first().unwrap().contains("link-unknown"));
+    let mut rome = passwords::server(&daemon, json!({}));
+    rome.ask("link.look", look(ROME, &good));
+    assert_eq!(names_of(&daemon, BRUTUS), ["one"]);
+}
+
+#[test]
+fn the_log_never_holds_a_token() {
+    let daemon = Daemon::start();
+    let mut rome = rome(&daemon, json!({}));
+    let (first, token) = made(&mut rome, link(BRUTUS, "add"));
+    rome.ask("link.look", look(ROME, &token));
+    // Nor is one in the words about fields that can't be read.
+    let wrong = json!({"host": ROME, "token": [token], "address": null});
+    let refused = rome.refused("link.look", wrong);
+    assert!(!refused.to_string().contains(&token), "{refused}");
+    rome.ask(
+        "link.redeem",
+        redeem(ROME, &token, "one", &Made::of(BRUTUS)),
+    );
+    rome.refused(
+        "link.redeem",
+        redeem(ROME, &token, "two", &Made::of(BRUTUS)),
+    );
+    let mut daemon = daemon;
+    let id = first["id"].as_str().unwrap();
+    daemon.wait_for("the last line", |daemon| {
+        daemon.log().contains("a link was tried: no")
+    });
+    let log = daemon.log();
+    assert!(
+        log.contains(id) && log.contains("link.redeem: yes"),
+        "{log}"
+    );
+    assert!(!log.contains(&token), "{log}");
+    assert!(daemon.stop().success());
+    for entry in std::fs::read_dir(daemon.data_dir().join("sled")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            let bytes = std::fs::read(&path).unwrap();
+            assert!(
+                !bytes.windows(22).any(|some| some == token.as_bytes()),
+                "{path:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_thousand_redeem_one_link_at_once_and_one_succeeds() {
+    let daemon = Daemon::start();
+    let mut rome = rome(&daemon, json!({"saslcertd_max_certs": 2000}));
+    for round in 0..3 {
+        let (_, token) = made(&mut rome, link(BRUTUS, "add"));
+        let asked: Vec<thread::JoinHandle<Vec<Value>>> = (0..20)
+            .map(|number| {
+                let (mut peer, token) = (daemon.peer(), token.clone());
+                thread::spawn(move || {
+                    let certs: Vec<Made> = (0..50).map(|_| Made::of(BRUTUS)).collect();
+                    let ids: Vec<u64> = certs
+                        .iter()
+                        .enumerate()
+                        .map(|(at, cert)| {
+                            let name = format!("{round} {number} {at}");
+                            peer.send("link.redeem", redeem(ROME, &token, &name, cert))
+                        })
+                        .collect();
+                    ids.iter().map(|_| peer.line().unwrap()).collect()
+                })
+            })
+            .collect();
+        let answers: Vec<Value> = asked
+            .into_iter()
+            .flat_map(|asked| asked.join().unwrap())
+            .collect();
+        assert_eq!(answers.len(), 1000);
+        let (yes, no): (Vec<_>, Vec<_>) = answers
+            .iter()
+            .partition(|answer| answer.get("result").is_some());
+        assert_eq!(yes.len(), 1, "{yes:?}");
+        let refused = no
+            .iter()
+            .filter(|no| no["error"]["data"]["denial"] == "link-unknown");
+        let busy = no
+            .iter()
+            .filter(|no| no["error"]["data"]["fault"] == "overload");
+        let (refused, busy) = (refused.count(), busy.count());
+        assert_eq!(refused + busy, 999, "{no:?}");
+        // The test would show nothing if all had been turned away.
+        assert!(refused > 300, "{refused}");
+        let listed = names_of(&daemon, BRUTUS);
+        assert_eq!(listed.len(), round + 1);
+        assert_eq!(listed[round], yes[0]["result"]["name"]);
+    }
+}
+
+#[test]
+fn of_a_link_for_several_devices_so_many_are_added() {
+    let daemon = Daemon::start();
+    let mut rome = rome(&daemon, json!({}));
+    let (_, token) = made(&mut rome, with(link(BRUTUS, "add"), "uses", json!(3)));
+    let asked: Vec<thread::JoinHandle<Value>> = (0..12)
+        .map(|_| {
+            let (mut peer, token) = (daemon.peer(), token.clone());
+            thread::spawn(move || {
+                let id = peer.send(
+                    "link.redeem",
+                    redeem(ROME, &token, "Phone", &Made::of(BRUTUS)),
+                );
+                peer.answer(id)
+            })
+        })
+        .collect();
+    let answers: Vec<Value> = asked
+        .into_iter()
+        .map(|asked| asked.join().unwrap())
+        .collect();
+    let yes = answers
+        .iter()
+        .filter(|answer| answer.get("result").is_some());
+    let named: BTreeSet<&str> = yes
+        .map(|yes| yes["result"]["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(named, BTreeSet::from(["Phone", "Phone 2", "Phone 3"]));
+    assert_eq!(names_of(&daemon, BRUTUS), ["Phone", "Phone 2", "Phone 3"]);
+}
+
+#[test]
+fn a_kill_leaves_no_used_link_without_its_certificate_nor_the_other_way_round() {
+    let mut daemon = Daemon::start();
+    drop(rome(&daemon, json!({})));
+    let (mut used, mut unused) = (0, 0);
+    for round in 0..25 {
+        let mut rome = passwords::server(&daemon, json!({"saslcertd_max_certs": 100_000}));
+        // One of each kind, in turn.
+        let kinds: Vec<(String, &str, String)> = (0..12)
+            .map(|number| match number % 3 {
+                0 => (BRUTUS.to_owned(), "add"),
+                1 => (format!("n{round}-{number}@rome.lit"), "new"),
+                _ => (format!("r{round}-{number}@rome.lit"), "replace"),
+            })
+            .map(|(account, kind)| {
+                if kind == "replace" {
+                    rome.ask("account.create", passwords::create(&account, "x"));
+                }
+                let (_, token) = made(&mut rome, link(&account, kind));
+                (account, kind, token)
+            })
+            .collect();
+        let mut sent = Vec::new();
+        for (account, kind, token) in kinds {
+            let cert = Made::of(&account);
+            let name = format!("{round} {}", sent.len());
+            rome.send("link.redeem", redeem(ROME, &token, &name, &cert));
+            sent.push((account, kind, token, cert));
+        }
+        // While they are being written: after so many answers, or some time into the first of them.
+        if round % 2 == 0 {
+            for _ in 0..=round / 3 {
+                rome.line().unwrap();
+            }
+        } else {
+            some_microseconds(round * 300);
+        }
+        daemon.kill();
+        daemon.serve();
+        let mut rome = passwords::server(&daemon, json!({"saslcertd_max_certs": 100_000}));
+        for (account, kind, token, cert) in sent {
+            let id = rome.send("link.look", look(ROME, &token));
+            let is_there = rome.answer(id).get("result").is_some();
+            let id = rome.send("external.login", login_of(ROME, &cert));
+            let logs_in = rome.answer(id).get("result").is_some();
+            assert_ne!(
+                is_there, logs_in,
+                "{account} {kind}: the link is there: {is_there}"
+            );
+            let exists = rome.ask("account.exists", json!({"account": account}));
+            assert_eq!(
+                exists["exists"],
+                kind != "new" || logs_in,
+                "{account} {kind}"
+            );
+            if is_there {
+                unused += 1;
+                // It still counts.
+                let question = redeem(ROME, &token, "later", &cert);
+                rome.ask("link.redeem", question);
+            } else {
+                used += 1;
+            }
+        }
+    }
+    eprintln!("{used} links were used when the kill came, {unused} were not");
+    assert!(used > 20 && unused > 20, "{used} {unused}");
+    let checked = daemon.command("check").output().unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+}
+
+#[test]
+fn guesses_are_limited_by_address() {
+    let daemon = Daemon::start();
+    let mut rome = rome(&daemon, json!({"saslcertd_guess_delay_max": 60}));
+    let (_, token) = made(&mut rome, link(BRUTUS, "add"));
+    let from = |address: &str, token: &str| with(look(ROME, token), "address", json!(address));
+    for _ in 0..10 {
+        let refused = rome.refused("link.look", from("192.0.2.7", NOWHERE));
+        assert_eq!(denial(&refused), "link-unknown");
+    }
+    // More of them make it longer, however fast this runs: the next ones come within a minute.
+    for _ in 0..7 {
+        let id = rome.send("link.look", from("192.0.2.7", NOWHERE));
+        let _ = rome.answer(id);
+        rome.ask(
+            "account.failed",
+            json!({"account": BRUTUS, "address": "192.0.2.7"}),
+        );
+    }
+    for token in [&token, NOWHERE] {
+        let refused = rome.refused("link.look", from("192.0.2.7", token));
+        assert_eq!(denial(&refused), "too-many-guesses");
+        let question = with(
+            redeem(ROME, token, "x", &Made::of(BRUTUS)),
+            "address",
+            json!("192.0.2.7"),
+        );
+        assert_eq!(
+            denial(&rome.refused("link.redeem", question)),
+            "too-many-guesses"
+        );
+    }
+    // From elsewhere it counts, and stands there still.
+    rome.ask("link.look", from("192.0.2.8", &token));
+    assert_eq!(names_of(&daemon, BRUTUS), Vec::<String>::new());
+    // Where passwords are not limited, links are not.
+    let mut free = passwords::server(&daemon, json!({"saslcertd_guess_delay_max": 0}));
+    free.ask("link.look", from("192.0.2.7", &token));
+}
+
+#[test]
+fn an_expired_link_is_none_and_leaves_no_trace() {
+    let daemon = Daemon::start();
+    let mut rome = rome(&daemon, json!({}));
+    for (seconds, uses, kind, expected) in [
+        (59, 1, "add", "link-terms"),
+        (2_592_001, 1, "add", "link-terms"),
+        (60, 101, "add", "link-terms"),
+        (60, 2, "replace", "link-terms"),
+    ] {
+        let wish = json!({"account": BRUTUS, "kind": kind, "seconds": seconds, "uses": uses});
+        assert_eq!(denial(&rome.refused("link.create", wish)), expected);
+    }
+    // What expires is the rules' (policy::links): here only that bounds are kept.
+    for _ in 0..20 {
+        made(&mut rome, link(BRUTUS, "add"));
+    }
+    let refused = rome.refused("link.create", link(BRUTUS, "add"));
+    assert_eq!(denial(&refused), "too-many-links");
+    assert_eq!(links(&mut rome).len(), 20);
+    rome.ask(
+        "account.create",
+        passwords::create("cinna@rome.lit", "poet"),
+    );
+    made(&mut rome, link("cinna@rome.lit", "add"));
+}
+
+#[test]
+fn a_link_is_void_when_its_account_was_made_anew_or_is_disabled() {
+    let daemon = Daemon::start();
+    let mut rome = rome(&daemon, json!({}));
+    let (_, token) = made(&mut rome, link(BRUTUS, "add"));
+    rome.ask("account.disable", json!({"account": BRUTUS}));
+    let cert = Made::of(BRUTUS);
+    let question = redeem(ROME, &token, "x", &cert);
+    assert_eq!(
+        denial(&rome.refused("link.redeem", question.clone())),
+        "account-disabled"
+    );
+    rome.ask("account.enable", json!({"account": BRUTUS}));
+    rome.ask("account.delete", json!({"account": BRUTUS}));
+    rome.ask("account.create", passwords::create(BRUTUS, "again"));
+    assert_eq!(
+        denial(&rome.refused("link.redeem", question)),
+        "link-unknown"
+    );
+    assert_eq!(links(&mut rome), Vec::<Value>::new());
+    assert_eq!(names_of(&daemon, BRUTUS), Vec::<String>::new());
+
+    // In Prosody nobody tells: the incarnation does.
+    let mut server = daemon.server(json!({}));
+    let made = ask_with(&mut server, "link.create", link(HAMLET, "add"), &present()).unwrap();
+    let token = token_of(&made);
+    let question = || redeem(HOST, &token, "x", &Made::of(HAMLET));
+    for (there, expected) in [
+        (
+            json!({"exists": false, "enabled": false, "incarnation": null}),
+            "link-unknown",
+        ),
+        (
+            json!({"exists": true, "enabled": true, "incarnation": null}),
+            "link-unknown",
+        ),
+        (
+            json!({"exists": true, "enabled": true, "incarnation": "two"}),
+            "link-unknown",
+        ),
+        (
+            json!({"exists": true, "enabled": false, "incarnation": ONE}),
+            "account-disabled",
+        ),
+        // A module that does not say it.
+        (
+            json!({"exists": true, "incarnation": ONE}),
+            "account-disabled",
+        ),
+    ] {
+        let refused = ask_with(&mut server, "link.redeem", question(), &there).unwrap_err();
+        assert_eq!(denial(&refused), expected, "{there}");
+    }
+    // What can't be asked is no "no", and costs nothing.
+    let refused = ask_with(&mut server, "link.redeem", question(), &json!("x")).unwrap_err();
+    assert_eq!(refused["code"], -32001, "{refused}");
+    assert_eq!(names(&mut server), Vec::<String>::new());
+    ask_with(&mut server, "link.redeem", question(), &present()).unwrap();
+    assert_eq!(names(&mut server), ["x"]);
+}
+
+#[test]
+fn a_link_that_replaces_revokes_all_others_and_closes_their_sessions() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({"saslcertd_links": "self"}));
+    let (phone, laptop) = (Made::of(HAMLET), Made::of(HAMLET));
+    server.append("phone", &phone);
+    server.append("laptop", &laptop);
+    let (on_phone, on_laptop) = (server.login(&phone), server.login(&laptop));
+    let thief = server.ask("link.create", own_link(by_password()));
+    let wish = link(HAMLET, "replace");
+    let made = ask_with(&mut server, "link.create", wish, &present()).unwrap();
+    server.asked.clear();
+    let token = token_of(&made);
+    // The lost device's own key is no other one.
+    let again = redeem(HOST, &token, "phone", &phone);
+    let refused = ask_with(&mut server, "link.redeem", again, &present()).unwrap_err();
+    assert_eq!(denial(&refused), "key-revoked");
+    server.login(&laptop);
+    server.asked.clear();
+    let fresh = Made::of(HAMLET);
+    let question = redeem(HOST, &token, "phone", &fresh);
+    let redeemed = ask_with(&mut server, "link.redeem", question, &present()).unwrap();
+    assert_eq!(
+        redeemed,
+        json!({"account": HAMLET, "kind": "replace", "name": "phone"})
+    );
+    let closed: BTreeSet<String> = (0..2)
+        .map(|_| {
+            server.question("sessions.close")["key_id"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    let keys = [on_phone, on_laptop].map(|login| login["key_id"].as_str().unwrap().to_owned());
+    assert_eq!(closed, BTreeSet::from(keys));
+    let told = server.question("account.notify")["text"].clone();
+    assert!(
+        told.as_str()
+            .unwrap()
+            .contains("It has replaced \"phone\", \"laptop\""),
+        "{told}"
+    );
+    for cert in [&phone, &laptop] {
+        assert_eq!(denial(&server.login_refused(cert)), "key-revoked");
+    }
+    assert_eq!(server.login(&fresh)["name"], "phone");
+    assert_eq!(names(&mut server), ["phone"]);
+    // What the thief has made is over, too.
+    let refused = server.refused("link.look", look(HOST, &token_of(&thief)));
+    assert_eq!(denial(&refused), "link-unknown");
+}
+
+#[test]
+fn a_link_makes_an_account_without_a_password() {
+    let mut daemon = Daemon::start();
+    let mut rome = rome(&daemon, json!({}));
+    let cinna = "cinna@rome.lit";
+    assert_eq!(
+        denial(&rome.refused("link.create", link(BRUTUS, "new"))),
+        "account-exists"
+    );
+    let (_, token) = made(&mut rome, link(cinna, "new"));
+    let exists =
+        |rome: &mut Peer| rome.ask("account.exists", json!({"account": cinna}))["exists"].clone();
+    // A certificate that can't be one makes no account.
+    let foreign = redeem(ROME, &token, "phone", &Made::of(BRUTUS));
+    assert_eq!(
+        denial(&rome.refused("link.redeem", foreign)),
+        "address-foreign"
+    );
+    assert_eq!(exists(&mut rome), false);
+    let scram = |rome: &mut Peer, account: &str| {
+        rome.ask(
+            "account.scram",
+            json!({"account": account, "hash": "SHA-256"}),
+        )
+    };
+    let before = scram(&mut rome, cinna);
+    let cert = Made::of(cinna);
+    let redeemed = rome.ask("link.redeem", redeem(ROME, &token, "phone", &cert));
+    assert_eq!(
+        redeemed,
+        json!({"account": cinna, "kind": "new", "name": "phone"})
+    );
+    // Whoever has heard that there is none hears of it.
+    let changed = rome.question("account.changed");
+    assert_eq!(
+        (&changed["account"], &changed["change"]),
+        (&json!(cinna), &json!("created"))
+    );
+    assert_eq!(exists(&mut rome), true);
+    assert_eq!(
+        rome.ask("external.login", login_of(ROME, &cert))["username"],
+        "cinna"
+    );
+    for password in ["", "phone", "wrong"] {
+        let refused = rome.refused("account.verify", passwords::verify(cinna, password));
+        assert_eq!(denial(&refused), "password-wrong");
+    }
+    // A stranger sees what was there before, and all others go on with SCRAM.
+    assert_eq!(scram(&mut rome, cinna), before);
+    daemon.restart();
+    let mut rome = passwords::server(&daemon, json!({}));
+    assert_eq!(scram(&mut rome, cinna), before);
+    let real = scram(&mut rome, BRUTUS);
+    let wrong_key = BASE64.encode([7; 32]);
+    for key in [before["stored_key"].as_str().unwrap(), &wrong_key] {
+        let proof =
+            json!({"account": cinna, "hash": "SHA-256", "stored_key": key, "address": null});
+        assert_eq!(
+            denial(&rome.refused("account.succeeded", proof)),
+            "password-wrong"
+        );
+    }
+    assert_eq!(real["iterations"], 4096);
+    let listed = rome.ask("account.list", json!({"host": ROME, "after": null}));
+    assert_eq!(listed["accounts"][1]["scram"], json!([]));
+    // A password may come later.
+    rome.ask(
+        "account.set_password",
+        json!({"account": cinna, "password": "poet"}),
+    );
+    rome.ask("account.verify", passwords::verify(cinna, "poet"));
+}
+
+#[test]
+fn two_links_that_make_one_account_make_it_once() {
+    let daemon = Daemon::start();
+    let mut rome = rome(&daemon, json!({}));
+    let cinna = "cinna@rome.lit";
+    let tokens: Vec<String> = (0..2)
+        .map(|_| made(&mut rome, link(cinna, "new")).1)
+        .collect();
+    rome.ask(
+        "link.redeem",
+        redeem(ROME, &tokens[0], "phone", &Made::of(cinna)),
+    );
+    let refused = rome.refused(
+        "link.redeem",
+        redeem(ROME, &tokens[1], "thief", &Made::of(cinna)),
+    );
+    assert_eq!(denial(&refused), "account-exists");
+    assert_eq!(names_of(&daemon, cinna), ["phone"]);
+    // A name that somebody is about to get is not free either.
+    let reserve = json!({"account": "casca@rome.lit", "password": null, "caller": "server"});
+    let (_, token) = made(&mut rome, link("casca@rome.lit", "new"));
+    rome.ask("account.create", reserve);
+    let question = redeem(ROME, &token, "phone", &Made::of("casca@rome.lit"));
+    assert_eq!(
+        denial(&rome.refused("link.redeem", question)),
+        "account-exists"
+    );
+}
+
+#[test]
+fn an_account_in_prosody_is_made_before_the_link_is_used_and_found_again_after_an_end_in_between() {
+    let mut daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let nobody = json!({"exists": false, "enabled": false, "incarnation": null});
+    let wish = link(HAMLET, "new");
+    let refused = ask_with(&mut server, "link.create", wish.clone(), &present()).unwrap_err();
+    assert_eq!(denial(&refused), "account-exists");
+    let made = ask_with(&mut server, "link.create", wish, &nobody).unwrap();
+    let token = token_of(&made);
+    let cert = Made::of(HAMLET);
+    let question = || redeem(HOST, &token, "phone", &cert);
+    // Prosody makes none, or another one has the name.
+    for (there, expected) in [
+        (nobody.clone(), None),
+        (json!("no"), None),
+        (present(), Some("account-exists")),
+    ] {
+        let refused = ask_with(&mut server, "link.redeem", question(), &there).unwrap_err();
+        let found = refused["data"]["denial"].as_str();
+        assert_eq!(found, expected, "{refused}");
+    }
+    server.ask("link.look", look(HOST, &token));
+    // It is killed when Prosody has been asked, and has made it.
+    server.send("link.redeem", question());
+    let asked = server.question("account.register");
+    assert_eq!(asked["account"], HAMLET);
+    let incarnation = asked["incarnation"].clone();
+    daemon.kill();
+    daemon.serve();
+    let mut server = daemon.server(json!({}));
+    assert_eq!(names(&mut server), Vec::<String>::new());
+    let there = json!({"exists": true, "enabled": true, "incarnation": incarnation});
+    ask_with(&mut server, "link.redeem", question(), &there).unwrap();
+    let asked = server
+        .asked
+        .iter()
+        .find(|line| line["method"] == "account.register");
+    assert_eq!(asked.unwrap()["params"]["incarnation"], incarnation);
+    let mut facts = login(&cert);
+    facts["accounts"][0]["incarnation"] = incarnation;
+    assert_eq!(server.ask("external.login", facts)["username"], "hamlet");
+    assert_eq!(
+        denial(&server.refused("link.look", look(HOST, &token))),
+        "link-unknown"
+    );
+}
+
+#[test]
+fn users_make_links_for_their_own_account_where_that_is_wanted() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let refused = server.refused("link.create", own_link(by_password()));
+    assert_eq!(denial(&refused), "link-forbidden");
+    let mut server = daemon.server(json!({"saslcertd_links": "self"}));
+    for kind in ["new", "replace"] {
+        let wish = with(own_link(by_password()), "kind", json!(kind));
+        assert_eq!(
+            denial(&server.refused("link.create", wish)),
+            "link-forbidden"
+        );
+    }
+    let long = with(own_link(by_password()), "seconds", json!(86_401));
+    assert_eq!(denial(&server.refused("link.create", long)), "link-terms");
+    let mut token = by_password();
+    token["by"] = json!("sasl");
+    token["mechanism"] = json!("HT-SHA-256-EXPR");
+    let refused = server.refused("link.create", own_link(token));
+    assert_eq!(denial(&refused), "management-forbidden");
+
+    let phone = Made::of(HAMLET);
+    server.append("phone", &phone);
+    let login = server.login(&phone);
+    let by_phone = server.ask("link.create", own_link(by_certificate(&login)));
+    let for_later = server.ask("link.create", own_link(by_certificate(&login)));
+    let cert = Made::of(HAMLET);
+    let question = redeem(HOST, &token_of(&by_phone), "tablet", &cert);
+    ask_with(&mut server, "link.redeem", question, &present()).unwrap();
+    let listed = server.ask("certificate.list", list());
+    assert_eq!(listed["certificates"][1]["added"]["by"], "certificate");
+    assert_eq!(
+        listed["certificates"][1]["added"]["fingerprint"],
+        login["fingerprint"]
+    );
+    // Who has the phone no more must not come back by what was made with it.
+    server.ask("certificate.revoke", named("phone"));
+    let question = redeem(HOST, &token_of(&for_later), "thief", &Made::of(HAMLET));
+    let refused = ask_with(&mut server, "link.redeem", question, &present()).unwrap_err();
+    assert_eq!(denial(&refused), "link-unknown");
+    assert_eq!(names(&mut server), ["tablet"]);
+    // Nor by what a session with a password has made, if all others are cut off.
+    let made = server.ask("link.create", own_link(by_password()));
+    server.append("laptop", &Made::of(HAMLET));
+    let tablet = server.login(&cert);
+    let all_others = json!({
+        "account": HAMLET, "incarnation": ONE, "session": by_certificate(&tablet), "presented": null,
+        "step": "revoke-others", "action": "complete", "fields": {},
+    });
+    assert_eq!(
+        server.ask("command.step", all_others)["status"],
+        "completed"
+    );
+    let refused = server.refused("link.look", look(HOST, &token_of(&made)));
+    assert_eq!(denial(&refused), "link-unknown");
+    // And when users may make none any more, theirs are none.
+    let made = server.ask("link.create", own_link(by_password()));
+    let mut server = daemon.server(json!({}));
+    let refused = server.refused("link.look", look(HOST, &token_of(&made)));
+    assert_eq!(denial(&refused), "link-unknown");
+}
+
+#[test]
+fn another_password_ends_the_links_that_sessions_have_made() {
+    let daemon = Daemon::start();
+    let mut rome = rome(&daemon, json!({"saslcertd_links": "self"}));
+    let session = with(by_password(), "jid", json!("brutus@rome.lit/x"));
+    let own = json!({"account": BRUTUS, "session": session, "kind": "add"});
+    let (_, own) = made(&mut rome, own);
+    let (_, admins) = made(&mut rome, link(BRUTUS, "replace"));
+    rome.ask(
+        "account.set_password",
+        json!({"account": BRUTUS, "password": "other"}),
+    );
+    assert_eq!(
+        denial(&rome.refused("link.look", look(ROME, &own))),
+        "link-unknown"
+    );
+    rome.ask("link.look", look(ROME, &admins));
+}
+
+#[test]
+fn the_rules_of_the_list_are_those_of_every_upload() {
+    let daemon = Daemon::start();
+    let mut rome = rome(&daemon, json!({"saslcertd_max_certs": 1}));
+    let (_, token) = made(&mut rome, with(link(BRUTUS, "add"), "uses", json!(2)));
+    let cert = Made::of(BRUTUS);
+    for (certificate, expected) in [
+        ("@@@@".to_owned(), "not-base64"),
+        (BASE64.encode("x"), "cert-unacceptable"),
+        (Made::of("x@rome.lit").base64(), "address-foreign"),
+    ] {
+        let question = with(
+            redeem(ROME, &token, "x", &cert),
+            "certificate",
+            json!(certificate),
+        );
+        assert_eq!(denial(&rome.refused("link.redeem", question)), expected);
+    }
+    let refused = rome.refused("link.redeem", redeem(ROME, &token, "\u{7}", &cert));
+    assert_eq!(denial(&refused), "name-invalid");
+    rome.ask("link.redeem", redeem(ROME, &token, "x", &cert));
+    for (cert, expected) in [
+        (&Made::of(BRUTUS), "too-many-certificates"),
+        (&cert, "already-enrolled"),
+    ] {
+        let refused = rome.refused("link.redeem", redeem(ROME, &token, "y", cert));
+        assert_eq!(denial(&refused), expected);
+    }
+    // None of it has cost the second use.
+    assert_eq!(links(&mut rome)[0]["uses"], 1);
+}
+
+#[test]
+fn the_command_line_makes_lists_and_revokes_links() {
+    let daemon = Daemon::start();
+    drop(rome(&daemon, json!({})));
+    let run = |arguments: &[&str]| {
+        let done = daemon.command("link").args(arguments).output().unwrap();
+        let said = String::from_utf8([done.stdout, done.stderr].concat()).unwrap();
+        (done.status.code(), said)
+    };
+    let (code, said) = run(&[
+        "create",
+        BRUTUS,
+        "--name",
+        "tablet",
+        "--expires",
+        "2h",
+        "--uses",
+        "2",
+    ]);
+    assert_eq!(code, Some(0), "{said}");
+    let first = said.lines().next().unwrap();
+    assert!(
+        first.starts_with("https://rome.lit:5281/devices#"),
+        "{said}"
+    );
+    assert!(
+        said.contains("gives a device a key for brutus@rome.lit; 2 times, until "),
+        "{said}"
+    );
+    assert!(said.contains("this is the usual address"), "{said}");
+    // A file is no terminal.
+    assert!(!said.contains('\u{2588}'), "{said}");
+    let (_, json) = run(&["create", "cinna@rome.lit", "--kind", "new", "--json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["kind"], &json["uses"]), (&json!("new"), &json!(1)));
+    for of in [&[][..], &[ROME], &[BRUTUS]] {
+        let (code, said) = run(&[&["list"], of].concat());
+        assert!(
+            code == Some(0) && said.contains("  add  brutus@rome.lit  \"tablet\"  until "),
+            "{said}"
+        );
+        assert_eq!(said.contains("cinna"), of != [BRUTUS], "{said}");
+        assert!(!said.contains("https://"), "{said}");
+    }
+    let (code, said) = run(&["list", "elsewhere.lit"]);
+    assert_eq!((code, said.as_str()), (Some(0), "0 links can be used\n"));
+    let id = json["id"].as_str().unwrap();
+    let (code, said) = run(&["revoke", id]);
+    assert_eq!(
+        (code, said),
+        (
+            Some(0),
+            format!("Revoked the link {id} for cinna@rome.lit\n")
+        )
+    );
+    for (arguments, code, part) in [
+        (&["revoke", id][..], 1, "There is no link with this id"),
+        (&["revoke", "x"], 2, "8 hex digits"),
+        (
+            &["create", BRUTUS, "--kind", "old"],
+            2,
+            "add, new or replace",
+        ),
+        (
+            &["create", BRUTUS, "--expires", "soon"],
+            2,
+            "a number with s, m, h or d",
+        ),
+        (&["create", BRUTUS, "--expires", "31d"], 1, "30 days"),
+        (&["create", "nobody@rome.lit"], 1, "does not exist"),
+        (&["create", "x@elsewhere.lit"], 1, "is not declared"),
+    ] {
+        let (found, said) = run(arguments);
+        assert!(
+            found == Some(code) && said.contains(part),
+            "{arguments:?} {found:?} {said}"
+        );
+    }
+}
+
+#[test]
+fn the_console_makes_lists_and_revokes_links() {
+    let daemon = Daemon::start();
+    let mut rome = rome(&daemon, json!({}));
+    let hello = json!({
+        "protocol": 2, "software": "test", "sessions": true,
+        "hosts": [{"host": ROME, "accounts": "daemon", "options": {}, "page": "https://www.rome.lit/devices"}],
+    });
+    rome.ask("session.hello", hello);
+    let mut run = |words: &[&str]| {
+        rome.ask(
+            "console.run",
+            json!({"words": words, "socket": "/s", "sessions": 0, "withdrawn": []}),
+        )
+    };
+    let made = run(&["link", BRUTUS]);
+    assert_eq!(made["ok"], true, "{made}");
+    let url = made["lines"][0].as_str().unwrap();
+    assert!(url.starts_with("https://www.rome.lit/devices#"), "{made}");
+    assert_eq!(made["lines"].as_array().unwrap().len(), 1);
+    assert_eq!(run(&["link", BRUTUS, "replace", "", "30m", ""])["ok"], true);
+    let listed = run(&["links"]);
+    assert_eq!(listed["text"], "2 links can be used");
+    assert_eq!(run(&["links", BRUTUS])["lines"], listed["lines"]);
+    assert_eq!(run(&["links", "other.lit"])["text"], "0 links can be used");
+    let id = listed["lines"][0]
+        .as_str()
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap();
+    let revoked = run(&["unlink", id]);
+    assert_eq!(
+        revoked["text"],
+        format!("Revoked the link {id} for {BRUTUS}")
+    );
+    for (words, part) in [
+        (&["unlink", id][..], "There is no link with this id"),
+        (&["unlink"], "Its id of 8 letters and digits"),
+        (&["link"], "Whose?"),
+        (&["link", BRUTUS, "old"], "add, new or replace"),
+        (&["link", BRUTUS, "add", "x", "soon"], "as 24h"),
+        (&["link", BRUTUS, "add", "x", "2h", "often"], "is a number"),
+        (&["link", BRUTUS, "new"], "already an account"),
+        (&["links", "@"], "neither an account"),
+    ] {
+        let ran = run(words);
+        assert!(
+            ran["ok"] == false && ran["text"].as_str().unwrap().contains(part),
+            "{words:?} {ran}"
+        );
+    }
+    // A command that was typed says nothing of the page.
+    daemon.server(json!({}));
+    let mut typed = daemon.peer();
+    let hello = json!({"protocol": 2, "software": "x", "sessions": false, "hosts": [{"host": ROME, "accounts": "daemon", "options": {}}]});
+    typed.ask("session.hello", hello);
+    let made = typed.ask("link.create", link(BRUTUS, "add"));
+    assert_eq!(made["is_served"], true);
+}
+
+#[test]
+fn a_form_makes_a_link_where_users_may() {
+    let daemon = Daemon::start();
+    let step = |step: Option<&str>, action: &str, fields: Value| {
+        json!({
+            "account": HAMLET, "incarnation": ONE, "session": by_password(), "presented": null,
+            "step": step, "action": action, "fields": fields,
+        })
+    };
+    let mut server = daemon.server(json!({}));
+    let menu = server.ask("command.step", step(None, "execute", Value::Null));
+    assert!(!menu.to_string().contains("another device"), "{menu}");
+    let forced = step(Some("link"), "complete", json!({"name": ["x"]}));
+    let refused = server.ask("command.step", forced.clone());
+    assert_eq!(refused["denial"], "link-forbidden");
+    let mut server = daemon.server(json!({"saslcertd_links": "self"}));
+    let menu = server.ask("command.step", step(None, "execute", Value::Null));
+    assert!(
+        menu.to_string()
+            .contains("Make a link for another device of mine"),
+        "{menu}"
+    );
+    let form = server.ask(
+        "command.step",
+        step(Some("menu"), "next", json!({"subcmd": ["link"]})),
+    );
+    assert_eq!(
+        (&form["step"], &form["status"]),
+        (&json!("link"), &json!("executing"))
+    );
+    let shown = server.ask("command.step", forced);
+    assert_eq!(shown["status"], "completed");
+    let fields = shown["form"]["fields"].as_array().unwrap();
+    let value = |name: &str| {
+        let field = fields.iter().find(|field| field["name"] == name).unwrap();
+        field["value"].as_str().unwrap().to_owned()
+    };
+    let url = value("link");
+    let (page, token) = url.split_once('#').unwrap();
+    assert_eq!(page, "https://shakespeare.lit:5281/devices");
+    assert!(value("expires").ends_with('Z'), "{shown}");
+    let seen = server.ask("link.look", look(HOST, token));
+    assert_eq!((&seen["name"], &seen["kind"]), (&json!("x"), &json!("add")));
+}
+
+#[test]
+fn links_are_no_part_of_a_backup() {
+    let daemon = Daemon::start();
+    let mut rome = rome(&daemon, json!({}));
+    let (made, token) = made(&mut rome, link(BRUTUS, "add"));
+    let file = daemon.folder.path().join("backup");
+    let done = daemon.command("export").arg(&file).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert!(written.contains(BRUTUS));
+    for part in [made["id"].as_str().unwrap(), &token, "link"] {
+        assert!(!written.contains(part), "{part}");
+    }
+}
