@@ -38,7 +38,7 @@ local function answer_later(host, reply, job)
 	end);
 end
 
--- with: hosts (see mod_saslcertd); sessions (see sessions.lib.lua); forget(host, username)
+-- with: hosts, pages (see mod_saslcertd); sessions (see sessions.lib.lua); forget(host, username)
 -- Returns a function that answers: a result, or nil and an error; or nothing, and it calls reply(result, err) later.
 local function new(with)
 	local asked = {};
@@ -87,8 +87,15 @@ local function new(with)
 			if not host.accounts.exists(username) then return { exists = false, incarnation = null }; end
 			local id, err = host.accounts.incarnation(username, params.make == true);
 			if err then return nil, { code = -32001, message = ("The account's data can't be read or written: %s"):format(tostring(err)) }; end
-			return { exists = true, incarnation = id or null };
+			return { exists = true, enabled = host.accounts.enabled(username), incarnation = id or null };
 		end);
+	end);
+
+	-- mod_saslcertd_devices makes it.
+	asked["account.register"] = of_account(function (params, username, host, reply)
+		local page = with.pages[host.name];
+		if not page or host.in_daemon() or type(params.incarnation) ~= "string" then return refused("Nobody makes such an account here"); end
+		answer_later(host, reply, function () return page.register(username, params.incarnation); end);
 	end);
 
 	asked["host.scram"] = function (params)

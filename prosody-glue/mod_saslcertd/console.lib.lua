@@ -10,6 +10,9 @@ local failures = module:require "failures";
 local commands = {
 	{ name = "list", words = { "jid" }, description = "List the certificates of an account" };
 	{ name = "revoke", words = { "jid", "name" }, description = "Revoke a certificate and its key, and close the sessions that use it", changes = true };
+	{ name = "link", words = { "jid", "kind", "name", "expires", "uses" }, least = 1, description = "Make a link that gives a key", changes = true };
+	{ name = "links", words = { "of" }, least = 0, description = "List the links that can still be used" };
+	{ name = "unlink", words = { "id" }, description = "Revoke a link", changes = true };
 	{ name = "status", words = {}, description = "Show whether saslcertd can be asked, and which hosts it is ready for" };
 };
 

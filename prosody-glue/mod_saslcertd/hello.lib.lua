@@ -71,9 +71,9 @@ local function settings()
 	};
 end
 
--- Declares a host.
-local function host(name, is_in_daemon)
-	return { host = name, accounts = is_in_daemon and "daemon" or "prosody", options = of_section(section_of(name)) };
+-- Declares a host. page: the address of its page for devices, if it has one.
+local function host(name, is_in_daemon, page)
+	return { host = name, accounts = is_in_daemon and "daemon" or "prosody", options = of_section(section_of(name)), page = page };
 end
 
 -- The params of session.hello. A server of many hosts says it in several lines.

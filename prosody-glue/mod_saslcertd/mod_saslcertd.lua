@@ -32,7 +32,7 @@ local count_interval = 60 * 60; -- of certificates that are about to expire
 -- Handlers of streams that are open across a reload live on in the old environment, and find the new one here. So do the libraries, and
 -- mod_auth_saslcertd, which puts into accounts what is to hear of changes, by host, and into waiting the sessions that wait for a delay.
 local api = module:shared("/*/saslcertd/api");
-api.accounts, api.waiting = api.accounts or {}, api.waiting or {};
+api.accounts, api.waiting, api.pages = api.accounts or {}, api.waiting or {}, api.pages or {}; -- those of mod_saslcertd_devices
 local hosts, settings, closed = {}, hello.settings(), false;
 local client, sessions, asked;
 local metrics = module:require "metrics".new();
@@ -88,7 +88,7 @@ client = module:require "client".new({
 	answer = function (...) return asked(...); end;
 	hello = function ()
 		local list = array();
-		for name, host in pairs(hosts) do list:push(hello.host(name, host.in_daemon())); end
+		for name, host in pairs(hosts) do list:push(hello.host(name, host.in_daemon(), (api.pages[name] or {}).address)); end
 		module:log("debug", "Declaring to saslcertd; hosts: %d", #list);
 		return hello.pieces_of(list, true);
 	end;
@@ -151,7 +151,7 @@ sessions = module:require "sessions".new({
 	changed = function (params) asked("account.changed", params, function () end); end;
 	connections = { module:shared("/*/c2s/sessions"), module:shared("/*/bosh/sessions"), api.waiting };
 });
-asked = asked_lib.new({ hosts = hosts, sessions = sessions, forget = forget });
+asked = asked_lib.new({ hosts = hosts, sessions = sessions, forget = forget, pages = api.pages });
 local sasl = sasl_lib.new(hosts);
 local ask_for_certificates = module:require "tls".new(function () return settings.manage_tls and not closed; end);
 
@@ -176,7 +176,7 @@ api.ask, api.change, api.ask_blocking, api.can_wait, api.failures = ask, change,
 api.verdict, api.process = sasl.verdict, sasl.process;
 api.outlive, api.close = sasl_lib.outlive, sessions.close_each;
 -- The sessions of an account that has changed unnoticed end.
-api.check, api.password_is_of = sessions.report_all, sessions.password_is_of;
+api.check, api.password_is_of, api.declare = sessions.report_all, sessions.password_is_of, declare_soon;
 function api.timeout() return settings.timeout; end
 -- The hashes that may be offered; nil if that isn't known yet.
 function api.scram(name) return hosts[name] and hosts[name].scram; end
@@ -243,10 +243,9 @@ function module.add_host(host_module)
 	sasl.add_host(host_module);
 	adhoc.add_host(host, host_module);
 
-	for _, element in ipairs({ "items", "append", "disable", "revoke" }) do
-		local kind, handle = "set", certificates.change;
-		if element == "items" then kind, handle = "get", certificates.list; end
-		host_module:hook(("iq-%s/self/%s:%s"):format(kind, certificates.xmlns, element), function (event)
+	local handlers = { items = certificates.list, append = certificates.change, disable = certificates.change, revoke = certificates.change };
+	for element, handle in pairs(handlers) do
+		host_module:hook(("iq-%s/self/%s:%s"):format(element == "items" and "get" or "set", certificates.xmlns, element), function (event)
 			if not host.withdrawn() then return handle(host, event.origin, event.stanza); end
 		end);
 	end

@@ -18,6 +18,9 @@ Client certificates of users, and saslcertd:
 
   prosodyctl mod_saslcertd list JID
   prosodyctl mod_saslcertd revoke JID NAME
+  prosodyctl mod_saslcertd link JID [add|new|replace] [NAME] [TIME] [USES]
+  prosodyctl mod_saslcertd links [JID|HOST]
+  prosodyctl mod_saslcertd unlink ID
   prosodyctl mod_saslcertd status
   prosodyctl mod_saslcertd facts     (for saslcertd doctor)
 ]];
@@ -49,8 +52,8 @@ function module.command(arg)
 		return 0;
 	end
 	for _, command in ipairs(console.commands) do
-		if command.name == arg[1] and #command.words == #arg - 1 then
-			local ok, text = console.show(print, run_command(command, arg[2], arg[3]));
+		if command.name == arg[1] and #command.words >= #arg - 1 and (command.least or #command.words) <= #arg - 1 then
+			local ok, text = console.show(print, run_command(command, (table.unpack or unpack)(arg, 2))); -- luacheck: ignore 113
 			(ok and io.stdout or io.stderr):write(text, "\n");
 			return ok and 0 or 1;
 		end

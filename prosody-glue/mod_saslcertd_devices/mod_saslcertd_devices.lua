@@ -13,6 +13,10 @@ module:depends("http");
 module:depends("websocket");
 module:depends("saslcertd");
 
+local links = module:require "links";
+-- Of mod_saslcertd, and outlives its reloads.
+local api = module:shared("/*/saslcertd/api");
+
 local picture_types = { png = "image/png", svg = "image/svg+xml", jpg = "image/jpeg", jpeg = "image/jpeg", webp = "image/webp" };
 
 local serve = serve_files({
@@ -65,6 +69,7 @@ local function settings(is_secure)
 		websocket = endpoint();
 		secure = is_secure;
 		max_validity_days = module:get_option("saslcertd_max_validity_days");
+		links = module:get_option_string("saslcertd_links", "admin");
 	});
 end
 
@@ -85,6 +90,9 @@ local function handle(event, path)
 	if path == "settings.json" then
 		response.headers.content_type = "application/json";
 		return settings(request.secure or module:get_option_boolean("consider_websocket_secure", false) or false);
+	elseif path == "redeem" then
+		response.headers.allow = "POST";
+		return links.refuse(response, 405, "bad-request", "A link is redeemed by POST");
 	elseif path == "logo" and select(2, logo()) then
 		return send_logo(response);
 	end
@@ -96,7 +104,13 @@ module:provides("http", {
 	default_path = "/devices";
 	-- Prosody lets other origins read what a module serves, unless the module objects.
 	cors = { enabled = false };
-	route = { ["GET /*"] = handle };
+	route = {
+		["GET /*"] = handle;
+		["POST /redeem"] = function (event)
+			protect(event.response.headers);
+			return links.redeem(event, address());
+		end;
+	};
 });
 
 -- When all ports are open.
@@ -106,8 +120,13 @@ module:add_timer(0, function ()
 		module:log("error", "saslcertd_devices_logo must be a .png, .svg, .jpg or .webp file, and is %s", path);
 	end
 	module:log("info", "Users give their devices keys at %s", address());
+	-- Links lead there.
+	api.pages[module.host] = { address = address(), register = links.register };
+	api.declare();
 	if not address():find("^https:") then
 		warn_once("%s is not https: browsers make no keys there, and certificates can't be managed. Let Prosody listen on https_ports, "
 			.. "or set http_external_url to the https address of a proxy", address());
 	end
 end);
+
+function module.unload() api.pages[module.host] = nil; end

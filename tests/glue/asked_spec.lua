@@ -1,7 +1,7 @@
 local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
 
 local function new_world()
-	local world = { done = {}, jobs = {}, logged = {} };
+	local world = { done = {}, jobs = {}, logged = {}, pages = {} };
 	local function note(what) return function (...) world.done[#world.done + 1] = { what, ... }; return 1; end; end
 	local function send(_, stanza) world.done[#world.done + 1] = { "send", stanza.attr.from, stanza.attr.to, stanza.text }; end
 	world.rome = { name = "rome.lit", in_daemon = function () return true; end };
@@ -11,6 +11,7 @@ local function new_world()
 		in_daemon = function () return false; end;
 		accounts = {
 			exists = function (username) return username == "hamlet"; end;
+			enabled = function () return world.is_enabled ~= false; end;
 			incarnation = function (_, make) return make and world.incarnation or world.kept, world.store_error; end;
 		};
 	};
@@ -32,7 +33,7 @@ local function new_world()
 			events = { fire_event = function (...) return world.fire_event(...); end };
 		};
 	}).new({
-		hosts = world.hosts;
+		hosts = world.hosts, pages = world.pages;
 		sessions = { close_of = note("close"), close_each = note("close_each") };
 		forget = function (host, username) world.done[#world.done + 1] = { "forget", host.name, username }; end;
 	});
@@ -109,11 +110,11 @@ describe("the incarnation of an account in Prosody", function ()
 		local world = new_world();
 		world.incarnation = "one";
 		local function ask(make) return (world.ask("account.incarnation", { account = "hamlet@shakespeare.lit", make = make })); end
-		assert.same({ exists = true, incarnation = "null" }, ask(false));
-		assert.same({ exists = true, incarnation = "null" }, ask(nil));
-		assert.same({ exists = true, incarnation = "one" }, ask(true));
-		world.kept = "one";
-		assert.same({ exists = true, incarnation = "one" }, ask(false));
+		assert.same({ exists = true, enabled = true, incarnation = "null" }, ask(false));
+		assert.same({ exists = true, enabled = true, incarnation = "null" }, ask(nil));
+		assert.same({ exists = true, enabled = true, incarnation = "one" }, ask(true));
+		world.kept, world.is_enabled = "one", false;
+		assert.same({ exists = true, enabled = false, incarnation = "one" }, ask(false));
 		assert.same({ exists = false, incarnation = "null" }, (world.ask("account.incarnation", { account = "yorick@shakespeare.lit", make = true })));
 	end);
 
@@ -122,6 +123,22 @@ describe("the incarnation of an account in Prosody", function ()
 		world.store_error = "disk on fire";
 		assert.equal(-32001, (select(2, world.ask("account.incarnation", { account = "hamlet@shakespeare.lit" }))).code);
 		assert.equal(-32602, (select(2, world.ask("account.incarnation", { account = "brutus@rome.lit" }))).code);
+	end);
+end);
+
+describe("an account that a link makes", function ()
+	it("is made by the module of the page, in its turn, where accounts live in Prosody", function ()
+		local world = new_world();
+		local function ask(account, incarnation) return world.ask("account.register", { account = account, incarnation = incarnation }); end
+		assert.equal(-32602, (select(2, ask("yorick@shakespeare.lit", "two"))).code);
+		for _, name in ipairs({ "shakespeare.lit", "rome.lit" }) do
+			world.pages[name] = { register = function (...) return { ... }; end };
+		end
+		assert.same({ "yorick", "two" }, (ask("yorick@shakespeare.lit", "two")));
+		assert.equal(-32602, (select(2, ask("yorick@shakespeare.lit"))).code);
+		assert.equal(-32602, (select(2, ask("brutus@rome.lit", "two"))).code);
+		world.pages["shakespeare.lit"].register = function () error("oops"); end;
+		assert.equal(-32001, (select(2, ask("yorick@shakespeare.lit", "two"))).code);
 	end);
 end);
 

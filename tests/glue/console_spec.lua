@@ -38,7 +38,7 @@ describe("the admin shell", function ()
 			end;
 		}, run));
 		check(section);
-		assert.same({ list = 1, revoke = 2, status = 0 }, words);
+		assert.same({ link = 5, links = 1, list = 1, revoke = 2, status = 0, unlink = 1 }, words);
 	end);
 
 	it("of 0.12 gets a table, until the module's end", function ()

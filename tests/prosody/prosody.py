@@ -111,7 +111,8 @@ class Prosody(Service):
             raise RigError(f"{PAGE} is missing: run make page")
         folder = self.folder / "plugins" / f"mod_{PAGE_MODULE}"
         folder.mkdir(parents=True)
-        (folder / f"mod_{PAGE_MODULE}.lua").symlink_to(GLUE / f"mod_{PAGE_MODULE}" / f"mod_{PAGE_MODULE}.lua")
+        for file in (GLUE / f"mod_{PAGE_MODULE}").glob("*.lua"):
+            (folder / file.name).symlink_to(file)
         (folder / "page").symlink_to(PAGE)
 
     # What is in the file. Written anew for each start, with new ports.

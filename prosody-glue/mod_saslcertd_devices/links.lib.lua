@@ -1,0 +1,136 @@
+-- What becomes of a link that somebody opens: its token goes to the daemon, and the daemon's answer to the page. And the account that a
+-- link makes, where accounts live in Prosody.
+--
+-- It must not decide, nor log a token: the daemon says what a link is, and in which words it refuses.
+
+local usermanager = require "core.usermanager";
+local new_id = require "util.id".long;
+local json = require "util.json";
+
+-- Of mod_saslcertd, and outlives its reloads.
+local api = module:shared("/*/saslcertd/api");
+
+local host = module.host;
+local max_body_bytes = 16 * 1024;
+local statuses = {
+	["bad-request"] = 400, ["not-acceptable"] = 400, ["not-allowed"] = 403, ["not-authorized"] = 403, forbidden = 403, ["item-not-found"] = 404;
+	conflict = 409, ["resource-constraint"] = 409, ["policy-violation"] = 429;
+};
+
+local function answer(response, status, body)
+	response.status_code = status;
+	response.headers.content_type = "application/json";
+	return json.encode(body);
+end
+
+local function refuse(response, status, code, text) return answer(response, status, { error = code, text = text }); end
+
+local function refuse_as(response, failure)
+	local condition = type(failure.stanza) == "table" and failure.stanza.condition;
+	if failure.denial and statuses[condition] then return refuse(response, statuses[condition], failure.denial, failure.message); end
+	local is_bad = failure.fault == "wrong-fields" or failure.reason == "too-long" or failure.reason == "not-text";
+	if is_bad then return refuse(response, 400, "bad-request", "This is not what the page sends"); end
+	module:log("warn", "A link could not be looked at: %s", failure.message or failure.reason);
+	return refuse(response, 503, "unavailable", "The certificate service is not available at the moment");
+end
+
+-- Browsers say where a page comes from that posts something.
+local function is_foreign(request, address)
+	local origin = request.headers.origin;
+	local own = address:match("^%a+://[^/]+");
+	return origin ~= nil and origin ~= own and origin:match("^https?://(.+)$") ~= request.headers.host;
+end
+
+local function give_role(username)
+	if not usermanager.set_user_role then return true; end -- COMPAT 0.12
+	return usermanager.set_user_role(username, host, module:get_option_string("default_provisioned_role", "prosody:member"));
+end
+
+-- Others hear of it as of a registration: rosters, groups, welcome messages.
+local function registered(username, request)
+	module:log("info", "Registered by a link: %s@%s", username, host);
+	module:fire_event("user-registered", {
+		username = username, host = host, source = module.name, ip = request.ip, session = { ip = request.ip, host = host, username = username };
+	});
+end
+
+-- An account in Prosody is made before the daemon takes the link for used, so that this can come to an end in between: then the same
+-- link finds what it has begun. Nobody hears its password, by which it is known again until it is complete: not all versions and storages
+-- keep an account without any, and this one looks like all others to whoever tries passwords.
+local marks = module:open_store("saslcertd_links", "keyval"); -- username → { making = incarnation, password = … }
+local incarnations = module:open_store("saslcertd", "keyval"); -- of mod_saslcertd
+
+local function could_not(what, err)
+	module:log("error", "No account was made for a link: %s: %s", what, err or "no reason given");
+	return nil, { code = -32001, message = "The account could not be made" };
+end
+
+-- Makes the account; nil and why not.
+local function create(username, incarnation)
+	local password = new_id() .. new_id();
+	local ok, err = marks:set(username, { making = incarnation, password = password });
+	if not ok then return nil, err; end
+	return usermanager.create_user(username, password, host);
+end
+
+local function complete(username, incarnation)
+	local ok, err = give_role(username);
+	if not ok then return nil, err; end
+	return incarnations:set(username, { incarnation = incarnation });
+end
+
+-- Makes an account whose password nobody knows, with this incarnation; one that exists stays as it is. For account.register: see docs/protocol.md.
+local function register(username, incarnation)
+	local ok, err;
+	local mark, problem = marks:get(username);
+	local data, other_problem = incarnations:get(username);
+	if problem or other_problem then return could_not("its data can't be read", problem or other_problem); end
+	local present = type(data) == "table" and data.incarnation or nil;
+	local is_begun = type(mark) == "table" and mark.making == incarnation;
+	if not usermanager.user_exists(username, host) then
+		ok, err = create(username, incarnation);
+		if not ok then return could_not("it can't be created", err); end
+		present, is_begun = nil, true;
+	elseif is_begun and present == nil then
+		-- Somebody else may have got the name since.
+		is_begun = usermanager.test_password(username, host, mark.password) == true;
+	end
+	if is_begun and present == nil then
+		ok, err = complete(username, incarnation);
+		if not ok then return could_not("it is not complete", err); end
+		present = incarnation;
+	end
+	if is_begun and present == incarnation then marks:set(username, nil); end
+	local is_enabled = not usermanager.user_is_enabled or usermanager.user_is_enabled(username, host);
+	return { exists = true, enabled = is_enabled == true, incarnation = present or json.null };
+end
+
+local function carry_out(request, response)
+	local body = json.decode(request.body);
+	if type(body) ~= "table" then return refuse(response, 400, "bad-request", "This is not JSON"); end
+	local redeems = body.certificate ~= nil;
+	local question = { host = host, token = body.token, address = request.ip };
+	if redeems then question.name, question.certificate = body.name, body.certificate; end
+	local result, failure = api.change(redeems and "link.redeem" or "link.look", question);
+	if not result then return refuse_as(response, failure); end
+	if redeems and result.kind == "new" then
+		local username = result.account:match("^(.-)@");
+		give_role(username);
+		registered(username, request);
+	end
+	-- The connection has no place for it.
+	result.name = result.name or json.null;
+	return answer(response, 200, result);
+end
+
+-- Answers what the page posts. address: that of the page.
+local function redeem(event, address)
+	local request, response = event.request, event.response;
+	if is_foreign(request, address) then return refuse(response, 403, "forbidden", "Another page may not do this"); end
+	local content_type = (request.headers.content_type or ""):lower():match("^%s*([^%s;]+)");
+	if content_type ~= "application/json" then return refuse(response, 415, "bad-request", "JSON is wanted"); end
+	if #(request.body or "") > max_body_bytes then return refuse(response, 413, "bad-request", "This is too long"); end
+	return carry_out(request, response);
+end
+
+return { redeem = redeem, register = register, refuse = refuse };

@@ -1,0 +1,357 @@
+"""Links by which devices get keys, over https, against both Prosodys: what the page posts, and what comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import re
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import slix
+from conftest import observed
+from connection import Refused
+from namespaces import CLIENT
+from prosody import PAGE_MODULE, USUAL_MODULES, Config, Host
+from rig import Rig
+from scene import DOMAIN, Account, Scene
+
+NOWHERE = "-_v7-_v7-_v7-_v7-_v7-w"
+ROME = "rome.lit"
+SELF = "self.lit"
+HOSTS = [
+    Host(DOMAIN, 'welcome_message = "Welcome, $username"'),
+    # Its accounts live in the daemon.
+    Host(ROME, 'authentication = "saslcertd"\nwelcome_message = "Salve, $username"'),
+    Host(SELF, 'saslcertd_links = "self"'),
+    Host("off.lit", 'saslcertd_links = "off"'),
+]
+CONFIG = {"hosts": HOSTS, "modules": [*USUAL_MODULES, PAGE_MODULE, "welcome"], "extra": "saslcertd_guess_delay_max = 0"}
+
+
+@pytest.fixture(scope="module")
+def links_rig(version: str) -> Iterator[Rig]:
+    with Rig(version, Config(**CONFIG)) as rig:
+        rig.start()
+        rig.check_logs()
+        yield rig
+
+
+@pytest.fixture
+def stage(links_rig: Rig, tmp_path: Any, request: pytest.FixtureRequest) -> Iterator[Scene]:
+    with observed(links_rig, tmp_path, request, links_rig.log_positions()) as scene:
+        yield scene
+
+
+def post(
+    scene: Scene, body: Any, host: str = DOMAIN, method: str = "POST", path: str = "/devices/redeem", **headers: str,
+) -> tuple[int, dict[str, str], Any]:
+    """Status, headers and JSON of the answer."""
+    context = ssl.create_default_context(cafile=str(scene.prosody.ca_file))
+    connection = http.client.HTTPSConnection("127.0.0.1", scene.prosody.https_port, context=context, timeout=60)
+    # The certificate is the host's.
+    plain = socket.create_connection(("127.0.0.1", scene.prosody.https_port), 60)
+    connection.sock = context.wrap_socket(plain, server_hostname=host)
+    text = body if isinstance(body, (str, bytes)) else json.dumps(body)
+    all_headers = {"Host": host, "Content-Type": "application/json", "Connection": "close"} | {
+        name.replace("_", "-"): value for name, value in headers.items()
+    }
+    connection.request(method, path, text, all_headers)
+    answer = connection.getresponse()
+    content = answer.read()
+    found = {name.lower(): value for name, value in answer.getheaders()}
+    connection.close()
+    is_json = found.get("content-type", "").startswith("application/json")
+    return answer.status, found, json.loads(content) if is_json and content else content
+
+
+def create(scene: Scene, jid: str, kind: str = "add", **fields: Any) -> str:
+    """The token of a new link."""
+    made = scene.daemon.ask("link.create", {"account": jid, "kind": kind} | fields)
+    assert made["is_served"], made
+    page, token = made["url"].split("#")
+    assert page == f"https://{jid.split('@')[1]}:{scene.prosody.https_port}/devices"
+    return token
+
+
+def redeem(scene: Scene, token: str, name: str, certificate: Any, host: str = DOMAIN) -> tuple[int, Any]:
+    status, _, found = post(scene, {"token": token, "name": name, "certificate": certificate.base64}, host)
+    return status, found
+
+
+async def body_of(stream: Any) -> str:
+    return (await stream.message()).findtext(f"{{{CLIENT}}}body", "")
+
+
+async def messages_of(client: Any, count: int) -> list[str]:
+    found: list[str] = []
+    heard = asyncio.Event()
+
+    def note(message: Any) -> None:
+        found.append(message["body"])
+        if len(found) >= count:
+            heard.set()
+
+    client.add_event_handler("message", note)
+    client.send_presence()
+    await asyncio.wait_for(heard.wait(), 20)
+    return found
+
+
+async def test_a_link_is_looked_at_and_redeemed_and_the_device_logs_in(stage: Scene):
+    account = stage.account()
+    token = create(stage, account.jid, name="tablet")
+    async with await stage.password_session(account) as reader:
+        await reader.send("<presence/>")
+        for _ in range(2):
+            status, headers, seen = await asyncio.to_thread(post, stage, {"token": token})
+            assert (status, seen["account"], seen["kind"], seen["name"]) == (200, account.jid, "add", "tablet")
+            assert abs(seen["expires"] - time.time() - 86400) < 600
+            assert headers["cache-control"] == "no-store" and "access-control-allow-origin" not in headers
+        certificate = stage.certificate(account)
+        status, found = await asyncio.to_thread(redeem, stage, token, "Phone", certificate)
+        assert (status, found) == (200, {"account": account.jid, "kind": "add", "name": "Phone"})
+        said = await body_of(reader)
+        assert "made by the server's administrator" in said and "from 127.0.0.1" in said and '"Phone"' in said
+    async with slix.session(stage.server(), account.jid, certificate=certificate):
+        pass
+    for body in ({"token": token}, {"token": token, "name": "x", "certificate": stage.certificate(account).base64}):
+        status, _, refused = await asyncio.to_thread(post, stage, body)
+        assert (status, refused["error"]) == (404, "link-unknown")
+    assert [record["name"] for record in stage.records(account)] == ["Phone"]
+    logs = stage.prosody.read_log() + stage.daemon.read_log()
+    assert token not in logs
+
+
+async def test_what_is_no_link_has_one_answer(stage: Scene):
+    account, off = stage.account(), stage.account(host="off.lit")
+    revoked = create(stage, account.jid)
+    [row] = stage.daemon.ask("link.list", {"account": account.jid})["links"]
+    assert stage.daemon.command("link", "revoke", row["id"]).returncode == 0
+    good = create(stage, account.jid)
+    answers = set()
+    for host, token in ((DOMAIN, NOWHERE), (DOMAIN, revoked), (DOMAIN, ""), (SELF, good), ("off.lit", NOWHERE)):
+        status, _, found = await asyncio.to_thread(post, stage, {"token": token}, host)
+        answers.add((status, found["error"], found["text"]))
+    assert len(answers) == 1 and answers.pop()[:2] == (404, "link-unknown")
+    refused = stage.daemon.command("link", "create", off.jid)
+    assert refused.returncode == 1 and "saslcertd_links" in refused.stderr
+
+
+async def test_requests_that_are_none_are_refused_before_the_daemon_is_asked(stage: Scene):
+    account = stage.account()
+    token = create(stage, account.jid)
+    good = json.dumps({"token": token})
+    own = f"https://{DOMAIN}:{stage.prosody.https_port}"
+    for status, body, headers in (
+        (403, good, {"Origin": "https://elsewhere.lit"}),
+        (403, good, {"Origin": "null"}),
+        (403, good, {"Origin": f"{own}.elsewhere.lit"}),
+        (415, good, {"Content_Type": "text/plain"}),
+        (415, good, {"Content_Type": "application/x-www-form-urlencoded"}),
+        (413, json.dumps({"token": "x" * 16384}), {}),
+        (400, "", {}),
+        (400, "[", {}),
+        (400, '"x"', {}),
+        (400, "[" * 16000, {}),
+        (400, b'{"token":"\xff"}', {}),
+        (400, {}, {}),
+        (400, {"token": 5}, {}),
+        (400, {"token": [token]}, {}),
+        (400, {"token": token, "name": 5, "certificate": "AA=="}, {}),
+        (400, {"token": token, "certificate": {"a": 1}}, {}),
+        (400, {"token": token, "name": "x", "certificate": "@@"}, {}),
+    ):
+        found, _, refused = await asyncio.to_thread(post, stage, body, DOMAIN, **headers)
+        assert found == status, (status, body, headers, refused)
+        assert set(refused) == {"error", "text"} and token not in json.dumps(refused), refused
+    for method in ("GET", "HEAD"):
+        found, headers, _ = await asyncio.to_thread(post, stage, "", DOMAIN, method)
+        assert (found, headers["allow"]) == (405, "POST"), method
+    for method in ("PUT", "DELETE", "PATCH"):
+        found, _, _ = await asyncio.to_thread(post, stage, good, DOMAIN, method)
+        assert found in (404, 405, 501), (method, found)
+    # The page itself, and a type with its letters.
+    for headers in ({"Origin": own}, {"Content_Type": "application/json; charset=utf-8"}, {"Origin": f"https://{DOMAIN}"}):
+        found, _, seen = await asyncio.to_thread(post, stage, good, DOMAIN, **headers)
+        assert (found, seen.get("account")) == (200, account.jid), (headers, seen)
+    # What the list refuses has its own name.
+    foreign = stage.certificate(stage.account())
+    assert (await asyncio.to_thread(redeem, stage, token, "x", foreign))[0:2] == (
+        400, {"error": "address-foreign", "text": "The certificate names other XMPP addresses, not this account's"},
+    )
+    certificate = await stage.enrol(account, "phone")
+    status, refused = await asyncio.to_thread(redeem, stage, token, "x", certificate)
+    assert (status, refused["error"]) == (409, "already-enrolled")
+    status, found = await asyncio.to_thread(redeem, stage, token, "phone", stage.certificate(account))
+    assert (status, found["name"]) == (200, "phone 2")
+
+
+@pytest.mark.parametrize("host", [DOMAIN, ROME])
+async def test_a_link_makes_an_account_that_has_no_password(stage: Scene, host: str):
+    username = f"cordelia{time.monotonic_ns()}"
+    account = Account(username, host)
+    token = create(stage, account.jid, "new")
+    _, _, seen = await asyncio.to_thread(post, stage, {"token": token}, host)
+    assert (seen["kind"], seen["name"]) == ("new", None)
+    # Nothing was made yet, and nothing is by a certificate that can't be one.
+    status, refused = await asyncio.to_thread(redeem, stage, token, "x", stage.certificate(f"x@{host}"), host)
+    assert (status, refused["error"]) == (400, "address-foreign")
+    with pytest.raises(Refused):
+        await stage.password_session(account)
+    certificate = stage.certificate(account)
+    status, found = await asyncio.to_thread(redeem, stage, token, "Phone", certificate, host)
+    assert (status, found) == (200, {"account": account.jid, "kind": "new", "name": "Phone"})
+    async with slix.session(stage.server(host), account.jid, certificate=certificate) as client:
+        # Other modules have heard of a registration.
+        said = await messages_of(client, 2)
+        assert any(text in said for text in (f"Welcome, {username}", f"Salve, {username}")), said
+        assert any("was opened" in text for text in said), said
+        await client.get_roster()
+    # For all others it looks as before; nobody gets in by a password, an empty one neither.
+    for password in ("", " ", "Phone", "nil"):
+        stranger = Account(username, host, password)
+        for _ in range(2):
+            with pytest.raises(Refused) as refusal:
+                stream = await stage.open(host)
+                try:
+                    await stream.scram(stranger.username, stranger.password)
+                finally:
+                    await stream.close()
+            assert refusal.value.condition in ("not-authorized", "malformed-request"), refusal.value.condition
+    status, refused = await asyncio.to_thread(redeem, stage, token, "x", stage.certificate(account), host)
+    assert (status, refused["error"]) == (404, "link-unknown")
+    # A second link can't take it.
+    again = stage.daemon.command("link", "create", account.jid, "--kind", "new")
+    assert again.returncode == 1 and "already an account" in again.stderr
+    # Others of the host log in as before: it holds no SCRAM hash back.
+    other = stage.account(host=host)
+    async with await stage.password_session(other):
+        pass
+
+
+@pytest.mark.provokes("No account was made for a link")
+async def test_an_account_that_was_half_made_is_finished_by_the_same_link(stage: Scene):
+    """Prosody has made it, and everything ended before the daemon had taken the link for used."""
+    username = f"edgar{time.monotonic_ns()}"
+    account = Account(username)
+    token = create(stage, account.jid, "new")
+    certificate = stage.certificate(account)
+    # It is created, and nobody hears of that.
+    await asyncio.to_thread(
+        stage.prosody.shell,
+        '>local um = require "core.usermanager"; local create = um.create_user; '
+        'um.create_user = function (...) create(...); um.create_user = create; return nil, "power cut"; end',
+    )
+    status, refused = await asyncio.to_thread(redeem, stage, token, "Phone", certificate)
+    assert (status, refused["error"]) == (503, "unavailable"), refused
+    assert stage.daemon.ask("link.list", {"account": account.jid})["links"]
+    status, found = await asyncio.to_thread(redeem, stage, token, "Phone", certificate)
+    assert (status, found["account"]) == (200, account.jid), found
+    async with slix.session(stage.server(), account.jid, certificate=certificate):
+        pass
+
+
+async def test_a_link_replaces_a_lost_phone(stage: Scene):
+    account = stage.account()
+    lost = await stage.enrol(account, "phone")
+    async with await stage.certificate_session(account, lost) as stream:
+        token = create(stage, account.jid, "replace")
+        fresh = stage.certificate(account)
+        status, found = await asyncio.to_thread(redeem, stage, token, "phone", fresh)
+        assert (status, found) == (200, {"account": account.jid, "kind": "replace", "name": "phone"})
+        assert (await stream.wait_closed(5)).condition == "not-authorized"
+    with pytest.raises(Refused):
+        await stage.certificate_session(account, lost)
+    async with await stage.certificate_session(account, fresh):
+        pass
+    assert [record["fingerprint"] for record in stage.records(account)] == [fresh.fingerprint]
+
+
+async def test_users_make_links_by_ad_hoc_command(stage: Scene):
+    account = stage.account(host=SELF)
+    node = "http://prosody.im/protocol/certs"
+    async with slix.session(stage.server(SELF), account.jid, password=account.password) as client:
+        for plugin in ("xep_0004", "xep_0050"):
+            client.register_plugin(plugin)
+        commands = client.plugin["xep_0050"]
+
+        async def step(fields: dict[str, str] | None = None, **options: Any) -> Any:
+            payload = None
+            if fields is not None:
+                payload = client.plugin["xep_0004"].make_form(ftype="submit")
+                for name, value in fields.items():
+                    payload.add_field(var=name, value=value)
+            return await commands.send_command(SELF, node, payload=payload, **options)
+
+        menu = await step()
+        session_id = menu["command"]["sessionid"]
+        await step({"subcmd": "link"}, sessionid=session_id, action="next")
+        shown = await step({"name": "My tablet"}, sessionid=session_id, action="complete")
+        assert shown["command"]["status"] == "completed"
+        values = shown["command"]["form"].get_values()
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", values["expires"]), values
+        page, token = values["link"].split("#")
+        assert page == f"https://{SELF}:{stage.prosody.https_port}/devices"
+    _, _, seen = await asyncio.to_thread(post, stage, {"token": token}, SELF)
+    assert (seen["account"], seen["kind"], seen["name"]) == (account.jid, "add", "My tablet")
+    certificate = stage.certificate(account)
+    status, _ = await asyncio.to_thread(redeem, stage, token, "My tablet", certificate, SELF)
+    assert status == 200
+    async with slix.session(stage.server(SELF), account.jid, certificate=certificate):
+        pass
+
+
+async def test_the_shell_and_prosodyctl_make_list_and_revoke_links(stage: Scene):
+    account = stage.account()
+    shell = await asyncio.to_thread(stage.prosody.shell, f'saslcert:link("{account.jid}", "add", "tablet", "2h", "1")')
+    token = re.search(r"/devices#(\S{22})", shell)[1]  # type: ignore[index]
+    assert "gives a device a key" in shell
+    _, _, seen = await asyncio.to_thread(post, stage, {"token": token})
+    assert seen["name"] == "tablet"
+    short = await asyncio.to_thread(stage.prosody.shell, f'saslcert:link("{account.jid}")')
+    assert "/devices#" in short
+    listed = await asyncio.to_thread(stage.prosody.shell, f'saslcert:links("{account.jid}")')
+    ids = re.findall(r"^\W*([0-9a-f]{8})  add", listed, re.MULTILINE)
+    assert len(ids) == 2 and "2 links can be used" in listed, listed
+    assert "Revoked the link" in await asyncio.to_thread(stage.prosody.shell, f'saslcert:unlink("{ids[0]}")')
+    typed = await asyncio.to_thread(stage.prosody.control, "mod_saslcertd", "links", account.jid)
+    assert ids[1] in typed and ids[0] not in typed
+    made = await asyncio.to_thread(stage.prosody.control, "mod_saslcertd", "link", account.jid, "replace", "", "30m")
+    assert f":{stage.prosody.https_port}/devices#" in made and "revokes all others" in made
+    gone = await asyncio.to_thread(stage.prosody.control, "mod_saslcertd", "unlink", ids[1])
+    assert "Revoked the link" in gone
+
+
+async def test_a_link_is_not_used_while_the_daemon_is_away(own_scene: Callable[..., Scene]):
+    scene = own_scene(Config(hosts=HOSTS[:1], modules=CONFIG["modules"], timeout=6.0))
+    account = scene.account()
+    token = create(scene, account.jid)
+    scene.daemon.stop()
+    status, _, refused = await asyncio.to_thread(post, scene, {"token": token})
+    assert (status, refused["error"]) == (503, "unavailable"), refused
+    scene.daemon.start()
+    scene.rig.wait_attached()
+    certificate = scene.certificate(account)
+    status, found = await asyncio.to_thread(redeem, scene, token, "Phone", certificate)
+    assert (status, found["name"]) == (200, "Phone")
+
+
+async def test_many_guesses_are_told_to_wait(own_scene: Callable[..., Scene]):
+    scene = own_scene(Config(hosts=HOSTS[:1], modules=CONFIG["modules"], extra="saslcertd_guess_delay_max = 60"))
+    account = scene.account()
+    token = create(scene, account.jid)
+    found = []
+    for _ in range(18):
+        status, _, refused = await asyncio.to_thread(post, scene, {"token": NOWHERE})
+        found.append((status, refused["error"]))
+    assert found[:10] == [(404, "link-unknown")] * 10 and (429, "too-many-guesses") in found, found
+    # By a proxy that is trusted the guesser's own address counts.
+    status, _, seen = await asyncio.to_thread(post, scene, {"token": token}, X_Forwarded_For="192.0.2.9")
+    assert (status, seen["account"]) == (200, account.jid)
