@@ -20,7 +20,7 @@ local pieces_of = module:require "wire".pieces_of;
 local repeat_seconds = 5; -- until those are asked about again that could not be
 local gather_seconds = 0.1; -- the longest that what has opened and closed waits for more
 
--- Whom the session belongs to by its username, which before the login is complete is what somebody claims.
+-- The account of the session by its username, which before the login is complete is somebody's claim.
 local function account_of(session)
 	return session.type ~= "c2s_unauthed" and session.username and session.username .. "@" .. tostring(session.host) or nil;
 end

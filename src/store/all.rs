@@ -93,7 +93,7 @@ impl Store {
         })
     }
 
-    /// What the rows say, each as the edit that would write it anew. The last uses are those of now.
+    /// The contents of the rows, each as the edit that would write it anew. The last uses are those of now.
     pub fn things<'a>(
         &'a self,
         rows: &'a AccountRows,
@@ -277,7 +277,7 @@ fn bytes_of((key, value): &RowBytes) -> usize {
 
 /// The tables of what is remembered of an account, in the order in which it is handed out.
 ///
-/// What keeps certificates out comes before them: a large account is read in parts, and whoever brings them back one after the other
+/// Rows that keep certificates out come before them: a large account is read in parts, and whoever brings them back one after the other
 /// must not let in what was revoked between two of them.
 const THINGS: [Table; 5] = [
     Table::Passwords,

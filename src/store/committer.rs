@@ -140,7 +140,7 @@ impl Drop for Committer {
     }
 }
 
-/// A change that the writer has, and may not have made yet. It is made in any case: whoever lets go of it waits for that, so that
+/// A change that the writer has, and may not have made yet. It is made in any case: a caller that lets go of it waits for that, so that
 /// nothing that must last until then (`'a`) ends before.
 pub struct Pending<'a, T>(Option<Box<dyn FnOnce() -> Result<T, StoreError> + 'a>>);
 
@@ -240,7 +240,7 @@ impl Writer {
         let mut waiting: Vec<Acknowledge> = Vec::new();
         for job in group {
             if self.tables.require_sound().is_err() {
-                // Dropped unanswered: who waits gets `Failed`.
+                // Dropped unanswered: the caller that waits gets `Failed`.
                 return;
             }
             match (job.plan)(&self.tables) {

@@ -192,7 +192,7 @@ impl Store {
     }
 
     /// As [`Store::change`], for one of many changes: it waits for its place among those that wait for the writer, and not for
-    /// the disk. Whoever begins many has to bound them.
+    /// the disk. A caller that begins many has to bound them.
     pub fn begin_change<T, E>(
         &self,
         account: &BareJid,
