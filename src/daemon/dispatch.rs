@@ -36,6 +36,13 @@ struct Moment {
     uptime: Duration,
 }
 
+/// One question as it came.
+struct Call<'a> {
+    id: Id,
+    method: &'a str,
+    params: &'a str,
+}
+
 /// One question that is being answered.
 struct Asked<'a, Q> {
     reply: &'a Reply<Q>,
@@ -74,13 +81,9 @@ pub(super) fn line(
             method,
             params,
         }) => {
-            may_hold_secret = question(
-                state,
-                connection,
-                id,
-                (&method, params),
-                Moment { now, uptime },
-            );
+            let method = &method;
+            let call = Call { id, method, params };
+            may_hold_secret = question(state, connection, call, Moment { now, uptime });
         }
         Ok(Incoming::Question {
             id: None,
@@ -150,8 +153,7 @@ macro_rules! questions {
         fn question(
             state: &Arc<State>,
             connection: &Arc<Connection>,
-            id: Id,
-            (method, params): (&str, &str),
+            Call { id, method, params }: Call<'_>,
             moment: Moment,
         ) -> bool {
             match method {
