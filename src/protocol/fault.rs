@@ -147,6 +147,9 @@ pub enum Misuse {
     /// Of a revocation: both, or none of them.
     #[error("either `name` or `key_id` is wanted")]
     NameOrKey,
+    /// A server that asks for a user says which account of the name it means.
+    #[error("missing field `incarnation`")]
+    NoIncarnation,
     /// Only an administrator asks for itself.
     #[error("missing field `session`")]
     NoSession,

@@ -27,9 +27,9 @@ use crate::policy::manage::{Appending, Asker, MAX_MARKS, Marks, Scope};
 use crate::policy::{Denial, manage};
 use crate::protocol::{
     AccountMarks, Accounts, Append, AppendedCertificate, Certificate, CertificatePage, Disable,
-    DisabledCertificate, DisabledMark, Expiring, ExpiringCounts, Fault, List, ListMarks,
-    ListedCertificate, ListedMark, MAX_CERTIFICATE_BASE64_BYTES, NotDecoded, PAGE_BYTES, Refusal,
-    RevokedKey, ShownCertificate, ShownName,
+    DisabledCertificate, DisabledMark, Expiring, ExpiringCounts, List, ListMarks,
+    ListedCertificate, ListedMark, MAX_CERTIFICATE_BASE64_BYTES, Misuse, NotDecoded, PAGE_BYTES,
+    Refusal, RevokedKey, ShownCertificate, ShownName,
 };
 use crate::store::{Harmless, Store, StoreError};
 use crate::wording::certificates::{self as wording, Added, Row};
@@ -359,11 +359,7 @@ impl Certificates<'_> {
         let (asker, scope) = asker(whose.session.clone(), own.clone(), whose.peer)?;
         let incarnation = match scope {
             Scope::Every if own.is_none() => self.present_incarnation(lives, &whose.account)?,
-            _ => self
-                .incarnation_of(whose)?
-                .ok_or_else(|| Fault::WrongParams {
-                    problem: "missing field `incarnation`".to_owned(),
-                })?,
+            _ => self.incarnation_of(whose)?.ok_or(Misuse::NoIncarnation)?,
         };
         Ok((asker, incarnation))
     }
