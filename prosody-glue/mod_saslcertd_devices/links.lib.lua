@@ -5,6 +5,7 @@
 
 local usermanager = require "core.usermanager";
 local new_id = require "util.id".long;
+local split_jid = require "util.jid".split;
 local json = require "util.json";
 
 -- Of mod_saslcertd, and outlives its reloads.
@@ -30,8 +31,10 @@ local function refuse_as(response, failure)
 	if failure.denial and statuses[condition] then return refuse(response, statuses[condition], failure.denial, failure.message); end
 	local is_bad = failure.fault == "wrong-fields" or failure.reason == "too-long" or failure.reason == "not-text";
 	if is_bad then return refuse(response, 400, "bad-request", "This is not what the page sends"); end
-	module:log("warn", "A link could not be looked at: %s", failure.message or failure.reason);
-	return refuse(response, 503, "unavailable", "The certificate service is not available at the moment");
+	module:log("warn", "Nothing could be done with a link: %s", failure.message or failure.reason);
+	local may_be_done = failure.reason == "lost" or failure.reason == "timeout";
+	return refuse(response, 503, "unavailable", may_be_done and "The certificate service did not answer; the link may have been used or not"
+		or "The certificate service is not available at the moment");
 end
 
 -- Browsers say where a page comes from that posts something.
@@ -49,9 +52,12 @@ end
 -- Others hear of it as of a registration: rosters, groups, welcome messages.
 local function registered(username, request)
 	module:log("info", "Registered by a link: %s@%s", username, host);
-	module:fire_event("user-registered", {
-		username = username, host = host, source = module.name, ip = request.ip, session = { ip = request.ip, host = host, username = username };
+	local session = { ip = request.ip, host = host, username = username, log = function (...) module:log(...); end };
+	-- The link is used and the certificate there, whatever they make of it.
+	local ok, err = pcall(module.fire_event, module, "user-registered", {
+		username = username, host = host, source = module.name, ip = request.ip, session = session;
 	});
+	if not ok then module:log("error", "The registration of %s@%s could not be told: %s", username, host, err); end
 end
 
 -- An account in Prosody is made before the daemon takes the link for used, so that this can come to an end in between: then the same
@@ -114,8 +120,10 @@ local function carry_out(request, response)
 	local result, failure = api.change(redeems and "link.redeem" or "link.look", question);
 	if not result then return refuse_as(response, failure); end
 	if redeems and result.kind == "new" then
-		local username = result.account:match("^(.-)@");
-		give_role(username);
+		local username = split_jid(result.account);
+		-- Where accounts live in Prosody it has its role already.
+		local ok, err = give_role(username);
+		if not ok then module:log("error", "%s@%s could not be given its role: %s", username, host, err); end
 		registered(username, request);
 	end
 	-- The connection has no place for it.

@@ -129,4 +129,7 @@ module:add_timer(0, function ()
 	end
 end);
 
-function module.unload() api.pages[module.host] = nil; end
+function module.unload()
+	api.pages[module.host] = nil;
+	api.declare();
+end
