@@ -608,10 +608,12 @@ fn call(line: &str) -> Option<Vec<String>> {
     // In the middle of a line it may be a user or a group, too.
     let (at, _) = line.match_indices("saslcertd ").find(|(at, name)| {
         let next = line[at + name.len()..].split(' ').next();
+        // Prosody's module has commands of its own.
         *at == 0
-            || commands
-                .get_subcommands()
-                .any(|known| Some(known.get_name()) == next)
+            || !line[..*at].ends_with("mod_")
+                && commands
+                    .get_subcommands()
+                    .any(|known| Some(known.get_name()) == next)
     })?;
     let mut words = vec![String::new()];
     let (mut is_quoted, mut depth) = (false, 0);

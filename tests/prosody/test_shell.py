@@ -391,7 +391,7 @@ async def test_the_page_shows_commands_and_metrics_that_there_are(own_scene):
     page = (REPOSITORY / "docs" / "operations.md").read_text()
     shell, monitoring = (page.partition(f"\n## {title}\n")[2].partition("\n## ")[0] for title in ("Prosody's shell", "Monitoring"))
     commands = [line.split("`")[1::2] for line in shell.splitlines() if line.startswith("| ") and "prosodyctl" in line and "`" in line]
-    assert len(commands) == 3
+    assert len(commands) == 5
     config, port = measured()
     scene = own_scene(config)
     hamlet = scene.account("hamlet")
