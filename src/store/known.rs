@@ -17,6 +17,7 @@ use crate::identity::{
 use super::edit::{Edit, Row, Table};
 use super::error::StoreError;
 use super::expiry;
+use super::recall::Holding;
 use super::record::{self, KnownRow};
 use super::tables::Tables;
 use super::view::View;
@@ -54,9 +55,17 @@ impl Tables {
         let as_of = self.recall.now();
         if is_proven
             && shown.cert.is_some()
-            && let Some(known) = self.recall.get(fingerprint, host, as_of)
+            && let Some(holding) = self.recall.get(fingerprint, host, as_of)
         {
-            return Ok(known);
+            let Holding {
+                holders,
+                revoked_for,
+            } = holding;
+            return Ok(Known {
+                cert: None,
+                holders,
+                revoked_for,
+            });
         }
         let mut known = Known::default();
         let mut is_all_sure = true;
@@ -89,7 +98,11 @@ impl Tables {
             known.holders.push(row.holder(account));
         }
         if is_all_sure {
-            self.recall.keep(fingerprint, &known, as_of);
+            let holding = Holding {
+                holders: known.holders.clone(),
+                revoked_for: known.revoked_for.clone(),
+            };
+            self.recall.keep(fingerprint, holding, as_of);
         }
         Ok(known)
     }

@@ -7,8 +7,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::known::Known;
-use crate::identity::{Fingerprint, Host};
+use crate::identity::{BareJid, Fingerprint, Holder, Host, Incarnation};
 use crate::system::lock::Lock;
 
 /// As many certificates as there are places; the last one that was read has the place.
@@ -21,11 +20,19 @@ pub(super) struct Recall {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AsOf(u64);
 
+/// In which lists of one host a certificate stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Holding {
+    /// In whose, in no particular order.
+    pub(super) holders: Vec<Holder>,
+    /// Those of the holders that have revoked its key.
+    pub(super) revoked_for: Vec<(BareJid, Incarnation)>,
+}
+
 struct Entry {
     as_of: AsOf,
     fingerprint: Fingerprint,
-    /// Of a certificate that is parsed elsewhere, and in somebody's list.
-    known: Known,
+    holding: Holding,
 }
 
 impl Default for Recall {
@@ -48,27 +55,28 @@ impl Recall {
         self.changes.fetch_add(1, Ordering::Release);
     }
 
-    /// The facts about a certificate on `host`, if they were read since the last change.
-    pub(super) fn get(&self, fingerprint: &Fingerprint, host: &Host, as_of: AsOf) -> Option<Known> {
+    /// In which lists of `host` a certificate stands, if that was read since the last change.
+    pub(super) fn get(
+        &self,
+        fingerprint: &Fingerprint,
+        host: &Host,
+        as_of: AsOf,
+    ) -> Option<Holding> {
         let place = self.place(fingerprint)?.lock();
         let entry = place.as_ref()?;
         let is_meant = entry.as_of == as_of && entry.fingerprint == *fingerprint;
-        (is_meant && is_of(&entry.known, host)).then(|| entry.known.clone())
+        (is_meant && is_of(&entry.holding, host)).then(|| entry.holding.clone())
     }
 
-    /// Remembers the holders, not the certificate. A certificate that nobody holds takes nobody's place.
-    pub(super) fn keep(&self, fingerprint: &Fingerprint, known: &Known, as_of: AsOf) {
-        let (Some(place), false) = (self.place(fingerprint), known.holders.is_empty()) else {
+    /// A certificate that nobody holds takes nobody's place.
+    pub(super) fn keep(&self, fingerprint: &Fingerprint, holding: Holding, as_of: AsOf) {
+        let (Some(place), false) = (self.place(fingerprint), holding.holders.is_empty()) else {
             return;
         };
         *place.lock() = Some(Entry {
             as_of,
             fingerprint: *fingerprint,
-            known: Known {
-                cert: None,
-                holders: known.holders.clone(),
-                revoked_for: known.revoked_for.clone(),
-            },
+            holding,
         });
     }
 
@@ -80,8 +88,8 @@ impl Recall {
 }
 
 /// All holders are accounts of one host.
-fn is_of(known: &Known, host: &Host) -> bool {
-    let holder = known.holders.first();
+fn is_of(holding: &Holding, host: &Host) -> bool {
+    let holder = holding.holders.first();
     holder.is_some_and(|holder| holder.account.host() == host)
 }
 
@@ -93,17 +101,17 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::identity::{BareJid, CertificateName, Holder, Incarnation};
+    use crate::identity::CertificateName;
 
-    fn held_by(account: &str) -> Known {
-        Known {
+    fn held_by(account: &str) -> Holding {
+        Holding {
             holders: vec![Holder {
                 account: BareJid::parse(account).unwrap(),
                 incarnation: Incarnation::parse("one").unwrap(),
                 name: CertificateName::parse("laptop").unwrap(),
                 may_manage: true,
             }],
-            ..Known::default()
+            revoked_for: Vec::new(),
         }
     }
 
@@ -111,32 +119,39 @@ mod tests {
     fn it_lasts_until_something_changes_and_is_of_one_host() {
         let (recall, cert) = (Recall::default(), Fingerprint::of(b"a"));
         let (here, there) = (Host::parse("a.lit").unwrap(), Host::parse("b.lit").unwrap());
-        let known = held_by("juliet@a.lit");
+        let holding = held_by("juliet@a.lit");
         let as_of = recall.now();
-        recall.keep(&cert, &known, as_of);
-        assert_eq!(recall.get(&cert, &here, as_of), Some(known.clone()));
+        recall.keep(&cert, holding.clone(), as_of);
+        assert_eq!(recall.get(&cert, &here, as_of), Some(holding.clone()));
         assert_eq!(recall.get(&cert, &there, as_of), None);
         assert_eq!(recall.get(&Fingerprint::of(b"b"), &here, as_of), None);
         recall.changed();
         assert_eq!(recall.get(&cert, &here, recall.now()), None);
         // It was read before the change, and kept behind it.
-        recall.keep(&cert, &known, as_of);
+        recall.keep(&cert, holding.clone(), as_of);
         assert_eq!(recall.get(&cert, &here, recall.now()), None);
     }
 
     #[test]
     fn a_stranger_takes_nobodys_place() {
         let (recall, cert) = (Recall::default(), Fingerprint::of(b"a"));
-        let known = held_by("juliet@a.lit");
-        recall.keep(&cert, &known, recall.now());
+        let holding = held_by("juliet@a.lit");
+        recall.keep(&cert, holding.clone(), recall.now());
         let mut beside = *cert.as_bytes();
         beside[31] ^= 1;
         let beside = Fingerprint::from_bytes(beside);
-        recall.keep(&beside, &Known::default(), recall.now());
+        let nobody = Holding {
+            holders: Vec::new(),
+            revoked_for: Vec::new(),
+        };
+        recall.keep(&beside, nobody, recall.now());
         let here = Host::parse("a.lit").unwrap();
-        assert_eq!(recall.get(&cert, &here, recall.now()), Some(known.clone()));
-        recall.keep(&beside, &known, recall.now());
+        assert_eq!(
+            recall.get(&cert, &here, recall.now()),
+            Some(holding.clone())
+        );
+        recall.keep(&beside, holding.clone(), recall.now());
         assert_eq!(recall.get(&cert, &here, recall.now()), None);
-        assert_eq!(recall.get(&beside, &here, recall.now()), Some(known));
+        assert_eq!(recall.get(&beside, &here, recall.now()), Some(holding));
     }
 }
