@@ -84,9 +84,10 @@ page: $(NODE_MODULES) ## build the page for devices, into target/devices/page
 	cd devices && npm run --silent build
 
 page-pictures: ## put the pictures of the last test-prosody into docs/devices.md
-	@test -f target/pictures/5-online.png || { echo 'make page-pictures: no pictures: make test-prosody PYTEST="-k gets_its_key" first' >&2; exit 1; }
+	@test -f target/pictures/5-online.png || { echo 'make page-pictures: no pictures: make test-prosody PYTEST="test_devices.py test_devices_links.py" first' >&2; exit 1; }
 	cp target/pictures/5-online.png docs/devices-list.png
 	cp target/pictures/4-made.png docs/devices-made.png
+	cp target/pictures/14-link-add.png docs/devices-link.png
 
 build: ## build the debug binary
 	$(CARGO) build --locked

@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import type { Platform } from "./platform.js";
-import { Refused } from "./session.js";
+import { Refused } from "./refused.js";
 import type { Session, Settings } from "./session.js";
 import type { Dictionary, Key } from "./words.js";
 
@@ -39,7 +39,7 @@ export function say(text: string): void {
 let saying: ReturnType<typeof setTimeout> | undefined;
 
 /**
- * The server's no in the user's words; its own, which are English, where they say more.
+ * The server's no in the user's words, and what helps; or its own words, which are English, where they say more.
  *
  * Any other error is a fault of the page or of its browser: the console has it, and the user hears that it did not work.
  */
@@ -48,20 +48,37 @@ export function wordsOf({ words, settings }: Context, refused: unknown): [string
 		console.error(refused);
 		return [words.say("error.other"), ""];
 	}
-	const [key, theirs] = refusals[refused.condition] ?? ["error.other", true];
-	return [words.say(key, { host: settings.host }), theirs ? refused.text : ""];
+	const values = { host: settings.host };
+	const [key, help] = refusals[refused.condition] ?? ["error.other", theirs];
+	return [words.say(key, values), help === undefined ? "" : help === theirs ? refused.text : words.say(help, values)];
 }
 
-// Source: the conditions of docs/protocol.md. Is the server's text worth reading, too?
-const refusals: Record<string, [Key, boolean]> = {
-	"bad-request": ["error.name", true],
-	"conflict": ["error.conflict", false],
-	"forbidden": ["error.forbidden", false],
-	"item-not-found": ["error.gone", false],
-	"not-acceptable": ["error.unacceptable", true],
-	"not-allowed": ["error.noList", false],
-	"policy-violation": ["error.notSecure", false],
-	"remote-server-timeout": ["error.away", false],
-	"resource-constraint": ["error.full", false],
-	"service-unavailable": ["error.noList", false],
+/** The server's own text is worth reading. */
+const theirs = Symbol();
+
+// Source: docs/protocol.md: the conditions of stanza errors, and the names of denials, which answers over http have.
+const refusals: Record<string, [Key, (Key | typeof theirs)?]> = {
+	"bad-request": ["error.name", theirs],
+	"conflict": ["error.conflict"],
+	"forbidden": ["error.forbidden", "error.forbiddenHelp"],
+	"item-not-found": ["error.gone"],
+	"not-acceptable": ["error.unacceptable", theirs],
+	"not-allowed": ["error.noList"],
+	"policy-violation": ["error.notSecure"],
+	"remote-server-timeout": ["error.away"],
+	"resource-constraint": ["error.full"],
+	"service-unavailable": ["error.noList"],
+
+	"account-disabled": ["login.disabled", "login.disabledHelp"],
+	"account-exists": ["open.exists", "open.existsHelp"],
+	"link-unknown": ["open.unknown", "open.unknownHelp"],
+	"list-too-large": ["error.full"],
+	"name-invalid": ["error.name", theirs],
+	"name-taken": ["error.conflict"],
+	"no-answer": ["login.unreachable", "login.unreachableHelp"],
+	"no-list": ["error.noList"],
+	"redeem-unanswered": ["open.lost", "open.lostHelp"],
+	"too-many-certificates": ["error.full"],
+	"too-many-guesses": ["open.guesses", "open.guessesHelp"],
+	"unavailable": ["error.away"],
 };

@@ -4,7 +4,8 @@ import { showAdd } from "./add.js";
 import { heading, say, show, wordsOf } from "./context.js";
 import type { LoggedIn } from "./context.js";
 import { ask, h, problem } from "./dom.js";
-import { Refused } from "./session.js";
+import { showNewLink } from "./link.js";
+import { Refused } from "./refused.js";
 import type { Device } from "./session.js";
 
 /** How often it looks. The server is asked for some kilobytes. */
@@ -20,6 +21,7 @@ export function showList(context: LoggedIn, logout: () => void): void {
 	const changeSaid = h("div", {});
 	const lookSaid = h("div", {});
 	const others = h("button", { class: "quiet danger-text", hidden: true, onclick: () => void signOutOthers() }, words.say("list.others"));
+	const link = h("button", { class: "quiet", hidden: true, onclick: () => void showNewLink(context, back) }, words.say("list.link"));
 	const loading = h("p", { class: "hint", role: "status" }, words.say("list.loading"));
 	let devices: Device[] = [];
 	let shown = "";
@@ -102,6 +104,7 @@ export function showList(context: LoggedIn, logout: () => void): void {
 	const actions = h("div", { class: "actions stacked" },
 		h("button", { class: "primary", onclick: add(true) }, words.say(`list.add${platform.kind}`)),
 		h("button", { class: "quiet", onclick: add(false) }, words.say("list.addOther")),
+		link,
 		others);
 
 	show(
@@ -116,6 +119,11 @@ export function showList(context: LoggedIn, logout: () => void): void {
 		list,
 		actions,
 	);
+
+	if (context.settings.links === "self") {
+		// Whoever can't be told has no such button.
+		session.hasCommand().then(has => { link.hidden = !has; }, () => undefined);
+	}
 
 	const again = async () => {
 		if (!list.isConnected || isInVain) return;

@@ -6,8 +6,9 @@ import { fileName } from "./apps.js";
 import type { App, FileForm } from "./apps.js";
 import { pem } from "./certificate.js";
 import type { Identity } from "./certificate.js";
-import { heading, say, show } from "./context.js";
-import type { LoggedIn } from "./context.js";
+import { heading, show } from "./context.js";
+import type { Context } from "./context.js";
+import { copyButton } from "./copy.js";
 import { utf8 } from "./der.js";
 import { ask, h } from "./dom.js";
 import { newPassword, pkcs12 } from "./pkcs12.js";
@@ -34,18 +35,22 @@ export async function filesOf(identity: Identity, label: string, form: FileForm)
 }
 
 export interface Made {
+	/** Whose key it is. */
+	address: string;
 	files: Files;
 	name: string;
 	until: Date;
 	own: boolean;
 	app: App;
 	form: FileForm;
+	/** Whether the server has the certificate is not sure: what is said of that. */
+	doubt?: HTMLElement;
 }
 
 /** Shows the file, its password once, and the next steps. */
-export function showMade(context: LoggedIn, made: Made, back: () => void): void {
-	const { words, session } = context;
-	const { files, name, app, form } = made;
+export function showMade(context: Context, made: Made, back: () => void): void {
+	const { words } = context;
+	const { address, files, name, app, form } = made;
 	const { password, container } = files;
 	let isSaved = false;
 	const saving = (kind: "p12" | "pem", label: string, look: string) => {
@@ -53,25 +58,16 @@ export function showMade(context: LoggedIn, made: Made, back: () => void): void 
 		const link = h("a", {
 			class: `button ${look}`,
 			href: URL.createObjectURL(new Blob([files[kind]], { type })),
-			download: fileName(session.address, name, kind === "pem" ? "pem" : container),
+			download: fileName(address, name, kind === "pem" ? "pem" : container),
 			onclick: () => { isSaved = true; },
 		}, label);
 		return link;
 	};
 	const code = h("code", { class: "password", id: "password" }, password);
-	const copy = async () => {
-		try {
-			await navigator.clipboard.writeText(password);
-			say(words.say("made.copied"));
-		} catch {
-			// The browser does not let us: it is marked, for the user to copy.
-			getSelection()?.selectAllChildren(code);
-		}
-	};
 	const locked = h("div", { class: "secret" },
 		h("p", { class: "label", id: "password-label" }, words.say("made.password")),
 		code,
-		h("button", { class: "quiet", onclick: () => void copy(), "aria-describedby": "password-label" }, words.say("made.copy")),
+		copyButton(words, code, "password-label"),
 		h("p", { class: "hint" }, words.say("made.passwordOnce")));
 	const links = form === "pem"
 		? [saving("pem", words.say("made.download"), "primary"), h("p", { class: "hint" }, words.say("made.pemWarning"))]
@@ -79,7 +75,7 @@ export function showMade(context: LoggedIn, made: Made, back: () => void): void 
 	const other = form === "pem"
 		? [saving("p12", words.say("made.p12"), "quiet"), locked]
 		: [saving("pem", words.say("made.pem"), "quiet"), h("p", { class: "hint" }, words.say("made.pemWarning"))];
-	const steps = words.lines(app.id === "other" && form === "pem" ? "steps.otherPem" : `steps.${app.id}`, { address: session.address });
+	const steps = words.lines(app.id === "other" && form === "pem" ? "steps.otherPem" : `steps.${app.id}`, { address });
 	if (!made.own && form !== "pem") steps.splice(1, 0, words.say("steps.fetch"));
 
 	const warn = (event: Event) => { if (!isSaved) event.preventDefault(); };
@@ -109,6 +105,7 @@ export function showMade(context: LoggedIn, made: Made, back: () => void): void 
 	show(
 		heading(words.say("made.title", { name })),
 		h("p", { class: "lead" }, words.say("made.until", { date: words.day(made.until.getTime() / 1000) })),
+		...(made.doubt ? [made.doubt] : []),
 		h("div", { "class": "card", "data-keep": true }, ...links),
 		h("section", { class: "card" },
 			h("h2", {}, words.say("made.next")),

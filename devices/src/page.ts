@@ -1,17 +1,21 @@
 // The page: asks its host what it has to know, and goes from view to view.
-//
-// A link with a token would find its place here, before the login.
 
 import type { Context } from "./context.js";
 import { heading, say, show } from "./context.js";
 import { h, problem } from "./dom.js";
 import { showList } from "./list.js";
 import { showLogin } from "./login.js";
+import { showLink } from "./open.js";
 import { platformOf } from "./platform.js";
+import { tokenOf } from "./redeem.js";
 import type { Session, Settings } from "./session.js";
 import { choose, Dictionary } from "./words.js";
 
 async function begin(): Promise<void> {
+	// A link's secret does not stay in the address, where others see it and the history keeps it.
+	const fragment = location.hash;
+	if (fragment) history.replaceState(null, "", location.pathname + location.search);
+	addEventListener("hashchange", () => location.reload());
 	const words = new Dictionary(choose(navigator.languages));
 	document.documentElement.lang = words.language;
 	document.title = words.say("title");
@@ -27,6 +31,7 @@ async function begin(): Promise<void> {
 		const help = words.say(location.protocol === "https:" ? "error.notSecure" : "needsHttpsHelp", { host: settings.host });
 		return show(heading(words.say("title")), problem(words.say("needsHttps"), help));
 	}
+	if (fragment) return showLink(context, tokenOf(fragment), address => login(context, address, null));
 	login(context, "", null);
 }
 

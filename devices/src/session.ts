@@ -4,6 +4,7 @@
 
 import { $iq, Strophe } from "strophe.js";
 import { base64 } from "./certificate.js";
+import { Refused } from "./refused.js";
 import { saslprep } from "./saslprep.js";
 
 /** What the module says of its host. */
@@ -14,6 +15,8 @@ export interface Settings {
 	websocket: string;
 	secure: boolean;
 	max_validity_days?: number;
+	/** Who makes links without a password: nobody, admins, users too. */
+	links?: "off" | "admin" | "self";
 }
 
 /** A row of the list, as the daemon has it: `certificate.list` in docs/protocol.md. Times are seconds since the epoch. */
@@ -37,13 +40,6 @@ export type LoginProblem =
 export class LoginFailed extends Error {
 	constructor(readonly problem: LoginProblem) {
 		super(problem);
-	}
-}
-
-/** The server's no to a request: its condition, and its text in English. */
-export class Refused extends Error {
-	constructor(readonly condition: string, readonly text: string) {
-		super(condition);
 	}
 }
 
@@ -152,21 +148,45 @@ export class Session {
 		await this.ask($iq({ type: "set" }).c("revoke", { xmlns: saslcert }).c("name").t(name));
 	}
 
-	/** Revokes all but one, or none. XEP-0257 has no such request: this is the server's ad-hoc command (XEP-0050). */
+	/** Revokes all but one, or none. XEP-0257 has no such request. */
 	async revokeOthers(kept: string): Promise<void> {
+		await this.run(certs, ["execute"], ["next", { subcmd: "revoke-others" }], ["complete", { cert: kept }]);
+	}
+
+	/** Whether the server offers the command for certificates. */
+	async hasCommand(): Promise<boolean> {
+		const request = $iq({ type: "get", to: this.host }).c("query", { xmlns: items, node: commands });
+		const offered = (await this.ask(request)).getElementsByTagNameNS(items, "item");
+		return [...offered].some(item => item.getAttribute("node") === certs);
+	}
+
+	/** Makes a link with which another device of the user gets its key. `expires`: seconds since the epoch. */
+	async makeLink(): Promise<{ url: string; expires: number }> {
+		const { link = "", expires = "" } = await this.run(certs, ["execute"], ["next", { subcmd: "link" }], ["complete", {}]);
+		return { url: link, expires: Date.parse(expires) / 1000 };
+	}
+
+	/**
+	 * Runs a command of the server (XEP-0050), until it is completed: each step has an action, and what it fills in.
+	 *
+	 * Answers with the last form's fields.
+	 */
+	private async run(node: string, ...steps: [action: string, filled?: Record<string, string>][]): Promise<Record<string, string>> {
 		let id: string | null = null;
-		const step = async (action: string, field?: [string, string]) => {
-			const command = { xmlns: commands, node: certs, action, ...(id ? { sessionid: id } : {}) };
-			const request = $iq({ type: "set", to: this.host }).c("command", command);
-			if (field) request.c("x", { xmlns: "jabber:x:data", type: "submit" }).c("field", { var: field[0] }).c("value").t(field[1]);
-			const answer = (await this.ask(request)).getElementsByTagNameNS(commands, "command")[0];
+		let answer: Element | undefined;
+		for (const [action, filled] of steps) {
+			const request = $iq({ type: "set", to: this.host }).c("command", { xmlns: commands, node, action, ...(id ? { sessionid: id } : {}) });
+			if (filled) request.c("x", { xmlns: dataForms, type: "submit" });
+			for (const [name, value] of Object.entries(filled ?? {})) request.c("field", { var: name }).c("value").t(value).up().up();
+			answer = (await this.ask(request)).getElementsByTagNameNS(commands, "command")[0];
 			const note = answer?.getElementsByTagNameNS(commands, "note")[0];
 			if (note?.getAttribute("type") === "error") throw new Refused("", note.textContent ?? "");
+			if (answer?.getAttribute("status") === "completed") break;
 			id = answer?.getAttribute("sessionid") ?? null;
-		};
-		await step("execute");
-		await step("next", ["subcmd", "revoke-others"]);
-		if (id) await step("complete", ["cert", kept]);
+		}
+		const fields = [...answer?.getElementsByTagNameNS(dataForms, "field") ?? []];
+		const valueOf = (field: Element) => field.getElementsByTagNameNS(dataForms, "value")[0]?.textContent ?? "";
+		return Object.fromEntries(fields.map(field => [field.getAttribute("var") ?? "", valueOf(field)]));
 	}
 
 	private ask(request: { tree(): Element }): Promise<Element> {
@@ -207,5 +227,7 @@ const patienceMs = 20_000;
 const saslcert = "urn:xmpp:saslcert:1";
 /** JSON Containers (XEP-0335). */
 const json = "urn:xmpp:json:0";
+const items = "http://jabber.org/protocol/disco#items";
+const dataForms = "jabber:x:data";
 const commands = "http://jabber.org/protocol/commands";
 const certs = "http://prosody.im/protocol/certs";

@@ -36,3 +36,7 @@ test("what a language lacks is said in English, and what nobody fills in stays",
 	assert.equal(words.say("revoke.title"), "Sign out “{name}”?");
 	delete languages["xx"];
 });
+
+test("in French no line begins with a sign that belongs to the word before it", () => {
+	for (const [key, text] of Object.entries(languages["fr"]!)) assert.doesNotMatch([text].flat().join(" "), /« | [»:;?!]/, key);
+});

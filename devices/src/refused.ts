@@ -1,0 +1,11 @@
+// The server's no, in whichever way it was asked.
+
+/**
+ * Why a request was refused: the condition of a stanza error, the name of a denial where the answer comes over http, or what this page
+ * calls an answer that did not come. `text`: the server's own words, which are English.
+ */
+export class Refused extends Error {
+	constructor(readonly condition: string, readonly text: string) {
+		super(condition);
+	}
+}
