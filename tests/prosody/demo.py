@@ -150,8 +150,11 @@ def play(tell: Teller, rig: Rig) -> list[str | Path]:
     tell.begin(
         "Hamlet's next phone has no shell",
         f"""He opens a page in its browser, logs in, and saves a key in a file for his app: {page_of(rig)} is where this server
-        has it. 'make demo KEEP=1' leaves it there.""",
+        has it. 'make demo KEEP=1' leaves it there. If he has forgotten his password, the admin gives him a link to that page,
+        which needs none:""",
     )
+    if f"{page_of(rig)}#" not in run(tell, rig, "--socket", rig.daemon.socket, "link", "create", JID):
+        raise DemoFailed("the link does not lead to the page")
     return login
 
 
@@ -198,6 +201,10 @@ Give another device a key:
 Log in with it:
 
    {shlex.join([binary, *map(str, login)]).replace(str(rig.folder / "phone"), str(laptop)).replace(NAME, "laptop")}
+
+Make a link to the page that needs no password:
+
+   {binary} --socket {rig.daemon.socket} link create {JID}
 
 What the admin sees:
 
