@@ -97,8 +97,9 @@ release: ## build what is installed
 
 install: ## install from source: PREFIX=/usr/local DESTDIR= (as root, without DESTDIR: and set it up)
 # Root may have no cargo; then `make release` was somebody else's. The same goes for npm and `make page`.
-	if command -v $(CARGO) >/dev/null; then $(MAKE) release; fi
-	if command -v npm >/dev/null; then $(MAKE) page; fi
+# Less DESTDIR, which the sources of a library of C would take for theirs.
+	if command -v $(CARGO) >/dev/null; then $(MAKE) release DESTDIR=; fi
+	if command -v npm >/dev/null; then $(MAKE) page DESTDIR=; fi
 	systemd/install "$(TARGET_DIR)/release" "$(DESTDIR)" "$(PREFIX)" "$(PROSODY_MODULES)" "$(ZSH_COMPLETIONS)"
 
 deb: page ## make a Debian package, in target/debian/ (needs dpkg-dev, nodejs and npm)
