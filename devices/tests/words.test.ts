@@ -1,10 +1,13 @@
 // Each language says everything, with the same places to fill in.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { choose, Dictionary, languages } from "../src/words.js";
 import type { Key } from "../src/words.js";
 
+/** The folder of the repository; see build.mjs. */
+declare const REPOSITORY: string;
 const en = languages["en"]!;
 const places = (text: string | string[] | undefined) => [text].flat().join(" ").match(/\{\w+\}/g)?.sort() ?? [];
 
@@ -39,4 +42,12 @@ test("what a language lacks is said in English, and what nobody fills in stays",
 
 test("in French no line begins with a sign that belongs to the word before it", () => {
 	for (const [key, text] of Object.entries(languages["fr"]!)) assert.doesNotMatch([text].flat().join(" "), /« | [»:;?!]/, key);
+});
+
+test("what docs/devices.md explains is what the page says", () => {
+	const rows = readFileSync(`${REPOSITORY}/docs/devices.md`, "utf8").matchAll(/^\| "([^"]+)"/gm);
+	const quoted = [...rows].map(([, sentence]) => sentence!);
+	const said = Object.values(en).flat().join("\n").replaceAll("’", "'");
+	assert.ok(quoted.length > 3);
+	for (const sentence of quoted) assert.ok(said.includes(sentence), sentence);
 });
