@@ -19,7 +19,7 @@ use super::link_index::LinkIndex;
 use super::reached::{self, Reached, Reading};
 use super::tables::Tables;
 use super::whole::{self, OnLoss, Reach};
-use super::{Store, derived, engine, lost, migration, ownership, refusal, secret};
+use super::{Store, derived, engine, lost, migration, ownership, refusal, secret, tally};
 use crate::system::lock::SharedLock;
 
 /// The outcome of `create`.
@@ -147,6 +147,13 @@ impl Store {
             return Err(damaged(folder, "sled's files are not those of this store"));
         }
         let tables = Tables::open(&db, on_failure)?;
+        let links = tally::forget_uncounted_links(&tables)?;
+        if links > 0 {
+            tracing::warn!(
+                links,
+                "an older version has written to the store: the links are gone, make new ones"
+            );
+        }
         let mut proof = whole::prove(folder, &tables, said, on_loss, Reach::AtOnce)?;
         // In a store that is whole there is one.
         let secret = secret::own_secret(&meta)?;

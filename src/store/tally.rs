@@ -133,6 +133,26 @@ impl Tally {
     }
 }
 
+/// Empties the links' table if the store's own tally does not name it: an older version has written since, which knows of no links and
+/// has counted none. Who had one asks for another; without this the store would pass for damaged. Returns how many rows went.
+pub(super) fn forget_uncounted_links(tables: &Tables) -> Result<usize, StoreError> {
+    // A tally that can't be read is a finding of who holds the store against it.
+    let Ok(Some(value)) = tables.read(Table::Tally, KEY) else {
+        return Ok(0);
+    };
+    let Ok(record) = tables.decoded::<TallyRow>(Table::Tally, &value) else {
+        return Ok(0);
+    };
+    let is_counted = |(name, ..): &(String, u64, u128)| name == Table::Links.name();
+    if record.sums.iter().any(is_counted) {
+        return Ok(0);
+    }
+    let links = tables.tree(Table::Links);
+    let count = links.len();
+    links.clear().map_err(StoreError::Engine)?;
+    Ok(count)
+}
+
 /// The number that a row of `table` adds to its sum. Lengths stand before what they measure: no two rows look alike.
 fn hash(table: Table, key: &[u8], value: &[u8]) -> u128 {
     let mut hash = Sha256::new();
@@ -172,6 +192,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::identity::{BareJid, Incarnation, Link, LinkHash, LinkKind, LinkMaker, UnixSeconds};
+    use crate::store::{Harmless, Store, View};
 
     fn changed(key: &str, before: Option<&str>, after: Option<&str>) -> Changed {
         Changed {
@@ -179,6 +201,51 @@ mod tests {
             key: key.into(),
             before: before.map(sled::IVec::from),
             after: after.map(Into::into),
+        }
+    }
+
+    #[test]
+    fn links_that_an_older_version_did_not_count_are_gone_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        Store::create(folder.path()).unwrap();
+        let open = || Store::open(folder.path(), 8 << 20, Box::new(|_| {}));
+        let store = open().unwrap();
+        let [account, other] =
+            ["juliet@a.lit", "romeo@a.lit"].map(|jid| BareJid::parse(jid).unwrap());
+        let link = Link {
+            hash: LinkHash::of("token"),
+            account: account.clone(),
+            incarnation: Incarnation::parse("one").unwrap(),
+            kind: LinkKind::Add,
+            name: None,
+            created: UnixSeconds(1),
+            maker: LinkMaker::Admin,
+            by: "an administrator".to_owned(),
+            expires: UnixSeconds(2),
+            uses: 1,
+        };
+        let put = move |_: &View<'_>| Ok(Ok::<_, ()>((vec![Harmless::put_link(link)], ())));
+        store.change(&account, put).unwrap().unwrap();
+        let incarnation = Incarnation::parse("two").unwrap();
+        let mark = Harmless::set_incarnation(incarnation.clone(), UnixSeconds(1));
+        let put = move |_: &View<'_>| Ok(Ok::<_, ()>((vec![mark], ())));
+        store.change(&other, put).unwrap().unwrap();
+        drop(store);
+        let has_link = |store: &Store| !store.view(&account).links().unwrap().is_empty();
+        let store = open().unwrap();
+        assert!(has_link(&store));
+        // As a version writes it that knows of no links.
+        let value = store.tables.read(Table::Tally, KEY).unwrap().unwrap();
+        let mut record: TallyRow = store.tables.decoded(Table::Tally, &value).unwrap();
+        record.sums.retain(|(name, ..)| name != Table::Links.name());
+        let tree = store.tables.tree(Table::Tally);
+        tree.insert(KEY, record::encode(&record)).unwrap();
+        drop(store);
+        for _ in 0..2 {
+            let store = open().unwrap();
+            assert!(!has_link(&store));
+            let present = store.view(&other).incarnation().unwrap();
+            assert_eq!(present, Some((incarnation.clone(), UnixSeconds(1))));
         }
     }
 
