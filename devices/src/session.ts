@@ -15,8 +15,8 @@ export interface Settings {
 	websocket: string;
 	secure: boolean;
 	max_validity_days?: number;
-	/** Who makes links without a password: nobody, admins, users too. */
-	links?: "off" | "admin" | "self";
+	/** Who makes links: nobody, administrators, or users, too. */
+	links: "off" | "admin" | "self";
 }
 
 /** A row of the list, as the daemon has it: `certificate.list` in docs/protocol.md. Times are seconds since the epoch. */

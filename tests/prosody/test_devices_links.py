@@ -79,6 +79,12 @@ def waiting(scene: Scene, account: Account) -> list[str]:
     return [link["id"] for link in json.loads(scene.daemon.command("link", "list", account.jid, "--json").stdout)["links"]]
 
 
+def in_no_log(scene: Scene, url: str) -> None:
+    """Nobody reads the secret of this link in a log."""
+    secret = url.partition("#")[2]
+    assert secret and secret not in scene.prosody.read_log() + scene.daemon.read_log()
+
+
 async def opened(page: Page, url: str) -> None:
     """Opens a link. Its secret does not stay in the address bar, nor in the history."""
     await page.goto("about:blank")
@@ -139,6 +145,7 @@ async def test_a_link_gives_a_phone_its_key_and_nothing_before_the_tap(stage: Sc
         assert NO_LINK in await complaint(page)
         await button(page, "Log in with a password").click()
         await page.get_by_label("Password").wait_for()
+        in_no_log(stage, link["url"])
         # A link that is opened where the page is open already counts, too.
         second = create(stage, account)
         await page.evaluate(f"location.hash = '{second['url'].partition('#')[2]}'")
@@ -345,6 +352,8 @@ async def test_a_user_makes_a_link_for_another_device(stage: Scene):
     async with browser_for(stage) as browser:
         page = await browser.open(**PHONE)
         await log_in(page, stage, account)
+        await button(page, "Link for another device").wait_for()
+        await picture(page, stage, "23-link-button")
         await button(page, "Link for another device").click()
         code = page.get_by_role("img", name="The link as a QR code")
         await code.wait_for()
@@ -368,6 +377,23 @@ async def test_a_user_makes_a_link_for_another_device(stage: Scene):
         certificate = await taken(other, stage)
         await page.get_by_role("heading", name="Android phone").wait_for()
         await is_in(stage, account, certificate)
+        in_no_log(stage, url)
+        await is_well(page, stage)
+
+
+async def test_a_user_who_has_made_too_many_links_is_told_so(stage: Scene):
+    account = stage.account()
+    for _ in range(20):
+        create(stage, account)
+    async with browser_for(stage) as browser:
+        page = await browser.open(**SMALL)
+        await log_in(page, stage, account)
+        await button(page, "Link for another device").click()
+        said = await complaint(page)
+        assert "That did not work." in said and "Too many links wait to be used" in said
+        await is_for_everybody(page)
+        await button(page, "Back to your devices").click()
+        await page.get_by_text("No device has a key yet.").wait_for()
         await is_well(page, stage)
 
 
