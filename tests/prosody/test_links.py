@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 import re
@@ -18,6 +19,7 @@ import slix
 from conftest import observed
 from connection import Refused
 from namespaces import CLIENT
+from processes import wait_until
 from prosody import PAGE_MODULE, USUAL_MODULES, Config, Host
 from rig import Rig
 from scene import DOMAIN, Account, Scene
@@ -69,6 +71,12 @@ def post(
     connection.close()
     is_json = found.get("content-type", "").startswith("application/json")
     return answer.status, found, json.loads(content) if is_json and content else content
+
+
+def answers_at(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5):
+        return True
+    return False
 
 
 def create(scene: Scene, jid: str, kind: str = "add", **fields: Any) -> str:
@@ -355,3 +363,46 @@ async def test_many_guesses_are_told_to_wait(own_scene: Callable[..., Scene]):
     # By a proxy that is trusted the guesser's own address counts.
     status, _, seen = await asyncio.to_thread(post, scene, {"token": token}, X_Forwarded_For="192.0.2.9")
     assert (status, seen["account"]) == (200, account.jid)
+
+
+@pytest.mark.parametrize("whose", ["prosody", "daemon"])
+async def test_a_kill_while_accounts_are_made_leaves_each_link_unused_or_its_device_in(own_scene: Callable[..., Scene], whose: str):
+    """Prosody's account is made first, then the link is used and the certificate added in one change: whatever ends in between, the
+    same link goes on."""
+    scene = own_scene(Config(hosts=HOSTS[:1], modules=CONFIG["modules"], extra="saslcertd_guess_delay_max = 0", timeout=6.0))
+    killed = scene.prosody if whose == "prosody" else scene.daemon
+    used, unused = 0, 0
+
+    def attempt(token: str, certificate: Any) -> tuple[int, Any] | None:
+        try:
+            return redeem(scene, token, "Phone", certificate)
+        except (OSError, http.client.HTTPException):
+            return None
+
+    for turn in range(6):
+        accounts = [Account(f"kent{whose}{turn}-{number}") for number in range(8)]
+        wishes = [(one, create(scene, one.jid, "new"), scene.certificate(one)) for one in accounts]
+        asked = [asyncio.create_task(asyncio.to_thread(attempt, token, certificate)) for _, token, certificate in wishes]
+        # In the midst of them: when so many are answered.
+        while sum(task.done() for task in asked) < turn:
+            await asyncio.sleep(0.001)
+        killed.kill()
+        answers = await asyncio.gather(*asked)
+        killed.start()
+        scene.rig.wait_attached()
+        wait_until("https", lambda: answers_at(scene.prosody.https_port))
+        for (account, token, certificate), answer in zip(wishes, answers):
+            status, _, seen = await asyncio.to_thread(post, scene, {"token": token})
+            is_in = [record["fingerprint"] for record in scene.records(account)] == [certificate.fingerprint]
+            assert (status, is_in) in ((200, False), (404, True)), (account, status, seen, scene.records(account))
+            # What was told to have been done was done.
+            assert is_in or answer is None or answer[0] != 200, answer
+            if is_in:
+                used += 1
+            else:
+                unused += 1
+                status, found = await asyncio.to_thread(redeem, scene, token, "Phone", certificate)
+                assert (status, found.get("account")) == (200, account.jid), found
+            async with await scene.certificate_session(account, certificate):
+                pass
+    assert used and unused, (used, unused)
