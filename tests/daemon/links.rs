@@ -5,6 +5,8 @@ use std::thread;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use saslcertd::identity::{BareJid, Link, LinkKind, LinkMaker, LinkToken, UnixSeconds};
+use saslcertd::store::{Harmless, Store};
 use serde_json::{Value, json};
 
 use crate::passwords::{self, BRUTUS, ROME};
@@ -459,7 +461,7 @@ fn guesses_are_limited_by_address() {
 }
 
 #[test]
-fn an_expired_link_is_none_and_leaves_no_trace() {
+fn a_link_has_its_terms_and_only_so_many_wait() {
     let daemon = Daemon::start();
     let mut rome = rome(&daemon, json!({}));
     for (seconds, uses, kind, expected) in [
@@ -471,7 +473,6 @@ fn an_expired_link_is_none_and_leaves_no_trace() {
         let wish = json!({"account": BRUTUS, "kind": kind, "seconds": seconds, "uses": uses});
         assert_eq!(denial(&rome.refused("link.create", wish)), expected);
     }
-    // What expires is the rules' (policy::links): here only that bounds are kept.
     for _ in 0..20 {
         made(&mut rome, link(BRUTUS, "add"));
     }
@@ -483,6 +484,52 @@ fn an_expired_link_is_none_and_leaves_no_trace() {
         passwords::create("cinna@rome.lit", "poet"),
     );
     made(&mut rome, link("cinna@rome.lit", "add"));
+}
+
+#[test]
+fn what_expired_while_nobody_served_is_none() {
+    let mut daemon = Daemon::start();
+    drop(rome(&daemon, json!({})));
+    assert!(daemon.stop().success());
+    let now = UnixSeconds(time::OffsetDateTime::now_utc().unix_timestamp());
+    let account = BareJid::parse(BRUTUS).unwrap();
+    let store = Store::open(&daemon.data_dir(), 8 << 20, Box::new(|_| {})).unwrap();
+    let incarnation = store.view(&account).account().unwrap().unwrap().incarnation;
+    let tokens: Vec<String> = [-1, 3600]
+        .into_iter()
+        .enumerate()
+        .map(|(number, left)| {
+            let token = LinkToken::of(&[u8::try_from(number).unwrap(); 16]);
+            let link = Link {
+                hash: token.hash(),
+                account: account.clone(),
+                incarnation: incarnation.clone(),
+                kind: LinkKind::Add,
+                name: None,
+                created: now.plus(-7200),
+                maker: LinkMaker::Admin,
+                by: "somebody".to_owned(),
+                expires: now.plus(left),
+                uses: 1,
+            };
+            let put = vec![Harmless::put_link(link)];
+            let written = store.change(&account, move |_| Ok(Ok::<_, ()>((put, ()))));
+            written.unwrap().unwrap();
+            token.reveal().to_owned()
+        })
+        .collect();
+    store.close();
+    drop(store);
+    daemon.serve();
+    let mut rome = passwords::server(&daemon, json!({}));
+    let cert = Made::of(BRUTUS);
+    for question in ["link.look", "link.redeem"] {
+        let refused = rome.refused(question, redeem(ROME, &tokens[0], "x", &cert));
+        assert_eq!(denial(&refused), "link-unknown");
+    }
+    assert_eq!(links(&mut rome).len(), 1);
+    rome.ask("link.redeem", redeem(ROME, &tokens[1], "x", &cert));
+    assert_eq!(names_of(&daemon, BRUTUS), ["x"]);
 }
 
 #[test]
