@@ -316,12 +316,25 @@ pub fn is_page(address: &str) -> bool {
     is_address && address.len() <= MAX_PAGE_BYTES && address.bytes().all(is_letter)
 }
 
-/// The links of an account that end when it cuts every session but one off, or gets another password: whoever made them may be
-/// who is to be cut off.
+/// What cuts off whoever may have an account's links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CutOff {
+    /// Its other certificates go: all but one, or all for one that comes.
+    OthersGo,
+    /// It gets another password.
+    OtherPassword,
+}
+
+/// The links of an account that end with this, whoever has made them: who is cut off may have made one, or may have been sent one.
+///
+/// With another password those end that add a certificate. One that replaces all others stays: it cuts off whoever has them.
 #[must_use]
-pub fn made_by_sessions(links: &[Link]) -> Vec<&Link> {
-    let by_session = links.iter().filter(|link| link.maker != LinkMaker::Admin);
-    by_session.collect()
+pub fn ended_by(cut: CutOff, links: &[Link]) -> Vec<&Link> {
+    let ends = |link: &&Link| match cut {
+        CutOff::OthersGo => true,
+        CutOff::OtherPassword => link.kind == LinkKind::Add,
+    };
+    links.iter().filter(ends).collect()
 }
 
 /// A day.

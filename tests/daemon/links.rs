@@ -602,8 +602,13 @@ fn a_link_that_replaces_revokes_all_others_and_closes_their_sessions() {
     server.append("laptop", &laptop);
     let (on_phone, on_laptop) = (server.login(&phone), server.login(&laptop));
     let thief = server.ask("link.create", own_link(by_password()));
-    let wish = link(HAMLET, "replace");
-    let made = ask_with(&mut server, "link.create", wish, &present()).unwrap();
+    // The lost phone may have been sent these.
+    let mut sent = |kind| {
+        let wish = link(HAMLET, kind);
+        ask_with(&mut server, "link.create", wish, &present()).unwrap()
+    };
+    let (yesterdays, other) = (sent("add"), sent("replace"));
+    let made = sent("replace");
     server.asked.clear();
     let token = token_of(&made);
     // The lost device's own key is no other one.
@@ -641,9 +646,12 @@ fn a_link_that_replaces_revokes_all_others_and_closes_their_sessions() {
     }
     assert_eq!(server.login(&fresh)["name"], "phone");
     assert_eq!(names(&mut server), ["phone"]);
-    // What the thief has made is over, too.
-    let refused = server.refused("link.look", look(HOST, &token_of(&thief)));
-    assert_eq!(denial(&refused), "link-unknown");
+    // What the thief has made is over, too, and what an administrator had made before.
+    for made in [thief, yesterdays, other] {
+        let refused = server.refused("link.look", look(HOST, &token_of(&made)));
+        assert_eq!(denial(&refused), "link-unknown");
+    }
+    assert_eq!(links(&mut server), Vec::<Value>::new());
 }
 
 #[test]
@@ -838,8 +846,9 @@ fn users_make_links_for_their_own_account_where_that_is_wanted() {
     let refused = ask_with(&mut server, "link.redeem", question, &present()).unwrap_err();
     assert_eq!(denial(&refused), "link-unknown");
     assert_eq!(names(&mut server), ["tablet"]);
-    // Nor by what a session with a password has made, if all others are cut off.
+    // Nor by what a session with a password has made, nor an administrator, if all others are cut off.
     let made = server.ask("link.create", own_link(by_password()));
+    let sent = ask_with(&mut server, "link.create", link(HAMLET, "add"), &present()).unwrap();
     server.append("laptop", &Made::of(HAMLET));
     let tablet = server.login(&cert);
     let all_others = json!({
@@ -850,8 +859,10 @@ fn users_make_links_for_their_own_account_where_that_is_wanted() {
         server.ask("command.step", all_others)["status"],
         "completed"
     );
-    let refused = server.refused("link.look", look(HOST, &token_of(&made)));
-    assert_eq!(denial(&refused), "link-unknown");
+    for made in [made, sent] {
+        let refused = server.refused("link.look", look(HOST, &token_of(&made)));
+        assert_eq!(denial(&refused), "link-unknown");
+    }
     // And when users may make none any more, theirs are none.
     let made = server.ask("link.create", own_link(by_password()));
     let mut server = daemon.server(json!({}));
@@ -860,22 +871,25 @@ fn users_make_links_for_their_own_account_where_that_is_wanted() {
 }
 
 #[test]
-fn another_password_ends_the_links_that_sessions_have_made() {
+fn another_password_ends_the_links_that_add_devices_whoever_has_made_them() {
     let daemon = Daemon::start();
     let mut rome = rome(&daemon, json!({"saslcertd_links": "self"}));
     let session = with(by_password(), "jid", json!("brutus@rome.lit/x"));
     let own = json!({"account": BRUTUS, "session": session, "kind": "add"});
     let (_, own) = made(&mut rome, own);
-    let (_, admins) = made(&mut rome, link(BRUTUS, "replace"));
+    let (_, admins) = made(&mut rome, link(BRUTUS, "add"));
+    let (_, cuts_off) = made(&mut rome, link(BRUTUS, "replace"));
     rome.ask(
         "account.set_password",
         json!({"account": BRUTUS, "password": "other"}),
     );
-    assert_eq!(
-        denial(&rome.refused("link.look", look(ROME, &own))),
-        "link-unknown"
-    );
-    rome.ask("link.look", look(ROME, &admins));
+    for token in [&own, &admins] {
+        assert_eq!(
+            denial(&rome.refused("link.look", look(ROME, token))),
+            "link-unknown"
+        );
+    }
+    rome.ask("link.look", look(ROME, &cuts_off));
 }
 
 #[test]

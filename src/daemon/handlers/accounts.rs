@@ -19,9 +19,10 @@ use super::fresh::{new_incarnation, new_token, new_verifiers};
 use crate::identity::{
     Account, AccountName, BareJid, Disabled, ScramHash, ScramVerifier, Secret, UnixSeconds,
 };
+use crate::policy::links::{self, CutOff};
+use crate::policy::live;
 use crate::policy::passwords::{Caller, Creation};
 use crate::policy::{Denial, HostPolicy, passwords};
-use crate::policy::{links, live};
 use crate::protocol::{
     AccountChanged, AccountExists, AccountPage, Accounts, Bad, Checked, Create, CreateCaller,
     Created, Delete, Deleted, Each, Existence, Fault, ListAccounts, ListedAccount, PAGE_BYTES,
@@ -223,9 +224,8 @@ impl LocalAccounts<'_> {
             };
             let at = account.password_changed;
             let mut edits = vec![Edit::PutAccount(Box::new(account))];
-            // Whoever has made them may have had the old password only.
             let own = view.links()?;
-            let ended = links::made_by_sessions(&own);
+            let ended = links::ended_by(CutOff::OtherPassword, &own);
             edits.extend(ended.into_iter().map(|link| Edit::RemoveLink(link.hash)));
             Ok(Ok((edits, (creation, at))))
         });

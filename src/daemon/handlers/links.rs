@@ -22,7 +22,7 @@ use crate::identity::{
     Account, BareJid, CertificateName, ClientCert, Fingerprint, Host, Incarnation, Link, LinkHash,
     LinkId, LinkKind, LinkToken, UnixSeconds,
 };
-use crate::policy::links::{self, Present, Redeemed, Redeeming};
+use crate::policy::links::{self, CutOff, Present, Redeemed, Redeeming};
 use crate::policy::manage::{Asker, MAX_MARKS, Marks};
 use crate::policy::{Denial, HostPolicy};
 use crate::protocol::{
@@ -460,8 +460,9 @@ fn redeemed(opened: &Opened, lives: Accounts, view: &View<'_>) -> Decided<Edit, 
         edits.extend(revoke_edits(revoked, now));
     }
     if link.kind == LinkKind::Replace {
-        let own = view.links()?;
-        let ended = links::made_by_sessions(&own).into_iter();
+        let mut own = view.links()?;
+        own.retain(|other| other.hash != link.hash);
+        let ended = links::ended_by(CutOff::OthersGo, &own).into_iter();
         edits.extend(ended.map(|link| Edit::RemoveLink(link.hash)));
     }
     let appended = append_edits(&redeemed.appended, &view.list()?, now);

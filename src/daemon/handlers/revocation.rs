@@ -13,8 +13,9 @@ use super::links::Linking;
 use super::whose::{Whose, described};
 use crate::identity::visible::visible;
 use crate::identity::{CertificateName, KeyId, UnixSeconds};
+use crate::policy::links::{self, CutOff};
 use crate::policy::manage::{Revoked, Which};
-use crate::policy::{Denial, links, manage};
+use crate::policy::{Denial, manage};
 use crate::protocol::{
     Misuse, Refusal, Revoke, RevokedCertificate, ShownRevoked, Unrevoke, Unrevoked,
 };
@@ -125,9 +126,12 @@ impl Revocations<'_> {
             .gate
             .close(self.lists.servers, Some(reply.connection()));
         let written = self.lists.store.take_back(&closing, account, move |view| {
-            let own = view.links()?;
-            let ended = links::made_by_sessions(&own);
-            let ended = ended.into_iter().filter(|_| are_others);
+            let own = if are_others {
+                view.links()?
+            } else {
+                Vec::new()
+            };
+            let ended = links::ended_by(CutOff::OthersGo, &own).into_iter();
             let ended = ended.map(|link| Edit::RemoveLink(link.hash));
             Ok(decide(view)?.map(|revoked| {
                 let edits = revoke_edits(&revoked, now).into_iter();

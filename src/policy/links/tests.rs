@@ -509,10 +509,15 @@ fn a_name_that_is_taken_gets_a_number() {
 }
 
 #[test]
-fn links_of_sessions_end_when_the_others_are_cut_off() {
-    let (admins, own) = (link(LinkKind::Replace), own_link(by_password()));
-    let all = [admins, own.clone()];
-    assert_eq!(made_by_sessions(&all), [&own]);
+fn links_end_with_what_cuts_off_whoever_may_have_them() {
+    let [add, new, replace] = [LinkKind::Add, LinkKind::New, LinkKind::Replace].map(link);
+    let own = own_link(by_password());
+    let all = [add.clone(), new, replace, own.clone()];
+    assert_eq!(
+        ended_by(CutOff::OthersGo, &all),
+        all.iter().collect::<Vec<_>>()
+    );
+    assert_eq!(ended_by(CutOff::OtherPassword, &all), [&add, &own]);
 }
 
 #[test]
