@@ -30,6 +30,8 @@ end
 -- JSON. util.json looks at each character by itself, which would cost most of what a question does.
 local function encode(value)
 	if type(value) == "string" then return value:find('[%c"\\]') and json.encode(value) or '"' .. value .. '"'; end
+	-- JSON has no such number, and util.json writes it: line_of refuses what takes its place.
+	if value ~= value or value == math.huge or value == -math.huge then return "\255"; end
 	if type(value) ~= "table" or value == json.null then return json.encode(value); end
 	local parts = {};
 	for i, one in ipairs(value) do parts[i] = encode(one); end

@@ -12,7 +12,7 @@ local json = require "util.json";
 local api = module:shared("/*/saslcertd/api");
 
 local host = module.host;
-local max_body_bytes = 16 * 1024;
+local max_body_bytes, max_token_bytes = 16 * 1024, 64;
 local statuses = {
 	["bad-request"] = 400, ["not-acceptable"] = 400, ["not-allowed"] = 403, ["not-authorized"] = 403, forbidden = 403, ["item-not-found"] = 404;
 	conflict = 409, ["resource-constraint"] = 409, ["policy-violation"] = 429;
@@ -111,9 +111,16 @@ local function register(username, incarnation)
 	return { exists = true, enabled = is_enabled == true, incarnation = present or json.null };
 end
 
+-- A stranger's words must not become a line that the daemon can't read, and never answers.
+local function is_text(value, is_needed) return type(value) == "string" or not is_needed and (value == nil or value == json.null); end
+local function is_sound(body)
+	return type(body) == "table" and is_text(body.token, true) and #body.token <= max_token_bytes and is_text(body.name) and is_text(body.certificate);
+end
+
 local function carry_out(request, response)
-	local body = json.decode(request.body);
-	if type(body) ~= "table" then return refuse(response, 400, "bad-request", "This is not JSON"); end
+	-- It raises an error for some of what is no JSON.
+	local ok, body = pcall(json.decode, request.body or "");
+	if not ok or not is_sound(body) then return refuse(response, 400, "bad-request", "This is not what the page sends"); end
 	local redeems = body.certificate ~= nil;
 	local question = { host = host, token = body.token, address = request.ip };
 	if redeems then question.name, question.certificate = body.name, body.certificate; end

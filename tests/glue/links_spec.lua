@@ -44,7 +44,10 @@ local function new_world(is_13)
 		["util.jid"] = { split = function (jid) return jid:match("^(.-)@(.*)$"); end };
 		["util.json"] = {
 			null = "null", encode = function (value) return value; end;
-			decode = function (text) return text ~= "" and text ~= "broken" and text or nil; end;
+			decode = function (text)
+				if text == "{\"__array\":5}" then error("util.json does so"); end
+				return text ~= "" and text ~= "broken" and text or nil;
+			end;
 		};
 	}, {
 		module = {
@@ -113,7 +116,15 @@ describe("what the page posts", function ()
 			assert.equal(case[1], status);
 			assert.is_string(answer.text);
 		end
-		for _, text in ipairs({ "", "broken", "text" }) do assert.equal(400, (world.post(text))); end
+		for _, text in ipairs({ "", "broken", "text", '{"__array":5}' }) do assert.equal(400, (world.post(text))); end
+		-- Nothing but texts and nulls: a line that the daemon can't read would never be answered.
+		for _, fields in ipairs({
+			{}, { token = 1 / 0 }, { token = { "t" } }, { token = ("t"):rep(65) }, { token = "t", certificate = 1 / 0 };
+			{ token = "t", certificate = true }, { token = "t", certificate = "AA==", name = {} }, { token = "t", certificate = "AA==", name = -1 / 0 };
+		}) do
+			local status, answer = world.post(body(fields));
+			assert.same({ 400, "bad-request" }, { status, answer.error });
+		end
 		assert.same({}, world.asked);
 		for _, headers in ipairs({
 			{ origin = "https://shakespeare.lit:5281" }, { origin = "https://www.shakespeare.lit", host = "www.shakespeare.lit" };

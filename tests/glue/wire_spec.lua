@@ -122,6 +122,9 @@ describe("a line", function ()
 		assert.same({ id = 1, jsonrpc = "2.0" }, json.decode((wire.line_of({ id = 1 }))));
 		assert.same({ nil, "too-long" }, { wire.line_of({ id = ("x"):rep(128 * 1024) }) });
 		assert.same({ nil, "not-text" }, { wire.line_of({ id = "\255" }) });
+		for _, number in ipairs({ math.huge, -math.huge, 0/0 }) do
+			assert.same({ nil, "not-text" }, { wire.line_of({ id = 1, params = { list = list({ { number } }) } }) });
+		end
 		local world = new_world({});
 		assert.same({ nil, { reason = "not-text" } }, { world.ask("\255") });
 		assert.is_nil(world.sent);

@@ -172,6 +172,16 @@ async def test_requests_that_are_none_are_refused_before_the_daemon_is_asked(sta
         (400, {}, {}),
         (400, {"token": 5}, {}),
         (400, {"token": [token]}, {}),
+        # What util.json reads, and what JSON is not.
+        (400, '{"token":1e999}', {}),
+        (400, f'{{"token":"{token}","certificate":-1e999}}', {}),
+        (400, f'{{"token":"{token}","name":1e999,"certificate":"AA=="}}', {}),
+        (400, f'{{"token":{"[" * 200}{"]" * 200}}}', {}),
+        (400, f'{{"token":{"[" * 8000}{"]" * 8000}}}', {}),
+        # Its own names for other things than objects.
+        (400, '{"__array":5}', {}),
+        (400, '{"__hash":5}', {}),
+        (400, '{"token":{"__hash":5}}', {}),
         (400, {"token": token, "name": 5, "certificate": "AA=="}, {}),
         (400, {"token": token, "certificate": {"a": 1}}, {}),
         (400, {"token": token, "name": "x", "certificate": "@@"}, {}),
