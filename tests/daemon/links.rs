@@ -5,6 +5,7 @@ use std::thread;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use saslcertd::daemon::state::State;
 use saslcertd::identity::{BareJid, Link, LinkKind, LinkMaker, LinkToken, UnixSeconds};
 use saslcertd::store::{Harmless, Store};
 use serde_json::{Value, json};
@@ -1111,16 +1112,62 @@ fn a_form_makes_a_link_where_users_may() {
 }
 
 #[test]
-fn links_are_no_part_of_a_backup() {
+fn a_backup_has_the_accounts_that_links_have_made_and_no_links() {
     let daemon = Daemon::start();
     let mut rome = rome(&daemon, json!({}));
-    let (made, token) = made(&mut rome, link(BRUTUS, "add"));
+    let (left, token) = made(&mut rome, link(BRUTUS, "add"));
+    let cinna = "cinna@rome.lit";
+    let (_, used) = made(&mut rome, link(cinna, "new"));
+    let cert = Made::of(cinna);
+    rome.ask("link.redeem", redeem(ROME, &used, "phone", &cert));
     let file = daemon.folder.path().join("backup");
     let done = daemon.command("export").arg(&file).output().unwrap();
     assert!(done.status.success(), "{done:?}");
     let written = std::fs::read_to_string(&file).unwrap();
-    assert!(written.contains(BRUTUS));
-    for part in [made["id"].as_str().unwrap(), &token, "link"] {
+    assert!(written.contains(BRUTUS) && written.contains(cinna));
+    for part in [left["id"].as_str().unwrap(), &token, &used, "link"] {
         assert!(!written.contains(part), "{part}");
     }
+    let other = Daemon::start();
+    let done = other.command("import").arg(&file).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let mut rome = passwords::server(&other, json!({}));
+    let login = rome.ask("external.login", login_of(ROME, &cert));
+    assert_eq!(login["username"], "cinna");
+    let refused = rome.refused("account.verify", passwords::verify(cinna, ""));
+    assert_eq!(denial(&refused), "password-wrong");
+    let scram = json!({"account": BRUTUS, "hash": "SHA-256"});
+    assert_eq!(rome.ask("account.scram", scram)["iterations"], 4096);
+    for token in [&token, &used] {
+        let refused = rome.refused("link.look", look(ROME, token));
+        assert_eq!(denial(&refused), "link-unknown");
+    }
+}
+
+#[test]
+fn what_has_expired_is_swept_away() {
+    let mut daemon = Daemon::start();
+    let mut rome = rome(&daemon, json!({}));
+    made(&mut rome, link(BRUTUS, "add"));
+    made(
+        &mut rome,
+        with(link("cinna@rome.lit", "new"), "seconds", json!(60)),
+    );
+    assert!(daemon.stop().success());
+    let store = Store::open(&daemon.data_dir(), 8 << 20, Box::new(|_| {})).unwrap();
+    let state = State::new(store).unwrap();
+    let now = UnixSeconds(time::OffsetDateTime::now_utc().unix_timestamp());
+    state.sweep(now.plus(3600));
+    state.close();
+    drop(state);
+    let store = Store::open(&daemon.data_dir(), 8 << 20, Box::new(|_| {})).unwrap();
+    let left: Vec<BareJid> = store
+        .links_of(|_| true)
+        .into_iter()
+        .map(|(of, _)| of)
+        .collect();
+    assert_eq!(left, [BareJid::parse(BRUTUS).unwrap()]);
+    let checked = store.check(|_| {}).unwrap();
+    let rows = checked.iter().find(|check| check.table == "links");
+    assert_eq!(rows.unwrap().rows, 1);
 }
