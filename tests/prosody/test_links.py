@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import http.client
 import json
+import os
+import pty
 import re
 import socket
 import ssl
@@ -18,8 +20,9 @@ import pytest
 import slix
 from conftest import observed
 from connection import Refused
+from daemon import saslcertd_binary
 from namespaces import CLIENT
-from processes import wait_until
+from processes import finish, wait_until
 from prosody import PAGE_MODULE, USUAL_MODULES, Config, Host
 from rig import Rig
 from scene import DOMAIN, Account, Scene
@@ -345,6 +348,32 @@ async def test_the_shell_and_prosodyctl_make_list_and_revoke_links(stage: Scene)
     assert f":{stage.prosody.https_port}/devices#" in made and "revokes all others" in made
     gone = await asyncio.to_thread(stage.prosody.control, "mod_saslcertd", "unlink", ids[1])
     assert "Revoked the link" in gone
+
+
+async def test_a_terminal_shows_a_picture_that_a_phone_reads(stage: Scene):
+    account = stage.account()
+    child, terminal = pty.fork()
+    if child == 0:
+        words = [str(saslcertd_binary()), "link", "create", account.jid, "--socket", str(stage.daemon.socket)]
+        os.execv(words[0], words)
+    shown = b""
+    with contextlib.suppress(OSError):  # The end of a terminal is an error.
+        while piece := os.read(terminal, 65536):
+            shown += piece
+    os.close(terminal)
+    assert os.waitpid(child, 0)[1] == 0, shown
+    url, *rest = shown.decode().replace("\r", "").split("\n")
+    # Light on dark, two rows in each line.
+    halves = {" ": (0, 0), "▀": (1, 0), "▄": (0, 1), "█": (1, 1)}
+    lines = [line for line in rest if line and set(line) <= set(halves)]
+    rows = [[halves[letter][half] for letter in line] for line in lines for half in (0, 1)]
+    size = 8
+    pixels = [bytes(255 * light for light in row for _ in range(size)) for row in rows for _ in range(size)]
+    image = stage.folder / "shown.pgm"
+    image.write_bytes(f"P5 {len(rows[0]) * size} {len(pixels)} 255\n".encode() + b"".join(pixels))
+    assert finish(["zbarimg", "--quiet", "--raw", str(image)], "reading the QR code").strip() == url
+    _, _, seen = await asyncio.to_thread(post, stage, {"token": url.split("#")[1]})
+    assert seen["account"] == account.jid
 
 
 async def test_a_link_is_not_used_while_the_daemon_is_away(own_scene: Callable[..., Scene]):
