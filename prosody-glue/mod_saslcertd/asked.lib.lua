@@ -95,7 +95,11 @@ local function new(with)
 	asked["account.register"] = of_account(function (params, username, host, reply)
 		local page = with.pages[host.name];
 		if not page or host.in_daemon() or type(params.incarnation) ~= "string" then return refused("Nobody makes such an account here"); end
-		answer_later(host, reply, function () return page.register(username, params.incarnation); end);
+		answer_later(host, reply, function ()
+			local result, err = page.register(username, params.incarnation);
+			if result then result.enabled = host.accounts.enabled(username); end
+			return result, err;
+		end);
 	end);
 
 	asked["host.scram"] = function (params)

@@ -107,8 +107,7 @@ local function register(username, incarnation)
 		present = incarnation;
 	end
 	if is_begun and present == incarnation then marks:set(username, nil); end
-	local is_enabled = not usermanager.user_is_enabled or usermanager.user_is_enabled(username, host);
-	return { exists = true, enabled = is_enabled == true, incarnation = present or json.null };
+	return { exists = true, incarnation = present or json.null };
 end
 
 -- A stranger's words must not become a line that the daemon can't read, and never answers.

@@ -134,9 +134,13 @@ describe("an account that a link makes", function ()
 		for _, name in ipairs({ "shakespeare.lit", "rome.lit" }) do
 			world.pages[name] = { register = function (...) return { ... }; end };
 		end
-		assert.same({ "yorick", "two" }, (ask("yorick@shakespeare.lit", "two")));
+		assert.same({ "yorick", "two", enabled = true }, (ask("yorick@shakespeare.lit", "two")));
+		world.is_enabled = false;
+		assert.same({ "yorick", "two", enabled = false }, (ask("yorick@shakespeare.lit", "two")));
 		assert.equal(-32602, (select(2, ask("yorick@shakespeare.lit"))).code);
 		assert.equal(-32602, (select(2, ask("brutus@rome.lit", "two"))).code);
+		world.pages["shakespeare.lit"].register = function () return nil, { code = -32001, message = "disk full" }; end;
+		assert.equal("disk full", (select(2, ask("yorick@shakespeare.lit", "two"))).message);
 		world.pages["shakespeare.lit"].register = function () error("oops"); end;
 		assert.equal(-32001, (select(2, ask("yorick@shakespeare.lit", "two"))).code);
 	end);

@@ -2,7 +2,7 @@ local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or ".
 
 local page = "https://shakespeare.lit:5281/devices";
 
--- is_13: Prosody has roles, and accounts that are disabled.
+-- is_13: Prosody has roles.
 local function new_world(is_13)
 	local world = { users = {}, stores = { saslcertd_links = {}, saslcertd = {} }, roles = {}, logged = {}, fired = {}, asked = {} };
 	local function store(name)
@@ -35,7 +35,6 @@ local function new_world(is_13)
 			world.roles[username] = role;
 			return true;
 		end or nil;
-		user_is_enabled = is_13 and function () return world.is_enabled ~= false; end or nil;
 	};
 	local ids = 0;
 	world.links = load_library("links", "mod_saslcertd_devices", {
@@ -183,23 +182,23 @@ describe("an account that a link makes", function ()
 	for _, is_13 in ipairs({ false, true }) do
 		it("has a password that nobody knows, and the incarnation; version 13: " .. tostring(is_13), function ()
 			local world = new_world(is_13);
-			assert.same({ exists = true, enabled = true, incarnation = "one" }, world.links.register("yorick", "one"));
+			assert.same({ exists = true, incarnation = "one" }, world.links.register("yorick", "one"));
 			assert.equal("random1random2", world.users.yorick);
 			assert.same({ saslcertd_links = {}, saslcertd = { yorick = { incarnation = "one" } } }, world.stores);
 			assert.equal(is_13 and "prosody:member" or nil, world.roles.yorick);
 			-- Once more, and for another link.
-			assert.same({ exists = true, enabled = true, incarnation = "one" }, world.links.register("yorick", "one"));
-			assert.same({ exists = true, enabled = true, incarnation = "one" }, world.links.register("yorick", "two"));
+			assert.same({ exists = true, incarnation = "one" }, world.links.register("yorick", "one"));
+			assert.same({ exists = true, incarnation = "one" }, world.links.register("yorick", "two"));
 			assert.equal("random1random2", world.users.yorick);
 		end);
 	end
 
 	it("stays as it is when it was there before", function ()
 		local world = new_world(true);
-		world.users.hamlet, world.is_enabled = "to be", false;
-		assert.same({ exists = true, enabled = false, incarnation = "null" }, world.links.register("hamlet", "one"));
+		world.users.hamlet = "to be";
+		assert.same({ exists = true, incarnation = "null" }, world.links.register("hamlet", "one"));
 		world.stores.saslcertd.hamlet = { incarnation = "zero" };
-		assert.same({ exists = true, enabled = false, incarnation = "zero" }, world.links.register("hamlet", "one"));
+		assert.same({ exists = true, incarnation = "zero" }, world.links.register("hamlet", "one"));
 		assert.same({ { hamlet = "to be" }, {}, {} }, { world.users, world.roles, world.stores.saslcertd_links });
 	end);
 
@@ -207,12 +206,12 @@ describe("an account that a link makes", function ()
 		local world = new_world(true);
 		world.ends = "power cut";
 		assert.equal(-32001, (select(2, world.links.register("yorick", "one"))).code);
-		assert.same({ exists = true, enabled = true, incarnation = "null" }, world.links.register("yorick", "two"));
-		assert.same({ exists = true, enabled = true, incarnation = "one" }, world.links.register("yorick", "one"));
+		assert.same({ exists = true, incarnation = "null" }, world.links.register("yorick", "two"));
+		assert.same({ exists = true, incarnation = "one" }, world.links.register("yorick", "one"));
 		assert.same({ {}, { yorick = { incarnation = "one" } } }, { world.stores.saslcertd_links, world.stores.saslcertd });
 		-- It has ended just before the mark was gone.
 		world.stores.saslcertd_links.yorick = { making = "one", password = "x" };
-		assert.same({ exists = true, enabled = true, incarnation = "one" }, world.links.register("yorick", "one"));
+		assert.same({ exists = true, incarnation = "one" }, world.links.register("yorick", "one"));
 		assert.same({}, world.stores.saslcertd_links);
 	end);
 
@@ -222,7 +221,7 @@ describe("an account that a link makes", function ()
 		world.refuses = true;
 		assert.equal(-32001, (select(2, world.links.register("yorick", "one"))).code);
 		world.users.yorick = "alas";
-		assert.same({ exists = true, enabled = true, incarnation = "null" }, world.links.register("yorick", "one"));
+		assert.same({ exists = true, incarnation = "null" }, world.links.register("yorick", "one"));
 		assert.same({}, world.stores.saslcertd);
 	end);
 
@@ -237,7 +236,7 @@ describe("an account that a link makes", function ()
 			assert.same({ nil, -32001 }, { result, err.code });
 			assert.is_truthy(world.logged[1]:find("^error No account was made"));
 			for key in pairs(case) do world[key] = nil; end
-			assert.same({ exists = true, enabled = true, incarnation = "one" }, world.links.register("yorick", "one"));
+			assert.same({ exists = true, incarnation = "one" }, world.links.register("yorick", "one"));
 		end
 	end);
 end);
