@@ -44,9 +44,15 @@ local function is_foreign(request, address)
 	return origin ~= nil and origin ~= own and origin:match("^https?://(.+)$") ~= request.headers.host;
 end
 
+-- The account is there and has its device, with the role or without.
 local function give_role(username)
-	if not usermanager.set_user_role then return true; end -- COMPAT 0.12
-	return usermanager.set_user_role(username, host, module:get_option_string("default_provisioned_role", "prosody:member"));
+	if not usermanager.set_user_role then return; end -- COMPAT 0.12
+	local role = module:get_option_string("default_provisioned_role", "prosody:member");
+	-- One that nobody has defined raises an error; where roles can't be given there may be no answer.
+	local ok, is_given, err = pcall(usermanager.set_user_role, username, host, role);
+	if ok and (is_given or not err) then return; end
+	module:log("error", "%s@%s, made by a link, could not be given the role \"%s\" of default_provisioned_role: %s",
+		username, host, role, err or is_given);
 end
 
 -- Others hear of it as of a registration: rosters, groups, welcome messages.
@@ -80,8 +86,7 @@ local function create(username, incarnation)
 end
 
 local function complete(username, incarnation)
-	local ok, err = give_role(username);
-	if not ok then return nil, err; end
+	give_role(username);
 	return incarnations:set(username, { incarnation = incarnation });
 end
 
@@ -128,8 +133,7 @@ local function carry_out(request, response)
 	if redeems and result.kind == "new" then
 		local username = split_jid(result.account);
 		-- Where accounts live in Prosody it has its role already.
-		local ok, err = give_role(username);
-		if not ok then module:log("error", "%s@%s could not be given its role: %s", username, host, err); end
+		give_role(username);
 		registered(username, request);
 	end
 	-- The connection has no place for it.

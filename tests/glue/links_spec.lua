@@ -31,6 +31,8 @@ local function new_world(is_13)
 			return world.users[username] ~= nil and world.users[username] == password or nil;
 		end;
 		set_user_role = is_13 and function (username, _, role)
+			if world.no_roles == "raised" then error("no such role"); end
+			if world.no_roles == "unanswered" then return; end
 			if world.no_roles then return nil, "no such role"; end
 			world.roles[username] = role;
 			return true;
@@ -168,9 +170,9 @@ describe("what the page posts", function ()
 		assert.equal(200, (world.post(body(question))));
 		assert.same({ { "user-registered", "yorick", "192.0.2.7", "192.0.2.7" } }, world.fired);
 		assert.same({ yorick = "prosody:member" }, world.roles);
-		world.bad_listener, world.no_roles = true, true;
+		world.bad_listener = true;
 		assert.equal(200, (world.post(body(question))));
-		assert.equal(2, select(2, table.concat(world.logged, "\n"):gsub("error ", "")));
+		assert.is_truthy(world.logged[3]:find("^error The registration of yorick@shakespeare.lit could not be told"));
 		-- To look at it makes none.
 		world.bad_listener = false;
 		world.post(body({ token = "t" }));
@@ -192,6 +194,20 @@ describe("an account that a link makes", function ()
 			assert.equal("random1random2", world.users.yorick);
 		end);
 	end
+
+	it("is whole without its role, and told as a registration", function ()
+		for _, case in ipairs({ "raised", "refused", "unanswered" }) do
+			local world = new_world(true);
+			world.no_roles = case;
+			assert.same({ exists = true, incarnation = "one" }, world.links.register("yorick", "one"));
+			assert.same({}, world.stores.saslcertd_links);
+			world.result = { account = "yorick@shakespeare.lit", kind = "new", name = "phone" };
+			assert.equal(200, (world.post(body({ token = "t", certificate = "AA==" }))));
+			assert.equal(1, #world.fired);
+			local errors = select(2, table.concat(world.logged, "\n"):gsub("error [^\n]*default_provisioned_role[^\n]*no such role", ""));
+			assert.equal(case == "unanswered" and 0 or 2, errors);
+		end
+	end);
 
 	it("stays as it is when it was there before", function ()
 		local world = new_world(true);
@@ -228,7 +244,7 @@ describe("an account that a link makes", function ()
 	it("is a fault when it can't be made, or is not complete", function ()
 		for _, case in ipairs({
 			{ broken = "saslcertd_links" }, { broken = "saslcertd" }, { full = "saslcertd_links" }, { full = "saslcertd" };
-			{ refuses = true }, { no_roles = true };
+			{ refuses = true };
 		}) do
 			local world = new_world(true);
 			for key, value in pairs(case) do world[key] = value; end

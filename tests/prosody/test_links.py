@@ -37,6 +37,9 @@ HOSTS = [
     Host(ROME, 'authentication = "saslcertd"\nwelcome_message = "Salve, $username"'),
     # Its provider knows no accounts that are disabled.
     Host(PLAIN, 'authentication = "internal_plain"\nwelcome_message = "Good day, $username"'),
+    # Nobody has defined this role.
+    *(Host(f"typo.{name}", f'{of}default_provisioned_role = "prosody:membre"\nwelcome_message = "Hello, $username"')
+      for name, of in ((DOMAIN, ""), (ROME, 'authentication = "saslcertd"\n'))),
     Host(SELF, 'saslcertd_links = "self"'),
     Host("off.lit", 'saslcertd_links = "off"'),
 ]
@@ -258,6 +261,19 @@ async def test_a_link_makes_an_account_that_has_no_password(stage: Scene, host: 
     other = stage.account(host=host)
     async with await stage.password_session(other):
         pass
+
+
+@pytest.mark.provokes('the role "prosody:membre" of default_provisioned_role')
+@pytest.mark.parametrize("host", [f"typo.{DOMAIN}", f"typo.{ROME}"])
+async def test_an_account_is_whole_where_its_role_is_none(stage: Scene, host: str):
+    username = f"oswald{time.monotonic_ns()}"
+    account = Account(username, host)
+    token = create(stage, account.jid, "new")
+    certificate = stage.certificate(account)
+    status, found = await asyncio.to_thread(redeem, stage, token, "Phone", certificate, host)
+    assert (status, found) == (200, {"account": account.jid, "kind": "new", "name": "Phone"})
+    async with slix.session(stage.server(host), account.jid, certificate=certificate) as client:
+        assert f"Hello, {username}" in await messages_of(client, 2)
 
 
 @pytest.mark.provokes("No account was made for a link")
