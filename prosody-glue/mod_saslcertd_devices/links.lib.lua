@@ -13,6 +13,7 @@ local api = module:shared("/*/saslcertd/api");
 
 local host = module.host;
 local max_body_bytes, max_token_bytes = 16 * 1024, 64;
+local not_sent = "This is not what the page sends";
 local statuses = {
 	["bad-request"] = 400, ["not-acceptable"] = 400, ["not-allowed"] = 403, ["not-authorized"] = 403, forbidden = 403, ["item-not-found"] = 404;
 	conflict = 409, ["resource-constraint"] = 409, ["policy-violation"] = 429;
@@ -26,14 +27,19 @@ end
 
 local function refuse(response, status, code, text) return answer(response, status, { error = code, text = text }); end
 
+-- Strangers ask as often as they like: once in a row.
+local warned_of;
+local function warn_once(why)
+	if why ~= warned_of then module:log("warn", "Nothing could be done with a link: %s", why); end
+	warned_of = why;
+end
+
 local function refuse_as(response, failure)
-	local condition = type(failure.stanza) == "table" and failure.stanza.condition;
-	if failure.denial and statuses[condition] then return refuse(response, statuses[condition], failure.denial, failure.message); end
-	local is_bad = failure.fault == "wrong-fields" or failure.reason == "too-long" or failure.reason == "not-text";
-	if is_bad then return refuse(response, 400, "bad-request", "This is not what the page sends"); end
-	module:log("warn", "Nothing could be done with a link: %s", failure.message or failure.reason);
-	local may_be_done = failure.reason == "lost" or failure.reason == "timeout";
-	return refuse(response, 503, "unavailable", may_be_done and "The certificate service did not answer; the link may have been used or not"
+	local kind, condition = api.failures.kind_of(failure), type(failure.stanza) == "table" and failure.stanza.condition;
+	if kind == "refused" and statuses[condition] then return refuse(response, statuses[condition], failure.denial, failure.message); end
+	if kind == "unsendable" or failure.fault == "wrong-fields" then return refuse(response, 400, "bad-request", not_sent); end
+	warn_once(failure.message or failure.reason);
+	return refuse(response, 503, "unavailable", kind == "unanswered" and "The certificate service did not answer; the link may have been used or not"
 		or "The certificate service is not available at the moment");
 end
 
@@ -124,12 +130,13 @@ end
 local function carry_out(request, response)
 	-- It raises an error for some of what is no JSON.
 	local ok, body = pcall(json.decode, request.body or "");
-	if not ok or not is_sound(body) then return refuse(response, 400, "bad-request", "This is not what the page sends"); end
+	if not ok or not is_sound(body) then return refuse(response, 400, "bad-request", not_sent); end
 	local redeems = body.certificate ~= nil;
 	local question = { host = host, token = body.token, address = request.ip };
 	if redeems then question.name, question.certificate = body.name, body.certificate; end
 	local result, failure = api.change(redeems and "link.redeem" or "link.look", question);
 	if not result then return refuse_as(response, failure); end
+	warned_of = nil;
 	if redeems and result.kind == "new" then
 		local username = split_jid(result.account);
 		-- Where accounts live in Prosody it has its role already.

@@ -54,10 +54,11 @@ local function new_world(is_13)
 		module = {
 			host = "shakespeare.lit", name = "saslcertd_devices";
 			shared = function ()
-				return { change = function (method, params)
+				local function change(method, params)
 					world.asked[#world.asked + 1] = { method, params };
 					return world.result, world.failure;
-				end };
+				end
+				return { change = change, failures = load_library("failures") };
 			end;
 			open_store = function (_, name) return store(name); end;
 			get_option_string = function (_, _, default) return default; end;
@@ -161,6 +162,15 @@ describe("what the page posts", function ()
 		end
 		assert.is_truthy(refused({ reason = "timeout" })[3]:find("used or not", 1, true));
 		for _, line in ipairs(world.logged) do assert.is_truthy(line:find("^warn ")); end
+		-- A line for each reason, and one more when the daemon has answered in between.
+		local count = #world.logged;
+		for _ = 1, 3 do refused({ reason = "away" }); end
+		assert.equal(count + 1, #world.logged);
+		world.result = { account = "hamlet@shakespeare.lit", kind = "add" };
+		world.post(body({ token = "t" }));
+		world.result = nil;
+		refused({ reason = "away" });
+		assert.equal(count + 2, #world.logged);
 	end);
 
 	it("is told to other modules when it has made an account, and what they do with it changes nothing", function ()
