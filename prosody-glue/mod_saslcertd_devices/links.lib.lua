@@ -117,7 +117,10 @@ local function register(username, incarnation)
 		if not ok then return could_not("it is not complete", err); end
 		present = incarnation;
 	end
-	if is_begun and present == incarnation then marks:set(username, nil); end
+	if is_begun and present == incarnation then
+		ok, err = marks:set(username, nil);
+		if not ok then module:log("error", "The password that a link has made for %s@%s is still in saslcertd_links: %s", username, host, err); end
+	end
 	return { exists = true, incarnation = present or json.null };
 end
 

@@ -13,7 +13,7 @@ local function new_world(is_13)
 				return data[username];
 			end;
 			set = function (_, username, value)
-				if world.full == name then return nil, "disk full"; end
+				if world.full == name or value == nil and world.keeps then return nil, "disk full"; end
 				data[username] = value;
 				return true;
 			end;
@@ -237,6 +237,16 @@ describe("an account that a link makes", function ()
 		assert.same({ {}, { yorick = { incarnation = "one" } } }, { world.stores.saslcertd_links, world.stores.saslcertd });
 		-- It has ended just before the mark was gone.
 		world.stores.saslcertd_links.yorick = { making = "one", password = "x" };
+		assert.same({ exists = true, incarnation = "one" }, world.links.register("yorick", "one"));
+		assert.same({}, world.stores.saslcertd_links);
+	end);
+
+	it("is whole when its mark can't be removed, which the log tells", function ()
+		local world = new_world();
+		world.keeps = true;
+		assert.same({ exists = true, incarnation = "one" }, world.links.register("yorick", "one"));
+		assert.is_truthy(world.logged[1]:find("^error .*yorick@shakespeare.lit is still in saslcertd_links: disk full"));
+		world.keeps = false;
 		assert.same({ exists = true, incarnation = "one" }, world.links.register("yorick", "one"));
 		assert.same({}, world.stores.saslcertd_links);
 	end);
