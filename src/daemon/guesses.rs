@@ -115,8 +115,10 @@ impl Guesses {
         }
     }
 
-    /// Must this network wait until a link may be tried from there again? Of nowhere nothing is counted.
-    pub(super) fn must_wait(
+    /// A link was tried from this network that is none. Must the network wait until it may guess again? Then this guess does not
+    /// count. Of nowhere nothing is counted.
+    #[must_use]
+    pub(super) fn must_wait_after_link(
         &self,
         network: Option<Network>,
         max_seconds: f64,
@@ -124,24 +126,14 @@ impl Guesses {
     ) -> bool {
         network.is_some_and(|network| {
             let mut counters = self.lock();
-            let key = Key::of_network(network);
-            let counter = counters.entry(key, now);
+            let counter = counters.entry(Key::of_network(network), now);
             let must_wait = counter.has_to_wait(max_seconds, now);
-            if counter.is_empty() {
-                counters.recent.remove(&key);
+            if !must_wait {
+                let _ = counter.begin();
+                counter.end(Outcome::Failed, false, now);
             }
             must_wait
         })
-    }
-
-    /// A link was tried from this network that is none.
-    pub(super) fn failed(&self, network: Option<Network>, now: UnixSeconds) {
-        if let Some(network) = network {
-            let mut counters = self.lock();
-            let counter = counters.entry(Key::of_network(network), now);
-            let _ = counter.begin();
-            counter.end(Outcome::Failed, false, now);
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Counters> {
@@ -273,22 +265,21 @@ mod tests {
     fn links_that_are_none_are_counted_with_the_passwords_of_the_same_network() {
         let guesses = Guesses::default();
         let (home, elsewhere) = (Some(network("192.0.2.7")), Some(network("192.0.2.8")));
-        assert!(!guesses.must_wait(home, 15.0, NOW));
-        assert_eq!(guesses.lock().recent.len(), 0);
         for _ in 0..10 {
-            assert!(!guesses.must_wait(home, 15.0, NOW));
-            guesses.failed(home, NOW);
+            assert!(!guesses.must_wait_after_link(home, 15.0, NOW));
         }
-        assert!(guesses.must_wait(home, 15.0, NOW));
-        assert!(!guesses.must_wait(home, 15.0, NOW.plus(1)));
-        assert!(!guesses.must_wait(home, 0.0, NOW));
-        assert!(!guesses.must_wait(elsewhere, 15.0, NOW));
+        // Those that have to wait make it no longer.
+        for _ in 0..5 {
+            assert!(guesses.must_wait_after_link(home, 15.0, NOW));
+        }
+        assert!(!guesses.must_wait_after_link(elsewhere, 15.0, NOW));
         assert_eq!(next(&guesses, "brutus", network("192.0.2.7"), NOW), 0.5);
+        assert!(!guesses.must_wait_after_link(home, 15.0, NOW.plus(1)));
+        assert!(!guesses.must_wait_after_link(home, 0.0, NOW.plus(1)));
         // From nowhere.
         for _ in 0..20 {
-            guesses.failed(None, NOW);
+            assert!(!guesses.must_wait_after_link(None, 15.0, NOW));
         }
-        assert!(!guesses.must_wait(None, 15.0, NOW));
     }
 
     #[test]

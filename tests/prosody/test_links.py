@@ -419,7 +419,10 @@ async def test_many_guesses_are_told_to_wait(own_scene: Callable[..., Scene]):
         found.append((status, refused["error"]))
     assert found[:10] == [(404, "link-unknown")] * 10 and (429, "too-many-guesses") in found, found
     # By a proxy that is trusted the guesser's own address counts.
-    status, _, seen = await asyncio.to_thread(post, scene, {"token": token}, X_Forwarded_For="192.0.2.9")
+    status, _, refused = await asyncio.to_thread(post, scene, {"token": NOWHERE}, X_Forwarded_For="192.0.2.9")
+    assert (status, refused["error"]) == (404, "link-unknown")
+    # A link that counts is no guess.
+    status, _, seen = await asyncio.to_thread(post, scene, {"token": token})
     assert (status, seen["account"]) == (200, account.jid)
 
 

@@ -235,7 +235,7 @@ impl Linking<'_> {
     }
 
     /// The link that somebody tries, if it can be redeemed; how accounts of its host live, and by which rules. One that is none is
-    /// counted as a guess.
+    /// counted as a guess. One that counts is no guess, and does not wait: others may share the network with who guesses.
     fn found(
         &self,
         trying: &Trying<'_>,
@@ -247,23 +247,20 @@ impl Linking<'_> {
             address,
         } = *trying;
         let (lives, policy) = self.lists.hosts.of(host)?;
-        let network = address.map(Network::of);
-        let denied = |denial: Denial| {
-            tracing::info!(%host, address, reason = denial.words().code, "a link was tried: no");
-            Refusal::Management(denial)
-        };
-        let max = policy.guess_delay_max_seconds;
-        if self.guesses.must_wait(network, max, now) {
-            return Err(denied(Denial::TooManyGuesses));
-        }
         let link = self.lists.store.link(&LinkHash::of(token), host)?;
-        match links::usable(link.as_ref(), &policy, now) {
-            Ok(link) => Ok((link.clone(), lives, policy)),
-            Err(denial) => {
-                self.guesses.failed(network, now);
-                Err(denied(denial))
-            }
+        let denial = match links::usable(link.as_ref(), &policy, now) {
+            Ok(link) => return Ok((link.clone(), lives, policy)),
+            Err(denial) => denial,
+        };
+        let network = address.map(Network::of);
+        let max = policy.guess_delay_max_seconds;
+        if self.guesses.must_wait_after_link(network, max, now) {
+            // No line for each: who guesses could fill the log.
+            tracing::debug!(%host, address, "a link was tried too early: no");
+            return Err(Refusal::Management(Denial::TooManyGuesses));
         }
+        tracing::info!(%host, address, reason = denial.words().code, "a link was tried: no");
+        Err(Refusal::Management(denial))
     }
 
     pub(in crate::daemon) fn redeem(
