@@ -97,6 +97,16 @@ pub fn may_add(
     manage::may_add(asker, incarnation, list, policy)
 }
 
+/// May this session end the links of these accounts of the name? As it may revoke certificates.
+pub fn may_end(
+    asker: &Asker,
+    scope: &Scope,
+    list: &AccountList,
+    policy: &HostPolicy,
+) -> Result<(), Denial> {
+    manage::may_remove(asker, scope, list, policy)
+}
+
 /// Is there room for one more link, where the account has so many that count, and the host?
 pub fn require_room(of_account: usize, of_host: usize) -> Result<(), Denial> {
     if of_account >= MAX_OF_ACCOUNT || of_host >= MAX_OF_HOST {

@@ -247,6 +247,17 @@ pub(super) fn may_add(
     require_management(asker, &own, policy, Act::Add)
 }
 
+/// May this session take things out of the list of these accounts of the name?
+pub(super) fn may_remove(
+    asker: &Asker,
+    scope: &Scope,
+    list: &AccountList,
+    policy: &HostPolicy,
+) -> Result<(), Denial> {
+    let own = in_scope(&list.enrolments, scope);
+    require_management(asker, &own, policy, Act::Remove)
+}
+
 /// The account's list, in the order of addition.
 ///
 /// Errors: the stream is not encrypted. A session that may not manage may still look (XEP-0257, "optional").

@@ -516,6 +516,12 @@ pub fn has_revoked(names: &[&CertificateName]) -> String {
     format!("Revoked: {}", all_quoted(names))
 }
 
+/// There was `nothing` to revoke but links.
+#[must_use]
+pub fn only_links_ended(nothing: &str) -> String {
+    format!("{nothing}. The links that gave devices keys have ended")
+}
+
 /// There is nothing to show or to choose from.
 pub const EMPTY_LIST: &str = "There are no certificates in your list";
 /// There is nothing to revoke.

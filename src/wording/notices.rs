@@ -4,9 +4,9 @@
 
 use time::OffsetDateTime;
 
-use super::certificates::{all_quoted, quoted};
+use super::certificates::{all_quoted, minute, quoted};
 use crate::identity::visible::visible;
-use crate::identity::{CertificateName, Fingerprint, Jid, UnixSeconds, days};
+use crate::identity::{CertificateName, Fingerprint, Jid, LinkId, UnixSeconds, days};
 
 /// The author of a change to a list, as its owner and the log read it.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +96,16 @@ pub fn added_by_link(
         all => format!(" It has replaced {}, which were revoked.", all_quoted(all)),
     };
     format!("{text}{replaced} If that was not you: revoke it, and tell the server's administrator.")
+}
+
+/// A session of the account has made a link.
+#[must_use]
+pub fn link_made(id: LinkId, expires: UnixSeconds, by: &str) -> String {
+    format!(
+        "A link ({id}) that gives a device a key for your account was made by {by}. It can be used once, until {}. If that \
+         was not you: revoke all certificates but one, which ends links, too, and change your password.",
+        minute(expires)
+    )
 }
 
 /// ", from 192.0.2.7", if that is known.

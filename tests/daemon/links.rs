@@ -886,6 +886,63 @@ fn users_make_links_for_their_own_account_where_that_is_wanted() {
 }
 
 #[test]
+fn the_account_hears_of_a_link_that_a_session_makes_and_ends_it_with_no_other_certificate() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({"saslcertd_links": "self"}));
+    let revoke_others = |session: &Value| {
+        json!({
+            "account": HAMLET, "incarnation": ONE, "session": session, "presented": null,
+            "step": "menu", "action": "next", "fields": {"subcmd": ["revoke-others"]},
+        })
+    };
+    // Who has no certificate, the only one that a password has added, or logs in with it.
+    let (phone, session) = (Made::of(HAMLET), by_password());
+    for (number, nothing) in ["certificates", "other certificates", "other certificates"]
+        .into_iter()
+        .enumerate()
+    {
+        if number == 1 {
+            server.append("phone", &phone);
+            server.question("account.notify");
+        }
+        let made = server.ask("link.create", own_link(session.clone()));
+        let told = server.question("account.notify");
+        assert_eq!(told["account"], HAMLET);
+        let text = told["text"].as_str().unwrap();
+        let start = format!(
+            "A link ({}) that gives a device a key for your account was made by ",
+            made["id"].as_str().unwrap()
+        );
+        assert!(text.starts_with(&start), "{text}");
+        assert!(text.contains("(logged in with a password"), "{text}");
+        let session = if number == 2 {
+            by_certificate(&server.login(&phone))
+        } else {
+            session.clone()
+        };
+        let nothing = format!("There are no {nothing} in your list");
+        let ended = format!("{nothing}. The links that gave devices keys have ended");
+        for expected in [ended, nothing] {
+            let said = server.ask("command.step", revoke_others(&session));
+            assert_eq!(said["notes"][0]["text"], expected, "{said}");
+        }
+        let refused = server.refused("link.look", look(HOST, &token_of(&made)));
+        assert_eq!(denial(&refused), "link-unknown");
+    }
+    // An administrator's is told when it is used.
+    server.asked.clear();
+    ask_with(&mut server, "link.create", link(HAMLET, "add"), &present()).unwrap();
+    let is_told = |line: &Value| line["method"] == "account.notify";
+    assert!(!server.asked.iter().any(is_told), "{:?}", server.asked);
+    // Who may not revoke ends none.
+    let mut plain = daemon.server(json!({"saslcertd_manage_with": "password"}));
+    let login = plain.login(&phone);
+    let said = plain.ask("command.step", revoke_others(&by_certificate(&login)));
+    assert_eq!(said["denial"], "management-forbidden", "{said}");
+    assert_eq!(links(&mut plain).len(), 1);
+}
+
+#[test]
 fn another_password_ends_the_links_that_add_devices_whoever_has_made_them() {
     let daemon = Daemon::start();
     let mut rome = rome(&daemon, json!({"saslcertd_links": "self"}));

@@ -162,8 +162,20 @@ impl Managing<'_> {
         };
         Ok(match shown {
             Ok(form) => to_fill_in(subcommand, form),
+            Err(nothing) if matches!(subcommand, Subcommand::RevokeOthers) => {
+                self.without_others(asking, nothing)?
+            }
             Err(nothing) => said(nothing.to_owned()),
         })
+    }
+
+    /// There are no others to revoke, but whoever has a link would be one: links end as with others.
+    fn without_others(&self, asking: &Asking, nothing: &str) -> Result<CommandStepped, Refusal> {
+        Ok(said(if self.links.end_all(&asking.whose)? {
+            forms::only_links_ended(nothing)
+        } else {
+            nothing.to_owned()
+        }))
     }
 
     /// The key of the certificate of this name in the list.
@@ -307,7 +319,7 @@ impl Managing<'_> {
             Ok(()) => Ok(None),
             // Another session was faster.
             Err(Refusal::Management(Denial::NameUnknown)) if is_of_others => {
-                Ok(Some(said(forms::NO_OTHERS.to_owned())))
+                self.without_others(asking, forms::NO_OTHERS).map(Some)
             }
             Err(refusal) => Err(refusal),
         }

@@ -111,6 +111,10 @@ impl Linking<'_> {
         written?.map_err(denied)?;
         let (id, kind, expires, uses) = (row.id, row.kind.name(), row.expires.0, row.uses);
         tracing::info!(%account, %id, kind, expires, uses, by, "{QUESTION}: yes");
+        if !whose.is_by_admin() {
+            let text = notices::link_made(row.id, row.expires, &by);
+            self.lists.servers.tell(account, &text);
+        }
         let page = self.lists.hosts.page(host);
         let is_served = page.is_some();
         let page = page.unwrap_or_else(|| usual_page(host));
@@ -213,6 +217,31 @@ impl Linking<'_> {
         let row = written?.map_err(Refusal::Management)?;
         tracing::info!(%account, %id, by, "link.revoke: yes");
         Ok(row)
+    }
+
+    /// Ends all links of the account, for whom it has no other certificates to revoke: were there any?
+    pub(super) fn end_all(&self, whose: &Whose) -> Result<bool, Refusal> {
+        const QUESTION: &str = "link.revoke";
+        let account = &whose.account;
+        if self.lists.store.view(account).links()?.is_empty() {
+            return Ok(false);
+        }
+        let policy = self.lists.hosts.policy(account.host())?;
+        let (asker, scope) = self.lists.asker_of(whose)?;
+        let by = whose.by();
+        let written = self.lists.store.change(account, move |view| {
+            if let Err(denial) = links::may_end(&asker, &scope, &view.list()?, &policy) {
+                return Ok(Err(denial));
+            }
+            let own = view.links()?;
+            let ended = links::ended_by(CutOff::OthersGo, &own).into_iter();
+            let ended: Vec<_> = ended.map(|link| Harmless::remove_link(link.hash)).collect();
+            let count = ended.len();
+            Ok(Ok((ended, count)))
+        });
+        let count = written?.map_err(|denial| refused(QUESTION, account, &by, denial))?;
+        tracing::info!(%account, count, by, "{QUESTION}: yes");
+        Ok(count > 0)
     }
 
     pub(in crate::daemon) fn look(
