@@ -24,6 +24,8 @@ use crate::wording::links::{self as wording, ListedLink};
 #[derive(Debug, Subcommand)]
 pub(super) enum LinkCommand {
     /// Make a link, and show it this once. Whoever opens it gets a key without a password.
+    ///
+    /// The certificate that comes by it may add and revoke others of the account, where the host lets certificates do that.
     Create(NewLink),
     /// List the links that can still be used. The links themselves are not kept.
     List {
