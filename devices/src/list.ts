@@ -63,7 +63,8 @@ export function showList(context: LoggedIn, logout: () => void): void {
 		if (devices.length === 0) {
 			list.replaceChildren(h("li", { class: "empty" }, h("p", {}, words.say("list.empty")), h("p", { class: "hint" }, words.say("list.emptyHelp"))));
 		}
-		others.hidden = devices.length < 2;
+		// Where users make links it ends those, too.
+		others.hidden = devices.length < (context.settings.links === "self" ? 1 : 2);
 		if (focused) list.querySelector<HTMLElement>(`[data-of="${focused}"]`)?.focus();
 	};
 

@@ -386,6 +386,22 @@ async def test_a_user_makes_a_link_for_another_device(stage: Scene):
         await is_well(page, stage)
 
 
+async def test_a_user_ends_links_where_no_other_device_has_a_key(stage: Scene):
+    account = stage.account()
+    await stage.enrol(account, "phone")
+    link = create(stage, account)
+    async with browser_for(stage) as browser:
+        page = await browser.open(**PHONE)
+        await log_in(page, stage, account)
+        await button(page, "Sign every other device out").click()
+        await page.get_by_text("Links to your account that were not used yet end, too.").wait_for()
+        await button(page, "Sign all others out").click()
+        await page.get_by_text("Only “phone” is left.").wait_for()
+        assert waiting(stage, account) == [] and len(stage.records(account)) == 1
+        in_no_log(stage, link["url"])
+        await is_well(page, stage)
+
+
 async def test_a_user_who_has_made_too_many_links_is_told_so(stage: Scene):
     account = stage.account()
     for _ in range(20):
