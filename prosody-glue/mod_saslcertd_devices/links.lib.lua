@@ -62,12 +62,12 @@ local function give_role(username)
 end
 
 -- Others hear of it as of a registration: rosters, groups, welcome messages.
-local function registered(username, request)
+local function registered(username, ip)
 	module:log("info", "Registered by a link: %s@%s", username, host);
-	local session = { ip = request.ip, host = host, username = username, log = function (...) module:log(...); end };
+	local session = { ip = ip, host = host, username = username, log = function (...) module:log(...); end };
 	-- The link is used and the certificate there, whatever they make of it.
 	local ok, err = pcall(module.fire_event, module, "user-registered", {
-		username = username, host = host, source = module.name, ip = request.ip, session = session;
+		username = username, host = host, source = module.name, ip = ip, session = session;
 	});
 	if not ok then module:log("error", "The registration of %s@%s could not be told: %s", username, host, err); end
 end
@@ -75,8 +75,28 @@ end
 -- An account in Prosody is made before the daemon takes the link for used, so that this can come to an end in between: then the same
 -- link finds what it has begun. Nobody hears its password, by which it is known again until it is complete: not all versions and storages
 -- keep an account without any, and this one looks like all others to whoever tries passwords.
-local marks = module:open_store("saslcertd_links", "keyval"); -- username → { making = incarnation, password = … }
+local marks = module:open_store("saslcertd_links", "keyval"); -- username → { making = incarnation, password = … }, then { untold = true }
 local incarnations = module:open_store("saslcertd", "keyval"); -- of mod_saslcertd
+
+-- That a link was used may be answered too late, or never: then the first login tells of the registration.
+local untold = {};
+local function nobody() end
+local each, state, first = (marks.users or nobody)(marks); -- not all storages can say
+for username in each or nobody, state, first do
+	local mark = marks:get(username);
+	untold[username] = type(mark) == "table" and mark.untold or nil;
+end
+
+local function tell_once(username, ip)
+	if not untold[username] then return; end
+	untold[username] = nil;
+	local mark = marks:get(username);
+	-- It may be another account of the name by now.
+	if type(mark) ~= "table" or not mark.untold then return; end
+	marks:set(username, nil);
+	registered(username, ip);
+end
+module:hook("resource-bind", function (event) tell_once(event.session.username, event.session.ip); end);
 
 local function could_not(what, err)
 	module:log("error", "No account was made for a link: %s: %s", what, err or "no reason given");
@@ -118,7 +138,8 @@ local function register(username, incarnation)
 		present = incarnation;
 	end
 	if is_begun and present == incarnation then
-		ok, err = marks:set(username, nil);
+		ok, err = marks:set(username, { untold = true });
+		untold[username] = true;
 		if not ok then module:log("error", "The password that a link has made for %s@%s is still in saslcertd_links: %s", username, host, err); end
 	end
 	return { exists = true, incarnation = present or json.null };
@@ -142,9 +163,12 @@ local function carry_out(request, response)
 	warned_of = nil;
 	if redeems and result.kind == "new" then
 		local username = split_jid(result.account);
-		-- Where accounts live in Prosody it has its role already.
-		give_role(username);
-		registered(username, request);
+		if module:get_option_string("authentication") == "saslcertd" then
+			give_role(username);
+			registered(username, request.ip);
+		else
+			tell_once(username, request.ip);
+		end
 	end
 	-- The connection has no place for it.
 	result.name = result.name or json.null;

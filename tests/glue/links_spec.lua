@@ -3,8 +3,9 @@ local load_library = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or ".
 local page = "https://shakespeare.lit:5281/devices";
 
 -- is_13: Prosody has roles.
-local function new_world(is_13)
-	local world = { users = {}, stores = { saslcertd_links = {}, saslcertd = {} }, roles = {}, logged = {}, fired = {}, asked = {} };
+-- marks: those of the accounts that links have made before.
+local function new_world(is_13, marks)
+	local world = { users = {}, stores = { saslcertd_links = marks or {}, saslcertd = {} }, roles = {}, logged = {}, fired = {}, asked = {} };
 	local function store(name)
 		local data = world.stores[name];
 		return {
@@ -13,10 +14,11 @@ local function new_world(is_13)
 				return data[username];
 			end;
 			set = function (_, username, value)
-				if world.full == name or value == nil and world.keeps then return nil, "disk full"; end
+				if world.full == name or username == world.kept then return nil, "disk full"; end
 				data[username] = value;
 				return true;
 			end;
+			users = function () return next, data; end;
 		};
 	end
 	local usermanager = {
@@ -61,7 +63,8 @@ local function new_world(is_13)
 				return { change = change, failures = load_library("failures") };
 			end;
 			open_store = function (_, name) return store(name); end;
-			get_option_string = function (_, _, default) return default; end;
+			get_option_string = function (_, name, default) return name == "authentication" and world.authentication or default; end;
+			hook = function (_, name, handler) world[name] = handler; end;
 			log = function (_, level, text, ...) world.logged[#world.logged + 1] = level .. " " .. text:format(...); end;
 			fire_event = function (_, name, event)
 				if world.bad_listener then error("oops"); end
@@ -175,7 +178,7 @@ describe("what the page posts", function ()
 
 	it("is told to other modules when it has made an account, and what they do with it changes nothing", function ()
 		local world = new_world(true);
-		world.result = { account = "yorick@shakespeare.lit", kind = "new", name = "phone" };
+		world.result, world.authentication = { account = "yorick@shakespeare.lit", kind = "new", name = "phone" }, "saslcertd";
 		local question = { token = "t", certificate = "AA==" };
 		assert.equal(200, (world.post(body(question))));
 		assert.same({ { "user-registered", "yorick", "192.0.2.7", "192.0.2.7" } }, world.fired);
@@ -190,13 +193,48 @@ describe("what the page posts", function ()
 	end);
 end);
 
+-- What is left of a mark until others have heard of the registration.
+local told_by_login = { yorick = { untold = true } };
+
 describe("an account that a link makes", function ()
+	it("is told as a registration once, by the answer or by the first login", function ()
+		local function bind(world) world["resource-bind"]({ session = { username = "yorick", ip = "192.0.2.9" } }); end
+		local function redeem(world) world.post(body({ token = "t", certificate = "AA==" })); end
+		local function registered()
+			local world = new_world(true);
+			world.links.register("yorick", "one");
+			world.result, world.failure = { account = "yorick@shakespeare.lit", kind = "new" }, { reason = "timeout" };
+			return world;
+		end
+		local world = registered();
+		redeem(world); bind(world); redeem(world);
+		assert.same({ { "user-registered", "yorick", "192.0.2.7", "192.0.2.7" } }, world.fired);
+		assert.same({}, world.stores.saslcertd_links);
+		world = registered();
+		world.result = nil;
+		redeem(world);
+		assert.same({}, world.fired);
+		bind(world); bind(world);
+		assert.same({ { "user-registered", "yorick", "192.0.2.9", "192.0.2.9" } }, world.fired);
+		-- Everything has ended in between.
+		world = new_world(true, { yorick = { untold = true }, cordelia = { making = "two", password = "x" } });
+		world["resource-bind"]({ session = { username = "cordelia" } });
+		bind(world); bind(world);
+		assert.equal(1, #world.fired);
+		assert.same({ cordelia = { making = "two", password = "x" } }, world.stores.saslcertd_links);
+		-- It was deleted, and the name is another's.
+		world = registered();
+		world.stores.saslcertd_links.yorick = nil;
+		bind(world);
+		assert.same({}, world.fired);
+	end);
+
 	for _, is_13 in ipairs({ false, true }) do
 		it("has a password that nobody knows, and the incarnation; version 13: " .. tostring(is_13), function ()
 			local world = new_world(is_13);
 			assert.same({ exists = true, incarnation = "one" }, world.links.register("yorick", "one"));
 			assert.equal("random1random2", world.users.yorick);
-			assert.same({ saslcertd_links = {}, saslcertd = { yorick = { incarnation = "one" } } }, world.stores);
+			assert.same({ saslcertd_links = told_by_login, saslcertd = { yorick = { incarnation = "one" } } }, world.stores);
 			assert.equal(is_13 and "prosody:member" or nil, world.roles.yorick);
 			-- Once more, and for another link.
 			assert.same({ exists = true, incarnation = "one" }, world.links.register("yorick", "one"));
@@ -210,10 +248,13 @@ describe("an account that a link makes", function ()
 			local world = new_world(true);
 			world.no_roles = case;
 			assert.same({ exists = true, incarnation = "one" }, world.links.register("yorick", "one"));
-			assert.same({}, world.stores.saslcertd_links);
+			assert.same(told_by_login, world.stores.saslcertd_links);
 			world.result = { account = "yorick@shakespeare.lit", kind = "new", name = "phone" };
 			assert.equal(200, (world.post(body({ token = "t", certificate = "AA==" }))));
 			assert.equal(1, #world.fired);
+			world.authentication = "saslcertd";
+			assert.equal(200, (world.post(body({ token = "t", certificate = "AA==" }))));
+			assert.equal(2, #world.fired);
 			local errors = select(2, table.concat(world.logged, "\n"):gsub("error [^\n]*default_provisioned_role[^\n]*no such role", ""));
 			assert.equal(case == "unanswered" and 0 or 2, errors);
 		end
@@ -234,21 +275,23 @@ describe("an account that a link makes", function ()
 		assert.equal(-32001, (select(2, world.links.register("yorick", "one"))).code);
 		assert.same({ exists = true, incarnation = "null" }, world.links.register("yorick", "two"));
 		assert.same({ exists = true, incarnation = "one" }, world.links.register("yorick", "one"));
-		assert.same({ {}, { yorick = { incarnation = "one" } } }, { world.stores.saslcertd_links, world.stores.saslcertd });
+		assert.same({ told_by_login, { yorick = { incarnation = "one" } } }, { world.stores.saslcertd_links, world.stores.saslcertd });
 		-- It has ended just before the mark was gone.
 		world.stores.saslcertd_links.yorick = { making = "one", password = "x" };
 		assert.same({ exists = true, incarnation = "one" }, world.links.register("yorick", "one"));
-		assert.same({}, world.stores.saslcertd_links);
+		assert.same(told_by_login, world.stores.saslcertd_links);
 	end);
 
 	it("is whole when its mark can't be removed, which the log tells", function ()
 		local world = new_world();
-		world.keeps = true;
+		local mark = { making = "one", password = "x" };
+		world.users.yorick, world.stores.saslcertd.yorick, world.stores.saslcertd_links.yorick = "x", { incarnation = "one" }, mark;
+		world.kept = "yorick";
 		assert.same({ exists = true, incarnation = "one" }, world.links.register("yorick", "one"));
 		assert.is_truthy(world.logged[1]:find("^error .*yorick@shakespeare.lit is still in saslcertd_links: disk full"));
-		world.keeps = false;
+		world.kept = nil;
 		assert.same({ exists = true, incarnation = "one" }, world.links.register("yorick", "one"));
-		assert.same({}, world.stores.saslcertd_links);
+		assert.same(told_by_login, world.stores.saslcertd_links);
 	end);
 
 	it("is not finished when somebody else has got the name since", function ()

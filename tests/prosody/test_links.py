@@ -298,6 +298,30 @@ async def test_an_account_that_was_half_made_is_finished_by_the_same_link(stage:
         pass
 
 
+@pytest.mark.provokes("Nothing could be done with a link: timeout")
+async def test_a_registration_whose_answer_was_lost_is_told_by_the_first_login(stage: Scene):
+    username = f"edmund{time.monotonic_ns()}"
+    account = Account(username)
+    token = create(stage, account.jid, "new")
+    certificate = stage.certificate(account)
+    await asyncio.to_thread(
+        stage.prosody.shell,
+        f'>local page = require "core.modulemanager".get_module("{DOMAIN}", "saslcertd_devices").module; '
+        'local api = page:shared("/*/saslcertd/api"); local change = api.change; '
+        'api.change = function (...) change(...); api.change = change; return nil, { reason = "timeout" }; end',
+    )
+    status, refused = await asyncio.to_thread(redeem, stage, token, "Phone", certificate)
+    assert (status, refused["error"]) == (503, "unavailable"), refused
+    assert len(stage.records(account)) == 1
+    # It is remembered.
+    await asyncio.to_thread(stage.prosody.reload_module, "saslcertd_devices", DOMAIN)
+    async with slix.session(stage.server(), account.jid, certificate=certificate) as client:
+        assert f"Welcome, {username}" in await messages_of(client, 2)
+    async with slix.session(stage.server(), account.jid, certificate=certificate):
+        pass
+    assert stage.prosody.read_log().count(f"Registered by a link: {account.jid}") == 1
+
+
 async def test_a_link_replaces_a_lost_phone(stage: Scene):
     account = stage.account()
     lost = await stage.enrol(account, "phone")
