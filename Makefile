@@ -102,9 +102,10 @@ install: ## install from source: PREFIX=/usr/local DESTDIR= (as root, without DE
 	if command -v npm >/dev/null; then $(MAKE) page DESTDIR=; fi
 	systemd/install "$(TARGET_DIR)/release" "$(DESTDIR)" "$(PREFIX)" "$(PROSODY_MODULES)" "$(ZSH_COMPLETIONS)"
 
-deb: page ## make a Debian package, in target/debian/ (needs dpkg-dev, nodejs and npm)
+deb: ## make a Debian package, in target/debian/ (needs dpkg-dev, nodejs and npm)
 # Without it the package would not say which libc6 it needs, and break where that is older.
 	@command -v dpkg-shlibdeps >/dev/null || { echo 'make deb: dpkg-shlibdeps is missing: apt-get install dpkg-dev' >&2; exit 1; }
+	$(MAKE) page
 	command -v cargo-deb >/dev/null || $(CARGO) install --locked cargo-deb
 	rm -rf target/deb
 	$(MAKE) install DESTDIR=target/deb PREFIX=/usr
