@@ -848,7 +848,8 @@ async def test_what_a_host_does_not_do_is_said(own_scene: Callable[..., Scene], 
         page = await browser.open(**SMALL)
         await page.goto(address(scene))
         await page.get_by_text("The Globe").wait_for()
-        assert await page.evaluate("document.querySelector('#brand img').complete && document.querySelector('#brand img').naturalWidth > 0")
+        # It has come, and is a picture.
+        assert await page.evaluate("document.querySelector('#brand img').decode().then(() => true)")
         await picture(page, scene, "11-brand")
         await is_well(page, scene)
         for host in ("legacy.lit", "plain.lit"):

@@ -86,11 +86,17 @@ def in_no_log(scene: Scene, url: str) -> None:
 
 
 async def opened(page: Page, url: str) -> None:
-    """Opens a link. Its secret does not stay in the address bar, nor in the history."""
+    """Opens a link, and waits until the page has heard of it. Its secret does not stay in the address bar, nor in the history."""
     await page.goto("about:blank")
     await page.goto(url)
     await page.locator("h1").wait_for()
+    await looked(page)
     assert "#" not in await page.evaluate("location.href")
+
+
+async def looked(page: Page) -> None:
+    """The server has answered what this link is, or that it is none."""
+    await page.locator("#view > [role=status]").wait_for(state="detached")
 
 
 async def redeem(page: Page, label: str = "Make the key") -> str:
@@ -171,7 +177,7 @@ async def test_a_link_makes_an_account_without_a_password(stage: Scene, host: st
             async with slix.session(stage.server(host), account.jid, password=PASSWORD):
                 pass
         await button(page, "Done").click()
-        assert f"ask whoever runs {host}" in await page.locator("#view").inner_text()
+        await page.get_by_text(f"ask whoever runs {host}").wait_for()
         assert await button(page, "Log in with a password").count() == 0
         await is_well(page, stage, host)
 
@@ -185,7 +191,7 @@ async def test_a_link_replaces_every_device_that_was_lost(stage: Scene, host: st
         sessions = [await stage.certificate_session(account, certificate) for certificate in lost.values()]
         page = await browser.open(**PHONE)
         await opened(page, link["url"])
-        assert "signs every other device out" in await page.locator("#view").inner_text()
+        await page.get_by_text("signs every other device out").wait_for()
         await picture(page, stage, "18-link-replace")
         for session in sessions:
             await session.ping()
@@ -221,7 +227,6 @@ async def test_a_link_that_can_not_be_redeemed_has_one_answer(stage: Scene, shor
             used["url"], revoked["url"], short_lived["url"], stranger, used["url"][:-1], f"{address(stage, 'off.lit')}#{secrets.token_urlsafe(16)}",
         ):
             await opened(page, url)
-            await page.get_by_text("Looking at the link").wait_for(state="detached")
             assert await page.get_by_role("alert").count() == 1, url
             said.add(await complaint(page))
             assert await button(page, "Make the key").count() == 0, url
@@ -277,7 +282,6 @@ async def test_whoever_guesses_links_has_to_wait(own_scene: Callable[..., Scene]
             guess = f"fetch('redeem', {{method: 'POST', headers: {{'Content-Type': 'application/json'}}, body: '{json.dumps({'token': secrets.token_urlsafe(16)})}'}})"
             await page.evaluate(f"Promise.all(Array.from({{length: 12}}, () => {guess}))")
             await opened(page, none)
-            await page.get_by_text("Looking at the link").wait_for(state="detached")
             return await page.get_by_text("Too many links that do not work").count() == 1
 
         await eventually("there were too many", is_told)
@@ -287,7 +291,7 @@ async def test_whoever_guesses_links_has_to_wait(own_scene: Callable[..., Scene]
 
         async def is_patient() -> bool:
             await button(page, "Try again").click()
-            await page.get_by_text("Looking at the link").wait_for(state="detached")
+            await looked(page)
             return await page.get_by_text(NO_LINK).count() == 1
 
         await eventually("the wait is over", is_patient)
