@@ -404,6 +404,15 @@ fn what_a_module_defines_itself_and_its_child_takes_is_a_circle() {
         House::of(&sources).circles(),
         ["src/store/mod.rs:2 imports src/store/a.rs, src/store/a.rs:2 imports src/store/mod.rs"]
     );
+    // Who may see something is no import.
+    let sources = house_of(&[
+        (
+            "store/mod.rs",
+            "mod a;\nuse a::Apple;\npub struct Store(Apple);\n",
+        ),
+        ("store/a.rs", "pub(in crate::store) struct Apple;\n"),
+    ]);
+    assert_eq!(House::of(&sources).circles(), Vec::<String>::new());
     // A face that only hands names on imports nobody.
     let sources = house_of(&[
         (
@@ -692,7 +701,9 @@ impl File {
         }
         for (at, path) in paths(&rest) {
             let is_own = is_in_this_crate(&path[0]);
-            if is_own || is_child(&path[0]) {
+            // Who may see something is nothing that it knows.
+            let is_visibility = rest[..at].ends_with("pub(in ");
+            if (is_own || is_child(&path[0])) && !is_visibility {
                 found.push((line_of(&self.code, at), path));
             }
         }

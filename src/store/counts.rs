@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::edit::{Row, Table};
 use super::error::StoreError;
+use super::folder::tally::{Changed, Tally};
 use super::record::{self, Versioned};
 use super::tables::Tables;
-use super::tally::{Changed, Tally};
 
 /// How much there is of a host's accounts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

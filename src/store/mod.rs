@@ -10,35 +10,22 @@
 mod accounts;
 mod all;
 mod census;
-mod check;
-mod committer;
 mod counts;
-mod derived;
 mod edit;
-mod engine;
 mod error;
 mod expiry;
 mod folder;
-mod folder_lock;
 mod harmless;
 mod hosts;
 mod known;
-mod layout;
-mod ledger;
 mod link_index;
 mod links;
-mod lost;
-mod migration;
-mod ownership;
-mod reached;
 mod recall;
 mod record;
 pub mod refusal;
 mod secret;
 mod tables;
-mod tally;
 mod view;
-mod whole;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,25 +38,25 @@ use crate::system::lock::{Lock, SharedLock};
 
 pub use all::{AccountRows, Cursor, ReadLimits, Stop};
 pub use census::Census;
-pub use committer::Pending;
 pub use counts::HostCounts;
 pub use edit::Edit;
 pub use error::{OnFailure, StoreError};
 pub use folder::Created;
+pub use folder::committer::Pending;
+pub use folder::whole::{Found, Loss, OnLoss, TableCheck};
 pub use harmless::{Change, Harmless, NoYes};
 pub use known::{Known, Shown};
 pub use record::HostRecord;
 pub use view::View;
-pub use whole::{Found, Loss, OnLoss, TableCheck};
 
 use census::Censuses;
-use committer::Committer;
 use edit::{Planned, Table};
-use folder_lock::FolderLock;
-use layout::{SLED_FOLDER, folder_bytes};
-use ledger::Ledger;
+use folder::committer::Committer;
+use folder::layout::{SLED_FOLDER, folder_bytes};
+use folder::ledger::Ledger;
+use folder::lock::FolderLock;
+use folder::reached::Reached;
 use link_index::LinkIndex;
-use reached::Reached;
 use tables::Tables;
 
 /// The open store. One for each data folder and process.

@@ -567,7 +567,7 @@ proptest! {
         case.store = None;
         case.store = Some(open(case.folder.path()));
         case.look();
-        super::super::derived::write_anew(&case.store().tables, || {}).unwrap();
+        crate::store::folder::derived::write_anew(&case.store().tables, || {}).unwrap();
         case.look();
         let checks = case.store().check(|_| {}).unwrap();
         prop_assert!(checks.iter().all(|check| check.problem.is_none()), "{checks:?}");

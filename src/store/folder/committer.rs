@@ -14,16 +14,16 @@ use std::thread::{self, JoinHandle};
 use sled::Transactional;
 use sled::transaction::TransactionError;
 
-use super::edit::{Planned, Row, Table};
+use super::super::edit::{Planned, Row, Table};
+use super::super::error::StoreError;
+use super::super::tables::Tables;
 use super::engine::{self, Durable};
-use super::error::StoreError;
 use super::ledger::Ledger;
 use super::reached::Reached;
-use super::tables::Tables;
 use super::tally::{self, Changed};
 use crate::system::lock::Lock;
 
-pub(super) struct Committer {
+pub(in crate::store) struct Committer {
     waiting: Lock<Option<SyncSender<Job>>>,
     thread: Lock<Option<JoinHandle<()>>>,
 }
@@ -71,7 +71,7 @@ impl Committer {
     }
 
     /// Hands `plan` to the writer and waits until what it planned is on the disk.
-    pub(super) fn commit<T: Send + 'static>(
+    pub(in crate::store) fn commit<T: Send + 'static>(
         &self,
         about: Option<Vec<u8>>,
         plan: impl FnOnce(&Tables) -> Result<Planned<T>, StoreError> + Send + 'static,
@@ -88,7 +88,7 @@ impl Committer {
     }
 
     /// The same for what is about many, and waits for its place: many changes are no reason to give up.
-    pub(super) fn commit_in_turn<T: Send + 'static>(
+    pub(in crate::store) fn commit_in_turn<T: Send + 'static>(
         &self,
         plan: impl FnOnce(&Tables) -> Result<Planned<T>, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -96,7 +96,7 @@ impl Committer {
     }
 
     /// Waits for a place, hands `plan` to the writer there, and does not wait for it.
-    pub(super) fn begin_in_turn<'a, T: Send + 'static>(
+    pub(in crate::store) fn begin_in_turn<'a, T: Send + 'static>(
         &self,
         about: Option<Vec<u8>>,
         plan: impl FnOnce(&Tables) -> Result<Planned<T>, StoreError> + Send + 'static,
@@ -109,7 +109,7 @@ impl Committer {
     /// Returns when the writer has flushed and synced once more, with nothing to write.
     ///
     /// Waits for its place, unlike a change: many changes are no reason to take the writer for dead.
-    pub(super) fn probe(&self) -> Result<(), StoreError> {
+    pub(in crate::store) fn probe(&self) -> Result<(), StoreError> {
         let (job, pending) = job(None, |_| Ok(Planned::nothing(())));
         self.queue_in_turn(Job {
             is_probe: true,
@@ -125,7 +125,7 @@ impl Committer {
     }
 
     /// Writes what waits, takes nothing more, and returns when the thread has ended.
-    pub(super) fn stop(&self) {
+    pub(in crate::store) fn stop(&self) {
         drop(self.waiting.lock().take());
         if let Some(thread) = self.thread.lock().take() {
             // A panic there has been told to everybody who waited: their answers never came.
@@ -154,7 +154,10 @@ impl<'a, T: 'a> Pending<'a, T> {
     }
 
     /// The same, with something that is done when it is on the disk.
-    pub(super) fn then<U: 'a>(mut self, done: impl FnOnce(T) -> U + 'a) -> Pending<'a, U> {
+    pub(in crate::store) fn then<U: 'a>(
+        mut self,
+        done: impl FnOnce(T) -> U + 'a,
+    ) -> Pending<'a, U> {
         let wait = self.0.take();
         let wait = move || {
             wait.map_or(Err(StoreError::Failed), |wait| wait())

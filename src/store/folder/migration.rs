@@ -11,11 +11,11 @@ use std::path::Path;
 
 use nix::sys::statvfs::statvfs;
 
-use super::edit::Table;
-use super::error::{StoreError, damaged, file_error, words};
+use super::super::edit::Table;
+use super::super::error::{StoreError, damaged, file_error, words};
+use super::super::tables::Tables;
 use super::layout::{FIRST_FORMAT, FORMAT, FORMAT_ROW, SLED_FOLDER, sync_file, write_format};
 use super::reached::{self, Reading};
-use super::tables::Tables;
 use super::whole::{self, Loss, OnLoss, Reach};
 use super::{derived, engine};
 

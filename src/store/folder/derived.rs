@@ -4,17 +4,20 @@
 
 use crate::identity::Enrolment;
 
-use super::counts::Counting;
-use super::edit::{Row, Table};
-use super::error::StoreError;
-use super::tables::Tables;
-use super::{expiry, known, record};
+use super::super::counts::Counting;
+use super::super::edit::{Row, Table};
+use super::super::error::StoreError;
+use super::super::tables::Tables;
+use super::super::{expiry, known, record};
 
 /// Writes what follows from `certs` and `revoked_keys`, and takes out what does not; to be flushed, and counted, by who calls.
 ///
 /// `progress` hears of each record. From one that can't be read nothing follows: nobody logs in with it. Returns from how many
 /// something does.
-pub(super) fn write_anew(tables: &Tables, mut progress: impl FnMut()) -> Result<usize, StoreError> {
+pub(in crate::store) fn write_anew(
+    tables: &Tables,
+    mut progress: impl FnMut(),
+) -> Result<usize, StoreError> {
     let mut records = 0;
     let mut counting = Counting::default();
     let mut batches = Batches::of(tables);

@@ -2,25 +2,37 @@
 //!
 //! Must not know: what is asked of the store once it is open.
 
+pub(super) mod check;
+pub(super) mod committer;
+pub(super) mod derived;
+mod engine;
+pub(super) mod layout;
+pub(super) mod ledger;
+pub(super) mod lock;
+mod lost;
+mod migration;
+mod ownership;
+pub(super) mod reached;
+pub(super) mod tally;
+pub(super) mod whole;
+
 use std::fs::{self, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::census::Censuses;
-use super::committer::Committer;
 use super::error::{OnFailure, StoreError, damaged, file_error};
-use super::folder_lock::FolderLock;
-use super::layout::{
-    FORMAT, FORMAT_FILE, FORMAT_ROW, SLED_FOLDER, known_format, sync_file, write_format,
-};
-use super::ledger::Ledger;
 use super::link_index::LinkIndex;
-use super::reached::{self, Reached, Reading};
 use super::tables::Tables;
-use super::whole::{self, OnLoss, Reach};
-use super::{Store, derived, engine, lost, migration, ownership, refusal, secret, tally};
+use super::{Store, refusal, secret};
 use crate::system::lock::SharedLock;
+use committer::Committer;
+use layout::{FORMAT, FORMAT_FILE, FORMAT_ROW, SLED_FOLDER, known_format, sync_file, write_format};
+use ledger::Ledger;
+use lock::FolderLock;
+use reached::{Reached, Reading};
+use whole::{OnLoss, Reach};
 
 /// The outcome of `create`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

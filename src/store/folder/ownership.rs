@@ -12,7 +12,7 @@ use std::path::{Component, Path};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{Uid, User};
 
-use super::error::{StoreError, file_error};
+use super::super::error::{StoreError, file_error};
 use super::layout::{FORMAT_FILE, SLED_FOLDER, known_format};
 use super::{engine, lost, migration, reached};
 use crate::system::shell::word;

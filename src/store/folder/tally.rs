@@ -12,25 +12,25 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::edit::{Row, Table};
-use super::error::StoreError;
-use super::record::{self, Versioned};
-use super::tables::Tables;
+use super::super::edit::{Row, Table};
+use super::super::error::StoreError;
+use super::super::record::{self, Versioned};
+use super::super::tables::Tables;
 
 /// How many rows there are, and the sum of their hashes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sum {
-    pub(super) rows: u64,
+pub(in crate::store) struct Sum {
+    pub(in crate::store) rows: u64,
     hashes: u128,
 }
 
 impl Sum {
-    pub(super) fn add(&mut self, table: Table, key: &[u8], value: &[u8]) {
+    pub(in crate::store) fn add(&mut self, table: Table, key: &[u8], value: &[u8]) {
         self.rows = self.rows.wrapping_add(1);
         self.hashes = self.hashes.wrapping_add(hash(table, key, value));
     }
 
-    pub(super) fn take(&mut self, table: Table, key: &[u8], value: &[u8]) {
+    pub(in crate::store) fn take(&mut self, table: Table, key: &[u8], value: &[u8]) {
         self.rows = self.rows.wrapping_sub(1);
         self.hashes = self.hashes.wrapping_sub(hash(table, key, value));
     }
@@ -38,22 +38,22 @@ impl Sum {
 
 /// The tally of all writes so far: how many commits, and what each table holds by them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally {
-    pub(super) commits: u64,
+pub(in crate::store) struct Tally {
+    pub(in crate::store) commits: u64,
     sums: [Sum; Table::COUNT],
 }
 
 /// A row as it was before a commit, and as it is after it.
-pub(super) struct Changed {
-    pub(super) table: Table,
-    pub(super) key: Vec<u8>,
-    pub(super) before: Option<sled::IVec>,
-    pub(super) after: Option<Vec<u8>>,
+pub(in crate::store) struct Changed {
+    pub(in crate::store) table: Table,
+    pub(in crate::store) key: Vec<u8>,
+    pub(in crate::store) before: Option<sled::IVec>,
+    pub(in crate::store) after: Option<Vec<u8>>,
 }
 
 impl Changed {
     /// Changes a sum over rows of the table in the same way.
-    pub(super) fn apply_to(&self, sum: &mut Sum) {
+    pub(in crate::store) fn apply_to(&self, sum: &mut Sum) {
         if let Some(before) = &self.before {
             sum.take(self.table, &self.key, before);
         }
@@ -64,13 +64,13 @@ impl Changed {
 }
 
 impl Tally {
-    pub(super) fn of(&self, table: Table) -> Sum {
+    pub(in crate::store) fn of(&self, table: Table) -> Sum {
         #[allow(clippy::indexing_slicing)]
         // A table's discriminant is below COUNT, which is the array's length.
         self.sums[table as usize]
     }
 
-    pub(super) fn set(&mut self, table: Table, sum: Sum) {
+    pub(in crate::store) fn set(&mut self, table: Table, sum: Sum) {
         #[allow(clippy::indexing_slicing)]
         // As above.
         let held = &mut self.sums[table as usize];
@@ -78,7 +78,7 @@ impl Tally {
     }
 
     /// The tally after one more commit that makes these changes.
-    pub(super) fn after(&self, changes: &[Changed]) -> Self {
+    pub(in crate::store) fn after(&self, changes: &[Changed]) -> Self {
         let mut next = self.clone();
         next.commits += 1;
         for changed in changes {
@@ -90,7 +90,7 @@ impl Tally {
     }
 
     /// The row that says it.
-    pub(super) fn row(&self) -> Row {
+    pub(in crate::store) fn row(&self) -> Row {
         let sum = |table: &Table| {
             let Sum { rows, hashes } = self.of(*table);
             (table.name().to_owned(), rows, hashes)
@@ -107,14 +107,14 @@ impl Tally {
     }
 
     /// Not by the writer: for who opens or makes a store, who flushes it, too.
-    pub(super) fn write(&self, tables: &Tables) -> Result<(), StoreError> {
+    pub(in crate::store) fn write(&self, tables: &Tables) -> Result<(), StoreError> {
         let Row { table, key, value } = self.row();
         let written = tables.tree(table).insert(key, value.unwrap_or_default());
         written.map(drop).map_err(StoreError::Engine)
     }
 
     /// The tally that the store keeps of itself; `None`: nothing was ever counted in it, or that row is lost.
-    pub(super) fn read(tables: &Tables) -> Result<Option<Self>, StoreError> {
+    pub(in crate::store) fn read(tables: &Tables) -> Result<Option<Self>, StoreError> {
         let Some(value) = tables.read(Table::Tally, KEY)? else {
             return Ok(None);
         };
@@ -135,7 +135,7 @@ impl Tally {
 
 /// Empties the links' table if the store's own tally does not name it: an older version has written since, which knows of no links and
 /// has counted none. Who had one asks for another; without this the store would pass for damaged. Returns how many rows went.
-pub(super) fn forget_uncounted_links(tables: &Tables) -> Result<usize, StoreError> {
+pub(in crate::store) fn forget_uncounted_links(tables: &Tables) -> Result<usize, StoreError> {
     // A tally that can't be read is a finding of who holds the store against it.
     let Ok(Some(value)) = tables.read(Table::Tally, KEY) else {
         return Ok(0);
@@ -166,7 +166,7 @@ fn hash(table: Table, key: &[u8], value: &[u8]) -> u128 {
 }
 
 /// The rows that stand after `rows` are written: of several with one key the last one stands.
-pub(super) fn last_of_each(rows: Vec<Row>) -> Vec<Row> {
+pub(in crate::store) fn last_of_each(rows: Vec<Row>) -> Vec<Row> {
     let mut last = BTreeMap::new();
     for Row { table, key, value } in rows {
         last.insert((table as usize, key), (table, value));

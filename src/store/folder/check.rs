@@ -6,14 +6,14 @@
 
 use std::sync::Arc;
 
-use super::counts::Counting;
-use super::edit::{Planned, Row, Table};
-use super::error::StoreError;
+use super::super::counts::Counting;
+use super::super::edit::{Planned, Row, Table};
+use super::super::error::StoreError;
+use super::super::tables::Tables;
+use super::super::{Store, record};
 use super::ledger::{Ledger, UnderWay};
-use super::tables::Tables;
 use super::tally::Sum;
 use super::whole::{AllRows, Found, Loss, TableCheck, unreadable};
-use super::{Store, record};
 
 /// The row that remembers a loss that was accepted.
 fn loss_row(loss: &Loss) -> Row {
@@ -63,7 +63,7 @@ impl Store {
     }
 
     /// Writes down what was accepted at this opening.
-    pub(super) fn remember_loss(&self) -> Result<(), StoreError> {
+    pub(in crate::store) fn remember_loss(&self) -> Result<(), StoreError> {
         let Some(loss) = &self.found.accepted else {
             return Ok(());
         };

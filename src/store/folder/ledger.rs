@@ -4,32 +4,32 @@
 
 use std::sync::Arc;
 
-use super::counts::{Counting, Counts};
-use super::edit::Table;
+use super::super::counts::{Counting, Counts};
+use super::super::edit::Table;
 use super::tally::{Changed, Sum, Tally};
 use crate::system::lock::Lock;
 
 /// The tally as it is now, and a check that is under way. The writer thread changes both.
-pub(super) struct Ledger {
+pub(in crate::store) struct Ledger {
     tally: Tally,
     counts: Counts,
-    pub(super) check: Option<UnderWay>,
+    pub(in crate::store) check: Option<UnderWay>,
     /// The problem in `counts`, in words, that the check of the counted tables has found.
-    pub(super) miscounted: Option<String>,
+    pub(in crate::store) miscounted: Option<String>,
 }
 
 /// A check of one table, between two pages.
-pub(super) struct UnderWay {
-    pub(super) table: Table,
+pub(in crate::store) struct UnderWay {
+    pub(in crate::store) table: Table,
     /// The last key that was read.
-    pub(super) behind: Option<Vec<u8>>,
-    pub(super) found: Sum,
+    pub(in crate::store) behind: Option<Vec<u8>>,
+    pub(in crate::store) found: Sum,
     /// The counts so far; `None`: rows came or went meanwhile.
-    pub(super) counting: Option<Counting>,
+    pub(in crate::store) counting: Option<Counting>,
 }
 
 impl Ledger {
-    pub(super) fn of(tally: Tally, counts: Counts) -> Arc<Lock<Self>> {
+    pub(in crate::store) fn of(tally: Tally, counts: Counts) -> Arc<Lock<Self>> {
         Arc::new(Lock::new(Self {
             tally,
             counts,
@@ -38,16 +38,16 @@ impl Ledger {
         }))
     }
 
-    pub(super) fn counts(&self) -> &Counts {
+    pub(in crate::store) fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    pub(super) fn tally(&self) -> &Tally {
+    pub(in crate::store) fn tally(&self) -> &Tally {
         &self.tally
     }
 
     /// These changes are on the disk now, and this is the tally with them.
-    pub(super) fn committed(&mut self, tally: Tally, changes: &[Changed]) {
+    pub(in crate::store) fn committed(&mut self, tally: Tally, changes: &[Changed]) {
         self.tally = tally;
         self.counts.committed(changes);
         let Some(check) = &mut self.check else {

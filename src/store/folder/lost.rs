@@ -5,10 +5,10 @@
 
 use std::path::Path;
 
-use super::edit::Table;
-use super::error::{StoreError, damaged};
+use super::super::edit::Table;
+use super::super::error::{StoreError, damaged};
+use super::super::tables::Tables;
 use super::layout::SLED_FOLDER;
-use super::tables::Tables;
 use super::{engine, migration, reached};
 use crate::system::shell::word;
 

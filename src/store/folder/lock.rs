@@ -7,17 +7,17 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::error::{StoreError, file_error};
+use super::super::error::{StoreError, file_error};
 
 /// The right to a store's folder, until it is dropped.
 #[derive(Debug)]
-pub(super) struct FolderLock(File);
+pub(in crate::store) struct FolderLock(File);
 
 impl FolderLock {
     /// Takes it, and writes down who has it.
     ///
     /// Errors: another process has it, which is named; the file `LOCK`.
-    pub(super) fn take(folder: &Path) -> Result<Self, StoreError> {
+    pub(in crate::store) fn take(folder: &Path) -> Result<Self, StoreError> {
         let path = folder.join("LOCK");
         let mut file = OpenOptions::new()
             .create(true)

@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::{UnixSeconds, counted};
 
-use super::counts::{Counting, Counts};
-use super::edit::Table;
-use super::error::StoreError;
+use super::super::counts::{Counting, Counts};
+use super::super::edit::Table;
+use super::super::error::StoreError;
+use super::super::record::{self, Versioned};
+use super::super::secret::own_secret;
+use super::super::tables::Tables;
 use super::reached::Reading;
-use super::record::{self, Versioned};
-use super::secret::own_secret;
-use super::tables::Tables;
 use super::tally::{Sum, Tally};
 
 /// The outcome of a check of one table.

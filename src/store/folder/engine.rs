@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::error::{StoreError, damaged, file_error, words};
+use super::super::error::{StoreError, damaged, file_error, words};
 use super::layout::sync_file;
 
 /// Opens sled in `sled`, its own folder, which may be empty.
