@@ -82,8 +82,9 @@ pub(super) struct Turn {
 }
 
 impl Default for Derivations {
+    /// One core stays for all that takes microseconds, if there is more than one.
     fn default() -> Self {
-        Self::on(cores())
+        Self::on((cores() - 1).max(1))
     }
 }
 

@@ -5,10 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::derivations::{Derivations, Purpose, Queued};
 use super::reply::Reply;
+use super::yielding::Yielding;
 use crate::protocol::{Fault, Request};
 
 /// The lanes that lead off the thread that reads the lines.
@@ -16,6 +18,7 @@ use crate::protocol::{Fault, Request};
 pub(super) struct Lanes {
     tasks: Tasks,
     derivations: Derivations,
+    yielding: Yielding,
     /// Where chains are judged that nobody has enrolled.
     strangers: Strangers,
 }
@@ -45,17 +48,18 @@ impl Lanes {
         reply: Reply<Q>,
         work: impl FnOnce(&Reply<Q>) + Send + 'static,
     ) {
-        self.tasks.run(reply, work);
+        self.tasks.run(&Handle::current(), reply, work);
     }
 
-    /// Runs `work`, which derives keys, when its turn has come.
+    /// Runs `work`, which derives keys, when its turn has come, on threads that yield to all others.
     pub(super) fn derivation<Q: Request>(
         &self,
         purpose: Purpose,
         reply: Reply<Q>,
         work: impl FnOnce(&Reply<Q>) + Send + 'static,
     ) {
-        self.in_turn(self.derivations.queue(purpose), reply, work);
+        let queued = self.derivations.queue(purpose);
+        self.in_turn_on(self.yielding.handle(), queued, reply, work);
     }
 
     /// A turn to judge what a stranger shows; `None` when too many wait.
@@ -71,6 +75,16 @@ impl Lanes {
         reply: Reply<Q>,
         work: impl FnOnce(&Reply<Q>) + Send + 'static,
     ) {
+        self.in_turn_on(Handle::current(), queued, reply, work);
+    }
+
+    fn in_turn_on<Q: Request>(
+        &self,
+        threads: Handle,
+        queued: Option<Queued>,
+        reply: Reply<Q>,
+        work: impl FnOnce(&Reply<Q>) + Send + 'static,
+    ) {
         let Some(queued) = queued else {
             reply.refuse(Fault::Overload);
             return;
@@ -78,7 +92,7 @@ impl Lanes {
         let tasks = self.tasks.clone();
         tokio::spawn(async move {
             match queued.turn().await {
-                Some(turn) => tasks.run(reply, move |reply| {
+                Some(turn) => tasks.run(&threads, reply, move |reply| {
                     work(reply);
                     drop(turn);
                 }),
@@ -99,14 +113,19 @@ impl Lanes {
 }
 
 impl Tasks {
-    fn run<Q: Request>(&self, reply: Reply<Q>, work: impl FnOnce(&Reply<Q>) + Send + 'static) {
+    fn run<Q: Request>(
+        &self,
+        threads: &Handle,
+        reply: Reply<Q>,
+        work: impl FnOnce(&Reply<Q>) + Send + 'static,
+    ) {
         let permit = Arc::clone(&self.0).try_acquire_owned();
         let (Ok(permit), Some(in_flight)) = (permit, reply.connection().begin()) else {
             reply.refuse(Fault::Overload);
             return;
         };
         let late = reply.clone();
-        let work = tokio::task::spawn_blocking(move || {
+        let work = threads.spawn_blocking(move || {
             work(&reply);
             drop((permit, in_flight));
         });

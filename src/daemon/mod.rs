@@ -38,3 +38,4 @@ pub mod state;
 mod storage;
 mod store_checks;
 mod upkeep;
+mod yielding;
