@@ -4,7 +4,7 @@
 //! ```text
 //! identity        JIDs, certificates, passwords    no IO, no clock
 //! policy          the rules, pure                  knows identity
-//! store           everything remembered, in sled   knows identity, system
+//! store           everything remembered            knows identity, system
 //! wording         the words for people             knows identity, policy
 //! protocol        the contract of both sides       knows identity, policy, wording, system
 //! daemon          reads questions, answers them    knows these five, and system

@@ -62,11 +62,11 @@ const KNOWS: [(&str, &[&str]); 14] = [
 /// Rooms of one file, which the page leaves out.
 const BINARIES: [&str; 2] = ["main", "manual"];
 
-/// Crates that stand in some rooms only.
+/// Crates that stand in some rooms only, or in a folder of one.
 const CRATES: [(&str, &[&str]); 7] = [
     // Elsewhere an error is one of an enum that says whose fault it is.
     ("anyhow", &["cli", "main", "manual"]),
-    ("sled", &["store"]),
+    ("sled", &["store/folder"]),
     ("x509_parser", &["identity"]),
     ("clap", &["cli", "main", "manual"]),
     ("clap_complete", &["manual"]),
@@ -341,8 +341,10 @@ fn a_broken_rule_is_named_with_its_file_and_line() {
         ),
         (
             "store/mod.rs",
-            "pub fn open() {}\n#[cfg(test)]\nmod tests {\n    use crate::cli::Cli;\n}\n",
+            "mod folder;\nuse sled::Db;\npub fn open() {}\n#[cfg(test)]\nmod tests {\n    use crate::cli::Cli;\n}\n",
         ),
+        ("store/folder/mod.rs", "mod engine;\nuse sled::Db;\n"),
+        ("store/folder/engine.rs", "use sled::Tree;\n"),
         ("wording/mod.rs", "use ::sled;\n"),
         ("protocol/mod.rs", "type Tree = ::sled::Tree;\n"),
         ("cli/mod.rs", "pub struct Cli;\n"),
@@ -365,9 +367,10 @@ fn a_broken_rule_is_named_with_its_file_and_line() {
     assert_eq!(
         house.broken_crates(),
         [
-            "src/policy/login.rs:1: the crate sled belongs into store",
-            "src/protocol/mod.rs:1: the crate sled belongs into store",
-            "src/wording/mod.rs:1: the crate sled belongs into store",
+            "src/policy/login.rs:1: the crate sled belongs into store/folder",
+            "src/protocol/mod.rs:1: the crate sled belongs into store/folder",
+            "src/store/mod.rs:2: the crate sled belongs into store/folder",
+            "src/wording/mod.rs:1: the crate sled belongs into store/folder",
         ]
     );
 }
@@ -584,9 +587,7 @@ impl House {
         let mut broken = Vec::new();
         for (module, file) in &self.files {
             for (name, rooms) in CRATES {
-                let is_home = module
-                    .first()
-                    .is_some_and(|room| rooms.contains(&room.as_str()));
+                let is_home = rooms.iter().any(|room| is_below(module, room));
                 if let (false, Some(line)) = (is_home, file.line_with(name)) {
                     broken.push(format!(
                         "src/{}:{line}: the crate {name} belongs into {}",
@@ -603,7 +604,7 @@ impl House {
         let of_room = self
             .files
             .iter()
-            .filter(|(module, _)| module.first().is_some_and(|first| first == room));
+            .filter(|(module, _)| is_below(module, room));
         of_room
             .into_iter()
             .any(|(_, file)| file.line_with(name).is_some())
@@ -867,6 +868,14 @@ fn is_inside_a_path(before: &str) -> bool {
 
 /// As the binaries name it.
 const THIS_CRATE: &str = "saslcertd";
+
+/// Is it the module of this folder, or one below it?
+fn is_below(module: &[String], folder: &str) -> bool {
+    let mut parts = module.iter();
+    folder
+        .split('/')
+        .all(|part| parts.next().is_some_and(|own| own == part))
+}
 
 /// Files that only tests are built of.
 fn is_of_tests(path: &str) -> bool {

@@ -2,14 +2,13 @@
 //!
 //! Must not know: passwords, why an account is listed.
 
-use std::sync::Arc;
-
 use crate::identity::{Account, Host};
 
 use super::census::Census;
-use super::edit::{Planned, Row, Table};
+use super::edit::{Row, Table};
 use super::error::StoreError;
-use super::secret::SECRET_ROW;
+use super::job::{About, Planned};
+use super::memory::SECRET_ROW;
 use super::{Store, record};
 
 impl Store {
@@ -24,7 +23,9 @@ impl Store {
     ) -> Result<Vec<Account>, StoreError> {
         let prefix = record::host_prefix(host);
         let behind = after.map(|after| [&prefix, after.as_bytes(), b"\0"].concat());
-        let rows = self.tables.rows_behind(Table::Passwords, &prefix, behind);
+        let rows = self
+            .tables
+            .rows_behind(Table::Passwords, &prefix, behind.as_deref());
         let mut found = Vec::new();
         for row in rows {
             let (key, value) = row?;
@@ -45,32 +46,33 @@ impl Store {
     /// How the accounts of `host` look. From memory.
     #[must_use]
     pub fn census(&self, host: &Host) -> Census {
-        self.censuses.of(host)
+        self.memory.censuses.of(host)
     }
 
     /// Has any host accounts here? From memory.
     #[must_use]
     pub fn has_accounts(&self) -> bool {
-        self.censuses.is_anybody_here()
+        self.memory.censuses.is_anybody_here()
     }
 
     /// This store's own secret: from it comes what hides who is no account.
     #[must_use]
     pub fn secret(&self) -> [u8; 32] {
-        *self.secret.read()
+        *self.memory.secret.read()
     }
 
     /// Takes the secret of another store, of which this one is a copy, unless there are accounts here; was it taken? Blocks
     /// until it is on the disk.
     pub fn take_secret(&self, secret: [u8; 32]) -> Result<bool, StoreError> {
-        let censuses = Arc::clone(&self.censuses);
         // With nothing else: an account that is made at the same moment is counted before or after it.
-        let is_taken = self.committer.commit(None, move |_| {
-            if censuses.is_anybody_here() {
-                return Ok(Planned {
-                    rows: Vec::new(),
-                    outcome: false,
-                });
+        self.backend.commit(About::Everything, move |tables| {
+            if tables
+                .scan(Table::Passwords, &[])
+                .next()
+                .transpose()?
+                .is_some()
+            {
+                return Ok(Planned::nothing(false));
             }
             Ok(Planned {
                 rows: vec![Row {
@@ -80,10 +82,6 @@ impl Store {
                 }],
                 outcome: true,
             })
-        })?;
-        if is_taken {
-            *self.secret.write() = secret;
-        }
-        Ok(is_taken)
+        })
     }
 }

@@ -1,15 +1,16 @@
 //! The whole store, account by account: for backups.
 //!
-//! The writer thread only takes rows as they stand, so that those of an account are of one moment and a change hardly waits; what
-//! stands in them is read afterwards.
+//! The rows are only taken as they stand, so that those of an account are of one moment and a change hardly waits; what stands in
+//! them is read afterwards.
 //!
 //! Must not know: the form of a backup.
 
 use crate::identity::{BareJid, KeyId};
 
-use super::edit::{Edit, Planned, Table};
+use super::edit::{Edit, Table};
 use super::error::StoreError;
-use super::tables::{RowBytes, Tables};
+use super::rows::RowBytes;
+use super::tables::Tables;
 use super::{Store, record};
 
 /// Up to where the accounts were read.
@@ -81,16 +82,14 @@ impl Store {
     /// Reads the accounts behind `after` (`None`: from the first on) in the order of hosts and names, within `limits`. Returns their
     /// rows, and behind what to go on; `None`: all are read.
     ///
-    /// Blocks, for its turn in the writer thread, too.
+    /// Blocks, for its turn among the changes, too.
     pub fn accounts_behind(
         &self,
         after: Option<Stop>,
         limits: ReadLimits,
     ) -> Result<(Vec<AccountRows>, Option<Stop>), StoreError> {
-        self.committer.commit_in_turn(move |tables| {
-            let read = tables.accounts_behind(after.as_ref(), limits)?;
-            Ok(Planned::nothing(read))
-        })
+        let read = move |tables: &Tables| tables.accounts_behind(after.as_ref(), limits);
+        self.backend.look(read)
     }
 
     /// The contents of the rows, each as the edit that would write it anew. The last uses are those of now.
@@ -113,7 +112,8 @@ impl Tables {
         let mut tables = Vec::new();
         for table in THINGS {
             let behind = after.map(|after| after.key_in(table));
-            tables.push(Ahead::of(table, self.rows_behind(table, &[], behind))?);
+            let rows = self.rows_behind(table, &[], behind.as_deref());
+            tables.push(Ahead::of(table, rows)?);
         }
         let mut found = Vec::new();
         let mut bytes = 0;

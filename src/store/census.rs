@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::edit::{Edit, Row, Table};
+use super::edit::{Row, Table};
 use super::error::StoreError;
 use super::record;
+use super::rows::Changed;
 use super::tables::Tables;
-use super::view::View;
 use crate::identity::account::Looks;
 use crate::identity::{Account, Host, ScramHash};
 use crate::system::lock::Lock;
@@ -50,6 +50,33 @@ impl Census {
         moved / 2.0 > MAX_DRIFT
     }
 
+    /// An account was written, or removed (`after` is `None`).
+    fn change(&mut self, before: Option<&Account>, after: Option<&Account>) {
+        self.accounts += u64::from(after.is_some());
+        self.accounts -= u64::from(before.is_some()).min(self.accounts);
+        if let Some(before) = before.filter(|account| has_looks(account)) {
+            let looks = before.looks();
+            if let Some(count) = self.looks.get_mut(&looks) {
+                *count -= 1;
+                if *count == 0 {
+                    self.looks.remove(&looks);
+                }
+            }
+        }
+        if let Some(after) = after.filter(|account| has_looks(account)) {
+            *self.looks.entry(after.looks()).or_default() += 1;
+        }
+    }
+
+    /// Deals anew if the looks have changed by much since; have they?
+    fn deal_anew(&mut self) -> bool {
+        let has_drifted = self.has_drifted();
+        if has_drifted {
+            self.dealt.clone_from(&self.looks);
+        }
+        has_drifted
+    }
+
     /// How many that are enabled have no verifier for `hash`.
     #[must_use]
     pub fn without(&self, hash: ScramHash) -> u64 {
@@ -74,37 +101,6 @@ impl Census {
 pub(super) struct Censuses(Lock<HashMap<Host, Census>>);
 
 impl Censuses {
-    /// An account was written, or removed (`after` is `None`). The returned value is to be remembered: the new proportions of
-    /// the host's decoys.
-    pub(super) fn changed(
-        &self,
-        host: &Host,
-        before: Option<&Account>,
-        after: Option<&Account>,
-    ) -> Option<BTreeMap<Looks, u64>> {
-        let mut all = self.0.lock();
-        let census = all.entry(host.clone()).or_default();
-        census.accounts += u64::from(after.is_some());
-        census.accounts -= u64::from(before.is_some()).min(census.accounts);
-        if let Some(before) = before.filter(|account| has_looks(account)) {
-            let looks = before.looks();
-            if let Some(count) = census.looks.get_mut(&looks) {
-                *count -= 1;
-                if *count == 0 {
-                    census.looks.remove(&looks);
-                }
-            }
-        }
-        if let Some(after) = after.filter(|account| has_looks(account)) {
-            *census.looks.entry(after.looks()).or_default() += 1;
-        }
-        if !census.has_drifted() {
-            return None;
-        }
-        census.dealt.clone_from(&census.looks);
-        Some(census.dealt.clone())
-    }
-
     /// An account was found when the store was opened.
     pub(super) fn count(&self, host: &Host, account: &Account) {
         let mut all = self.0.lock();
@@ -137,8 +133,7 @@ impl Censuses {
     pub(super) fn of_all(tables: &Tables) -> Result<Self, StoreError> {
         let censuses = Self::default();
         for (key, value) in tables.sound_rows(Table::Meta) {
-            let host = key.strip_prefix(LOOKS_ROW).map(String::from_utf8_lossy);
-            if let Some(Ok(host)) = host.map(|host| Host::parse(&host)) {
+            if let Some(host) = looks_host(&key) {
                 match record::looks(&value) {
                     Ok(dealt) => censuses.deal(&host, dealt),
                     Err(error) => drop(tables.corrupt(Table::Meta, &error)),
@@ -158,26 +153,81 @@ impl Censuses {
         Ok(censuses)
     }
 
-    /// Keeps the census right: called in the writer thread, with what is about to be written. The returned row is to be
-    /// written with it.
-    pub(super) fn note(&self, view: &View<'_>, edits: &[Edit]) -> Result<Option<Row>, StoreError> {
-        let host = view.account.host();
-        // Of several, the last one stands.
-        let after = edits.iter().rev().find_map(|edit| match edit {
-            Edit::PutAccount(account) => Some(Some(account.as_ref())),
-            Edit::RemoveAccount => Some(None),
-            _ => None,
-        });
-        let Some(after) = after else {
-            return Ok(None);
-        };
-        let dealt = self.changed(host, view.account()?.as_ref(), after);
-        Ok(dealt.map(|dealt| Row {
-            table: Table::Meta,
-            key: [LOOKS_ROW, host.as_str().as_bytes()].concat(),
-            value: Some(record::encode_looks(&dealt)),
-        }))
+    /// The rows that say how decoys look behind these changes, which are not made yet, of the hosts where that is another way.
+    pub(super) fn following(&self, changes: &[Changed]) -> Vec<Row> {
+        let mut censuses: HashMap<Host, (Census, bool)> = HashMap::new();
+        for AccountChange {
+            host,
+            before,
+            after,
+        } in account_changes(changes)
+        {
+            let entry = censuses.entry(host);
+            let (census, is_dealt) = entry.or_insert_with_key(|host| (self.of(host), false));
+            census.change(before.as_ref(), after.as_ref());
+            *is_dealt |= census.deal_anew();
+        }
+        let dealt = censuses.iter().filter(|(_, (_, is_dealt))| *is_dealt);
+        dealt
+            .map(|(host, (census, _))| Row {
+                table: Table::Meta,
+                key: [LOOKS_ROW, host.as_str().as_bytes()].concat(),
+                value: Some(record::encode_looks(&census.dealt)),
+            })
+            .collect()
     }
+
+    /// These changes are made.
+    pub(super) fn applied(&self, changes: &[Changed]) {
+        for AccountChange {
+            host,
+            before,
+            after,
+        } in account_changes(changes)
+        {
+            let mut all = self.0.lock();
+            let census = all.entry(host).or_default();
+            census.change(before.as_ref(), after.as_ref());
+            census.deal_anew();
+        }
+        for changed in changes.iter().filter(|one| one.table == Table::Meta) {
+            let (Some(host), Some(row)) = (looks_host(&changed.key), &changed.after) else {
+                continue;
+            };
+            // It may say less than what was dealt here a moment ago: a row has a limit.
+            let is_ours = record::encode_looks(&self.of(&host).dealt) == *row;
+            if let (false, Ok(dealt)) = (is_ours, record::looks(row)) {
+                self.deal(&host, dealt);
+            }
+        }
+    }
+}
+
+/// An account that was written, or removed.
+struct AccountChange {
+    host: Host,
+    before: Option<Account>,
+    after: Option<Account>,
+}
+
+/// Those among these changes. A record that can't be read is none: nobody has counted it.
+fn account_changes(changes: &[Changed]) -> impl Iterator<Item = AccountChange> {
+    let of_accounts = changes.iter().filter(|one| one.table == Table::Passwords);
+    of_accounts.filter_map(|changed| {
+        let jid = record::account_of(record::account_part(&changed.key))?;
+        let read = |value: &[u8]| record::account(jid.clone(), value).ok();
+        Some(AccountChange {
+            host: jid.host().clone(),
+            before: changed.before.as_deref().and_then(read),
+            after: changed.after.as_deref().and_then(read),
+        })
+    })
+}
+
+/// The host of a row that says how decoys look.
+fn looks_host(key: &[u8]) -> Option<Host> {
+    let host = std::str::from_utf8(key.strip_prefix(LOOKS_ROW)?).ok()?;
+    Host::parse(host).ok()
 }
 
 /// Can somebody try a password with verifiers of its own? One without any looks like none: it keeps no hash from all others.
@@ -195,6 +245,8 @@ mod tests {
 
     use super::*;
     use crate::identity::{BareJid, Incarnation, ScramVerifier, UnixSeconds};
+    use crate::store::edit::Edit;
+    use crate::store::rows::Bytes;
 
     fn account(hashes: &[ScramHash], salt: &[u8]) -> Account {
         let verifiers = hashes.iter().map(|hash| {
@@ -211,6 +263,50 @@ mod tests {
         }
     }
 
+    /// Changes the account, and says whether decoys are dealt anew, which another memory of the same rows hears of.
+    fn changed(censuses: &Censuses, before: Option<&Account>, after: Option<&Account>) -> bool {
+        let jid = BareJid::parse("a@b.c").unwrap();
+        let value = |account: &Account| {
+            let edit = Edit::PutAccount(Box::new(account.clone()));
+            record::rows(&jid, edit).remove(0).value.unwrap()
+        };
+        let changes = [Changed {
+            table: Table::Passwords,
+            key: record::account_key(&jid, &[]),
+            before: before.map(value).map(Bytes::Own),
+            after: after.map(value),
+        }];
+        let following = censuses.following(&changes);
+        censuses.applied(&changes);
+        let dealt = following.iter().map(|row| {
+            assert_eq!(looks_host(&row.key).as_ref(), Some(jid.host()));
+            record::looks(row.value.as_ref().unwrap()).unwrap()
+        });
+        let dealt: Vec<_> = dealt.collect();
+        let (of_memory, of_rows) = (censuses.of(jid.host()).dealt, dealt.last());
+        assert!(of_rows.is_none_or(|dealt| *dealt == of_memory));
+        !dealt.is_empty()
+    }
+
+    #[test]
+    fn what_another_daemon_has_dealt_is_taken_over() {
+        let host = Host::parse("b.c").unwrap();
+        let (here, there) = (Censuses::default(), Censuses::default());
+        assert!(changed(
+            &there,
+            None,
+            Some(&account(&ScramHash::ALL, b"salt"))
+        ));
+        let dealt = there.of(&host).dealt;
+        here.applied(&[Changed {
+            table: Table::Meta,
+            key: [LOOKS_ROW, host.as_str().as_bytes()].concat(),
+            before: None,
+            after: Some(record::encode_looks(&dealt)),
+        }]);
+        assert_eq!(here.of(&host).dealt, dealt);
+    }
+
     #[test]
     fn only_what_every_account_has_is_common() {
         let host = Host::parse("b.c").unwrap();
@@ -218,8 +314,8 @@ mod tests {
         assert_eq!(censuses.of(&host).common(), ScramHash::ALL);
         let both = account(&ScramHash::ALL, b"salt");
         let old = account(&[ScramHash::Sha1], b"salt");
-        censuses.changed(&host, None, Some(&both));
-        censuses.changed(&host, None, Some(&old));
+        changed(&censuses, None, Some(&both));
+        changed(&censuses, None, Some(&old));
         let census = censuses.of(&host);
         assert_eq!(census.accounts, 2);
         assert_eq!(census.without(ScramHash::Sha256), 1);
@@ -229,16 +325,16 @@ mod tests {
             enabled: false,
             ..old.clone()
         };
-        censuses.changed(&host, Some(&old), Some(&disabled));
+        changed(&censuses, Some(&old), Some(&disabled));
         let census = censuses.of(&host);
         assert_eq!(
             (census.accounts, census.common()),
             (2, ScramHash::ALL.to_vec())
         );
-        censuses.changed(&host, Some(&disabled), Some(&both));
+        changed(&censuses, Some(&disabled), Some(&both));
         assert_eq!(censuses.of(&host).common(), ScramHash::ALL);
-        censuses.changed(&host, Some(&both), None);
-        censuses.changed(&host, Some(&both), None);
+        changed(&censuses, Some(&both), None);
+        changed(&censuses, Some(&both), None);
         let census = censuses.of(&host);
         assert_eq!((census.accounts, census.looks.len()), (0, 0));
     }
@@ -248,9 +344,9 @@ mod tests {
         let host = Host::parse("b.c").unwrap();
         let censuses = Censuses::default();
         let (both, none) = (account(&ScramHash::ALL, b"salt"), account(&[], b""));
-        censuses.changed(&host, None, Some(&both));
+        changed(&censuses, None, Some(&both));
         let dealt = censuses.of(&host).dealt;
-        assert!(censuses.changed(&host, None, Some(&none)).is_none());
+        assert!(!changed(&censuses, None, Some(&none)));
         censuses.count(&host, &none);
         let census = censuses.of(&host);
         assert_eq!(
@@ -258,10 +354,10 @@ mod tests {
             (3, ScramHash::ALL.to_vec())
         );
         assert_eq!((census.looks.len(), census.dealt), (1, dealt));
-        censuses.changed(&host, Some(&none), Some(&both));
+        changed(&censuses, Some(&none), Some(&both));
         assert_eq!(censuses.of(&host).looks.get(&both.looks()), Some(&2));
-        censuses.changed(&host, Some(&both), Some(&none));
-        censuses.changed(&host, Some(&none), None);
+        changed(&censuses, Some(&both), Some(&none));
+        changed(&censuses, Some(&none), None);
         assert_eq!(censuses.of(&host).looks.get(&both.looks()), Some(&1));
     }
 
@@ -271,14 +367,14 @@ mod tests {
         let censuses = Censuses::default();
         let both = account(&ScramHash::ALL, b"salt");
         let old = account(&[ScramHash::Sha1], b"salt");
-        assert!(censuses.changed(&host, None, Some(&both)).is_some());
+        assert!(changed(&censuses, None, Some(&both)));
         let mut dealt = 0;
         for _ in 0..99 {
-            dealt += usize::from(censuses.changed(&host, None, Some(&both)).is_some());
+            dealt += usize::from(changed(&censuses, None, Some(&both)));
         }
         assert_eq!(dealt, 0);
         for number in 0..50 {
-            let is_dealt = censuses.changed(&host, None, Some(&old)).is_some();
+            let is_dealt = changed(&censuses, None, Some(&old));
             // 26 of 126 are more than a fifth; after that it takes as many again.
             assert_eq!(is_dealt, number == 25, "{number}");
         }

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::edit::{Row, Table};
 use super::error::StoreError;
-use super::folder::tally::{Changed, Tally};
 use super::record::{self, Versioned};
+use super::rows::Changed;
 use super::tables::Tables;
 
 /// How much there is of a host's accounts.
@@ -26,6 +26,25 @@ pub struct HostCounts {
 
 impl Versioned for HostCounts {
     const VERSION: u8 = 1;
+}
+
+impl HostCounts {
+    /// Those after a change that moves them by so much.
+    fn moved(self, by: Moved) -> Self {
+        Self {
+            certificates: self.certificates.wrapping_add_signed(by.certificates),
+            accounts: self.accounts.wrapping_add_signed(by.accounts),
+            revoked_keys: self.revoked_keys.wrapping_add_signed(by.revoked_keys),
+        }
+    }
+}
+
+/// By how much a change moves the counts of a host.
+#[derive(Clone, Copy, Debug, Default)]
+struct Moved {
+    certificates: i64,
+    accounts: i64,
+    revoked_keys: i64,
 }
 
 /// The counts of all hosts, by the bytes of their names.
@@ -59,15 +78,10 @@ impl Counts {
         Ok(counts)
     }
 
-    /// Writes all rows anew, to be flushed by who calls.
-    pub(super) fn write(&self, tables: &Tables) -> Result<(), StoreError> {
-        let tree = tables.tree(Table::Counts);
-        tree.clear().map_err(StoreError::Engine)?;
-        for (host, counts) in &self.0 {
-            tree.insert(host, record::encode(counts))
-                .map_err(StoreError::Engine)?;
-        }
-        Ok(())
+    /// The rows that say them.
+    pub(super) fn rows(&self) -> impl Iterator<Item = Row> {
+        let rows = self.0.iter();
+        rows.map(|(host, counts)| row(host, counts))
     }
 
     /// The rows of the hosts whose counts `changes` change, which are not made yet.
@@ -76,55 +90,16 @@ impl Counts {
         tables: &Tables,
         changes: &[Changed],
     ) -> Result<Vec<Row>, StoreError> {
-        let mut next: BTreeMap<&[u8], HostCounts> = BTreeMap::new();
-        let mut accounts: BTreeMap<&[u8], ListChange<'_>> = BTreeMap::new();
-        for changed in changes {
-            let is_there = (changed.before.is_some(), changed.after.is_some());
-            let (plus, minus) = match is_there {
-                (false, true) => (1, 0),
-                (true, false) => (0, 1),
-                (true, true) | (false, false) => continue,
-            };
-            let host = host_part(&changed.key);
-            let counts = next.entry(host).or_insert_with(|| self.of(host));
-            let count = match changed.table {
-                Table::Certificates => {
-                    let account = record::account_part(&changed.key);
-                    let list = accounts.entry(account).or_default();
-                    match plus {
-                        0 => drop(list.goes.insert(&changed.key)),
-                        _ => list.gains = true,
-                    }
-                    &mut counts.certificates
-                }
-                Table::RevokedKeys => &mut counts.revoked_keys,
-                _ => continue,
-            };
-            *count = count.wrapping_add(plus).wrapping_sub(minus);
-        }
-        for (account, list) in accounts {
-            let (had, has) = list.holds_any(tables, account)?;
-            let counts = next.entry(host_part(account)).or_default();
-            let plus_minus = (u64::from(has && !had), u64::from(had && !has));
-            counts.accounts = counts
-                .accounts
-                .wrapping_add(plus_minus.0)
-                .wrapping_sub(plus_minus.1);
-        }
-        let moved = next
-            .into_iter()
-            .filter(|(host, counts)| self.of(host) != *counts);
+        let moved = moved(tables, changes)?.into_iter();
+        let moved = moved.map(|(host, by)| (host, self.of(host), self.of(host).moved(by)));
         Ok(moved
-            .map(|(host, counts)| Row {
-                table: Table::Counts,
-                key: host.to_vec(),
-                value: (counts != HostCounts::default()).then(|| record::encode(&counts)),
-            })
+            .filter(|(_, before, after)| before != after)
+            .map(|(host, _, after)| row(host, &after))
             .collect())
     }
 
-    /// `changes` are on the disk now.
-    pub(super) fn committed(&mut self, changes: &[Changed]) {
+    /// These changes are made.
+    pub(super) fn applied(&mut self, changes: &[Changed]) {
         for changed in changes.iter().filter(|one| one.table == Table::Counts) {
             let counts = changed.after.as_deref().map(record::decode::<HostCounts>);
             match counts {
@@ -153,13 +128,52 @@ impl Counts {
         let host = String::from_utf8_lossy(other);
         Some(format!("it does not say how much there is of {host}"))
     }
+}
 
-    /// The same of all hosts together, as far as the tally says it.
-    pub(super) fn held_against_tally(&self, tally: &Tally) -> Option<String> {
-        let total = self.total();
-        let is_right = total.certificates == tally.of(Table::Certificates).rows
-            && total.revoked_keys == tally.of(Table::RevokedKeys).rows;
-        (!is_right).then(|| "it does not say how much there is".to_owned())
+/// By how much `changes`, which are not made yet, move the counts of each host.
+///
+/// Whoever has no counts at hand but those in the rows adds this to them, while nobody else does.
+fn moved<'a>(
+    tables: &Tables,
+    changes: &'a [Changed],
+) -> Result<BTreeMap<&'a [u8], Moved>, StoreError> {
+    let mut moved: BTreeMap<&[u8], Moved> = BTreeMap::new();
+    let mut accounts: BTreeMap<&[u8], ListChange<'_>> = BTreeMap::new();
+    for changed in changes {
+        let by = i64::from(changed.after.is_some()) - i64::from(changed.before.is_some());
+        if by == 0 {
+            continue;
+        }
+        let of_host = moved.entry(host_part(&changed.key));
+        match changed.table {
+            Table::Certificates => {
+                let account = record::account_part(&changed.key);
+                let list = accounts.entry(account).or_default();
+                if by > 0 {
+                    list.gains = true;
+                } else {
+                    list.goes.insert(&changed.key);
+                }
+                of_host.or_default().certificates += by;
+            }
+            Table::RevokedKeys => of_host.or_default().revoked_keys += by,
+            _ => {}
+        }
+    }
+    for (account, list) in accounts {
+        let (had, has) = list.holds_any(tables, account)?;
+        let of_host = moved.entry(host_part(account)).or_default();
+        of_host.accounts += i64::from(has) - i64::from(had);
+    }
+    Ok(moved)
+}
+
+/// The row of a host; a host without anything has none.
+fn row(host: &[u8], counts: &HostCounts) -> Row {
+    Row {
+        table: Table::Counts,
+        key: host.to_vec(),
+        value: (*counts != HostCounts::default()).then(|| record::encode(counts)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The edits of a change: steps in an account's list, and the rows of sled's trees that they become.
+//! The edits of a change: steps in an account's list, and the rows that they become, by their tables.
 //!
 //! Must not know: who decides a change, how a row is encoded.
 
@@ -70,7 +70,7 @@ impl Edit {
     }
 }
 
-/// sled's trees, by what they hold.
+/// The tables, by what they hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Table {
     Certificates,
@@ -141,20 +141,4 @@ pub(super) struct Row {
     pub(super) table: Table,
     pub(super) key: Vec<u8>,
     pub(super) value: Option<Vec<u8>>,
-}
-
-/// The rows that a change writes, and the outcome that its asker is told when they are on the disk.
-pub(super) struct Planned<T> {
-    pub(super) rows: Vec<Row>,
-    pub(super) outcome: T,
-}
-
-impl<T> Planned<T> {
-    /// Something was looked at, and nothing is written.
-    pub(super) fn nothing(outcome: T) -> Self {
-        Self {
-            rows: Vec::new(),
-            outcome,
-        }
-    }
 }

@@ -140,8 +140,11 @@ pub enum StoreError {
         table: &'static str,
     },
     /// sled, or the disk under it. Ends the process.
-    #[error("the store's file sled/db: {}", words(.0))]
-    Engine(sled::Error),
+    #[error("the store's file sled/db: {problem}")]
+    Engine {
+        /// The problem, in words.
+        problem: String,
+    },
     /// The machine gives no random numbers.
     #[error("no random numbers: {0}")]
     Random(getrandom::Error),
@@ -166,22 +169,6 @@ pub(super) fn file_error(
         action,
         path,
         source,
-    }
-}
-
-/// An error of sled's in words for people.
-pub(super) fn words(error: &sled::Error) -> String {
-    match error {
-        sled::Error::Corruption { at: Some(at), .. } => {
-            format!("damaged at byte {}", at.lid())
-        }
-        sled::Error::Corruption { at: None, .. } => "damaged".to_owned(),
-        sled::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            "its end is missing".to_owned()
-        }
-        sled::Error::Io(error) => error.to_string(),
-        sled::Error::Unsupported(text) | sled::Error::ReportableBug(text) => text.clone(),
-        sled::Error::CollectionNotFound(_) => "a table is missing".to_owned(),
     }
 }
 

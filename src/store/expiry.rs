@@ -21,12 +21,16 @@ impl Tables {
     ) -> impl Iterator<Item = Result<Enrolment, StoreError>> {
         let prefix = record::host_prefix(host);
         let place = |at: UnixSeconds| [&prefix[..], &in_order(at)].concat();
-        let start = Bound::Included(place(*when.start()));
+        let start = place(*when.start());
         let end = match when.end().0.checked_add(1) {
-            Some(next) => Bound::Excluded(place(UnixSeconds(next))),
-            None => Bound::Excluded([host.as_str().as_bytes(), b"\x01"].concat()),
+            Some(next) => place(UnixSeconds(next)),
+            None => [host.as_str().as_bytes(), b"\x01"].concat(),
         };
-        let rows = self.range(Table::Expiry, start, end);
+        let rows = self.range(
+            Table::Expiry,
+            Bound::Included(&start),
+            Bound::Excluded(&end),
+        );
         rows.filter_map(
             |row| match row.and_then(|(key, _)| self.present_record_at(&key)) {
                 Err(StoreError::Corrupt { .. }) => None,

@@ -8,14 +8,17 @@ use crate::identity::{Enrolment, Host, UnixSeconds};
 
 use super::Store;
 use super::counts::HostCounts;
-use super::edit::{Planned, Row, Table};
+use super::edit::{Row, Table};
 use super::error::StoreError;
+use super::job::{About, Claim, Planned};
 use super::record::{self, HostRecord};
 
 impl Store {
     /// Remembers how these hosts were declared. Blocks until it is on the disk.
     pub fn remember_hosts(&self, declared: Vec<(Host, HostRecord)>) -> Result<(), StoreError> {
-        self.committer.commit(None, move |_| {
+        let hosts = declared.iter().map(|(host, _)| Claim::Host(host.clone()));
+        let about = About::These(hosts.collect());
+        self.backend.commit(about, move |_| {
             let row = |(host, record): &(Host, HostRecord)| Row {
                 table: Table::Hosts,
                 key: host.as_str().as_bytes().to_vec(),
@@ -44,7 +47,7 @@ impl Store {
     /// Forgets that the host was declared; the records of its accounts stay. Blocks until it is on the disk.
     pub fn forget_host(&self, host: &Host) -> Result<(), StoreError> {
         let key = host.as_str().as_bytes().to_vec();
-        self.committer.commit(None, move |_| {
+        self.backend.commit(of_host(host), move |_| {
             Ok(Planned {
                 rows: vec![Row {
                     table: Table::Hosts,
@@ -59,7 +62,7 @@ impl Store {
     /// How much of the host's accounts there is. From memory.
     pub fn counts_of(&self, host: &Host) -> Result<HostCounts, StoreError> {
         self.tables.require_sound()?;
-        Ok(self.ledger.lock().counts().of(host.as_str().as_bytes()))
+        Ok(self.memory.counts.lock().of(host.as_str().as_bytes()))
     }
 
     /// The certificates of `host` that expire within `when`, the first to expire first, without those of accounts that were
@@ -85,7 +88,7 @@ impl Store {
     /// Remembers up to when they have. Blocks until it is on the disk.
     pub fn set_noticed_until(&self, host: &Host, until: UnixSeconds) -> Result<(), StoreError> {
         let key = noticed_key(host);
-        self.committer.commit(Some(key.clone()), move |_| {
+        self.backend.commit(of_host(host), move |_| {
             Ok(Planned {
                 rows: vec![Row {
                     table: Table::Meta,
@@ -96,6 +99,11 @@ impl Store {
             })
         })
     }
+}
+
+/// A change of what is remembered of a host.
+fn of_host(host: &Host) -> About {
+    About::These([Claim::Host(host.clone())].into())
 }
 
 fn noticed_key(host: &Host) -> Vec<u8> {

@@ -17,7 +17,7 @@ use crate::identity::{
 use super::edit::{Edit, Row, Table};
 use super::error::StoreError;
 use super::expiry;
-use super::recall::Holding;
+use super::recall::{Holding, Recall};
 use super::record::{self, KnownRow};
 use super::tables::Tables;
 use super::view::View;
@@ -45,17 +45,22 @@ pub struct Known {
 }
 
 impl Tables {
-    /// The facts about a certificate on `host`.
-    pub(super) fn known(&self, shown: Shown<'_>, host: &Host) -> Result<Known, StoreError> {
+    /// The facts about a certificate on `host`; those that `recall` remembers are not read.
+    pub(super) fn known(
+        &self,
+        recall: &Recall,
+        shown: Shown<'_>,
+        host: &Host,
+    ) -> Result<Known, StoreError> {
         self.require_sound()?;
         let Shown {
             der, fingerprint, ..
         } = shown;
-        let is_proven = self.is_known_proven();
-        let as_of = self.recall.now();
+        let is_proven = self.health.is_known_proven();
+        let as_of = recall.now();
         if is_proven
             && shown.cert.is_some()
-            && let Some(holding) = self.recall.get(fingerprint, host, as_of)
+            && let Some(holding) = recall.get(fingerprint, host, as_of)
         {
             let Holding {
                 holders,
@@ -102,7 +107,7 @@ impl Tables {
                 holders: known.holders.clone(),
                 revoked_for: known.revoked_for.clone(),
             };
-            self.recall.keep(fingerprint, holding, as_of);
+            recall.keep(fingerprint, holding, as_of);
         }
         Ok(known)
     }

@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use crate::identity::{BareJid, Host, Link, LinkHash, LinkId, UnixSeconds};
 use crate::system::lock::Lock;
 
-use super::edit::{Edit, Table};
+use super::edit::Table;
 use super::error::StoreError;
-use super::record;
+use super::record::{self, RecordError};
+use super::rows::Changed;
 use super::tables::Tables;
 
 /// Where each link stands, and when it expires.
@@ -27,13 +28,7 @@ impl LinkIndex {
     pub(super) fn of_all(tables: &Tables) -> Result<Self, StoreError> {
         let mut entries = HashMap::new();
         for (key, value) in tables.sound_rows(Table::Links) {
-            let part = record::account_part(&key);
-            let rest = key.get(part.len() + 1..).unwrap_or_default();
-            let Some(account) = record::account_of(part) else {
-                let _ = tables.corrupt(Table::Links, &"its key is damaged");
-                continue;
-            };
-            match record::link(account, rest, &value) {
+            match link_at(&key, &value) {
                 Ok(link) => drop(entries.insert(link.hash, Entry::of(&link))),
                 Err(error) => drop(tables.corrupt(Table::Links, &error)),
             }
@@ -42,19 +37,14 @@ impl LinkIndex {
         Ok(Self(Lock::new(entries)))
     }
 
-    /// Keeps it right: called in the writer thread, with what is about to be written.
-    pub(super) fn note(&self, account: &BareJid, edits: &[Edit]) {
-        for edit in edits {
-            match edit {
-                Edit::PutLink(link) => {
-                    let entry = Entry {
-                        account: account.clone(),
-                        ..Entry::of(link)
-                    };
-                    self.0.lock().insert(link.hash, entry);
-                }
-                Edit::RemoveLink(hash) => drop(self.0.lock().remove(hash)),
-                _ => {}
+    /// These changes are made.
+    pub(super) fn applied(&self, changes: &[Changed]) {
+        for changed in changes.iter().filter(|one| one.table == Table::Links) {
+            let after = changed.after.as_deref();
+            let after = after.and_then(|value| link_at(&changed.key, value).ok());
+            match after {
+                Some(link) => drop(self.0.lock().insert(link.hash, Entry::of(&link))),
+                None => drop(hash_at(&changed.key).and_then(|hash| self.0.lock().remove(&hash))),
             }
         }
     }
@@ -90,6 +80,23 @@ impl LinkIndex {
         let is_live = |entry: &&Entry| entry.account.host() == host && now < entry.expires;
         all.values().filter(is_live).count()
     }
+}
+
+/// The link in a row.
+fn link_at(key: &[u8], value: &[u8]) -> Result<Link, RecordError> {
+    let (account, rest) = parts(key).ok_or(RecordError::Key)?;
+    record::link(account, rest, value)
+}
+
+fn parts(key: &[u8]) -> Option<(BareJid, &[u8])> {
+    let part = record::account_part(key);
+    Some((record::account_of(part)?, key.get(part.len() + 1..)?))
+}
+
+/// The hash of the link that a key is of.
+fn hash_at(key: &[u8]) -> Option<LinkHash> {
+    let (_, rest) = parts(key)?;
+    Some(LinkHash::from_bytes(rest.try_into().ok()?))
 }
 
 impl Entry {

@@ -1,92 +1,73 @@
-//! The store: it remembers everything that outlives a restart. The only user of sled.
+//! The store: it remembers everything that outlives a restart.
 //!
-//! A data folder holds `FORMAT` (which layout; written last by `create`), `LOCK` (its one owner), `SEQUENCE` (how far the
-//! store had come), `sled/`, and `REFUSED` (why it was not opened the last time). One of an older layout is written anew when it is opened (`migration`).
-//! Reads block for microseconds and may be made anywhere; changes go through one writer thread
-//! (`committer`) and return when they are on the disk.
+//! What can be asked of it stands here and in the files beside it, and is the same whatever keeps the rows. That is a `Backend`
+//! (backend.rs): `folder/`, with sled. Between the two there are rows (rows.rs, read as `Tables`), changes on their way (job.rs), and
+//! what is kept in memory of the rows, which hears of every change (memory.rs).
+//! Reads block for microseconds and may be made anywhere; changes return when they are on the disk.
 //!
 //! Must not know: rules, the protocol, the time.
 
 mod accounts;
 mod all;
+mod backend;
 mod census;
 mod counts;
 mod edit;
 mod error;
 mod expiry;
+mod figures;
 mod folder;
 mod harmless;
+mod health;
 mod hosts;
+mod job;
 mod known;
 mod link_index;
 mod links;
+mod memory;
+mod opening;
 mod recall;
 mod record;
 pub mod refusal;
-mod secret;
+mod rows;
 mod tables;
 mod view;
+mod wholeness;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::identity::{
     Account, AccountName, BareJid, CertificateName, Enrolment, Fingerprint, Holder, Host, LastUse,
 };
-use crate::system::lock::{Lock, SharedLock};
 
 pub use all::{AccountRows, Cursor, ReadLimits, Stop};
 pub use census::Census;
 pub use counts::HostCounts;
 pub use edit::Edit;
 pub use error::{OnFailure, StoreError};
-pub use folder::Created;
-pub use folder::committer::Pending;
-pub use folder::whole::{Found, Loss, OnLoss, TableCheck};
+pub use figures::Figures;
+pub use folder::opening::Created;
 pub use harmless::{Change, Harmless, NoYes};
+pub use job::Pending;
 pub use known::{Known, Shown};
 pub use record::HostRecord;
 pub use view::View;
+pub use wholeness::{Found, Loss, OnLoss, TableCheck};
 
-use census::Censuses;
-use edit::{Planned, Table};
-use folder::committer::Committer;
-use folder::layout::{SLED_FOLDER, folder_bytes};
-use folder::ledger::Ledger;
-use folder::lock::FolderLock;
-use folder::reached::Reached;
-use link_index::LinkIndex;
+use backend::Backend;
+use edit::Table;
+use job::{About, Claim, Planned};
+use memory::Memory;
 use tables::Tables;
 
-/// The open store. One for each data folder and process.
+/// The open store. One for each place where rows are kept, and process.
 pub struct Store {
     tables: Tables,
-    committer: Committer,
-    censuses: Arc<Censuses>,
-    links: Arc<LinkIndex>,
-    ledger: Arc<Lock<Ledger>>,
-    reached: Arc<Reached>,
+    backend: Box<dyn Backend>,
+    memory: Arc<Memory>,
     found: Found,
-    secret: SharedLock<[u8; 32]>,
     folder: PathBuf,
-    // Held for as long as the store is open.
-    _lock: FolderLock,
-}
-
-/// How much there is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Figures {
-    /// Records of certificates.
-    pub certificates: u64,
-    /// Accounts with at least one.
-    pub accounts: u64,
-    /// Revoked keys.
-    pub revoked_keys: u64,
-    /// Bytes of sled's files.
-    pub bytes_on_disk: u64,
-    /// Reads that failed because of a damaged record, since the start.
-    pub corrupt_reads: u64,
 }
 
 impl Store {
@@ -110,7 +91,7 @@ impl Store {
 
     /// The facts about a certificate on `host`. One look-up.
     pub fn known(&self, shown: Shown<'_>, host: &Host) -> Result<Known, StoreError> {
-        self.tables.known(shown, host)
+        self.tables.known(&self.memory.recall, shown, host)
     }
 
     /// The accounts of `host` in whose lists a certificate with this fingerprint stands, any incarnation.
@@ -143,8 +124,8 @@ impl Store {
 
     /// Decides a change from the account's present state, writes it and returns when it is on the disk.
     ///
-    /// Blocks. `decide` runs in the writer thread, where no other change of any account can come between
-    /// its view and its edits; it must be quick.
+    /// Blocks. `decide` runs where the change is written, and no other change of the account can come between its view and its
+    /// edits; it must be quick.
     ///
     /// Errors: the outer ones are faults, and nothing or everything was written (never half of it); the
     /// inner ones are those of `decide`, and nothing was written.
@@ -157,8 +138,8 @@ impl Store {
         T: Send + 'static,
         E: Send + 'static,
     {
-        let plan = self.planned(account, decide);
-        self.committer.commit(Some(about(account)), plan)
+        let plan = planned(account, decide);
+        self.backend.commit(about(account), plan)
     }
 
     /// As [`Store::change`], with any edits: what is revoked, and every change of an account itself. No yes may come between what
@@ -173,8 +154,8 @@ impl Store {
         T: Send + 'static,
         E: Send + 'static,
     {
-        let plan = self.planned(account, with_changes(decide));
-        let written = self.committer.commit(Some(about(account)), plan)?;
+        let plan = planned(account, with_changes(decide));
+        let written = self.backend.commit(about(account), plan)?;
         Ok(written.map(|written| heard(written, closing, account)))
     }
 
@@ -189,8 +170,8 @@ impl Store {
         T: Send + 'static,
         E: Send + 'static,
     {
-        let plan = self.planned(account, decide);
-        self.committer.begin_in_turn(Some(about(account)), plan)
+        let plan = planned(account, decide);
+        self.backend.begin(about(account), plan)
     }
 
     /// The same of [`Store::take_back`]: `closing` lasts until it is made.
@@ -204,57 +185,19 @@ impl Store {
         T: Send + 'static,
         E: Send + 'static,
     {
-        let plan = self.planned(account, with_changes(decide));
-        let pending = self.committer.begin_in_turn(Some(about(account)), plan)?;
+        let plan = planned(account, with_changes(decide));
+        let pending = self.backend.begin(about(account), plan)?;
         let account = account.clone();
         Ok(pending.then(move |written: Result<_, E>| {
             written.map(|written| heard(written, closing, &account))
         }))
     }
 
-    /// The plan of a change, as the writer takes it.
-    fn planned<D, S, T, E>(
-        &self,
-        account: &BareJid,
-        decide: D,
-    ) -> impl FnOnce(&Tables) -> Result<Planned<Result<T, E>>, StoreError> + Send + use<D, S, T, E>
-    where
-        D: FnOnce(&View<'_>) -> Decided<S, T, E> + Send + 'static,
-        S: Into<Edit>,
-        T: Send + 'static,
-        E: Send + 'static,
-    {
-        let account = account.clone();
-        let (censuses, links) = (Arc::clone(&self.censuses), Arc::clone(&self.links));
-        move |tables: &Tables| {
-            let view = View {
-                tables,
-                account: &account,
-            };
-            Ok(match decide(&view)? {
-                Ok((edits, outcome)) => {
-                    let edits: Vec<Edit> = edits.into_iter().map(Into::into).collect();
-                    let following = known::following(&view, &edits)?;
-                    let looks = censuses.note(&view, &edits)?;
-                    links.note(&account, &edits);
-                    let edits = edits.into_iter();
-                    let rows = edits.flat_map(|edit| record::rows(&account, edit));
-                    Planned {
-                        rows: rows.chain(following).chain(looks).collect(),
-                        outcome: Ok(outcome),
-                    }
-                }
-                Err(denied) => Planned {
-                    rows: Vec::new(),
-                    outcome: Err(denied),
-                },
-            })
-        }
-    }
-
     /// Writes when certificates were last used, all in one go. A certificate that is no longer in its list is passed over. Blocks.
     pub fn note_uses(&self, uses: Vec<Use>) -> Result<(), StoreError> {
-        self.committer.commit(None, move |tables| {
+        let accounts = uses.iter().map(|used| Claim::Account(used.account.clone()));
+        let about = About::These(accounts.collect());
+        self.backend.commit(about, move |tables| {
             let mut rows = Vec::new();
             for Use {
                 account,
@@ -299,36 +242,6 @@ impl Store {
         Ok(accounts)
     }
 
-    /// How much there is. From memory, but for the sizes of files.
-    pub fn figures(&self) -> Result<Figures, StoreError> {
-        self.tables.require_sound()?;
-        let HostCounts {
-            certificates,
-            accounts,
-            revoked_keys,
-        } = self.ledger.lock().counts().total();
-        Ok(Figures {
-            certificates,
-            accounts,
-            revoked_keys,
-            bytes_on_disk: self.bytes_on_disk(),
-            corrupt_reads: self.tables.corrupt_reads.load(Ordering::Relaxed),
-        })
-    }
-
-    /// Goes the way of a change, through the writer thread to the disk and back, and changes nothing.
-    ///
-    /// Blocks for as long as the writer does, behind everything that was given to it before.
-    pub fn probe(&self) -> Result<(), StoreError> {
-        self.committer.probe()
-    }
-
-    /// Bytes of sled's files.
-    #[must_use]
-    pub fn bytes_on_disk(&self) -> u64 {
-        folder_bytes(&self.folder.join(SLED_FOLDER))
-    }
-
     /// The data folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -337,7 +250,7 @@ impl Store {
 
     /// Waits until everything that was given to the writer is on the disk, and lets nothing more in.
     pub fn close(&self) {
-        self.committer.stop();
+        self.backend.stop();
     }
 }
 
@@ -345,8 +258,44 @@ impl Store {
 pub type Decided<S, T, E> = Result<Result<(Vec<S>, T), E>, StoreError>;
 
 /// What a change of `account` is about.
-fn about(account: &BareJid) -> Vec<u8> {
-    record::account_key(account, &[])
+fn about(account: &BareJid) -> About {
+    About::These([Claim::Account(account.clone())].into())
+}
+
+/// The plan of a change, as whoever writes it takes it.
+fn planned<D, S, T, E>(
+    account: &BareJid,
+    decide: D,
+) -> impl FnOnce(&Tables) -> Result<Planned<Result<T, E>>, StoreError> + Send + use<D, S, T, E>
+where
+    D: FnOnce(&View<'_>) -> Decided<S, T, E> + Send + 'static,
+    S: Into<Edit>,
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    let account = account.clone();
+    move |tables: &Tables| {
+        let view = View {
+            tables,
+            account: &account,
+        };
+        Ok(match decide(&view)? {
+            Ok((edits, outcome)) => {
+                let edits: Vec<Edit> = edits.into_iter().map(Into::into).collect();
+                let following = known::following(&view, &edits)?;
+                let edits = edits.into_iter();
+                let rows = edits.flat_map(|edit| record::rows(&account, edit));
+                Planned {
+                    rows: rows.chain(following).collect(),
+                    outcome: Ok(outcome),
+                }
+            }
+            Err(denied) => Planned {
+                rows: Vec::new(),
+                outcome: Err(denied),
+            },
+        })
+    }
 }
 
 /// `decide`, which also says what whoever keeps back every yes must hear of.

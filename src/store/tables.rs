@@ -1,100 +1,69 @@
-//! sled's trees as tables: reads, with every way in which they can fail.
+//! Reads in the tables, whatever keeps their rows.
 //!
-//! Must not know: what stands in a row.
+//! Must not know: what stands in a row, what keeps it.
 
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::identity::{Enrolment, Fingerprint, Host};
 
 use super::edit::Table;
-use super::error::{OnFailure, StoreError, words};
-use super::recall::Recall;
+use super::error::StoreError;
+use super::health::Health;
 use super::record;
+use super::rows::{Bytes, RowBytes, Rows};
 
-/// sled's trees, and how a failure is told. Shared by readers and the writer.
+/// The rows that somebody reads, and what is said of those that can't be. A reader has those of now; a change has those that it
+/// decides on.
 #[derive(Clone)]
 pub(super) struct Tables {
-    pub(super) trees: Arc<[sled::Tree; Table::COUNT]>,
-    failed: Arc<AtomicBool>,
-    on_failure: Arc<OnFailure>,
-    pub(super) corrupt_reads: Arc<AtomicU64>,
-    known_is_proven: Arc<AtomicBool>,
-    pub(super) recall: Arc<Recall>,
+    rows: Arc<dyn Rows>,
+    pub(super) health: Arc<Health>,
 }
 
-pub(super) type RowBytes = (sled::IVec, sled::IVec);
-
 impl Tables {
-    pub(super) fn open(db: &sled::Db, on_failure: OnFailure) -> Result<Self, StoreError> {
-        let mut trees = Vec::new();
-        for table in Table::ALL {
-            trees.push(db.open_tree(table.name()).map_err(StoreError::Engine)?);
-        }
-        let trees: [sled::Tree; Table::COUNT] = trees.try_into().map_err(|_| StoreError::Failed)?;
-        Ok(Self {
-            trees: Arc::new(trees),
-            failed: Arc::new(AtomicBool::new(false)),
-            on_failure: Arc::new(on_failure),
-            corrupt_reads: Arc::new(AtomicU64::new(0)),
-            known_is_proven: Arc::new(AtomicBool::new(false)),
-            recall: Arc::default(),
-        })
+    pub(super) fn of(rows: Arc<dyn Rows>, health: Arc<Health>) -> Self {
+        Self { rows, health }
     }
 
-    pub(super) fn tree(&self, table: Table) -> &sled::Tree {
-        #[allow(clippy::indexing_slicing)]
-        // A table's discriminant is below COUNT, which is the array's length.
-        &self.trees[table as usize]
+    pub(super) fn read(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.health.require_sound()?;
+        self.rows.row(table, key)
     }
 
-    pub(super) fn read(&self, table: Table, key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
-        self.require_sound()?;
-        let read = self.tree(table).get(key);
-        read.map_err(|error| self.read_error(table, error))
-    }
-
+    /// The rows whose keys begin with `prefix`.
     pub(super) fn scan<'a>(
         &'a self,
         table: Table,
         prefix: &[u8],
     ) -> impl Iterator<Item = Result<RowBytes, StoreError>> + use<'a> {
-        let rows = self.tree(table).scan_prefix(prefix);
-        let sound = self.require_sound().err().map(Err);
-        sound
-            .into_iter()
-            .chain(rows.map(move |row| row.map_err(|error| self.read_error(table, error))))
+        self.range(
+            table,
+            Bound::Included(prefix),
+            end_of(prefix).as_ref().map(Vec::as_slice),
+        )
     }
 
-    /// The rows whose keys begin with `prefix`, from the first one after `behind`.
+    /// The same, from the first one after `behind`.
     pub(super) fn rows_behind<'a>(
         &'a self,
         table: Table,
         prefix: &[u8],
-        behind: Option<Vec<u8>>,
+        behind: Option<&[u8]>,
     ) -> impl Iterator<Item = Result<RowBytes, StoreError>> + use<'a> {
-        let start = behind.map_or_else(|| Bound::Included(prefix.to_vec()), Bound::Excluded);
-        let prefix = prefix.to_vec();
-        let is_inside = move |row: &Result<RowBytes, StoreError>| {
-            row.as_ref()
-                .map_or(true, |(key, _)| key.starts_with(&prefix))
-        };
-        self.range(table, start, Bound::Unbounded)
-            .take_while(is_inside)
+        let start = behind.map_or(Bound::Included(prefix), Bound::Excluded);
+        self.range(table, start, end_of(prefix).as_ref().map(Vec::as_slice))
     }
 
     /// The rows between two keys, in their order.
-    pub(super) fn range(
-        &self,
+    pub(super) fn range<'a>(
+        &'a self,
         table: Table,
-        start: Bound<Vec<u8>>,
-        end: Bound<Vec<u8>>,
-    ) -> impl Iterator<Item = Result<RowBytes, StoreError>> {
-        let sound = self.require_sound().err().map(Err);
-        let rows = self.tree(table).range((start, end));
-        let rows = rows.map(move |row| row.map_err(|error| self.read_error(table, error)));
-        sound.into_iter().chain(rows)
+        start: Bound<&[u8]>,
+        end: Bound<&[u8]>,
+    ) -> impl Iterator<Item = Result<RowBytes, StoreError>> + use<'a> {
+        let sound = self.health.require_sound().err().map(Err);
+        sound.into_iter().chain(self.rows.range(table, start, end))
     }
 
     pub(super) fn enrolments_of(
@@ -173,15 +142,6 @@ impl Tables {
         })
     }
 
-    /// Was `known` held against what was written since the start?
-    pub(super) fn is_known_proven(&self) -> bool {
-        self.known_is_proven.load(Ordering::Acquire)
-    }
-
-    pub(super) fn set_known_proven(&self, is_proven: bool) {
-        self.known_is_proven.store(is_proven, Ordering::Release);
-    }
-
     pub(super) fn decoded<T: record::Versioned>(
         &self,
         table: Table,
@@ -190,39 +150,54 @@ impl Tables {
         record::decode(value).map_err(|error| self.corrupt(table, &error))
     }
 
+    /// Errors: the store has failed, and answers nothing any more.
     pub(super) fn require_sound(&self) -> Result<(), StoreError> {
-        if self.failed.load(Ordering::Acquire) {
-            return Err(StoreError::Failed);
-        }
-        Ok(())
+        self.health.require_sound()
     }
 
+    /// The error of a row that can't be read, which is counted.
     pub(super) fn corrupt(&self, table: Table, problem: &dyn std::fmt::Display) -> StoreError {
-        self.corrupt_reads.fetch_add(1, Ordering::Relaxed);
-        StoreError::Corrupt {
-            table: table.name(),
-            problem: problem.to_string(),
-        }
+        self.health.corrupt(table, problem)
     }
 
-    pub(super) fn read_error(&self, table: Table, error: sled::Error) -> StoreError {
-        match error {
-            sled::Error::Corruption { .. } => self.corrupt(table, &words(&error)),
-            error => {
-                self.fail(&StoreError::Engine(error));
-                StoreError::Failed
-            }
-        }
+    /// See [`Rows::scribble`].
+    #[cfg(test)]
+    pub(super) fn scribble(&self, table: Table, key: &[u8], value: Option<&[u8]>) {
+        self.rows.scribble(table, key, value);
     }
+}
 
-    pub(super) fn fail(&self, error: &StoreError) {
-        if !self.failed.swap(true, Ordering::AcqRel) {
-            (self.on_failure)(error);
+/// The first key behind all that begin with `prefix`.
+fn end_of(prefix: &[u8]) -> Bound<Vec<u8>> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if let Some(next) = last.checked_add(1) {
+            end.push(next);
+            return Bound::Excluded(end);
         }
     }
+    Bound::Unbounded
 }
 
 /// Most records that are tried for one certificate.
 const MAX_TRIED: usize = 4;
 /// sled may report the same damaged place again and again.
 const MAX_DAMAGED_ROWS: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_a_prefix_comes_the_next_one_of_its_length_or_a_shorter_one() {
+        for (prefix, end) in [
+            (&b"ab"[..], Bound::Excluded(b"ac".to_vec())),
+            (b"a\xff\xff", Bound::Excluded(b"b".to_vec())),
+            (b"a\0", Bound::Excluded(b"a\x01".to_vec())),
+            (b"\xff", Bound::Unbounded),
+            (b"", Bound::Unbounded),
+        ] {
+            assert_eq!(end_of(prefix), end, "{prefix:?}");
+        }
+    }
+}

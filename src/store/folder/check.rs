@@ -7,34 +7,38 @@
 use std::sync::Arc;
 
 use super::super::counts::Counting;
-use super::super::edit::{Planned, Row, Table};
+use super::super::edit::Table;
 use super::super::error::StoreError;
+use super::super::health::Health;
+use super::super::job::Planned;
+use super::super::memory::Memory;
 use super::super::tables::Tables;
-use super::super::{Store, record};
+use super::super::wholeness::TableCheck;
+use super::committer::Committer;
 use super::ledger::{Ledger, UnderWay};
 use super::tally::Sum;
-use super::whole::{AllRows, Found, Loss, TableCheck, unreadable};
+use super::whole::{AllRows, unreadable};
+use crate::system::lock::Lock;
 
-/// The row that remembers a loss that was accepted.
-fn loss_row(loss: &Loss) -> Row {
-    Row {
-        table: Table::Meta,
-        key: LOSS_ROW.to_vec(),
-        value: Some(record::encode(loss)),
-    }
+/// The parts of an open store that a check needs.
+pub(super) struct Checking<'a> {
+    pub(super) committer: &'a Committer,
+    pub(super) ledger: &'a Arc<Lock<Ledger>>,
+    pub(super) memory: &'a Arc<Memory>,
+    pub(super) health: &'a Health,
 }
 
-impl Store {
-    /// Reads every row, and holds them against what was written. Changes go on meanwhile.
+impl Checking<'_> {
+    /// Holds every row against what was written.
     ///
     /// Blocks for as long as it takes: a page at a time in the writer thread, and before each page `pause` is called with how
     /// many rows were read by then. There must be one check at a time.
-    pub fn check(&self, mut pause: impl FnMut(u64)) -> Result<Vec<TableCheck>, StoreError> {
+    pub(super) fn check(self, pause: &mut dyn FnMut(u64)) -> Result<Vec<TableCheck>, StoreError> {
         let mut read = 0;
         let mut checks = Vec::new();
         for table in Table::COUNTED.iter().copied() {
-            let ledger = Arc::clone(&self.ledger);
-            self.committer.commit_in_turn(move |_| {
+            let ledger = Arc::clone(self.ledger);
+            self.committer.in_turn(move |_| {
                 ledger.lock().check = Some(UnderWay {
                     table,
                     behind: None,
@@ -45,14 +49,15 @@ impl Store {
             })?;
             loop {
                 pause(read);
-                let ledger = Arc::clone(&self.ledger);
-                let page = self.committer.commit_in_turn(move |tables| {
-                    Ok(Planned::nothing(read_page(&mut ledger.lock(), tables)?))
+                let (ledger, memory) = (Arc::clone(self.ledger), Arc::clone(self.memory));
+                let page = self.committer.in_turn(move |tables| {
+                    let page = read_page(&mut ledger.lock(), &memory, tables)?;
+                    Ok(Planned::nothing(page))
                 })?;
                 read += page.rows;
                 if let Some(check) = page.end {
                     if table == Table::Known {
-                        self.tables.set_known_proven(check.problem.is_none());
+                        self.health.set_known_proven(check.problem.is_none());
                     }
                     checks.push(check);
                     break;
@@ -60,50 +65,6 @@ impl Store {
             }
         }
         Ok(checks)
-    }
-
-    /// Writes down what was accepted at this opening.
-    pub(in crate::store) fn remember_loss(&self) -> Result<(), StoreError> {
-        let Some(loss) = &self.found.accepted else {
-            return Ok(());
-        };
-        let rows = vec![loss_row(loss)];
-        self.committer
-            .commit_in_turn(move |_| Ok(Planned { rows, outcome: () }))
-    }
-
-    /// Why `SEQUENCE` does not say how far the store has come, in words; `None`: it does.
-    #[must_use]
-    pub fn sequence_problem(&self) -> Option<String> {
-        self.reached.problem()
-    }
-
-    /// How many commits the store has seen.
-    #[must_use]
-    pub fn commits(&self) -> u64 {
-        self.ledger.lock().tally().commits
-    }
-
-    /// How many rows there are to be checked.
-    #[must_use]
-    pub fn rows(&self) -> u64 {
-        let ledger = self.ledger.lock();
-        let rows = |table: &Table| ledger.tally().of(*table).rows;
-        Table::COUNTED.iter().map(rows).sum()
-    }
-
-    /// How it was found when it was opened.
-    #[must_use]
-    pub fn found(&self) -> &Found {
-        &self.found
-    }
-
-    /// The loss that was last accepted, at this opening or an earlier one.
-    pub fn accepted_loss(&self) -> Result<Option<Loss>, StoreError> {
-        let value = self.tables.read(Table::Meta, LOSS_ROW)?;
-        value
-            .map(|value| self.tables.decoded(Table::Meta, &value))
-            .transpose()
     }
 }
 
@@ -114,7 +75,7 @@ struct Page {
 }
 
 /// In the writer thread: nothing changes meanwhile.
-fn read_page(ledger: &mut Ledger, tables: &Tables) -> Result<Page, StoreError> {
+fn read_page(ledger: &mut Ledger, memory: &Memory, tables: &Tables) -> Result<Page, StoreError> {
     let Some(check) = &mut ledger.check else {
         return Err(StoreError::Failed);
     };
@@ -123,7 +84,7 @@ fn read_page(ledger: &mut Ledger, tables: &Tables) -> Result<Page, StoreError> {
     let mut unreadable_behind = None;
     let mut is_end = true;
     let mut bytes = 0;
-    for row in tables.rows_behind(table, &[], check.behind.clone()) {
+    for row in tables.rows_behind(table, &[], check.behind.as_deref()) {
         match row {
             Ok((key, value)) => {
                 check.found.add(table, &key, &value);
@@ -156,10 +117,10 @@ fn read_page(ledger: &mut Ledger, tables: &Tables) -> Result<Page, StoreError> {
         if table == Table::Counts {
             let miscounted = ledger.miscounted.take();
             let tally = ledger.tally();
-            let miscounted = miscounted.or_else(|| ledger.counts().held_against_tally(tally));
+            let miscounted = miscounted.or_else(|| tally.held_against(&memory.counts.lock()));
             end.problem = end.problem.or(miscounted);
         } else if let (None, Some(Counting { counts, .. })) = (&end.problem, counting) {
-            let other = ledger.counts().held_against(&counts, &[table]);
+            let other = memory.counts.lock().held_against(&counts, &[table]);
             ledger.miscounted = other.or(ledger.miscounted.take());
         }
         page.end = Some(end);
@@ -167,7 +128,6 @@ fn read_page(ledger: &mut Ledger, tables: &Tables) -> Result<Page, StoreError> {
     Ok(page)
 }
 
-const LOSS_ROW: &[u8] = b"loss";
 /// As long as these stay in the writer, no change is made: about a millisecond.
 const PAGE_ROWS: u64 = 128;
 const PAGE_BYTES: usize = 256 * 1024;
@@ -180,7 +140,7 @@ mod tests {
     use std::path::Path;
 
     use crate::identity::{BareJid, Incarnation, KeyId, UnixSeconds};
-    use crate::store::{Edit, OnLoss};
+    use crate::store::{Edit, Loss, OnLoss, Store};
 
     fn revoke(store: &Store, account: &str, key: u8, is_revoked: bool) {
         let account = BareJid::parse(account).unwrap();
@@ -252,28 +212,31 @@ mod tests {
     #[test]
     fn a_row_that_was_not_written_so_is_found_and_the_store_is_not_opened_again() {
         let key = b"a.lit\0user\0whatever";
+        let put = |tables: &Tables, key: &[u8], value: Option<&[u8]>| {
+            tables.scribble(Table::RevokedKeys, key, value);
+        };
+        let first = |tables: &Tables| {
+            let (key, _) = tables.sound_rows(Table::RevokedKeys).next().unwrap();
+            key.to_vec()
+        };
         for (told, damage) in [
             (
                 "2 rows are there, and 1 was written",
-                Box::new(|tree: &sled::Tree| drop(tree.insert(key, b"new").unwrap()))
-                    as Box<dyn Fn(&sled::Tree)>,
+                Box::new(|tables: &Tables| put(tables, key, Some(b"new"))) as Box<dyn Fn(&Tables)>,
             ),
             (
                 "0 rows are there, and 1 was written",
-                Box::new(|tree| tree.clear().unwrap()),
+                Box::new(|tables| put(tables, &first(tables), None)),
             ),
             (
                 "its 1 row is not the one that was written",
-                Box::new(|tree| {
-                    let (key, _) = tree.first().unwrap().unwrap();
-                    tree.insert(key, b"other").unwrap();
-                }),
+                Box::new(|tables| put(tables, &first(tables), Some(b"other"))),
             ),
         ] {
             let (folder, store) = created();
             revoke(&store, "user@a.lit", 1, true);
             assert_eq!(problems(&store.check(|_| {}).unwrap()), []);
-            damage(store.tables.tree(Table::RevokedKeys));
+            damage(&store.tables);
             let found = store.check(|_| {}).unwrap();
             assert_eq!(problems(&found), [("revoked_keys", told)]);
             store.close();

@@ -14,48 +14,35 @@ use std::thread::{self, JoinHandle};
 use sled::Transactional;
 use sled::transaction::TransactionError;
 
-use super::super::edit::{Planned, Row, Table};
+use super::super::backend::WhenFull;
+use super::super::edit::{Row, Table};
 use super::super::error::StoreError;
+use super::super::job::{About, Acknowledge, Job, Planned};
+use super::super::memory::Memory;
+use super::super::rows::Changed;
 use super::super::tables::Tables;
 use super::engine::{self, Durable};
 use super::ledger::Ledger;
 use super::reached::Reached;
-use super::tally::{self, Changed};
+use super::tally;
+use super::trees::Trees;
 use crate::system::lock::Lock;
 
-pub(in crate::store) struct Committer {
-    waiting: Lock<Option<SyncSender<Job>>>,
+/// The one writer's thread, and those that wait for it.
+pub(super) struct Committer {
+    waiting: Lock<Option<SyncSender<Waiting>>>,
     thread: Lock<Option<JoinHandle<()>>>,
 }
 
-/// The asker is told through a closure that knows the asker's types.
-type Acknowledge = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-type Plan = Box<dyn FnOnce(&Tables) -> Option<(Vec<Row>, Acknowledge)> + Send>;
-
-struct Job {
-    /// Changes of the same thing never share a group; `None` is about many, and shares a group with nobody.
-    about: Option<Vec<u8>>,
-    plan: Plan,
+struct Waiting {
+    job: Job,
     /// Made durable even if nothing was planned.
     is_probe: bool,
 }
 
 impl Committer {
-    pub(super) fn start(
-        db: sled::Db,
-        tables: Tables,
-        durable: Durable,
-        reached: Arc<Reached>,
-        ledger: Arc<Lock<Ledger>>,
-    ) -> Result<Self, StoreError> {
+    pub(super) fn start(writer: Writer) -> Result<Self, StoreError> {
         let (sender, receiver) = mpsc::sync_channel(MAX_WAITING);
-        let writer = Writer {
-            db,
-            tables,
-            durable,
-            reached,
-            ledger,
-        };
         let thread = thread::Builder::new()
             .name("committer".to_owned())
             .spawn(move || writer.run(&receiver))
@@ -70,62 +57,49 @@ impl Committer {
         })
     }
 
-    /// Hands `plan` to the writer and waits until what it planned is on the disk.
-    pub(in crate::store) fn commit<T: Send + 'static>(
-        &self,
-        about: Option<Vec<u8>>,
-        plan: impl FnOnce(&Tables) -> Result<Planned<T>, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let (job, pending) = job(about, plan);
-        let sender = self.waiting.lock();
-        match sender.as_ref().map(|sender| sender.try_send(job)) {
-            Some(Ok(())) => {}
-            Some(Err(TrySendError::Full(_))) => return Err(StoreError::Busy),
-            Some(Err(TrySendError::Disconnected(_))) | None => return Err(StoreError::Failed),
+    /// Hands the job to the writer.
+    pub(super) fn take(&self, job: Job, when_full: WhenFull) -> Result<(), StoreError> {
+        let is_probe = false;
+        let waiting = Waiting { job, is_probe };
+        if when_full == WhenFull::Wait {
+            return self.queue_in_turn(waiting);
         }
-        drop(sender);
-        pending.wait()
+        let sender = self.waiting.lock();
+        match sender.as_ref().map(|sender| sender.try_send(waiting)) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(TrySendError::Full(_))) => Err(StoreError::Busy),
+            Some(Err(TrySendError::Disconnected(_))) | None => Err(StoreError::Failed),
+        }
     }
 
-    /// The same for what is about many, and waits for its place: many changes are no reason to give up.
-    pub(in crate::store) fn commit_in_turn<T: Send + 'static>(
+    /// Waits for its turn, and until what `plan` writes is on the disk. Nothing changes meanwhile.
+    pub(super) fn in_turn<T: Send + 'static>(
         &self,
         plan: impl FnOnce(&Tables) -> Result<Planned<T>, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.begin_in_turn(None, plan)?.wait()
-    }
-
-    /// Waits for a place, hands `plan` to the writer there, and does not wait for it.
-    pub(in crate::store) fn begin_in_turn<'a, T: Send + 'static>(
-        &self,
-        about: Option<Vec<u8>>,
-        plan: impl FnOnce(&Tables) -> Result<Planned<T>, StoreError> + Send + 'static,
-    ) -> Result<Pending<'a, T>, StoreError> {
-        let (job, pending) = job(about, plan);
-        self.queue_in_turn(job)?;
-        Ok(pending)
+        let (job, pending) = Job::of(About::Everything, plan);
+        self.take(job, WhenFull::Wait)?;
+        pending.wait()
     }
 
     /// Returns when the writer has flushed and synced once more, with nothing to write.
     ///
     /// Waits for its place, unlike a change: many changes are no reason to take the writer for dead.
-    pub(in crate::store) fn probe(&self) -> Result<(), StoreError> {
-        let (job, pending) = job(None, |_| Ok(Planned::nothing(())));
-        self.queue_in_turn(Job {
-            is_probe: true,
-            ..job
-        })?;
+    pub(super) fn probe(&self) -> Result<(), StoreError> {
+        let (job, pending) = Job::of(About::Nothing, |_| Ok(Planned::nothing(())));
+        let is_probe = true;
+        self.queue_in_turn(Waiting { job, is_probe })?;
         pending.wait()
     }
 
-    fn queue_in_turn(&self, job: Job) -> Result<(), StoreError> {
+    fn queue_in_turn(&self, waiting: Waiting) -> Result<(), StoreError> {
         let sender = self.waiting.lock().clone().ok_or(StoreError::Failed)?;
         // `stop` waits for every sender to be gone.
-        sender.send(job).map_err(|_| StoreError::Failed)
+        sender.send(waiting).map_err(|_| StoreError::Failed)
     }
 
     /// Writes what waits, takes nothing more, and returns when the thread has ended.
-    pub(in crate::store) fn stop(&self) {
+    pub(super) fn stop(&self) {
         drop(self.waiting.lock().take());
         if let Some(thread) = self.thread.lock().take() {
             // A panic there has been told to everybody who waited: their answers never came.
@@ -140,83 +114,20 @@ impl Drop for Committer {
     }
 }
 
-/// A change that the writer has, and may not have made yet. It is made in any case: a caller that lets go of it waits for that, so that
-/// nothing that must last until then (`'a`) ends before.
-pub struct Pending<'a, T>(Option<Box<dyn FnOnce() -> Result<T, StoreError> + 'a>>);
-
-impl<'a, T: 'a> Pending<'a, T> {
-    fn of(answered: Receiver<Result<T, StoreError>>) -> Self
-    where
-        T: 'static,
-    {
-        let wait = move || answered.recv().unwrap_or(Err(StoreError::Failed));
-        Self(Some(Box::new(wait)))
-    }
-
-    /// The same, with something that is done when it is on the disk.
-    pub(in crate::store) fn then<U: 'a>(
-        mut self,
-        done: impl FnOnce(T) -> U + 'a,
-    ) -> Pending<'a, U> {
-        let wait = self.0.take();
-        let wait = move || {
-            wait.map_or(Err(StoreError::Failed), |wait| wait())
-                .map(done)
-        };
-        Pending(Some(Box::new(wait)))
-    }
-
-    /// Waits until it is on the disk, or is not to be.
-    pub fn wait(mut self) -> Result<T, StoreError> {
-        let wait = self.0.take();
-        wait.map_or(Err(StoreError::Failed), |wait| wait())
-    }
-}
-
-impl<T> Drop for Pending<'_, T> {
-    fn drop(&mut self) {
-        if let Some(wait) = self.0.take() {
-            drop(wait());
-        }
-    }
-}
-
-/// A job, and where its outcome comes.
-fn job<'a, T: Send + 'static>(
-    about: Option<Vec<u8>>,
-    plan: impl FnOnce(&Tables) -> Result<Planned<T>, StoreError> + Send + 'static,
-) -> (Job, Pending<'a, T>) {
-    let (answer, answered) = mpsc::sync_channel(1);
-    let job = Job {
-        about,
-        is_probe: false,
-        plan: Box::new(move |tables| match plan(tables).and_then(require_short) {
-            Ok(Planned { rows, outcome }) => Some((
-                rows,
-                // Nobody may be waiting any more; the change stands all the same.
-                Box::new(move |written| drop(answer.send(written.map(|()| outcome)))),
-            )),
-            Err(error) => {
-                let _ = answer.send(Err(error));
-                None
-            }
-        }),
-    };
-    (job, Pending::of(answered))
-}
-
-struct Writer {
-    db: sled::Db,
-    tables: Tables,
-    durable: Durable,
+/// The writer's own part of the store.
+pub(super) struct Writer {
+    pub(super) db: sled::Db,
+    pub(super) trees: Trees,
+    pub(super) durable: Durable,
     /// How far the store has come, beside it.
-    reached: Arc<Reached>,
-    ledger: Arc<Lock<Ledger>>,
+    pub(super) reached: Arc<Reached>,
+    pub(super) ledger: Arc<Lock<Ledger>>,
+    pub(super) memory: Arc<Memory>,
 }
 
 impl Writer {
-    fn run(&self, receiver: &Receiver<Job>) {
-        let mut waiting: VecDeque<Job> = VecDeque::new();
+    fn run(&self, receiver: &Receiver<Waiting>) {
+        let mut waiting: VecDeque<Waiting> = VecDeque::new();
         loop {
             if waiting.is_empty() {
                 match receiver.recv() {
@@ -234,27 +145,28 @@ impl Writer {
         }
         // The background thread of sled may hold clean-up work back: a clean end leaves none.
         if let Err(error) = self.make_durable() {
-            self.tables.fail(&error);
+            self.trees.tables.health.fail(&error);
         }
     }
 
-    fn write(&self, group: Vec<Job>) {
+    fn write(&self, group: Vec<Waiting>) {
         let mut rows = Vec::new();
         let mut waiting: Vec<Acknowledge> = Vec::new();
-        for job in group {
-            if self.tables.require_sound().is_err() {
+        for Waiting { job, is_probe } in group {
+            if self.trees.tables.require_sound().is_err() {
                 // Dropped unanswered: the caller that waits gets `Failed`.
                 return;
             }
-            match (job.plan)(&self.tables) {
-                Some((planned, acknowledge)) if planned.is_empty() && !job.is_probe => {
-                    acknowledge(Ok(()));
-                }
-                Some((planned, acknowledge)) => {
-                    rows.extend(planned);
-                    waiting.push(acknowledge);
-                }
-                None => {}
+            let Some((planned, acknowledge)) = (job.plan)(&self.trees.tables) else {
+                continue;
+            };
+            if let Err(error) = require_short(&planned) {
+                acknowledge(Err(error));
+            } else if planned.is_empty() && !is_probe {
+                acknowledge(Ok(()));
+            } else {
+                rows.extend(planned);
+                waiting.push(acknowledge);
             }
         }
         if waiting.is_empty() {
@@ -264,8 +176,10 @@ impl Writer {
             Ok(())
         } else {
             let applied = self.apply(rows);
-            // Whatever has come of it, and before anybody hears that.
-            self.tables.recall.changed();
+            if applied.is_err() {
+                // Before anybody hears that.
+                self.memory.in_doubt();
+            }
             applied
         };
         let written = applied
@@ -283,7 +197,7 @@ impl Writer {
             }
             Err(error) => {
                 // First, so that no reader answers from what may not be on the disk.
-                self.tables.fail(&error);
+                self.trees.tables.health.fail(&error);
                 let refuse = |ack: Acknowledge| ack(Err(StoreError::Failed));
                 waiting.into_iter().for_each(refuse);
             }
@@ -291,28 +205,13 @@ impl Writer {
     }
 
     fn apply(&self, rows: Vec<Row>) -> Result<(), StoreError> {
-        let mut changes = Vec::new();
-        for Row { table, key, value } in tally::last_of_each(rows) {
-            changes.push(Changed {
-                before: self.tables.read(table, &key)?,
-                table,
-                key,
-                after: value,
-            });
-        }
-        let counts = self
-            .ledger
-            .lock()
-            .counts()
-            .following(&self.tables, &changes)?;
-        for Row { table, key, value } in counts {
-            changes.push(Changed {
-                before: self.tables.read(table, &key)?,
-                table,
-                key,
-                after: value,
-            });
-        }
+        let mut changes = self.changes(tally::last_of_each(rows))?;
+        changes.extend(self.changes(self.memory.following(&changes))?);
+        let counts = {
+            let counts = self.memory.counts.lock();
+            counts.following(&self.trees.tables, &changes)?
+        };
+        changes.extend(self.changes(counts)?);
         let tally = self.ledger.lock().tally().after(&changes);
         let mut batches: [sled::Batch; Table::COUNT] = Default::default();
         for changed in &changes {
@@ -328,18 +227,32 @@ impl Writer {
         #[allow(clippy::indexing_slicing)]
         // As above.
         batches[table as usize].insert(key, value.unwrap_or_default());
-        let applied = self.tables.trees[..].transaction(|trees| {
+        let applied = self.trees.all().transaction(|trees| {
             for (tree, batch) in trees.iter().zip(&batches) {
                 tree.apply_batch(batch)?;
             }
             Ok(())
         });
         applied.map_err(|error| match error {
-            TransactionError::Storage(error) => StoreError::Engine(error),
+            TransactionError::Storage(error) => engine::failed(error),
             TransactionError::Abort(()) => StoreError::Failed,
         })?;
         self.ledger.lock().committed(tally, &changes);
+        self.memory.applied(&changes);
         Ok(())
+    }
+
+    /// These rows, and what stands in their places now.
+    fn changes(&self, rows: Vec<Row>) -> Result<Vec<Changed>, StoreError> {
+        let changed = |Row { table, key, value }| {
+            Ok(Changed {
+                before: self.trees.tables.read(table, &key)?,
+                table,
+                key,
+                after: value,
+            })
+        };
+        rows.into_iter().map(changed).collect()
     }
 
     /// Only of what is on the disk.
@@ -349,42 +262,50 @@ impl Writer {
     }
 
     fn make_durable(&self) -> Result<(), StoreError> {
-        self.db.flush().map_err(StoreError::Engine)?;
+        self.db.flush().map_err(engine::failed)?;
         self.durable.sync()
     }
 }
 
 /// A longer row would end in a file that sled does not sync.
-fn require_short<T>(planned: Planned<T>) -> Result<Planned<T>, StoreError> {
+fn require_short(rows: &[Row]) -> Result<(), StoreError> {
     let is_too_long = |row: &&Row| {
         let value = row.value.as_ref().map_or(0, Vec::len);
         engine::is_too_long(row.key.len(), value)
     };
-    match planned.rows.iter().find(is_too_long) {
+    match rows.iter().find(is_too_long) {
         Some(row) => Err(StoreError::TooLong {
             table: row.table.name(),
         }),
-        None => Ok(planned),
+        None => Ok(()),
     }
 }
 
 /// The longest group in which everything is changed once; what would be changed twice stays, in its order.
-fn next_group(waiting: &mut VecDeque<Job>) -> Vec<Job> {
+fn next_group(waiting: &mut VecDeque<Waiting>) -> Vec<Waiting> {
     let mut seen = HashSet::new();
     let mut group = Vec::new();
     let mut later = VecDeque::new();
     let mut is_full = false;
-    for job in waiting.drain(..) {
-        let fits = match &job.about {
-            Some(about) => !is_full && seen.insert(about.clone()),
-            None => group.is_empty() && !is_full,
+    for one in waiting.drain(..) {
+        let fits = match &one.job.about {
+            About::These(claims) => {
+                let is_new = !is_full && claims.iter().all(|claim| !seen.contains(claim));
+                // What has to wait keeps back what is asked behind it.
+                seen.extend(claims.iter().cloned());
+                is_new
+            }
+            // It waits for the jobs that were asked before it, and lets none pass it.
+            About::Everything | About::Nothing => {
+                let is_first = group.is_empty() && !is_full;
+                is_full = true;
+                is_first
+            }
         };
-        // A job about many accounts waits for the jobs that were asked before it, and lets none pass it.
-        is_full |= job.about.is_none();
         if fits {
-            group.push(job);
+            group.push(one);
         } else {
-            later.push_back(job);
+            later.push_back(one);
         }
     }
     *waiting = later;

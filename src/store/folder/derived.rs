@@ -4,23 +4,23 @@
 
 use crate::identity::Enrolment;
 
-use super::super::counts::Counting;
+use super::super::counts::{Counting, Counts};
 use super::super::edit::{Row, Table};
 use super::super::error::StoreError;
 use super::super::tables::Tables;
 use super::super::{expiry, known, record};
+use super::engine;
+use super::trees::Trees;
 
 /// Writes what follows from `certs` and `revoked_keys`, and takes out what does not; to be flushed, and counted, by who calls.
 ///
 /// `progress` hears of each record. From one that can't be read nothing follows: nobody logs in with it. Returns from how many
 /// something does.
-pub(in crate::store) fn write_anew(
-    tables: &Tables,
-    mut progress: impl FnMut(),
-) -> Result<usize, StoreError> {
+pub(super) fn write_anew(trees: &Trees, mut progress: impl FnMut()) -> Result<usize, StoreError> {
+    let tables = &trees.tables;
     let mut records = 0;
     let mut counting = Counting::default();
-    let mut batches = Batches::of(tables);
+    let mut batches = Batches::of(trees);
     for (key, value) in tables.sound_rows(Table::Certificates) {
         progress();
         counting.add(Table::Certificates, &key);
@@ -36,16 +36,17 @@ pub(in crate::store) fn write_anew(
         counting.add(Table::RevokedKeys, &key);
     }
     for table in [Table::Known, Table::Expiry] {
-        take_out_strays(tables, table)?;
+        take_out_strays(trees, table)?;
     }
     tables.require_sound()?;
-    counting.counts.write(tables)?;
+    write_counts(trees, &counting.counts)?;
     Ok(records)
 }
 
 /// Takes out the rows behind which no record stands.
-fn take_out_strays(tables: &Tables, table: Table) -> Result<(), StoreError> {
-    let mut batches = Batches::of(tables);
+fn take_out_strays(trees: &Trees, table: Table) -> Result<(), StoreError> {
+    let tables = &trees.tables;
+    let mut batches = Batches::of(trees);
     for (key, value) in tables.sound_rows(table) {
         let record = match table {
             Table::Known => known::record_key(&key, &value),
@@ -81,17 +82,27 @@ fn record_of(tables: &Tables, key: &[u8], value: &[u8]) -> Result<Option<Enrolme
     tables.with_last_use(held).map(Some)
 }
 
+/// Writes all counts anew.
+fn write_counts(trees: &Trees, counts: &Counts) -> Result<(), StoreError> {
+    trees.tree(Table::Counts).clear().map_err(engine::failed)?;
+    let mut batches = Batches::of(trees);
+    for row in counts.rows() {
+        batches.put(row)?;
+    }
+    batches.end()
+}
+
 /// Rows that are written some at a time, not in one transaction.
 struct Batches<'a> {
-    tables: &'a Tables,
+    trees: &'a Trees,
     of_tables: [sled::Batch; Table::COUNT],
     bytes: usize,
 }
 
 impl<'a> Batches<'a> {
-    fn of(tables: &'a Tables) -> Self {
+    fn of(trees: &'a Trees) -> Self {
         Self {
-            tables,
+            trees,
             of_tables: Default::default(),
             bytes: 0,
         }
@@ -120,10 +131,9 @@ impl<'a> Batches<'a> {
         self.bytes = 0;
         let batches = std::mem::take(&mut self.of_tables);
         for (table, batch) in Table::ALL.into_iter().zip(batches) {
-            let written = self.tables.tree(table).apply_batch(batch);
-            written.map_err(StoreError::Engine)?;
+            let written = self.trees.tree(table).apply_batch(batch);
+            written.map_err(engine::failed)?;
         }
-        self.tables.recall.changed();
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::super::error::{StoreError, damaged, file_error, words};
+use super::super::error::{StoreError, damaged, file_error};
 use super::layout::sync_file;
 
 /// Opens sled in `sled`, its own folder, which may be empty.
@@ -110,6 +110,30 @@ impl Durable {
 /// Is a row with a key and a value of these lengths never written? Nothing that we store is as long.
 pub(super) fn is_too_long(key_bytes: usize, value_bytes: usize) -> bool {
     key_bytes > MAX_KEY_BYTES || value_bytes > MAX_VALUE_BYTES
+}
+
+/// An error of sled's in words for people.
+pub(super) fn words(error: &sled::Error) -> String {
+    match error {
+        sled::Error::Corruption { at: Some(at), .. } => {
+            format!("damaged at byte {}", at.lid())
+        }
+        sled::Error::Corruption { at: None, .. } => "damaged".to_owned(),
+        sled::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "its end is missing".to_owned()
+        }
+        sled::Error::Io(error) => error.to_string(),
+        sled::Error::Unsupported(text) | sled::Error::ReportableBug(text) => text.clone(),
+        sled::Error::CollectionNotFound(_) => "a table is missing".to_owned(),
+    }
+}
+
+/// The error of a store whose engine has failed.
+#[allow(clippy::needless_pass_by_value)]
+pub(super) fn failed(error: sled::Error) -> StoreError {
+    StoreError::Engine {
+        problem: words(&error),
+    }
 }
 
 fn at_open(sled: &Path, error: sled::Error) -> StoreError {

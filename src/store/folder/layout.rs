@@ -9,7 +9,7 @@ use std::path::Path;
 use super::super::error::{StoreError, damaged, file_error};
 
 /// The format that `FORMAT` names, if it can be opened.
-pub(in crate::store) fn known_format(folder: &Path) -> Result<u32, StoreError> {
+pub(super) fn known_format(folder: &Path) -> Result<u32, StoreError> {
     let path = folder.join(FORMAT_FILE);
     let mut text = String::new();
     File::open(&path)
@@ -28,7 +28,7 @@ pub(in crate::store) fn known_format(folder: &Path) -> Result<u32, StoreError> {
 }
 
 /// Says, in one step, that the store in `folder` is whole and of the present format.
-pub(in crate::store) fn write_format(folder: &Path) -> Result<(), StoreError> {
+pub(super) fn write_format(folder: &Path) -> Result<(), StoreError> {
     let path = folder.join(FORMAT_FILE);
     let fresh = folder.join("FORMAT.new");
     let text = format!("saslcertd {FORMAT}\n");
@@ -40,14 +40,14 @@ pub(in crate::store) fn write_format(folder: &Path) -> Result<(), StoreError> {
     sync_file(folder)
 }
 
-pub(in crate::store) fn sync_file(path: &Path) -> Result<(), StoreError> {
+pub(super) fn sync_file(path: &Path) -> Result<(), StoreError> {
     File::open(path)
         .and_then(|file| file.sync_all())
         .map_err(file_error("cannot sync", path))
 }
 
 /// Bytes of all files in `folder`.
-pub(in crate::store) fn folder_bytes(folder: &Path) -> u64 {
+pub(super) fn folder_bytes(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else {
         return 0;
     };
@@ -71,8 +71,8 @@ pub(in crate::store) fn folder_bytes(folder: &Path) -> u64 {
 ///
 /// 1 had shorter segments, and certificates in files that were never synced. 2 had an index by fingerprint that said no more than
 /// where the record stands.
-pub(in crate::store) const FORMAT: u32 = 3;
-pub(in crate::store) const FIRST_FORMAT: u32 = 1;
-pub(in crate::store) const FORMAT_FILE: &str = "FORMAT";
-pub(in crate::store) const FORMAT_ROW: &str = "format";
-pub(in crate::store) const SLED_FOLDER: &str = "sled";
+pub(super) const FORMAT: u32 = 3;
+pub(super) const FIRST_FORMAT: u32 = 1;
+pub(super) const FORMAT_FILE: &str = "FORMAT";
+pub(super) const FORMAT_ROW: &str = "format";
+pub(super) const SLED_FOLDER: &str = "sled";

@@ -4,52 +4,46 @@
 
 use std::sync::Arc;
 
-use super::super::counts::{Counting, Counts};
+use super::super::counts::Counting;
 use super::super::edit::Table;
-use super::tally::{Changed, Sum, Tally};
+use super::super::rows::Changed;
+use super::tally::{Sum, Tally};
 use crate::system::lock::Lock;
 
 /// The tally as it is now, and a check that is under way. The writer thread changes both.
-pub(in crate::store) struct Ledger {
+pub(super) struct Ledger {
     tally: Tally,
-    counts: Counts,
-    pub(in crate::store) check: Option<UnderWay>,
+    pub(super) check: Option<UnderWay>,
     /// The problem in `counts`, in words, that the check of the counted tables has found.
-    pub(in crate::store) miscounted: Option<String>,
+    pub(super) miscounted: Option<String>,
 }
 
 /// A check of one table, between two pages.
-pub(in crate::store) struct UnderWay {
-    pub(in crate::store) table: Table,
+pub(super) struct UnderWay {
+    pub(super) table: Table,
     /// The last key that was read.
-    pub(in crate::store) behind: Option<Vec<u8>>,
-    pub(in crate::store) found: Sum,
+    pub(super) behind: Option<Vec<u8>>,
+    pub(super) found: Sum,
     /// The counts so far; `None`: rows came or went meanwhile.
-    pub(in crate::store) counting: Option<Counting>,
+    pub(super) counting: Option<Counting>,
 }
 
 impl Ledger {
-    pub(in crate::store) fn of(tally: Tally, counts: Counts) -> Arc<Lock<Self>> {
+    pub(super) fn of(tally: Tally) -> Arc<Lock<Self>> {
         Arc::new(Lock::new(Self {
             tally,
-            counts,
             check: None,
             miscounted: None,
         }))
     }
 
-    pub(in crate::store) fn counts(&self) -> &Counts {
-        &self.counts
-    }
-
-    pub(in crate::store) fn tally(&self) -> &Tally {
+    pub(super) fn tally(&self) -> &Tally {
         &self.tally
     }
 
     /// These changes are on the disk now, and this is the tally with them.
-    pub(in crate::store) fn committed(&mut self, tally: Tally, changes: &[Changed]) {
+    pub(super) fn committed(&mut self, tally: Tally, changes: &[Changed]) {
         self.tally = tally;
-        self.counts.committed(changes);
         let Some(check) = &mut self.check else {
             return;
         };
@@ -57,7 +51,7 @@ impl Ledger {
             // The check will find the rows that it has yet to read as they are then.
             let is_read = check.behind.as_ref() >= Some(&changed.key);
             if changed.table == check.table && is_read {
-                changed.apply_to(&mut check.found);
+                check.found.follow(changed);
             }
             if changed.table == check.table && changed.before.is_some() != changed.after.is_some() {
                 check.counting = None;

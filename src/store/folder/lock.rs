@@ -11,13 +11,13 @@ use super::super::error::{StoreError, file_error};
 
 /// The right to a store's folder, until it is dropped.
 #[derive(Debug)]
-pub(in crate::store) struct FolderLock(File);
+pub(super) struct FolderLock(File);
 
 impl FolderLock {
     /// Takes it, and writes down who has it.
     ///
     /// Errors: another process has it, which is named; the file `LOCK`.
-    pub(in crate::store) fn take(folder: &Path) -> Result<Self, StoreError> {
+    pub(super) fn take(folder: &Path) -> Result<Self, StoreError> {
         let path = folder.join("LOCK");
         let mut file = OpenOptions::new()
             .create(true)

@@ -12,11 +12,13 @@ use std::path::Path;
 use nix::sys::statvfs::statvfs;
 
 use super::super::edit::Table;
-use super::super::error::{StoreError, damaged, file_error, words};
-use super::super::tables::Tables;
+use super::super::error::{StoreError, damaged, file_error};
+use super::super::health::Health;
+use super::super::wholeness::{Loss, OnLoss};
 use super::layout::{FIRST_FORMAT, FORMAT, FORMAT_ROW, SLED_FOLDER, sync_file, write_format};
 use super::reached::{self, Reading};
-use super::whole::{self, Loss, OnLoss, Reach};
+use super::trees::Trees;
+use super::whole::{self, Reach};
 use super::{derived, engine};
 
 /// Writes the store in `folder`, which is of the older format `found`, anew.
@@ -44,7 +46,7 @@ pub(super) fn migrate(
     let (commits, lost) = if found == FIRST_FORMAT {
         (reached::FIRST, None)
     } else {
-        let tables = Tables::open(&from, Box::new(|_| {}))?;
+        let tables = trees_of(&from)?.tables;
         let said = reached::said_in(folder).map_or(Reading::Missing, Reading::Commits);
         let proof = whole::prove(folder, &tables, said, on_loss, Reach::Former)?;
         (proof.tally.commits, proof.found.accepted)
@@ -58,14 +60,14 @@ pub(super) fn migrate(
     let to = open(folder, FRESH_FOLDER, engine::SEGMENT_BYTES, cache_bytes)?;
     let mut progress = Progress::of(&live);
     copy(folder, &from, &to, &mut progress)?;
-    let tables = Tables::open(&to, Box::new(|_| {}))?;
-    let records = derived::write_anew(&tables, || progress.more())?;
-    if tables.tree(Table::Expiry).len() != records {
+    let trees = trees_of(&to)?;
+    let records = derived::write_anew(&trees, || progress.more())?;
+    if trees.tree(Table::Expiry).len() != records {
         return Err(damaged(folder, NOT_THE_SAME));
     }
-    whole::count(&tables, commits)?;
-    to.flush().map_err(StoreError::Engine)?;
-    drop((from, tables, to));
+    whole::count(&trees, commits)?;
+    to.flush().map_err(engine::failed)?;
+    drop((from, trees, to));
     engine::sync(&fresh)?;
     write_format(folder)?;
     finish(folder)?;
@@ -164,7 +166,7 @@ impl Live {
         };
         let mut is_ours = false;
         for name in from.tree_names() {
-            for row in &from.open_tree(&name).map_err(StoreError::Engine)? {
+            for row in &from.open_tree(&name).map_err(engine::failed)? {
                 let (key, value) = row.map_err(|error| unreadable(folder, &name, &error))?;
                 live.rows += 1;
                 live.records += u64::from(name == Table::Certificates.name());
@@ -213,8 +215,8 @@ fn copy(
         if is_written_anew(&name) {
             continue;
         }
-        let old = from.open_tree(&name).map_err(StoreError::Engine)?;
-        let new = to.open_tree(&name).map_err(StoreError::Engine)?;
+        let old = from.open_tree(&name).map_err(engine::failed)?;
+        let new = to.open_tree(&name).map_err(engine::failed)?;
         let mut batch = sled::Batch::default();
         let mut bytes = 0;
         for row in &old {
@@ -226,11 +228,11 @@ fn copy(
             }
             if bytes >= BATCH_BYTES {
                 new.apply_batch(std::mem::take(&mut batch))
-                    .map_err(StoreError::Engine)?;
+                    .map_err(engine::failed)?;
                 bytes = 0;
             }
         }
-        new.apply_batch(batch).map_err(StoreError::Engine)?;
+        new.apply_batch(batch).map_err(engine::failed)?;
         compare(folder, &name, &old, &new)?;
     }
     Ok(())
@@ -274,7 +276,7 @@ fn compare(
         if !is_kept {
             continue;
         }
-        let copy = copied.next().transpose().map_err(StoreError::Engine)?;
+        let copy = copied.next().transpose().map_err(engine::failed)?;
         let is_same = copy.is_some_and(|(other, copy)| {
             other == key && (copy == value || is_format_row(name, &key))
         });
@@ -298,11 +300,16 @@ fn open(
     engine::open(&folder.join(name), segment_bytes, cache_bytes)
 }
 
+/// Nobody is served from them.
+fn trees_of(db: &sled::Db) -> Result<Trees, StoreError> {
+    Trees::open(db, Health::of(Box::new(|_| {})))
+}
+
 fn unreadable(folder: &Path, tree: &[u8], error: &sled::Error) -> StoreError {
     let problem = format!(
         "a record in {} cannot be read, so that the store cannot be written anew: {}",
         String::from_utf8_lossy(tree).escape_debug(),
-        words(error)
+        engine::words(error)
     );
     damaged(folder, &problem)
 }

@@ -20,7 +20,7 @@ use crate::system::shell::word;
 /// The user and the group that the store in `folder` belongs to; none where there is no folder.
 ///
 /// Root's folder with a store of somebody else's in it, a mount point say, is that user's.
-pub(super) fn owner(folder: &Path) -> Option<(u32, u32)> {
+pub(in crate::store) fn owner(folder: &Path) -> Option<(u32, u32)> {
     let found = fs::metadata(folder).ok()?;
     let owner = |found: &Metadata| (found.uid(), found.gid());
     if found.uid() == 0
@@ -32,7 +32,7 @@ pub(super) fn owner(folder: &Path) -> Option<(u32, u32)> {
 }
 
 /// The error that keeps a process of user `own` from opening the store, if there is one.
-pub(super) fn look(folder: &Path, own: u32) -> Result<(), StoreError> {
+pub(in crate::store) fn look(folder: &Path, own: u32) -> Result<(), StoreError> {
     let Some((owner, _)) = owner(folder) else {
         return match fs::metadata(folder) {
             Err(error) if error.kind() != ErrorKind::NotFound => {

@@ -17,7 +17,7 @@ use super::super::error::{StoreError, file_error};
 use crate::system::lock::Lock;
 
 /// The file, and what stood in it.
-pub(in crate::store) struct Reached {
+pub(super) struct Reached {
     file: File,
     path: PathBuf,
     /// Why the last commit is not noted, in words.
@@ -26,7 +26,7 @@ pub(in crate::store) struct Reached {
 
 /// The content of the file, as it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) enum Reading {
+pub(super) enum Reading {
     /// So many commits were on the disk.
     Commits(u64),
     /// There was no such file.
@@ -39,7 +39,7 @@ impl Reached {
     /// Opens the file in the data folder, or makes one.
     ///
     /// Errors: the file cannot be made, read or written.
-    pub(in crate::store) fn open(folder: &Path) -> Result<(Self, Reading), StoreError> {
+    pub(super) fn open(folder: &Path) -> Result<(Self, Reading), StoreError> {
         let path = folder.join(FILE);
         let said = match read(&path) {
             Ok(text) => said(&text),
@@ -62,7 +62,7 @@ impl Reached {
     }
 
     /// Says that so many commits are on the disk; they must be. If that can't be written, [`problem`](Self::problem) says why.
-    pub(in crate::store) fn note(&self, commits: u64) {
+    pub(super) fn note(&self, commits: u64) {
         let written = self.write(commits);
         let mut problem = self.problem.lock();
         match written {
@@ -86,7 +86,7 @@ impl Reached {
     }
 
     /// Why the last commit is not noted, if it is not.
-    pub(in crate::store) fn problem(&self) -> Option<String> {
+    pub(super) fn problem(&self) -> Option<String> {
         let problem = self.problem.lock();
         problem.clone()
     }
@@ -100,7 +100,7 @@ impl Reached {
     /// The same for who opens or makes a store: waits until that is on the disk and nothing else stands in the file.
     ///
     /// Errors: it cannot be written. Before the first answer that costs nobody anything, and somebody is there who can mend it.
-    pub(in crate::store) fn note_firmly(&self, commits: u64) -> Result<(), StoreError> {
+    pub(super) fn note_firmly(&self, commits: u64) -> Result<(), StoreError> {
         self.write(commits)
             .map_err(file_error("cannot write", &self.path))?;
         self.file
@@ -111,7 +111,7 @@ impl Reached {
 }
 
 /// How far the store in the folder had come, as far as the file says.
-pub(in crate::store) fn said_in(folder: &Path) -> Option<u64> {
+pub(super) fn said_in(folder: &Path) -> Option<u64> {
     match said(&read(&folder.join(FILE)).ok()?) {
         Reading::Commits(commits) => Some(commits),
         Reading::Missing | Reading::Damaged => None,
@@ -119,7 +119,7 @@ pub(in crate::store) fn said_in(folder: &Path) -> Option<u64> {
 }
 
 /// Takes the file away: what it says is said of no store any more.
-pub(in crate::store) fn forget(folder: &Path) -> Result<(), StoreError> {
+pub(super) fn forget(folder: &Path) -> Result<(), StoreError> {
     let path = folder.join(FILE);
     match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -158,9 +158,9 @@ fn said(text: &[u8]) -> Reading {
 }
 
 /// The number of commits of a store that was made and never changed.
-pub(in crate::store) const FIRST: u64 = 1;
+pub(super) const FIRST: u64 = 1;
 /// Its name.
-pub(in crate::store) const FILE: &str = "SEQUENCE";
+pub(super) const FILE: &str = "SEQUENCE";
 const MAX_BYTES: u64 = 200;
 
 #[cfg(test)]

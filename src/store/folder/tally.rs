@@ -12,25 +12,45 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::super::counts::Counts;
 use super::super::edit::{Row, Table};
 use super::super::error::StoreError;
 use super::super::record::{self, Versioned};
+use super::super::rows::Changed;
 use super::super::tables::Tables;
+use super::engine;
+use super::trees::Trees;
 
 /// How many rows there are, and the sum of their hashes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::store) struct Sum {
-    pub(in crate::store) rows: u64,
+pub(super) struct Sum {
+    pub(super) rows: u64,
     hashes: u128,
 }
 
 impl Sum {
-    pub(in crate::store) fn add(&mut self, table: Table, key: &[u8], value: &[u8]) {
+    pub(super) fn add(&mut self, table: Table, key: &[u8], value: &[u8]) {
         self.rows = self.rows.wrapping_add(1);
         self.hashes = self.hashes.wrapping_add(hash(table, key, value));
     }
 
-    pub(in crate::store) fn take(&mut self, table: Table, key: &[u8], value: &[u8]) {
+    /// The sum of rows of the table, of which one has been changed so.
+    pub(super) fn follow(&mut self, changed: &Changed) {
+        let Changed {
+            table,
+            key,
+            before,
+            after,
+        } = changed;
+        if let Some(before) = before {
+            self.take(*table, key, before);
+        }
+        if let Some(after) = after {
+            self.add(*table, key, after);
+        }
+    }
+
+    pub(super) fn take(&mut self, table: Table, key: &[u8], value: &[u8]) {
         self.rows = self.rows.wrapping_sub(1);
         self.hashes = self.hashes.wrapping_sub(hash(table, key, value));
     }
@@ -38,39 +58,19 @@ impl Sum {
 
 /// The tally of all writes so far: how many commits, and what each table holds by them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::store) struct Tally {
-    pub(in crate::store) commits: u64,
+pub(super) struct Tally {
+    pub(super) commits: u64,
     sums: [Sum; Table::COUNT],
 }
 
-/// A row as it was before a commit, and as it is after it.
-pub(in crate::store) struct Changed {
-    pub(in crate::store) table: Table,
-    pub(in crate::store) key: Vec<u8>,
-    pub(in crate::store) before: Option<sled::IVec>,
-    pub(in crate::store) after: Option<Vec<u8>>,
-}
-
-impl Changed {
-    /// Changes a sum over rows of the table in the same way.
-    pub(in crate::store) fn apply_to(&self, sum: &mut Sum) {
-        if let Some(before) = &self.before {
-            sum.take(self.table, &self.key, before);
-        }
-        if let Some(after) = &self.after {
-            sum.add(self.table, &self.key, after);
-        }
-    }
-}
-
 impl Tally {
-    pub(in crate::store) fn of(&self, table: Table) -> Sum {
+    pub(super) fn of(&self, table: Table) -> Sum {
         #[allow(clippy::indexing_slicing)]
         // A table's discriminant is below COUNT, which is the array's length.
         self.sums[table as usize]
     }
 
-    pub(in crate::store) fn set(&mut self, table: Table, sum: Sum) {
+    pub(super) fn set(&mut self, table: Table, sum: Sum) {
         #[allow(clippy::indexing_slicing)]
         // As above.
         let held = &mut self.sums[table as usize];
@@ -78,19 +78,27 @@ impl Tally {
     }
 
     /// The tally after one more commit that makes these changes.
-    pub(in crate::store) fn after(&self, changes: &[Changed]) -> Self {
+    pub(super) fn after(&self, changes: &[Changed]) -> Self {
         let mut next = self.clone();
         next.commits += 1;
         for changed in changes {
             let mut sum = next.of(changed.table);
-            changed.apply_to(&mut sum);
+            sum.follow(changed);
             next.set(changed.table, sum);
         }
         next
     }
 
+    /// Why these are not the counts of as many rows, in words.
+    pub(super) fn held_against(&self, counts: &Counts) -> Option<String> {
+        let total = counts.total();
+        let is_right = total.certificates == self.of(Table::Certificates).rows
+            && total.revoked_keys == self.of(Table::RevokedKeys).rows;
+        (!is_right).then(|| "it does not say how much there is".to_owned())
+    }
+
     /// The row that says it.
-    pub(in crate::store) fn row(&self) -> Row {
+    pub(super) fn row(&self) -> Row {
         let sum = |table: &Table| {
             let Sum { rows, hashes } = self.of(*table);
             (table.name().to_owned(), rows, hashes)
@@ -107,14 +115,14 @@ impl Tally {
     }
 
     /// Not by the writer: for who opens or makes a store, who flushes it, too.
-    pub(in crate::store) fn write(&self, tables: &Tables) -> Result<(), StoreError> {
+    pub(super) fn write(&self, trees: &Trees) -> Result<(), StoreError> {
         let Row { table, key, value } = self.row();
-        let written = tables.tree(table).insert(key, value.unwrap_or_default());
-        written.map(drop).map_err(StoreError::Engine)
+        let written = trees.tree(table).insert(key, value.unwrap_or_default());
+        written.map(drop).map_err(engine::failed)
     }
 
     /// The tally that the store keeps of itself; `None`: nothing was ever counted in it, or that row is lost.
-    pub(in crate::store) fn read(tables: &Tables) -> Result<Option<Self>, StoreError> {
+    pub(super) fn read(tables: &Tables) -> Result<Option<Self>, StoreError> {
         let Some(value) = tables.read(Table::Tally, KEY)? else {
             return Ok(None);
         };
@@ -135,7 +143,8 @@ impl Tally {
 
 /// Empties the links' table if the store's own tally does not name it: an older version has written since, which knows of no links and
 /// has counted none. Who had one asks for another; without this the store would pass for damaged. Returns how many rows went.
-pub(in crate::store) fn forget_uncounted_links(tables: &Tables) -> Result<usize, StoreError> {
+pub(super) fn forget_uncounted_links(trees: &Trees) -> Result<usize, StoreError> {
+    let tables = &trees.tables;
     // A tally that can't be read is a finding of who holds the store against it.
     let Ok(Some(value)) = tables.read(Table::Tally, KEY) else {
         return Ok(0);
@@ -147,9 +156,9 @@ pub(in crate::store) fn forget_uncounted_links(tables: &Tables) -> Result<usize,
     if record.sums.iter().any(is_counted) {
         return Ok(0);
     }
-    let links = tables.tree(Table::Links);
+    let links = trees.tree(Table::Links);
     let count = links.len();
-    links.clear().map_err(StoreError::Engine)?;
+    links.clear().map_err(engine::failed)?;
     Ok(count)
 }
 
@@ -166,7 +175,7 @@ fn hash(table: Table, key: &[u8], value: &[u8]) -> u128 {
 }
 
 /// The rows that stand after `rows` are written: of several with one key the last one stands.
-pub(in crate::store) fn last_of_each(rows: Vec<Row>) -> Vec<Row> {
+pub(super) fn last_of_each(rows: Vec<Row>) -> Vec<Row> {
     let mut last = BTreeMap::new();
     for Row { table, key, value } in rows {
         last.insert((table as usize, key), (table, value));
@@ -193,13 +202,14 @@ mod tests {
 
     use super::*;
     use crate::identity::{BareJid, Incarnation, Link, LinkHash, LinkKind, LinkMaker, UnixSeconds};
+    use crate::store::rows::Bytes;
     use crate::store::{Harmless, Store, View};
 
     fn changed(key: &str, before: Option<&str>, after: Option<&str>) -> Changed {
         Changed {
             table: Table::Disabled,
             key: key.into(),
-            before: before.map(sled::IVec::from),
+            before: before.map(|text| Bytes::Own(text.into())),
             after: after.map(Into::into),
         }
     }
@@ -238,8 +248,8 @@ mod tests {
         let value = store.tables.read(Table::Tally, KEY).unwrap().unwrap();
         let mut record: TallyRow = store.tables.decoded(Table::Tally, &value).unwrap();
         record.sums.retain(|(name, ..)| name != Table::Links.name());
-        let tree = store.tables.tree(Table::Tally);
-        tree.insert(KEY, record::encode(&record)).unwrap();
+        let uncounted = record::encode(&record);
+        store.tables.scribble(Table::Tally, KEY, Some(&uncounted));
         drop(store);
         for _ in 0..2 {
             let store = open().unwrap();

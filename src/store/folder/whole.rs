@@ -6,76 +6,26 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
-use crate::identity::{UnixSeconds, counted};
+use crate::identity::counted;
 
 use super::super::counts::{Counting, Counts};
 use super::super::edit::Table;
 use super::super::error::StoreError;
-use super::super::record::{self, Versioned};
-use super::super::secret::own_secret;
+use super::super::record;
 use super::super::tables::Tables;
+use super::super::wholeness::{Found, Loss, OnLoss, TableCheck};
 use super::reached::Reading;
+use super::secret::own_secret;
 use super::tally::{Sum, Tally};
-
-/// The outcome of a check of one table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TableCheck {
-    /// Which table.
-    pub table: &'static str,
-    /// Rows that are there.
-    pub rows: u64,
-    /// Rows that were written.
-    pub written: u64,
-    /// The problem of the table, in words; `None` when every row is as it was written.
-    pub problem: Option<String>,
-}
-
-/// A loss that an admin has accepted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Loss {
-    /// When it was accepted.
-    pub at: UnixSeconds,
-    /// So many commits are missing at the end.
-    pub commits: u64,
-    /// These tables are not as they were written.
-    pub tables: Vec<String>,
-}
-
-impl Versioned for Loss {
-    const VERSION: u8 = 1;
-}
-
-/// The treatment of a store that is not whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnLoss {
-    /// It is not opened.
-    Refuse,
-    /// The rest of it is served, and the loss is remembered.
-    Accept {
-        /// The time of the decision.
-        now: UnixSeconds,
-    },
-}
-
-/// How the store was found when it was opened.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
-    /// The tables that were read as a whole before anything was answered.
-    pub checked: Vec<TableCheck>,
-    /// Were these all of them?
-    pub is_checked: bool,
-    /// The loss that was accepted at this opening.
-    pub accepted: Option<Loss>,
-}
+use super::trees::Trees;
 
 /// Counts what is in a store that nobody has counted yet, and writes that down, to be flushed by who calls.
 ///
 /// `commits`: so many it has seen.
-pub(super) fn count(tables: &Tables, commits: u64) -> Result<Tally, StoreError> {
+pub(super) fn count(trees: &Trees, commits: u64) -> Result<Tally, StoreError> {
+    let tables = &trees.tables;
     // It is a row like others, and older stores may have none.
-    own_secret(tables.tree(Table::Meta))?;
+    own_secret(trees.tree(Table::Meta))?;
     let mut tally = Tally::default();
     tally.commits = commits;
     for table in Table::COUNTED.iter().copied() {
@@ -85,7 +35,7 @@ pub(super) fn count(tables: &Tables, commits: u64) -> Result<Tally, StoreError> 
         }
         tally.set(table, all.sum);
     }
-    tally.write(tables)?;
+    tally.write(trees)?;
     Ok(tally)
 }
 
@@ -235,8 +185,8 @@ impl Examined {
             counts => counts?,
         };
         if sound.contains(&Table::Counts) {
-            let problem = counts
-                .held_against_tally(written)
+            let problem = written
+                .held_against(&counts)
                 .or_else(|| counts.held_against(&counting.counts, &sound));
             let name = Table::Counts.name();
             let check = checked.iter_mut().filter(|check| check.table == name);

@@ -1,0 +1,121 @@
+//! A change on its way to whatever writes it: what it is about, the decision, and where its outcome comes.
+//!
+//! Must not know: which changes there are, who writes them.
+
+use std::collections::BTreeSet;
+use std::sync::mpsc::{self, Receiver};
+
+use super::edit::Row;
+use super::error::StoreError;
+use super::tables::Tables;
+use crate::identity::{BareJid, Host};
+
+/// A change on its way.
+pub(super) struct Job {
+    pub(super) about: About,
+    pub(super) plan: Plan,
+}
+
+/// What a job is about. Of two that share a part of it, the later one decides on what the earlier one has written.
+pub(super) enum About {
+    /// A change of these. Who locks them one by one does so in their order.
+    These(BTreeSet<Claim>),
+    /// A change of what no claim names: no other change is made meanwhile.
+    Everything,
+    /// It writes nothing, and all that it reads is of one moment.
+    Nothing,
+}
+
+/// Something that one change at a time is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Claim {
+    /// How a host was declared, and what is remembered of it.
+    Host(Host),
+    /// The rows of an account.
+    Account(BareJid),
+}
+
+/// Decides in the place where it is written, on the tables as they are there; quick, and called once. `None`: nothing is to be
+/// written, and the asker has heard why.
+pub(super) type Plan = Box<dyn FnOnce(&Tables) -> Option<(Vec<Row>, Acknowledge)> + Send>;
+
+/// Tells the asker, whose types only it knows, that the rows are on the disk, or why not.
+pub(super) type Acknowledge = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+/// The rows that a change writes, and the outcome that its asker is told when they are on the disk.
+pub(super) struct Planned<T> {
+    pub(super) rows: Vec<Row>,
+    pub(super) outcome: T,
+}
+
+impl<T> Planned<T> {
+    /// Something was looked at, and nothing is written.
+    pub(super) fn nothing(outcome: T) -> Self {
+        Self {
+            rows: Vec::new(),
+            outcome,
+        }
+    }
+}
+
+impl Job {
+    /// The job of a decision, and where its outcome comes.
+    pub(super) fn of<'a, T: Send + 'static>(
+        about: About,
+        plan: impl FnOnce(&Tables) -> Result<Planned<T>, StoreError> + Send + 'static,
+    ) -> (Self, Pending<'a, T>) {
+        let (answer, answered) = mpsc::sync_channel(1);
+        let plan = move |tables: &Tables| match plan(tables) {
+            Ok(Planned { rows, outcome }) => {
+                // Nobody may be waiting any more; the change stands all the same.
+                let acknowledge: Acknowledge =
+                    Box::new(move |written| drop(answer.send(written.map(|()| outcome))));
+                Some((rows, acknowledge))
+            }
+            Err(error) => {
+                let _ = answer.send(Err(error));
+                None
+            }
+        };
+        let plan = Box::new(plan);
+        (Self { about, plan }, Pending::of(answered))
+    }
+}
+
+/// A change that the writer has, and may not have made yet. It is made in any case: a caller that lets go of it waits for that, so that
+/// nothing that must last until then (`'a`) ends before.
+pub struct Pending<'a, T>(Option<Box<dyn FnOnce() -> Result<T, StoreError> + 'a>>);
+
+impl<'a, T: 'a> Pending<'a, T> {
+    fn of(answered: Receiver<Result<T, StoreError>>) -> Self
+    where
+        T: 'static,
+    {
+        let wait = move || answered.recv().unwrap_or(Err(StoreError::Failed));
+        Self(Some(Box::new(wait)))
+    }
+
+    /// The same, with something that is done when it is on the disk.
+    pub(super) fn then<U: 'a>(mut self, done: impl FnOnce(T) -> U + 'a) -> Pending<'a, U> {
+        let wait = self.0.take();
+        let wait = move || {
+            wait.map_or(Err(StoreError::Failed), |wait| wait())
+                .map(done)
+        };
+        Pending(Some(Box::new(wait)))
+    }
+
+    /// Waits until it is on the disk, or is not to be.
+    pub fn wait(mut self) -> Result<T, StoreError> {
+        let wait = self.0.take();
+        wait.map_or(Err(StoreError::Failed), |wait| wait())
+    }
+}
+
+impl<T> Drop for Pending<'_, T> {
+    fn drop(&mut self) {
+        if let Some(wait) = self.0.take() {
+            drop(wait());
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! A store is made, looked at and opened, whatever is to keep its rows.
+//!
+//! Must not know: how that is made and opened.
+
+use std::path::Path;
+
+use super::error::{OnFailure, StoreError};
+use super::folder::opening::{Created, Opened};
+use super::wholeness::OnLoss;
+use super::{Store, folder, refusal};
+
+impl Store {
+    /// Creates the store in `folder`, which is made if need be (mode 0700). An existing store is left alone.
+    ///
+    /// Errors: the folder is in use, holds a newer store or one that has lost its `FORMAT`, or cannot be written.
+    pub fn create(folder: &Path) -> Result<Created, StoreError> {
+        folder::opening::create(folder)
+    }
+
+    /// The user and the group that the store in `folder` belongs to; none where there is no folder.
+    #[must_use]
+    pub fn owner(folder: &Path) -> Option<(u32, u32)> {
+        folder::ownership::owner(folder)
+    }
+
+    /// Looks whether a process of user `own` can open the store in `folder`, of what can be seen from outside.
+    ///
+    /// Errors: missing, newer, somebody else's, on a disk that is read-only; each says what to do.
+    pub fn look(folder: &Path, own: u32) -> Result<(), StoreError> {
+        folder::ownership::look(folder, own)
+    }
+
+    /// Opens the store in `folder`, which must exist and be whole. One of an older format is written anew first, which may
+    /// take minutes.
+    ///
+    /// Units: `cache_bytes` of sled's page cache (not a cap on memory).
+    /// Errors: missing, in use, newer, damaged, gone back to an older state, no room to write it anew; each says what to do.
+    pub fn open(
+        folder: &Path,
+        cache_bytes: u64,
+        on_failure: OnFailure,
+    ) -> Result<Self, StoreError> {
+        Self::open_with(folder, cache_bytes, OnLoss::Refuse, on_failure)
+    }
+
+    /// The same, and says what is done with a store that is not whole.
+    pub fn open_with(
+        at: &Path,
+        cache_bytes: u64,
+        on_loss: OnLoss,
+        on_failure: OnFailure,
+    ) -> Result<Self, StoreError> {
+        let opened = folder::opening::open(at, cache_bytes, on_loss, on_failure);
+        match &opened {
+            Ok(_) => refusal::clear(at),
+            Err(error) => refusal::note_error(at, error),
+        }
+        let Opened {
+            folder,
+            tables,
+            memory,
+            found,
+        } = opened?;
+        Ok(Self {
+            tables,
+            backend: Box::new(folder),
+            memory,
+            found,
+            folder: at.to_owned(),
+        })
+    }
+}
