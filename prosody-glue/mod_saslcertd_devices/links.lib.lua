@@ -72,10 +72,11 @@ local function registered(username, ip)
 	if not ok then module:log("error", "The registration of %s@%s could not be told: %s", username, host, err); end
 end
 
--- An account in Prosody is made before the daemon takes the link for used, so that this can come to an end in between: then the same
--- link finds what it has begun. Nobody hears its password, by which it is known again until it is complete: not all versions and storages
--- keep an account without any, and this one looks like all others to whoever tries passwords.
-local marks = module:open_store("saslcertd_links", "keyval"); -- username → { making = incarnation, password = … }, then { untold = true }
+-- An account in Prosody is made before the daemon takes the link for used, so that this can come to an end in between: then the same link
+-- finds what it has begun, or account.unregister deletes that. Until others have heard of the account it has a mark: username → {
+-- 	incarnation: which account of the name it is to be; password: the one that it has, where it began with one; is_whole: nothing is
+-- 	missing, and updated: what Prosody said then of its last change; is_anothers: somebody has given it another password }
+local marks = module:open_store("saslcertd_links", "keyval");
 local incarnations = module:open_store("saslcertd", "keyval"); -- of mod_saslcertd
 
 -- That a link was used may be answered too late, or never: then the first login tells of the registration.
@@ -84,7 +85,7 @@ local function nobody() end
 local each, state, first = (marks.users or nobody)(marks); -- not all storages can say
 for username in each or nobody, state, first do
 	local mark = marks:get(username);
-	untold[username] = type(mark) == "table" and mark.untold or nil;
+	untold[username] = type(mark) == "table" and mark.is_whole or nil;
 end
 
 local function tell_once(username, ip)
@@ -92,57 +93,120 @@ local function tell_once(username, ip)
 	untold[username] = nil;
 	local mark = marks:get(username);
 	-- It may be another account of the name by now.
-	if type(mark) ~= "table" or not mark.untold then return; end
+	if type(mark) ~= "table" or not mark.is_whole then return; end
 	marks:set(username, nil);
 	registered(username, ip);
 end
 module:hook("resource-bind", function (event) tell_once(event.session.username, event.session.ip); end);
 
-local function could_not(what, err)
-	module:log("error", "No account was made for a link: %s: %s", what, err or "no reason given");
-	return nil, { code = -32001, message = "The account could not be made" };
+local function could_not(what, username, err)
+	module:log("error", "The account of a link, %s@%s, could not be %s: %s", username, host, what, err or "no reason given");
+	return nil, { code = -32001, message = "The account could not be " .. what };
 end
 
--- Makes the account; nil and why not.
-local function create(username, incarnation)
-	local password = new_id() .. new_id();
-	local ok, err = marks:set(username, { making = incarnation, password = password });
+local function noise() return new_id() .. new_id(); end
+
+local function info_of(username)
+	local info = usermanager.get_account_info and usermanager.get_account_info(username, host); -- COMPAT 0.12
+	return type(info) == "table" and info or {};
+end
+
+-- Prosody's times are seconds: in the one of its making this tells somebody else's hand.
+local finishing;
+module:hook_global("user-password-changed", function (event)
+	if event.host ~= host or event.username == finishing then return; end
+	local mark = marks:get(event.username);
+	if type(mark) ~= "table" then return; end
+	mark.is_anothers = true;
+	marks:set(event.username, mark);
+end);
+
+-- Has nobody else had a hand in it? If that can't be said: no.
+local function is_as_made(username, mark)
+	if mark.is_anothers then return false; end
+	if mark.password then return usermanager.test_password(username, host, mark.password) == true; end
+	local info = info_of(username);
+	if info.password_updated == nil then return false; end
+	if mark.is_whole then return info.password_updated == mark.updated; end
+	return info.enabled == false and info.password_updated == info.created;
+end
+
+-- Makes the account, which is disabled until it is whole; or, where there is no such thing (Prosody 0.12, providers of others), with a
+-- password by which it is known again. Returns its mark, or nil and why not.
+local function begin(username, incarnation)
+	local mark = { incarnation = incarnation };
+	local ok, err = marks:set(username, mark);
 	if not ok then return nil, err; end
-	return usermanager.create_user(username, password, host);
+	if rawget(usermanager.get_provider(host), "enable") then
+		usermanager.create_user(username, nil, host);
+		if usermanager.user_exists(username, host) and info_of(username).enabled == false then return mark; end
+	end
+	mark.password = noise();
+	ok, err = marks:set(username, mark);
+	if ok then ok, err = usermanager.create_user(username, mark.password, host); end
+	return ok and mark or nil, err;
 end
 
-local function complete(username, incarnation)
+local function complete(username, mark)
 	give_role(username);
-	return incarnations:set(username, { incarnation = incarnation });
+	local ok, err = incarnations:set(username, { incarnation = mark.incarnation });
+	if not ok or mark.password then return ok, err; end
+	-- Prosody's SCRAM raises an error for an account that is enabled and has no password. So it looks like all others to whoever tries one.
+	finishing = username;
+	ok, err = usermanager.set_password(username, noise(), host);
+	finishing = nil;
+	if not ok then return nil, err; end
+	return usermanager.enable_user(username, host);
 end
 
--- Makes an account whose password nobody knows, with this incarnation; one that exists stays as it is. For account.register: see docs/protocol.md.
-local function register(username, incarnation)
-	local ok, err;
+local function note_whole(username, mark)
+	mark.is_whole, untold[username] = true, true;
+	local ok, err = marks:set(username, mark);
+	if not ok then module:log("error", "That %s@%s is whole can't be written into saslcertd_links: %s", username, host, err); end
+end
+
+-- The mark of this incarnation, and the incarnation that the account of the name has; or nil, nil and why they can't be read.
+local function read(username, incarnation)
 	local mark, problem = marks:get(username);
 	local data, other_problem = incarnations:get(username);
-	if problem or other_problem then return could_not("its data can't be read", problem or other_problem); end
-	local present = type(data) == "table" and data.incarnation or nil;
-	local is_begun = type(mark) == "table" and mark.making == incarnation;
+	if problem or other_problem then return nil, nil, problem or other_problem; end
+	return type(mark) == "table" and mark.incarnation == incarnation and mark or nil, type(data) == "table" and data.incarnation or nil;
+end
+
+-- Makes an account whose password nobody knows, with this incarnation; one that exists stays as it is. accounts: of accounts.lib.lua. For
+-- account.register: see docs/protocol.md.
+local function register(username, incarnation, accounts)
+	local mark, present, err = read(username, incarnation);
+	if err then return could_not("read", username, err); end
+	local is_begun = mark and not mark.is_whole and (present or incarnation) == incarnation and is_as_made(username, mark);
 	if not usermanager.user_exists(username, host) then
-		ok, err = create(username, incarnation);
-		if not ok then return could_not("it can't be created", err); end
-		present, is_begun = nil, true;
-	elseif is_begun and present == nil then
-		-- Somebody else may have got the name since.
-		is_begun = usermanager.test_password(username, host, mark.password) == true;
+		mark, err = begin(username, incarnation);
+		if not mark then return could_not("created", username, err); end
+		is_begun = true;
 	end
-	if is_begun and present == nil then
-		ok, err = complete(username, incarnation);
-		if not ok then return could_not("it is not complete", err); end
-		present = incarnation;
+	if is_begun then
+		local ok, why = complete(username, mark);
+		if not ok then return could_not("finished", username, why); end
+		present, mark.updated = incarnation, info_of(username).password_updated;
 	end
-	if is_begun and present == incarnation then
-		ok, err = marks:set(username, { untold = true });
-		untold[username] = true;
-		if not ok then module:log("error", "The password that a link has made for %s@%s is still in saslcertd_links: %s", username, host, err); end
+	local enabled = accounts.enabled(username);
+	if mark and not mark.is_whole and present == incarnation and enabled then note_whole(username, mark); end
+	return { exists = true, enabled = enabled, incarnation = present or json.null };
+end
+
+-- Deletes what was made of an account for a link that nobody has redeemed. For account.unregister.
+local function unregister(username, incarnation)
+	local mark, present, err = read(username, incarnation);
+	if err then return could_not("read", username, err); end
+	local exists = usermanager.user_exists(username, host);
+	local is_nobodys = mark and exists and (present or incarnation) == incarnation and is_as_made(username, mark);
+	if is_nobodys then
+		local ok, why = usermanager.delete_user(username, host);
+		if not ok then return could_not("deleted", username, why); end
+		module:log("info", "Deleted %s@%s: the link for which it was made has ended", username, host);
 	end
-	return { exists = true, incarnation = present or json.null };
+	if mark and (is_nobodys or not exists) then marks:set(username, nil); untold[username] = nil; end
+	return { deleted = is_nobodys or false };
 end
 
 -- A stranger's words must not become a line that the daemon can't read, and never answers.
@@ -185,4 +249,4 @@ local function redeem(event, address)
 	return carry_out(request, response);
 end
 
-return { redeem = redeem, register = register, refuse = refuse };
+return { redeem = redeem, register = register, unregister = unregister, refuse = refuse };

@@ -243,12 +243,11 @@ async def test_a_link_makes_an_account_that_has_no_password(stage: Scene, host: 
         await client.get_roster()
     # For all others it looks as before; nobody gets in by a password, an empty one neither.
     for password in ("", " ", "Phone", "nil"):
-        stranger = Account(username, host, password)
-        for _ in range(2):
+        for mechanism in ("scram", "scram", "plain"):
             with pytest.raises(Refused) as refusal:
                 stream = await stage.open(host)
                 try:
-                    await stream.scram(stranger.username, stranger.password)
+                    await getattr(stream, mechanism)(username, password)
                 finally:
                     await stream.close()
             assert refusal.value.condition in ("not-authorized", "malformed-request"), refusal.value.condition
@@ -260,6 +259,13 @@ async def test_a_link_makes_an_account_that_has_no_password(stage: Scene, host: 
     # Others of the host log in as before: it holds no SCRAM hash back.
     other = stage.account(host=host)
     async with await stage.password_session(other):
+        pass
+    # A certificate gives it no password, an administrator does.
+    async with await stage.certificate_session(account, certificate) as stream:
+        with pytest.raises(Refused):
+            await stream.change_password(username, account.password)
+    await asyncio.to_thread(stage.account, username, host)
+    async with await stage.password_session(account):
         pass
 
 
@@ -276,26 +282,92 @@ async def test_an_account_is_whole_where_its_role_is_none(stage: Scene, host: st
         assert f"Hello, {username}" in await messages_of(client, 2)
 
 
-@pytest.mark.provokes("No account was made for a link")
-async def test_an_account_that_was_half_made_is_finished_by_the_same_link(stage: Scene):
-    """Prosody has made it, and everything ended before the daemon had taken the link for used."""
-    username = f"edgar{time.monotonic_ns()}"
-    account = Account(username)
-    token = create(stage, account.jid, "new")
-    certificate = stage.certificate(account)
-    # It is created, and nobody hears of that.
-    await asyncio.to_thread(
-        stage.prosody.shell,
-        '>local um = require "core.usermanager"; local create = um.create_user; '
-        'um.create_user = function (...) create(...); um.create_user = create; return nil, "power cut"; end',
-    )
-    status, refused = await asyncio.to_thread(redeem, stage, token, "Phone", certificate)
+# What ends the making of an account, in the shell of Prosody.
+CUT_IN_THE_MIDST = '''>local um = require "core.usermanager"; local create = um.create_user;
+um.create_user = function (...) um.create_user = create; create(...); error("power cut", 0); end'''.replace("\n", " ")
+CUT_AT_THE_END = '''>local page = require "core.modulemanager".get_module("{host}", "saslcertd_devices").module;
+local entry = page:shared("/*/saslcertd/api").pages["{host}"]; local register = entry.register;
+entry.register = function (...) entry.register = register; register(...); error("power cut", 0); end'''.replace("\n", " ")
+
+
+async def begin(scene: Scene, account: Account, cut: str) -> tuple[str, Any]:
+    """Opens a link that makes the account, until it is cut off: the link's token, and the certificate."""
+    token = create(scene, account.jid, "new")
+    certificate = scene.certificate(account)
+    await asyncio.to_thread(scene.prosody.shell, cut.replace("{host}", account.host))
+    status, refused = await asyncio.to_thread(redeem, scene, token, "Phone", certificate, account.host)
     assert (status, refused["error"]) == (503, "unavailable"), refused
+    assert is_there(scene, account)
+    return token, certificate
+
+
+def is_there(scene: Scene, account: Account) -> bool:
+    return "there" in scene.prosody.shell(
+        f'>return require "core.usermanager".user_exists("{account.username}", "{account.host}") and "there" or "gone"'
+    )
+
+
+@pytest.mark.provokes("could not be done: power cut")
+@pytest.mark.parametrize("host", [DOMAIN, PLAIN])
+@pytest.mark.parametrize("cut", [CUT_IN_THE_MIDST, CUT_AT_THE_END], ids=["in the midst", "at the end"])
+async def test_an_account_whose_making_was_cut_off_is_finished_by_the_same_link(stage: Scene, host: str, cut: str):
+    account = Account(f"edgar{time.monotonic_ns()}", host)
+    token, certificate = await begin(stage, account, cut)
     assert stage.daemon.ask("link.list", {"account": account.jid})["links"]
-    status, found = await asyncio.to_thread(redeem, stage, token, "Phone", certificate)
+    status, found = await asyncio.to_thread(redeem, stage, token, "Phone", certificate, host)
     assert (status, found["account"]) == (200, account.jid), found
-    async with slix.session(stage.server(), account.jid, certificate=certificate):
+    async with slix.session(stage.server(host), account.jid, certificate=certificate):
         pass
+
+
+@pytest.mark.provokes("could not be done: power cut")
+@pytest.mark.parametrize("host", [DOMAIN, PLAIN])
+async def test_what_was_made_for_a_link_that_nobody_used_goes_with_the_link(stage: Scene, host: str):
+    """And never an account that somebody could use."""
+    stem = f"edgar{time.monotonic_ns()}"
+    gone = [(Account(f"{stem}{cut}", host), text) for cut, text in (("half", CUT_IN_THE_MIDST), ("whole", CUT_AT_THE_END))]
+    administered = [(Account(f"{stem}{cut}-word", host), text) for cut, text in (("half", CUT_IN_THE_MIDST), ("whole", CUT_AT_THE_END))]
+    invited = [(Account(f"{stem}{cut}-link", host), text) for cut, text in (("half", CUT_IN_THE_MIDST), ("whole", CUT_AT_THE_END))]
+    begun = {account: await begin(stage, account, text) for account, text in [*gone, *administered, *invited]}
+
+    def enable(account: Account, password: bool) -> None:
+        given = f'um.set_password("{account.username}", "{account.password}", "{host}");' if password else ""
+        stage.prosody.shell(f'>local um = require "core.usermanager"; {given} if um.enable_user then um.enable_user("{account.username}", "{host}") end')
+
+    for account, _ in administered:
+        await asyncio.to_thread(enable, account, True)
+    devices = {}
+    for account, _ in invited:
+        await asyncio.to_thread(enable, account, False)
+        devices[account] = stage.certificate(account)
+        token = create(stage, account.jid, "add")
+        status, found = await asyncio.to_thread(redeem, stage, token, "Tablet", devices[account], host)
+        assert (status, found["kind"]) == (200, "add"), found
+    for account in begun:
+        for row in stage.daemon.ask("link.list", {"account": account.jid})["links"]:
+            assert stage.daemon.command("link", "revoke", row["id"]).returncode == 0
+    # Where the account has got a certificate by the very incarnation, nobody is asked about it.
+    asked = [account for account, text in [*gone, *administered, *invited] if (account, text) != invited[1]]
+
+    def answers() -> dict[str, str]:
+        lines = re.findall(r"account\.unregister .*", stage.daemon.read_log())
+        found = [(re.search(r"account=(\S+)", line), re.search(r"deleted=(\w+)", line)) for line in lines]
+        return {account[1]: deleted[1] for account, deleted in found if account and deleted and account[1].startswith(stem)}
+
+    await asyncio.to_thread(wait_until, "all were asked about", lambda: len(answers()) == len(asked))
+    assert answers() == {account.jid: "true" if account in dict(gone) else "false" for account in asked}
+    for account, _ in gone:
+        assert not is_there(stage, account)
+        # The name is free.
+        token = create(stage, account.jid, "new")
+        status, found = await asyncio.to_thread(redeem, stage, token, "Phone", stage.certificate(account), host)
+        assert (status, found["kind"]) == (200, "new"), found
+    for account, _ in administered:
+        async with await stage.password_session(account):
+            pass
+    for account, certificate in devices.items():
+        async with await stage.certificate_session(account, certificate):
+            pass
 
 
 @pytest.mark.provokes("Nothing could be done with a link: timeout")

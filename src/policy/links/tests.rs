@@ -535,3 +535,48 @@ fn a_page_has_an_address_behind_which_a_secret_may_stand() {
     }
     assert!(!is_page(&format!("https://a.lit/{}", "x".repeat(1000))));
 }
+
+#[test]
+fn a_link_that_makes_an_account_is_remembered_for_a_week_when_it_is_over() {
+    let week = DAY + 7 * DAY;
+    for (kind, after, expected) in [
+        (LinkKind::Add, DAY - 1, false),
+        (LinkKind::Add, DAY, true),
+        (LinkKind::Replace, DAY, true),
+        (LinkKind::New, DAY - 1, false),
+        (LinkKind::New, DAY, false),
+        (LinkKind::New, week - 1, false),
+        (LinkKind::New, week, true),
+    ] {
+        let found = is_forgettable(&link(kind), NOW.plus(after));
+        assert_eq!(found, expected, "{kind:?} after {after}");
+    }
+    let ended = ended(link(LinkKind::New), NOW.plus(5));
+    assert!(is_over(&ended, NOW) && ended.expires == NOW.plus(5));
+    // Whoever had begun before finds it over.
+    let policy = policy(Links::Own);
+    assert_eq!(usable(Some(&ended), &policy, NOW), Err(Denial::LinkUnknown));
+}
+
+#[test]
+fn who_has_a_certificate_of_the_account_that_a_link_makes() {
+    let link = link(LinkKind::New);
+    let of = |text: &str| Enrolment {
+        incarnation: incarnation(text),
+        ..enrolled(&other_cert(), "h@a.lit")
+    };
+    let mark = |held: &Enrolment| Disabled {
+        incarnation: held.incarnation.clone(),
+        name: held.name.clone(),
+        fingerprint: held.fingerprint,
+        key_id: held.key_id,
+        not_after: held.not_after,
+    };
+    for (text, expected) in [("one", false), ("two", true)] {
+        let held = of(text);
+        let disabled = [mark(&held)];
+        assert_eq!(is_untouched(&link, &holding(vec![held]), &[]), expected);
+        assert_eq!(is_untouched(&link, &holding(vec![]), &disabled), expected);
+    }
+    assert!(is_untouched(&link, &holding(vec![]), &[]));
+}
