@@ -56,29 +56,36 @@ export function wordsOf({ words, settings }: Context, refused: unknown): [string
 /** The server's own text is worth reading. */
 const theirs = Symbol();
 
-// Source: docs/protocol.md: the conditions of stanza errors, and the names of denials, which answers over http have.
-const refusals: Record<string, [Key, (Key | typeof theirs)?]> = {
-	"bad-request": ["error.name", theirs],
-	"conflict": ["error.conflict"],
-	"forbidden": ["error.forbidden", "error.forbiddenHelp"],
-	"item-not-found": ["error.gone"],
-	"not-acceptable": ["error.unacceptable", theirs],
-	"not-allowed": ["error.noList"],
-	"policy-violation": ["error.notSecure"],
-	"remote-server-timeout": ["error.away"],
-	"resource-constraint": ["error.full"],
-	"service-unavailable": ["error.noList"],
-
+/** What the user is told of each refusal, and what helps. Source: docs/protocol.md, and failures.lib.lua. */
+export const refusals: Record<string, [Key, (Key | typeof theirs)?]> = {
 	"account-disabled": ["login.disabled", "login.disabledHelp"],
 	"account-exists": ["open.exists", "open.existsHelp"],
+	"already-enrolled": ["error.enrolled"],
+	"cert-expired": ["error.clock", "error.clockHelp"],
+	"cert-not-yet-valid": ["error.clock", "error.clockHelp"],
+	"cert-unacceptable": ["error.unacceptable", theirs],
+	"chain-untrusted": ["error.authority", "error.authorityHelp"],
+	"link-forbidden": ["error.noLinks", "error.noLinksHelp"],
 	"link-unknown": ["open.unknown", "open.unknownHelp"],
+	"links-off": ["error.noLinks", "error.noLinksHelp"],
 	"list-too-large": ["error.full"],
-	"name-invalid": ["error.name", theirs],
+	"management-forbidden": ["error.forbidden", "error.forbiddenHelp"],
+	"name-invalid": ["error.name", "error.nameHelp"],
 	"name-taken": ["error.conflict"],
-	"no-answer": ["login.unreachable", "login.unreachableHelp"],
+	"name-unknown": ["error.gone"],
 	"no-list": ["error.noList"],
-	"redeem-unanswered": ["open.lost", "open.lostHelp"],
+	"stream-not-secure": ["error.notSecure"],
 	"too-many-certificates": ["error.full"],
 	"too-many-guesses": ["open.guesses", "open.guessesHelp"],
+	"too-many-links": ["error.links", "error.linksHelp"],
+	"too-many-marks": ["error.marks", "error.marksHelp"],
+	"validity-too-long": ["error.rules", "error.rulesHelp"],
+
+	// Where nothing was decided.
+	"no-answer": ["login.unreachable", "login.unreachableHelp"],
+	"not-acceptable": ["error.unacceptable", theirs],
+	"redeem-unanswered": ["open.lost", "open.lostHelp"],
+	"remote-server-timeout": ["error.away"],
+	"service-unavailable": ["error.noList"],
 	"unavailable": ["error.away"],
 };

@@ -114,4 +114,4 @@ export function showForm(context: Context, purpose: Purpose): void {
 	);
 }
 
-const isAboutName = ({ condition }: Refused) => ["conflict", "name-taken", "name-invalid"].includes(condition);
+const isAboutName = ({ condition }: Refused) => ["name-taken", "name-invalid"].includes(condition);

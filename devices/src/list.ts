@@ -37,7 +37,7 @@ export function showList(context: LoggedIn, logout: () => void): void {
 			tell(lookSaid, error);
 			// Who is refused the list can't add to it, either. That the host has none is not going to change.
 			actions.hidden = error instanceof Refused && error.condition !== "remote-server-timeout";
-			isInVain = error instanceof Refused && error.condition === "not-allowed";
+			isInVain = error instanceof Refused && error.condition === "no-list";
 			return;
 		} finally {
 			loading.remove();

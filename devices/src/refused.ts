@@ -1,7 +1,7 @@
 // The server's no, in whichever way it was asked.
 
 /**
- * Why a request was refused: the condition of a stanza error, the name of a denial where the answer comes over http, or what this page
+ * Why a request was refused: the code of a denial (docs/protocol.md), the condition of a stanza error that has none, or what this page
  * calls an answer that did not come. `text`: the server's own words, which are English.
  */
 export class Refused extends Error {

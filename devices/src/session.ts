@@ -180,7 +180,7 @@ export class Session {
 			for (const [name, value] of Object.entries(filled ?? {})) request.c("field", { var: name }).c("value").t(value).up().up();
 			answer = (await this.ask(request)).getElementsByTagNameNS(commands, "command")[0];
 			const note = answer?.getElementsByTagNameNS(commands, "note")[0];
-			if (note?.getAttribute("type") === "error") throw new Refused("", note.textContent ?? "");
+			if (answer && note?.getAttribute("type") === "error") throw new Refused(codeIn(answer) ?? "", note.textContent ?? "");
 			if (answer?.getAttribute("status") === "completed") break;
 			id = answer?.getAttribute("sessionid") ?? null;
 		}
@@ -194,11 +194,18 @@ export class Session {
 			const refused = (stanza: Element | null) => {
 				const error = stanza?.getElementsByTagName("error")[0];
 				const of = (wanted: boolean) => [...error?.children ?? []].find(child => (child.localName === "text") === wanted);
-				failed(new Refused(of(false)?.localName ?? "remote-server-timeout", of(true)?.textContent ?? ""));
+				const code = error && codeIn(error);
+				failed(new Refused(code ?? of(false)?.localName ?? "remote-server-timeout", of(true)?.textContent ?? ""));
 			};
 			this.connection.sendIQ(request.tree(), done, refused, patienceMs);
 		});
 	}
+}
+
+/** The code of the refusal in this element: a denial in docs/protocol.md, or a stanza error's condition. */
+function codeIn(element: Element): string | undefined {
+	const text = element.getElementsByTagNameNS(json, "json")[0]?.textContent;
+	return text ? (JSON.parse(text) as { denial?: string }).denial : undefined;
 }
 
 /** Username and host of what was typed; errors: LoginFailed. */

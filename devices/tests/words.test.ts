@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
+import { refusals } from "../src/context.js";
 import { choose, Dictionary, languages } from "../src/words.js";
 import type { Key } from "../src/words.js";
 
@@ -42,6 +43,13 @@ test("what a language lacks is said in English, and what nobody fills in stays",
 
 test("in French no line begins with a sign that belongs to the word before it", () => {
 	for (const [key, text] of Object.entries(languages["fr"]!)) assert.doesNotMatch([text].flat().join(" "), /« | [»:;?!]/, key);
+});
+
+test("each refusal that has words is one that the server knows", () => {
+	const rows = readFileSync(`${REPOSITORY}/docs/protocol.md`, "utf8").matchAll(/^\| `([a-z-]+)` \|/gm);
+	const denials = new Set([...rows].map(([, code]) => code!));
+	const undecided = ["no-answer", "not-acceptable", "redeem-unanswered", "remote-server-timeout", "service-unavailable", "unavailable"];
+	assert.deepEqual(Object.keys(refusals).filter(code => !denials.has(code)), undecided);
 });
 
 test("what docs/devices.md explains is what the page says", () => {

@@ -51,6 +51,7 @@ end
 local function reply_of(answer)
 	if answer.error then return refused(answer.error); end
 	local reply, form, goes_on = { status = answer.status }, answer.form, answer.status == "executing";
+	reply.other = certificates.code_tag(answer.denial);
 	for _, note in ipairs(answer.notes) do
 		reply[note.type] = note.type == "error" and { message = note.text } or note.text;
 	end
@@ -79,7 +80,7 @@ local function step(host, session, data, state)
 	end
 	if not result then
 		local why = stanza_error(failure);
-		return { status = "completed", error = { message = why.text or why.condition } };
+		return { status = "completed", error = { message = why.text or why.condition }, other = certificates.code_tag(why.condition) };
 	end
 	-- A user who reads the answer finds the sessions gone.
 	api.close(result.close);

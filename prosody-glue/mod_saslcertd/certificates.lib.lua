@@ -57,8 +57,13 @@ local function add_item(reply, record, in_full)
 	reply:up();
 end
 
+-- For clients that have words of their own: the code of a refusal.
+local function code_tag(code) return code and st.stanza("json", { xmlns = xmlns_json }):text(json.encode({ denial = code })) or nil; end
+
 local function refuse(origin, stanza, failure)
-	origin.send(st.error_reply(stanza, stanza_error(failure)));
+	local why = stanza_error(failure);
+	why.extra = { tag = code_tag(failure.denial) };
+	origin.send(st.error_reply(stanza, why));
 	return true;
 end
 
@@ -94,4 +99,6 @@ local function change(host, origin, stanza)
 	return true;
 end
 
-return { list = list, change = change, xmlns = xmlns, question_of = question_of, children_of = children_of };
+return {
+	list = list, change = change, xmlns = xmlns, question_of = question_of, children_of = children_of, code_tag = code_tag;
+};

@@ -1,7 +1,7 @@
 local load_library, null = dofile((debug.getinfo(1, "S").source:match("^@(.*/)") or "./") .. "load.lua");
 
 -- What certificates.lib.lua does for it.
-local certificates = {};
+local certificates = { code_tag = function (code) return code and "code " .. code or nil; end };
 -- And sasl.lib.lua.
 local sasl = {
 	chain_of_peer = function (session, leaf_only) return { session.presented, not leaf_only and "more" or nil }; end;
@@ -160,10 +160,11 @@ describe("the command", function ()
 	end);
 
 	it("shows notes, and a form at the end as a result", function ()
+		world.answer.denial = "too-many-links";
 		world.answer.notes = { { type = "info", text = "done" }, { type = "warn", text = "but" }, { type = "error", text = "no" } };
 		world.answer.form = { title = "L", fields = {} };
 		assert.same({
-			status = "completed", info = "done", warn = "but", error = { message = "no" }, result = { title = "L" };
+			status = "completed", info = "done", warn = "but", error = { message = "no" }, other = "code too-many-links", result = { title = "L" };
 		}, (world.step("next", form_of({}), "menu")));
 	end);
 
@@ -182,9 +183,9 @@ describe("the command", function ()
 
 	it("says so when the daemon can't be asked, or the account's data can't be read", function ()
 		world.failure = { message = "away" };
-		assert.same({ status = "completed", error = { message = "away" } }, (world.step("execute")));
+		assert.same({ status = "completed", error = { message = "away" }, other = "code remote-server-timeout" }, (world.step("execute")));
 		world.unreadable = true;
-		assert.same({ status = "completed", error = { message = "can't be read" } }, (world.step("execute")));
+		assert.same({ status = "completed", error = { message = "can't be read" }, other = "code remote-server-timeout" }, (world.step("execute")));
 		assert.equal(1, #world.asked);
 	end);
 

@@ -40,7 +40,8 @@ describe("a change", function ()
 		end;
 		close = function (closings) closed = { closings, sent }; end;
 	};
-	local certificates = load_library("certificates", nil, { ["util.stanza"] = {
+	local certificates = load_library("certificates", nil, { ["util.json"] = { null = null, encode = function (value) return value; end }, ["util.stanza"] = {
+		stanza = function (name, attr) return { text = function (_, text) return { name, attr.xmlns, text }; end }; end;
 		reply = function () return "done"; end;
 		error_reply = function (_, why) return why; end;
 	} }, { module = { shared = function () return api; end } });
@@ -54,9 +55,15 @@ describe("a change", function ()
 	end);
 
 	it("that is refused is refused in the daemon's words", function ()
-		answer, failure, closed = nil, { stanza = { type = "cancel", condition = "conflict" }, message = "Taken" }, nil;
+		local stanza = { type = "cancel", condition = "conflict" };
+		answer, failure, closed = nil, { code = -32000, denial = "name-taken", stanza = stanza, message = "Taken" }, nil;
 		assert.is_true(change(element("append")));
-		assert.same({ type = "cancel", condition = "conflict", text = "Taken" }, sent);
+		local tag = { "json", "urn:xmpp:json:0", { denial = "name-taken" } };
+		assert.same({ type = "cancel", condition = "conflict", text = "Taken", extra = { tag = tag } }, sent);
 		assert.is_nil(closed);
+		-- Nothing was decided.
+		failure = { reason = "away" };
+		assert.is_true(change(element("append")));
+		assert.same({ "remote-server-timeout", {} }, { sent.condition, sent.extra });
 	end);
 end);

@@ -415,11 +415,21 @@ async def test_a_user_who_has_made_too_many_links_is_told_so(stage: Scene):
         await log_in(page, stage, account)
         await button(page, "Link for another device").click()
         said = await complaint(page)
-        assert "That did not work." in said and "Too many links wait to be used" in said
+        assert "Too many links wait to be used." in said and "“Sign every other device out” ends all links" in said
         await is_for_everybody(page)
         await button(page, "Back to your devices").click()
         await page.get_by_text("No device has a key yet.").wait_for()
         await is_well(page, stage)
+        page = await browser.open(**SMALL | {"locale": "de"})
+        say = words_of("de")
+        await page.goto(address(stage))
+        await page.get_by_label(say("login.address")).fill(account.jid)
+        await page.get_by_label(say("login.password")).fill(account.password)
+        await button(page, say("login.button")).click()
+        await button(page, say("list.link")).click()
+        said = await complaint(page)
+        assert say("error.links") in said and say("error.linksHelp") in said
+        await picture(page, stage, "24-link-too-many-de")
 
 
 @pytest.mark.parametrize("host", ["few.lit", "off.lit"])
