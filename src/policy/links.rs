@@ -189,6 +189,14 @@ pub fn require_account(link: &Link, present: Option<&Present>) -> Result<(), Den
     }
 }
 
+/// May whoever has made the link add certificates still? `list`: that of its account.
+///
+/// Errors: no, which reads as no link.
+pub fn require_maker(link: &Link, list: &AccountList, policy: &HostPolicy) -> Result<(), Denial> {
+    let may = may_add(&asker_of(link), &link.incarnation, list, policy);
+    may.map_err(|_| Denial::LinkUnknown)
+}
+
 /// A link that somebody redeems.
 #[derive(Clone, Debug)]
 pub struct Redeeming<'a> {
@@ -224,7 +232,7 @@ pub fn redeem(
 ) -> Result<Redeemed, Denial> {
     let Redeeming { link, name, cert } = *wish;
     let asker = asker_of(link);
-    may_add(&asker, &link.incarnation, list, policy).map_err(|_| Denial::LinkUnknown)?;
+    require_maker(link, list, policy)?;
     let revoked = match link.kind {
         LinkKind::Replace => revoke_all(link, list, disabled, policy)?,
         LinkKind::Add | LinkKind::New => None,

@@ -556,10 +556,10 @@ fn a_link_is_void_when_its_account_was_made_anew_or_is_disabled() {
     rome.ask("account.disable", json!({"account": BRUTUS}));
     let cert = Made::of(BRUTUS);
     let question = redeem(ROME, &token, "x", &cert);
-    assert_eq!(
-        denial(&rome.refused("link.redeem", question.clone())),
-        "account-disabled"
-    );
+    for tried in ["link.look", "link.redeem"] {
+        let refused = rome.refused(tried, question.clone());
+        assert_eq!(denial(&refused), "account-disabled", "{tried}");
+    }
     rome.ask("account.enable", json!({"account": BRUTUS}));
     rome.ask("account.delete", json!({"account": BRUTUS}));
     rome.ask("account.create", passwords::create(BRUTUS, "again"));
@@ -598,12 +598,26 @@ fn a_link_is_void_when_its_account_was_made_anew_or_is_disabled() {
             "account-disabled",
         ),
     ] {
-        let refused = ask_with(&mut server, "link.redeem", question(), &there).unwrap_err();
-        assert_eq!(denial(&refused), expected, "{there}");
+        let none = server.refused("link.look", look(HOST, NOWHERE));
+        for (tried, question) in [
+            ("link.look", look(HOST, &token)),
+            ("link.redeem", question()),
+        ] {
+            let refused = ask_with(&mut server, tried, question, &there).unwrap_err();
+            assert_eq!(denial(&refused), expected, "{tried}: {there}");
+            // Nothing tells it from a link that there never was.
+            assert_eq!(refused == none, expected == "link-unknown", "{refused}");
+        }
     }
     // What can't be asked is no "no", and costs nothing.
-    let refused = ask_with(&mut server, "link.redeem", question(), &json!("x")).unwrap_err();
-    assert_eq!(refused["code"], -32001, "{refused}");
+    for (tried, question) in [
+        ("link.look", look(HOST, &token)),
+        ("link.redeem", question()),
+    ] {
+        let refused = ask_with(&mut server, tried, question, &json!("x")).unwrap_err();
+        assert_eq!(refused["code"], -32001, "{refused}");
+    }
+    ask_with(&mut server, "link.look", look(HOST, &token), &present()).unwrap();
     assert_eq!(names(&mut server), Vec::<String>::new());
     ask_with(&mut server, "link.redeem", question(), &present()).unwrap();
     assert_eq!(names(&mut server), ["x"]);
@@ -933,6 +947,9 @@ fn users_make_links_for_their_own_account_where_that_is_wanted() {
     );
     // Who has the phone no more must not come back by what was made with it.
     server.ask("certificate.revoke", named("phone"));
+    let seen = look(HOST, &token_of(&for_later));
+    let refused = ask_with(&mut server, "link.look", seen, &present()).unwrap_err();
+    assert_eq!(denial(&refused), "link-unknown");
     let question = redeem(HOST, &token_of(&for_later), "thief", &Made::of(HAMLET));
     let refused = ask_with(&mut server, "link.redeem", question, &present()).unwrap_err();
     assert_eq!(denial(&refused), "link-unknown");
@@ -1254,7 +1271,7 @@ fn a_form_makes_a_link_where_users_may() {
     let (page, token) = url.split_once('#').unwrap();
     assert_eq!(page, "https://shakespeare.lit:5281/devices");
     assert!(value("expires").ends_with('Z'), "{shown}");
-    let seen = server.ask("link.look", look(HOST, token));
+    let seen = ask_with(&mut server, "link.look", look(HOST, token), &present()).unwrap();
     assert_eq!((&seen["name"], &seen["kind"]), (&json!("x"), &json!("add")));
 }
 

@@ -261,13 +261,38 @@ impl Linking<'_> {
             token: &question.token.0,
             address: question.address.as_deref(),
         };
-        let (link, ..) = self.found(&trying, now)?;
+        let (link, lives, policy) = self.found(&trying, now)?;
+        self.require_use(&link, lives, &policy)?
+            .map_err(|denial| self.denied(&trying, denial, &policy, now))?;
         Ok(SeenLink {
             account: link.account,
             kind: link.kind,
             name: link.name,
             expires: link.expires,
         })
+    }
+
+    /// Would the link be redeemed as things are now, whatever the certificate? One that makes an account is looked at when that is made:
+    /// what was begun for it is there.
+    fn require_use(
+        &self,
+        link: &Link,
+        lives: Accounts,
+        policy: &HostPolicy,
+    ) -> Result<Result<(), Denial>, Refusal> {
+        if link.kind == LinkKind::New {
+            return Ok(Ok(()));
+        }
+        let view = self.lists.store.view(&link.account);
+        if let Err(denial) = links::require_maker(link, &view.list()?, policy) {
+            return Ok(Err(denial));
+        }
+        let present = match lives {
+            Accounts::Daemon => view.account()?.as_ref().map(present_of),
+            // Whoever has such a token could measure that somebody was asked: that it was a link's, once. Nobody guesses one.
+            Accounts::Prosody => present_in_prosody(self.lists.servers, &link.account)?,
+        };
+        Ok(links::require_account(link, present.as_ref()))
     }
 
     /// The link that somebody tries, if it can be redeemed; how accounts of its host live, and by which rules. One that is none is
@@ -277,26 +302,33 @@ impl Linking<'_> {
         trying: &Trying<'_>,
         now: UnixSeconds,
     ) -> Result<(Link, Accounts, HostPolicy), Refusal> {
-        let Trying {
-            host,
-            token,
-            address,
-        } = *trying;
+        let host = trying.host;
         let (lives, policy) = self.lists.hosts.of(host)?;
-        let link = self.lists.store.link(&LinkHash::of(token), host)?;
-        let denial = match links::usable(link.as_ref(), &policy, now) {
-            Ok(link) => return Ok((link.clone(), lives, policy)),
-            Err(denial) => denial,
-        };
+        let link = self.lists.store.link(&LinkHash::of(trying.token), host)?;
+        match links::usable(link.as_ref(), &policy, now) {
+            Ok(link) => Ok((link.clone(), lives, policy)),
+            Err(denial) => Err(self.denied(trying, denial, &policy, now)),
+        }
+    }
+
+    /// The no to whoever has opened a link; that it is none is counted as a guess.
+    fn denied(
+        &self,
+        trying: &Trying<'_>,
+        denial: Denial,
+        policy: &HostPolicy,
+        now: UnixSeconds,
+    ) -> Refusal {
+        let Trying { host, address, .. } = *trying;
         let network = address.map(Network::of);
         let max = policy.guess_delay_max_seconds;
-        if self.guesses.must_wait_after_link(network, max, now) {
+        if denial == Denial::LinkUnknown && self.guesses.must_wait_after_link(network, max, now) {
             // No line for each: who guesses could fill the log.
             tracing::debug!(%host, address, "a link was tried too early: no");
-            return Err(Refusal::Management(Denial::TooManyGuesses));
+            return Refusal::Management(Denial::TooManyGuesses);
         }
         tracing::info!(%host, address, reason = denial.words().code, "a link was tried: no");
-        Err(Refusal::Management(denial))
+        Refusal::Management(denial)
     }
 
     pub(in crate::daemon) fn redeem(
