@@ -3,17 +3,19 @@
 //!
 //! Must not know: what follows from it.
 
+use std::sync::Arc;
+
 use super::authorities::{AuthorityFiles, Problem};
 use super::hosts::Hosts;
 use crate::identity::certificate::Finding;
 use crate::identity::{
-    Account, BareJid, CertificationPath, ClientCert, Holder, Host, Incarnation, UnixSeconds,
+    Account, BareJid, CertificationPath, ClientCert, Host, Incarnation, UnixSeconds,
 };
 use crate::policy::chain::Untrusted;
 use crate::policy::login::{AccountFact, CertificateFacts, named};
 use crate::policy::{Denial, HostPolicy};
 use crate::protocol::{Accounts, Chain, Fault, Refusal};
-use crate::store::{Known, Shown, Store, StoreError};
+use crate::store::{Holding, Known, Shown, Store, StoreError};
 
 /// Where the facts stand.
 #[derive(Clone, Copy)]
@@ -48,9 +50,7 @@ impl<'a> Presentation<'a> {
 pub(super) struct Gathered<'a> {
     host: &'a Host,
     pub(super) cert: &'a ClientCert,
-    pub(super) holders: Vec<Holder>,
-    /// Those of the holders that have revoked its key.
-    revoked_for: Vec<(BareJid, Incarnation)>,
+    holding: Arc<Holding>,
 }
 
 /// The accounts that have taken back a certificate or its key, those included that do not hold it.
@@ -124,7 +124,7 @@ impl Facts<'_> {
         if shown.lives == Accounts::Prosody {
             return Ok(None);
         }
-        let holders = gathered.holders.iter();
+        let holders = gathered.holding.holders.iter();
         let mut accounts: Vec<BareJid> = holders.map(|holder| holder.account.clone()).collect();
         if shown.policy.trust.ca().is_some() {
             accounts.extend(gathered.named_here());
@@ -141,7 +141,11 @@ impl Facts<'_> {
         &self,
         gathered: &Gathered<'_>,
     ) -> Result<Vec<AccountFact>, StoreError> {
-        let holders = gathered.holders.iter().map(|held| held.account.clone());
+        let holders = gathered
+            .holding
+            .holders
+            .iter()
+            .map(|held| held.account.clone());
         self.account_facts(Accounts::Prosody, holders)
     }
 
@@ -262,8 +266,7 @@ impl<'a> Gathered<'a> {
         Ok(Self {
             host: shown.host,
             cert,
-            holders: known.holders,
-            revoked_for: known.revoked_for,
+            holding: known.holding,
         })
     }
 }
@@ -274,8 +277,8 @@ impl Gathered<'_> {
         CertificateFacts {
             host: self.host,
             cert: self.cert,
-            holders: &self.holders,
-            revoked_for: &self.revoked_for,
+            holders: &self.holding.holders,
+            revoked_for: &self.holding.revoked_for,
             disabled_for: &[],
             key_disabled_for: &[],
             by_authority: None,
@@ -299,7 +302,7 @@ impl Gathered<'_> {
 
     /// The accounts that the certificate names or that hold it, and `also`; each once.
     pub(super) fn concerned(&self, also: Option<&BareJid>) -> Vec<BareJid> {
-        let holders = self.holders.iter().map(|held| held.account.clone());
+        let holders = self.holding.holders.iter().map(|held| held.account.clone());
         let accounts = self.named_here().chain(holders).chain(also.cloned());
         let mut accounts: Vec<BareJid> = accounts.collect();
         accounts.sort();

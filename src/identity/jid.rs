@@ -86,6 +86,12 @@ impl Jid {
         })
     }
 
+    /// Does it name this account, with a resource or without?
+    #[must_use]
+    pub fn names(&self, account: &BareJid) -> bool {
+        self.localpart.as_ref() == Some(&account.localpart) && self.host == account.host
+    }
+
     /// Its domain.
     #[must_use]
     pub fn host(&self) -> &Host {

@@ -391,7 +391,7 @@ fn may_stand_for(facts: &CertificateFacts<'_>, policy: &HostPolicy, account: &Ba
 #[must_use]
 pub fn names(cert: &ClientCert, account: &BareJid) -> bool {
     let mut addresses = cert.addresses.iter();
-    addresses.any(|address| address.account().as_ref() == Some(account))
+    addresses.any(|address| address.names(account))
 }
 
 fn is_revoked(facts: &CertificateFacts<'_>, holder: &Holder) -> bool {
@@ -497,7 +497,7 @@ fn resource_for(
     account: &BareJid,
     wanted: Option<&str>,
 ) -> Result<Option<String>, Denial> {
-    let own = |address: &&Jid| address.account().as_ref() == Some(account);
+    let own = |address: &&Jid| address.names(account);
     let mut addresses: Vec<&Jid> = cert.addresses.iter().filter(own).collect();
     addresses.sort();
     addresses.dedup();

@@ -75,8 +75,15 @@ fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     #[serde(transparent)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-    let text = serde_json::from_str::<Text<'_>>(raw.get());
-    text.ok().map(|Text(text)| text)
+    let behind_quote = raw.get().strip_prefix('"')?;
+    // It was read as JSON already, so without a backslash it stands there as it is.
+    match behind_quote.strip_suffix('"') {
+        Some(plain) if !plain.contains('\\') => Some(Cow::Borrowed(plain)),
+        _ => {
+            let text = serde_json::from_str::<Text<'_>>(raw.get());
+            text.ok().map(|Text(text)| text)
+        }
+    }
 }
 
 /// Reads one line.

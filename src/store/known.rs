@@ -7,11 +7,11 @@
 //! Must not know: who may log in.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use crate::identity::certificate::READING;
 use crate::identity::{
-    BareJid, CertificateName, ClientCert, Enrolment, Fingerprint, Holder, Host, Incarnation, KeyId,
-    LastUse,
+    BareJid, CertificateName, ClientCert, Enrolment, Fingerprint, Host, Incarnation, KeyId, LastUse,
 };
 
 use super::edit::{Edit, Row, Table};
@@ -38,10 +38,8 @@ pub struct Shown<'a> {
 pub struct Known {
     /// The certificate, as the strict parser has read it; `None`: it stands in nobody's list, or it is none, or it was parsed already.
     pub cert: Option<ClientCert>,
-    /// In whose lists it stands: any account of the host, any incarnation, any order.
-    pub holders: Vec<Holder>,
-    /// Those of the holders that have revoked its key.
-    pub revoked_for: Vec<(BareJid, Incarnation)>,
+    /// In whose lists it stands.
+    pub holding: Arc<Holding>,
 }
 
 impl Tables {
@@ -62,17 +60,13 @@ impl Tables {
             && shown.cert.is_some()
             && let Some(holding) = recall.get(fingerprint, host, as_of)
         {
-            let Holding {
-                holders,
-                revoked_for,
-            } = holding;
             return Ok(Known {
                 cert: None,
-                holders,
-                revoked_for,
+                holding,
             });
         }
-        let mut known = Known::default();
+        let mut read = None;
+        let mut holding = Holding::default();
         let mut is_all_sure = true;
         for row in self.known_rows(fingerprint, host) {
             let (account, mut row) = row?;
@@ -81,13 +75,13 @@ impl Tables {
             // against what was written, a row of it may be an older one.
             let is_sure = is_proven && reading.is_some();
             is_all_sure &= is_sure;
-            if shown.cert.is_none() && known.cert.is_none() {
-                known.cert = match reading {
+            if shown.cert.is_none() && read.is_none() {
+                read = match reading {
                     Some(reading) => Some(reading.cert(der, *fingerprint)),
                     None => ClientCert::from_der(der).ok(),
                 };
             }
-            let Some(cert) = shown.cert.or(known.cert.as_ref()) else {
+            let Some(cert) = shown.cert.or(read.as_ref()) else {
                 continue;
             };
             if !is_sure && !self.is_held(&account, &row.name, der)? {
@@ -98,18 +92,18 @@ impl Tables {
                 || !is_sure && self.is_revoked(&account, &cert.key_id, &row.incarnation)?;
             if is_revoked {
                 let revoked = (account.clone(), row.incarnation.clone());
-                known.revoked_for.push(revoked);
+                holding.revoked_for.push(revoked);
             }
-            known.holders.push(row.holder(account));
+            holding.holders.push(row.holder(account));
         }
+        let holding = Arc::new(holding);
         if is_all_sure {
-            let holding = Holding {
-                holders: known.holders.clone(),
-                revoked_for: known.revoked_for.clone(),
-            };
-            recall.keep(fingerprint, holding, as_of);
+            recall.keep(fingerprint, &holding, as_of);
         }
-        Ok(known)
+        Ok(Known {
+            cert: read,
+            holding,
+        })
     }
 
     /// Does the record of that name hold this very certificate, byte for byte?

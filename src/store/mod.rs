@@ -51,6 +51,7 @@ pub use folder::opening::Created;
 pub use harmless::{Change, Harmless, NoYes};
 pub use job::Pending;
 pub use known::{Known, Shown};
+pub use recall::Holding;
 pub use record::HostRecord;
 pub use view::View;
 pub use wholeness::{Found, Loss, OnLoss, TableCheck};

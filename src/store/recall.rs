@@ -5,6 +5,7 @@
 //!
 //! Must not know: what a record means for a login.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::identity::{BareJid, Fingerprint, Holder, Host, Incarnation};
@@ -21,18 +22,18 @@ pub(super) struct Recall {
 pub(super) struct AsOf(u64);
 
 /// In which lists of one host a certificate stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Holding {
-    /// In whose, in no particular order.
-    pub(super) holders: Vec<Holder>,
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// In whose lists: any account of the host, any incarnation, any order.
+    pub holders: Vec<Holder>,
     /// Those of the holders that have revoked its key.
-    pub(super) revoked_for: Vec<(BareJid, Incarnation)>,
+    pub revoked_for: Vec<(BareJid, Incarnation)>,
 }
 
 struct Entry {
     as_of: AsOf,
     fingerprint: Fingerprint,
-    holding: Holding,
+    holding: Arc<Holding>,
 }
 
 impl Default for Recall {
@@ -61,22 +62,22 @@ impl Recall {
         fingerprint: &Fingerprint,
         host: &Host,
         as_of: AsOf,
-    ) -> Option<Holding> {
+    ) -> Option<Arc<Holding>> {
         let place = self.place(fingerprint)?.lock();
         let entry = place.as_ref()?;
         let is_meant = entry.as_of == as_of && entry.fingerprint == *fingerprint;
-        (is_meant && is_of(&entry.holding, host)).then(|| entry.holding.clone())
+        (is_meant && is_of(&entry.holding, host)).then(|| Arc::clone(&entry.holding))
     }
 
     /// A certificate that nobody holds takes nobody's place.
-    pub(super) fn keep(&self, fingerprint: &Fingerprint, holding: Holding, as_of: AsOf) {
+    pub(super) fn keep(&self, fingerprint: &Fingerprint, holding: &Arc<Holding>, as_of: AsOf) {
         let (Some(place), false) = (self.place(fingerprint), holding.holders.is_empty()) else {
             return;
         };
         *place.lock() = Some(Entry {
             as_of,
             fingerprint: *fingerprint,
-            holding,
+            holding: Arc::clone(holding),
         });
     }
 
@@ -103,8 +104,8 @@ mod tests {
     use super::*;
     use crate::identity::CertificateName;
 
-    fn held_by(account: &str) -> Holding {
-        Holding {
+    fn held_by(account: &str) -> Arc<Holding> {
+        Arc::new(Holding {
             holders: vec![Holder {
                 account: BareJid::parse(account).unwrap(),
                 incarnation: Incarnation::parse("one").unwrap(),
@@ -112,7 +113,7 @@ mod tests {
                 may_manage: true,
             }],
             revoked_for: Vec::new(),
-        }
+        })
     }
 
     #[test]
@@ -121,14 +122,14 @@ mod tests {
         let (here, there) = (Host::parse("a.lit").unwrap(), Host::parse("b.lit").unwrap());
         let holding = held_by("juliet@a.lit");
         let as_of = recall.now();
-        recall.keep(&cert, holding.clone(), as_of);
+        recall.keep(&cert, &holding, as_of);
         assert_eq!(recall.get(&cert, &here, as_of), Some(holding.clone()));
         assert_eq!(recall.get(&cert, &there, as_of), None);
         assert_eq!(recall.get(&Fingerprint::of(b"b"), &here, as_of), None);
         recall.changed();
         assert_eq!(recall.get(&cert, &here, recall.now()), None);
         // It was read before the change, and kept behind it.
-        recall.keep(&cert, holding.clone(), as_of);
+        recall.keep(&cert, &holding, as_of);
         assert_eq!(recall.get(&cert, &here, recall.now()), None);
     }
 
@@ -136,21 +137,17 @@ mod tests {
     fn a_stranger_takes_nobodys_place() {
         let (recall, cert) = (Recall::default(), Fingerprint::of(b"a"));
         let holding = held_by("juliet@a.lit");
-        recall.keep(&cert, holding.clone(), recall.now());
+        recall.keep(&cert, &holding, recall.now());
         let mut beside = *cert.as_bytes();
         beside[31] ^= 1;
         let beside = Fingerprint::from_bytes(beside);
-        let nobody = Holding {
-            holders: Vec::new(),
-            revoked_for: Vec::new(),
-        };
-        recall.keep(&beside, nobody, recall.now());
+        recall.keep(&beside, &Arc::default(), recall.now());
         let here = Host::parse("a.lit").unwrap();
         assert_eq!(
             recall.get(&cert, &here, recall.now()),
             Some(holding.clone())
         );
-        recall.keep(&beside, holding.clone(), recall.now());
+        recall.keep(&beside, &holding, recall.now());
         assert_eq!(recall.get(&cert, &here, recall.now()), None);
         assert_eq!(recall.get(&beside, &here, recall.now()), Some(holding));
     }

@@ -164,7 +164,7 @@ impl External<'_> {
         let shown = Presentation::new(self.hosts, host, chain)?;
         let known = self.facts.look_up(&shown)?;
         // Most strangers cost no more than that.
-        if known.holders.is_empty() {
+        if known.holding.holders.is_empty() {
             return Ok(false);
         }
         let Ok(gathered) = Gathered::of(known, &shown) else {

@@ -290,14 +290,17 @@ fn a_record_that_is_not_what_its_certificate_says_is_read_anew() {
     let known = || store.known(shown(&cert), account.host());
     let found = known().unwrap();
     assert_eq!(found.cert.as_ref(), Some(&cert));
-    assert_eq!((found.holders.len(), found.revoked_for.len()), (1, 0));
+    assert_eq!(
+        (found.holding.holders.len(), found.holding.revoked_for.len()),
+        (1, 0)
+    );
     let revoke = Edit::RevokeKey {
         key_id: cert.key_id,
         incarnation: held.incarnation.clone(),
         at: NOW,
     };
     change(&store, &account, vec![revoke]);
-    assert_eq!(known().unwrap().revoked_for.len(), 1);
+    assert_eq!(known().unwrap().holding.revoked_for.len(), 1);
     // Other bytes under the same fingerprint are no certificate that anybody holds.
     let forged = Enrolment {
         der: other().der,
@@ -306,7 +309,7 @@ fn a_record_that_is_not_what_its_certificate_says_is_read_anew() {
     let (_folder, store) = opened();
     change(&store, &account, vec![Edit::put(forged)]);
     let found = store.known(shown(&cert), account.host());
-    assert_eq!(found.unwrap().holders, []);
+    assert_eq!(found.unwrap().holding.holders, []);
 }
 
 #[test]
@@ -326,7 +329,7 @@ fn what_another_version_has_read_is_read_anew() {
         let known = store.known(shown(&cert), account.host());
         let known = known.unwrap();
         assert_eq!(known.cert.as_ref(), Some(&cert), "{version}");
-        assert_eq!(known.holders.len(), 1, "{version}");
+        assert_eq!(known.holding.holders.len(), 1, "{version}");
     }
 }
 
@@ -352,7 +355,7 @@ fn until_it_is_proven_a_record_is_not_believed_that_says_nothing_of_a_revocation
     store.tables.scribble(Table::Known, &key, value.as_deref());
     let revoked_for = || {
         let known = store.known(shown(&cert), account.host());
-        known.unwrap().revoked_for
+        known.unwrap().holding.revoked_for.clone()
     };
     store.tables.health.set_known_proven(false);
     assert_eq!(revoked_for(), [(account.clone(), held.incarnation)]);
@@ -382,11 +385,11 @@ fn until_it_is_proven_a_record_is_not_believed_that_stands_in_no_list() {
     store.tables.scribble(Table::Known, &key, value.as_deref());
     store.tables.health.set_known_proven(false);
     let known = store.known(shown(&cert), account.host());
-    assert!(known.unwrap().holders.is_empty());
+    assert!(known.unwrap().holding.holders.is_empty());
     // A record that is added now is found all the same.
     change(&store, &account, vec![Edit::put(held)]);
     let known = store.known(shown(&cert), account.host());
-    assert_eq!(known.unwrap().holders.len(), 1);
+    assert_eq!(known.unwrap().holding.holders.len(), 1);
 }
 
 /// A store, and what must be true of it whatever was done.
@@ -485,11 +488,13 @@ impl Case {
                     .collect();
                 let known = store.known(shown(cert), host).unwrap();
                 let holders: BTreeSet<String> = known
+                    .holding
                     .holders
                     .iter()
                     .map(|one| format!("{} {} {}", one.account, one.incarnation, one.name))
                     .collect();
                 let told: BTreeSet<String> = known
+                    .holding
                     .revoked_for
                     .iter()
                     .map(|(account, incarnation)| format!("{account} {incarnation}"))
@@ -604,7 +609,7 @@ fn what_was_read_is_read_again_only_after_a_change() {
     change(&store, &account, vec![Edit::put(held)]);
     let is_held = || {
         let known = store.known(parsed(&cert), account.host()).unwrap();
-        !known.holders.is_empty()
+        !known.holding.holders.is_empty()
     };
     assert!(is_held());
     // Behind the store's back: what it still says, it remembers.
@@ -613,7 +618,7 @@ fn what_was_read_is_read_again_only_after_a_change() {
     assert!(is_held());
     // A certificate that nobody has parsed is read.
     let read = store.known(shown(&cert), account.host()).unwrap();
-    assert!(read.holders.is_empty());
+    assert!(read.holding.holders.is_empty());
     let other = BareJid::parse("romeo@a.lit").unwrap();
     let edit = Edit::RevokeKey {
         key_id: cert.key_id,
@@ -634,7 +639,7 @@ fn nothing_that_was_read_before_a_change_is_told_after_its_answer() {
     change(&store, &account, vec![Edit::put(held)]);
     let is_revoked = || {
         let known = store.known(parsed(&cert), account.host()).unwrap();
-        !known.revoked_for.is_empty()
+        !known.holding.revoked_for.is_empty()
     };
     let is_over = std::sync::atomic::AtomicBool::new(false);
     let stale = std::thread::scope(|scope| {
