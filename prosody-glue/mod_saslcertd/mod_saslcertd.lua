@@ -144,9 +144,12 @@ local function ask_blocking(method, params, seconds, attach)
 	return result, failure;
 end
 
+-- Do the accounts of this host live in the daemon?
+local function in_daemon(name) return hosts[name] ~= nil and hosts[name].in_daemon(); end
+
 sessions = module:require "sessions".new({
 	notify = client.notify, ask = ask;
-	in_daemon = function (name) return hosts[name] ~= nil and hosts[name].in_daemon(); end;
+	in_daemon = in_daemon;
 	-- An account has changed, and no event of Prosody's has said so.
 	changed = function (params) asked("account.changed", params, function () end); end;
 	connections = { module:shared("/*/c2s/sessions"), module:shared("/*/bosh/sessions"), api.waiting };
@@ -173,7 +176,7 @@ local function declare_soon()
 end
 
 api.ask, api.change, api.ask_blocking, api.can_wait, api.failures = ask, change, ask_blocking, can_wait, module:require "failures";
-api.verdict, api.process = sasl.verdict, sasl.process;
+api.verdict, api.process, api.in_daemon = sasl.verdict, sasl.process, in_daemon;
 api.outlive, api.close = sasl_lib.outlive, sessions.close_each;
 -- The sessions of an account that has changed unnoticed end.
 api.check, api.password_is_of, api.declare = sessions.report_all, sessions.password_is_of, declare_soon;

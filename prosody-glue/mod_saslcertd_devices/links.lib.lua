@@ -14,6 +14,8 @@ local api = module:shared("/*/saslcertd/api");
 local host = module.host;
 local max_body_bytes, max_token_bytes = 16 * 1024, 64;
 local not_sent = "This is not what the page sends";
+-- HTTP's number for a stanza error's condition, as others map XMPP to HTTP: the page and people read the denial's code and words, which
+-- are the daemon's. A condition that has none here is an error of ours.
 local statuses = {
 	["bad-request"] = 400, ["not-acceptable"] = 400, ["not-allowed"] = 403, ["not-authorized"] = 403, forbidden = 403, ["item-not-found"] = 404;
 	conflict = 409, ["resource-constraint"] = 409, ["policy-violation"] = 429;
@@ -79,7 +81,8 @@ end
 local marks = module:open_store("saslcertd_links", "keyval");
 local incarnations = module:open_store("saslcertd", "keyval"); -- of mod_saslcertd
 
--- That a link was used may be answered too late, or never: then the first login tells of the registration.
+-- That a link was used may be answered too late, or never: then the first login tells of the registration. An account in the daemon has a
+-- mark for that alone, from before the link is used.
 local untold = {};
 local function nobody() end
 local each, state, first = (marks.users or nobody)(marks); -- not all storages can say
@@ -88,16 +91,44 @@ for username in each or nobody, state, first do
 	untold[username] = type(mark) == "table" and mark.is_whole or nil;
 end
 
-local function tell_once(username, ip)
+local function tell_once(username, ip, incarnation)
 	if not untold[username] then return; end
-	untold[username] = nil;
 	local mark = marks:get(username);
+	if type(mark) == "table" and incarnation and mark.incarnation ~= incarnation then return; end
+	untold[username] = nil;
 	-- It may be another account of the name by now.
 	if type(mark) ~= "table" or not mark.is_whole then return; end
 	marks:set(username, nil);
 	registered(username, ip);
 end
-module:hook("resource-bind", function (event) tell_once(event.session.username, event.session.ip); end);
+
+-- Of an account in the daemon only a login by certificate says which one of its name it is.
+local function incarnation_of(session) return session.saslcert and session.saslcert.incarnation; end
+
+-- Before there is a session that Prosody would end, because its role has changed.
+module:hook("authentication-success", function (event)
+	local username = event.session.username;
+	local mark = untold[username] and api.in_daemon(host) and marks:get(username);
+	if type(mark) == "table" and mark.incarnation == incarnation_of(event.session) then give_role(username); end
+end);
+
+module:hook("resource-bind", function (event)
+	local session = event.session;
+	local incarnation = incarnation_of(session);
+	if incarnation or not api.in_daemon(host) then tell_once(session.username, session.ip, incarnation); end
+end);
+
+-- An account of this name and incarnation is about to be made in the daemon. Returns what takes that back.
+local function expect(username, incarnation)
+	local before, was_untold = marks:get(username), untold[username];
+	untold[username] = true;
+	local ok, err = marks:set(username, { incarnation = incarnation, is_whole = true });
+	if not ok then module:log("error", "That %s@%s may be registered can't be written into saslcertd_links: %s", username, host, err); end
+	return function ()
+		untold[username] = was_untold;
+		marks:set(username, before);
+	end
+end
 
 local function could_not(what, username, err)
 	module:log("error", "The account of a link, %s@%s, could not be %s: %s", username, host, what, err or "no reason given");
@@ -215,27 +246,41 @@ local function is_sound(body)
 	return type(body) == "table" and is_text(body.token, true) and #body.token <= max_token_bytes and is_text(body.name) and is_text(body.certificate);
 end
 
+-- Hands a certificate in. Returns the daemon's answer, or nil and the failure.
+local function hand_in(question, ip)
+	local link, take_back, username;
+	if api.in_daemon(host) then
+		local failure;
+		link, failure = api.change("link.look", { host = host, token = question.token, address = ip });
+		if not link then return nil, failure; end
+		username = split_jid(link.account);
+		take_back = link.kind == "new" and expect(username, link.incarnation);
+	end
+	local result, failure = api.change("link.redeem", question);
+	if take_back and not result and api.failures.kind_of(failure) == "refused" then take_back(); end
+	if result and result.kind == "new" then
+		if link then give_role(username); end
+		tell_once(split_jid(result.account), ip, link and link.incarnation);
+	end
+	return result, failure;
+end
+
 local function carry_out(request, response)
 	-- It raises an error for some of what is no JSON.
 	local ok, body = pcall(json.decode, request.body or "");
 	if not ok or not is_sound(body) then return refuse(response, 400, "bad-request", not_sent); end
-	local redeems = body.certificate ~= nil;
 	local question = { host = host, token = body.token, address = request.ip };
-	if redeems then question.name, question.certificate = body.name, body.certificate; end
-	local result, failure = api.change(redeems and "link.redeem" or "link.look", question);
+	local result, failure;
+	if body.certificate ~= nil then
+		question.name, question.certificate = body.name, body.certificate;
+		result, failure = hand_in(question, request.ip);
+	else
+		result, failure = api.change("link.look", question);
+	end
 	if not result then return refuse_as(response, failure); end
 	warned_of = nil;
-	if redeems and result.kind == "new" then
-		local username = split_jid(result.account);
-		if module:get_option_string("authentication") == "saslcertd" then
-			give_role(username);
-			registered(username, request.ip);
-		else
-			tell_once(username, request.ip);
-		end
-	end
-	-- The connection has no place for it.
-	result.name = result.name or json.null;
+	-- The connection has no place for the name; and the incarnation is nobody's business.
+	result.name, result.incarnation = result.name or json.null, nil;
 	return answer(response, 200, result);
 end
 

@@ -125,6 +125,8 @@ impl Request for LookAtLink {
 pub struct SeenLink {
     /// For whom it is.
     pub account: BareJid,
+    /// Which account of the name.
+    pub incarnation: Incarnation,
     /// What happens.
     pub kind: LinkKind,
     /// The name that is proposed for the device.

@@ -132,8 +132,11 @@ fn a_link_adds_a_certificate_once_and_says_before_what_it_does() {
     assert_eq!(made["uses"], 1);
     for _ in 0..2 {
         let seen = rome.ask("link.look", look(ROME, &token));
-        let expected =
-            json!({"account": BRUTUS, "kind": "add", "name": "tablet", "expires": made["expires"]});
+        let verify = json!({"account": BRUTUS, "password": "et tu?", "address": null});
+        let incarnation = rome.ask("account.verify", verify)["incarnation"].clone();
+        let expected = json!({
+            "account": BRUTUS, "incarnation": incarnation, "kind": "add", "name": "tablet", "expires": made["expires"],
+        });
         assert_eq!(seen, expected);
     }
     let listed = links(&mut rome);

@@ -109,12 +109,14 @@ local function new_world(is_13, before, is_plain)
 			shared = function ()
 				local function change(method, params)
 					world.asked[#world.asked + 1] = { method, params };
+					if method == "link.look" and world.seen then return copy(world.seen); end
+					if world.redeeming then world.redeeming(); end
 					return world.result, world.failure;
 				end
-				return { change = change, failures = load_library("failures") };
+				return { change = change, failures = load_library("failures"), in_daemon = function () return world.in_daemon; end };
 			end;
 			open_store = function (_, name) return store(name); end;
-			get_option_string = function (_, name, default) return name == "authentication" and world.authentication or default; end;
+			get_option_string = function (_, _, default) return default; end;
 			hook = function (_, name, handler) world[name] = handler; end;
 			hook_global = function (_, name, handler) world[name] = handler; end;
 			log = function (_, level, text, ...) world.logged[#world.logged + 1] = level .. " " .. text:format(...); end;
@@ -232,18 +234,80 @@ describe("what the page posts", function ()
 
 	it("is told to other modules when it has made an account, and what they do with it changes nothing", function ()
 		local world = new_world(true);
-		world.result, world.authentication = { account = "yorick@shakespeare.lit", kind = "new", name = "phone" }, "saslcertd";
+		world.result, world.in_daemon = { account = "yorick@shakespeare.lit", kind = "new", name = "phone" }, true;
+		world.seen = { account = "yorick@shakespeare.lit", kind = "new", incarnation = "one" };
 		local question = { token = "t", certificate = "AA==" };
 		assert.equal(200, (world.post(body(question))));
 		assert.same({ { "user-registered", "yorick", "192.0.2.7", "192.0.2.7" } }, world.fired);
 		assert.same({ yorick = "prosody:member" }, world.roles);
+		assert.same({}, world.stores.saslcertd_links);
 		world.bad_listener = true;
 		assert.equal(200, (world.post(body(question))));
 		assert.is_truthy(world.logged[3]:find("^error The registration of yorick@shakespeare.lit could not be told"));
-		-- To look at it makes none.
+		-- To look at it makes none, and whoever looks does not hear which account it will be.
 		world.bad_listener = false;
-		world.post(body({ token = "t" }));
+		local _, shown = world.post(body({ token = "t" }));
+		assert.is_nil(shown.incarnation);
 		assert.equal(1, #world.fired);
+	end);
+end);
+
+describe("an account that a link makes in the daemon", function ()
+	local session = { username = "yorick", ip = "192.0.2.9", saslcert = { incarnation = "one" } };
+	local function login(world, other)
+		for _, name in ipairs({ "authentication-success", "resource-bind" }) do world[name]({ session = other or session }); end
+	end
+	local function redeemed(failure)
+		local world = new_world(true);
+		world.in_daemon, world.failure = true, failure;
+		world.seen = { account = "yorick@shakespeare.lit", kind = "new", incarnation = "one" };
+		world.post(body({ token = "t", certificate = "AA==" }));
+		return world;
+	end
+
+	it("is told by the first login when the answer is lost, even after an end in between", function ()
+		for _, restarts in ipairs({ false, true }) do
+			local world = redeemed({ reason = "timeout" });
+			assert.same({}, world.fired);
+			if restarts then
+				world = new_world(true, world);
+				world.in_daemon = true;
+			end
+			-- One of another account of the name, or by a password, says nothing.
+			login(world, { username = "yorick", saslcert = { incarnation = "two" } });
+			login(world, { username = "yorick" });
+			assert.same({ {}, {} }, { world.fired, world.roles });
+			login(world); login(world);
+			assert.same({ { "user-registered", "yorick", "192.0.2.9", "192.0.2.9" } }, world.fired);
+			assert.same({ { yorick = "prosody:member" }, {} }, { world.roles, world.stores.saslcertd_links });
+		end
+	end);
+
+	it("is not told when it was refused, and what another link has made is told still", function ()
+		local no = { code = -32000, denial = "account-exists", stanza = { type = "cancel", condition = "conflict" } };
+		local world = redeemed(no);
+		assert.same({}, world.stores.saslcertd_links);
+		login(world);
+		assert.same({}, world.fired);
+		world = redeemed({ reason = "timeout" });
+		world.seen.incarnation, world.failure = "two", no;
+		world.redeeming = function () assert.equal("two", world.stores.saslcertd_links.yorick.incarnation); end;
+		world.post(body({ token = "t", certificate = "AA==" }));
+		login(world);
+		assert.equal(1, #world.fired);
+		-- What is no link changes nothing.
+		world = new_world(true);
+		world.in_daemon, world.failure = true, no;
+		assert.equal(409, (world.post(body({ token = "t", certificate = "AA==" }))));
+		assert.same({ {}, 1 }, { world.stores.saslcertd_links, #world.asked });
+	end);
+
+	it("is made even where nothing can be noted, which the log tells", function ()
+		local world = new_world(true);
+		world.in_daemon, world.kept, world.result = true, "yorick", { account = "yorick@shakespeare.lit", kind = "new" };
+		world.seen = { account = "yorick@shakespeare.lit", kind = "new", incarnation = "one" };
+		assert.equal(200, (world.post(body({ token = "t", certificate = "AA==" }))));
+		assert.is_truthy(world.logged[1]:find("^error That yorick@shakespeare.lit may be registered can't be written"));
 	end);
 end);
 
@@ -406,7 +470,7 @@ describe("an account that a link makes", function ()
 			world.result = { account = "yorick@shakespeare.lit", kind = "new", name = "phone" };
 			assert.equal(200, (world.post(body({ token = "t", certificate = "AA==" }))));
 			assert.equal(1, #world.fired);
-			world.authentication = "saslcertd";
+			world.in_daemon, world.seen = true, { account = "yorick@shakespeare.lit", kind = "new", incarnation = "one" };
 			assert.equal(200, (world.post(body({ token = "t", certificate = "AA==" }))));
 			assert.equal(2, #world.fired);
 			local errors = select(2, table.concat(world.logged, "\n"):gsub("error [^\n]*default_provisioned_role[^\n]*no such role", ""));

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import slix
-from conftest import observed
+from conftest import PROSODY_VERSIONS, observed
 from connection import Refused
 from daemon import saslcertd_binary
 from namespaces import CLIENT
@@ -371,27 +371,33 @@ async def test_what_was_made_for_a_link_that_nobody_used_goes_with_the_link(stag
 
 
 @pytest.mark.provokes("Nothing could be done with a link: timeout")
-async def test_a_registration_whose_answer_was_lost_is_told_by_the_first_login(stage: Scene):
+@pytest.mark.parametrize("host", [DOMAIN, ROME])
+async def test_a_registration_whose_answer_was_lost_is_told_by_the_first_login(stage: Scene, host: str):
     username = f"edmund{time.monotonic_ns()}"
-    account = Account(username)
+    account = Account(username, host)
     token = create(stage, account.jid, "new")
     certificate = stage.certificate(account)
     await asyncio.to_thread(
         stage.prosody.shell,
-        f'>local page = require "core.modulemanager".get_module("{DOMAIN}", "saslcertd_devices").module; '
+        f'>local page = require "core.modulemanager".get_module("{host}", "saslcertd_devices").module; '
         'local api = page:shared("/*/saslcertd/api"); local change = api.change; '
-        'api.change = function (...) change(...); api.change = change; return nil, { reason = "timeout" }; end',
+        'api.change = function (method, ...) if method ~= "link.redeem" then return change(method, ...); end '
+        'api.change = change; change(method, ...); return nil, { reason = "timeout" }; end',
     )
-    status, refused = await asyncio.to_thread(redeem, stage, token, "Phone", certificate)
+    status, refused = await asyncio.to_thread(redeem, stage, token, "Phone", certificate, host)
     assert (status, refused["error"]) == (503, "unavailable"), refused
     assert len(stage.records(account)) == 1
     # It is remembered.
-    await asyncio.to_thread(stage.prosody.reload_module, "saslcertd_devices", DOMAIN)
-    async with slix.session(stage.server(), account.jid, certificate=certificate) as client:
-        assert f"Welcome, {username}" in await messages_of(client, 2)
-    async with slix.session(stage.server(), account.jid, certificate=certificate):
+    await asyncio.to_thread(stage.prosody.reload_module, "saslcertd_devices", host)
+    greeting = "Welcome" if host == DOMAIN else "Salve"
+    async with slix.session(stage.server(host), account.jid, certificate=certificate) as client:
+        assert f"{greeting}, {username}" in await messages_of(client, 2)
+    async with slix.session(stage.server(host), account.jid, certificate=certificate):
         pass
     assert stage.prosody.read_log().count(f"Registered by a link: {account.jid}") == 1
+    if stage.prosody.version != PROSODY_VERSIONS[0]:
+        role = await asyncio.to_thread(stage.prosody.shell, f'>return require "core.usermanager".get_user_role("{username}", "{host}").name')
+        assert "prosody:member" in role, role
 
 
 async def test_a_link_replaces_a_lost_phone(stage: Scene):

@@ -266,6 +266,7 @@ impl Linking<'_> {
             .map_err(|denial| self.denied(&trying, denial, &policy, now))?;
         Ok(SeenLink {
             account: link.account,
+            incarnation: link.incarnation,
             kind: link.kind,
             name: link.name,
             expires: link.expires,
