@@ -3,7 +3,7 @@
 //! Reading is `Rows` (rows.rs): a row by its key, and the rows between two keys. Writing is a `Job` (job.rs): what it is about, and a
 //! decision that reads the tables and gives rows. What a backend owes for it:
 //!
-//! * Of two jobs that are about the same, the second one's decision reads what the first one has written.
+//! * Of two jobs that are about the same, one is decided on what the other has written.
 //! * All rows of a job are written, or none; and so are those that follow from them (`Memory::following`, `Counts::following`), with them.
 //! * `Memory::applied` hears of every change as soon as it can be read, be it this process's or another's, and before whoever
 //!   asked for it hears that it is made.

@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Receiver};
 use super::edit::Row;
 use super::error::StoreError;
 use super::tables::Tables;
-use crate::identity::{BareJid, Host};
+use crate::identity::{BareJid, Fingerprint, Host};
 
 /// A change on its way.
 pub(super) struct Job {
@@ -16,7 +16,8 @@ pub(super) struct Job {
     pub(super) plan: Plan,
 }
 
-/// What a job is about. Of two that share a part of it, the later one decides on what the earlier one has written.
+/// What a job is about. Of two that share a part of it, one is decided on what the other has written; which one that is, nobody knows
+/// but who asks for the second when the first is answered.
 pub(super) enum About {
     /// A change of these. Who locks them one by one does so in their order.
     These(BTreeSet<Claim>),
@@ -33,6 +34,8 @@ pub(super) enum Claim {
     Host(Host),
     /// The rows of an account.
     Account(BareJid),
+    /// Which accounts of a host hold a certificate.
+    Certificate(Host, Fingerprint),
 }
 
 /// Decides in the place where it is written, on the tables as they are there; quick, and called once. `None`: nothing is to be

@@ -30,6 +30,7 @@ mod recall;
 mod record;
 pub mod refusal;
 mod rows;
+mod subject;
 mod tables;
 mod view;
 mod wholeness;
@@ -53,6 +54,7 @@ pub use job::Pending;
 pub use known::{Known, Shown};
 pub use recall::Holding;
 pub use record::HostRecord;
+pub use subject::Subject;
 pub use view::View;
 pub use wholeness::{Found, Loss, OnLoss, TableCheck};
 
@@ -125,70 +127,74 @@ impl Store {
 
     /// Decides a change from the account's present state, writes it and returns when it is on the disk.
     ///
-    /// Blocks. `decide` runs where the change is written, and no other change of the account can come between its view and its
-    /// edits; it must be quick.
+    /// Blocks. `decide` runs where the change is written, and no other change of the account, or about a certificate that `subject`
+    /// names, can come between its view and its edits; it must be quick.
     ///
     /// Errors: the outer ones are faults, and nothing or everything was written (never half of it); the
     /// inner ones are those of `decide`, and nothing was written.
-    pub fn change<T, E>(
+    pub fn change<'a, T, E>(
         &self,
-        account: &BareJid,
+        subject: impl Into<Subject<'a>>,
         decide: impl FnOnce(&View<'_>) -> Decided<Harmless, T, E> + Send + 'static,
     ) -> Result<Result<T, E>, StoreError>
     where
         T: Send + 'static,
         E: Send + 'static,
     {
-        let plan = planned(account, decide);
-        self.backend.commit(about(account), plan)
+        let subject = subject.into();
+        let plan = planned(subject.account(), decide);
+        self.backend.commit(subject.about(), plan)
     }
 
     /// As [`Store::change`], with any edits: what is revoked, and every change of an account itself. No yes may come between what
     /// the store says before and after it; `closing` keeps it back, and hears what was written.
-    pub fn take_back<T, E>(
+    pub fn take_back<'a, T, E>(
         &self,
         closing: &impl NoYes,
-        account: &BareJid,
+        subject: impl Into<Subject<'a>>,
         decide: impl FnOnce(&View<'_>) -> Decided<Edit, T, E> + Send + 'static,
     ) -> Result<Result<T, E>, StoreError>
     where
         T: Send + 'static,
         E: Send + 'static,
     {
-        let plan = planned(account, with_changes(decide));
-        let written = self.backend.commit(about(account), plan)?;
-        Ok(written.map(|written| heard(written, closing, account)))
+        let subject = subject.into();
+        let plan = planned(subject.account(), with_changes(decide));
+        let written = self.backend.commit(subject.about(), plan)?;
+        Ok(written.map(|written| heard(written, closing, subject.account())))
     }
 
     /// As [`Store::change`], for one of many changes: it waits for its place among those that wait for the writer, and not for
     /// the disk. A caller that begins many has to bound them.
-    pub fn begin_change<T, E>(
+    pub fn begin_change<'a, T, E>(
         &self,
-        account: &BareJid,
+        subject: impl Into<Subject<'a>>,
         decide: impl FnOnce(&View<'_>) -> Decided<Harmless, T, E> + Send + 'static,
     ) -> Result<Pending<'_, Result<T, E>>, StoreError>
     where
         T: Send + 'static,
         E: Send + 'static,
     {
-        let plan = planned(account, decide);
-        self.backend.begin(about(account), plan)
+        let subject = subject.into();
+        let plan = planned(subject.account(), decide);
+        self.backend.begin(subject.about(), plan)
     }
 
     /// The same of [`Store::take_back`]: `closing` lasts until it is made.
-    pub fn begin_taking_back<'a, T, E>(
+    pub fn begin_taking_back<'a, 'b, T, E>(
         &self,
         closing: &'a impl NoYes,
-        account: &BareJid,
+        subject: impl Into<Subject<'b>>,
         decide: impl FnOnce(&View<'_>) -> Decided<Edit, T, E> + Send + 'static,
     ) -> Result<Pending<'a, Result<T, E>>, StoreError>
     where
         T: Send + 'static,
         E: Send + 'static,
     {
-        let plan = planned(account, with_changes(decide));
-        let pending = self.backend.begin(about(account), plan)?;
-        let account = account.clone();
+        let subject = subject.into();
+        let plan = planned(subject.account(), with_changes(decide));
+        let pending = self.backend.begin(subject.about(), plan)?;
+        let account = subject.account().clone();
         Ok(pending.then(move |written: Result<_, E>| {
             written.map(|written| heard(written, closing, &account))
         }))
@@ -257,11 +263,6 @@ impl Store {
 
 /// The outcome of a change: its edits and its asker's answer, or why not; the outer error is the store's.
 pub type Decided<S, T, E> = Result<Result<(Vec<S>, T), E>, StoreError>;
-
-/// What a change of `account` is about.
-fn about(account: &BareJid) -> About {
-    About::These([Claim::Account(account.clone())].into())
-}
 
 /// The plan of a change, as whoever writes it takes it.
 fn planned<D, S, T, E>(

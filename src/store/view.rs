@@ -203,7 +203,8 @@ impl View<'_> {
             .map_err(|error| self.tables.corrupt(Table::Links, &error))
     }
 
-    /// The records on the account's host with this fingerprint, any account.
+    /// The records on the account's host with this fingerprint, any account. In a change, those of other accounts are sure only if its
+    /// [`Subject`](super::Subject) names the certificate.
     pub fn holders(&self, fingerprint: &Fingerprint) -> Result<Vec<Enrolment>, StoreError> {
         self.tables.enrolments_of(fingerprint, self.account.host())
     }

@@ -13,7 +13,7 @@ use super::super::last_uses::LastUses;
 use super::super::reply::{Answered, Reply};
 use super::super::servers::Servers;
 use super::super::sessions::Sessions;
-use super::edits::{append_edits, concerned, is_anothers};
+use super::edits::{append_edits, concerned, is_anothers, receiving};
 use super::incarnations::{Unmarked, incarnation_in_prosody};
 use super::whose::{Whose, asker};
 use crate::identity::certificate::Finding;
@@ -214,7 +214,8 @@ impl Certificates<'_> {
         let cert = Arc::new(certificate_in(&wish.certificate).map_err(denied)?);
         let warnings = wording::cautions(&cert);
         let to = account.clone();
-        let written = self.store.change(account, move |view| {
+        let subject = receiving(account, [&*cert]);
+        let written = self.store.change(subject, move |view| {
             if lives == Accounts::Daemon
                 && let Err(denial) = manage::require_present(view.account()?.as_ref(), &incarnation)
             {

@@ -8,7 +8,7 @@ use super::super::storage;
 use crate::identity::{AccountList, BareJid, CertificateName, ClientCert, Enrolment, UnixSeconds};
 use crate::policy::manage::{Asker, LoggedInBy, Revoked};
 use crate::policy::{Denial, links, manage};
-use crate::store::{Edit, Harmless, Store, StoreError, View};
+use crate::store::{Edit, Harmless, Store, StoreError, Subject, View};
 
 /// Removes certificates that expired long ago, links that have expired, and what belongs to accounts that were replaced long ago. Blocks.
 pub(in crate::daemon) fn sweep(store: &Store, now: UnixSeconds) {
@@ -86,6 +86,16 @@ pub(super) fn append_edits(
     }
     edits.push(Harmless::put(held.clone(), Arc::clone(&appended.cert)));
     edits
+}
+
+/// A change by which these certificates come into the account's list. What [`is_anothers`] says of one lasts until it is written.
+pub(super) fn receiving<'a, 'c>(
+    account: &'a BareJid,
+    certs: impl IntoIterator<Item = &'c ClientCert>,
+) -> Subject<'a> {
+    let certs = certs.into_iter();
+    let nameless = certs.filter(|cert| cert.addresses.is_empty());
+    Subject::with(account, nameless.map(|cert| cert.fingerprint))
 }
 
 /// Does a certificate that names nobody stand in another account's list?

@@ -14,7 +14,7 @@ use super::super::guesses::{Guesses, Network};
 use super::super::reply::{Answered, Reply};
 use super::super::reservations::Reservations;
 use super::certificates::{Certificates, certificate_in, refused};
-use super::edits::{append_edits, is_anothers, revoke_edits};
+use super::edits::{append_edits, is_anothers, receiving, revoke_edits};
 use super::fresh::{new_incarnation, new_link_token};
 use super::incarnations::{present_in_prosody, register_in_prosody};
 use super::whose::{Whose, asker, described};
@@ -374,12 +374,13 @@ impl Linking<'_> {
         opened.decide(&view)?.map_err(denied)?;
         self.require_account(&link, lives, now)?.map_err(denied)?;
         let fresh = (lives == Accounts::Daemon).then_some(link.kind);
+        let subject = receiving(account, [&*opened.cert]);
         let closes = link.kind == LinkKind::Replace || fresh == Some(LinkKind::New);
         let written = if closes {
             // Every server hears of an account that is new, the asker too: it has just been told that there is none.
             let closing = self.gate.close(self.lists.servers, None);
             let decide = move |view: &View<'_>| redeemed(&opened, lives, view);
-            let written = self.lists.store.take_back(&closing, account, decide);
+            let written = self.lists.store.take_back(&closing, subject, decide);
             let written = written?.map_err(denied)?;
             closing.tell_changed();
             let answer = done(&link, &written);
@@ -387,7 +388,7 @@ impl Linking<'_> {
             written
         } else {
             let decide = move |view: &View<'_>| harmless(redeemed(&opened, lives, view)?, view);
-            let written = self.lists.store.change(account, decide)?;
+            let written = self.lists.store.change(subject, decide)?;
             let written = written.map_err(denied)?;
             reply.send(Ok(done(&link, &written)));
             written

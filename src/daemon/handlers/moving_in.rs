@@ -12,7 +12,7 @@ use super::super::reply::Answered;
 use super::super::scram_news::ScramNews;
 use super::super::servers::Servers;
 use super::certificates::certificate_in;
-use super::edits::{append_edits, is_anothers};
+use super::edits::{append_edits, is_anothers, receiving};
 use super::fresh::{new_incarnation, new_verifiers};
 use super::incarnations::{Unmarked, incarnation_in_prosody};
 use crate::identity::{
@@ -90,7 +90,10 @@ impl MovingIn<'_> {
             in_prosody: lives == Accounts::Prosody,
             certificates,
         };
-        let written = self.store.change(&account, move |view| {
+        let certs = arrival.certificates.iter();
+        let certs = certs.filter_map(|brought| brought.cert.as_deref().ok());
+        let subject = receiving(&account, certs);
+        let written = self.store.change(subject, move |view| {
             let (edits, result) = arrival.decide(view, &policy, now)?;
             let edits = if apply { edits } else { Vec::new() };
             Ok(Ok::<_, Denial>((edits, result)))

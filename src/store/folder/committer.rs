@@ -2,7 +2,7 @@
 //! only then acknowledges. Each group also writes how much there is by then (`tally`), and is noted beside the store (`reached`).
 //!
 //! Since nobody else writes, a change may read the tables, decide and plan its rows without a transaction of
-//! its own. Two changes of one account never share a group, so that the second sees what the first wrote.
+//! its own. Two changes that are about the same never share a group, so that the second sees what the first wrote.
 //!
 //! Must not know: which changes there are, what one means.
 
