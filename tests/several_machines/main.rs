@@ -434,6 +434,7 @@ fn lost_history_has_to_be_noticed() {
         ..OURS
     };
     let crashes = Happenings {
+        renewals: Renewals::AtOnce,
         failover: true,
         ..CRASHES
     };
