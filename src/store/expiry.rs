@@ -2,7 +2,7 @@
 //!
 //! Must not know: what soon is, and who hears of it.
 
-use std::ops::{Bound, RangeInclusive};
+use std::ops::RangeInclusive;
 
 use crate::identity::{BareJid, Enrolment, Host, UnixSeconds};
 
@@ -26,11 +26,7 @@ impl Tables {
             Some(next) => place(UnixSeconds(next)),
             None => [host.as_str().as_bytes(), b"\x01"].concat(),
         };
-        let rows = self.range(
-            Table::Expiry,
-            Bound::Included(&start),
-            Bound::Excluded(&end),
-        );
+        let rows = self.range(Table::Expiry, &start, Some(&end));
         rows.filter_map(
             |row| match row.and_then(|(key, _)| self.present_record_at(&key)) {
                 Err(StoreError::Corrupt { .. }) => None,

@@ -2,10 +2,11 @@
 //!
 //! Must not know: what stands in a row, where it is kept.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::{Bound, Deref};
+use std::ops::Deref;
 
-use super::edit::Table;
+use super::edit::{Row, Table};
 use super::error::StoreError;
 use super::folder::held::Held;
 
@@ -16,10 +17,11 @@ pub(super) trait Rows: Send + Sync {
     /// Errors: `Corrupt`, which is counted, if this row can't be read; `Failed` if nothing can be any more, which is told.
     fn row(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
 
-    /// The rows between two keys in the order of their keys, read as they are asked for.
+    /// The rows from the key `from` on, and before the key `before` if there is one, in the order of the bytes of their keys; read as
+    /// they are asked for.
     ///
     /// Errors: as above; more may come behind one.
-    fn range(&self, table: Table, start: Bound<&[u8]>, end: Bound<&[u8]>) -> InOrder<'_>;
+    fn range(&self, table: Table, from: &[u8], before: Option<&[u8]>) -> InOrder<'_>;
 
     /// Writes a row, or takes it out, as nothing in the daemon does: a test makes damage with it.
     #[cfg(test)]
@@ -59,6 +61,16 @@ impl fmt::Debug for Bytes {
     }
 }
 
+/// The rows that stand after `rows` are written: of several with one key the last one stands.
+pub(super) fn last_of_each(rows: Vec<Row>) -> Vec<Row> {
+    let mut last = BTreeMap::new();
+    for Row { table, key, value } in rows {
+        last.insert((table as usize, key), (table, value));
+    }
+    let row = |((_, key), (table, value))| Row { table, key, value };
+    last.into_iter().map(row).collect()
+}
+
 /// A row as it was before a change, and as it is after it.
 #[derive(Debug)]
 pub(super) struct Changed {
@@ -66,4 +78,29 @@ pub(super) struct Changed {
     pub(super) key: Vec<u8>,
     pub(super) before: Option<Bytes>,
     pub(super) after: Option<Vec<u8>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_rows_with_one_key_the_last_one_stands() {
+        let row = |table, key: &str, value: Option<&str>| Row {
+            table,
+            key: key.into(),
+            value: value.map(Into::into),
+        };
+        let rows = last_of_each(vec![
+            row(Table::Disabled, "a", Some("1")),
+            row(Table::Meta, "a", Some("2")),
+            row(Table::Disabled, "a", None),
+        ]);
+        let mut rows: Vec<_> = rows.into_iter().map(|row| (row.table, row.value)).collect();
+        rows.sort_by_key(|(table, _)| table.name());
+        assert_eq!(
+            rows,
+            [(Table::Disabled, None), (Table::Meta, Some(b"2".to_vec()))]
+        );
+    }
 }

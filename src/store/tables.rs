@@ -2,16 +2,15 @@
 //!
 //! Must not know: what stands in a row, what keeps it.
 
-use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::identity::{Enrolment, Fingerprint, Host};
 
-use super::edit::Table;
+use super::edit::{Row, Table};
 use super::error::StoreError;
 use super::health::Health;
 use super::record;
-use super::rows::{Bytes, RowBytes, Rows};
+use super::rows::{Bytes, Changed, RowBytes, Rows, last_of_each};
 
 /// The rows that somebody reads, and what is said of those that can't be. A reader has those of now; a change has those that it
 /// decides on.
@@ -37,11 +36,7 @@ impl Tables {
         table: Table,
         prefix: &[u8],
     ) -> impl Iterator<Item = Result<RowBytes, StoreError>> + use<'a> {
-        self.range(
-            table,
-            Bound::Included(prefix),
-            end_of(prefix).as_ref().map(Vec::as_slice),
-        )
+        self.range(table, prefix, end_of(prefix).as_deref())
     }
 
     /// The same, from the first one after `behind`.
@@ -51,19 +46,35 @@ impl Tables {
         prefix: &[u8],
         behind: Option<&[u8]>,
     ) -> impl Iterator<Item = Result<RowBytes, StoreError>> + use<'a> {
-        let start = behind.map_or(Bound::Included(prefix), Bound::Excluded);
-        self.range(table, start, end_of(prefix).as_ref().map(Vec::as_slice))
+        let next = behind.map(|behind| [behind, &[0]].concat());
+        let from = next.as_deref().unwrap_or(prefix);
+        self.range(table, from, end_of(prefix).as_deref())
     }
 
-    /// The rows between two keys, in their order.
+    /// See [`Rows::range`].
     pub(super) fn range<'a>(
         &'a self,
         table: Table,
-        start: Bound<&[u8]>,
-        end: Bound<&[u8]>,
+        from: &[u8],
+        before: Option<&[u8]>,
     ) -> impl Iterator<Item = Result<RowBytes, StoreError>> + use<'a> {
         let sound = self.health.require_sound().err().map(Err);
-        sound.into_iter().chain(self.rows.range(table, start, end))
+        sound
+            .into_iter()
+            .chain(self.rows.range(table, from, before))
+    }
+
+    /// The changes that these rows make. Of several with one key the last one stands.
+    pub(super) fn changed_by(&self, rows: Vec<Row>) -> Result<Vec<Changed>, StoreError> {
+        let changed = |Row { table, key, value }| {
+            Ok(Changed {
+                before: self.read(table, &key)?,
+                table,
+                key,
+                after: value,
+            })
+        };
+        last_of_each(rows).into_iter().map(changed).collect()
     }
 
     pub(super) fn enrolments_of(
@@ -167,16 +178,16 @@ impl Tables {
     }
 }
 
-/// The first key behind all that begin with `prefix`.
-fn end_of(prefix: &[u8]) -> Bound<Vec<u8>> {
+/// The first key behind all that begin with `prefix`; `None`: there is none.
+fn end_of(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {
         if let Some(next) = last.checked_add(1) {
             end.push(next);
-            return Bound::Excluded(end);
+            return Some(end);
         }
     }
-    Bound::Unbounded
+    None
 }
 
 /// Most records that are tried for one certificate.
@@ -191,13 +202,13 @@ mod tests {
     #[test]
     fn behind_a_prefix_comes_the_next_one_of_its_length_or_a_shorter_one() {
         for (prefix, end) in [
-            (&b"ab"[..], Bound::Excluded(b"ac".to_vec())),
-            (b"a\xff\xff", Bound::Excluded(b"b".to_vec())),
-            (b"a\0", Bound::Excluded(b"a\x01".to_vec())),
-            (b"\xff", Bound::Unbounded),
-            (b"", Bound::Unbounded),
+            (&b"ab"[..], Some(&b"ac"[..])),
+            (b"a\xff\xff", Some(b"b")),
+            (b"a\0", Some(b"a\x01")),
+            (b"\xff", None),
+            (b"", None),
         ] {
-            assert_eq!(end_of(prefix), end, "{prefix:?}");
+            assert_eq!(end_of(prefix).as_deref(), end, "{prefix:?}");
         }
     }
 }

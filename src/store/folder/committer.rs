@@ -19,12 +19,10 @@ use super::super::edit::{Row, Table};
 use super::super::error::StoreError;
 use super::super::job::{About, Acknowledge, Job, Planned};
 use super::super::memory::Memory;
-use super::super::rows::Changed;
 use super::super::tables::Tables;
 use super::engine::{self, Durable};
 use super::ledger::Ledger;
 use super::reached::Reached;
-use super::tally;
 use super::trees::Trees;
 use crate::system::lock::Lock;
 
@@ -205,13 +203,14 @@ impl Writer {
     }
 
     fn apply(&self, rows: Vec<Row>) -> Result<(), StoreError> {
-        let mut changes = self.changes(tally::last_of_each(rows))?;
-        changes.extend(self.changes(self.memory.following(&changes))?);
+        let tables = &self.trees.tables;
+        let mut changes = tables.changed_by(rows)?;
+        changes.extend(tables.changed_by(self.memory.following(&changes))?);
         let counts = {
             let counts = self.memory.counts.lock();
-            counts.following(&self.trees.tables, &changes)?
+            counts.following(tables, &changes)?
         };
-        changes.extend(self.changes(counts)?);
+        changes.extend(tables.changed_by(counts)?);
         let tally = self.ledger.lock().tally().after(&changes);
         let mut batches: [sled::Batch; Table::COUNT] = Default::default();
         for changed in &changes {
@@ -240,19 +239,6 @@ impl Writer {
         self.ledger.lock().committed(tally, &changes);
         self.memory.applied(&changes);
         Ok(())
-    }
-
-    /// These rows, and what stands in their places now.
-    fn changes(&self, rows: Vec<Row>) -> Result<Vec<Changed>, StoreError> {
-        let changed = |Row { table, key, value }| {
-            Ok(Changed {
-                before: self.trees.tables.read(table, &key)?,
-                table,
-                key,
-                after: value,
-            })
-        };
-        rows.into_iter().map(changed).collect()
     }
 
     /// Only of what is on the disk.

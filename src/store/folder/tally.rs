@@ -7,8 +7,6 @@
 //!
 //! Must not know: what the rows mean.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -174,16 +172,6 @@ fn hash(table: Table, key: &[u8], value: &[u8]) -> u128 {
     u128::from_be_bytes(*half)
 }
 
-/// The rows that stand after `rows` are written: of several with one key the last one stands.
-pub(super) fn last_of_each(rows: Vec<Row>) -> Vec<Row> {
-    let mut last = BTreeMap::new();
-    for Row { table, key, value } in rows {
-        last.insert((table as usize, key), (table, value));
-    }
-    let row = |((_, key), (table, value))| Row { table, key, value };
-    last.into_iter().map(row).collect()
-}
-
 #[derive(Serialize, Deserialize)]
 struct TallyRow {
     commits: u64,
@@ -287,25 +275,5 @@ mod tests {
         assert_ne!(one, of(Table::Disabled, b"a", b"bc"));
         assert_ne!(one, of(Table::RevokedKeys, b"ab", b"c"));
         assert_ne!(one, of(Table::Disabled, b"ab", b"d"));
-    }
-
-    #[test]
-    fn of_rows_with_one_key_the_last_one_stands() {
-        let row = |table, key: &str, value: Option<&str>| Row {
-            table,
-            key: key.into(),
-            value: value.map(Into::into),
-        };
-        let rows = last_of_each(vec![
-            row(Table::Disabled, "a", Some("1")),
-            row(Table::Meta, "a", Some("2")),
-            row(Table::Disabled, "a", None),
-        ]);
-        let mut rows: Vec<_> = rows.into_iter().map(|row| (row.table, row.value)).collect();
-        rows.sort_by_key(|(table, _)| table.name());
-        assert_eq!(
-            rows,
-            [(Table::Disabled, None), (Table::Meta, Some(b"2".to_vec()))]
-        );
     }
 }

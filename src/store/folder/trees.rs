@@ -62,8 +62,9 @@ impl Rows for Reading {
         }
     }
 
-    fn range(&self, table: Table, start: Bound<&[u8]>, end: Bound<&[u8]>) -> InOrder<'_> {
-        let rows = of(&self.trees, table).range::<&[u8], _>((start, end));
+    fn range(&self, table: Table, from: &[u8], before: Option<&[u8]>) -> InOrder<'_> {
+        let end = before.map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = of(&self.trees, table).range::<&[u8], _>((Bound::Included(from), end));
         let read = move |row: sled::Result<(sled::IVec, sled::IVec)>| -> Result<RowBytes, _> {
             match row {
                 Ok((key, value)) => Ok((bytes(key), bytes(value))),
