@@ -22,7 +22,7 @@ JID = f"{USERNAME}@{DOMAIN}"
 CONFIG = "/etc/prosody/prosody.cfg.lua"
 SOCKET = "/run/saslcertd/saslcertd.sock"
 STORE = "/var/lib/saslcertd"
-PORT = 5222
+PORT, HTTPS_PORT = 5222, 5281
 #: Nobody can look names up inside.
 SERVER = f"127.0.0.1:{PORT}"
 CA_FILE = "/root/ca.pem"
@@ -73,6 +73,20 @@ class ChatServer:
     def enable(self) -> None:
         """The line that the whole installation takes."""
         self.change(*ENABLED)
+
+    def enable_page(self) -> None:
+        """The same, and the page for devices."""
+        self.change(ENABLED[0], ENABLED[1] + '\t\t"saslcertd_devices";\n')
+
+    def fetch(self, path: str, *options: str) -> tuple[str, str]:
+        """A file that Prosody serves over https: the head and the body of the answer. curl is the outside's, in the network inside."""
+        enter = ["nsenter", "--target", str(self.machine.pid), "--net"]
+        words = ["curl", "--silent", "--show-error", "--include", "--http1.1", "--cacert", str(self.machine.file(CA_FILE)), *options]
+        address = ["--connect-to", f"::127.0.0.1:{HTTPS_PORT}", f"https://{DOMAIN}:{HTTPS_PORT}/{path}"]
+        done = subprocess.run([*enter, *words, *address], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        head, _, body = done.stdout.replace("\r\n", "\n").partition("\n\n")
+        return head, body
 
     def set_globally(self, *lines: str) -> None:
         host = f'VirtualHost "{DOMAIN}"\n'

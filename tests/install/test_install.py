@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from chatserver import JID, STORE, ChatServer
+from chatserver import DOMAIN, HTTPS_PORT, JID, MODULES, STORE, ChatServer
 from conftest import Installed
 from machine import Machine
 from processes import REPOSITORY
@@ -61,6 +62,41 @@ def test_manual_completions_and_documents_are_there(machine: Machine):
         assert machine.file(f"/usr/share/doc/saslcertd/{path}").stat().st_size > 0
     for path in ("index.html", "page.js", "style.css", "icon.svg", "licences.txt"):
         assert machine.file(f"/usr/lib/prosody/modules/mod_saslcertd_devices/page/{path}").stat().st_size > 0
+
+
+def test_prosody_serves_the_page_out_of_the_package(server: ChatServer):
+    server.enable_page()
+    server.start_daemon()
+    server.start_prosody()
+    server.wait_ready()
+    head, page = server.fetch("devices")
+    # The page's own address ends with a slash, or it does not: the files that it names are found from there.
+    if re.match(r"HTTP/1.1 30[127] ", head):
+        head, page = server.fetch("devices/")
+    assert head.startswith("HTTP/1.1 200 "), head
+    policy = re.search(r"(?im)^content-security-policy: (.*)$", head)
+    assert policy and "default-src 'none'" in policy[1] and f"connect-src 'self' wss://{DOMAIN}:{HTTPS_PORT}/" in policy[1], head
+    named = re.findall(r'(?:src|href)="([^":]+)"', page)
+    assert {name.rpartition(".")[2] for name in named} == {"js", "css", "svg"}, page
+    for name in named:
+        head, text = server.fetch(f"devices/{name.removeprefix('devices/')}")
+        assert head.startswith("HTTP/1.1 200 "), (name, head)
+        packaged = server.machine.file(f"{MODULES}/mod_saslcertd_devices/page/{name.rpartition('/')[2]}")
+        assert text == packaged.read_text(), name
+    _, settings = server.fetch("devices/settings.json")
+    said = json.loads(settings)
+    assert (said["host"], said["secure"], said["websocket"]) == (DOMAIN, True, f"wss://{DOMAIN}:{HTTPS_PORT}/xmpp-websocket"), said
+    # A link leads there, and works.
+    made = server.machine.run(f"saslcertd --json link create {JID}")
+    address, token = json.loads(made)["url"].split("#")
+    assert address == f"https://{DOMAIN}:{HTTPS_PORT}/devices"
+    question = ["--header", "Content-Type: application/json", "--data", json.dumps({"token": token})]
+    head, seen = server.fetch("devices/redeem", *question)
+    assert (head.partition("\n")[0], json.loads(seen)["account"]) == ("HTTP/1.1 200 OK", JID)
+    # The host that Debian brings has no certificate.
+    report = server.doctor()
+    assert [one for one in report.bad() if "localhost" not in one["message"]] == [], report
+    assert [one["level"] for one in report.of("page") if f"https://{DOMAIN}:" in one["message"]] == ["ok"], report
 
 
 def test_make_install_brings_the_same_files(installed: Installed, machine: Machine, tmp_path: Path):

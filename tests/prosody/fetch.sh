@@ -469,7 +469,7 @@ case "$what" in
 # Prosody's package only recommends lua-unbound; but without it prosodyctl prints a page of advice first.
 demo | bench) tools+=(lua-unbound) ;;
 test) tools+=(e2fsprogs libstrophe-dev mount lua-unbound lua-busted lua-check lua-dbi-sqlite3 lua5.2 lua5.4 python3-venv systemd) ;;
-install) tools+=(mmdebstrap python3-venv dpkg-dev) ;;
+install) tools+=(mmdebstrap python3-venv dpkg-dev curl) ;;
 versions) tools+=(libstrophe-dev lua-unbound lua-dbi-sqlite3 lua5.4 mmdebstrap python3-venv) ;;
 esac
 # Of these, others than Debian's will do.
