@@ -26,7 +26,12 @@ export function show(...view: Node[]): void {
 	scrollTo(0, 0);
 }
 
-export const heading = (text: string) => h("h1", { tabindex: "-1" }, text);
+/** An address in it stays together; one that is wider than the screen goes on behind its `@`. */
+export function heading(text: string): HTMLElement {
+	const parts = text.split(/(\S+@)(\S+)/);
+	const address = (name: string, host: string) => h("span", { class: "whole" }, name, h("wbr"), host);
+	return h("h1", { tabindex: "-1" }, ...parts.length === 4 ? [parts[0], address(parts[1]!, parts[2]!), parts[3]] : [text]);
+}
 
 /** Says something in passing: read out, shown for a while. */
 export function say(text: string): void {
