@@ -9,7 +9,7 @@ use crate::identity::{BareJid, Enrolment, Host, UnixSeconds};
 use super::edit::{Row, Table};
 use super::error::StoreError;
 use super::record;
-use super::tables::Tables;
+use super::tables::{Tables, readable};
 use super::view::View;
 
 impl Tables {
@@ -26,11 +26,12 @@ impl Tables {
             Some(next) => place(UnixSeconds(next)),
             None => [host.as_str().as_bytes(), b"\x01"].concat(),
         };
-        let rows = self.range(Table::Expiry, &start, Some(&end));
+        let rows = readable(self.range(Table::Expiry, &start, Some(&end)));
         rows.filter_map(
-            |row| match row.and_then(|(key, _)| self.present_record_at(&key)) {
-                Err(StoreError::Corrupt { .. }) => None,
-                held => held.transpose(),
+            |row| match row.map(|(key, _)| self.present_record_at(&key)) {
+                Ok(Err(StoreError::Corrupt { .. })) => None,
+                Ok(held) => held.transpose(),
+                Err(error) => Some(Err(error)),
             },
         )
     }

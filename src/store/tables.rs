@@ -125,17 +125,7 @@ impl Tables {
 
     /// All rows that can be read. The unreadable ones are counted; after too many of them the rest is given up.
     pub(super) fn sound_rows(&self, table: Table) -> impl Iterator<Item = RowBytes> {
-        let mut damaged = 0;
-        self.scan(table, &[])
-            .map_while(move |row| match row {
-                Ok(row) => Some(Some(row)),
-                Err(StoreError::Corrupt { .. }) if damaged < MAX_DAMAGED_ROWS => {
-                    damaged += 1;
-                    Some(None)
-                }
-                Err(_) => None,
-            })
-            .flatten()
+        readable(self.scan(table, &[])).map_while(Result::ok)
     }
 
     /// The record as it was written: `known` may say a later last use.
@@ -190,6 +180,29 @@ fn end_of(prefix: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
+/// These rows without the unreadable ones, which are counted. After too many of them, and after any other failure, that is the last one.
+pub(super) fn readable(
+    rows: impl Iterator<Item = Result<RowBytes, StoreError>>,
+) -> impl Iterator<Item = Result<RowBytes, StoreError>> {
+    let (mut damaged, mut is_over) = (0, false);
+    rows.map_while(move |row| {
+        if is_over {
+            return None;
+        }
+        Some(match row {
+            Err(StoreError::Corrupt { .. }) if damaged < MAX_DAMAGED_ROWS => {
+                damaged += 1;
+                None
+            }
+            row => {
+                is_over = row.is_err();
+                Some(row)
+            }
+        })
+    })
+    .flatten()
+}
+
 /// Most records that are tried for one certificate.
 const MAX_TRIED: usize = 4;
 /// sled may report the same damaged place again and again.
@@ -197,6 +210,8 @@ const MAX_DAMAGED_ROWS: usize = 1000;
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
@@ -210,5 +225,30 @@ mod tests {
         ] {
             assert_eq!(end_of(prefix).as_deref(), end, "{prefix:?}");
         }
+    }
+
+    fn damaged() -> Result<RowBytes, StoreError> {
+        Err(StoreError::Corrupt {
+            table: "certs",
+            problem: "a page".to_owned(),
+        })
+    }
+
+    fn row(key: u8) -> RowBytes {
+        (Bytes::Own(vec![key]), Bytes::Own(Vec::new()))
+    }
+
+    #[test]
+    fn a_place_that_is_damaged_for_ever_ends_the_rows() {
+        let rows = [Ok(row(1)), damaged(), Ok(row(2))].into_iter();
+        let mut rows = readable(rows.chain(std::iter::repeat_with(damaged)));
+        let mut next = || rows.next().map(|row| row.map(|(key, _)| key.to_vec()));
+        assert_eq!(next().unwrap().unwrap(), [1]);
+        assert_eq!(next().unwrap().unwrap(), [2]);
+        assert!(matches!(next(), Some(Err(StoreError::Corrupt { .. }))));
+        assert!(next().is_none());
+        let mut failed = readable([Err(StoreError::Failed), Ok(row(1))].into_iter());
+        assert!(matches!(failed.next(), Some(Err(StoreError::Failed))));
+        assert!(failed.next().is_none());
     }
 }

@@ -19,6 +19,7 @@ use super::super::edit::{Row, Table};
 use super::super::error::StoreError;
 use super::super::job::{About, Acknowledge, Job, Planned};
 use super::super::memory::Memory;
+use super::super::rows::Changed;
 use super::super::tables::Tables;
 use super::engine::{self, Durable};
 use super::ledger::Ledger;
@@ -148,7 +149,7 @@ impl Writer {
     }
 
     fn write(&self, group: Vec<Waiting>) {
-        let mut rows = Vec::new();
+        let mut changes = Vec::new();
         let mut waiting: Vec<Acknowledge> = Vec::new();
         for Waiting { job, is_probe } in group {
             if self.trees.tables.require_sound().is_err() {
@@ -158,22 +159,24 @@ impl Writer {
             let Some((planned, acknowledge)) = (job.plan)(&self.trees.tables) else {
                 continue;
             };
-            if let Err(error) = require_short(&planned) {
-                acknowledge(Err(error));
-            } else if planned.is_empty() && !is_probe {
-                acknowledge(Ok(()));
-            } else {
-                rows.extend(planned);
-                waiting.push(acknowledge);
+            // No two jobs of a group change the same row: what is wrong with one is no matter of the others.
+            let read = require_short(&planned).and_then(|()| self.trees.tables.changed_by(planned));
+            match read {
+                Err(error) => acknowledge(Err(error)),
+                Ok(of_job) if of_job.is_empty() && !is_probe => acknowledge(Ok(())),
+                Ok(of_job) => {
+                    changes.extend(of_job);
+                    waiting.push(acknowledge);
+                }
             }
         }
         if waiting.is_empty() {
             return;
         }
-        let applied = if rows.is_empty() {
+        let applied = if changes.is_empty() {
             Ok(())
         } else {
-            let applied = self.apply(rows);
+            let applied = self.apply(changes);
             if applied.is_err() {
                 // Before anybody hears that.
                 self.memory.in_doubt();
@@ -185,7 +188,7 @@ impl Writer {
             .map(|()| self.note_how_far());
         match written {
             Ok(()) => waiting.into_iter().for_each(|ack| ack(Ok(()))),
-            // A row that was to be replaced: nothing was written, and the next group may fare better.
+            // A row of what follows from the changes: nothing was written, and the next group may fare better.
             Err(StoreError::Corrupt { table, problem }) => {
                 let refuse = |ack: Acknowledge| {
                     let problem = problem.clone();
@@ -202,9 +205,8 @@ impl Writer {
         }
     }
 
-    fn apply(&self, rows: Vec<Row>) -> Result<(), StoreError> {
+    fn apply(&self, mut changes: Vec<Changed>) -> Result<(), StoreError> {
         let tables = &self.trees.tables;
-        let mut changes = tables.changed_by(rows)?;
         changes.extend(tables.changed_by(self.memory.following(&changes))?);
         let counts = {
             let counts = self.memory.counts.lock();

@@ -11,11 +11,11 @@ use super::super::super::declared_host::DeclaredHost;
 use super::super::super::reply::Answered;
 use super::Backup;
 use super::record::{Content, Record, Thing};
-use crate::identity::{BareJid, Enrolment, Host, Incarnation, KeyId};
+use crate::identity::{BareJid, Enrolment, Fingerprint, Host, Incarnation, KeyId};
 use crate::policy::Denial;
 use crate::policy::restore::{self, Conflict, Fate, KeyFacts, ListFacts};
 use crate::protocol::{Accounts, BackupRecord, Import, ImportConflict, Imported, Refusal, fields};
-use crate::store::{Edit, Harmless, Pending, Store, StoreError, View};
+use crate::store::{Edit, Harmless, Pending, Store, StoreError, Subject, View};
 
 /// The fate of a record.
 type Judged = Result<Fate, Conflict>;
@@ -65,7 +65,8 @@ impl Backup<'_> {
             judged.extend(self.write_revocations(revoking)?);
         }
         judged.extend(write_together(others, |account, things| {
-            self.store.begin_change(&account, move |view| {
+            let subject = Subject::with(&account, certificates(&things));
+            self.store.begin_change(subject, move |view| {
                 let (edits, judged) = decide(view, things)?;
                 let mut harmless = Vec::new();
                 for edit in edits {
@@ -93,8 +94,9 @@ impl Backup<'_> {
         let revoked: Vec<(usize, BareJid, KeyId)> = accounts.iter().flat_map(keys).collect();
         let closing = self.gate.close(self.servers, None);
         let judged = write_together(accounts, |account, things| {
+            let subject = Subject::with(&account, certificates(&things));
             let decide = move |view: &View<'_>| Ok(Ok(decide(view, things)?));
-            self.store.begin_taking_back(&closing, &account, decide)
+            self.store.begin_taking_back(&closing, subject, decide)
         });
         for (at, account, key_id) in revoked {
             // The closing hears what is written. Of a page that fails, more may be; and what an earlier try has revoked is revoked.
@@ -212,6 +214,14 @@ type Writing<'a> = Pending<'a, Result<Fates, Denial>>;
 fn written(writing: Writing<'_>) -> Result<Fates, StoreError> {
     // No rule that is asked here refuses the whole.
     Ok(writing.wait()?.unwrap_or_default())
+}
+
+/// The certificates that the backup brings of one account: meanwhile no other one may come to hold them.
+fn certificates(things: &Things) -> impl Iterator<Item = Fingerprint> {
+    things.iter().filter_map(|(_, thing)| match thing {
+        Thing::Certificate { held, .. } => Some(held.fingerprint),
+        _ => None,
+    })
 }
 
 /// Decides the fates of what the backup brings of one account, and which edits follow.
