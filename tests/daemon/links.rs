@@ -6,7 +6,9 @@ use std::thread;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use saslcertd::daemon::state::State;
-use saslcertd::identity::{BareJid, Link, LinkKind, LinkMaker, LinkToken, UnixSeconds};
+use saslcertd::identity::{
+    BareJid, Incarnation, Link, LinkKind, LinkMaker, LinkToken, UnixSeconds,
+};
 use saslcertd::store::{Harmless, Store};
 use serde_json::{Value, json};
 
@@ -231,6 +233,69 @@ fn whatever_is_no_link_gets_the_same_answer() {
     let mut rome = passwords::server(&daemon, json!({}));
     rome.ask("link.look", look(ROME, &good));
     assert_eq!(names_of(&daemon, BRUTUS), ["one"]);
+}
+
+#[test]
+fn no_certificate_and_no_number_of_guesses_tells_links_apart_that_can_not_be_redeemed() {
+    let mut daemon = Daemon::start();
+    let [expired] = written(&mut daemon, HAMLET, [-1]);
+    let options = json!({"saslcertd_links": "self", "saslcertd_guess_delay_max": 60});
+    let mut server = daemon.server(options);
+    let phone = Made::of(HAMLET);
+    server.append("phone", &phone);
+    let login = server.login(&phone);
+    let own = server.ask("link.create", own_link(by_certificate(&login)));
+    server.ask("certificate.revoke", named("phone"));
+    let [used, gone] = [(); 2].map(|()| {
+        let made = ask_with(&mut server, "link.create", link(HAMLET, "add"), &present());
+        token_of(&made.unwrap())
+    });
+    let question = redeem(HOST, &used, "x", &Made::of(HAMLET));
+    ask_with(&mut server, "link.redeem", question, &present()).unwrap();
+
+    let nobody = json!({"exists": false, "enabled": false, "incarnation": null});
+    let another = json!({"exists": true, "enabled": true, "incarnation": "two"});
+    let cert = Made::of(HAMLET);
+    let (mut unknown, mut early) = (BTreeSet::new(), BTreeSet::new());
+    for (number, (token, there)) in [
+        (NOWHERE, present()),
+        (&used, present()),
+        (&expired, present()),
+        (&gone, nobody),
+        (&gone, another),
+        (&token_of(&own), present()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let address = format!("192.0.2.{number}");
+        let question = redeem(HOST, token, "y", &cert);
+        let good = with(question, "address", json!(address));
+        let bad = with(good.clone(), "certificate", json!("AAAA"));
+        let nameless = with(good.clone(), "name", json!("\u{1}"));
+        let tried = |server: &mut Peer, question: &Value| {
+            let refused = ask_with(server, "link.redeem", question.clone(), &there);
+            refused.unwrap_err().to_string()
+        };
+        for question in [&good, &bad, &nameless].into_iter().cycle().take(9) {
+            unknown.insert(tried(&mut server, question));
+        }
+        // Together with these they are more than are free, however fast this runs: the next ones come within a minute.
+        for _ in 0..8 {
+            server.ask(
+                "account.failed",
+                json!({"account": HAMLET, "address": address}),
+            );
+        }
+        for question in [&good, &bad, &nameless] {
+            early.insert(tried(&mut server, question));
+        }
+    }
+    for (answers, expected) in [(unknown, "link-unknown"), (early, "too-many-guesses")] {
+        assert_eq!(answers.len(), 1, "{answers:?}");
+        assert!(answers.first().unwrap().contains(expected), "{answers:?}");
+    }
+    assert_eq!(names(&mut server), ["x"]);
 }
 
 #[test]
@@ -505,41 +570,47 @@ fn a_link_has_its_terms_and_only_so_many_wait() {
     made(&mut rome, link("cinna@rome.lit", "add"));
 }
 
+/// Links that have so many seconds left, written while nobody serves: their tokens.
+fn written<const N: usize>(daemon: &mut Daemon, jid: &str, left: [i64; N]) -> [String; N] {
+    assert!(daemon.stop().success());
+    let now = UnixSeconds(time::OffsetDateTime::now_utc().unix_timestamp());
+    let account = BareJid::parse(jid).unwrap();
+    let store = Store::open(&daemon.data_dir(), 8 << 20, Box::new(|_| {})).unwrap();
+    let here = store.view(&account).account().unwrap();
+    let in_prosody = || Incarnation::parse(ONE).unwrap();
+    let incarnation = here.map_or_else(in_prosody, |here| here.incarnation);
+    let mut number = 0;
+    let tokens = left.map(|left| {
+        number += 1;
+        let token = LinkToken::of(&[number; 16]);
+        let link = Link {
+            hash: token.hash(),
+            account: account.clone(),
+            incarnation: incarnation.clone(),
+            kind: LinkKind::Add,
+            name: None,
+            created: now.plus(-7200),
+            maker: LinkMaker::Admin,
+            by: "somebody".to_owned(),
+            expires: now.plus(left),
+            uses: 1,
+        };
+        let put = vec![Harmless::put_link(link)];
+        let written = store.change(&account, move |_| Ok(Ok::<_, ()>((put, ()))));
+        written.unwrap().unwrap();
+        token.reveal().to_owned()
+    });
+    store.close();
+    drop(store);
+    daemon.serve();
+    tokens
+}
+
 #[test]
 fn what_expired_while_nobody_served_is_none() {
     let mut daemon = Daemon::start();
     drop(rome(&daemon, json!({})));
-    assert!(daemon.stop().success());
-    let now = UnixSeconds(time::OffsetDateTime::now_utc().unix_timestamp());
-    let account = BareJid::parse(BRUTUS).unwrap();
-    let store = Store::open(&daemon.data_dir(), 8 << 20, Box::new(|_| {})).unwrap();
-    let incarnation = store.view(&account).account().unwrap().unwrap().incarnation;
-    let tokens: Vec<String> = [-1, 3600]
-        .into_iter()
-        .enumerate()
-        .map(|(number, left)| {
-            let token = LinkToken::of(&[u8::try_from(number).unwrap(); 16]);
-            let link = Link {
-                hash: token.hash(),
-                account: account.clone(),
-                incarnation: incarnation.clone(),
-                kind: LinkKind::Add,
-                name: None,
-                created: now.plus(-7200),
-                maker: LinkMaker::Admin,
-                by: "somebody".to_owned(),
-                expires: now.plus(left),
-                uses: 1,
-            };
-            let put = vec![Harmless::put_link(link)];
-            let written = store.change(&account, move |_| Ok(Ok::<_, ()>((put, ()))));
-            written.unwrap().unwrap();
-            token.reveal().to_owned()
-        })
-        .collect();
-    store.close();
-    drop(store);
-    daemon.serve();
+    let tokens = written(&mut daemon, BRUTUS, [-1, 3600]);
     let mut rome = passwords::server(&daemon, json!({}));
     let cert = Made::of(BRUTUS);
     for question in ["link.look", "link.redeem"] {

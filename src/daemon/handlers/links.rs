@@ -261,9 +261,7 @@ impl Linking<'_> {
             token: &question.token.0,
             address: question.address.as_deref(),
         };
-        let (link, lives, policy) = self.found(&trying, now)?;
-        self.require_use(&link, lives, &policy)?
-            .map_err(|denial| self.denied(&trying, denial, &policy, now))?;
+        let (link, ..) = self.found(&trying, now)?;
         Ok(SeenLink {
             account: link.account,
             incarnation: link.incarnation,
@@ -273,8 +271,8 @@ impl Linking<'_> {
         })
     }
 
-    /// Would the link be redeemed as things are now, whatever the certificate? One that makes an account is looked at when that is made:
-    /// what was begun for it is there.
+    /// Would the link be redeemed as things are now, whatever the certificate? One that makes an account is looked at in
+    /// [`Self::require_name`]: what was begun for it is there.
     fn require_use(
         &self,
         link: &Link,
@@ -298,6 +296,8 @@ impl Linking<'_> {
 
     /// The link that somebody tries, if it can be redeemed; how accounts of its host live, and by which rules. One that is none is
     /// counted as a guess. One that counts is no guess, and does not wait: others may share the network with who guesses.
+    ///
+    /// It comes before all else that may be wrong: whatever the certificate, no link is told from another that is none.
     fn found(
         &self,
         trying: &Trying<'_>,
@@ -306,7 +306,11 @@ impl Linking<'_> {
         let host = trying.host;
         let (lives, policy) = self.lists.hosts.of(host)?;
         let link = self.lists.store.link(&LinkHash::of(trying.token), host)?;
-        match links::usable(link.as_ref(), &policy, now) {
+        let used = match links::usable(link.as_ref(), &policy, now) {
+            Ok(link) => self.require_use(link, lives, &policy)?.map(|()| link),
+            Err(denial) => Err(denial),
+        };
+        match used {
             Ok(link) => Ok((link.clone(), lives, policy)),
             Err(denial) => Err(self.denied(trying, denial, &policy, now)),
         }
@@ -360,19 +364,25 @@ impl Linking<'_> {
         self.lists.disk_room.require()?;
         let by = format!("link {}", link.hash.id());
         let account = &link.account;
-        let denied = |denial| refused("link.redeem", account, &by, denial);
+        let denied = |denial| match denial {
+            // It has come to an end since it was found.
+            Denial::LinkUnknown => self.denied(&trying, denial, &policy, now),
+            _ => refused("link.redeem", account, &by, denial),
+        };
         let cert = Arc::new(certificate_in(&question.certificate).map_err(denied)?);
         let opened = Opened {
             hash: link.hash,
             name: question.name.clone(),
             cert,
-            policy,
+            policy: policy.clone(),
             now,
         };
-        // Everything that can be said without Prosody, before an account is made there.
+        // Everything that can be said of the certificate, before an account is made in Prosody.
         let view = self.lists.store.view(account);
         opened.decide(&view)?.map_err(denied)?;
-        self.require_account(&link, lives, now)?.map_err(denied)?;
+        if link.kind == LinkKind::New {
+            self.require_name(&link, lives, now)?.map_err(denied)?;
+        }
         let fresh = (lives == Accounts::Daemon).then_some(link.kind);
         let subject = receiving(account, [&*opened.cert]);
         let closes = link.kind == LinkKind::Replace || fresh == Some(LinkKind::New);
@@ -397,31 +407,26 @@ impl Linking<'_> {
         Ok(())
     }
 
-    /// Is the account of the link such that it may be redeemed? Where accounts live in Prosody, that is asked, and makes the account for a
-    /// link that does; where they live here the change itself looks at them.
-    fn require_account(
+    /// Is the name of the account that the link makes free, or its own? Where accounts live in Prosody, that makes the account; where they
+    /// live here the change itself does.
+    fn require_name(
         &self,
         link: &Link,
         lives: Accounts,
         now: UnixSeconds,
     ) -> Result<Result<(), Denial>, Refusal> {
-        let (servers, account) = (self.lists.servers, &link.account);
-        let present = match (lives, link.kind) {
+        let account = &link.account;
+        Ok(match lives {
             // The name may be another's who has not got it yet.
-            (Accounts::Daemon, LinkKind::New)
-                if self.reservations.is_anothers(account, None, now) =>
-            {
-                return Ok(Err(Denial::AccountExists));
+            Accounts::Daemon if self.reservations.is_anothers(account, None, now) => {
+                Err(Denial::AccountExists)
             }
-            (Accounts::Daemon, _) => return Ok(Ok(())),
-            (Accounts::Prosody, LinkKind::New) => {
-                Some(register_in_prosody(servers, account, &link.incarnation)?)
+            Accounts::Daemon => Ok(()),
+            Accounts::Prosody => {
+                let present = register_in_prosody(self.lists.servers, account, &link.incarnation)?;
+                links::require_account(link, Some(&present))
             }
-            (Accounts::Prosody, LinkKind::Add | LinkKind::Replace) => {
-                present_in_prosody(servers, account)?
-            }
-        };
-        Ok(links::require_account(link, present.as_ref()))
+        })
     }
 
     fn tell(&self, link: &Link, written: &Written, address: Option<&str>) {
