@@ -65,11 +65,13 @@ const theirs = Symbol();
 export const refusals: Record<string, [Key, (Key | typeof theirs)?]> = {
 	"account-disabled": ["login.disabled", "login.disabledHelp"],
 	"account-exists": ["open.exists", "open.existsHelp"],
+	"account-missing": ["error.account", "login.disabledHelp"],
 	"already-enrolled": ["error.enrolled"],
 	"cert-expired": ["error.clock", "error.clockHelp"],
 	"cert-not-yet-valid": ["error.clock", "error.clockHelp"],
 	"cert-unacceptable": ["error.unacceptable", theirs],
 	"chain-untrusted": ["error.authority", "error.authorityHelp"],
+	"key-revoked": ["error.revoked", "error.revokedHelp"],
 	"link-forbidden": ["error.noLinks", "error.noLinksHelp"],
 	"link-unknown": ["open.unknown", "open.unknownHelp"],
 	"links-off": ["error.noLinks", "error.noLinksHelp"],
@@ -87,8 +89,11 @@ export const refusals: Record<string, [Key, (Key | typeof theirs)?]> = {
 	"validity-too-long": ["error.rules", "error.rulesHelp"],
 
 	// Where nothing was decided.
+	"bad-request": ["error.stale", "error.staleHelp"],
+	"forbidden": ["error.forbidden", "error.forbiddenHelp"],
 	"no-answer": ["login.unreachable", "login.unreachableHelp"],
 	"not-acceptable": ["error.unacceptable", theirs],
+	"page-foreign": ["error.foreign", "error.foreignHelp"],
 	"redeem-unanswered": ["open.lost", "open.lostHelp"],
 	"remote-server-timeout": ["error.away"],
 	"service-unavailable": ["error.noList"],

@@ -54,7 +54,8 @@ async function post<Answer>(question: object): Promise<Answer> {
 	}
 	if (response.ok) return answer as Answer;
 	const { error, text } = answer as { error?: string; text?: string };
-	throw new Refused(error ?? lost, text ?? "");
+	// Over http no session is forbidden anything: it is the page.
+	throw new Refused(error === "forbidden" ? "page-foreign" : error ?? lost, text ?? "");
 }
 
 const lost = "no-answer";

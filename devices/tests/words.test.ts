@@ -45,11 +45,34 @@ test("in French no line begins with a sign that belongs to the word before it", 
 	for (const [key, text] of Object.entries(languages["fr"]!)) assert.doesNotMatch([text].flat().join(" "), /« | [»:;?!]/, key);
 });
 
+/** The codes in the table of docs/protocol.md, which a test of the daemon compares with its denials. */
+const row = /^\| `([a-z0-9-]+)` \| `[a-z-]+` \| [a-z]+ `[a-z-]+` \|/gm;
+const denials = [...readFileSync(`${REPOSITORY}/docs/protocol.md`, "utf8").matchAll(row)].map(([, code]) => code!);
+
 test("each refusal that has words is one that the server knows", () => {
-	const rows = readFileSync(`${REPOSITORY}/docs/protocol.md`, "utf8").matchAll(/^\| `([a-z-]+)` \|/gm);
-	const denials = new Set([...rows].map(([, code]) => code!));
-	const undecided = ["no-answer", "not-acceptable", "redeem-unanswered", "remote-server-timeout", "service-unavailable", "unavailable"];
-	assert.deepEqual(Object.keys(refusals).filter(code => !denials.has(code)), undecided);
+	const undecided = [
+		"bad-request", "forbidden", "no-answer", "not-acceptable", "page-foreign", "redeem-unanswered", "remote-server-timeout", "service-unavailable",
+		"unavailable",
+	];
+	assert.deepEqual(Object.keys(refusals).filter(code => !denials.includes(code)), undecided);
+});
+
+test("each refusal that the server knows has words, unless the page never hears it", () => {
+	/** Why not, and of which. */
+	const unheard: Record<string, string[]> = {
+		"only logins are refused so": [
+			"authzid-invalid", "authzid-malformed", "authzid-required", "cert-disabled", "cert-unknown", "chain-expired", "chain-revoked", "crl-expired",
+			"crl-missing", "password-wrong", "session-refused",
+		],
+		"the page sends a certificate, as the protocol has it": ["cert-missing", "none-presented", "not-base64", "request-malformed"],
+		"its keys are no RSA": ["key-too-short"],
+		"its certificates have one address, which is the account's": ["address-foreign", "address-missing", "held-by-another"],
+		"it changes no passwords and ends no account": ["password-needed", "password-unacceptable"],
+		"only an administrator names accounts, and terms and ids of links": ["account-kept", "account-name-impossible", "link-missing", "link-terms"],
+	};
+	const named = Object.values(unheard).flat();
+	assert.ok(denials.length > named.length);
+	assert.deepEqual(denials.filter(code => !Object.hasOwn(refusals, code)).sort(), named.sort());
 });
 
 test("what docs/devices.md explains is what the page says", () => {

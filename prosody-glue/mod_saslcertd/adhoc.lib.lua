@@ -80,7 +80,7 @@ local function step(host, session, data, state)
 	end
 	if not result then
 		local why = stanza_error(failure);
-		return { status = "completed", error = { message = why.text or why.condition }, other = certificates.code_tag(why.condition) };
+		return { status = "completed", error = { message = why.text or why.condition }, other = certificates.code_tag(failure.denial or why.condition) };
 	end
 	-- A user who reads the answer finds the sessions gone.
 	api.close(result.close);

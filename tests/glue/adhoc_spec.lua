@@ -189,6 +189,11 @@ describe("the command", function ()
 		assert.equal(1, #world.asked);
 	end);
 
+	it("hands on the code of a refusal", function ()
+		world.failure = { code = -32000, denial = "no-list", message = "No lists", stanza = { type = "cancel", condition = "not-allowed" } };
+		assert.same({ status = "completed", error = { message = "No lists" }, other = "code no-list" }, (world.step("execute")));
+	end);
+
 	it("is given up without the daemon", function ()
 		assert.same({ status = "canceled" }, (world.step("cancel", nil, "menu")));
 		assert.same({ status = "canceled" }, (world.step("complete", form_of({}, "cancel"), "menu")));

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from browser import browser_for
-from devices import MODULES, PHONE, button, make
+from devices import MODULES, PHONE, button, complaint, make
 from processes import free_ports
 from prosody import Config, Host
 from proxies import PROXIES, Proxy
@@ -46,6 +46,24 @@ async def test_behind_a_web_server_as_documented_the_page_is_whole(own_scene: Ca
         assert await guess_a_link(scene, port, "127.0.0.2") == 404
         log = scene.daemon.read_log()
         assert 'address="127.0.0.2"' in log and "192.0.2.1" not in log
+    finally:
+        proxy.stop()
+
+
+async def test_behind_a_web_server_that_prosody_does_not_know_of_the_page_says_who_mends_that(own_scene: Callable[..., Scene]):
+    port = free_ports(1)[0]
+    scene = own_scene(Config(hosts=[Host(DOMAIN)], modules=MODULES))
+    made = scene.daemon.command("link", "create", scene.account().jid, "--json")
+    assert made.returncode == 0, made.stderr
+    _, _, token = json.loads(made.stdout)["url"].partition("#")
+    proxy = Proxy("nginx", scene.prosody.folder, port, scene.prosody.http_port)
+    try:
+        proxy.start()
+        async with browser_for(scene) as browser:
+            page = await browser.open(**PHONE)
+            await page.goto(f"https://{DOMAIN}:{port}/devices#{token}")
+            said = await complaint(page)
+        assert "takes this page for another website’s" in said and "http_external_url" in said
     finally:
         proxy.stop()
 
