@@ -91,14 +91,12 @@ local function new(with)
 		end);
 	end);
 
-	-- mod_saslcertd_devices does it.
-	for _, what in ipairs({ "register", "unregister" }) do
-		asked["account." .. what] = of_account(function (params, username, host, reply)
-			local page = with.pages[host.name];
-			if not page or host.in_daemon() or type(params.incarnation) ~= "string" then return refused("Nobody makes such accounts here"); end
-			answer_later(host, reply, function () return page[what](username, params.incarnation, host.accounts); end);
-		end);
-	end
+	-- mod_saslcertd_devices makes it.
+	asked["account.register"] = of_account(function (params, username, host, reply)
+		local page = with.pages[host.name];
+		if not page or host.in_daemon() or type(params.incarnation) ~= "string" then return refused("Nobody makes such an account here"); end
+		answer_later(host, reply, function () return page.register(username, params.incarnation, host.accounts); end);
+	end);
 
 	asked["host.scram"] = function (params)
 		local host = with.hosts[params.host];

@@ -75,21 +75,24 @@ local function registered(username, ip)
 end
 
 -- An account in Prosody is made before the daemon takes the link for used, so that this can come to an end in between: then the same link
--- finds what it has begun, or account.unregister deletes that. Until others have heard of the account it has a mark: username → {
--- 	incarnation: which account of the name it is to be; password: the one that it has, where it began with one; is_whole: nothing is
--- 	missing, and updated: what Prosody said then of its last change; is_anothers: somebody has given it another password }
+-- finds what it has begun. Until others have heard of the account it has a mark: username → { incarnation: which account of the name it is
+-- to be; password: the one that it has, where it began with one; is_whole: nothing is missing; is_anothers: somebody has given it another
+-- password }
 local marks = module:open_store("saslcertd_links", "keyval");
 local incarnations = module:open_store("saslcertd", "keyval"); -- of mod_saslcertd
+local kept = module:open_store("accounts", "keyval"); -- of Prosody's own providers
+
+local function in_daemon() return api.in_daemon and api.in_daemon(host); end -- an older mod_saslcertd says nothing
 
 -- That a link was used may be answered too late, or never: then the first login tells of the registration. An account in the daemon has a
--- mark for that alone, from before the link is used.
-local untold = {};
-local function nobody() end
-local each, state, first = (marks.users or nobody)(marks); -- not all storages can say
-for username in each or nobody, state, first do
-	local mark = marks:get(username);
-	untold[username] = type(mark) == "table" and mark.is_whole or nil;
+-- mark for that alone, from before the link is used. The account of a name that was told of last is not told of again.
+local untold, told = {}, {};
+local function load_marks()
+	if not marks.users then return; end -- not all storages can say
+	for username in marks:users() do untold[username] = true; end
 end
+local is_loaded, why_not = pcall(load_marks);
+if not is_loaded then module:log("warn", "Whom links have registered can't be read from saslcertd_links: %s", why_not); end
 
 local function tell_once(username, ip, incarnation)
 	if not untold[username] then return; end
@@ -97,37 +100,37 @@ local function tell_once(username, ip, incarnation)
 	if type(mark) == "table" and incarnation and mark.incarnation ~= incarnation then return; end
 	untold[username] = nil;
 	-- It may be another account of the name by now.
-	if type(mark) ~= "table" or not mark.is_whole then return; end
+	if type(mark) ~= "table" then return; end
+	told[username] = mark.incarnation;
 	marks:set(username, nil);
 	registered(username, ip);
 end
 
--- Of an account in the daemon only a login by certificate says which one of its name it is.
-local function incarnation_of(session) return session.saslcert and session.saslcert.incarnation; end
+-- Which account in the daemon of its name it is.
+local function incarnation_of(session) return (session.saslcert or session.saslcert_login or {}).incarnation; end
 
 -- Before there is a session that Prosody would end, because its role has changed.
 module:hook("authentication-success", function (event)
 	local username = event.session.username;
-	local mark = untold[username] and api.in_daemon(host) and marks:get(username);
+	local mark = untold[username] and in_daemon() and marks:get(username);
 	if type(mark) == "table" and mark.incarnation == incarnation_of(event.session) then give_role(username); end
 end);
 
 module:hook("resource-bind", function (event)
 	local session = event.session;
-	local incarnation = incarnation_of(session);
-	if incarnation or not api.in_daemon(host) then tell_once(session.username, session.ip, incarnation); end
+	local incarnation = in_daemon() and incarnation_of(session);
+	if incarnation or not in_daemon() then tell_once(session.username, session.ip, incarnation); end
 end);
 
--- An account of this name and incarnation is about to be made in the daemon. Returns what takes that back.
+-- An account of this name and incarnation is about to be made in the daemon, perhaps by several who ask at once. If it is not, nobody
+-- logs in as it, and the mark says nothing. Returns the mark of another incarnation that it replaces.
 local function expect(username, incarnation)
-	local before, was_untold = marks:get(username), untold[username];
+	if told[username] == incarnation then return; end
+	local before = marks:get(username);
 	untold[username] = true;
-	local ok, err = marks:set(username, { incarnation = incarnation, is_whole = true });
+	local ok, err = marks:set(username, { incarnation = incarnation });
 	if not ok then module:log("error", "That %s@%s may be registered can't be written into saslcertd_links: %s", username, host, err); end
-	return function ()
-		untold[username] = was_untold;
-		marks:set(username, before);
-	end
+	return type(before) == "table" and before.incarnation ~= incarnation and before or nil;
 end
 
 local function could_not(what, username, err)
@@ -152,22 +155,24 @@ module:hook_global("user-password-changed", function (event)
 	marks:set(event.username, mark);
 end);
 
--- Has nobody else had a hand in it? If that can't be said: no.
-local function is_as_made(username, mark)
-	if mark.is_anothers then return false; end
+-- Is it half made, and has nobody else had a hand in it? If that can't be said: no.
+local function is_as_begun(username, mark)
+	if mark.is_whole or mark.is_anothers then return false; end
 	if mark.password then return usermanager.test_password(username, host, mark.password) == true; end
 	local info = info_of(username);
-	if info.password_updated == nil then return false; end
-	if mark.is_whole then return info.password_updated == mark.updated; end
-	return info.enabled == false and info.password_updated == info.created;
+	return info.enabled == false and info.password_updated ~= nil and info.password_updated == info.created;
 end
 
 -- Makes the account, which is disabled until it is whole; or, where there is no such thing (Prosody 0.12, providers of others), with a
 -- password by which it is known again. Returns its mark, or nil and why not.
 local function begin(username, incarnation)
+	-- A provider takes an account that it can't read for none.
+	local _, problem = kept:get(username);
+	if problem then return nil, problem; end
 	local mark = { incarnation = incarnation };
 	local ok, err = marks:set(username, mark);
 	if not ok then return nil, err; end
+	untold[username] = true;
 	if rawget(usermanager.get_provider(host), "enable") then
 		usermanager.create_user(username, nil, host);
 		if usermanager.user_exists(username, host) and info_of(username).enabled == false then return mark; end
@@ -184,14 +189,15 @@ local function complete(username, mark)
 	if not ok or mark.password then return ok, err; end
 	-- Prosody's SCRAM raises an error for an account that is enabled and has no password. So it looks like all others to whoever tries one.
 	finishing = username;
-	ok, err = usermanager.set_password(username, noise(), host);
+	-- Others' modules hear of it, and may raise an error.
+	local was_asked, is_set, why = pcall(usermanager.set_password, username, noise(), host);
 	finishing = nil;
-	if not ok then return nil, err; end
+	if not (was_asked and is_set) then return nil, why or is_set; end
 	return usermanager.enable_user(username, host);
 end
 
 local function note_whole(username, mark)
-	mark.is_whole, untold[username] = true, true;
+	mark.is_whole = true;
 	local ok, err = marks:set(username, mark);
 	if not ok then module:log("error", "That %s@%s is whole can't be written into saslcertd_links: %s", username, host, err); end
 end
@@ -209,7 +215,7 @@ end
 local function register(username, incarnation, accounts)
 	local mark, present, err = read(username, incarnation);
 	if err then return could_not("read", username, err); end
-	local is_begun = mark and not mark.is_whole and (present or incarnation) == incarnation and is_as_made(username, mark);
+	local is_begun = mark and (present or incarnation) == incarnation and is_as_begun(username, mark);
 	if not usermanager.user_exists(username, host) then
 		mark, err = begin(username, incarnation);
 		if not mark then return could_not("created", username, err); end
@@ -218,26 +224,11 @@ local function register(username, incarnation, accounts)
 	if is_begun then
 		local ok, why = complete(username, mark);
 		if not ok then return could_not("finished", username, why); end
-		present, mark.updated = incarnation, info_of(username).password_updated;
+		present = incarnation;
 	end
 	local enabled = accounts.enabled(username);
 	if mark and not mark.is_whole and present == incarnation and enabled then note_whole(username, mark); end
 	return { exists = true, enabled = enabled, incarnation = present or json.null };
-end
-
--- Deletes what was made of an account for a link that nobody has redeemed. For account.unregister.
-local function unregister(username, incarnation)
-	local mark, present, err = read(username, incarnation);
-	if err then return could_not("read", username, err); end
-	local exists = usermanager.user_exists(username, host);
-	local is_nobodys = mark and exists and (present or incarnation) == incarnation and is_as_made(username, mark);
-	if is_nobodys then
-		local ok, why = usermanager.delete_user(username, host);
-		if not ok then return could_not("deleted", username, why); end
-		module:log("info", "Deleted %s@%s: the link for which it was made has ended", username, host);
-	end
-	if mark and (is_nobodys or not exists) then marks:set(username, nil); untold[username] = nil; end
-	return { deleted = is_nobodys or false };
 end
 
 -- A stranger's words must not become a line that the daemon can't read, and never answers.
@@ -248,19 +239,19 @@ end
 
 -- Hands a certificate in. Returns the daemon's answer, or nil and the failure.
 local function hand_in(question, ip)
-	local link, take_back, username;
-	if api.in_daemon(host) then
+	local link, before;
+	if in_daemon() then
 		local failure;
 		link, failure = api.change("link.look", { host = host, token = question.token, address = ip });
 		if not link then return nil, failure; end
-		username = split_jid(link.account);
-		take_back = link.kind == "new" and expect(username, link.incarnation);
+		if link.kind == "new" then before = expect(split_jid(link.account), link.incarnation); end
 	end
 	local result, failure = api.change("link.redeem", question);
-	if take_back and not result and api.failures.kind_of(failure) == "refused" then take_back(); end
+	if before and not result and api.failures.kind_of(failure) == "refused" then marks:set(split_jid(link.account), before); end
 	if result and result.kind == "new" then
+		local username = split_jid(result.account);
 		if link then give_role(username); end
-		tell_once(split_jid(result.account), ip, link and link.incarnation);
+		tell_once(username, ip, link and link.incarnation);
 	end
 	return result, failure;
 end
@@ -294,4 +285,4 @@ local function redeem(event, address)
 	return carry_out(request, response);
 end
 
-return { redeem = redeem, register = register, unregister = unregister, refuse = refuse };
+return { redeem = redeem, register = register, refuse = refuse };

@@ -121,7 +121,7 @@ module:add_timer(0, function ()
 	end
 	module:log("info", "Users give their devices keys at %s", address());
 	-- Links lead there.
-	api.pages[module.host] = { address = address(), register = links.register, unregister = links.unregister };
+	api.pages[module.host] = { address = address(), register = links.register };
 	api.declare();
 	if not address():find("^https:") then
 		warn_once("%s is not https: browsers make no keys there, and certificates can't be managed. Let Prosody listen on https_ports, "

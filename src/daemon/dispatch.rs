@@ -186,7 +186,7 @@ questions! {
     ConsoleRun: Informs => |state, question, asked| state.managing().console_run(asked.reply, &question, asked.moment.now),
     CreateLink: Informs => |state, question, asked| asked.send(state.links().create(question, asked.peer(), asked.moment.now)),
     ListLinks: Informs => |state, question, asked| asked.send(state.links().list(&question, asked.moment.now)),
-    RevokeLink: Informs => |state, question, asked| asked.send(state.links().revoke(question, asked.peer(), asked.moment.now)),
+    RevokeLink: Informs => |state, question, asked| asked.send(state.links().revoke(question, asked.peer())),
     LookAtLink: Informs => |state, question, asked| asked.send(state.links().look(&question, asked.moment.now)),
     RedeemLink: Informs => |state, question, asked| state.links().redeem(asked.reply, &question, asked.moment.now),
     Unrevoke: Informs => |state, question, asked| asked.send(state.certificates().unrevoke(question, asked.peer())),

@@ -27,7 +27,7 @@ struct Chore {
     work: fn(&State),
 }
 
-const CHORES: [Chore; 8] = [
+const CHORES: [Chore; 7] = [
     Chore {
         every: Duration::from_secs(5),
         is_first_at_start: true,
@@ -53,13 +53,6 @@ const CHORES: [Chore; 8] = [
         is_first_at_start: true,
         failed: "accounts did not hear of what expires",
         work: |state| state.notices().give_notices(now()),
-    },
-    Chore {
-        every: Duration::from_secs(10),
-        // As above, for the clock.
-        is_first_at_start: false,
-        failed: "what was begun for links was not cleared",
-        work: |state| state.links().clear_leftovers(now()),
     },
     Chore {
         every: Duration::from_secs(2),

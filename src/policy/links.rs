@@ -121,32 +121,6 @@ pub fn is_over(link: &Link, now: UnixSeconds) -> bool {
     link.expires <= now || link.uses == 0
 }
 
-/// Is there nothing more to be done for this link, whose time is over? For one that makes an account the server may have begun to make
-/// it: until that was asked the link stays, but not for ever.
-#[must_use]
-pub fn is_forgettable(link: &Link, now: UnixSeconds) -> bool {
-    let is_asked_for = link.kind == LinkKind::New && now < link.expires.plus(LEFTOVER_SECONDS);
-    is_over(link, now) && !is_asked_for
-}
-
-/// The link, from now on redeemed by nobody.
-#[must_use]
-pub fn ended(link: Link, now: UnixSeconds) -> Link {
-    Link {
-        uses: 0,
-        expires: link.expires.min(now),
-        ..link
-    }
-}
-
-/// Has nobody got a certificate of the account that this link makes? `list` and `disabled`: those of the account's name.
-#[must_use]
-pub fn is_untouched(link: &Link, list: &AccountList, disabled: &[Disabled]) -> bool {
-    let listed = list.enrolments.iter().map(|held| &held.incarnation);
-    let taken_out = disabled.iter().map(|mark| &mark.incarnation);
-    listed.chain(taken_out).all(|of| *of != link.incarnation)
-}
-
 /// The link, if it can be redeemed now.
 ///
 /// Errors: one and the same for every reason.
@@ -384,8 +358,6 @@ pub fn ended_by(cut: CutOff, links: &[Link]) -> Vec<&Link> {
 /// A day.
 const USUAL_SECONDS: u64 = 24 * 3600;
 const MIN_SECONDS: u64 = 60;
-/// For so long a server may be away that has begun to make an account.
-const LEFTOVER_SECONDS: i64 = 7 * 24 * 3600;
 /// Of a link that an administrator makes: 30 days.
 const MAX_SECONDS: u64 = 30 * 24 * 3600;
 /// Of a link that a user makes.

@@ -250,28 +250,6 @@ impl ServerRequest for RegisterAccount {
     type Answer = Presence;
 }
 
-/// `account.unregister`: the link has ended that was to make the account with this incarnation, and nobody has redeemed it. What the server
-/// has begun to make is deleted, unless it is somebody's by now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UnregisterAccount {
-    /// The account.
-    pub account: BareJid,
-    /// Which one of its name.
-    pub incarnation: Incarnation,
-}
-
-impl ServerRequest for UnregisterAccount {
-    const METHOD: &'static str = "account.unregister";
-    type Answer = Unregistered;
-}
-
-/// The effect of `account.unregister`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unregistered {
-    /// Was there such an account, and is gone?
-    pub deleted: bool,
-}
-
 /// An account that lives in the server, or none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presence {

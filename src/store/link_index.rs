@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use crate::identity::{BareJid, Host, Link, LinkHash, LinkId, LinkKind, UnixSeconds};
+use crate::identity::{BareJid, Host, Link, LinkHash, LinkId, UnixSeconds};
 use crate::system::lock::Lock;
 
 use super::edit::Table;
@@ -13,14 +13,13 @@ use super::record::{self, RecordError};
 use super::rows::Changed;
 use super::tables::Tables;
 
-/// Where each link stands, what it does, and when it expires.
+/// Where each link stands, and when it expires.
 #[derive(Debug, Default)]
 pub(super) struct LinkIndex(Lock<HashMap<LinkHash, Entry>>);
 
 #[derive(Clone, Debug)]
 struct Entry {
     account: BareJid,
-    kind: LinkKind,
     expires: UnixSeconds,
 }
 
@@ -75,17 +74,6 @@ impl LinkIndex {
         meant
     }
 
-    /// The links of this kind that have expired, with their accounts.
-    pub(super) fn expired(&self, kind: LinkKind, now: UnixSeconds) -> Vec<(BareJid, LinkHash)> {
-        let all = self.0.lock();
-        let expired = all
-            .iter()
-            .filter(|(_, entry)| entry.kind == kind && entry.expires <= now);
-        expired
-            .map(|(hash, entry)| (entry.account.clone(), *hash))
-            .collect()
-    }
-
     /// How many links of `host` have not expired.
     pub(super) fn live_on(&self, host: &Host, now: UnixSeconds) -> usize {
         let all = self.0.lock();
@@ -115,7 +103,6 @@ impl Entry {
     fn of(link: &Link) -> Self {
         Self {
             account: link.account.clone(),
-            kind: link.kind,
             expires: link.expires,
         }
     }

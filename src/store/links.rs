@@ -2,7 +2,7 @@
 //!
 //! Must not know: who may redeem one.
 
-use crate::identity::{BareJid, Host, Link, LinkHash, LinkId, LinkKind, UnixSeconds};
+use crate::identity::{BareJid, Host, Link, LinkHash, LinkId, UnixSeconds};
 
 use super::Store;
 use super::error::StoreError;
@@ -27,12 +27,6 @@ impl Store {
     #[must_use]
     pub fn links_of(&self, is_meant: impl Fn(&BareJid) -> bool) -> Vec<(BareJid, LinkHash)> {
         self.memory.links.of(is_meant)
-    }
-
-    /// The links of this kind that have expired, with their accounts. From memory.
-    #[must_use]
-    pub fn expired_links(&self, kind: LinkKind, now: UnixSeconds) -> Vec<(BareJid, LinkHash)> {
-        self.memory.links.expired(kind, now)
     }
 
     /// How many links of `host` have not expired. From memory.

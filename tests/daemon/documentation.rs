@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser};
 use saslcertd::daemon::dispatch::QUESTIONS;
 use saslcertd::protocol::{
     AccountChanged, AskIncarnation, Before, CloseSessions, Closed, Lane, NotifyAccount, Opened,
-    RegisterAccount, ScramChanged, ServerNotice, ServerRequest, UnregisterAccount,
+    RegisterAccount, ScramChanged, ServerNotice, ServerRequest,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -370,7 +370,6 @@ fn what_the_daemon_asks_and_tells_stands_on_the_page_with_its_fields() {
         asked::<AccountChanged>(),
         asked::<AskIncarnation>(),
         asked::<RegisterAccount>(),
-        asked::<UnregisterAccount>(),
         told::<ScramChanged>(),
     ];
     let mut tried = 0;

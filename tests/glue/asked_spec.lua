@@ -127,23 +127,22 @@ describe("the incarnation of an account in Prosody", function ()
 end);
 
 describe("an account that a link makes", function ()
-	for _, what in ipairs({ "register", "unregister" }) do
-		it(("is %sed by the module of the page, in its turn, where accounts live in Prosody"):format(what), function ()
-			local world = new_world();
-			local function ask(account, incarnation) return world.ask("account." .. what, { account = account, incarnation = incarnation }); end
-			assert.equal(-32602, (select(2, ask("yorick@shakespeare.lit", "two"))).code);
-			for _, name in ipairs({ "shakespeare.lit", "rome.lit" }) do
-				world.pages[name] = { [what] = function (...) return { ... }; end };
-			end
-			assert.same({ "yorick", "two", world.home.accounts }, (ask("yorick@shakespeare.lit", "two")));
-			assert.equal(-32602, (select(2, ask("yorick@shakespeare.lit"))).code);
-			assert.equal(-32602, (select(2, ask("brutus@rome.lit", "two"))).code);
-			world.pages["shakespeare.lit"][what] = function () return nil, { code = -32001, message = "disk full" }; end;
-			assert.equal("disk full", (select(2, ask("yorick@shakespeare.lit", "two"))).message);
-			world.pages["shakespeare.lit"][what] = function () error("oops"); end;
-			assert.equal(-32001, (select(2, ask("yorick@shakespeare.lit", "two"))).code);
-		end);
-	end
+	it("is made by the module of the page, in its turn, where accounts live in Prosody", function ()
+		local world = new_world();
+		local function ask(account, incarnation) return world.ask("account.register", { account = account, incarnation = incarnation }); end
+		assert.equal(-32602, (select(2, ask("yorick@shakespeare.lit", "two"))).code);
+		for _, name in ipairs({ "shakespeare.lit", "rome.lit" }) do
+			world.pages[name] = { register = function (...) return { ... }; end };
+		end
+		local asked = ask("yorick@shakespeare.lit", "two");
+		assert.same({ "yorick", "two", "function" }, { asked[1], asked[2], type(asked[3].enabled) });
+		assert.equal(-32602, (select(2, ask("yorick@shakespeare.lit"))).code);
+		assert.equal(-32602, (select(2, ask("brutus@rome.lit", "two"))).code);
+		world.pages["shakespeare.lit"].register = function () return nil, { code = -32001, message = "disk full" }; end;
+		assert.equal("disk full", (select(2, ask("yorick@shakespeare.lit", "two"))).message);
+		world.pages["shakespeare.lit"].register = function () error("oops"); end;
+		assert.equal(-32001, (select(2, ask("yorick@shakespeare.lit", "two"))).code);
+	end);
 end);
 
 describe("other questions", function ()

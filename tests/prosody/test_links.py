@@ -322,52 +322,20 @@ async def test_an_account_whose_making_was_cut_off_is_finished_by_the_same_link(
 
 @pytest.mark.provokes("could not be done: power cut")
 @pytest.mark.parametrize("host", [DOMAIN, PLAIN])
-async def test_what_was_made_for_a_link_that_nobody_used_goes_with_the_link(stage: Scene, host: str):
-    """And never an account that somebody could use."""
-    stem = f"edgar{time.monotonic_ns()}"
-    gone = [(Account(f"{stem}{cut}", host), text) for cut, text in (("half", CUT_IN_THE_MIDST), ("whole", CUT_AT_THE_END))]
-    administered = [(Account(f"{stem}{cut}-word", host), text) for cut, text in (("half", CUT_IN_THE_MIDST), ("whole", CUT_AT_THE_END))]
-    invited = [(Account(f"{stem}{cut}-link", host), text) for cut, text in (("half", CUT_IN_THE_MIDST), ("whole", CUT_AT_THE_END))]
-    begun = {account: await begin(stage, account, text) for account, text in [*gone, *administered, *invited]}
+async def test_an_account_that_an_administrator_has_taken_over_is_no_links(stage: Scene, host: str):
+    account = Account(f"edgar{time.monotonic_ns()}", host)
+    token, certificate = await begin(stage, account, CUT_IN_THE_MIDST)
 
-    def enable(account: Account, password: bool) -> None:
-        given = f'um.set_password("{account.username}", "{account.password}", "{host}");' if password else ""
-        stage.prosody.shell(f'>local um = require "core.usermanager"; {given} if um.enable_user then um.enable_user("{account.username}", "{host}") end')
+    def take_over() -> None:
+        given = f'um.set_password("{account.username}", "{account.password}", "{host}")'
+        stage.prosody.shell(f'>local um = require "core.usermanager"; {given}; if um.enable_user then um.enable_user("{account.username}", "{host}") end')
 
-    for account, _ in administered:
-        await asyncio.to_thread(enable, account, True)
-    devices = {}
-    for account, _ in invited:
-        await asyncio.to_thread(enable, account, False)
-        devices[account] = stage.certificate(account)
-        token = create(stage, account.jid, "add")
-        status, found = await asyncio.to_thread(redeem, stage, token, "Tablet", devices[account], host)
-        assert (status, found["kind"]) == (200, "add"), found
-    for account in begun:
-        for row in stage.daemon.ask("link.list", {"account": account.jid})["links"]:
-            assert stage.daemon.command("link", "revoke", row["id"]).returncode == 0
-    # Where the account has got a certificate by the very incarnation, nobody is asked about it.
-    asked = [account for account, text in [*gone, *administered, *invited] if (account, text) != invited[1]]
-
-    def answers() -> dict[str, str]:
-        lines = re.findall(r"account\.unregister .*", stage.daemon.read_log())
-        found = [(re.search(r"account=(\S+)", line), re.search(r"deleted=(\w+)", line)) for line in lines]
-        return {account[1]: deleted[1] for account, deleted in found if account and deleted and account[1].startswith(stem)}
-
-    await asyncio.to_thread(wait_until, "all were asked about", lambda: len(answers()) == len(asked))
-    assert answers() == {account.jid: "true" if account in dict(gone) else "false" for account in asked}
-    for account, _ in gone:
-        assert not is_there(stage, account)
-        # The name is free.
-        token = create(stage, account.jid, "new")
-        status, found = await asyncio.to_thread(redeem, stage, token, "Phone", stage.certificate(account), host)
-        assert (status, found["kind"]) == (200, "new"), found
-    for account, _ in administered:
-        async with await stage.password_session(account):
-            pass
-    for account, certificate in devices.items():
-        async with await stage.certificate_session(account, certificate):
-            pass
+    await asyncio.to_thread(take_over)
+    status, found = await asyncio.to_thread(redeem, stage, token, "Phone", certificate, host)
+    assert (status, found["error"]) == (409, "account-exists"), found
+    assert stage.records(account) == []
+    async with await stage.password_session(account):
+        pass
 
 
 @pytest.mark.provokes("Nothing could be done with a link: timeout")

@@ -37,7 +37,7 @@ impl Managing<'_> {
             ["revoke", jid, name] => self.console_revoke(reply, jid, name, now),
             ["link", rest @ ..] => self.console_link(reply, rest, now).map(Some),
             ["links", rest @ ..] => self.console_links(rest.first().copied(), now).map(Some),
-            ["unlink", rest @ ..] => self.console_unlink(rest.first().copied(), now).map(Some),
+            ["unlink", rest @ ..] => self.console_unlink(rest.first().copied()).map(Some),
             ["status"] => Ok(Some(self.lists.console_status(reply, question))),
             _ => Err(Misuse::NoSuchCommand.into()),
         };
@@ -182,12 +182,12 @@ impl Managing<'_> {
         })
     }
 
-    fn console_unlink(&self, id: Option<&str>, now: UnixSeconds) -> Result<ConsoleRan, Refusal> {
+    fn console_unlink(&self, id: Option<&str>) -> Result<ConsoleRan, Refusal> {
         let Some(Ok(id)) = id.map(str::parse) else {
             return Ok(no(wording::WHICH_ID));
         };
         let by = By::Administrator.in_words();
-        let revoked = self.links.take_back(id, &by, now)?;
+        let revoked = self.links.take_back(id, &by)?;
         Ok(ConsoleRan {
             ok: true,
             text: revoked.is_revoked(),

@@ -68,7 +68,7 @@ fn sweepings(view: &View<'_>, now: UnixSeconds) -> Result<Vec<Harmless>, StoreEr
     let orphaned = revoked.filter(|(_, of)| manage::is_orphan(of, present, now));
     edits.extend(orphaned.map(|(key_id, incarnation)| Harmless::unrevoke_key(key_id, incarnation)));
     let links = view.links()?.into_iter();
-    let over = links.filter(|link| links::is_forgettable(link, now));
+    let over = links.filter(|link| links::is_over(link, now));
     edits.extend(over.map(|link| Harmless::remove_link(link.hash)));
     Ok(edits)
 }

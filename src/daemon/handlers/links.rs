@@ -199,27 +199,20 @@ impl Linking<'_> {
         &self,
         RevokeLink { id }: RevokeLink,
         peer: Peer,
-        now: UnixSeconds,
     ) -> Answered<ListedLink> {
         let by = described(None, peer);
-        self.take_back(id, &by, now)
+        self.take_back(id, &by)
     }
 
     /// Revokes a link: what it was.
-    pub(super) fn take_back(
-        &self,
-        id: LinkId,
-        by: &str,
-        now: UnixSeconds,
-    ) -> Result<ListedLink, Refusal> {
+    pub(super) fn take_back(&self, id: LinkId, by: &str) -> Result<ListedLink, Refusal> {
         let found = self.lists.store.link_with_id(id);
         let (account, hash) = found.ok_or(Refusal::Management(Denial::LinkMissing))?;
         let written = self.lists.store.change(&account, move |view| {
-            let link = view.link(&hash)?.filter(|link| link.uses > 0);
-            Ok(link.ok_or(Denial::LinkMissing).map(|link| {
-                let row = row_of(&link);
-                (vec![ending(link, now)], row)
-            }))
+            Ok(match view.link(&hash)? {
+                Some(link) => Ok((vec![Harmless::remove_link(hash)], row_of(&link))),
+                None => Err(Denial::LinkMissing),
+            })
         });
         let row = written?.map_err(Refusal::Management)?;
         tracing::info!(%account, %id, by, "link.revoke: yes");
@@ -582,21 +575,13 @@ fn putting(
     {
         return Ok(Err(denial));
     }
-    let own = view.links()?;
-    let live = own.iter().filter(|link| !links::is_over(link, now)).count();
-    Ok(links::require_room(live, of_host).map(|()| {
-        let over = own.iter().filter(|link| links::is_forgettable(link, now));
+    let own = view.links()?.into_iter();
+    let (over, live): (Vec<Link>, Vec<Link>) = own.partition(|link| links::is_over(link, now));
+    Ok(links::require_room(live.len(), of_host).map(|()| {
+        let over = over.into_iter();
         let gone = over.map(|link| Harmless::remove_link(link.hash));
         (gone.chain([Harmless::put_link(link)]).collect(), ())
     }))
-}
-
-/// The edit by which a link ends. What was begun for one that makes an account goes later: see [`super::leftovers`].
-fn ending(link: Link, now: UnixSeconds) -> Harmless {
-    match link.kind {
-        LinkKind::New => Harmless::put_link(links::ended(link, now)),
-        LinkKind::Add | LinkKind::Replace => Harmless::remove_link(link.hash),
-    }
 }
 
 /// The account that a link makes.

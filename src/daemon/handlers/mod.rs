@@ -17,7 +17,6 @@ mod fresh;
 pub(super) mod hello;
 pub(super) mod hosts;
 mod incarnations;
-pub(super) mod leftovers;
 pub(super) mod links;
 pub(super) mod moving_in;
 pub(super) mod notices;
