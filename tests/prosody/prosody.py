@@ -243,5 +243,10 @@ saslcertd_timeout = {self.config.timeout}
         said = re.findall(r"saslcertd\s+debug\s+(Declaring|Declared)\b", self.read_log())
         return said[-1:] == ["Declared"]
 
+    def misses_daemon(self) -> bool:
+        """Whether our module has lost the daemon, and has not found it since."""
+        said = re.findall(r"saslcertd\s+(?:info|warn)\s+(Connected to saslcertd at|saslcertd at \S+ is away)", self.read_log())
+        return said[-1:] != [] and said[-1].endswith("is away")
+
     def log_position(self) -> int:
         return self.log.stat().st_size if self.log.exists() else 0

@@ -76,6 +76,10 @@ class Rig:
         if expected:
             wait_until("Prosody has the daemon's answer", self.prosody.has_declared, diagnosis=lambda: tail(self.prosody.log))
 
+    def wait_away(self) -> None:
+        """Returns when Prosody knows that the daemon is away: until then what it asks is not answered, and may have been carried out."""
+        wait_until("Prosody knows that the daemon is away", self.prosody.misses_daemon, diagnosis=lambda: tail(self.prosody.log))
+
     def log_positions(self) -> tuple[int, int]:
         daemon = self.daemon.output
         return self.prosody.log_position(), daemon.stat().st_size if daemon.exists() else 0

@@ -796,6 +796,7 @@ async def test_without_the_daemon_each_step_that_needs_it_says_so(own_scene):
         menu = Command(stream)
         await menu.step()
         assert scene.daemon.stop() == 0
+        scene.rig.wait_away()
         away = "not available at the moment"
         assert away in (await Command(stream).step()).error
         assert away in (await menu.step("next", {"subcmd": "list"})).error

@@ -392,6 +392,7 @@ async def test_the_daemon_and_the_server_may_be_away(own_scene: Callable[..., Sc
         await log_in(page, scene, account)
         await button(page, "Add this phone").click()
         assert scene.daemon.stop() == 0
+        scene.rig.wait_away()
         await button(page, "Make the key").click()
         assert "can’t be asked at the moment" in await complaint(page)
         await try_login(waiting, scene, roman.jid, roman.password, "rome.lit")
@@ -421,6 +422,7 @@ async def test_a_list_that_nobody_has_seen_is_not_called_empty(own_scene: Callab
     async with browser_for(scene) as browser:
         page = await browser.open(**PHONE)
         assert scene.daemon.stop() == 0
+        scene.rig.wait_away()
         await log_in(page, scene, account)
         assert "can’t be asked at the moment" in await complaint(page)
         assert await page.get_by_text("No device has a key yet.").count() == 0

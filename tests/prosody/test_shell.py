@@ -368,6 +368,7 @@ async def test_the_statistics_count_questions_refusals_time_and_the_connection(o
     assert ("certificates_expiring", f'host="{DENMARK}"') in metrics_at(port).samples
 
     assert scene.daemon.stop() == 0
+    scene.rig.wait_away()
     async with await scene.open(certificate=phone) as stream:
         assert "EXTERNAL" not in stream.mechanisms
     away = metrics_at(port)
