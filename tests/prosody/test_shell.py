@@ -60,6 +60,8 @@ async def test_the_list_has_a_line_for_each_certificate(scene: Scene, ask: Ask):
     account = scene.account()
     phone, tablet = await scene.enrol(account, 'my "phone" 📱'), await scene.enrol(account, "tablet")
     async with await scene.certificate_session(account, phone, "orchard"):
+        # In a crowd it hears of it a moment later.
+        wait_until("the daemon has heard of the session", lambda: max(record["resources"] for record in scene.records(account)))
         lines = answer(ask(scene, "list", account.jid)).splitlines()
     valid = datetime.datetime.fromtimestamp(phone.not_after, datetime.timezone.utc).strftime("%Y-%m-%d")
     (first,) = [line for line in lines if "phone" in line]
