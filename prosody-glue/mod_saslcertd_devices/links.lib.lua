@@ -52,9 +52,17 @@ local function is_foreign(request, address)
 	return origin ~= nil and origin ~= own and origin:match("^https?://(.+)$") ~= request.headers.host;
 end
 
--- The account is there and has its device, with the role or without.
-local function give_role(username)
+-- Has somebody given it a role since it was made? If that can't be said: yes.
+local function has_anothers_role(username)
+	local role, err = usermanager.get_user_role(username, host);
+	if err then module:log("warn", "The role of %s@%s, made by a link, stays as it is: %s", username, host, err); end
+	return err ~= nil or role and role.name ~= module:get_option_string("default_user_role", "prosody:registered");
+end
+
+-- The account is there and has its device, with the role or without. is_fresh: it was made just now.
+local function give_role(username, is_fresh)
 	if not usermanager.set_user_role then return; end -- COMPAT 0.12
+	if not is_fresh and has_anothers_role(username) then return; end
 	local role = module:get_option_string("default_provisioned_role", "prosody:member");
 	-- One that nobody has defined raises an error; where roles can't be given there may be no answer.
 	local ok, is_given, err = pcall(usermanager.set_user_role, username, host, role);
@@ -183,8 +191,9 @@ local function begin(username, incarnation)
 	return ok and mark or nil, err;
 end
 
-local function complete(username, mark)
-	give_role(username);
+-- is_fresh: it was begun just now.
+local function complete(username, mark, is_fresh)
+	give_role(username, is_fresh);
 	local ok, err = incarnations:set(username, { incarnation = mark.incarnation });
 	if not ok or mark.password then return ok, err; end
 	-- Prosody's SCRAM raises an error for an account that is enabled and has no password. So it looks like all others to whoever tries one.
@@ -216,13 +225,13 @@ local function register(username, incarnation, accounts)
 	local mark, present, err = read(username, incarnation);
 	if err then return could_not("read", username, err); end
 	local is_begun = mark and (present or incarnation) == incarnation and is_as_begun(username, mark);
-	if not usermanager.user_exists(username, host) then
+	local is_fresh = not usermanager.user_exists(username, host);
+	if is_fresh then
 		mark, err = begin(username, incarnation);
 		if not mark then return could_not("created", username, err); end
-		is_begun = true;
 	end
-	if is_begun then
-		local ok, why = complete(username, mark);
+	if is_begun or is_fresh then
+		local ok, why = complete(username, mark, is_fresh);
 		if not ok then return could_not("finished", username, why); end
 		present = incarnation;
 	end
@@ -250,7 +259,7 @@ local function hand_in(question, ip)
 	if before and not result and api.failures.kind_of(failure) == "refused" then marks:set(split_jid(link.account), before); end
 	if result and result.kind == "new" then
 		local username = split_jid(result.account);
-		if link then give_role(username); end
+		if link then give_role(username, true); end
 		tell_once(username, ip, link and link.incarnation);
 	end
 	return result, failure;

@@ -81,6 +81,10 @@ local function new_world(is_13, before, is_plain)
 			if not is_plain then enabled = not account.disabled; end
 			return { created = account.created, password_updated = account.updated, enabled = enabled };
 		end or nil;
+		get_user_role = is_13 and function (username)
+			if world.unreadable_roles then return nil, "unknown-role"; end
+			return not world.has_no_default and { name = world.roles[username] or "prosody:registered" } or nil;
+		end or nil;
 		set_user_role = is_13 and function (username, _, role)
 			if world.no_roles == "raised" then error("no such role"); end
 			if world.no_roles == "unanswered" then return; end
@@ -331,6 +335,19 @@ describe("an account that a link makes in the daemon", function ()
 		end
 	end);
 
+	it("keeps the role that somebody has given it before its first login", function ()
+		for _, case in ipairs({
+			{ {}, "prosody:member" }, { { has_no_default = true }, "prosody:member" };
+			{ { roles = { yorick = "prosody:admin" } }, "prosody:admin" }, { { unreadable_roles = true }, nil };
+		}) do
+			local world = redeemed({ reason = "timeout" });
+			for key, value in pairs(case[1]) do world[key] = value; end
+			login(world);
+			assert.same({ case[2], 1 }, { world.roles.yorick, #world.fired });
+			assert.equal(case[1].unreadable_roles and 1 or 0, select(2, table.concat(world.logged, "\n"):gsub("warn [^\n]*unknown%-role", "")));
+		end
+	end);
+
 	it("is told by a login with a password, too", function ()
 		local world = redeemed({ reason = "timeout" });
 		login(world, { username = "yorick", ip = "192.0.2.9", saslcert_login = { incarnation = "one" } });
@@ -467,6 +484,20 @@ describe("an account that a link makes", function ()
 		local result, err = world.register("yorick", "one");
 		assert.same({ nil, -32001 }, { result, err.code });
 		assert.same({ yorick = { password = "alas" } }, world.users);
+	end);
+
+	it("keeps the role that somebody has given it before it is whole", function ()
+		local world = new_world(true);
+		world.ends_at = 3;
+		pcall(world.register, "yorick", "one");
+		assert.is_true(world.is_over and world.users.yorick ~= nil);
+		world = new_world(true, world);
+		world.roles.yorick = "prosody:admin";
+		assert.same({ whole, "prosody:admin" }, { world.register("yorick", "one"), world.roles.yorick });
+		-- What an account of the name had that was deleted is not its.
+		world = new_world(true);
+		world.roles.yorick = "prosody:admin";
+		assert.same({ whole, "prosody:member" }, { world.register("yorick", "one"), world.roles.yorick });
 	end);
 
 	it("is whole without its role, and told as a registration", function ()
