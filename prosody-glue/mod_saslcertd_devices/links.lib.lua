@@ -84,8 +84,8 @@ end
 
 -- An account in Prosody is made before the daemon takes the link for used, so that this can come to an end in between: then the same link
 -- finds what it has begun. Until others have heard of the account it has a mark: username → { incarnation: which account of the name it is
--- to be; password: the one that it has, where it began with one; is_whole: nothing is missing; is_anothers: somebody has given it another
--- password }
+-- to be; began: since when it is being made; password: the one that it has, where it began with one; is_whole: nothing is missing;
+-- is_anothers: somebody has given it another password }
 local marks = module:open_store("saslcertd_links", "keyval");
 local incarnations = module:open_store("saslcertd", "keyval"); -- of mod_saslcertd
 local kept = module:open_store("accounts", "keyval"); -- of Prosody's own providers
@@ -102,10 +102,11 @@ end
 local is_loaded, why_not = pcall(load_marks);
 if not is_loaded then module:log("warn", "Whom links have registered can't be read from saslcertd_links: %s", why_not); end
 
+-- incarnation: that of the account that there is.
 local function tell_once(username, ip, incarnation)
 	if not untold[username] then return; end
 	local mark = marks:get(username);
-	if type(mark) == "table" and incarnation and mark.incarnation ~= incarnation then return; end
+	if type(mark) == "table" and mark.incarnation ~= incarnation then return; end
 	untold[username] = nil;
 	-- It may be another account of the name by now.
 	if type(mark) ~= "table" then return; end
@@ -114,8 +115,12 @@ local function tell_once(username, ip, incarnation)
 	registered(username, ip);
 end
 
--- Which account in the daemon of its name it is.
+-- Which account in the daemon of its name it is; and which one in Prosody there is.
 local function incarnation_of(session) return (session.saslcert or session.saslcert_login or {}).incarnation; end
+local function incarnation_here(username)
+	local data, err = incarnations:get(username);
+	return type(data) == "table" and data.incarnation or nil, err;
+end
 
 -- Before there is a session that Prosody would end, because its role has changed.
 module:hook("authentication-success", function (event)
@@ -126,8 +131,9 @@ end);
 
 module:hook("resource-bind", function (event)
 	local session = event.session;
-	local incarnation = in_daemon() and incarnation_of(session);
-	if incarnation or not in_daemon() then tell_once(session.username, session.ip, incarnation); end
+	if not untold[session.username] then return; end
+	local incarnation = in_daemon() and incarnation_of(session) or not in_daemon() and incarnation_here(session.username);
+	if incarnation then tell_once(session.username, session.ip, incarnation); end
 end);
 
 -- An account of this name and incarnation is about to be made in the daemon, perhaps by several who ask at once. If it is not, nobody
@@ -163,12 +169,17 @@ module:hook_global("user-password-changed", function (event)
 	marks:set(event.username, mark);
 end);
 
--- Is it half made, and has nobody else had a hand in it? If that can't be said: no.
+-- From a mark to its account: two writes.
+local max_seconds_of_making = 2;
+
+-- Is it the half made account of this mark, and has nobody else had a hand in it? If that can't be said: no. The mark is written first, and
+-- an end may come in between; then the account is somebody else's, and younger.
 local function is_as_begun(username, mark)
 	if mark.is_whole or mark.is_anothers then return false; end
 	if mark.password then return usermanager.test_password(username, host, mark.password) == true; end
 	local info = info_of(username);
-	return info.enabled == false and info.password_updated ~= nil and info.password_updated == info.created;
+	local seconds = (info.created or math.huge) - (mark.began or 0);
+	return info.enabled == false and info.password_updated == info.created and seconds >= 0 and seconds <= max_seconds_of_making;
 end
 
 -- Makes the account, which is disabled until it is whole; or, where there is no such thing (Prosody 0.12, providers of others), with a
@@ -177,7 +188,7 @@ local function begin(username, incarnation)
 	-- A provider takes an account that it can't read for none.
 	local _, problem = kept:get(username);
 	if problem then return nil, problem; end
-	local mark = { incarnation = incarnation };
+	local mark = { incarnation = incarnation, began = os.time() };
 	local ok, err = marks:set(username, mark);
 	if not ok then return nil, err; end
 	untold[username] = true;
@@ -214,9 +225,9 @@ end
 -- The mark of this incarnation, and the incarnation that the account of the name has; or nil, nil and why they can't be read.
 local function read(username, incarnation)
 	local mark, problem = marks:get(username);
-	local data, other_problem = incarnations:get(username);
+	local present, other_problem = incarnation_here(username);
 	if problem or other_problem then return nil, nil, problem or other_problem; end
-	return type(mark) == "table" and mark.incarnation == incarnation and mark or nil, type(data) == "table" and data.incarnation or nil;
+	return type(mark) == "table" and mark.incarnation == incarnation and mark or nil, present;
 end
 
 -- Makes an account whose password nobody knows, with this incarnation; one that exists stays as it is. accounts: of accounts.lib.lua. For
@@ -260,7 +271,7 @@ local function hand_in(question, ip)
 	if result and result.kind == "new" then
 		local username = split_jid(result.account);
 		if link then give_role(username, true); end
-		tell_once(username, ip, link and link.incarnation);
+		tell_once(username, ip, link and link.incarnation or incarnation_here(username));
 	end
 	return result, failure;
 end

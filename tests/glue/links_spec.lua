@@ -16,7 +16,6 @@ local function new_world(is_13, before, is_plain)
 		changes = changes + 1;
 		world.is_over = changes >= (world.ends_at or math.huge);
 		if world.is_over then error("power cut"); end
-		world.time = world.time + (world.is_slow and 1 or 0);
 	end
 	local function copy(value)
 		if type(value) ~= "table" then return value; end
@@ -106,6 +105,7 @@ local function new_world(is_13, before, is_plain)
 			end;
 		};
 	}, {
+		os = { time = function () return world.time; end };
 		module = {
 			host = "shakespeare.lit", name = "saslcertd_devices";
 			shared = function ()
@@ -389,11 +389,19 @@ describe("an account that a link makes", function ()
 		assert.same({ { "user-registered", "yorick", "192.0.2.9", "192.0.2.9" } }, world.fired);
 		-- Everything has ended in between.
 		world = new_world(true, { yorick = { incarnation = "one", is_whole = true }, cordelia = { incarnation = "two", password = "x" } });
+		world.stores.saslcertd.yorick, world.stores.saslcertd.cordelia = { incarnation = "one" }, { incarnation = "two" };
 		bind(world); bind(world);
 		assert.equal(1, #world.fired);
 		-- It ended so early that the mark does not say that nothing is missing; but somebody is in.
 		world["resource-bind"]({ session = { username = "cordelia" } });
 		assert.same({ 2, {} }, { #world.fired, world.stores.saslcertd_links });
+		-- Somebody else has made this one.
+		for _, found in ipairs({ false, { incarnation = "zero" } }) do
+			world = new_world(true, { yorick = { incarnation = "one" } });
+			world.stores.saslcertd.yorick = found or nil;
+			bind(world);
+			assert.same({}, world.fired);
+		end
 		-- Some storages raise an error.
 		world = new_world(true, { cannot_iterate = true });
 		assert.is_truthy(world.logged[1]:find("^warn Whom links have registered can't be read"));
@@ -463,6 +471,20 @@ describe("an account that a link makes", function ()
 			end
 		end);
 	end
+
+	it("is not finished when it is none, but one that a script has made meanwhile in the same way", function ()
+		for later, is_taken in pairs({ [-1] = false, [0] = true, [2] = true, [3] = false, [60] = false }) do
+			local world = new_world(true);
+			world.time, world.ends_at = 1000, 2;
+			pcall(world.register, "yorick", "one");
+			assert.same({ true, {} }, { world.is_over, world.users });
+			local time = 1000 + later;
+			world.users.yorick = { disabled = true, created = time, updated = time };
+			world = new_world(true, world);
+			assert.equal(is_taken, world.register("yorick", "one").incarnation == "one");
+			assert.equal(is_taken, not world.users.yorick.disabled);
+		end
+	end);
 
 	it("is not finished when it got another password in the second of its making", function ()
 		for _, whose in ipairs({ { "yorick", "shakespeare.lit", true }, { "yorick", "rome.lit" }, { "hamlet", "shakespeare.lit" } }) do
