@@ -23,23 +23,12 @@ export async function makeIdentity(address: string, days: number, now: Date): Pr
 	serial[0] = serial[0]! & 0x7f | 0x40;
 	const from = new Date(Math.floor(now.getTime() / 1000) * 1000 - hour);
 	const until = new Date(from.getTime() + days * 24 * hour);
-	const body = toBeSigned({
-		address,
-		serial,
-		from,
-		until,
-		publicKey: new Uint8Array(await crypto.subtle.exportKey("spki", pair.publicKey)),
-	});
-	const signature = new Uint8Array(await crypto.subtle.sign({ name: "ECDSA", hash: "SHA-256" }, pair.privateKey, body));
-	return {
-		key: new Uint8Array(await crypto.subtle.exportKey("pkcs8", pair.privateKey)),
-		certificate: sequence(
-			body,
-			ecdsaWithSha256,
-			bits(sequence(integer(signature.subarray(0, 32)), integer(signature.subarray(32)))),
-		),
-		until,
-	};
+	const publicKey = new Uint8Array(await crypto.subtle.exportKey("spki", pair.publicKey));
+	const body = toBeSigned({ address, serial, from, until, publicKey });
+	const numbers = new Uint8Array(await crypto.subtle.sign({ name: "ECDSA", hash: "SHA-256" }, pair.privateKey, body));
+	const signature = sequence(integer(numbers.subarray(0, 32)), integer(numbers.subarray(32)));
+	const key = new Uint8Array(await crypto.subtle.exportKey("pkcs8", pair.privateKey));
+	return { key, certificate: sequence(body, ecdsaWithSha256, bits(signature)), until };
 }
 
 /** What is signed; `publicKey`: a SubjectPublicKeyInfo. */

@@ -7,8 +7,12 @@ import { bmpString, concat, integer, nothing, octets, oid, sequence, set, tagged
 import type { Bytes } from "./der.js";
 import type { Identity } from "./certificate.js";
 
-/** Which ciphers lock it. Android up to 13 calls the password of the newer form wrong. */
-export type Form = "aes" | "3des";
+/** Which ciphers lock it, and with which hash it is sealed. Android up to 13 calls the password of the newer form wrong. */
+const forms = {
+	"aes": { lock: byAes, hash: "SHA-256", hashId: "2.16.840.1.101.3.4.2.1", hashBytes: 32 },
+	"3des": { lock: byTripleDes, hash: "SHA-1", hashId: "1.3.14.3.2.26", hashBytes: 20 },
+} as const;
+export type Form = keyof typeof forms;
 
 /** Random bytes, so many. A test hands in others. */
 export type Random = (count: number) => Bytes;
@@ -17,25 +21,22 @@ export const random: Random = count => crypto.getRandomValues(new Uint8Array(cou
 
 /** The file. `name` is what a device shows of it. */
 export async function pkcs12(of: Identity, name: string, password: string, form: Form, salt: Random = random): Promise<Bytes> {
+	const { lock } = forms[form];
 	const attributes = set(
-		sequence(oid(`${pkcs9}.21`), set(octets(await digest("SHA-1", of.certificate)))),
-		sequence(oid(`${pkcs9}.20`), set(bmpString(name))),
+		sequence(oid(`${pkcs}.9.21`), set(octets(await digest("SHA-1", of.certificate)))),
+		sequence(oid(`${pkcs}.9.20`), set(bmpString(name))),
 	);
-	const certificateBag = sequence(
-		oid(`${bags}.3`),
-		tagged(0, sequence(oid(`${pkcs9}.22.1`), tagged(0, octets(of.certificate)))),
-		attributes,
-	);
-	const lock = form === "aes" ? byAes : byTripleDes;
-	const certificates = await lock(sequence(certificateBag), password, salt);
+	// SafeContents, with one bag in it.
+	const bag = (kind: number, value: Bytes) => sequence(sequence(oid(`${pkcs}.12.10.1.${kind}`), tagged(0, value), attributes));
+	const certificate = bag(3, sequence(oid(`${pkcs}.9.22.1`), tagged(0, octets(of.certificate))));
+	const certificates = await lock(certificate, password, salt);
 	const key = await lock(of.key, password, salt);
-	const keyBag = sequence(oid(`${bags}.2`), tagged(0, sequence(key.algorithm, octets(key.bytes))), attributes);
-	const encrypted = sequence(oid(`${pkcs7}.1`), certificates.algorithm, taggedBytes(0, certificates.bytes));
+	const encrypted = sequence(oid(`${pkcs}.7.1`), certificates.algorithm, taggedBytes(0, certificates.bytes));
 	const safes = sequence(
-		sequence(oid(`${pkcs7}.6`), tagged(0, sequence(integer(0), encrypted))),
-		data(sequence(keyBag)),
+		content(6, sequence(integer(0), encrypted)),
+		content(1, octets(bag(2, sequence(key.algorithm, octets(key.bytes))))),
 	);
-	return sequence(integer(3), data(safes), await seal(safes, password, form, salt));
+	return sequence(integer(3), content(1, octets(safes)), await seal(safes, password, form, salt));
 }
 
 /** A password for such a file: 80 random bits in letters and digits that nobody confuses, in groups. */
@@ -58,10 +59,10 @@ async function byAes(plain: Bytes, password: string, random: Random): Promise<Lo
 		{ name: "PBKDF2", hash: "SHA-256", salt, iterations }, secret, { name: "AES-CBC", length: 256 }, false, ["encrypt"],
 	);
 	const hmac = sequence(oid("1.2.840.113549.2.9"), nothing);
-	const derivation = sequence(oid(`${pkcs5}.12`), sequence(octets(salt), integer(iterations), hmac));
+	const derivation = sequence(oid(`${pkcs}.5.12`), sequence(octets(salt), integer(iterations), hmac));
 	const cipher = sequence(oid("2.16.840.1.101.3.4.1.42"), octets(iv));
 	return {
-		algorithm: sequence(oid(`${pkcs5}.13`), sequence(derivation, cipher)),
+		algorithm: sequence(oid(`${pkcs}.5.13`), sequence(derivation, cipher)),
 		bytes: new Uint8Array(await crypto.subtle.encrypt({ name: "AES-CBC", iv }, key, plain)),
 	};
 }
@@ -73,19 +74,19 @@ async function byTripleDes(plain: Bytes, password: string, random: Random): Prom
 	const iv = await derived("SHA-1", 2, password, salt, 8);
 	const cipher = des.CBC.instantiate(des.EDE).create({ type: "encrypt", key: [...key], iv: [...iv] });
 	return {
-		algorithm: sequence(oid(`${pkcs12Pbe}.3`), sequence(octets(salt), integer(iterations))),
+		algorithm: sequence(oid(`${pkcs}.12.1.3`), sequence(octets(salt), integer(iterations))),
 		bytes: Uint8Array.from([...cipher.update([...plain]), ...cipher.final()]),
 	};
 }
 
 /** MacData: that nobody has changed it. Source: RFC 7292, 4. */
 async function seal(safes: Bytes, password: string, form: Form, random: Random): Promise<Bytes> {
-	const [hash, id] = form === "aes" ? ["SHA-256", "2.16.840.1.101.3.4.2.1"] as const : ["SHA-1", "1.3.14.3.2.26"] as const;
+	const { hash, hashId, hashBytes } = forms[form];
 	const salt = random(8);
-	const secret = await derived(hash, 3, password, salt, form === "aes" ? 32 : 20);
+	const secret = await derived(hash, 3, password, salt, hashBytes);
 	const key = await crypto.subtle.importKey("raw", secret, { name: "HMAC", hash }, false, ["sign"]);
 	const mac = new Uint8Array(await crypto.subtle.sign("HMAC", key, safes));
-	return sequence(sequence(sequence(oid(id), nothing), octets(mac)), octets(salt), integer(iterations));
+	return sequence(sequence(sequence(oid(hashId), nothing), octets(mac)), octets(salt), integer(iterations));
 }
 
 /** So many bytes for a purpose (1: key, 2: IV, 3: MAC). Source: RFC 7292, B.2; the variables have its names. */
@@ -112,15 +113,12 @@ async function derived(hash: "SHA-1" | "SHA-256", purpose: 1 | 2 | 3, password: 
 	return out.slice(0, count);
 }
 
-/** A ContentInfo with these bytes. Source: RFC 2315, 8. */
-const data = (bytes: Bytes) => sequence(oid(`${pkcs7}.1`), tagged(0, octets(bytes)));
+/** A ContentInfo; 1: data, 6: encrypted data. Source: RFC 2315, 8 and 14. */
+const content = (type: 1 | 6, value: Bytes) => sequence(oid(`${pkcs}.7.${type}`), tagged(0, value));
 
 const digest = async (hash: string, bytes: Bytes): Promise<Bytes> => new Uint8Array(await crypto.subtle.digest(hash, bytes));
 
 /** As many as openssl takes: the passwords are random, nobody guesses them. */
 const iterations = 2048;
-const pkcs5 = "1.2.840.113549.1.5";
-const pkcs7 = "1.2.840.113549.1.7";
-const pkcs9 = "1.2.840.113549.1.9";
-const pkcs12Pbe = "1.2.840.113549.1.12.1";
-const bags = "1.2.840.113549.1.12.10.1";
+/** Of all identifiers of PKCS; behind it comes the number of the document: 5, 7, 9 or 12. */
+const pkcs = "1.2.840.113549.1";
