@@ -71,9 +71,10 @@ local function settings()
 	};
 end
 
--- Declares a host. page: the address of its page for devices, if it has one.
+-- Declares a host. page: its page for devices, as mod_saslcertd_devices says it, if it has one.
 local function host(name, is_in_daemon, page)
-	return { host = name, accounts = is_in_daemon and "daemon" or "prosody", options = of_section(section_of(name)), page = page };
+	local address, web = page and page.address, page and page.web;
+	return { host = name, accounts = is_in_daemon and "daemon" or "prosody", options = of_section(section_of(name)), page = address, web = web };
 end
 
 -- The params of session.hello. A server of many hosts says it in several lines.

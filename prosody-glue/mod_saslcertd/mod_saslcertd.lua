@@ -88,7 +88,7 @@ client = module:require "client".new({
 	answer = function (...) return asked(...); end;
 	hello = function ()
 		local list = array();
-		for name, host in pairs(hosts) do list:push(hello.host(name, host.in_daemon(), (api.pages[name] or {}).address)); end
+		for name, host in pairs(hosts) do list:push(hello.host(name, host.in_daemon(), api.pages[name])); end
 		module:log("debug", "Declaring to saslcertd; hosts: %d", #list);
 		return hello.pieces_of(list, true);
 	end;

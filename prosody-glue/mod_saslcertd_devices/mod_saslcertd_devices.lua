@@ -3,7 +3,10 @@
 --
 -- It must not know certificates, and decides nothing.
 
+local array = require "util.array";
+local is_text = require "util.encodings".utf8.valid;
 local json = require "util.json";
+local portmanager = require "core.portmanager";
 local serve_files = require "net.http.files".serve;
 
 -- Nobody has an account there.
@@ -32,11 +35,29 @@ local serve = serve_files({
 local function address() return module:http_url("devices", "/devices"); end
 local function endpoint() return (module:http_url("websocket", "xmpp-websocket"):gsub("^http", "ws")); end
 
-local said = {};
-local function warn_once(text, ...)
-	if not said[text] then module:log("warn", text, ...); end
-	said[text] = true;
+-- Nobody has so many; and all have to fit into a line.
+local max_addresses, max_address_bytes = 100, 100;
+
+-- How Prosody serves both: what must go wrong there is for the daemon to say. Or nil, if it is too much to be said.
+local function web()
+	local services = portmanager.get_active_services();
+	local interfaces, proxies = array(), array();
+	for interface in pairs(services:get("http") or {}) do interfaces:push(interface); end
+	-- Of mod_http, with its default.
+	for proxy in module:context("*"):get_option_set("trusted_proxies", { "127.0.0.1", "::1" }) do proxies:push(proxy); end
+	for _, list in ipairs({ interfaces, proxies }) do
+		if #list > max_addresses then return nil; end
+		for _, one in ipairs(list) do
+			if type(one) ~= "string" or #one > max_address_bytes or not is_text(one) then return nil; end
+		end
+	end
+	return {
+		https = next(services:get("https") or {}) ~= nil, interfaces = interfaces, trusted_proxies = proxies;
+		websocket_secure = module:get_option_boolean("consider_websocket_secure", false) or false;
+	};
 end
+
+local has_warned;
 
 -- The page loads its own files and talks to this host, and no other page may show it or read it.
 local function protect(headers)
@@ -57,9 +78,10 @@ end
 
 -- is_secure: as mod_websocket will see a session that comes the same way.
 local function settings(is_secure)
-	if not is_secure then
-		warn_once("Somebody opened %s over a connection that is not secure, as far as Prosody knows: there they can't manage certificates. A proxy must "
-			.. "say X-Forwarded-Proto: https, and be one of trusted_proxies", address());
+	if not is_secure and not has_warned then
+		has_warned = true;
+		module:log("warn", "Somebody opened %s over a connection that is not secure, as far as Prosody knows: there they can't manage "
+			.. "certificates. A proxy must say X-Forwarded-Proto: https, and be one of trusted_proxies", address());
 	end
 	local _, picture_type = logo();
 	return json.encode({
@@ -121,12 +143,8 @@ module:add_timer(0, function ()
 	end
 	module:log("info", "Users give their devices keys at %s", address());
 	-- Links lead there.
-	api.pages[module.host] = { address = address(), register = links.register };
+	api.pages[module.host] = { address = address(), web = web(), register = links.register };
 	api.declare();
-	if not address():find("^https:") then
-		warn_once("%s is not https: browsers make no keys there, and certificates can't be managed. Let Prosody listen on https_ports, "
-			.. "or set http_external_url to the https address of a proxy", address());
-	end
 end);
 
 function module.unload()

@@ -12,6 +12,7 @@ pub mod login;
 pub mod manage;
 pub mod moving_in;
 pub mod options;
+pub mod page;
 pub mod passwords;
 pub mod restore;
 pub mod throttle;

@@ -68,6 +68,7 @@ fn attach(host: &Host) -> HelloHost {
         accounts: Accounts::Daemon,
         options: None,
         page: None,
+        web: None,
     }
 }
 

@@ -19,6 +19,7 @@ use crate::identity::{
     BareJid, CertificationPath, Fingerprint, Incarnation, KeyId, ScramHash, UnixSeconds,
 };
 use crate::policy::access::Before;
+use crate::policy::page::Web;
 
 /// `session.hello`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -181,6 +182,9 @@ pub struct HelloHost {
     /// The address of its page for devices, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<String>,
+    /// How that is served; an asker need not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web: Option<Web>,
 }
 
 /// A fault or an oddity of a host.

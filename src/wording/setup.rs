@@ -4,6 +4,8 @@
 
 use std::fmt::Display;
 
+use crate::policy::page::Obstacle;
+
 /// The problems with the options of a host, and their consequence; none if there is no problem.
 ///
 /// `lives_here`: its accounts live in the daemon. `errors`: without any the host is ready.
@@ -40,6 +42,28 @@ pub fn unreadable(problem: &str) -> String {
 #[must_use]
 pub fn unusable_authorities(problem: &impl Display) -> String {
     format!("{problem}. Until it is mended, no authority's certificate is accepted")
+}
+
+/// A page for devices with which nobody can manage certificates.
+#[must_use]
+pub fn useless_page(page: &str, obstacle: Obstacle) -> String {
+    match obstacle {
+        Obstacle::NotHttps => format!(
+            "{page} is not https: browsers make no keys there, and certificates can't be managed. Let Prosody listen on https_ports, or set \
+             http_external_url to the https address of a proxy"
+        ),
+        Obstacle::NoTrustedProxy { is_local } => {
+            let missing = if is_local {
+                "Prosody listens for plain http on this machine only, and trusted_proxies has no address of this machine (127.0.0.1, ::1)"
+            } else {
+                "trusted_proxies is empty"
+            };
+            format!(
+                "At {page} nobody can manage certificates: it is behind a proxy, as http_external_url says, and Prosody will not believe \
+                 the proxy that connections are secure, since {missing}. Add the address from which the proxy connects to trusted_proxies"
+            )
+        }
+    }
 }
 
 /// Of many remarks about one host some are listed, and this says that there are others.

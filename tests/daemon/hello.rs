@@ -51,6 +51,51 @@ fn a_host_with_wrong_options_is_named_and_gets_no_answers() {
 }
 
 #[test]
+fn a_page_with_which_nobody_can_manage_certificates_is_told() {
+    let daemon = Daemon::start();
+    let mut peer = daemon.peer();
+    let mut lines = |page: Value, web: Value, sessions: bool| {
+        let host = json!({"host": HOST, "options": {}, "page": page, "web": web});
+        let hello =
+            json!({"protocol": 2, "software": "test", "sessions": sessions, "hosts": [host]});
+        let answer = peer.ask("session.hello", hello);
+        assert_eq!(answer["hosts"][0]["ready"], true);
+        answer["log"].clone()
+    };
+    let web = |trusted: Value| json!({"https": false, "interfaces": ["127.0.0.1"], "trusted_proxies": trusted, "websocket_secure": false});
+    let (page, plain) = (
+        json!("https://shakespeare.lit/devices"),
+        json!("http://shakespeare.lit/devices"),
+    );
+    for (page, web, part) in [
+        (&page, web(json!(["192.0.2.7"])), "trusted_proxies"),
+        (&plain, web(json!(["127.0.0.1"])), "is not https"),
+        (&plain, Value::Null, "is not https"),
+    ] {
+        let log = lines(page.clone(), web.clone(), true);
+        assert_eq!(
+            (&log[0]["host"], &log[0]["level"]),
+            (&json!(HOST), &json!("warn"))
+        );
+        let text = log[0]["text"].as_str().unwrap();
+        assert!(
+            text.contains(part) && text.contains(page.as_str().unwrap()),
+            "{log}"
+        );
+        // Who serves no sessions serves no page.
+        assert_eq!(lines(page.clone(), web, false), json!([]));
+    }
+    for (page, web) in [
+        (&page, web(json!(["127.0.0.1"]))),
+        (&page, Value::Null),
+        (&Value::Null, web(json!([]))),
+        (&json!("a page\n"), web(json!([]))),
+    ] {
+        assert_eq!(lines(page.clone(), web, true), json!([]));
+    }
+}
+
+#[test]
 fn an_undeclared_host_is_refused() {
     let daemon = Daemon::start();
     let mut peer = daemon.peer();

@@ -90,6 +90,8 @@ describe("the hello", function ()
 		local a, b = hello.host("a.lit", true), hello.host("b.lit", false);
 		assert.same({ host = "a.lit", accounts = "daemon", options = { saslcertd_trust = "enrolled" } }, a);
 		assert.same({ host = "b.lit", accounts = "prosody", options = {} }, b);
+		local served = hello.host("b.lit", false, { address = "https://b.lit/devices", web = { https = true }, register = print });
+		assert.same({ host = "b.lit", accounts = "prosody", options = {}, page = "https://b.lit/devices", web = { https = true } }, served);
 		local pieces = hello.pieces_of({ a, b }, true);
 		local first = {
 			protocol = hello.protocol_version, software = "Prosody 13.0.1", module = { version = hello.own_copy.version, path = "" };

@@ -30,7 +30,7 @@ from devices import (
     log_in, make, names, out_of, picture, restart, saved, tab_to, try_login, words_of,
 )
 from namespaces import CLIENT
-from processes import TARGET, clean_environment, finish, free_ports
+from processes import TARGET, clean_environment, finish, free_ports, wait_until
 from prosody import PAGE_MODULE, Config, Host, lua_string
 from rig import Rig
 from scene import DOMAIN, Account, Scene, eventually
@@ -680,7 +680,7 @@ async def test_a_keyboard_is_enough(stage: Scene):
 async def test_without_https_no_key_is_made_and_the_log_says_why(own_scene: Callable[..., Scene]):
     scene = own_scene(Config(hosts=HOSTS[:1], modules=MODULES, extra="https_ports = { }"))
     where = f"http://{DOMAIN}:{scene.prosody.http_port}/devices"
-    assert f"{where} is not https" in scene.prosody.read_log()
+    assert f"{where} is not https" in log_behind_the_page(scene)
     async with browser_for(scene) as browser:
         page = await browser.open(**SMALL)
         await page.goto(where)
@@ -689,6 +689,32 @@ async def test_without_https_no_key_is_made_and_the_log_says_why(own_scene: Call
         await is_for_everybody(page)
         await picture(page, scene, "10-not-secure")
     assert "over a connection that is not secure" in scene.prosody.read_log()
+
+
+def log_behind_the_page(scene: Scene) -> str:
+    """The log from the line on which the page's address stands, when the daemon has answered what was declared with it."""
+
+    def answered() -> str | None:
+        log = scene.prosody.read_log().partition("Users give their devices keys at ")[2]
+        return log if re.findall(r"saslcertd\s+debug\s+(Declaring|Declared)\b", log)[-1:] == ["Declared"] else None
+
+    return wait_until("the daemon knows of the page", answered)
+
+
+@pytest.mark.parametrize(("settings", "why"), [
+    ("", None),
+    ('trusted_proxies = { "127.0.0.0/8" }', None),
+    ('trusted_proxies = { "192.0.2.7" }', "trusted_proxies has no address of this machine"),
+    ('trusted_proxies = { "192.0.2.7" }; consider_websocket_secure = true', None),
+    ('trusted_proxies = { "192.0.2.7" }; http_interfaces = { "*" }', None),
+    ('trusted_proxies = { }; http_interfaces = { "*" }', "trusted_proxies is empty"),
+])
+async def test_that_no_proxy_is_believed_is_said_before_somebody_opens_the_page(own_scene: Callable[..., Scene], settings: str, why: str | None):
+    where = f"https://{DOMAIN}/"
+    scene = own_scene(Config(hosts=HOSTS[:1], modules=MODULES, extra=f'https_ports = {{ }}\nhttp_external_url = "{where}"\n{settings}'))
+    log = await asyncio.to_thread(log_behind_the_page, scene)
+    said = [line for line in log.splitlines() if f"At {where}devices nobody can manage certificates" in line]
+    assert [why is not None and why in line and "warn" in line for line in said] == [True] * (why is not None), log
 
 
 @pytest.mark.provokes(NOT_HTTPS)

@@ -16,7 +16,7 @@ use crate::identity::visible::visible;
 use crate::identity::{Host, UnixSeconds};
 use crate::policy::host::room::MAX_HOSTS;
 use crate::policy::options::{OfHost, Settings};
-use crate::policy::{Denial, HostPolicy};
+use crate::policy::{Denial, HostPolicy, links, page};
 use crate::protocol::{
     Accounts, AnyHello, Bad, Fault, Greeting, Hello, HelloHost, HostRemark, HostWelcome, LogLevel,
     LogLine, Module, PROTOCOL_VERSION, StanzaError, Stranger, Welcome,
@@ -183,7 +183,9 @@ impl Hearing<'_> {
                 Ok(mut one) => {
                     // A command that was typed serves no page, and knows of none.
                     if let (true, Ok(host)) = (keeps_sessions, Host::parse(&one.host)) {
-                        self.hosts.note_page(&host, one.page.take());
+                        let page = one.page.take();
+                        log.extend(page.as_deref().and_then(|page| useless(page, &one)));
+                        self.hosts.note_page(&host, page);
                     }
                     if let Some(own) = one.options.take() {
                         let of_host = OfHost::of(&global, &own, hello.folder.as_deref());
@@ -327,6 +329,16 @@ fn welcome(host: &Host, known: &DeclaredHost) -> HostWelcome {
         warnings: remarks(&known.meaning.warnings),
         scram: None,
     }
+}
+
+/// The line for the log on a page with which nobody can manage certificates.
+fn useless(page: &str, of: &HelloHost) -> Option<LogLine> {
+    let obstacle = links::is_page(page).then(|| page::obstacle(page, of.web.as_ref()))??;
+    Some(LogLine {
+        host: Some(of.host.clone()),
+        level: LogLevel::Warn,
+        text: setup::useless_page(page, obstacle),
+    })
 }
 
 fn unreadable_host(bad: &Bad) -> HostWelcome {
