@@ -1,16 +1,20 @@
 // The apps that log in with a key, and the form in which each takes it. docs/clients.md says how we know.
 
+import type { Key } from "./words.js";
+
 export type FileForm = "3des" | "aes" | "pem";
 
-/** Of these words: `app.…` is its name, `steps.…` says what its owner does. `form`: none where they choose. */
+/** Its name is in the words `app.…`. `steps`: the words that say what its owner does. `form`: none where they choose. */
 export const apps = [
-	{ id: "conversations", form: "3des" },
-	{ id: "atalk", form: "3des" },
-	{ id: "swift", form: "aes" },
-	{ id: "poezio", form: "pem" },
-	{ id: "slixmpp", form: "pem" },
-	{ id: "other", form: undefined },
-] as const satisfies readonly { id: string; form: FileForm | undefined }[];
+	{ id: "conversations", form: "3des", steps: "steps.conversations" },
+	{ id: "cheogram", form: "3des", steps: "steps.conversations" },
+	{ id: "snikket", form: "3des", steps: "steps.conversations" },
+	{ id: "atalk", form: "3des", steps: "steps.atalk" },
+	{ id: "swift", form: "aes", steps: "steps.swift" },
+	{ id: "poezio", form: "pem", steps: "steps.poezio" },
+	{ id: "slixmpp", form: "pem", steps: "steps.slixmpp" },
+	{ id: "other", form: undefined, steps: "steps.other" },
+] as const satisfies readonly { id: string; form: FileForm | undefined; steps: Key }[];
 
 export type App = typeof apps[number];
 

@@ -50,5 +50,7 @@ export function ask(title: string, content: Content[], cancel: string, yes: stri
 		);
 		document.body.append(dialog);
 		dialog.showModal();
+		// The button to go back has the focus, and stands last: on a small screen the question would be out of sight.
+		dialog.scrollTop = 0;
 	});
 }

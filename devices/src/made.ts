@@ -75,7 +75,7 @@ export function showMade(context: Context, made: Made, back: () => void): void {
 	const other = form === "pem"
 		? [saving("p12", words.say("made.p12"), "quiet"), locked]
 		: [saving("pem", words.say("made.pem"), "quiet"), h("p", { class: "hint" }, words.say("made.pemWarning"))];
-	const steps = words.lines(app.id === "other" && form === "pem" ? "steps.otherPem" : `steps.${app.id}`, { address });
+	const steps = words.lines(app.id === "other" && form === "pem" ? "steps.otherPem" : app.steps, { address });
 	if (!made.own && form !== "pem") steps.splice(1, 0, words.say("steps.fetch"));
 
 	const warn = (event: Event) => { if (!isSaved) event.preventDefault(); };

@@ -227,7 +227,7 @@ async def test_the_device_that_was_chosen_stays_though_the_list_changes_behind_t
 
 @pytest.mark.parametrize(
     ("app", "form"),
-    [("Conversations, Cheogram, Snikket", "3des"), ("Swift", "aes"), ("poezio", "pem"), ("Another app", "aes")],
+    [("Conversations", "3des"), ("Snikket", "3des"), ("Swift", "aes"), ("poezio", "pem"), ("Another app", "aes")],
 )
 async def test_each_app_gets_the_form_that_it_opens(stage: Scene, app: str, form: str):
     account = stage.account()
@@ -590,6 +590,15 @@ def test_a_slow_line_is_enough():
     assert {file.name for file in loaded} == {"index.html", *named}
 
 
+#: The options that are wider than what shows the one that is chosen; beside that a browser has its arrow. One list may be hidden yet.
+CUT_OPTIONS = """(() => {
+    const select = document.querySelector("select"), style = getComputedStyle(select), pen = document.createElement("canvas").getContext("2d");
+    const room = select.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight) - 24;
+    pen.font = style.font;
+    return [...document.querySelectorAll("option")].map(option => option.text).filter(text => pen.measureText(text).width > room);
+})()"""
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("version", PROSODY_VERSIONS[-1:], scope="session")
 async def test_it_fits_small_screens_and_screen_readers_in_each_language(stage: Scene, language: str):
@@ -621,11 +630,15 @@ async def test_it_fits_small_screens_and_screen_readers_in_each_language(stage: 
         await check("revoke")
         await button(page, say("cancel")).click()
         await button(page, say("list.others")).click()
+        await page.get_by_role("dialog").wait_for()
+        # However much it says, it begins with the question.
+        assert await page.evaluate("document.querySelector('dialog').scrollTop") == 0
         await check("others")
         await button(page, say("cancel")).click()
         await button(page, say("list.addPhone")).click()
         await page.locator("summary").click()
         await check("add")
+        assert await page.evaluate(CUT_OPTIONS) == []
         await button(page, say("add.button")).click()
         await page.locator("#password").wait_for()
         await page.locator("summary").click()
