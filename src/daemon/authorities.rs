@@ -557,8 +557,8 @@ mod tests {
         let read = |pem: &str| {
             std::fs::write(&files.authorities, pem).unwrap();
             let looked = known.look(std::slice::from_ref(&files), true);
-            let (gate, servers) = (Gate::new(), Servers::default());
-            known.swap(&gate.close(&servers, None), looked.unwrap());
+            let gate = Gate::new(Arc::new(Servers::default()));
+            known.swap(&gate.close(), looked.unwrap());
         };
         let ((ours, own), (theirs, foreign)) = (authority(), authority());
         let (leaf, other) = (leaf_of(&foreign), leaf_of(&own));

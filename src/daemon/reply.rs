@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::Serialize;
 
 use super::connection::{Connection, Peer};
-use super::gate::{Closing, Pass};
+use super::gate::{Asking, Pass};
 use crate::identity::visible::visible;
 use crate::protocol::{self, Each, Fault, Id, Refusal, Request};
 
@@ -98,8 +98,8 @@ impl<Q: Informs> Reply<Q> {
     /// Sends the answer to a question that took something back, and has the sessions closed that are over.
     ///
     /// They are closed even if the question was answered before: it took too long.
-    pub(super) fn send_closing(&self, closing: Closing<'_>, answer: &Q::Answer) {
-        closing.end(&self.to.connection, |lines| {
+    pub(super) fn send_closing(&self, asking: Asking, answer: &Q::Answer) {
+        asking.end(|lines| {
             self.to.send(Ok(answer), lines);
         });
     }

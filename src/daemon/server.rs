@@ -96,12 +96,13 @@ pub async fn serve(options: Options, place: SocketSource) -> Result<(), ServeErr
             cache_bytes,
             ..
         } = options;
-        Store::open_with(&data_dir, cache_bytes, on_loss, on_failure).map(|store| (store, data_dir))
+        let open = |heed| Store::open_with(&data_dir, cache_bytes, on_loss, heed, on_failure);
+        State::new(open).map(|state| (state, data_dir))
     });
     // A panic there has ended the process.
     let opened = manager::patient(opened).await;
-    let (store, data_dir) = opened.map_err(|_| StoreError::Failed)??;
-    let state = Arc::new(State::new(store)?);
+    let (state, data_dir) = opened.map_err(|_| StoreError::Failed)??;
+    let state = Arc::new(state);
     opening.end();
     state.note_opening(now());
     let (stop, stopping) = watch::channel(false);

@@ -39,17 +39,17 @@ use super::servers::Servers;
 use super::sessions::Sessions;
 use super::store_checks::Checks;
 use crate::identity::UnixSeconds;
-use crate::store::{Store, StoreError};
+use crate::store::{Heed, Store, StoreError};
 
 /// The parts of the daemon: the store, and beside it everything that is in memory.
 pub struct State {
     pub(super) store: Arc<Store>,
     pub(super) hosts: Hosts,
     pub(super) chains: Chains,
-    pub(super) servers: Servers,
+    pub(super) servers: Arc<Servers>,
     pub(super) sessions: Sessions,
     pub(super) authorities: AuthorityFiles,
-    pub(super) gate: Gate,
+    pub(super) gate: Arc<Gate>,
     pub(super) last_uses: LastUses,
     pub(super) lanes: Lanes,
     pub(super) disk_room: DiskRoom,
@@ -61,19 +61,24 @@ pub struct State {
 }
 
 impl State {
-    /// One that knows the hosts that the store remembers, and their authorities.
+    /// One that knows the hosts that the store remembers, and their authorities. `open` opens the store, which heeds the gate. Blocks.
     ///
     /// Errors: the store.
-    pub fn new(store: Store) -> Result<Self, StoreError> {
+    pub fn new(
+        open: impl FnOnce(Arc<dyn Heed>) -> Result<Store, StoreError>,
+    ) -> Result<Self, StoreError> {
+        let servers = Arc::new(Servers::default());
+        let gate = Arc::new(Gate::new(Arc::clone(&servers)));
+        let store = open(Arc::clone(&gate) as Arc<dyn Heed>)?;
         let hosts = Hosts::load(&store)?;
         let state = Self {
             store: Arc::new(store),
             hosts,
             chains: Chains::default(),
-            servers: Servers::default(),
+            servers,
             sessions: Sessions::default(),
             authorities: AuthorityFiles::default(),
-            gate: Gate::new(),
+            gate,
             last_uses: LastUses::default(),
             lanes: Lanes::default(),
             disk_room: DiskRoom::default(),
@@ -217,7 +222,6 @@ impl State {
             hosts: &self.hosts,
             authorities: &self.authorities,
             sessions: &self.sessions,
-            servers: &self.servers,
             gate: &self.gate,
         }
     }
@@ -285,7 +289,6 @@ impl State {
         Backup {
             store: &self.store,
             hosts: &self.hosts,
-            servers: &self.servers,
             gate: &self.gate,
             disk_room: &self.disk_room,
         }

@@ -39,11 +39,32 @@ impl Account {
         self.verifiers.iter().max_by_key(|verifier| verifier.hash())
     }
 
+    /// What a session of it rests on.
+    #[must_use]
+    pub fn outline(&self) -> Outline {
+        Outline {
+            incarnation: self.incarnation.clone(),
+            enabled: self.enabled,
+            password_changed: self.password_changed,
+        }
+    }
+
     /// How it looks to who has proved nothing yet.
     #[must_use]
     pub fn looks(&self) -> Looks {
         Looks(ScramHash::ALL.map(|hash| self.verifier(hash).map(ScramVerifier::look)))
     }
+}
+
+/// What the sessions of an account rest on: nothing that a password could be tried with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outline {
+    /// Which account of its name.
+    pub incarnation: Incarnation,
+    /// May anybody log in as it?
+    pub enabled: bool,
+    /// When it got its present password: tells passwords apart.
+    pub password_changed: UnixSeconds,
 }
 
 /// How an account's verifiers look from outside, in the order of [`ScramHash::ALL`]; `None` where it has none.

@@ -24,7 +24,7 @@ pub mod time;
 mod tlv;
 pub mod visible;
 
-pub use account::Account;
+pub use account::{Account, Outline};
 pub use account_name::AccountName;
 pub use authority::{Authority, AuthorityId, CertificationPath, IssuedId, RevocationList};
 pub use byte_order_mark::ByteOrderMark;

@@ -65,7 +65,7 @@ impl Store {
     /// until it is on the disk.
     pub fn take_secret(&self, secret: [u8; 32]) -> Result<bool, StoreError> {
         // With nothing else: an account that is made at the same moment is counted before or after it.
-        self.backend.commit(About::Everything, move |tables| {
+        self.writer()?.commit(About::Everything, move |tables| {
             if tables
                 .scan(Table::Passwords, &[])
                 .next()

@@ -89,7 +89,7 @@ impl Store {
         limits: ReadLimits,
     ) -> Result<(Vec<AccountRows>, Option<Stop>), StoreError> {
         let read = move |tables: &Tables| tables.accounts_behind(after.as_ref(), limits);
-        self.backend.look(read)
+        self.writer()?.look(read)
     }
 
     /// The contents of the rows, each as the edit that would write it anew. The last uses are those of now.

@@ -5,8 +5,8 @@
 //!
 //! * Of two jobs that are about the same, one is decided on what the other has written.
 //! * All rows of a job are written, or none; and so are those that follow from them (`Memory::following`, `Counts::following`), with them.
-//! * `Memory::applied` hears of every change as soon as it can be read, be it this process's or another's, and before whoever
-//!   asked for it hears that it is made.
+//! * `Memory::applied` hears of every change, be it this process's or another's, when it can be read and outlives a power cut, and before
+//!   whoever asked for it hears that it is made. It may wait for logins that are being answered, so nothing of that may wait for a change.
 //! * Who asked hears it when it outlives a power cut, and never before.
 //! * A store that may have lost something is not opened, or says so in `check` and `Condition`; after a failure of which nobody
 //!   can say what has become of the rows, nothing is read any more (`Health::fail`).
@@ -75,11 +75,11 @@ impl dyn Backend {
     }
 
     /// The same for one of many changes: it waits for its place, and not for the disk.
-    pub(super) fn begin<'a, T: Send + 'static>(
+    pub(super) fn begin<T: Send + 'static>(
         &self,
         about: About,
         plan: impl FnOnce(&Tables) -> Result<Planned<T>, StoreError> + Send + 'static,
-    ) -> Result<Pending<'a, T>, StoreError> {
+    ) -> Result<Pending<T>, StoreError> {
         let (job, pending) = Job::of(about, plan);
         self.take(job, WhenFull::Wait)?;
         Ok(pending)

@@ -106,6 +106,9 @@ pub enum StoreError {
     /// Too many changes wait. Asking again later helps.
     #[error("too many changes are waiting to be written")]
     Busy,
+    /// A fault in saslcertd: whoever asked for a change keeps back what that change may have to wait for. Nothing was written.
+    #[error("a change was asked for by who says yes meanwhile; this is an error in saslcertd")]
+    Entangled,
     /// A write or the disk failed earlier: nothing is answered any more until the process starts anew.
     #[error("the store has failed and answers nothing until saslcertd is started again")]
     Failed,

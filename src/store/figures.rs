@@ -45,7 +45,7 @@ impl Store {
     ///
     /// Blocks for as long as that takes, behind everything that was given to the store before.
     pub fn probe(&self) -> Result<(), StoreError> {
-        self.backend.probe()
+        self.writer()?.probe()
     }
 
     /// Bytes of it on the disk.
@@ -59,7 +59,7 @@ impl Store {
     /// Blocks for as long as it takes; now and then `pause` is called with how many rows were read by then. There must be one check
     /// at a time.
     pub fn check(&self, mut pause: impl FnMut(u64)) -> Result<Vec<TableCheck>, StoreError> {
-        self.backend.check(&mut pause)
+        self.writer()?.check(&mut pause)
     }
 
     /// Why a store that has gone back to an older state might not be noticed at the next start, in words; `None`: it would be.

@@ -1,4 +1,4 @@
-//! Which changes may come beside a yes to a login, who may make the others, and what that one hears of them.
+//! Which changes may come beside a yes to a login.
 //!
 //! Must not know: who decides a change; how the daemon keeps a yes back.
 
@@ -8,8 +8,7 @@ use super::edit::Edit;
 use super::error::StoreError;
 use super::view::View;
 use crate::identity::{
-    Account, BareJid, ClientCert, Disabled, Enrolment, Incarnation, KeyId, Link, LinkHash,
-    UnixSeconds,
+    Account, ClientCert, Disabled, Enrolment, Incarnation, KeyId, Link, LinkHash, UnixSeconds,
 };
 
 /// A step that makes no yes to a login wrong that was right before it.
@@ -77,11 +76,7 @@ impl Harmless {
     /// Errors: the account can't be read.
     pub fn put_account(view: &View<'_>, account: Account) -> Result<Option<Self>, StoreError> {
         let before = view.account()?;
-        let is_same = before.is_none_or(|before| {
-            before.incarnation == account.incarnation
-                && before.password_changed == account.password_changed
-                && before.enabled == account.enabled
-        });
+        let is_same = before.is_none_or(|before| before.outline() == account.outline());
         let is_its_own = account.jid == *view.jid();
         Ok((is_same && is_its_own).then(|| Self(Edit::PutAccount(Box::new(account)))))
     }
@@ -108,64 +103,6 @@ impl Harmless {
 impl From<Harmless> for Edit {
     fn from(Harmless(edit): Harmless) -> Self {
         edit
-    }
-}
-
-/// Shown by who keeps every yes to a login back for as long as it lives: the daemon's gate. It hears what was written meanwhile, so that
-/// a server that was told yes before can hear of it.
-pub trait NoYes {
-    /// This of `account` is on the disk.
-    fn hear(&self, account: &BareJid, change: &Change);
-}
-
-/// In a unit test nobody logs in.
-#[cfg(test)]
-impl NoYes for () {
-    fn hear(&self, _: &BareJid, _: &Change) {}
-}
-
-/// A change that concerns who has logged in before.
-#[derive(Clone, Debug)]
-pub enum Change {
-    /// A key was revoked.
-    Revoked(KeyId),
-    /// The account itself was written, or removed.
-    Account {
-        /// As it was; `None`: there was none.
-        before: Option<Box<Account>>,
-        /// As it is; `None`: there is none any more.
-        after: Option<Box<Account>>,
-    },
-}
-
-impl Change {
-    /// The changes that these edits of the account in `view` make.
-    ///
-    /// Errors: the account can't be read.
-    pub(super) fn of(edits: &[Edit], view: &View<'_>) -> Result<Vec<Self>, StoreError> {
-        let mut changes = Vec::new();
-        for edit in edits {
-            let after = match edit {
-                Edit::RevokeKey { key_id, .. } => {
-                    changes.push(Self::Revoked(*key_id));
-                    continue;
-                }
-                Edit::PutAccount(account) => Some(account.clone()),
-                Edit::RemoveAccount => None,
-                Edit::Put { .. }
-                | Edit::Remove(_)
-                | Edit::UnrevokeKey { .. }
-                | Edit::MarkDisabled(_)
-                | Edit::ClearDisabled(_)
-                | Edit::SetIncarnation { .. }
-                | Edit::ForgetIncarnation
-                | Edit::PutLink(_)
-                | Edit::RemoveLink(_) => continue,
-            };
-            let before = view.account()?.map(Box::new);
-            changes.push(Self::Account { before, after });
-        }
-        Ok(changes)
     }
 }
 
@@ -198,7 +135,7 @@ mod tests {
         };
         assert!(is_harmless(&account));
         let put = Edit::PutAccount(Box::new(account.clone()));
-        let written = store.take_back(&(), &jid, move |_| Ok(Ok::<_, ()>((vec![put], ()))));
+        let written = store.take_back(None, &jid, move |_| Ok(Ok::<_, ()>((vec![put], ()))));
         written.unwrap().unwrap();
         let other = |change: fn(&mut Account)| {
             let mut other = account.clone();

@@ -18,7 +18,7 @@ impl Store {
     pub fn remember_hosts(&self, declared: Vec<(Host, HostRecord)>) -> Result<(), StoreError> {
         let hosts = declared.iter().map(|(host, _)| Claim::Host(host.clone()));
         let about = About::These(hosts.collect());
-        self.backend.commit(about, move |_| {
+        self.writer()?.commit(about, move |_| {
             let row = |(host, record): &(Host, HostRecord)| Row {
                 table: Table::Hosts,
                 key: host.as_str().as_bytes().to_vec(),
@@ -47,7 +47,7 @@ impl Store {
     /// Forgets that the host was declared; the records of its accounts stay. Blocks until it is on the disk.
     pub fn forget_host(&self, host: &Host) -> Result<(), StoreError> {
         let key = host.as_str().as_bytes().to_vec();
-        self.backend.commit(of_host(host), move |_| {
+        self.writer()?.commit(of_host(host), move |_| {
             Ok(Planned {
                 rows: vec![Row {
                     table: Table::Hosts,
@@ -88,7 +88,7 @@ impl Store {
     /// Remembers up to when they have. Blocks until it is on the disk.
     pub fn set_noticed_until(&self, host: &Host, until: UnixSeconds) -> Result<(), StoreError> {
         let key = noticed_key(host);
-        self.backend.commit(of_host(host), move |_| {
+        self.writer()?.commit(of_host(host), move |_| {
             Ok(Planned {
                 rows: vec![Row {
                     table: Table::Meta,

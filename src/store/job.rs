@@ -3,10 +3,12 @@
 //! Must not know: which changes there are, who writes them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 
 use super::edit::Row;
 use super::error::StoreError;
+use super::heed::Hear;
 use super::tables::Tables;
 use crate::identity::{BareJid, Fingerprint, Host};
 
@@ -14,6 +16,8 @@ use crate::identity::{BareJid, Fingerprint, Host};
 pub(super) struct Job {
     pub(super) about: About,
     pub(super) plan: Plan,
+    /// Who hears what of it concerns those who have logged in before; `None`: whoever heeds all.
+    pub(super) asker: Option<Arc<dyn Hear>>,
 }
 
 /// What a job is about. Of two that share a part of it, one is decided on what the other has written; which one that is, nobody knows
@@ -63,10 +67,10 @@ impl<T> Planned<T> {
 
 impl Job {
     /// The job of a decision, and where its outcome comes.
-    pub(super) fn of<'a, T: Send + 'static>(
+    pub(super) fn of<T: Send + 'static>(
         about: About,
         plan: impl FnOnce(&Tables) -> Result<Planned<T>, StoreError> + Send + 'static,
-    ) -> (Self, Pending<'a, T>) {
+    ) -> (Self, Pending<T>) {
         let (answer, answered) = mpsc::sync_channel(1);
         let plan = move |tables: &Tables| match plan(tables) {
             Ok(Planned { rows, outcome }) => {
@@ -80,45 +84,21 @@ impl Job {
                 None
             }
         };
-        let plan = Box::new(plan);
-        (Self { about, plan }, Pending::of(answered))
-    }
-}
-
-/// A change that the writer has, and may not have made yet. It is made in any case: a caller that lets go of it waits for that, so that
-/// nothing that must last until then (`'a`) ends before.
-pub struct Pending<'a, T>(Option<Box<dyn FnOnce() -> Result<T, StoreError> + 'a>>);
-
-impl<'a, T: 'a> Pending<'a, T> {
-    fn of(answered: Receiver<Result<T, StoreError>>) -> Self
-    where
-        T: 'static,
-    {
-        let wait = move || answered.recv().unwrap_or(Err(StoreError::Failed));
-        Self(Some(Box::new(wait)))
-    }
-
-    /// The same, with something that is done when it is on the disk.
-    pub(super) fn then<U: 'a>(mut self, done: impl FnOnce(T) -> U + 'a) -> Pending<'a, U> {
-        let wait = self.0.take();
-        let wait = move || {
-            wait.map_or(Err(StoreError::Failed), |wait| wait())
-                .map(done)
+        let job = Self {
+            about,
+            plan: Box::new(plan),
+            asker: None,
         };
-        Pending(Some(Box::new(wait)))
-    }
-
-    /// Waits until it is on the disk, or is not to be.
-    pub fn wait(mut self) -> Result<T, StoreError> {
-        let wait = self.0.take();
-        wait.map_or(Err(StoreError::Failed), |wait| wait())
+        (job, Pending(answered))
     }
 }
 
-impl<T> Drop for Pending<'_, T> {
-    fn drop(&mut self) {
-        if let Some(wait) = self.0.take() {
-            drop(wait());
-        }
+/// A change that the writer has, and may not have made yet. It is made in any case.
+pub struct Pending<T>(Receiver<Result<T, StoreError>>);
+
+impl<T> Pending<T> {
+    /// Waits until it is on the disk, or is not to be.
+    pub fn wait(self) -> Result<T, StoreError> {
+        self.0.recv().unwrap_or(Err(StoreError::Failed))
     }
 }

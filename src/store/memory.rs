@@ -1,11 +1,15 @@
-//! What is kept in memory of the rows, so that it need not be read: one place that hears of every change.
+//! What is kept in memory of the rows, so that it need not be read: one place that hears of every change, and passes on what of it
+//! concerns who has logged in before.
 //!
 //! Must not know: who has changed something, where the rows are.
+
+use std::sync::Arc;
 
 use super::census::Censuses;
 use super::counts::Counts;
 use super::edit::{Row, Table};
 use super::error::StoreError;
+use super::heed::{Concern, Heed};
 use super::link_index::LinkIndex;
 use super::recall::Recall;
 use super::rows::Changed;
@@ -19,6 +23,7 @@ pub(super) struct Memory {
     pub(super) links: LinkIndex,
     pub(super) counts: Lock<Counts>,
     pub(super) secret: SharedLock<[u8; 32]>,
+    pub(super) heed: Arc<dyn Heed>,
 }
 
 impl Memory {
@@ -27,6 +32,7 @@ impl Memory {
         tables: &Tables,
         counts: Counts,
         secret: [u8; 32],
+        heed: Arc<dyn Heed>,
     ) -> Result<Self, StoreError> {
         Ok(Self {
             recall: Recall::default(),
@@ -34,6 +40,7 @@ impl Memory {
             links: LinkIndex::of_all(tables)?,
             counts: Lock::new(counts),
             secret: SharedLock::new(secret),
+            heed,
         })
     }
 
@@ -43,9 +50,26 @@ impl Memory {
         self.censuses.following(changes)
     }
 
-    /// The tables say this from now on. To be called before anybody hears that it is written; the changes of one row in the order
-    /// in which they were made.
-    pub(super) fn applied(&self, changes: &[Changed]) {
+    /// The tables say this from now on, and go on to say it behind a power cut. To be called before anybody hears that it is written; the
+    /// changes of one row in the order in which they were made. `concerns`: what of them concerns who has logged in before.
+    ///
+    /// No yes to a login by what was so before comes behind it: whoever begins one from here on reads the rows, and this memory, as they
+    /// are now.
+    pub(super) fn applied(&self, changes: &[Changed], concerns: &[Concern]) {
+        if concerns.is_empty() {
+            self.follow(changes);
+            return;
+        }
+        let heed = &*self.heed;
+        heed.under_closing(&mut || {
+            self.follow(changes);
+            for concern in concerns {
+                concern.tell(heed);
+            }
+        });
+    }
+
+    fn follow(&self, changes: &[Changed]) {
         self.counts.lock().applied(changes);
         self.censuses.applied(changes);
         self.links.applied(changes);

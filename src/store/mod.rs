@@ -19,6 +19,7 @@ mod figures;
 mod folder;
 mod harmless;
 mod health;
+mod heed;
 mod hosts;
 mod job;
 mod known;
@@ -49,7 +50,8 @@ pub use edit::Edit;
 pub use error::{OnFailure, StoreError};
 pub use figures::Figures;
 pub use folder::opening::Created;
-pub use harmless::{Change, Harmless, NoYes};
+pub use harmless::Harmless;
+pub use heed::{Change, Hear, Heed};
 pub use job::Pending;
 pub use known::{Known, Shown};
 pub use recall::Holding;
@@ -58,9 +60,9 @@ pub use subject::Subject;
 pub use view::View;
 pub use wholeness::{Found, Loss, OnLoss, TableCheck};
 
-use backend::Backend;
+use backend::{Backend, WhenFull};
 use edit::Table;
-use job::{About, Claim, Planned};
+use job::{About, Claim, Job, Planned};
 use memory::Memory;
 use tables::Tables;
 
@@ -143,14 +145,14 @@ impl Store {
     {
         let subject = subject.into();
         let plan = planned(subject.account(), decide);
-        self.backend.commit(subject.about(), plan)
+        self.writer()?.commit(subject.about(), plan)
     }
 
-    /// As [`Store::change`], with any edits: what is revoked, and every change of an account itself. No yes may come between what
-    /// the store says before and after it; `closing` keeps it back, and hears what was written.
+    /// As [`Store::change`], with any edits: what is revoked, and every change of an account itself. No yes by what was so before comes
+    /// behind it: it is applied under a closing ([`Heed`]). `asker` hears then what has changed; without one the heeder does.
     pub fn take_back<'a, T, E>(
         &self,
-        closing: &impl NoYes,
+        asker: Option<Arc<dyn Hear>>,
         subject: impl Into<Subject<'a>>,
         decide: impl FnOnce(&View<'_>) -> Decided<Edit, T, E> + Send + 'static,
     ) -> Result<Result<T, E>, StoreError>
@@ -159,9 +161,10 @@ impl Store {
         E: Send + 'static,
     {
         let subject = subject.into();
-        let plan = planned(subject.account(), with_changes(decide));
-        let written = self.backend.commit(subject.about(), plan)?;
-        Ok(written.map(|written| heard(written, closing, subject.account())))
+        let (job, pending) = Job::of(subject.about(), planned(subject.account(), decide));
+        let job = Job { asker, ..job };
+        self.writer()?.take(job, WhenFull::Refuse)?;
+        pending.wait()
     }
 
     /// As [`Store::change`], for one of many changes: it waits for its place among those that wait for the writer, and not for
@@ -170,41 +173,36 @@ impl Store {
         &self,
         subject: impl Into<Subject<'a>>,
         decide: impl FnOnce(&View<'_>) -> Decided<Harmless, T, E> + Send + 'static,
-    ) -> Result<Pending<'_, Result<T, E>>, StoreError>
+    ) -> Result<Pending<Result<T, E>>, StoreError>
     where
         T: Send + 'static,
         E: Send + 'static,
     {
         let subject = subject.into();
         let plan = planned(subject.account(), decide);
-        self.backend.begin(subject.about(), plan)
+        self.writer()?.begin(subject.about(), plan)
     }
 
-    /// The same of [`Store::take_back`]: `closing` lasts until it is made.
-    pub fn begin_taking_back<'a, 'b, T, E>(
+    /// The same of [`Store::take_back`].
+    pub fn begin_taking_back<'a, T, E>(
         &self,
-        closing: &'a impl NoYes,
-        subject: impl Into<Subject<'b>>,
+        subject: impl Into<Subject<'a>>,
         decide: impl FnOnce(&View<'_>) -> Decided<Edit, T, E> + Send + 'static,
-    ) -> Result<Pending<'a, Result<T, E>>, StoreError>
+    ) -> Result<Pending<Result<T, E>>, StoreError>
     where
         T: Send + 'static,
         E: Send + 'static,
     {
         let subject = subject.into();
-        let plan = planned(subject.account(), with_changes(decide));
-        let pending = self.backend.begin(subject.about(), plan)?;
-        let account = subject.account().clone();
-        Ok(pending.then(move |written: Result<_, E>| {
-            written.map(|written| heard(written, closing, &account))
-        }))
+        let plan = planned(subject.account(), decide);
+        self.writer()?.begin(subject.about(), plan)
     }
 
     /// Writes when certificates were last used, all in one go. A certificate that is no longer in its list is passed over. Blocks.
     pub fn note_uses(&self, uses: Vec<Use>) -> Result<(), StoreError> {
         let accounts = uses.iter().map(|used| Claim::Account(used.account.clone()));
         let about = About::These(accounts.collect());
-        self.backend.commit(about, move |tables| {
+        self.writer()?.commit(about, move |tables| {
             let mut rows = Vec::new();
             for Use {
                 account,
@@ -247,6 +245,16 @@ impl Store {
         accounts.sort();
         accounts.dedup();
         Ok(accounts)
+    }
+
+    /// Where changes are written, for who may wait for one.
+    ///
+    /// Errors: the caller keeps back what a change may have to wait for.
+    fn writer(&self) -> Result<&(dyn Backend + 'static), StoreError> {
+        if self.memory.heed.is_held_here() {
+            return Err(StoreError::Entangled);
+        }
+        Ok(&*self.backend)
     }
 
     /// The data folder.
@@ -298,29 +306,6 @@ where
             },
         })
     }
-}
-
-/// `decide`, which also says what whoever keeps back every yes must hear of.
-fn with_changes<T, E>(
-    decide: impl FnOnce(&View<'_>) -> Decided<Edit, T, E>,
-) -> impl FnOnce(&View<'_>) -> Decided<Edit, (T, Vec<Change>), E> {
-    move |view| {
-        Ok(match decide(view)? {
-            Ok((edits, outcome)) => {
-                let changes = Change::of(&edits, view)?;
-                Ok((edits, (outcome, changes)))
-            }
-            Err(denied) => Err(denied),
-        })
-    }
-}
-
-/// The outcome of what was written, of which `closing` hears.
-fn heard<T>((outcome, changes): (T, Vec<Change>), closing: &impl NoYes, account: &BareJid) -> T {
-    for change in &changes {
-        closing.hear(account, change);
-    }
-    outcome
 }
 
 /// When a certificate was last used.

@@ -1,7 +1,8 @@
 //! What the lists have said of certificates, for as long as nothing changes: a login reads what its offer has read.
 //!
-//! Each commit ends all of it. The count of commits goes up when the store says something new and before anybody hears that it is
-//! written, so what was read before a change is never told after the answer to it.
+//! Each commit ends all of it. The count of commits goes up behind the moment from which the tables say something new, and before anybody
+//! hears that it is written. In between it tells what was so before: never behind the answer to a change, and of one that takes something
+//! back never behind its closing.
 //!
 //! Must not know: what a record means for a login.
 
@@ -51,7 +52,7 @@ impl Recall {
         AsOf(self.changes.load(Ordering::Acquire))
     }
 
-    /// The tables say something new, or may.
+    /// The tables say something new by now, or may.
     pub(super) fn changed(&self) {
         self.changes.fetch_add(1, Ordering::Release);
     }

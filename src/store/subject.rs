@@ -83,7 +83,7 @@ mod tests {
         let [busy, accounts @ ..] =
             ["busy@a.lit", "x@a.lit", "y@a.lit", "z@a.lit"].map(|jid| BareJid::parse(jid).unwrap());
         let (go_on, wait) = mpsc::sync_channel::<()>(0);
-        let blocking = store.begin_taking_back(&(), &busy, move |_: &View<'_>| {
+        let blocking = store.begin_taking_back(&busy, move |_: &View<'_>| {
             wait.recv().unwrap();
             Ok(Ok::<_, ()>((Vec::new(), ())))
         });
@@ -93,7 +93,7 @@ mod tests {
         let begun = accounts.each_ref().map(|account| {
             let edit = held_by(account, one);
             let subject = Subject::with(account, [one].into_iter());
-            let begun = store.begin_taking_back(&(), subject, move |view: &View<'_>| {
+            let begun = store.begin_taking_back(subject, move |view: &View<'_>| {
                 let holders = view.holders(&one)?.len();
                 Ok(Ok::<_, ()>((vec![edit], holders)))
             });

@@ -16,8 +16,6 @@ use saslcertd::identity::{
 use saslcertd::store::{Edit, Store, StoreError};
 use tempfile::TempDir;
 
-use crate::support::Nobody;
-
 /// A generator of numbers that anybody can run again: splitmix64.
 struct Numbers(u64);
 
@@ -167,7 +165,7 @@ impl Whole {
     }
 
     fn change(store: &Store, jid: &BareJid, edits: Vec<Edit>) {
-        let changed = store.take_back(&Nobody, jid, move |_| Ok(Ok::<_, ()>((edits, ()))));
+        let changed = store.take_back(None, jid, move |_| Ok(Ok::<_, ()>((edits, ()))));
         changed.unwrap().unwrap();
     }
 

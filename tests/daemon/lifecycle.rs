@@ -546,9 +546,7 @@ fn nobody_there_is_told_with_what_to_do() {
 
 #[test]
 fn what_expired_long_ago_is_swept_and_what_did_not_stays() {
-    use saslcertd::daemon::state::State;
     use saslcertd::identity::UnixSeconds;
-    use saslcertd::store::Store;
 
     let mut daemon = Daemon::start();
     let mut server = daemon.server(json!({}));
@@ -566,8 +564,7 @@ fn what_expired_long_ago_is_swept_and_what_did_not_stays() {
     server.ask("certificate.disable", crate::support::named("gone"));
     let swept_at = |daemon: &mut Daemon, seconds| {
         assert!(daemon.stop().success());
-        let store = Store::open(&daemon.data_dir(), 8 << 20, Box::new(|_| {})).unwrap();
-        let state = State::new(store).unwrap();
+        let state = daemon.state();
         state.sweep(UnixSeconds(seconds));
         state.close();
         drop(state);

@@ -5,7 +5,6 @@ use std::thread;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use saslcertd::daemon::state::State;
 use saslcertd::identity::{
     BareJid, Incarnation, Link, LinkKind, LinkMaker, LinkToken, UnixSeconds,
 };
@@ -1316,8 +1315,7 @@ fn what_has_expired_is_swept_away() {
         with(link("cinna@rome.lit", "new"), "seconds", json!(60)),
     );
     assert!(daemon.stop().success());
-    let store = Store::open(&daemon.data_dir(), 8 << 20, Box::new(|_| {})).unwrap();
-    let state = State::new(store).unwrap();
+    let state = daemon.state();
     let now = UnixSeconds(time::OffsetDateTime::now_utc().unix_timestamp());
     state.sweep(now.plus(3600));
     state.close();

@@ -13,8 +13,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rcgen::{CertificateParams, CustomExtension, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
-use saslcertd::identity::BareJid;
-use saslcertd::store::{Change, NoYes};
+use saslcertd::daemon::state::State;
+use saslcertd::store::{OnLoss, Store};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -25,13 +25,6 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const ONE: &str = "one";
 pub const HOST: &str = "shakespeare.lit";
 pub const HAMLET: &str = "hamlet@shakespeare.lit";
-
-/// Shows that nobody logs in where a store is opened without a daemon.
-pub struct Nobody;
-
-impl NoYes for Nobody {
-    fn hear(&self, _: &BareJid, _: &Change) {}
-}
 
 /// A running daemon, with its folder; both end with it.
 pub struct Daemon {
@@ -78,6 +71,15 @@ impl Daemon {
 
     pub fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// The parts of a daemon in this process, on the store of one that has ended.
+    pub fn state(&self) -> State {
+        let open = |heed| {
+            let folder = self.data_dir();
+            Store::open_with(&folder, 8 << 20, OnLoss::Refuse, heed, Box::new(|_| {}))
+        };
+        State::new(open).unwrap()
     }
 
     pub fn socket(&self) -> PathBuf {

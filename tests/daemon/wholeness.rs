@@ -5,14 +5,13 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use saslcertd::daemon::state::State;
 use saslcertd::identity::{
     AddedBy, BareJid, CertificateName, Enrolment, Fingerprint, Incarnation, KeyId, UnixSeconds,
 };
 use saslcertd::store::{Edit, Store};
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, HAMLET, HOST, Made, Nobody, named, with};
+use crate::support::{Daemon, HAMLET, HOST, Made, named, with};
 
 fn revoke(name: &str) -> Value {
     with(named(name), "name", json!(name))
@@ -196,7 +195,7 @@ fn fill(folder: &Path) {
             })
         });
         let edits = edits.collect();
-        let changed = store.take_back(&Nobody, &jid, move |_| Ok(Ok::<_, ()>((edits, ()))));
+        let changed = store.take_back(None, &jid, move |_| Ok(Ok::<_, ()>((edits, ()))));
         changed.unwrap().unwrap();
     }
     store.close();
@@ -270,8 +269,7 @@ fn a_store_is_checked_when_it_was_not_for_a_day() {
     const NOON: i64 = 1_800_000_000;
     const DAY: i64 = 24 * 3600;
     let daemon = Daemon::prepared();
-    let store = Store::open(&daemon.data_dir(), 8 << 20, Box::new(|_| {})).unwrap();
-    let state = State::new(store).unwrap();
+    let state = daemon.state();
     state.note_opening(UnixSeconds(NOON));
     for (now, is_due) in [
         (NOON, false),
@@ -288,8 +286,7 @@ fn a_store_is_checked_when_it_was_not_for_a_day() {
     state.close();
     // Where not everything was read when it was opened, that is due at once.
     drop(state);
-    let store = Store::open(&daemon.data_dir(), 8 << 20, Box::new(|_| {})).unwrap();
-    let state = State::new(store).unwrap();
+    let state = daemon.state();
     assert!(state.check_store_if_due(UnixSeconds(NOON)));
     state.close();
 }

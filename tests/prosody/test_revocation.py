@@ -383,15 +383,15 @@ async def test_257_12_logins_that_race_a_revocation_lose_or_are_closed(scene: Sc
             for stream in streams:
                 await stream.close()
 
-            # The daemon's log tells the order in which it decided.
+            # By the daemon's log: nobody is let in behind the revocation. Who comes while it is on its way to the disk may be refused.
             decisions = decisions_of(scene, phone, log_begins)
             assert decisions.count("revoked") == 1
             at = decisions.index("revoked")
-            assert set(decisions[:at]) <= {"login: yes"} and set(decisions[at + 1 :]) <= {"login: no"}, decisions
+            assert set(decisions[at + 1 :]) <= {"login: no"}, decisions
             assert (decisions.count("login: yes"), decisions.count("login: no")) == (outcomes.count(True), outcomes.count(False))
             admitted += outcomes.count(True)
             refused += outcomes.count(False)
-            both += 0 < at < len(decisions) - 1
+            both += len(set(decisions)) == 3
             desk.unclaimed.clear()
 
         assert admitted + refused == ROUNDS * LOGINS

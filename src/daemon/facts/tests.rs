@@ -90,7 +90,7 @@ fn the_lists_let_in_whom_all_facts_let_in() {
     let folder = folder.unwrap();
     let data = folder.path().join("data");
     Store::create(&data).unwrap();
-    let state = State::new(Store::open(&data, 1 << 20, Box::new(|_| {})).unwrap()).unwrap();
+    let state = State::new(|heed| Store::open_heeded(&data, heed)).unwrap();
     let host = Host::parse("a.lit").unwrap();
     let (h, g) = (account("h@a.lit"), account("g@a.lit"));
     let files = CaFiles {
@@ -151,7 +151,7 @@ fn the_lists_let_in_whom_all_facts_let_in() {
         for (account, edits) in [(&h, of_h), (&g, of_g)] {
             let done = state
                 .store
-                .take_back(&(), account, move |_| Ok(Ok::<_, ()>((edits, ()))));
+                .take_back(None, account, move |_| Ok(Ok::<_, ()>((edits, ()))));
             done.unwrap().unwrap();
         }
         for policy in &policies {

@@ -1,6 +1,6 @@
 //! `account.*`: accounts that live here are created, changed, listed and deleted.
 //!
-//! **No yes after a change**: it is written behind a [`Closing`]. Must not know: how somebody logs in.
+//! **No yes after a change**: it is applied under a [`Closing`](super::super::gate::Closing), for which the store asks. Must not know: how somebody logs in.
 
 use std::fmt::Display;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::super::connection::Peer;
 use super::super::disk_room::DiskRoom;
-use super::super::gate::{Closing, Gate};
+use super::super::gate::{Asking, Gate};
 use super::super::hosts::Hosts;
 use super::super::reply::{Answered, Reply};
 use super::super::reservations::{NotReserved, Reservations};
@@ -199,8 +199,8 @@ impl LocalAccounts<'_> {
         let verifiers = new_verifiers(&ScramHash::ALL, &secret, policy.scram_iterations)?;
         let incarnation = new_incarnation()?;
         let jid = account.clone();
-        let closing = self.gate.close(self.servers, Some(reply.connection()));
-        let written = self.change_account(&closing, account, move |view| {
+        let asking = self.gate.asking(reply.connection());
+        let written = self.change_account(&asking, account, move |view| {
             let known = view.account()?;
             let creation = match decide(known.as_ref()) {
                 Ok(creation) => creation,
@@ -230,7 +230,6 @@ impl LocalAccounts<'_> {
             Ok(Ok((edits, (creation, at))))
         });
         let (creation, at) = written?.map_err(denied)?;
-        drop(closing);
         let is_new = creation == Creation::New;
         tracing::info!(%account, is_new, uid = reply.peer().uid, "{question}: yes");
         Ok((creation, at))
@@ -262,11 +261,11 @@ impl LocalAccounts<'_> {
                 servers: 0,
             });
         }
-        // A change that is refused anyway must not hold everybody's logins up.
+        // Not in the writer thread, if it is refused anyway.
         let known = self.store.view(account).account()?;
         passwords::is_meant(known.as_ref(), incarnation.as_ref()).map_err(denied)?;
-        let closing = self.gate.close(self.servers, Some(reply.connection()));
-        let written = self.change_account(&closing, account, move |view| {
+        let asking = self.gate.asking(reply.connection());
+        let written = self.change_account(&asking, account, move |view| {
             let known = view.account()?;
             if let Err(denial) = passwords::is_meant(known.as_ref(), incarnation.as_ref()) {
                 return Ok(Err(denial));
@@ -275,8 +274,7 @@ impl LocalAccounts<'_> {
             Ok(Ok((removal(view)?, certificates)))
         });
         let certificates = written?.map_err(denied)?;
-        let servers = closing.tell_changed();
-        drop(closing);
+        let servers = asking.told();
         tracing::info!(%account, certificates, uid = reply.peer().uid, "account.delete: yes");
         Ok(Deleted {
             certificates,
@@ -296,8 +294,8 @@ impl LocalAccounts<'_> {
         let account = existing(question, name)?;
         let denied = |denial: Denial| refused(question, account, denial);
         passwords::require(self.store.view(account).account()?.as_ref()).map_err(denied)?;
-        let closing = self.gate.close(self.servers, Some(reply.connection()));
-        let written = self.change_account(&closing, account, move |view| {
+        let asking = self.gate.asking(reply.connection());
+        let written = self.change_account(&asking, account, move |view| {
             let known = view.account()?;
             Ok(passwords::require(known.as_ref()).map(|known| {
                 let is_other = known.enabled != enabled;
@@ -310,7 +308,6 @@ impl LocalAccounts<'_> {
             }))
         });
         let was_enabled = written?.map_err(denied)?;
-        drop(closing);
         tracing::info!(%account, was_enabled, uid = reply.peer().uid, "{question}: yes");
         Ok(Switched { was_enabled })
     }
@@ -355,11 +352,13 @@ impl LocalAccounts<'_> {
     /// As [`crate::store::Store::take_back`]; and tells the servers when the host's SCRAM hashes are others now.
     fn change_account<T: Send + 'static>(
         &self,
-        closing: &Closing<'_>,
+        asking: &Asking,
         account: &BareJid,
         decide: impl FnOnce(&View<'_>) -> Decided<Edit, T, Denial> + Send + 'static,
     ) -> Result<Result<T, Denial>, StoreError> {
-        let written = self.store.take_back(closing, account, decide)?;
+        let written = self
+            .store
+            .take_back(Some(asking.asker()), account, decide)?;
         self.scram_news
             .tell(self.store, self.servers, account.host());
         Ok(written)

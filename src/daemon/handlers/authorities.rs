@@ -5,7 +5,6 @@
 use super::super::authorities::AuthorityFiles;
 use super::super::gate::Gate;
 use super::super::hosts::Hosts;
-use super::super::servers::Servers;
 use super::super::sessions::Sessions;
 use crate::identity::{BareJid, CertificationPath};
 use crate::policy::host::CaFiles;
@@ -16,7 +15,6 @@ pub(in crate::daemon) struct Vouching<'a> {
     pub(in crate::daemon) hosts: &'a Hosts,
     pub(in crate::daemon) authorities: &'a AuthorityFiles,
     pub(in crate::daemon) sessions: &'a Sessions,
-    pub(in crate::daemon) servers: &'a Servers,
     pub(in crate::daemon) gate: &'a Gate,
 }
 
@@ -36,7 +34,7 @@ impl Vouching<'_> {
         let Some(looked) = self.authorities.look(&wanted, anew) else {
             return;
         };
-        let closing = self.gate.close(self.servers, None);
+        let closing = self.gate.close();
         self.authorities.swap(&closing, looked);
         let doomed = self.sessions.no_longer(|account, path| {
             still_vouched(self.hosts, self.authorities, account, Some(path))

@@ -9,7 +9,6 @@ use super::super::disk_room::DiskRoom;
 use super::super::gate::Gate;
 use super::super::hosts::Hosts;
 use super::super::reply::Answered;
-use super::super::servers::Servers;
 use crate::identity::Host;
 use crate::protocol::{BackupRecord, Export, ExportPage, Exported, Misuse};
 use crate::store::{AccountRows, Cursor, ReadLimits, Stop, Store, StoreError};
@@ -20,7 +19,6 @@ use record::Record;
 pub(in crate::daemon) struct Backup<'a> {
     pub(in crate::daemon) store: &'a Store,
     pub(in crate::daemon) hosts: &'a Hosts,
-    pub(in crate::daemon) servers: &'a Servers,
     pub(in crate::daemon) gate: &'a Gate,
     pub(in crate::daemon) disk_room: &'a DiskRoom,
 }

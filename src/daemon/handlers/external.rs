@@ -472,8 +472,7 @@ mod tests {
         let (pem, leaf) = issued();
         std::fs::write(&file, pem).unwrap();
         Store::create(&data).unwrap();
-        let store = Store::open(&data, 1 << 20, Box::new(|_| {})).unwrap();
-        let state = State::new(store).unwrap();
+        let state = State::new(|heed| Store::open_heeded(&data, heed)).unwrap();
         let options = json!({"saslcertd_trust": "ca", "saslcertd_ca_file": file});
         let host = Host::parse("a.lit").unwrap();
         let options = serde_json::from_value(options).unwrap();

@@ -401,7 +401,7 @@ mod tests {
     fn state(folder: &tempfile::TempDir) -> State {
         let folder = folder.path().join("data");
         Store::create(&folder).unwrap();
-        State::new(Store::open(&folder, 1 << 20, Box::new(|_| {})).unwrap()).unwrap()
+        State::new(|heed| Store::open_heeded(&folder, heed)).unwrap()
     }
 
     fn declare(state: &State, host: &str, max_certs: usize) -> Vec<(Host, HostRecord)> {

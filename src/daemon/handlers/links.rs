@@ -381,13 +381,13 @@ impl Linking<'_> {
         let closes = link.kind == LinkKind::Replace || fresh == Some(LinkKind::New);
         let written = if closes {
             // Every server hears of an account that is new, the asker too: it has just been told that there is none.
-            let closing = self.gate.close(self.lists.servers, None);
+            let asking = self.gate.asking_as_any(reply.connection());
             let decide = move |view: &View<'_>| redeemed(&opened, lives, view);
-            let written = self.lists.store.take_back(&closing, subject, decide);
+            let asker = Some(asking.asker());
+            let written = self.lists.store.take_back(asker, subject, decide);
             let written = written?.map_err(denied)?;
-            closing.tell_changed();
             let answer = done(&link, &written);
-            reply.send_closing(closing, &answer);
+            reply.send_closing(asking, &answer);
             written
         } else {
             let decide = move |view: &View<'_>| harmless(redeemed(&opened, lives, view)?, view);

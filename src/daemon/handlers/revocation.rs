@@ -1,6 +1,6 @@
 //! `certificate.revoke` and `certificate.unrevoke`: nobody logs in with a revoked key any more.
 //!
-//! **No yes after a revocation**: it is written behind a [`Closing`](super::super::gate::Closing).
+//! **No yes after a revocation**: it is applied under a [`Closing`](super::super::gate::Closing), for which the store asks.
 //!
 //! Must not know: rules (`policy::manage` says which keys are meant, and who may revoke them).
 
@@ -118,14 +118,12 @@ impl Revocations<'_> {
             };
             Ok(manage::revoke(&wish, &list, &disabled, &policy))
         };
-        // A revocation that is refused anyway must not hold everybody's logins up.
+        // Not in the writer thread, if that is so.
         let denied = decide(&self.lists.store.view(account))?;
         denied.map_err(|denial| refused(QUESTION, account, &by, denial))?;
-        // Before the commit: a login that is decided after this line finds the key revoked.
-        let closing = self
-            .gate
-            .close(self.lists.servers, Some(reply.connection()));
-        let written = self.lists.store.take_back(&closing, account, move |view| {
+        let asking = self.gate.asking(reply.connection());
+        let asker = Some(asking.asker());
+        let written = self.lists.store.take_back(asker, account, move |view| {
             let own = if are_others {
                 view.links()?
             } else {
@@ -141,12 +139,12 @@ impl Revocations<'_> {
         let revoked = written?.map_err(|denial| refused(QUESTION, account, &by, denial))?;
         let mut keys: Vec<KeyId> = revoked.keys.iter().map(|(key_id, _)| *key_id).collect();
         keys.dedup();
-        // While no login is decided: the log has the order of what happened.
+        // Behind every yes that was said before.
         let names = revoked.names();
         for name in &names {
             done(QUESTION, account, name, &revoked.fingerprint_of(name), &by);
         }
-        reply.send_closing(closing, &result(&revoked, &keys));
+        reply.send_closing(asking, &result(&revoked, &keys));
         self.lists
             .servers
             .tell(account, &notices::revoked(&names, &by));

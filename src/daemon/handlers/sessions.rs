@@ -178,8 +178,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("data");
         Store::create(&folder).unwrap();
-        let store = Store::open(&folder, 1 << 20, Box::new(|_| {})).unwrap();
-        let state = State::new(store).unwrap();
+        let state = State::new(|heed| Store::open_heeded(&folder, heed)).unwrap();
         let peer = Peer {
             uid: 0,
             pid: None,

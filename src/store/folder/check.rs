@@ -158,7 +158,7 @@ mod tests {
                 incarnation,
             }
         };
-        let changed = store.take_back(&(), &account, move |_| Ok(Ok::<_, ()>((vec![edit], ()))));
+        let changed = store.take_back(None, &account, move |_| Ok(Ok::<_, ()>((vec![edit], ()))));
         changed.unwrap().unwrap();
     }
 
@@ -170,7 +170,7 @@ mod tests {
     }
 
     fn opened(folder: &Path, on_loss: OnLoss) -> Result<Store, StoreError> {
-        Store::open_with(folder, 8 << 20, on_loss, Box::new(|_| {}))
+        Store::open_in_test(folder, on_loss)
     }
 
     fn problems(checks: &[TableCheck]) -> Vec<(&str, &str)> {

@@ -1,5 +1,6 @@
 //! The one writer: groups the changes that wait, writes each group in one transaction, makes it durable, and
-//! only then acknowledges. Each group also writes how much there is by then (`tally`), and is noted beside the store (`reached`).
+//! only then acknowledges. What of a group takes something back is applied behind the sync, and under a closing (`Memory::applied`): logins
+//! do not wait for a disk. Each group also writes how much there is by then (`tally`), and is noted beside the store (`reached`).
 //!
 //! Since nobody else writes, a change may read the tables, decide and plan its rows without a transaction of
 //! its own. Two changes that are about the same never share a group, so that the second sees what the first wrote.
@@ -17,6 +18,7 @@ use sled::transaction::TransactionError;
 use super::super::backend::WhenFull;
 use super::super::edit::{Row, Table};
 use super::super::error::StoreError;
+use super::super::heed::{Concern, Hear};
 use super::super::job::{About, Acknowledge, Job, Planned};
 use super::super::memory::Memory;
 use super::super::rows::Changed;
@@ -150,6 +152,7 @@ impl Writer {
 
     fn write(&self, group: Vec<Waiting>) {
         let mut changes = Vec::new();
+        let mut concerns = Vec::new();
         let mut waiting: Vec<Acknowledge> = Vec::new();
         for Waiting { job, is_probe } in group {
             if self.trees.tables.require_sound().is_err() {
@@ -160,12 +163,12 @@ impl Writer {
                 continue;
             };
             // No two jobs of a group change the same row: what is wrong with one is no matter of the others.
-            let read = require_short(&planned).and_then(|()| self.trees.tables.changed_by(planned));
-            match read {
+            match self.changed_by(planned, job.asker) {
                 Err(error) => acknowledge(Err(error)),
-                Ok(of_job) if of_job.is_empty() && !is_probe => acknowledge(Ok(())),
-                Ok(of_job) => {
+                Ok((of_job, _)) if of_job.is_empty() && !is_probe => acknowledge(Ok(())),
+                Ok((of_job, concern)) => {
                     changes.extend(of_job);
+                    concerns.extend(concern);
                     waiting.push(acknowledge);
                 }
             }
@@ -173,21 +176,15 @@ impl Writer {
         if waiting.is_empty() {
             return;
         }
-        let applied = if changes.is_empty() {
-            Ok(())
-        } else {
-            let applied = self.apply(changes);
-            if applied.is_err() {
-                // Before anybody hears that.
-                self.memory.in_doubt();
+        match self.write_durably(changes) {
+            Ok(changes) => {
+                if !changes.is_empty() {
+                    self.memory.applied(&changes, &concerns);
+                }
+                for acknowledge in waiting {
+                    acknowledge(Ok(()));
+                }
             }
-            applied
-        };
-        let written = applied
-            .and_then(|()| self.make_durable())
-            .map(|()| self.note_how_far());
-        match written {
-            Ok(()) => waiting.into_iter().for_each(|ack| ack(Ok(()))),
             // A row of what follows from the changes: nothing was written, and the next group may fare better.
             Err(StoreError::Corrupt { table, problem }) => {
                 let refuse = |ack: Acknowledge| {
@@ -205,17 +202,46 @@ impl Writer {
         }
     }
 
-    fn apply(&self, mut changes: Vec<Changed>) -> Result<(), StoreError> {
+    /// The changes that the rows of a job make, and what of them concerns who has logged in before.
+    fn changed_by(
+        &self,
+        rows: Vec<Row>,
+        asker: Option<Arc<dyn Hear>>,
+    ) -> Result<(Vec<Changed>, Option<Concern>), StoreError> {
+        require_short(&rows)?;
         let tables = &self.trees.tables;
-        changes.extend(tables.changed_by(self.memory.following(&changes))?);
+        let changed = tables.changed_by(rows)?;
+        let concern = Concern::of(tables, &changed, asker)?;
+        Ok((changed, concern))
+    }
+
+    /// Writes these changes and those that follow from them, all of which are returned. Without any it syncs all the same.
+    fn write_durably(&self, mut changes: Vec<Changed>) -> Result<Vec<Changed>, StoreError> {
+        if !changes.is_empty() {
+            let written = self.write_rows(&mut changes);
+            if written.is_err() {
+                // Before anybody hears that.
+                self.memory.in_doubt();
+            }
+            written?;
+        }
+        self.make_durable()?;
+        self.note_how_far();
+        Ok(changes)
+    }
+
+    /// Adds what follows from the changes, and writes all of it in one transaction.
+    fn write_rows(&self, changes: &mut Vec<Changed>) -> Result<(), StoreError> {
+        let tables = &self.trees.tables;
+        changes.extend(tables.changed_by(self.memory.following(changes))?);
         let counts = {
             let counts = self.memory.counts.lock();
-            counts.following(tables, &changes)?
+            counts.following(tables, changes)?
         };
         changes.extend(tables.changed_by(counts)?);
-        let tally = self.ledger.lock().tally().after(&changes);
+        let tally = self.ledger.lock().tally().after(changes);
         let mut batches: [sled::Batch; Table::COUNT] = Default::default();
-        for changed in &changes {
+        for changed in &*changes {
             #[allow(clippy::indexing_slicing)]
             // A table's discriminant is below COUNT, which is the array's length.
             let batch = &mut batches[changed.table as usize];
@@ -238,8 +264,7 @@ impl Writer {
             TransactionError::Storage(error) => engine::failed(error),
             TransactionError::Abort(()) => StoreError::Failed,
         })?;
-        self.ledger.lock().committed(tally, &changes);
-        self.memory.applied(&changes);
+        self.ledger.lock().committed(tally, changes);
         Ok(())
     }
 

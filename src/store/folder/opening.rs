@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::super::edit::Table;
 use super::super::error::{OnFailure, StoreError, damaged, file_error};
 use super::super::health::Health;
+use super::super::heed::Heed;
 use super::super::job::Planned;
 use super::super::memory::Memory;
 use super::super::tables::Tables;
@@ -87,6 +88,7 @@ pub(in crate::store) fn open(
     folder: &Path,
     cache_bytes: u64,
     on_loss: OnLoss,
+    heed: Arc<dyn Heed>,
     on_failure: OnFailure,
 ) -> Result<Opened, StoreError> {
     if !folder.join(FORMAT_FILE).exists() {
@@ -141,7 +143,7 @@ pub(in crate::store) fn open(
     tables.health.set_known_proven(is_proven);
     proof.found.accepted = proof.found.accepted.or(lost);
     reached.note_firmly(proof.tally.commits)?;
-    let memory = Arc::new(Memory::of_all(&tables, proof.counts, secret)?);
+    let memory = Arc::new(Memory::of_all(&tables, proof.counts, secret, heed)?);
     let ledger = Ledger::of(proof.tally);
     let reached = Arc::new(reached);
     let committer = Committer::start(Writer {

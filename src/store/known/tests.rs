@@ -29,7 +29,7 @@ fn open(folder: &std::path::Path) -> Store {
 }
 
 fn change(store: &Store, account: &BareJid, edits: Vec<Edit>) {
-    let changed = store.take_back(&(), account, move |_| Ok(Ok::<_, ()>((edits, ()))));
+    let changed = store.take_back(None, account, move |_| Ok(Ok::<_, ()>((edits, ()))));
     changed.unwrap().unwrap();
 }
 
@@ -422,7 +422,7 @@ impl Case {
         self.store().close();
         self.store = None;
         let on_loss = OnLoss::Accept { now: NOW };
-        let opened = Store::open_with(self.folder.path(), 8 << 20, on_loss, Box::new(|_| {}));
+        let opened = Store::open_in_test(self.folder.path(), on_loss);
         self.store = Some(opened.unwrap());
         assert!(self.store().found().accepted.is_some());
     }

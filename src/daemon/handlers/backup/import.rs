@@ -15,7 +15,7 @@ use crate::identity::{BareJid, Enrolment, Fingerprint, Host, Incarnation, KeyId}
 use crate::policy::Denial;
 use crate::policy::restore::{self, Conflict, Fate, KeyFacts, ListFacts};
 use crate::protocol::{Accounts, BackupRecord, Import, ImportConflict, Imported, Refusal, fields};
-use crate::store::{Edit, Harmless, Pending, Store, StoreError, Subject, View};
+use crate::store::{Change, Edit, Harmless, Hear, Pending, Store, StoreError, Subject, View};
 
 /// The fate of a record.
 type Judged = Result<Fate, Conflict>;
@@ -60,17 +60,15 @@ impl Backup<'_> {
         let (revoking, others): (Vec<_>, Vec<_>) = by_account
             .into_iter()
             .partition(|(_, things)| things.iter().any(|(_, thing)| thing.revoked().is_some()));
-        let mut judged = Vec::new();
-        if !revoking.is_empty() {
-            judged.extend(self.write_revocations(revoking)?);
-        }
+        // What takes something back comes first.
+        let mut judged = self.write_revocations(revoking)?;
         judged.extend(write_together(others, |account, things| {
             let subject = Subject::with(&account, certificates(&things));
             self.store.begin_change(subject, move |view| {
                 let (edits, judged) = decide(view, things)?;
                 let mut harmless = Vec::new();
                 for edit in edits {
-                    // An account that is here is never written anew; and an import that brings a revocation comes behind a closing.
+                    // An account that is here is never written anew; and what brings a revocation was written before.
                     harmless.push(Harmless::of(edit, view)?.ok_or(StoreError::Failed)?);
                 }
                 Ok(Ok((harmless, judged)))
@@ -79,35 +77,30 @@ impl Backup<'_> {
         Ok(judged)
     }
 
-    /// No yes comes between, and the sessions of the keys are closed.
-    ///
-    /// Logins wait for as long as that takes. It is bounded by the question: 128 KiB have less than a thousand such accounts, which
-    /// share their way to the disk, so that it is gone some thirty times. The records that take nothing back are written behind it.
+    /// Every server hears of what is written, whoever asks; and of what was revoked already: an earlier daemon may have ended before it told
+    /// anybody.
     fn write_revocations(&self, accounts: Vec<(BareJid, Things)>) -> Result<Fates, StoreError> {
         let keys = |(account, things): &(BareJid, Things)| {
             let revoked = things.iter().filter_map(|(at, thing)| {
-                let key_id = thing.revoked()?;
-                Some((*at, account.clone(), *key_id))
+                let change = Change::Revoked(*thing.revoked()?);
+                Some((*at, (account.clone(), change)))
             });
             revoked.collect::<Vec<_>>()
         };
-        let revoked: Vec<(usize, BareJid, KeyId)> = accounts.iter().flat_map(keys).collect();
-        let closing = self.gate.close(self.servers, None);
+        let mut revoked: BTreeMap<usize, _> = accounts.iter().flat_map(keys).collect();
         let judged = write_together(accounts, |account, things| {
             let subject = Subject::with(&account, certificates(&things));
             let decide = move |view: &View<'_>| Ok(Ok(decide(view, things)?));
-            self.store.begin_taking_back(&closing, subject, decide)
-        });
-        for (at, account, key_id) in revoked {
-            // The closing hears what is written. Of a page that fails, more may be; and what an earlier try has revoked is revoked.
-            let is_revoked = judged.as_ref().map_or(true, |judged| {
-                judged.iter().any(|(of, fate)| *of == at && fate.is_ok())
-            });
-            if is_revoked {
-                closing.end_sessions(&account, &key_id);
-            }
+            self.store.begin_taking_back(subject, decide)
+        })?;
+        let unchanged = judged
+            .iter()
+            .filter(|(_, fate)| *fate == Ok(Fate::Unchanged));
+        let unchanged: Vec<_> = unchanged.filter_map(|(at, _)| revoked.remove(at)).collect();
+        if !unchanged.is_empty() {
+            self.gate.hear(&unchanged);
         }
-        judged
+        Ok(judged)
     }
 
     fn take_secret(&self, secret: [u8; 32], apply: bool) -> Result<Judged, Refusal> {
@@ -188,12 +181,12 @@ fn look_at(store: &Store, accounts: BTreeMap<BareJid, Things>) -> Result<Fates, 
 /// Writes the records of several accounts, so many at a time that they share their way to the disk.
 ///
 /// `begin` hands those of one account to the writer.
-fn write_together<'a>(
+fn write_together(
     accounts: Vec<(BareJid, Things)>,
-    begin: impl Fn(BareJid, Things) -> Result<Writing<'a>, StoreError>,
+    begin: impl Fn(BareJid, Things) -> Result<Writing, StoreError>,
 ) -> Result<Fates, StoreError> {
     let mut judged = Vec::new();
-    let mut writing: VecDeque<Writing<'a>> = VecDeque::new();
+    let mut writing: VecDeque<Writing> = VecDeque::new();
     for (account, things) in accounts {
         if writing.len() >= MAX_AT_A_TIME
             && let Some(first) = writing.pop_front()
@@ -209,9 +202,9 @@ fn write_together<'a>(
 }
 
 /// The records of an account on their way to the disk.
-type Writing<'a> = Pending<'a, Result<Fates, Denial>>;
+type Writing = Pending<Result<Fates, Denial>>;
 
-fn written(writing: Writing<'_>) -> Result<Fates, StoreError> {
+fn written(writing: Writing) -> Result<Fates, StoreError> {
     // No rule that is asked here refuses the whole.
     Ok(writing.wait()?.unwrap_or_default())
 }
