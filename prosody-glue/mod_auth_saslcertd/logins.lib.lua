@@ -24,9 +24,7 @@ local longest_nap = 1; -- so soon a wait finds out that its session is gone
 local wrong_proof = "The response provided by the client doesn't match the one we calculated.";
 
 -- The proof at the end of a client-final-message.
-local function proof_in(message)
-	return type(message) == "string" and message:match("c=[^,]*,r=[^,]*,?.-,p=(.*)$") or nil;
-end
+local function proof_in(message) return type(message) == "string" and message:match("c=[^,]*,r=[^,]*,?.-,p=(.*)$") or nil; end
 
 -- Keeps the daemon's word until process() goes on: a yes, a no, or a failure that is neither; each with its delay, if any.
 local function ask(session, handler, method, username, params)

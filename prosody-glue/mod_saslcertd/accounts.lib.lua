@@ -8,9 +8,7 @@ local usermanager = require "core.usermanager";
 local nodeprep = require "util.encodings".stringprep.nodeprep;
 local new_id = require "util.uuid".generate;
 
-local function usable(username)
-	return type(username) == "string" and username ~= "" and nodeprep(username) == username;
-end
+local function usable(username) return type(username) == "string" and username ~= "" and nodeprep(username) == username; end
 
 -- module: of the host.
 local function new(module)
@@ -20,9 +18,7 @@ local function new(module)
 	-- After a wait the host may be gone; usermanager raises an error then.
 	local function is_active() return prosody.hosts[host] ~= nil; end
 
-	function accounts.exists(username)
-		return usable(username) and is_active() and usermanager.user_exists(username, host) and true or false;
-	end
+	function accounts.exists(username) return usable(username) and is_active() and usermanager.user_exists(username, host) and true or false; end
 
 	function accounts.enabled(username)
 		if not is_active() then return false; end

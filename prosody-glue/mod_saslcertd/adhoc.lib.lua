@@ -52,9 +52,7 @@ local function reply_of(answer)
 	if answer.error then return refused(answer.error); end
 	local reply, form, goes_on = { status = answer.status }, answer.form, answer.status == "executing";
 	reply.other = certificates.code_tag(answer.denial);
-	for _, note in ipairs(answer.notes) do
-		reply[note.type] = note.type == "error" and { message = note.text } or note.text;
-	end
+	for _, note in ipairs(answer.notes) do reply[note.type] = note.type == "error" and { message = note.text } or note.text; end
 	if form then
 		form.fields.title, form.fields.instructions = form.title, form.instructions;
 		reply[goes_on and "form" or "result"] = new_form(form.fields);

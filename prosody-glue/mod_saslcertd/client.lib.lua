@@ -143,10 +143,10 @@ function Client:stall()
 end
 
 function Client:look_at_deadlines()
-	local overdue = {};
+	local overdue, time = {}, wire.uptime();
 	self.looked_at = now();
 	for _, question in pairs(self.waiting) do
-		if question.deadline <= self.looked_at then overdue[#overdue + 1] = question; end
+		if question.deadline <= time then overdue[#overdue + 1] = question; end
 	end
 	for _, question in ipairs(overdue) do
 		-- Unless one before has settled it, or the daemon has said something since it was asked.
@@ -206,7 +206,7 @@ function Client:request(method, params, options, callback)
 	end
 	local question = {
 		id = id, method = method, line = line, callback = callback, again = options.again, is_hello = options.is_hello;
-		asked_at = asked_at, deadline = asked_at + options.timeout, heard = self.heard;
+		asked_at = asked_at, deadline = wire.uptime() + options.timeout, heard = self.heard;
 	};
 	self.waiting_count, self.waiting_bytes = self.waiting_count + 1, self.waiting_bytes + #(line or "");
 	if problem then return self:settle(question, nil, { reason = problem }); end
@@ -259,6 +259,8 @@ function Client:answered(c, message)
 		module:log("error", "The daemon could not read a question: %s", text);
 	end
 	local question = self.waiting[message.id or 0]; -- nil: the answer is late
+	-- Prosody may have been stopped, and its timers with it. What the daemon has said may be so no longer.
+	if question and question.deadline <= wire.uptime() then self:look_at_deadlines(); end
 	-- The asker goes on inside of it, and may ask again or even close the connection.
 	if question then self:settle(question, wire.outcome_of(message)); end
 	if c == self.conn then self:pump(); end

@@ -38,9 +38,7 @@ local function configured_hosts()
 	return hosts;
 end
 
-local function ask_for_command(seconds)
-	return function (...) return hello.ask_alone(settings.socket, seconds, configured_hosts(), ...); end;
-end
+local function ask_for_command(seconds) return function (...) return hello.ask_alone(settings.socket, seconds, configured_hosts(), ...); end; end
 local run_command = console.new({
 	ask = ask_for_command(settings.timeout), change = ask_for_command(settings.change_timeout);
 	state = function () return { socket = settings.socket, connected = false, withdrawn = {} }; end;

@@ -4,13 +4,13 @@ local wire_library = load_library("wire", nil, { ["util.json"] = json, ["util.ti
 
 -- libraries: what differs from Prosody's. log: of the module.
 local function load_client(libraries, open, log)
-	local wire = setmetatable({ open = open }, { __index = wire_library });
+	local wire = setmetatable({ open = open, uptime = libraries.uptime }, { __index = wire_library });
 	return load_library("client", nil, libraries, { module = { log = log, require = function () return wire; end } });
 end
 
 -- A daemon, a clock and an event loop in one table.
 local function new_world()
-	local world = { time = 0, timers = {}, links = {}, reachable = true, events = {}, reports = 0, ended = {}, logged = {}, answers = {}, replies = {} };
+	local world = { time = 0, stopped = 0, timers = {}, links = {}, reachable = true, events = {}, reports = 0, ended = {}, logged = {}, answers = {}, replies = {} };
 
 	local function wrapclient(_, _, _, listener)
 		if world.is_full then return nil; end
@@ -99,6 +99,8 @@ local function new_world()
 	end
 
 	world.client = load_client({
+		-- It goes on while Prosody is stopped and its machine sleeps.
+		uptime = function () return world.time + world.stopped; end;
 		["net.server"] = { wrapclient = wrapclient };
 		["util.time"] = { monotonic = function () return world.time; end };
 		["util.timer"] = {
@@ -189,6 +191,24 @@ describe("the connection", function ()
 		world.link().answer(asked[2].id, { is = "a" });
 		assert.equal("a", a.result.is);
 		assert.equal("b", b.result.is);
+	end);
+
+	it("drops an answer that it reads too late, whatever its timers say", function ()
+		local world = new_world();
+		local early, late, other = world.ask("early"), world.ask("late"), world.ask("other", { timeout = 30 });
+		local asked = world.link().asked();
+		world.link().greet();
+		world.stopped = 1.99;
+		world.link().answer(asked[2].id, { is = "early" });
+		assert.equal("early", early.result.is);
+		-- Stopped, or asleep, with the answer in the socket.
+		world.stopped = 2;
+		world.link().answer(asked[3].id, { is = "late" });
+		assert.same({ nil, "timeout", 1 }, { late.result, late.failure.reason, late.count });
+		world.link().answer(asked[4].id, { is = "other" });
+		assert.same({ "other", 1 }, { other.result.is, other.count });
+		-- The daemon has missed nothing.
+		assert.same({ "back" }, world.events);
 	end);
 
 	it("reads lines however they are cut", function ()

@@ -181,3 +181,38 @@ describe("a list", function ()
 			lengths({ 40 * kib, 56 * kib, 200 * kib, 30 * kib, 66 * kib, 3 }));
 	end);
 end);
+
+describe("the time that is looked at when an answer comes", function ()
+	local function uptime_of(open)
+		local environment = { io = { open = open } };
+		return load_library("wire", nil, {
+			["util.json"] = {}, ["socket.unix"] = {}, ["util.time"] = { monotonic = function () return 7; end };
+		}, environment).uptime;
+	end
+
+	it("is the kernel's, and goes on", function ()
+		local uptime = uptime_of(io.open);
+		local file = io.open("/proc/uptime");
+		local told = tonumber(file:read("*l"):match("^%S+"));
+		file:close();
+		assert.is_true(uptime() >= told);
+		local first = uptime();
+		while uptime() == first do end
+		assert.is_true(uptime() > first);
+	end);
+
+	it("is the monotonic one where there is no other", function ()
+		assert.equal(7, uptime_of(function () return nil; end)());
+	end);
+
+	it("is over when it can't be told any more", function ()
+		local text = "12.34 56.78";
+		local uptime = uptime_of(function (path)
+			assert.equal("/proc/uptime", path);
+			return { setvbuf = function () end, seek = function () return 0; end, read = function () return text; end };
+		end);
+		assert.equal(12.34, uptime());
+		text = nil;
+		assert.equal(math.huge, uptime());
+	end);
+end);

@@ -1,11 +1,13 @@
 """The daemon dies, is away, or hangs: nothing acknowledged is lost, and nobody else notices."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from certs import ClientCertificate
 from connection import Refused, StreamEnded
+from processes import wait_until
 from prosody import HANGING_TIMEOUT, Config
 from scene import Account, Bystander, eventually
 
@@ -123,6 +125,38 @@ async def test_a_frozen_daemon_delays_nobody_else_and_works_again_when_thawed(ow
 
         await eventually("a login works after the daemon was thawed", logs_in)
         await desk.certificates()
+
+
+async def test_a_yes_that_prosody_reads_too_late_lets_nobody_in(own_scene, direct_tls: bool):
+    scene = own_scene(Config(timeout=HANGING_TIMEOUT))
+    account = scene.account()
+    phone = await scene.enrol(account)
+    async with await scene.open(certificate=phone, direct_tls=direct_tls) as waiting, await scene.password_session(account) as desk:
+        scene.daemon.freeze()
+        try:
+            await waiting.send("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>")
+            # Behind these Prosody has read that, and has asked.
+            await desk.ping()
+            await desk.ping()
+            scene.prosody.freeze()
+        finally:
+            scene.daemon.thaw()
+        try:
+            wait_until("the daemon says yes", lambda: "external.login: yes" in scene.daemon.output.read_text())
+            deadline = uptime() + HANGING_TIMEOUT
+            wait_until("the yes is late", lambda: uptime() > deadline)
+        finally:
+            scene.prosody.thaw()
+        with pytest.raises(Refused, match="^temporary-auth-failure"):
+            await waiting.finish_authentication(await waiting.read())
+        # The daemon is as good as before.
+        await waiting.external()
+        await waiting.bind()
+
+
+def uptime() -> float:
+    """Seconds since the machine was started."""
+    return float(Path("/proc/uptime").read_text().split()[0])
 
 
 async def test_prosody_starts_without_the_daemon_and_finds_it_later(own_scene):
