@@ -11,6 +11,7 @@ impl From<StoreError> for Refusal {
         log(&error);
         match error {
             StoreError::Busy => Fault::Overload.into(),
+            StoreError::OutcomeUnknown { .. } => Fault::OutcomeUnknown.into(),
             _ => Fault::Storage.into(),
         }
     }
@@ -20,4 +21,25 @@ impl From<StoreError> for Refusal {
 pub(super) fn log(error: &StoreError) {
     let cause = std::error::Error::source(error).map(ToString::to_string);
     tracing::error!(%error, cause, "the store could not be asked");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whether_a_change_was_made_is_said_only_if_it_is_known() {
+        let problem = || "the connection was lost".to_owned();
+        for (error, fault) in [
+            (StoreError::Busy, Fault::Overload),
+            (StoreError::Failed, Fault::Storage),
+            (StoreError::Away { problem: problem() }, Fault::Storage),
+            (
+                StoreError::OutcomeUnknown { problem: problem() },
+                Fault::OutcomeUnknown,
+            ),
+        ] {
+            assert_eq!(Refusal::from(error), Refusal::Fault(fault));
+        }
+    }
 }

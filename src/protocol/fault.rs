@@ -107,6 +107,9 @@ pub enum Fault {
     /// Ours: the store.
     #[error("the store could not be asked")]
     Storage,
+    /// Nobody's: the store was lost while a change was on its way. Who asks again finds it made, or makes it.
+    #[error("the change may or may not have been made: look, and ask again if it was not")]
+    OutcomeUnknown,
     /// Ours: an answer that is longer than the protocol allows.
     #[error("the answer is too long")]
     AnswerTooLong,
@@ -204,6 +207,7 @@ impl Fault {
             | Self::Deadline
             | Self::DiskFull
             | Self::Storage
+            | Self::OutcomeUnknown
             | Self::ServerAway { .. }
             | Self::AuthoritiesUnreadable
             | Self::ChainForgotten
@@ -242,6 +246,7 @@ impl Fault {
             Self::Deadline => "deadline",
             Self::DiskFull => "disk-full",
             Self::Storage => "storage",
+            Self::OutcomeUnknown => "outcome-unknown",
             Self::AnswerTooLong => "answer-too-long",
         }
     }
@@ -250,6 +255,7 @@ impl Fault {
         match self {
             Self::Overload
             | Self::Deadline
+            | Self::OutcomeUnknown
             | Self::ServerAway { .. }
             | Self::ChainForgotten
             | Self::HashNotCommon

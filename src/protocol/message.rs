@@ -336,6 +336,7 @@ mod tests {
     fn a_fault_never_reads_as_a_decision() {
         for fault in [
             Fault::Storage,
+            Fault::OutcomeUnknown,
             Fault::Deadline,
             Fault::HostUndeclared,
             Fault::NoHello {

@@ -9,7 +9,8 @@
 //!   whoever asked for it hears that it is made. It may wait for logins that are being answered, so nothing of that may wait for a change.
 //! * Who asked hears it when it outlives a power cut, and never before.
 //! * A store that may have lost something is not opened, or says so in `check` and `Condition`; after a failure of which nobody
-//!   can say what has become of the rows, nothing is read any more (`Health::fail`).
+//!   can say what has become of the rows, nothing is read any more (`Health::fail`). What passes is `Away`, or `OutcomeUnknown` of a change
+//!   that was on its way; and while rows can't be believed, their reading is `Away` (`Belief`).
 //!
 //! Must not know: which changes there are, what a row means.
 

@@ -106,6 +106,18 @@ pub enum StoreError {
     /// Too many changes wait. Asking again later helps.
     #[error("too many changes are waiting to be written")]
     Busy,
+    /// The place of the rows can't be asked, or can't be believed, for now. It passes: asking again later helps. Nothing was written.
+    #[error("the store can't be asked for now: {problem}")]
+    Away {
+        /// Why not.
+        problem: String,
+    },
+    /// The place of the rows was lost while a change was on its way: it may be made, and may not be.
+    #[error("a change may or may not have been made: {problem}")]
+    OutcomeUnknown {
+        /// Why nobody knows.
+        problem: String,
+    },
     /// A fault in saslcertd: whoever asked for a change keeps back what that change may have to wait for. Nothing was written.
     #[error("a change was asked for by who says yes meanwhile; this is an error in saslcertd")]
     Entangled,

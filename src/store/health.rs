@@ -7,9 +7,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::edit::Table;
 use super::error::{OnFailure, StoreError};
 
+/// May be believed now what is read: asked before each reading. A place that has its rows to itself is always believed; one that others
+/// change, only as long as it is sure to hear of that.
+///
+/// Errors: `Away`.
+pub(super) type Belief = Box<dyn Fn() -> Result<(), StoreError> + Send + Sync>;
+
 /// How a failure is told, and what was seen of damage since the start.
 pub(super) struct Health {
     failed: AtomicBool,
+    belief: Belief,
     on_failure: OnFailure,
     corrupt_reads: AtomicU64,
     known_is_proven: AtomicBool,
@@ -17,24 +24,25 @@ pub(super) struct Health {
 
 impl Health {
     /// That of a store that was just opened. `on_failure` is called once at most.
-    pub(super) fn of(on_failure: OnFailure) -> Self {
+    pub(super) fn of(belief: Belief, on_failure: OnFailure) -> Self {
         Self {
             failed: AtomicBool::new(false),
+            belief,
             on_failure,
             corrupt_reads: AtomicU64::new(0),
             known_is_proven: AtomicBool::new(false),
         }
     }
 
-    /// Errors: the store has failed, and answers nothing any more.
+    /// Errors: the store has failed, and answers nothing any more; or it can't be believed now, which passes.
     pub(super) fn require_sound(&self) -> Result<(), StoreError> {
         if self.failed.load(Ordering::Acquire) {
             return Err(StoreError::Failed);
         }
-        Ok(())
+        (self.belief)()
     }
 
-    /// Nothing is answered from now on, and the process is told so.
+    /// For what passes there is `Away`. Nothing is answered from now on, and the process is told so.
     pub(super) fn fail(&self, error: &StoreError) {
         if !self.failed.swap(true, Ordering::AcqRel) {
             (self.on_failure)(error);

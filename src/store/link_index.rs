@@ -27,13 +27,13 @@ impl LinkIndex {
     /// That of all rows. Damaged ones are left out, and redeemed by nobody.
     pub(super) fn of_all(tables: &Tables) -> Result<Self, StoreError> {
         let mut entries = HashMap::new();
-        for (key, value) in tables.sound_rows(Table::Links) {
+        for row in tables.sound_rows(Table::Links) {
+            let (key, value) = row?;
             match link_at(&key, &value) {
                 Ok(link) => drop(entries.insert(link.hash, Entry::of(&link))),
                 Err(error) => drop(tables.corrupt(Table::Links, &error)),
             }
         }
-        tables.require_sound()?;
         Ok(Self(Lock::new(entries)))
     }
 

@@ -124,8 +124,14 @@ impl Tables {
     }
 
     /// All rows that can be read. The unreadable ones are counted; after too many of them the rest is given up.
-    pub(super) fn sound_rows(&self, table: Table) -> impl Iterator<Item = RowBytes> {
-        readable(self.scan(table, &[])).map_while(Result::ok)
+    ///
+    /// Errors: what is no damage of a row, as the last one: more may have come behind it.
+    pub(super) fn sound_rows(
+        &self,
+        table: Table,
+    ) -> impl Iterator<Item = Result<RowBytes, StoreError>> {
+        readable(self.scan(table, &[]))
+            .take_while(|row| !matches!(row, Err(StoreError::Corrupt { .. })))
     }
 
     /// The record as it was written: `known` may say a later last use.
@@ -151,7 +157,7 @@ impl Tables {
         record::decode(value).map_err(|error| self.corrupt(table, &error))
     }
 
-    /// Errors: the store has failed, and answers nothing any more.
+    /// See [`Health::require_sound`].
     pub(super) fn require_sound(&self) -> Result<(), StoreError> {
         self.health.require_sound()
     }

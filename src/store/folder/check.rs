@@ -216,7 +216,8 @@ mod tests {
             tables.scribble(Table::RevokedKeys, key, value);
         };
         let first = |tables: &Tables| {
-            let (key, _) = tables.sound_rows(Table::RevokedKeys).next().unwrap();
+            let row = tables.sound_rows(Table::RevokedKeys).next();
+            let (key, _) = row.unwrap().unwrap();
             key.to_vec()
         };
         for (told, damage) in [

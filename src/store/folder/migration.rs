@@ -17,7 +17,7 @@ use super::super::health::Health;
 use super::super::wholeness::{Loss, OnLoss};
 use super::layout::{FIRST_FORMAT, FORMAT, FORMAT_ROW, SLED_FOLDER, sync_file, write_format};
 use super::reached::{self, Reading};
-use super::trees::Trees;
+use super::trees::{Trees, always};
 use super::whole::{self, Reach};
 use super::{derived, engine};
 
@@ -302,7 +302,7 @@ fn open(
 
 /// Nobody is served from them.
 fn trees_of(db: &sled::Db) -> Result<Trees, StoreError> {
-    Trees::open(db, Health::of(Box::new(|_| {})))
+    Trees::open(db, Health::of(always(), Box::new(|_| {})))
 }
 
 fn unreadable(folder: &Path, tree: &[u8], error: &sled::Error) -> StoreError {

@@ -23,7 +23,7 @@ use super::layout::{
 use super::ledger::Ledger;
 use super::lock::FolderLock;
 use super::reached::{self, Reached, Reading};
-use super::trees::Trees;
+use super::trees::{Trees, always};
 use super::whole::{self, Reach};
 use super::{derived, engine, lost, migration, secret, tally};
 
@@ -57,7 +57,7 @@ pub(in crate::store) fn create(folder: &Path) -> Result<Created, StoreError> {
         .map_err(engine::failed)?;
     // Of a making that was interrupted.
     reached::forget(folder)?;
-    let trees = Trees::open(&db, Health::of(Box::new(|_| {})))?;
+    let trees = Trees::open(&db, Health::of(always(), Box::new(|_| {})))?;
     let tally = whole::count(&trees, reached::FIRST)?;
     db.flush().map_err(engine::failed)?;
     drop((meta, trees, db));
@@ -112,7 +112,7 @@ pub(in crate::store) fn open(
     let (reached, said) = Reached::open(folder)?;
     let db = engine::open(&sled, engine::SEGMENT_BYTES, cache_bytes)?;
     require_format(folder, &db)?;
-    let trees = Trees::open(&db, Health::of(on_failure))?;
+    let trees = Trees::open(&db, Health::of(always(), on_failure))?;
     let links = tally::forget_uncounted_links(&trees)?;
     if links > 0 {
         tracing::warn!(

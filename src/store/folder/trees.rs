@@ -7,10 +7,15 @@ use std::sync::Arc;
 
 use super::super::edit::Table;
 use super::super::error::StoreError;
-use super::super::health::Health;
+use super::super::health::{Belief, Health};
 use super::super::rows::{Bytes, InOrder, RowBytes, Rows};
 use super::super::tables::Tables;
 use super::engine::{failed, words};
+
+/// The rows of a data folder change by this process alone.
+pub(super) fn always() -> Belief {
+    Box::new(|| Ok(()))
+}
 
 /// sled's trees, and what is read in them. Shared by readers and the writer.
 #[derive(Clone)]
@@ -105,4 +110,45 @@ fn of(trees: &[sled::Tree; Table::COUNT], table: Table) -> &sled::Tree {
 
 fn bytes(held: sled::IVec) -> Bytes {
     Bytes::Held(held.into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_believed_for_now_is_read_again_later_and_never_in_part() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = sled::open(folder.path()).unwrap();
+        // So many looks are believed; no failure is told.
+        let left = Arc::new(AtomicU32::new(u32::MAX));
+        let believed = Arc::clone(&left);
+        let belief: Belief = Box::new(move || {
+            let step = |left: u32| left.checked_sub(1);
+            let order = Ordering::Relaxed;
+            let taken = believed.fetch_update(order, order, step);
+            taken.map(drop).map_err(|_| StoreError::Away {
+                problem: "no lease".to_owned(),
+            })
+        });
+        let health = Health::of(belief, Box::new(|error| panic!("{error}")));
+        let trees = Trees::open(&db, health).unwrap();
+        let tables = &trees.tables;
+        for key in [b"a", b"b"] {
+            tables.scribble(Table::Disabled, key, Some(b""));
+        }
+        let count = || tables.sound_rows(Table::Disabled).collect::<Vec<_>>();
+        assert!(matches!(count()[..], [Ok(_), Ok(_)]));
+        left.store(0, Ordering::Relaxed);
+        assert!(matches!(count()[..], [Err(StoreError::Away { .. })]));
+        let read = tables.read(Table::Disabled, b"a");
+        assert!(matches!(read, Err(StoreError::Away { .. })));
+        left.store(1, Ordering::Relaxed);
+        assert!(tables.read(Table::Disabled, b"a").unwrap().is_some());
+        assert!(tables.require_sound().is_err());
+    }
 }

@@ -415,7 +415,7 @@ impl Case {
     fn lose_what_follows(&mut self) {
         for table in [Table::Known, Table::Expiry, Table::Counts, Table::Tally] {
             let tables = &self.store().tables;
-            if let Some((key, _)) = tables.sound_rows(table).next() {
+            if let Some(Ok((key, _))) = tables.sound_rows(table).next() {
                 tables.scribble(table, &key, None);
             }
         }
