@@ -287,7 +287,7 @@ mod tests {
     use super::*;
     use crate::identity::{Account, Host, Incarnation, UnixSeconds};
     use crate::protocol::Role;
-    use crate::store::{Decided, Edit, Harmless, Store, StoreError, View};
+    use crate::store::{Decided, Edit, Follow, Harmless, Listeners, News, Store, StoreError, View};
 
     fn account() -> BareJid {
         BareJid::parse("hamlet@shakespeare.lit").unwrap()
@@ -295,6 +295,13 @@ mod tests {
 
     fn key() -> KeyId {
         KeyId::from_bytes([1; 32])
+    }
+
+    /// Nothing is remembered here.
+    struct Nothing;
+
+    impl Follow for Nothing {
+        fn follow(&self, _: Vec<News>) {}
     }
 
     /// Two servers of one host, a gate, and a store that heeds it.
@@ -329,8 +336,11 @@ mod tests {
             let gate = Arc::new(Gate::new(servers));
             let folder = tempfile::tempdir().unwrap();
             Store::create(folder.path()).unwrap();
-            let heed = Arc::clone(&gate) as Arc<dyn Heed>;
-            let store = Store::open_heeded(folder.path(), heed).unwrap();
+            let state = Listeners {
+                heed: Arc::clone(&gate) as Arc<dyn Heed>,
+                follow: Arc::new(Nothing),
+            };
+            let store = Store::open_heard(folder.path(), state).unwrap();
             Self {
                 servers: connections,
                 gate,

@@ -2,8 +2,8 @@
 //!
 //! Must not know: who declares, and what is answered.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, MutexGuard};
 
 use serde_json::{Map, Value};
@@ -22,6 +22,8 @@ use crate::system::lock::{Lock, SharedLock};
 pub(super) struct Hosts {
     /// Never held while something is written: every offer and every login reads it.
     declared: SharedLock<HashMap<Host, Arc<DeclaredHost>>>,
+    /// Those that were declared here, and are not written yet. Changed only while `declared` is held for writing.
+    unwritten: Lock<HashSet<Host>>,
     /// One at a time writes of hosts.
     remembering: Lock<()>,
     stranger: Lock<Option<Stranger>>,
@@ -30,9 +32,9 @@ pub(super) struct Hosts {
 }
 
 impl Hosts {
-    /// The hosts that the store remembers, each as it was declared last.
-    pub(super) fn load(store: &Store) -> Result<Self, StoreError> {
-        let mut declared = HashMap::new();
+    /// Takes the hosts that the store remembers, each as it was declared last. Whoever else declares one meanwhile is heard behind that.
+    pub(super) fn load(&self, store: &Store) -> Result<(), StoreError> {
+        let mut declared = self.declared.write();
         for (host, record) in store.hosts()? {
             match DeclaredHost::from_record(&record) {
                 Ok(known) => drop(declared.insert(host, Arc::new(known))),
@@ -40,10 +42,34 @@ impl Hosts {
                 Err(error) => tracing::error!(%host, %error, "the host's options are not readable"),
             }
         }
-        Ok(Self {
-            declared: SharedLock::new(declared),
-            ..Self::default()
-        })
+        Ok(())
+    }
+
+    /// Another process has declared the host, or has forgotten it. What was declared here and is not written yet is newer; and a host
+    /// that somebody declares who is connected here stays.
+    pub(super) fn follow(
+        &self,
+        host: &Host,
+        record: Option<&HostRecord>,
+        is_declared: impl FnOnce() -> bool,
+    ) {
+        let known = record.map(DeclaredHost::from_record).transpose();
+        let mut declared = self.declared.write();
+        if self.unwritten.lock().contains(host) {
+            return;
+        }
+        match known {
+            Ok(Some(known)) => {
+                tracing::info!(%host, options = json_of(&known.options), "host declared elsewhere");
+                declared.insert(host.clone(), Arc::new(known));
+            }
+            Ok(None) if is_declared() => {}
+            Ok(None) => drop(declared.remove(host)),
+            Err(error) => {
+                tracing::error!(%host, %error, "the host's options are not readable");
+                declared.remove(host);
+            }
+        }
     }
 
     /// The host as it was declared last, be it ready or not.
@@ -106,10 +132,15 @@ impl Hosts {
         let before = declared.get(host);
         let bytes = json_of(&options).len();
         room::require(bytes, before.is_some(), declared.len())?;
-        let is_new =
+        let is_other =
             before.is_none_or(|before| before.options != options || before.accounts != accounts);
+        // The last try to write it may have failed.
+        let is_new = is_other || self.unwritten.lock().contains(host);
         let fresh = Arc::new(DeclaredHost::new(accounts, options));
         if is_new {
+            self.unwritten.lock().insert(host.clone());
+        }
+        if is_other {
             tracing::info!(
                 %host,
                 before = before.map(|before| json_of(&before.options)),
@@ -142,6 +173,7 @@ impl Hosts {
         if is_declared() {
             return Err(Fault::HostDeclared);
         }
+        self.unwritten.lock().remove(host);
         Ok(known.remove())
     }
 
@@ -166,7 +198,15 @@ impl Hosts {
             let latest = self.declaration(host);
             latest.is_some_and(|latest| latest.record() == *record)
         });
-        store.remember_hosts(changed)
+        store.remember_hosts(changed.clone())?;
+        let declared = self.declared.write();
+        for (host, record) in &changed {
+            let latest = declared.get(host);
+            if latest.is_none_or(|latest| latest.record() == *record) {
+                self.unwritten.lock().remove(host);
+            }
+        }
+        Ok(())
     }
 
     /// A server has told where the host's page for devices is; `None`: it serves none.

@@ -12,6 +12,7 @@ mod disk_room;
 pub mod dispatch;
 mod exchange;
 mod facts;
+mod following;
 pub mod gate;
 mod guesses;
 mod handlers;

@@ -7,7 +7,6 @@ use std::sync::MutexGuard;
 
 use super::servers::Servers;
 use crate::identity::{Host, ScramHash};
-use crate::store::Store;
 use crate::system::lock::Lock;
 
 /// The hashes that the servers of each host have heard of.
@@ -20,11 +19,9 @@ impl ScramNews {
         self.0.lock()
     }
 
-    /// Tells every server of the host which SCRAM hashes may be offered, if that has changed.
-    pub(super) fn tell(&self, store: &Store, servers: &Servers, host: &Host) {
+    /// Tells every server of the host which SCRAM hashes may be offered, if that has changed. To be called in the order of the changes.
+    pub(super) fn tell(&self, servers: &Servers, host: &Host, common: Vec<ScramHash>) {
         let mut announced = self.0.lock();
-        // Under the lock, so that what is told last is what is so.
-        let common = store.census(host).common();
         if announced.get(host).unwrap_or(&ScramHash::ALL.to_vec()) == &common {
             return;
         }

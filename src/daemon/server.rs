@@ -96,7 +96,8 @@ pub async fn serve(options: Options, place: SocketSource) -> Result<(), ServeErr
             cache_bytes,
             ..
         } = options;
-        let open = |heed| Store::open_with(&data_dir, cache_bytes, on_loss, heed, on_failure);
+        let open =
+            |listeners| Store::open_with(&data_dir, cache_bytes, on_loss, listeners, on_failure);
         State::new(open).map(|state| (state, data_dir))
     });
     // A panic there has ended the process.

@@ -10,6 +10,7 @@ use super::authorities::AuthorityFiles;
 use super::connection::Connection;
 use super::disk_room::DiskRoom;
 use super::facts::Facts;
+use super::following::Following;
 use super::gate::Gate;
 use super::guesses::Guesses;
 use super::handlers::accounts::LocalAccounts;
@@ -39,12 +40,12 @@ use super::servers::Servers;
 use super::sessions::Sessions;
 use super::store_checks::Checks;
 use crate::identity::UnixSeconds;
-use crate::store::{Heed, Store, StoreError};
+use crate::store::{Heed, Listeners, Store, StoreError};
 
 /// The parts of the daemon: the store, and beside it everything that is in memory.
 pub struct State {
     pub(super) store: Arc<Store>,
-    pub(super) hosts: Hosts,
+    pub(super) hosts: Arc<Hosts>,
     pub(super) chains: Chains,
     pub(super) servers: Arc<Servers>,
     pub(super) sessions: Sessions,
@@ -56,21 +57,31 @@ pub struct State {
     pub(super) guesses: Guesses,
     pub(super) reservations: Reservations,
     pub(super) notice_times: NoticeTimes,
-    pub(super) scram_news: ScramNews,
+    pub(super) scram_news: Arc<ScramNews>,
     pub(super) checks: Arc<Checks>,
 }
 
 impl State {
-    /// One that knows the hosts that the store remembers, and their authorities. `open` opens the store, which heeds the gate. Blocks.
+    /// One that knows the hosts that the store remembers, and their authorities. `open` opens the store, which tells the others of
+    /// changes. Blocks.
     ///
     /// Errors: the store.
     pub fn new(
-        open: impl FnOnce(Arc<dyn Heed>) -> Result<Store, StoreError>,
+        open: impl FnOnce(Listeners) -> Result<Store, StoreError>,
     ) -> Result<Self, StoreError> {
         let servers = Arc::new(Servers::default());
         let gate = Arc::new(Gate::new(Arc::clone(&servers)));
-        let store = open(Arc::clone(&gate) as Arc<dyn Heed>)?;
-        let hosts = Hosts::load(&store)?;
+        let (hosts, scram_news) = (Arc::<Hosts>::default(), Arc::<ScramNews>::default());
+        let following = Following {
+            hosts: Arc::clone(&hosts),
+            scram_news: Arc::clone(&scram_news),
+            servers: Arc::clone(&servers),
+        };
+        let store = open(Listeners {
+            heed: Arc::clone(&gate) as Arc<dyn Heed>,
+            follow: Arc::new(following),
+        })?;
+        hosts.load(&store)?;
         let state = Self {
             store: Arc::new(store),
             hosts,
@@ -85,7 +96,7 @@ impl State {
             guesses: Guesses::default(),
             reservations: Reservations::default(),
             notice_times: NoticeTimes::default(),
-            scram_news: ScramNews::default(),
+            scram_news,
             checks: Arc::default(),
         };
         state.vouching().read(false);
@@ -155,8 +166,6 @@ impl State {
         Passwords {
             store: &self.store,
             hosts: &self.hosts,
-            servers: &self.servers,
-            scram_news: &self.scram_news,
             gate: &self.gate,
             guesses: &self.guesses,
             disk_room: &self.disk_room,
@@ -167,8 +176,6 @@ impl State {
         LocalAccounts {
             store: &self.store,
             hosts: &self.hosts,
-            servers: &self.servers,
-            scram_news: &self.scram_news,
             gate: &self.gate,
             reservations: &self.reservations,
             disk_room: &self.disk_room,
@@ -280,7 +287,6 @@ impl State {
             store: &self.store,
             hosts: &self.hosts,
             servers: &self.servers,
-            scram_news: &self.scram_news,
             disk_room: &self.disk_room,
         }
     }

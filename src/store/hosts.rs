@@ -12,6 +12,7 @@ use super::edit::{Row, Table};
 use super::error::StoreError;
 use super::job::{About, Claim, Planned};
 use super::record::{self, HostRecord};
+use super::tables::Tables;
 
 impl Store {
     /// Remembers how these hosts were declared. Blocks until it is on the disk.
@@ -79,23 +80,28 @@ impl Store {
 
     /// Up to when the accounts of `host` have heard of what expires.
     pub fn noticed_until(&self, host: &Host) -> Result<Option<UnixSeconds>, StoreError> {
-        let value = self.tables.read(Table::Meta, &noticed_key(host))?;
-        value
-            .map(|value| self.tables.decoded(Table::Meta, &value))
-            .transpose()
+        noticed(&self.tables, &noticed_key(host))
     }
 
-    /// Remembers up to when they have. Blocks until it is on the disk.
-    pub fn set_noticed_until(&self, host: &Host, until: UnixSeconds) -> Result<(), StoreError> {
+    /// Remembers up to when they have, if that is still what it was; is it? Blocks until it is on the disk.
+    pub fn set_noticed_until(
+        &self,
+        host: &Host,
+        before: Option<UnixSeconds>,
+        until: UnixSeconds,
+    ) -> Result<bool, StoreError> {
         let key = noticed_key(host);
-        self.writer()?.commit(of_host(host), move |_| {
+        self.writer()?.commit(of_host(host), move |tables| {
+            if noticed(tables, &key)? != before {
+                return Ok(Planned::nothing(false));
+            }
             Ok(Planned {
                 rows: vec![Row {
                     table: Table::Meta,
                     key,
                     value: Some(record::encode(&until)),
                 }],
-                outcome: (),
+                outcome: true,
             })
         })
     }
@@ -104,6 +110,13 @@ impl Store {
 /// A change of what is remembered of a host.
 fn of_host(host: &Host) -> About {
     About::These([Claim::Host(host.clone())].into())
+}
+
+fn noticed(tables: &Tables, key: &[u8]) -> Result<Option<UnixSeconds>, StoreError> {
+    let value = tables.read(Table::Meta, key)?;
+    value
+        .map(|value| tables.decoded(Table::Meta, &value))
+        .transpose()
 }
 
 fn noticed_key(host: &Host) -> Vec<u8> {

@@ -55,7 +55,7 @@ impl Tables {
             der, fingerprint, ..
         } = shown;
         let is_proven = self.health.is_known_proven();
-        let as_of = recall.now();
+        let as_of = recall.now(fingerprint);
         if is_proven
             && shown.cert.is_some()
             && let Some(holding) = recall.get(fingerprint, host, as_of)

@@ -1,15 +1,14 @@
-//! What is kept in memory of the rows, so that it need not be read: one place that hears of every change, and passes on what of it
-//! concerns who has logged in before.
+//! What is kept in memory of the rows, so that it need not be read: one place that hears of every change, and passes it on to
+//! whoever has to hear of it.
 //!
 //! Must not know: who has changed something, where the rows are.
-
-use std::sync::Arc;
 
 use super::census::Censuses;
 use super::counts::Counts;
 use super::edit::{Row, Table};
 use super::error::StoreError;
-use super::heed::{Concern, Heed};
+use super::follow::{Listeners, Maker, News};
+use super::heed::Concern;
 use super::link_index::LinkIndex;
 use super::recall::Recall;
 use super::rows::Changed;
@@ -23,7 +22,7 @@ pub(super) struct Memory {
     pub(super) links: LinkIndex,
     pub(super) counts: Lock<Counts>,
     pub(super) secret: SharedLock<[u8; 32]>,
-    pub(super) heed: Arc<dyn Heed>,
+    pub(super) listeners: Listeners,
 }
 
 impl Memory {
@@ -32,7 +31,7 @@ impl Memory {
         tables: &Tables,
         counts: Counts,
         secret: [u8; 32],
-        heed: Arc<dyn Heed>,
+        listeners: Listeners,
     ) -> Result<Self, StoreError> {
         Ok(Self {
             recall: Recall::default(),
@@ -40,7 +39,7 @@ impl Memory {
             links: LinkIndex::of_all(tables)?,
             counts: Lock::new(counts),
             secret: SharedLock::new(secret),
-            heed,
+            listeners,
         })
     }
 
@@ -51,16 +50,24 @@ impl Memory {
     }
 
     /// The tables say this from now on, and go on to say it behind a power cut. To be called before anybody hears that it is written; the
-    /// changes of one row in the order in which they were made. `concerns`: what of them concerns who has logged in before.
+    /// changes of one row in the order in which they were made. `concerns`: what of them concerns who has logged in before. `by`: who has made them.
     ///
     /// No yes to a login by what was so before comes behind it: whoever begins one from here on reads the rows, and this memory, as they
     /// are now.
-    pub(super) fn applied(&self, changes: &[Changed], concerns: &[Concern]) {
+    pub(super) fn applied(&self, changes: &[Changed], concerns: &[Concern], by: Maker) {
+        self.heeded(changes, concerns);
+        let news = News::of(changes, by, &self.censuses);
+        if !news.is_empty() {
+            self.listeners.follow.follow(news);
+        }
+    }
+
+    fn heeded(&self, changes: &[Changed], concerns: &[Concern]) {
         if concerns.is_empty() {
             self.follow(changes);
             return;
         }
-        let heed = &*self.heed;
+        let heed = &*self.listeners.heed;
         heed.under_closing(&mut || {
             self.follow(changes);
             for concern in concerns {
@@ -82,12 +89,12 @@ impl Memory {
                 *self.secret.write() = *secret;
             }
         }
-        self.recall.changed();
+        self.recall.changed(changes);
     }
 
     /// The tables may say something new, and nobody can tell what.
     pub(super) fn in_doubt(&self) {
-        self.recall.changed();
+        self.recall.in_doubt();
     }
 }
 

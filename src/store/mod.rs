@@ -17,6 +17,7 @@ mod error;
 mod expiry;
 mod figures;
 mod folder;
+mod follow;
 mod harmless;
 mod health;
 mod heed;
@@ -50,6 +51,7 @@ pub use edit::Edit;
 pub use error::{OnFailure, StoreError};
 pub use figures::Figures;
 pub use folder::opening::Created;
+pub use follow::{Follow, Listeners, News};
 pub use harmless::Harmless;
 pub use heed::{Change, Hear, Heed};
 pub use job::Pending;
@@ -251,7 +253,7 @@ impl Store {
     ///
     /// Errors: the caller keeps back what a change may have to wait for.
     fn writer(&self) -> Result<&(dyn Backend + 'static), StoreError> {
-        if self.memory.heed.is_held_here() {
+        if self.memory.listeners.heed.is_held_here() {
             return Err(StoreError::Entangled);
         }
         Ok(&*self.backend)
@@ -266,6 +268,38 @@ impl Store {
     /// Waits until everything that was given to the writer is on the disk, and lets nothing more in.
     pub fn close(&self) {
         self.backend.stop();
+    }
+}
+
+/// As if another process had made these changes: the rows are there, and this one hears of it.
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+impl Store {
+    pub(crate) fn edited_elsewhere(&self, account: &BareJid, edits: Vec<Edit>) {
+        let plan = planned(account, move |_| Ok(Ok::<_, ()>((edits, ()))));
+        let Planned { rows, outcome } = plan(&self.tables).unwrap();
+        outcome.unwrap();
+        self.written_elsewhere(rows);
+    }
+
+    pub(crate) fn declared_elsewhere(&self, host: &Host, record: Option<&HostRecord>) {
+        self.written_elsewhere(vec![edit::Row {
+            table: Table::Hosts,
+            key: host.as_str().as_bytes().to_vec(),
+            value: record.map(record::encode),
+        }]);
+    }
+
+    fn written_elsewhere(&self, rows: Vec<edit::Row>) {
+        let changes = self.tables.changed_by(rows).unwrap();
+        for row in &changes {
+            self.tables
+                .scribble(row.table, &row.key, row.after.as_deref());
+        }
+        let concern = heed::Concern::of(&self.tables, &changes, None).unwrap();
+        let concerns: Vec<_> = concern.into_iter().collect();
+        self.memory
+            .applied(&changes, &concerns, follow::Maker::Another);
     }
 }
 

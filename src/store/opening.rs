@@ -3,11 +3,10 @@
 //! Must not know: how that is made and opened.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use super::error::{OnFailure, StoreError};
 use super::folder::opening::{Created, Opened};
-use super::heed::{Heed, NoLogins};
+use super::follow::Listeners;
 use super::wholeness::OnLoss;
 use super::{Store, folder, refusal};
 
@@ -42,32 +41,32 @@ impl Store {
         cache_bytes: u64,
         on_failure: OnFailure,
     ) -> Result<Self, StoreError> {
-        let heed = Arc::new(NoLogins);
-        Self::open_with(folder, cache_bytes, OnLoss::Refuse, heed, on_failure)
+        let listeners = Listeners::nobody();
+        Self::open_with(folder, cache_bytes, OnLoss::Refuse, listeners, on_failure)
     }
 
     /// The same for a test of a store that is not whole.
     #[cfg(test)]
     pub(super) fn open_in_test(folder: &Path, on_loss: OnLoss) -> Result<Self, StoreError> {
-        let heed = Arc::new(NoLogins);
-        Self::open_with(folder, 8 << 20, on_loss, heed, Box::new(|_| {}))
+        let listeners = Listeners::nobody();
+        Self::open_with(folder, 8 << 20, on_loss, listeners, Box::new(|_| {}))
     }
 
     /// The same for a test in which somebody logs in.
     #[cfg(test)]
-    pub(crate) fn open_heeded(folder: &Path, heed: Arc<dyn Heed>) -> Result<Self, StoreError> {
-        Self::open_with(folder, 1 << 20, OnLoss::Refuse, heed, Box::new(|_| {}))
+    pub(crate) fn open_heard(folder: &Path, listeners: Listeners) -> Result<Self, StoreError> {
+        Self::open_with(folder, 1 << 20, OnLoss::Refuse, listeners, Box::new(|_| {}))
     }
 
-    /// The same for whoever lets somebody in, as `heed` says; and says what is done with a store that is not whole.
+    /// The same for whoever lets somebody in, as `listeners` say; and says what is done with a store that is not whole.
     pub fn open_with(
         at: &Path,
         cache_bytes: u64,
         on_loss: OnLoss,
-        heed: Arc<dyn Heed>,
+        listeners: Listeners,
         on_failure: OnFailure,
     ) -> Result<Self, StoreError> {
-        let opened = folder::opening::open(at, cache_bytes, on_loss, heed, on_failure);
+        let opened = folder::opening::open(at, cache_bytes, on_loss, listeners, on_failure);
         match &opened {
             Ok(_) => refusal::clear(at),
             Err(error) => refusal::note_error(at, error),

@@ -75,9 +75,15 @@ impl Daemon {
 
     /// The parts of a daemon in this process, on the store of one that has ended.
     pub fn state(&self) -> State {
-        let open = |heed| {
+        let open = |listeners| {
             let folder = self.data_dir();
-            Store::open_with(&folder, 8 << 20, OnLoss::Refuse, heed, Box::new(|_| {}))
+            Store::open_with(
+                &folder,
+                8 << 20,
+                OnLoss::Refuse,
+                listeners,
+                Box::new(|_| {}),
+            )
         };
         State::new(open).unwrap()
     }

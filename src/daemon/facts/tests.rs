@@ -90,7 +90,7 @@ fn the_lists_let_in_whom_all_facts_let_in() {
     let folder = folder.unwrap();
     let data = folder.path().join("data");
     Store::create(&data).unwrap();
-    let state = State::new(|heed| Store::open_heeded(&data, heed)).unwrap();
+    let state = State::new(|listeners| Store::open_heard(&data, listeners)).unwrap();
     let host = Host::parse("a.lit").unwrap();
     let (h, g) = (account("h@a.lit"), account("g@a.lit"));
     let files = CaFiles {

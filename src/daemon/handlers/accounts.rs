@@ -8,12 +8,10 @@ use serde_json::json;
 
 use super::super::connection::Peer;
 use super::super::disk_room::DiskRoom;
-use super::super::gate::{Asking, Gate};
+use super::super::gate::Gate;
 use super::super::hosts::Hosts;
 use super::super::reply::{Answered, Reply};
 use super::super::reservations::{NotReserved, Reservations};
-use super::super::scram_news::ScramNews;
-use super::super::servers::Servers;
 use super::super::storage;
 use super::fresh::{new_incarnation, new_token, new_verifiers};
 use crate::identity::{
@@ -28,15 +26,13 @@ use crate::protocol::{
     Created, Delete, Deleted, Each, Existence, Fault, ListAccounts, ListedAccount, PAGE_BYTES,
     PasswordSet, Refusal, Request, SetPassword, Switched,
 };
-use crate::store::{Decided, Edit, Store, StoreError, View};
+use crate::store::{Edit, Store, StoreError, View};
 
 /// Keeps the accounts that live here.
 #[derive(Clone, Copy)]
 pub(in crate::daemon) struct LocalAccounts<'a> {
     pub(in crate::daemon) store: &'a Store,
     pub(in crate::daemon) hosts: &'a Hosts,
-    pub(in crate::daemon) servers: &'a Servers,
-    pub(in crate::daemon) scram_news: &'a ScramNews,
     pub(in crate::daemon) gate: &'a Gate,
     pub(in crate::daemon) reservations: &'a Reservations,
     pub(in crate::daemon) disk_room: &'a DiskRoom,
@@ -200,7 +196,8 @@ impl LocalAccounts<'_> {
         let incarnation = new_incarnation()?;
         let jid = account.clone();
         let asking = self.gate.asking(reply.connection());
-        let written = self.change_account(&asking, account, move |view| {
+        let asker = Some(asking.asker());
+        let written = self.store.take_back(asker, account, move |view| {
             let known = view.account()?;
             let creation = match decide(known.as_ref()) {
                 Ok(creation) => creation,
@@ -265,7 +262,8 @@ impl LocalAccounts<'_> {
         let known = self.store.view(account).account()?;
         passwords::is_meant(known.as_ref(), incarnation.as_ref()).map_err(denied)?;
         let asking = self.gate.asking(reply.connection());
-        let written = self.change_account(&asking, account, move |view| {
+        let asker = Some(asking.asker());
+        let written = self.store.take_back(asker, account, move |view| {
             let known = view.account()?;
             if let Err(denial) = passwords::is_meant(known.as_ref(), incarnation.as_ref()) {
                 return Ok(Err(denial));
@@ -295,7 +293,8 @@ impl LocalAccounts<'_> {
         let denied = |denial: Denial| refused(question, account, denial);
         passwords::require(self.store.view(account).account()?.as_ref()).map_err(denied)?;
         let asking = self.gate.asking(reply.connection());
-        let written = self.change_account(&asking, account, move |view| {
+        let asker = Some(asking.asker());
+        let written = self.store.take_back(asker, account, move |view| {
             let known = view.account()?;
             Ok(passwords::require(known.as_ref()).map(|known| {
                 let is_other = known.enabled != enabled;
@@ -347,21 +346,6 @@ impl LocalAccounts<'_> {
             accounts: rows,
             next,
         })
-    }
-
-    /// As [`crate::store::Store::take_back`]; and tells the servers when the host's SCRAM hashes are others now.
-    fn change_account<T: Send + 'static>(
-        &self,
-        asking: &Asking,
-        account: &BareJid,
-        decide: impl FnOnce(&View<'_>) -> Decided<Edit, T, Denial> + Send + 'static,
-    ) -> Result<Result<T, Denial>, StoreError> {
-        let written = self
-            .store
-            .take_back(Some(asking.asker()), account, decide)?;
-        self.scram_news
-            .tell(self.store, self.servers, account.host());
-        Ok(written)
     }
 
     /// Reserves the name; the answer is what whoever creates its account names again.

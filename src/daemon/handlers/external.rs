@@ -472,7 +472,7 @@ mod tests {
         let (pem, leaf) = issued();
         std::fs::write(&file, pem).unwrap();
         Store::create(&data).unwrap();
-        let state = State::new(|heed| Store::open_heeded(&data, heed)).unwrap();
+        let state = State::new(|listeners| Store::open_heard(&data, listeners)).unwrap();
         let options = json!({"saslcertd_trust": "ca", "saslcertd_ca_file": file});
         let host = Host::parse("a.lit").unwrap();
         let options = serde_json::from_value(options).unwrap();

@@ -401,7 +401,7 @@ mod tests {
     fn state(folder: &tempfile::TempDir) -> State {
         let folder = folder.path().join("data");
         Store::create(&folder).unwrap();
-        State::new(|heed| Store::open_heeded(&folder, heed)).unwrap()
+        State::new(|listeners| Store::open_heard(&folder, listeners)).unwrap()
     }
 
     fn declare(state: &State, host: &str, max_certs: usize) -> Vec<(Host, HostRecord)> {

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use super::super::disk_room::DiskRoom;
 use super::super::hosts::Hosts;
 use super::super::reply::Answered;
-use super::super::scram_news::ScramNews;
 use super::super::servers::Servers;
 use super::certificates::certificate_in;
 use super::edits::{append_edits, is_anothers, receiving};
@@ -36,7 +35,6 @@ pub(in crate::daemon) struct MovingIn<'a> {
     pub(in crate::daemon) store: &'a Store,
     pub(in crate::daemon) hosts: &'a Hosts,
     pub(in crate::daemon) servers: &'a Servers,
-    pub(in crate::daemon) scram_news: &'a ScramNews,
     pub(in crate::daemon) disk_room: &'a DiskRoom,
 }
 
@@ -99,8 +97,6 @@ impl MovingIn<'_> {
             Ok(Ok::<_, Denial>((edits, result)))
         });
         let result = written?.map_err(Refusal::Management)?;
-        self.scram_news
-            .tell(self.store, self.servers, account.host());
         if apply {
             let verdict = result.account.verdict.name();
             tracing::info!(%account, verdict, "account.import: yes");

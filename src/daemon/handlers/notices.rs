@@ -62,7 +62,7 @@ impl Notices<'_> {
         DueHost { host, lives, days }: &DueHost,
         now: UnixSeconds,
     ) -> Result<(), Refusal> {
-        let last = self.store.noticed_until(host)?;
+        let mut last = self.store.noticed_until(host)?;
         let longest = days.iter().max().copied().unwrap_or_default();
         let mut due = Vec::new();
         for held in self
@@ -91,7 +91,11 @@ impl Notices<'_> {
             }
             // Only what was told of moves the mark: a clock that is wrong for a while moves nothing.
             if due.peek().is_none_or(|next| next.moment != one.moment) {
-                self.store.set_noticed_until(host, one.moment)?;
+                if !self.store.set_noticed_until(host, last, one.moment)? {
+                    // Another daemon tells the accounts of this host, too: the rest is its own.
+                    return Ok(());
+                }
+                last = Some(one.moment);
             }
         }
         Ok(())

@@ -10,8 +10,6 @@ use super::super::gate::Gate;
 use super::super::guesses::{Guesses, Network};
 use super::super::hosts::Hosts;
 use super::super::reply::{Admits, Answered, Reply};
-use super::super::scram_news::ScramNews;
-use super::super::servers::Servers;
 use super::super::storage;
 use super::fresh::new_verifiers;
 use crate::identity::{Account, AccountName, BareJid, Secret, UnixSeconds};
@@ -27,8 +25,6 @@ use crate::store::{Harmless, Store, StoreError};
 pub(in crate::daemon) struct Passwords<'a> {
     pub(in crate::daemon) store: &'a Store,
     pub(in crate::daemon) hosts: &'a Hosts,
-    pub(in crate::daemon) servers: &'a Servers,
-    pub(in crate::daemon) scram_news: &'a ScramNews,
     pub(in crate::daemon) gate: &'a Gate,
     pub(in crate::daemon) guesses: &'a Guesses,
     pub(in crate::daemon) disk_room: &'a DiskRoom,
@@ -168,8 +164,6 @@ impl Passwords<'_> {
                 let put = Harmless::put_account(view, renewed)?;
                 Ok(Ok((put.into_iter().collect(), ())))
             })?;
-            self.scram_news
-                .tell(self.store, self.servers, account.host());
             Ok(written)
         })();
         match renewed {

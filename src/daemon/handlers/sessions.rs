@@ -178,7 +178,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("data");
         Store::create(&folder).unwrap();
-        let state = State::new(|heed| Store::open_heeded(&folder, heed)).unwrap();
+        let state = State::new(|listeners| Store::open_heard(&folder, listeners)).unwrap();
         let peer = Peer {
             uid: 0,
             pid: None,

@@ -18,6 +18,7 @@ use sled::transaction::TransactionError;
 use super::super::backend::WhenFull;
 use super::super::edit::{Row, Table};
 use super::super::error::StoreError;
+use super::super::follow::Maker;
 use super::super::heed::{Concern, Hear};
 use super::super::job::{About, Acknowledge, Job, Planned};
 use super::super::memory::Memory;
@@ -179,7 +180,7 @@ impl Writer {
         match self.write_durably(changes) {
             Ok(changes) => {
                 if !changes.is_empty() {
-                    self.memory.applied(&changes, &concerns);
+                    self.memory.applied(&changes, &concerns, Maker::Here);
                 }
                 for acknowledge in waiting {
                     acknowledge(Ok(()));

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use super::super::edit::Table;
 use super::super::error::{OnFailure, StoreError, damaged, file_error};
+use super::super::follow::Listeners;
 use super::super::health::Health;
-use super::super::heed::Heed;
 use super::super::job::Planned;
 use super::super::memory::Memory;
 use super::super::tables::Tables;
@@ -88,7 +88,7 @@ pub(in crate::store) fn open(
     folder: &Path,
     cache_bytes: u64,
     on_loss: OnLoss,
-    heed: Arc<dyn Heed>,
+    listeners: Listeners,
     on_failure: OnFailure,
 ) -> Result<Opened, StoreError> {
     if !folder.join(FORMAT_FILE).exists() {
@@ -143,7 +143,7 @@ pub(in crate::store) fn open(
     tables.health.set_known_proven(is_proven);
     proof.found.accepted = proof.found.accepted.or(lost);
     reached.note_firmly(proof.tally.commits)?;
-    let memory = Arc::new(Memory::of_all(&tables, proof.counts, secret, heed)?);
+    let memory = Arc::new(Memory::of_all(&tables, proof.counts, secret, listeners)?);
     let ledger = Ledger::of(proof.tally);
     let reached = Arc::new(reached);
     let committer = Committer::start(Writer {

@@ -626,7 +626,13 @@ fn what_was_read_is_read_again_only_after_a_change() {
         at: NOW,
     };
     change(&store, &other, vec![edit]);
-    assert!(!is_held());
+    // No row of this certificate has changed.
+    assert!(is_held());
+    let held = record(&other, "one", "phone", &cert);
+    change(&store, &other, vec![Edit::put(held)]);
+    let known = store.known(parsed(&cert), account.host()).unwrap();
+    let holders = known.holding.holders.iter().map(|held| &held.account);
+    assert_eq!(holders.collect::<Vec<_>>(), [&other]);
 }
 
 #[test]
