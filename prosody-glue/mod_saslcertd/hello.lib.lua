@@ -85,6 +85,7 @@ local function pieces_of(hosts, keeps_sessions)
 		pieces[i] = {
 			protocol = protocol_version, software = "Prosody " .. tostring(prosody.version), module = own_copy;
 			hosts = piece, global = of_section(section_of("*")), folder = prosody.paths.config or ".", continued = i > 1, sessions = keeps_sessions;
+			waits_ms = keeps_sessions and math.ceil(settings().timeout * 1000) or nil;
 		};
 	end
 	return pieces;

@@ -137,6 +137,7 @@ fn create(
             daemon,
             "saslcertd account",
             std::slice::from_ref(jid.host()),
+            None,
         )?;
     }
     // Before the password is asked for.

@@ -3,6 +3,7 @@
 //! Must not know: what is said on either side of the bridge.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
@@ -20,6 +21,10 @@ pub(super) struct ExtauthArgs {
     /// host that was declared is answered for.
     #[arg(long = "host", value_name = "HOST", value_parser = Host::parse)]
     hosts: Vec<Host>,
+    /// How long the server waits for an answer at most, in seconds. A daemon that shares its accounts with others has to know: what the
+    /// server may still take for an answer is not revoked yet.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    wait: u32,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -33,6 +38,7 @@ pub(super) fn run(args: &ExtauthArgs, global: &Global) -> anyhow::Result<ExitCod
         Protocol::Prosody => extauth::Protocol::Prosody,
         Protocol::Ejabberd => extauth::Protocol::Ejabberd,
     };
-    extauth::run(protocol, &args.hosts, &global.socket)?;
+    let waits = Duration::from_secs(args.wait.into());
+    extauth::run(protocol, &args.hosts, waits, &global.socket)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -153,7 +153,7 @@ fn connected(out: &mut String, connection: &ConnectionState) {
     let pid = connection.pid.map(|pid| pid.to_string());
     let _ = writeln!(
         out,
-        "connection: {} (user {}, process {}, {}), {}",
+        "connection: {} (user {}, process {}, {}), {}{}",
         software.map_or("-".into(), visible),
         connection.uid,
         pid.as_deref().unwrap_or("-"),
@@ -163,7 +163,12 @@ fn connected(out: &mut String, connection: &ConnectionState) {
             "certificate session",
             "certificate sessions"
         ),
+        connection.waits_ms.map_or_else(String::new, waits),
     );
+}
+
+fn waits(milliseconds: u32) -> String {
+    format!(", waits for {} s at most", f64::from(milliseconds) / 1000.0)
 }
 
 fn declared(out: &mut String, host: &HostState) {

@@ -51,6 +51,9 @@ pub struct Introduction {
     pub hosts: HashSet<Host>,
     /// Has it sessions, which it can be asked to close?
     pub keeps_sessions: bool,
+    /// How long it waits for a yes at most, in milliseconds: the longest that it has said. A question that was asked before may wait as long as was
+    /// said then.
+    pub waits_ms: Option<u32>,
     /// When it said hello for the first time.
     pub since: UnixSeconds,
     /// The module that asks, if it is one.

@@ -68,6 +68,7 @@ mod tests {
             hosts: HashSet::from([host("a.lit")]),
             keeps_sessions: true,
             since: UnixSeconds(0),
+            waits_ms: None,
             module: None,
         });
         state.connected(&connection);

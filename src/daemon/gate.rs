@@ -327,6 +327,7 @@ mod tests {
                     hosts: HashSet::from([Host::parse("shakespeare.lit").unwrap()]),
                     keeps_sessions: true,
                     since: UnixSeconds(0),
+                    waits_ms: None,
                     module: None,
                 });
                 servers.connected(&connection);

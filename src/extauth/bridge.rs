@@ -23,13 +23,21 @@ use crate::protocol::{
     self, AccountExists, Admission, Create, CreateCaller, Delete, SetPassword, Text, Verify,
 };
 
-/// Answers the server's requests on standard input, for `hosts` only unless there are none, until it ends.
+/// Answers the server's requests on standard input, for `hosts` only unless there are none, until it ends. The server waits for an answer for
+/// `waits` at most.
 ///
 /// Errors: of standard input and output.
-pub(crate) fn run(protocol: Protocol, hosts: &[Host], socket: &Path) -> io::Result<()> {
+pub(crate) fn run(
+    protocol: Protocol,
+    hosts: &[Host],
+    waits: Duration,
+    socket: &Path,
+) -> io::Result<()> {
     let mut bridge = Bridge {
         socket,
         hosts,
+        // Proof: u32 has room for 49 days.
+        waits_ms: u32::try_from(waits.as_millis()).unwrap_or(u32::MAX),
         daemon: None,
         said: HashMap::new(),
     };
@@ -47,6 +55,7 @@ pub(crate) fn run(protocol: Protocol, hosts: &[Host], socket: &Path) -> io::Resu
 struct Bridge<'a> {
     socket: &'a Path,
     hosts: &'a [Host],
+    waits_ms: u32,
     daemon: Option<Asker>,
     /// When each was said last.
     said: HashMap<Trouble, Instant>,
@@ -232,7 +241,12 @@ impl Bridge<'_> {
 
     fn connect(&mut self) -> Result<Asker, AskError> {
         let mut daemon = Asker::connect_as_server(self.socket, ANSWER_TIMEOUT)?;
-        declare_unknown(&mut daemon, "saslcertd extauth", self.hosts)?;
+        declare_unknown(
+            &mut daemon,
+            "saslcertd extauth",
+            self.hosts,
+            Some(self.waits_ms),
+        )?;
         if self.said.remove(&Trouble::Lost).is_some() {
             report("saslcertd answers again");
         }

@@ -10,14 +10,15 @@ use super::sessions::{Accounts, AnyHello, Hello, HelloHost, HostWelcome, Welcome
 use crate::identity::Host;
 
 /// Says hello, and declares those of `hosts` that nobody has declared yet, with their accounts in the daemon and without
-/// options. A host that was declared stays as it is.
+/// options. A host that was declared stays as it is. `waits_ms`: see [`Hello`].
 pub(crate) fn declare_unknown(
     daemon: &mut Asker,
     software: &str,
     hosts: &[Host],
+    waits_ms: Option<u32>,
 ) -> Result<(), AskError> {
     let attached = hosts.iter().map(attach).collect();
-    let Welcome { hosts: known, .. } = say_hello(daemon, software, attached)?;
+    let Welcome { hosts: known, .. } = say_hello(daemon, software, attached, waits_ms)?;
     let is_unknown = |host: &Host| {
         let row = known.iter().find(|row| row.host == host.as_str());
         row.is_some_and(is_undeclared)
@@ -29,7 +30,8 @@ pub(crate) fn declare_unknown(
         options: is_unknown(host).then(Map::new),
         ..attach(host)
     };
-    say_hello(daemon, software, hosts.iter().map(declare).collect())?;
+    let declared = hosts.iter().map(declare).collect();
+    say_hello(daemon, software, declared, waits_ms)?;
     Ok(())
 }
 
@@ -39,7 +41,7 @@ pub(crate) fn declare(daemon: &mut Asker, software: &str, host: &Host) -> Result
         options: Some(Map::new()),
         ..attach(host)
     };
-    say_hello(daemon, software, vec![row])?;
+    say_hello(daemon, software, vec![row], None)?;
     Ok(())
 }
 
@@ -47,6 +49,7 @@ fn say_hello(
     daemon: &mut Asker,
     software: &str,
     hosts: Vec<HelloHost>,
+    waits_ms: Option<u32>,
 ) -> Result<Welcome, AskError> {
     let hello = Hello {
         protocol: PROTOCOL_VERSION,
@@ -58,6 +61,7 @@ fn say_hello(
         // It hears nothing that is asked of it.
         sessions: false,
         module: None,
+        waits_ms,
     };
     daemon.ask(&AnyHello::Ours(hello))
 }

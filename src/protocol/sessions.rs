@@ -46,6 +46,9 @@ pub struct Hello {
     /// The module that asks, if it is one.
     #[serde(default)]
     pub module: Option<Module>,
+    /// How long its asker, or whoever asks through it, waits for a yes at most, in milliseconds; what comes later lets nobody in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_ms: Option<u32>,
 }
 
 /// `session.hello`, of whatever version of the protocol: what is the same in all of them.

@@ -113,6 +113,8 @@ pub struct ConnectionState {
     pub software: Option<String>,
     /// The module that asks, if it is one.
     pub module: Option<Module>,
+    /// How long it waits for a yes at most, in milliseconds: the longest that it has said.
+    pub waits_ms: Option<u32>,
     /// How many sessions it reports.
     pub sessions: usize,
 }

@@ -655,3 +655,28 @@ fn the_end_of_the_server_is_the_scripts_end() {
         assert_eq!((ended.status.code(), ended.stderr), (Some(0), Vec::new()));
     }
 }
+
+#[test]
+fn the_daemon_hears_how_long_the_server_waits() {
+    let mut daemon = Daemon::start();
+    for (flags, waits_ms) in [(&[][..], 30_000), (&["--wait", "7"], 7_000)] {
+        let mut child = extauth(&daemon, Ejabberd)
+            .args(flags)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let waits = |daemon: &Daemon| {
+            let status = daemon.peer().ask("status", json!({}));
+            let connections = status["connections"].as_array().unwrap().clone();
+            let script = |one: &Value| one["software"] == "saslcertd extauth";
+            let script = connections.into_iter().find(script);
+            script.map(|script| script["waits_ms"].clone())
+        };
+        daemon.wait_for("the script says hello", |daemon| waits(daemon).is_some());
+        assert_eq!(waits(&daemon), Some(json!(waits_ms)));
+        drop(child.stdin.take());
+        assert!(child.wait().unwrap().success());
+        daemon.wait_for("the script is gone", |daemon| waits(daemon).is_none());
+    }
+}

@@ -321,3 +321,30 @@ fn what_is_wrong_with_options_is_said_in_finished_lines() {
     let answer = peer.ask("session.hello", piece(json!([]), true));
     assert_eq!(answer["log"], json!([]));
 }
+
+#[test]
+fn of_what_a_connection_says_to_wait_the_longest_counts() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let mut waits = |waits_ms: Value| {
+        let hosts = json!([{"host": HOST, "accounts": "prosody", "options": {}}]);
+        let hello =
+            json!({"protocol": 2, "software": "test", "hosts": hosts, "waits_ms": waits_ms});
+        server.ask("session.hello", hello);
+        let status = daemon.peer().ask("status", json!({}));
+        status["connections"][0]["waits_ms"].clone()
+    };
+    for (said, counts) in [
+        (json!(null), json!(null)),
+        (json!(2000), json!(2000)),
+        (json!(5500), json!(5500)),
+        // A question that was asked before waits as long as it was to.
+        (json!(100), json!(5500)),
+        (json!(null), json!(5500)),
+    ] {
+        assert_eq!(waits(said), counts);
+    }
+    let told = daemon.command("status").output().unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(told.contains(", waits for 5.5 s at most"), "{told}");
+}

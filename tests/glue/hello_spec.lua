@@ -95,7 +95,7 @@ describe("the hello", function ()
 		local pieces = hello.pieces_of({ a, b }, true);
 		local first = {
 			protocol = hello.protocol_version, software = "Prosody 13.0.1", module = { version = hello.own_copy.version, path = "" };
-			hosts = { a }, global = { saslcertd_trust = "ca" }, folder = "/etc/prosody", continued = false, sessions = true;
+			hosts = { a }, global = { saslcertd_trust = "ca" }, folder = "/etc/prosody", continued = false, sessions = true, waits_ms = 2000;
 		};
 		assert.same(first, pieces[1]);
 		first.hosts, first.continued = { b }, true;

@@ -130,6 +130,7 @@ impl Hearing<'_> {
         let mut served = HashSet::new();
         let before = connection.introduction();
         let since = before.as_ref().map_or(now, |before| before.since);
+        let waited_ms = before.as_ref().and_then(|before| before.waits_ms);
         match before.filter(|_| hello.continued) {
             Some(before) => served = before.hosts,
             // Reported anew by what follows.
@@ -156,6 +157,7 @@ impl Hearing<'_> {
             hosts: served,
             keeps_sessions: hello.sessions,
             since,
+            waits_ms: hello.waits_ms.max(waited_ms),
             module: hello.module.as_ref().map(shorten),
         });
     }

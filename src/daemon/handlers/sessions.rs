@@ -190,6 +190,7 @@ mod tests {
             hosts: HashSet::new(),
             keeps_sessions: true,
             since: UnixSeconds(0),
+            waits_ms: None,
             module: None,
         });
         let id = "0".repeat(64);

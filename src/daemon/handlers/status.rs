@@ -124,6 +124,7 @@ impl Overview<'_> {
     fn connection(&self, connection: &Connection) -> ConnectionState {
         let hello = connection.introduction();
         let protocol = hello.as_ref().map(|_| PROTOCOL_VERSION);
+        let waits_ms = hello.as_ref().and_then(|hello| hello.waits_ms);
         let (software, module) = hello.map(|hello| (hello.software, hello.module)).unzip();
         ConnectionState {
             id: connection.id,
@@ -133,6 +134,7 @@ impl Overview<'_> {
             protocol,
             software,
             module: module.flatten(),
+            waits_ms,
             sessions: self.sessions.count(connection.id),
         }
     }
