@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use crate::identity::{
-    AccountList, AddedBy, CertificateName, ClientCert, Disabled, Incarnation, Link, LinkKind,
-    LinkMaker, UnixSeconds,
+    AccountList, AddedBy, CertificateName, ClientCert, Disabled, Enrolment, Incarnation, Link,
+    LinkKind, LinkMaker, UnixSeconds,
 };
 
 use super::denial::Denial;
@@ -105,6 +105,29 @@ pub fn may_end(
     policy: &HostPolicy,
 ) -> Result<(), Denial> {
     manage::may_remove(asker, scope, list, policy)
+}
+
+/// Could the link be redeemed, for all that can be said without asking anybody?
+///
+/// `present`: the account that has the name now; `None`: there is none, or nobody knows. `list`: that of the link's account.
+#[must_use]
+pub fn waits(
+    link: &Link,
+    present: Option<&Incarnation>,
+    list: &AccountList,
+    (policy, now): (&HostPolicy, UnixSeconds),
+) -> bool {
+    let is_of_another = present.is_some_and(|present| *present != link.incarnation);
+    !is_of_another
+        && usable(Some(link), policy, now).is_ok()
+        && require_maker(link, list, policy).is_ok()
+}
+
+/// Does a link that waits take room from one that is to be made? Those of the account's own sessions take none from an
+/// administrator's: with them somebody who has stolen a device could keep away what cuts the device off.
+#[must_use]
+pub fn counts_for(made: &Link, other: &Link) -> bool {
+    made.maker != LinkMaker::Admin || other.maker == LinkMaker::Admin
 }
 
 /// Is there room for one more link, where the account has so many that count, and the host?
@@ -336,23 +359,34 @@ pub fn is_page(address: &str) -> bool {
 
 /// What cuts off whoever may have an account's links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CutOff {
+pub enum CutOff<'a> {
     /// Its other certificates go: all but one, or all for one that comes.
     OthersGo,
     /// It gets another password.
     OtherPassword,
+    /// These certificates leave its list, by whatever way.
+    Leave(&'a [Enrolment]),
 }
 
-/// The links of an account that end with this, whoever has made them: who is cut off may have made one, or may have been sent one.
+/// The links of an account that end with this. Whoever has made them, where all who may have been sent one are cut off; those of a
+/// certificate that leaves, since it may come back to the list.
 ///
 /// With another password those end that add a certificate. One that replaces all others stays: it cuts off whoever has them.
 #[must_use]
-pub fn ended_by(cut: CutOff, links: &[Link]) -> Vec<&Link> {
+pub fn ended_by<'a>(cut: CutOff<'_>, links: &'a [Link]) -> Vec<&'a Link> {
     let ends = |link: &&Link| match cut {
         CutOff::OthersGo => true,
         CutOff::OtherPassword => link.kind == LinkKind::Add,
+        CutOff::Leave(leaving) => leaving.iter().any(|held| is_made_with(link, held)),
     };
     links.iter().filter(ends).collect()
+}
+
+fn is_made_with(link: &Link, held: &Enrolment) -> bool {
+    let LinkMaker::Certificate { fingerprint, .. } = &link.maker else {
+        return false;
+    };
+    (fingerprint, &link.incarnation) == (&held.fingerprint, &held.incarnation)
 }
 
 /// A day.

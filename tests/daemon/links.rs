@@ -976,6 +976,64 @@ fn users_make_links_for_their_own_account_where_that_is_wanted() {
 }
 
 #[test]
+fn links_end_with_the_certificate_that_made_them_and_take_no_room_from_an_administrators() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({"saslcertd_links": "self"}));
+    let thief = Made::of(HAMLET);
+    for (question, is_by_name) in [("certificate.revoke", true), ("certificate.disable", false)] {
+        server.append("thief", &thief);
+        let login = server.login(&thief);
+        let mut make = || server.ask("link.create", own_link(by_certificate(&login)));
+        let tokens: Vec<String> = (0..20).map(|_| token_of(&make())).collect();
+        let refused = server.refused("link.create", own_link(by_certificate(&login)));
+        assert_eq!(denial(&refused), "too-many-links");
+        let cuts_off = link(HAMLET, "replace");
+        ask_with(&mut server, "link.create", cuts_off, &present()).unwrap();
+        assert_eq!(links(&mut server).len(), 21);
+        server.ask(question, named("thief"));
+        let left = links(&mut server);
+        assert_eq!(left.len(), 1, "{left:?}");
+        assert_eq!(left[0]["kind"], "replace");
+        // They end for good: the certificate may come back.
+        if is_by_name {
+            let question = json!({"account": HAMLET, "key_id": login["key_id"]});
+            server.ask("certificate.unrevoke", question);
+        }
+        server.append("thief", &thief);
+        server.login(&thief);
+        for token in &tokens {
+            let refused = server.refused("link.look", look(HOST, token));
+            assert_eq!(denial(&refused), "link-unknown");
+            let question = redeem(HOST, token, "again", &Made::of(HAMLET));
+            assert_eq!(
+                denial(&server.refused("link.redeem", question)),
+                "link-unknown"
+            );
+        }
+        server.ask("link.revoke", json!({"id": left[0]["id"]}));
+        server.ask("certificate.disable", named("thief"));
+    }
+}
+
+#[test]
+fn links_that_can_not_be_used_are_not_listed_and_take_no_room() {
+    let daemon = Daemon::start();
+    let mut rome = rome(&daemon, json!({"saslcertd_links": "self"}));
+    let session = with(by_password(), "jid", json!("brutus@rome.lit/x"));
+    let own = json!({"account": BRUTUS, "session": session, "kind": "add"});
+    for _ in 0..20 {
+        made(&mut rome, own.clone());
+    }
+    assert_eq!(
+        denial(&rome.refused("link.create", own.clone())),
+        "too-many-links"
+    );
+    made(&mut rome, link(BRUTUS, "add"));
+    let mut rome = passwords::server(&daemon, json!({}));
+    assert_eq!(links(&mut rome).len(), 1);
+}
+
+#[test]
 fn the_account_hears_of_a_link_that_a_session_makes_and_ends_it_with_no_other_certificate() {
     let daemon = Daemon::start();
     let mut server = daemon.server(json!({"saslcertd_links": "self"}));

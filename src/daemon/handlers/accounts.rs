@@ -13,11 +13,12 @@ use super::super::hosts::Hosts;
 use super::super::reply::{Answered, Reply};
 use super::super::reservations::{NotReserved, Reservations};
 use super::super::storage;
+use super::edits::ended_links;
 use super::fresh::{new_incarnation, new_token, new_verifiers};
 use crate::identity::{
     Account, AccountName, BareJid, Disabled, ScramHash, ScramVerifier, Secret, UnixSeconds,
 };
-use crate::policy::links::{self, CutOff};
+use crate::policy::links::CutOff;
 use crate::policy::live;
 use crate::policy::passwords::{Caller, Creation};
 use crate::policy::{Denial, HostPolicy, passwords};
@@ -221,9 +222,8 @@ impl LocalAccounts<'_> {
             };
             let at = account.password_changed;
             let mut edits = vec![Edit::PutAccount(Box::new(account))];
-            let own = view.links()?;
-            let ended = links::ended_by(CutOff::OtherPassword, &own);
-            edits.extend(ended.into_iter().map(|link| Edit::RemoveLink(link.hash)));
+            let ended = ended_links(view, CutOff::OtherPassword)?.into_iter();
+            edits.extend(ended.map(Edit::RemoveLink));
             Ok(Ok((edits, (creation, at))))
         });
         let (creation, at) = written?.map_err(denied)?;

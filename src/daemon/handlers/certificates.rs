@@ -13,7 +13,7 @@ use super::super::last_uses::LastUses;
 use super::super::reply::{Answered, Reply};
 use super::super::servers::Servers;
 use super::super::sessions::Sessions;
-use super::edits::{append_edits, concerned, is_anothers, receiving};
+use super::edits::{append_edits, concerned, is_anothers, leaving_edits, receiving};
 use super::incarnations::{Unmarked, incarnation_in_prosody};
 use super::whose::{Whose, asker};
 use crate::identity::certificate::Finding;
@@ -235,8 +235,13 @@ impl Certificates<'_> {
                 cert: &cert,
                 may_manage: wish.may_manage,
             };
-            let appended = manage::append(&wish, &list, &marks, &policy, now);
-            Ok(appended.map(|appended| (append_edits(&appended, &list, now), appended.enrolment)))
+            Ok(match manage::append(&wish, &list, &marks, &policy, now) {
+                Ok(appended) => Ok((
+                    append_edits(&appended, &list, view, now)?,
+                    appended.enrolment,
+                )),
+                Err(denial) => Err(denial),
+            })
         });
         let held = written?.map_err(denied)?;
         done(QUESTION, account, &held.name, &held.fingerprint, &by);
@@ -273,24 +278,27 @@ impl Certificates<'_> {
         let by = whose.by();
         let written = self.store.change(account, move |view| {
             let list = concerned(view, &name, &asker)?;
-            let gone = manage::disable(&asker, &scope, &name, &list, &policy);
-            Ok(gone.and_then(|gone| {
-                let edits = gone.iter().flat_map(|held| {
-                    [
-                        Harmless::remove((*held).clone()),
-                        Harmless::mark_disabled(Disabled {
-                            incarnation: held.incarnation.clone(),
-                            name: held.name.clone(),
-                            fingerprint: held.fingerprint,
-                            key_id: held.key_id,
-                            not_after: held.not_after,
-                        }),
-                    ]
-                });
-                // Proof: `disable` answers `NameUnknown` where there is none.
-                let first = gone.first().ok_or(Denial::NameUnknown)?;
-                Ok((edits.collect(), (*first).clone()))
-            }))
+            let gone = match manage::disable(&asker, &scope, &name, &list, &policy) {
+                Ok(gone) => gone,
+                Err(denial) => return Ok(Err(denial)),
+            };
+            // Proof: `disable` answers `NameUnknown` where there is none.
+            let Some(first) = gone.first() else {
+                return Ok(Err(Denial::NameUnknown));
+            };
+            let mark = |held: &&Enrolment| {
+                Harmless::mark_disabled(Disabled {
+                    incarnation: held.incarnation.clone(),
+                    name: held.name.clone(),
+                    fingerprint: held.fingerprint,
+                    key_id: held.key_id,
+                    not_after: held.not_after,
+                })
+            };
+            let leaving = gone.iter().copied().cloned().collect();
+            let mut edits = leaving_edits(view, leaving)?;
+            edits.extend(gone.iter().map(mark));
+            Ok(Ok((edits, (*first).clone())))
         });
         let held = written?.map_err(|denial| refused(QUESTION, account, &by, denial))?;
         done(QUESTION, account, &held.name, &held.fingerprint, &by);

@@ -5,7 +5,10 @@
 use std::sync::Arc;
 
 use super::super::storage;
-use crate::identity::{AccountList, BareJid, CertificateName, ClientCert, Enrolment, UnixSeconds};
+use crate::identity::{
+    AccountList, BareJid, CertificateName, ClientCert, Enrolment, LinkHash, UnixSeconds,
+};
+use crate::policy::links::CutOff;
 use crate::policy::manage::{Asker, LoggedInBy, Revoked};
 use crate::policy::{Denial, links, manage};
 use crate::store::{Edit, Harmless, Store, StoreError, Subject, View};
@@ -58,8 +61,8 @@ pub(super) fn concerned(
 fn sweepings(view: &View<'_>, now: UnixSeconds) -> Result<Vec<Harmless>, StoreError> {
     let list = view.list()?;
     let present = list.incarnation.as_ref();
-    let stale = manage::stale(&list, now).into_iter().cloned();
-    let mut edits: Vec<Harmless> = stale.map(Harmless::remove).collect();
+    let stale = manage::stale(&list, now).into_iter().cloned().collect();
+    let mut edits = leaving_edits(view, stale)?;
     let over = view.disabled()?.into_iter().filter(|mark| {
         manage::is_over(mark.not_after, now) || manage::is_orphan(&mark.incarnation, present, now)
     });
@@ -73,19 +76,37 @@ fn sweepings(view: &View<'_>, now: UnixSeconds) -> Result<Vec<Harmless>, StoreEr
     Ok(edits)
 }
 
+/// Takes records out of the list, and the links with them that were made with their certificates.
+pub(super) fn leaving_edits(
+    view: &View<'_>,
+    leaving: Vec<Enrolment>,
+) -> Result<Vec<Harmless>, StoreError> {
+    let ended = ended_links(view, CutOff::Leave(&leaving))?.into_iter();
+    let ended = ended.map(Harmless::remove_link);
+    let leaving = leaving.into_iter().map(Harmless::remove);
+    Ok(leaving.chain(ended).collect())
+}
+
+/// The links of the account that end with this.
+pub(super) fn ended_links(view: &View<'_>, cut: CutOff<'_>) -> Result<Vec<LinkHash>, StoreError> {
+    let own = view.links()?;
+    let ended = links::ended_by(cut, &own).into_iter();
+    Ok(ended.map(|link| link.hash).collect())
+}
+
 pub(super) fn append_edits(
     appended: &manage::Appended,
     list: &AccountList,
+    view: &View<'_>,
     now: UnixSeconds,
-) -> Vec<Harmless> {
-    let leaving = appended.leaving.iter().cloned();
-    let mut edits: Vec<Harmless> = leaving.map(Harmless::remove).collect();
+) -> Result<Vec<Harmless>, StoreError> {
+    let mut edits = leaving_edits(view, appended.leaving.clone())?;
     let held = &appended.enrolment;
     if list.incarnation.as_ref().map(|(known, _)| known) != Some(&held.incarnation) {
         edits.push(Harmless::set_incarnation(held.incarnation.clone(), now));
     }
     edits.push(Harmless::put(held.clone(), Arc::clone(&appended.cert)));
-    edits
+    Ok(edits)
 }
 
 /// A change by which these certificates come into the account's list. What [`is_anothers`] says of one lasts until it is written.

@@ -14,7 +14,7 @@ use super::super::guesses::{Guesses, Network};
 use super::super::reply::{Answered, Reply};
 use super::super::reservations::Reservations;
 use super::certificates::{Certificates, certificate_in, refused};
-use super::edits::{append_edits, is_anothers, receiving, revoke_edits};
+use super::edits::{append_edits, ended_links, is_anothers, receiving, revoke_edits};
 use super::fresh::{new_incarnation, new_link_token};
 use super::incarnations::{present_in_prosody, register_in_prosody};
 use super::whose::{Whose, asker, described};
@@ -186,13 +186,35 @@ impl Linking<'_> {
                 break;
             }
             let link = self.lists.store.view(&account).link(&hash)?;
-            if let Some(link) = link.filter(|link| !links::is_over(link, now)) {
+            let link = match link {
+                Some(link) if self.may_be_used(&link, now)? => Some(link),
+                _ => None,
+            };
+            if let Some(link) = link {
                 let row = row_of(&link);
                 bytes += json!(row).to_string().len();
                 page.links.push(row);
             }
         }
         Ok(page)
+    }
+
+    /// Could the link be redeemed, as far as that is known here? Of a host that nobody has declared its time alone is known.
+    fn may_be_used(&self, link: &Link, now: UnixSeconds) -> Result<bool, StoreError> {
+        let Ok((lives, policy)) = self.lists.hosts.of(link.account.host()) else {
+            return Ok(!links::is_over(link, now));
+        };
+        let view = self.lists.store.view(&link.account);
+        let present = match lives {
+            Accounts::Daemon => view.account()?.map(|known| known.incarnation),
+            Accounts::Prosody => None,
+        };
+        Ok(links::waits(
+            link,
+            present.as_ref(),
+            &view.list()?,
+            (&policy, now),
+        ))
     }
 
     pub(in crate::daemon) fn revoke(
@@ -233,9 +255,8 @@ impl Linking<'_> {
             if let Err(denial) = links::may_end(&asker, &scope, &view.list()?, &policy) {
                 return Ok(Err(denial));
             }
-            let own = view.links()?;
-            let ended = links::ended_by(CutOff::OthersGo, &own).into_iter();
-            let ended: Vec<_> = ended.map(|link| Harmless::remove_link(link.hash)).collect();
+            let ended = ended_links(view, CutOff::OthersGo)?.into_iter();
+            let ended: Vec<_> = ended.map(Harmless::remove_link).collect();
             let count = ended.len();
             Ok(Ok((ended, count)))
         });
@@ -525,12 +546,11 @@ fn redeemed(opened: &Opened, lives: Accounts, view: &View<'_>) -> Decided<Edit, 
         edits.extend(revoke_edits(revoked, now));
     }
     if link.kind == LinkKind::Replace {
-        let mut own = view.links()?;
-        own.retain(|other| other.hash != link.hash);
-        let ended = links::ended_by(CutOff::OthersGo, &own).into_iter();
-        edits.extend(ended.map(|link| Edit::RemoveLink(link.hash)));
+        let ended = ended_links(view, CutOff::OthersGo)?.into_iter();
+        let others = ended.filter(|other| *other != link.hash);
+        edits.extend(others.map(Edit::RemoveLink));
     }
-    let appended = append_edits(&redeemed.appended, &view.list()?, now);
+    let appended = append_edits(&redeemed.appended, &view.list()?, view, now)?;
     edits.extend(appended.into_iter().map(Edit::from));
     let held = redeemed.appended.enrolment;
     let revoked = redeemed.revoked.as_ref();
@@ -570,14 +590,19 @@ fn putting(
     of_host: usize,
     (policy, now): (&HostPolicy, UnixSeconds),
 ) -> Decided<Harmless, (), Denial> {
-    if link.kind != LinkKind::New
-        && let Err(denial) = links::may_add(asker, &link.incarnation, &view.list()?, policy)
+    let list = view.list()?;
+    let present = (link.kind != LinkKind::New).then_some(&link.incarnation);
+    if let Some(present) = present
+        && let Err(denial) = links::may_add(asker, present, &list, policy)
     {
         return Ok(Err(denial));
     }
     let own = view.links()?.into_iter();
-    let (over, live): (Vec<Link>, Vec<Link>) = own.partition(|link| links::is_over(link, now));
-    Ok(links::require_room(live.len(), of_host).map(|()| {
+    let (over, rest): (Vec<Link>, Vec<Link>) = own.partition(|link| links::is_over(link, now));
+    let in_the_way = rest.iter().filter(|other| {
+        links::waits(other, present, &list, (policy, now)) && links::counts_for(&link, other)
+    });
+    Ok(links::require_room(in_the_way.count(), of_host).map(|()| {
         let over = over.into_iter();
         let gone = over.map(|link| Harmless::remove_link(link.hash));
         (gone.chain([Harmless::put_link(link)]).collect(), ())

@@ -192,7 +192,7 @@ impl Arrival {
             };
             let moved = moving_in::certificate(&facts, &list, policy, now);
             if let Ok(Some(appended)) = &moved {
-                edits.extend(append_edits(appended, &list, now));
+                edits.extend(append_edits(appended, &list, view, now)?);
                 put_into(&mut list, appended, now);
             }
             let verdict = moved.map(|appended| match appended {

@@ -8,12 +8,12 @@ use super::super::connection::Peer;
 use super::super::gate::Gate;
 use super::super::reply::{Answered, Informs, Reply};
 use super::certificates::{Certificates, done, refused};
-use super::edits::revoke_edits;
+use super::edits::{ended_links, revoke_edits};
 use super::links::Linking;
 use super::whose::{Whose, described};
 use crate::identity::visible::visible;
 use crate::identity::{CertificateName, KeyId, UnixSeconds};
-use crate::policy::links::{self, CutOff};
+use crate::policy::links::CutOff;
 use crate::policy::manage::{Revoked, Which};
 use crate::policy::{Denial, manage};
 use crate::protocol::{
@@ -124,17 +124,18 @@ impl Revocations<'_> {
         let asking = self.gate.asking(reply.connection());
         let asker = Some(asking.asker());
         let written = self.lists.store.take_back(asker, account, move |view| {
-            let own = if are_others {
-                view.links()?
-            } else {
-                Vec::new()
+            let revoked = match decide(view)? {
+                Ok(revoked) => revoked,
+                Err(denial) => return Ok(Err(denial)),
             };
-            let ended = links::ended_by(CutOff::OthersGo, &own).into_iter();
-            let ended = ended.map(|link| Edit::RemoveLink(link.hash));
-            Ok(decide(view)?.map(|revoked| {
-                let edits = revoke_edits(&revoked, now).into_iter();
-                (edits.chain(ended).collect(), revoked)
-            }))
+            let cut = if are_others {
+                CutOff::OthersGo
+            } else {
+                CutOff::Leave(&revoked.removed)
+            };
+            let ended = ended_links(view, cut)?.into_iter().map(Edit::RemoveLink);
+            let edits = revoke_edits(&revoked, now).into_iter();
+            Ok(Ok((edits.chain(ended).collect(), revoked)))
         });
         let revoked = written?.map_err(|denial| refused(QUESTION, account, &by, denial))?;
         let mut keys: Vec<KeyId> = revoked.keys.iter().map(|(key_id, _)| *key_id).collect();

@@ -518,6 +518,57 @@ fn links_end_with_what_cuts_off_whoever_may_have_them() {
         all.iter().collect::<Vec<_>>()
     );
     assert_eq!(ended_by(CutOff::OtherPassword, &all), [&add, &own]);
+    // Those of a certificate end with it, if it is that of the same account.
+    let held = enrolled(&other_cert(), "h@a.lit");
+    let by_it = own_link(LinkMaker::Certificate {
+        fingerprint: held.fingerprint,
+        jid: None,
+    });
+    let of_another = Link {
+        incarnation: incarnation("two"),
+        ..by_it.clone()
+    };
+    let links = [add, own, by_it.clone(), of_another];
+    let leaving = [enrolled(&cert_naming(&["h@a.lit"]), "h@a.lit"), held];
+    assert_eq!(ended_by(CutOff::Leave(&leaving), &links), [&by_it]);
+    assert_eq!(
+        ended_by(CutOff::Leave(&leaving[..1]), &links),
+        [] as [&Link; 0]
+    );
+}
+
+#[test]
+fn a_link_takes_room_while_it_could_be_used_and_none_of_the_accounts_own_from_an_administrators() {
+    let held = enrolled(&other_cert(), "h@a.lit");
+    let list = holding(vec![held.clone()]);
+    let one = held.incarnation.clone();
+    let own = own_link(LinkMaker::Certificate {
+        fingerprint: held.fingerprint,
+        jid: None,
+    });
+    let (wanted, other) = (policy(Links::Own), incarnation("two"));
+    for (link, present, list, policy, expected) in [
+        (&own, Some(&one), &list, &wanted, true),
+        (&own, None, &list, &wanted, true),
+        (&own, Some(&other), &list, &wanted, false),
+        (&own, Some(&one), &holding(Vec::new()), &wanted, false),
+        (&own, Some(&one), &list, &policy(Links::Admin), false),
+        (&link(LinkKind::New), None, &list, &wanted, true),
+        (&link(LinkKind::Replace), Some(&one), &list, &wanted, true),
+    ] {
+        let found = waits(link, present, list, (policy, NOW));
+        assert_eq!(found, expected, "{link:?} {present:?} {policy:?}");
+        assert!(!waits(link, present, list, (policy, NOW.plus(DAY))));
+    }
+    let by_admin = link(LinkKind::Replace);
+    for (made, other, expected) in [
+        (&by_admin, &own, false),
+        (&by_admin, &by_admin, true),
+        (&own, &by_admin, true),
+        (&own, &own_link(by_password()), true),
+    ] {
+        assert_eq!(counts_for(made, other), expected);
+    }
 }
 
 #[test]
