@@ -52,17 +52,39 @@ local function is_foreign(request, address)
 	return origin ~= nil and origin ~= own and origin:match("^https?://(.+)$") ~= request.headers.host;
 end
 
--- Has somebody given it a role since it was made? If that can't be said: yes.
-local function has_anothers_role(username)
+-- The roles that are stored under a name: name → true. Before there is an account they are a former one's: where accounts live in the daemon,
+-- one may be deleted while this server is away. Nil: they can't be read.
+local function roles_of(username)
+	if not usermanager.set_user_role then return nil; end -- COMPAT 0.12
+	local primary, err = usermanager.get_user_role(username, host);
+	local secondary, other_err = usermanager.get_user_secondary_roles(username, host);
+	if err or other_err then return nil; end
+	local roles = { [primary and primary.name or ""] = true };
+	for name in pairs(secondary or {}) do roles[name] = true; end
+	return roles;
+end
+
+-- Has somebody given it a role since it was made? former: of its mark. If that can't be said: yes, unless nobody could say which roles were
+-- a former account's.
+local function has_anothers_role(username, former)
 	local role, err = usermanager.get_user_role(username, host);
 	if err then module:log("warn", "The role of %s@%s, made by a link, stays as it is: %s", username, host, err); end
-	return err ~= nil or role and role.name ~= module:get_option_string("default_user_role", "prosody:registered");
+	return err ~= nil or former and role and not former[role.name]
+		and role.name ~= module:get_option_string("default_user_role", "prosody:registered");
+end
+
+local function take_former_roles(username, former)
+	for name in pairs(usermanager.get_user_secondary_roles(username, host) or {}) do
+		if not former or former[name] then usermanager.remove_user_secondary_role(username, host, name); end
+	end
 end
 
 -- The account is there and has its device, with the role or without. is_fresh: it was made just now.
-local function give_role(username, is_fresh)
+local function give_role(username, mark, is_fresh)
 	if not usermanager.set_user_role then return; end -- COMPAT 0.12
-	if not is_fresh and has_anothers_role(username) then return; end
+	local former = mark and mark.roles;
+	take_former_roles(username, former);
+	if not is_fresh and has_anothers_role(username, former) then return; end
 	local role = module:get_option_string("default_provisioned_role", "prosody:member");
 	-- One that nobody has defined raises an error; where roles can't be given there may be no answer.
 	local ok, is_given, err = pcall(usermanager.set_user_role, username, host, role);
@@ -84,8 +106,8 @@ end
 
 -- An account in Prosody is made before the daemon takes the link for used, so that this can come to an end in between: then the same link
 -- finds what it has begun. Until others have heard of the account it has a mark: username → { incarnation: which account of the name it is
--- to be; began: since when it is being made; password: the one that it has, where it began with one; is_whole: nothing is missing;
--- is_anothers: somebody has given it another password }
+-- to be; roles: those that were stored under its name before; began: since when it is being made; password: the one that it has, where it
+-- began with one; is_whole: nothing is missing; is_anothers: somebody has given it another password }
 local marks = module:open_store("saslcertd_links", "keyval");
 local incarnations = module:open_store("saslcertd", "keyval"); -- of mod_saslcertd
 local kept = module:open_store("accounts", "keyval"); -- of Prosody's own providers
@@ -126,7 +148,7 @@ end
 module:hook("authentication-success", function (event)
 	local username = event.session.username;
 	local mark = untold[username] and in_daemon() and marks:get(username);
-	if type(mark) == "table" and mark.incarnation == incarnation_of(event.session) then give_role(username); end
+	if type(mark) == "table" and mark.incarnation == incarnation_of(event.session) then give_role(username, mark); end
 end);
 
 module:hook("resource-bind", function (event)
@@ -137,14 +159,18 @@ module:hook("resource-bind", function (event)
 end);
 
 -- An account of this name and incarnation is about to be made in the daemon, perhaps by several who ask at once. If it is not, nobody
--- logs in as it, and the mark says nothing. Returns the mark of another incarnation that it replaces.
+-- logs in as it, and the mark says nothing. Returns the mark, and that of another incarnation that it replaces; or nil.
 local function expect(username, incarnation)
-	if told[username] == incarnation then return; end
+	if told[username] == incarnation then return nil; end
 	local before = marks:get(username);
+	before = type(before) == "table" and before or nil;
 	untold[username] = true;
-	local ok, err = marks:set(username, { incarnation = incarnation });
+	-- By now the account may be there, and have a role of its own.
+	if before and before.incarnation == incarnation then return before; end
+	local mark = { incarnation = incarnation, roles = roles_of(username) };
+	local ok, err = marks:set(username, mark);
 	if not ok then module:log("error", "That %s@%s may be registered can't be written into saslcertd_links: %s", username, host, err); end
-	return type(before) == "table" and before.incarnation ~= incarnation and before or nil;
+	return mark, before;
 end
 
 local function could_not(what, username, err)
@@ -188,7 +214,7 @@ local function begin(username, incarnation)
 	-- A provider takes an account that it can't read for none.
 	local _, problem = kept:get(username);
 	if problem then return nil, problem; end
-	local mark = { incarnation = incarnation, began = os.time() };
+	local mark = { incarnation = incarnation, began = os.time(), roles = roles_of(username) };
 	local ok, err = marks:set(username, mark);
 	if not ok then return nil, err; end
 	untold[username] = true;
@@ -204,7 +230,7 @@ end
 
 -- is_fresh: it was begun just now.
 local function complete(username, mark, is_fresh)
-	give_role(username, is_fresh);
+	give_role(username, mark, is_fresh);
 	local ok, err = incarnations:set(username, { incarnation = mark.incarnation });
 	if not ok or mark.password then return ok, err; end
 	-- Prosody's SCRAM raises an error for an account that is enabled and has no password. So it looks like all others to whoever tries one.
@@ -259,18 +285,18 @@ end
 
 -- Hands a certificate in. Returns the daemon's answer, or nil and the failure.
 local function hand_in(question, ip)
-	local link, before;
+	local link, mark, before;
 	if in_daemon() then
 		local failure;
 		link, failure = api.change("link.look", { host = host, token = question.token, address = ip });
 		if not link then return nil, failure; end
-		if link.kind == "new" then before = expect(split_jid(link.account), link.incarnation); end
+		if link.kind == "new" then mark, before = expect(split_jid(link.account), link.incarnation); end
 	end
 	local result, failure = api.change("link.redeem", question);
 	if before and not result and api.failures.kind_of(failure) == "refused" then marks:set(split_jid(link.account), before); end
 	if result and result.kind == "new" then
 		local username = split_jid(result.account);
-		if link then give_role(username, true); end
+		if mark then give_role(username, mark, true); end
 		tell_once(username, ip, link and link.incarnation or incarnation_here(username));
 	end
 	return result, failure;

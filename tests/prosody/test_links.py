@@ -364,6 +364,16 @@ async def test_an_account_that_a_script_has_made_in_the_same_way_is_no_links(sta
     assert f"Registered by a link: {account.jid}" not in stage.prosody.read_log()
 
 
+def lose_the_answer(scene: Scene, host: str) -> None:
+    """Prosody hears no answer when the next link is redeemed."""
+    scene.prosody.shell(
+        f'>local page = require "core.modulemanager".get_module("{host}", "saslcertd_devices").module; '
+        'local api = page:shared("/*/saslcertd/api"); local change = api.change; '
+        'api.change = function (method, ...) if method ~= "link.redeem" then return change(method, ...); end '
+        'api.change = change; change(method, ...); return nil, { reason = "timeout" }; end',
+    )
+
+
 @pytest.mark.provokes("Nothing could be done with a link: timeout")
 @pytest.mark.parametrize("host", [DOMAIN, ROME])
 @pytest.mark.parametrize("role", ["prosody:member", "prosody:admin"])
@@ -373,13 +383,7 @@ async def test_a_registration_whose_answer_was_lost_is_told_by_the_first_login(s
     account = Account(username, host)
     token = create(stage, account.jid, "new")
     certificate = stage.certificate(account)
-    await asyncio.to_thread(
-        stage.prosody.shell,
-        f'>local page = require "core.modulemanager".get_module("{host}", "saslcertd_devices").module; '
-        'local api = page:shared("/*/saslcertd/api"); local change = api.change; '
-        'api.change = function (method, ...) if method ~= "link.redeem" then return change(method, ...); end '
-        'api.change = change; change(method, ...); return nil, { reason = "timeout" }; end',
-    )
+    await asyncio.to_thread(lose_the_answer, stage, host)
     status, refused = await asyncio.to_thread(redeem, stage, token, "Phone", certificate, host)
     assert (status, refused["error"]) == (503, "unavailable"), refused
     assert len(stage.records(account)) == 1
@@ -398,6 +402,40 @@ async def test_a_registration_whose_answer_was_lost_is_told_by_the_first_login(s
     if has_roles:
         found = await asyncio.to_thread(stage.prosody.shell, f'>return require "core.usermanager".get_user_role("{username}", "{host}").name')
         assert role in found, found
+
+
+@pytest.mark.provokes("Nothing could be done with a link: timeout")
+async def test_an_account_has_no_role_of_a_former_one_of_its_name(own_scene: Callable[..., Scene]):
+    """The former one was deleted while Prosody was away, and the answer that the new one was made is lost."""
+    scene = own_scene(Config(hosts=[HOSTS[1]], modules=CONFIG["modules"]))
+    has_roles = scene.prosody.version != PROSODY_VERSIONS[0]
+    account = Account("regan", ROME)
+
+    def role() -> str:
+        name = f'return require "core.usermanager".get_user_role("{account.username}", "{ROME}").name'
+        other = f'require "core.usermanager".get_user_secondary_roles("{account.username}", "{ROME}")'
+        return scene.prosody.shell(f'>{name} .. " " .. (next({other}) or "alone")')
+
+    scene.daemon.ask("account.create", {"account": account.jid, "password": account.password, "caller": "server"})
+    if has_roles:
+        given = f'local um = require "core.usermanager"; um.set_user_role("{account.username}", "{ROME}", "prosody:admin")'
+        await asyncio.to_thread(scene.prosody.shell, f'>{given}; um.add_user_secondary_role("{account.username}", "{ROME}", "prosody:operator")')
+        assert "prosody:admin prosody:operator" in await asyncio.to_thread(role)
+    scene.prosody.stop()
+    deleted = scene.daemon.command("account", "delete", account.jid, "--yes")
+    assert deleted.returncode == 0, deleted
+    scene.prosody.start()
+    scene.rig.wait_attached()
+    await asyncio.to_thread(wait_until, "https", lambda: answers_at(scene.prosody.https_port))
+    token = create(scene, account.jid, "new")
+    certificate = scene.certificate(account)
+    await asyncio.to_thread(lose_the_answer, scene, ROME)
+    status, refused = await asyncio.to_thread(redeem, scene, token, "Phone", certificate, ROME)
+    assert (status, refused["error"]) == (503, "unavailable"), refused
+    async with await scene.certificate_session(account, certificate):
+        pass
+    if has_roles:
+        assert "prosody:member alone" in await asyncio.to_thread(role)
 
 
 async def test_a_link_replaces_a_lost_phone(stage: Scene):
