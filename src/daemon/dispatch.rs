@@ -176,7 +176,7 @@ questions! {
     AnyHello: Informs => hello,
     Offer: Informs => of_client,
     Login: Admits => of_client,
-    Report: Informs => |state, report, asked| asked.send(state.live_sessions().report(state.accounts(), asked.reply.connection(), report, asked.moment.now)),
+    Report: Informs => |state, report, asked| here(state, || asked.send(state.live_sessions().report(state.accounts(), asked.reply.connection(), report, asked.moment.now))),
     List: Informs => |state, question, asked| asked.send(state.certificates().list(question, asked.peer(), asked.moment.now)),
     Append: Informs => |state, question, asked| asked.send(state.certificates().append(question, asked.peer(), asked.moment.now)),
     Disable: Informs => |state, question, asked| asked.send(state.certificates().disable(question, asked.peer())),
@@ -224,8 +224,28 @@ fn hello(state: &Arc<State>, hello: AnyHello, asked: &Asked<'_, AnyHello>) {
     }
 }
 
+/// Answers at once, if that needs no reads which others would wait for.
 fn of_client<Q: OfClient>(state: &Arc<State>, question: Q, asked: &Asked<'_, Q>) {
-    let (reply, now) = (asked.reply, asked.moment.now);
+    let now = asked.moment.now;
+    if state.external().may_begin_here(&question) {
+        here(state, || begin(state, question, asked.reply, now));
+        return;
+    }
+    let with = Arc::clone(state);
+    let work = move |reply: &Reply<Q>| begin(&with, question, reply, now);
+    state.lanes.way(asked.reply.clone(), work);
+}
+
+/// Reads where this line was read: the lines behind it must find what it has done. Where reads take long, other connections go on elsewhere.
+fn here<T>(state: &State, read: impl FnOnce() -> T) -> T {
+    if state.store.reads_block() {
+        tokio::task::block_in_place(read)
+    } else {
+        read()
+    }
+}
+
+fn begin<Q: OfClient>(state: &Arc<State>, question: Q, reply: &Reply<Q>, now: UnixSeconds) {
     let question = match state.external().about(question) {
         Ok(question) => question,
         Err(forgotten) => return reply.refuse(forgotten),
@@ -277,7 +297,8 @@ fn put<Q: Request>(
     let work = move |reply: &Reply<Q>| handler(&with, question, &Asked { reply, moment });
     match lane {
         Lane::AtOnce => work(&reply),
-        Lane::Task => state.lanes.task(reply, work),
+        Lane::Read if !state.store.reads_block() => work(&reply),
+        Lane::Read | Lane::Task => state.lanes.task(reply, work),
         Lane::Try => state.lanes.derivation(Purpose::Try(network), reply, work),
         Lane::Change => state.lanes.derivation(Purpose::Change, reply, work),
     }
@@ -293,7 +314,8 @@ fn notification(
 ) {
     let done = match method {
         Opened::METHOD => told(connection, params).and_then(|opened| {
-            let over = state.live_sessions().bound(connection, &opened, now)?;
+            let sessions = state.live_sessions();
+            let over = here(state, || sessions.bound(connection, &opened, now))?;
             // Belt and braces: a session whose login lost its race is closed as soon as it is heard of.
             connection.push(&closing_lines(connection, &over));
             Ok(())
@@ -319,4 +341,145 @@ fn told<N: Notice>(connection: &Connection, params: &str) -> Result<N, Refusal> 
     access::may_ask(role, connection.standing(), Role::Server, before)
         .map_err(|_| Fault::NoHello { before, uid })?;
     Ok(fields(params)?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD as BASE64;
+    use rcgen::{CertificateParams, KeyPair, SanType};
+
+    use super::*;
+    use crate::protocol::Lines;
+    use crate::store::Store;
+
+    /// A daemon, and the connection of one that may ask everything.
+    struct Scene {
+        state: Arc<State>,
+        connection: Arc<Connection>,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Scene {
+        fn new(is_far: bool) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            Store::create(folder.path()).unwrap();
+            let state = State::new(|listeners| {
+                if is_far {
+                    Store::open_far(folder.path(), listeners)
+                } else {
+                    Store::open_heard(folder.path(), listeners)
+                }
+            });
+            let peer = Peer {
+                uid: 0,
+                pid: None,
+                role: Role::Admin,
+            };
+            let connection = Arc::new(Connection::new(1, peer));
+            let state = Arc::new(state.unwrap());
+            state.connected(&connection);
+            Self {
+                state,
+                connection,
+                _folder: folder,
+            }
+        }
+
+        /// The next answer: the daemon may ask something, too.
+        async fn answer(&self) -> Value {
+            loop {
+                assert!(self.connection.queued().await);
+                let mut lines = Vec::new();
+                self.connection.take_queued(&mut lines);
+                let lines = std::str::from_utf8(&lines).unwrap().lines();
+                let mut lines = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
+                if let Some(answer) = lines.find(|line| line.get("method").is_none()) {
+                    return answer;
+                }
+            }
+        }
+
+        /// The result; or the name of the fault, if it was one.
+        async fn ask(&self, method: &str, params: Value) -> Result<Value, Option<Value>> {
+            let question = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+            let question = format!("{question}\n");
+            let mut lines = Lines::default();
+            let room = lines.room();
+            room.get_mut(..question.len())
+                .unwrap()
+                .copy_from_slice(question.as_bytes());
+            lines.read(question.len());
+            let moment = (UnixSeconds(1_800_000_000), Duration::ZERO);
+            let one = lines.take().unwrap();
+            line(&self.state, &self.connection, one, moment.0, moment.1);
+            let mut answer = self.answer().await;
+            match answer.get_mut("result") {
+                Some(result) => Ok(result.take()),
+                None => Err(answer.pointer("/error/data/fault").cloned()),
+            }
+        }
+    }
+
+    fn certificate() -> String {
+        let mut params = CertificateParams::default();
+        params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2096, 1, 1);
+        let xmpp = vec![1, 3, 6, 1, 5, 5, 7, 8, 5];
+        params.subject_alt_names = vec![SanType::OtherName((xmpp, "h@a.lit".into()))];
+        let key = KeyPair::generate().unwrap();
+        BASE64.encode(params.self_signed(&key).unwrap().der())
+    }
+
+    /// Everything goes the same way, wherever the rows are; and where no task begins any more, one sees what is answered without.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn where_reads_take_long_only_what_is_in_memory_is_answered_at_once() {
+        for is_far in [false, true] {
+            let scene = Scene::new(is_far);
+            let hosts = json!([
+                {"host": "a.lit", "accounts": "prosody", "options": {}},
+                {"host": "b.lit", "accounts": "daemon", "options": {}},
+            ]);
+            let hello = json!({"protocol": 2, "software": "test", "hosts": hosts});
+            scene.ask("session.hello", hello).await.unwrap();
+            let cert = certificate();
+            let append = json!({
+                "account": "h@a.lit", "incarnation": "one", "session": null, "name": "phone", "certificate": cert,
+                "may_manage": true,
+            });
+            scene.ask("certificate.append", append).await.unwrap();
+            let accounts =
+                json!([{"username": "h", "exists": true, "enabled": true, "incarnation": "one"}]);
+            let offer = |chain: &Value| json!({"host": "a.lit", "chain": chain, "address": null});
+            let login = |chain: &Value| {
+                json!({
+                    "host": "a.lit", "chain": chain, "authzid": null, "address": null, "accounts": accounts,
+                })
+            };
+            let exists = || json!({"account": "h@b.lit"});
+            let offered = scene.ask("external.offer", offer(&json!([cert]))).await;
+            let named = offered.unwrap().get("chain").unwrap().clone();
+            let yes = scene.ask("external.login", login(&named)).await.unwrap();
+            assert_eq!(yes.get("username"), Some(&json!("h")));
+            let there = scene.ask("account.exists", exists()).await.unwrap();
+            assert_eq!(there.get("exists"), Some(&json!(false)));
+            let report = json!({"sessions": []});
+            scene.ask("session.report", report.clone()).await.unwrap();
+
+            let _all = scene.state.lanes.fill();
+            let full = |answer| answer == Err(Some(json!("overload")));
+            assert!(scene.ask("external.login", login(&named)).await.is_ok());
+            assert!(scene.ask("session.report", report).await.is_ok());
+            let stranger = json!([certificate()]);
+            for (method, params) in [
+                ("external.login", login(&stranger)),
+                ("external.offer", offer(&stranger)),
+                ("account.exists", exists()),
+            ] {
+                assert_eq!(full(scene.ask(method, params).await), is_far, "{method}");
+            }
+        }
+    }
 }

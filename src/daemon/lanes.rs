@@ -48,6 +48,19 @@ impl Lanes {
         reply: Reply<Q>,
         work: impl FnOnce(&Reply<Q>) + Send + 'static,
     ) {
+        self.tasks.run(&Handle::current(), reply, answering(work));
+    }
+
+    /// Runs `work` where it may block. It answers, or hands the question on to where it is answered.
+    pub(super) fn way<Q: Request>(
+        &self,
+        reply: Reply<Q>,
+        work: impl FnOnce(&Reply<Q>) + Send + 'static,
+    ) {
+        let work = |reply: &Reply<Q>| {
+            work(reply);
+            Then::MayBeHandedOn
+        };
         self.tasks.run(&Handle::current(), reply, work);
     }
 
@@ -92,13 +105,24 @@ impl Lanes {
         let tasks = self.tasks.clone();
         tokio::spawn(async move {
             match queued.turn().await {
-                Some(turn) => tasks.run(&threads, reply, move |reply| {
-                    work(reply);
-                    drop(turn);
-                }),
+                Some(turn) => {
+                    let work = answering(move |reply: &Reply<Q>| {
+                        work(reply);
+                        drop(turn);
+                    });
+                    tasks.run(&threads, reply, work);
+                }
                 None => reply.refuse(Fault::Overload),
             }
         });
+    }
+
+    /// No task begins until what is returned is dropped.
+    #[cfg(test)]
+    #[allow(clippy::unwrap_used)]
+    pub(super) fn fill(&self) -> tokio::sync::OwnedSemaphorePermit {
+        let tasks = Arc::clone(&self.tasks.0);
+        tasks.try_acquire_many_owned(MAX_TASKS).unwrap()
     }
 
     /// Waits until nothing is being answered any more, or until `limit` has passed.
@@ -117,7 +141,7 @@ impl Tasks {
         &self,
         threads: &Handle,
         reply: Reply<Q>,
-        work: impl FnOnce(&Reply<Q>) + Send + 'static,
+        work: impl FnOnce(&Reply<Q>) -> Then + Send + 'static,
     ) {
         let permit = Arc::clone(&self.0).try_acquire_owned();
         let (Ok(permit), Some(in_flight)) = (permit, reply.connection().begin()) else {
@@ -126,19 +150,40 @@ impl Tasks {
         };
         let late = reply.clone();
         let work = threads.spawn_blocking(move || {
-            work(&reply);
+            let then = work(&reply);
             drop((permit, in_flight));
+            then
         });
         tokio::spawn(async move {
-            if tokio::time::timeout(TASK_DEADLINE, work).await.is_err() {
-                tracing::error!(
-                    connection = late.connection().id,
-                    "a question took too long"
-                );
+            match tokio::time::timeout(TASK_DEADLINE, work).await {
+                Ok(Ok(Then::MayBeHandedOn)) => return,
+                Ok(_) => {}
+                Err(_) => {
+                    tracing::error!(
+                        connection = late.connection().id,
+                        "a question took too long"
+                    );
+                }
             }
             // Each question gets a reply, a failure too; a second one is never sent.
             late.refuse(Fault::Deadline);
         });
+    }
+}
+
+/// What becomes of a question when its work is done.
+#[derive(Clone, Copy, Debug)]
+enum Then {
+    /// It has its answer, or gets none.
+    IsOver,
+    /// If it has none, it gets it elsewhere.
+    MayBeHandedOn,
+}
+
+fn answering<Q>(work: impl FnOnce(&Reply<Q>)) -> impl FnOnce(&Reply<Q>) -> Then {
+    |reply| {
+        work(reply);
+        Then::IsOver
     }
 }
 

@@ -89,6 +89,11 @@ impl Chains {
         })
     }
 
+    /// The chain that is meant, if the question brings it or it is remembered.
+    pub(super) fn known(&self, presented: &Presented) -> Option<Arc<Chain>> {
+        self.meant(presented).ok()
+    }
+
     /// Remembers a chain; returns its name.
     pub(super) fn remember(&self, chain: &Arc<Chain>) -> Fingerprint {
         let name = chain.name();

@@ -18,7 +18,7 @@ pub struct AccountExists {
 impl Request for AccountExists {
     const METHOD: &'static str = "account.exists";
     type Answer = Existence;
-    const LANE: Lane = Lane::AtOnce;
+    const LANE: Lane = Lane::Read;
 }
 
 /// The facts about an account.
@@ -79,7 +79,7 @@ pub struct Scram {
 impl Request for Scram {
     const METHOD: &'static str = "account.scram";
     type Answer = ScramKeys;
-    const LANE: Lane = Lane::AtOnce;
+    const LANE: Lane = Lane::Read;
 }
 
 /// The keys for a SCRAM exchange, of an account or of a decoy.

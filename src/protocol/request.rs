@@ -55,6 +55,8 @@ pub trait Notice: Serialize + DeserializeOwned {
 pub enum Lane {
     /// Where its line was read: from memory, or by a short read. A question that turns out to take longer moves on by itself.
     AtOnce,
+    /// Where its line was read, if the store reads without waiting; else where it may block.
+    Read,
     /// Where it may block: it waits for the disk, or for a server.
     Task,
     /// In its turn of the key derivations: a password is tried.

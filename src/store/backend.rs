@@ -26,6 +26,9 @@ pub(super) trait Backend: Send + Sync {
     /// Errors: too many wait, and nobody wants to; the store has failed or was stopped.
     fn take(&self, job: Job, when_full: WhenFull) -> Result<(), StoreError>;
 
+    /// Do reads wait for anything but the processor and a disk? Then no thread may read that others wait for.
+    fn reads_block(&self) -> bool;
+
     /// Goes the way of a change and back, behind all that were taken before, and changes nothing. Blocks.
     fn probe(&self) -> Result<(), StoreError>;
 

@@ -75,6 +75,7 @@ pub struct Store {
     memory: Arc<Memory>,
     found: Found,
     folder: PathBuf,
+    reads_block: bool,
 }
 
 impl Store {
@@ -99,6 +100,23 @@ impl Store {
     /// The facts about a certificate on `host`. One look-up.
     pub fn known(&self, shown: Shown<'_>, host: &Host) -> Result<Known, StoreError> {
         self.tables.known(&self.memory.recall, shown, host)
+    }
+
+    /// Is what the lists of `host` say of a certificate in memory, so that nothing is read?
+    #[must_use]
+    pub fn remembers(&self, fingerprint: &Fingerprint, host: &Host) -> bool {
+        let recall = &self.memory.recall;
+        let is_proven = self.tables.health.is_known_proven();
+        is_proven
+            && recall
+                .get(fingerprint, host, recall.now(fingerprint))
+                .is_some()
+    }
+
+    /// Do reads wait for anything but the processor and a disk? Then no thread may read that others wait for.
+    #[must_use]
+    pub fn reads_block(&self) -> bool {
+        self.reads_block
     }
 
     /// The accounts of `host` in whose lists a certificate with this fingerprint stands, any incarnation.

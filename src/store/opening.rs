@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use super::backend::Backend;
 use super::error::{OnFailure, StoreError};
 use super::folder::opening::{Created, Opened};
 use super::follow::Listeners;
@@ -52,6 +53,15 @@ impl Store {
         Self::open_with(folder, 8 << 20, on_loss, listeners, Box::new(|_| {}))
     }
 
+    /// The same, as if its rows were far away.
+    #[cfg(test)]
+    pub(crate) fn open_far(folder: &Path, listeners: Listeners) -> Result<Self, StoreError> {
+        Ok(Self {
+            reads_block: true,
+            ..Self::open_heard(folder, listeners)?
+        })
+    }
+
     /// The same for a test in which somebody logs in.
     #[cfg(test)]
     pub(crate) fn open_heard(folder: &Path, listeners: Listeners) -> Result<Self, StoreError> {
@@ -79,6 +89,7 @@ impl Store {
         } = opened?;
         Ok(Self {
             tables,
+            reads_block: folder.reads_block(),
             backend: Box::new(folder),
             memory,
             found,

@@ -9,6 +9,7 @@ use std::ops::Deref;
 use super::edit::{Row, Table};
 use super::error::StoreError;
 use super::folder::held::Held;
+use crate::identity::{Fingerprint, Host};
 
 /// The rows as they are now; in a change, as they are for what it decides.
 pub(super) trait Rows: Send + Sync {
@@ -23,9 +24,22 @@ pub(super) trait Rows: Send + Sync {
     /// Errors: as above; more may come behind one.
     fn range(&self, table: Table, from: &[u8], before: Option<&[u8]>) -> InOrder<'_>;
 
+    /// This is about to be read, by this thread: rows that are far away may be fetched together. What is read then is no older than this call.
+    fn prefetch(&self, _: &Ask<'_>) {}
+
     /// Writes a row, or takes it out, as nothing in the daemon does: a test makes damage with it.
     #[cfg(test)]
     fn scribble(&self, table: Table, key: &[u8], value: Option<&[u8]>);
+}
+
+/// What is about to be read.
+pub(super) enum Ask<'a> {
+    /// What a login asks of a certificate: its rows in `known`, and the accounts that hold it.
+    #[allow(dead_code)] // Until there is a place whose rows are far away.
+    Login {
+        fingerprint: &'a Fingerprint,
+        host: &'a Host,
+    },
 }
 
 /// Rows, one after the other.

@@ -10,7 +10,7 @@ use super::edit::{Row, Table};
 use super::error::StoreError;
 use super::health::Health;
 use super::record;
-use super::rows::{Bytes, Changed, RowBytes, Rows, last_of_each};
+use super::rows::{Ask, Bytes, Changed, RowBytes, Rows, last_of_each};
 
 /// The rows that somebody reads, and what is said of those that can't be. A reader has those of now; a change has those that it
 /// decides on.
@@ -28,6 +28,11 @@ impl Tables {
     pub(super) fn read(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         self.health.require_sound()?;
         self.rows.row(table, key)
+    }
+
+    /// See [`Rows::prefetch`].
+    pub(super) fn prefetch(&self, ask: &Ask<'_>) {
+        self.rows.prefetch(ask);
     }
 
     /// The rows whose keys begin with `prefix`.

@@ -203,6 +203,7 @@ fn the_table_of_questions_is_that_of_the_code() {
         };
         let lane = match row.lane {
             Lane::AtOnce => "at once",
+            Lane::Read => "by a read",
             Lane::Task => "as a task",
             Lane::Try => "in turn, a try",
             Lane::Change => "in turn, a change",

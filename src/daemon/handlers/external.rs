@@ -20,8 +20,8 @@ use crate::identity::{
 use crate::policy::login::{AccountFact, Admitted, Heard, Offering};
 use crate::policy::{Denial, login};
 use crate::protocol::{
-    Candidate, Chain, Each, Fault, LoggedIn, Login, LoginAccount, Offer, Offered, Presented,
-    Refusal, Request,
+    Accounts, Candidate, Chain, Each, Fault, LoggedIn, Login, LoginAccount, Offer, Offered,
+    Presented, Refusal, Request,
 };
 
 /// Decides who may log in with a certificate.
@@ -129,6 +129,21 @@ impl External<'_> {
     /// Errors: it names one that nobody knows, or the store can't be read.
     pub(in crate::daemon) fn about<Q: OfClient>(&self, question: Q) -> Result<About<Q>, Refusal> {
         self.chains.find(self.facts.store, question, Q::presented)
+    }
+
+    /// May it be decided where others wait? What it needs is in memory, or is read without waiting. A refusal may need more.
+    pub(in crate::daemon) fn may_begin_here<Q: OfClient>(&self, question: &Q) -> bool {
+        let store = self.facts.store;
+        if !store.reads_block() {
+            return true;
+        }
+        let (host, presented) = question.presented();
+        let lives = self.hosts.of(host).map(|(lives, _)| lives);
+        let chain = self.chains.known(presented);
+        lives == Ok(Accounts::Prosody)
+            && chain.is_some_and(|chain| {
+                chain.parsed().is_some() && store.remembers(chain.fingerprint(), host)
+            })
     }
 
     /// Signatures are checked where that holds nobody else up.
@@ -439,7 +454,7 @@ mod tests {
 
     use super::super::super::state::State;
     use super::*;
-    use crate::protocol::{Accounts, fields_of};
+    use crate::protocol::fields_of;
     use crate::store::Store;
 
     const NOW: UnixSeconds = UnixSeconds(1_800_000_000);

@@ -59,6 +59,10 @@ impl Backend for Folder {
         self.committer.take(job, when_full)
     }
 
+    fn reads_block(&self) -> bool {
+        false
+    }
+
     fn probe(&self) -> Result<(), StoreError> {
         self.committer.probe()
     }
