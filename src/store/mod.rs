@@ -28,6 +28,7 @@ mod link_index;
 mod links;
 mod memory;
 mod opening;
+mod queue;
 mod recall;
 mod record;
 pub mod refusal;

@@ -12,9 +12,9 @@ use super::super::error::StoreError;
 use super::super::health::Health;
 use super::super::job::Planned;
 use super::super::memory::Memory;
+use super::super::queue::Queue;
 use super::super::tables::Tables;
 use super::super::wholeness::TableCheck;
-use super::committer::Committer;
 use super::ledger::{Ledger, UnderWay};
 use super::tally::Sum;
 use super::whole::{AllRows, unreadable};
@@ -22,7 +22,7 @@ use crate::system::lock::Lock;
 
 /// The parts of an open store that a check needs.
 pub(super) struct Checking<'a> {
-    pub(super) committer: &'a Committer,
+    pub(super) queue: &'a Queue,
     pub(super) ledger: &'a Arc<Lock<Ledger>>,
     pub(super) memory: &'a Arc<Memory>,
     pub(super) health: &'a Health,
@@ -38,7 +38,7 @@ impl Checking<'_> {
         let mut checks = Vec::new();
         for table in Table::COUNTED.iter().copied() {
             let ledger = Arc::clone(self.ledger);
-            self.committer.in_turn(move |_| {
+            self.queue.in_turn(move |_| {
                 ledger.lock().check = Some(UnderWay {
                     table,
                     behind: None,
@@ -50,7 +50,7 @@ impl Checking<'_> {
             loop {
                 pause(read);
                 let (ledger, memory) = (Arc::clone(self.ledger), Arc::clone(self.memory));
-                let page = self.committer.in_turn(move |tables| {
+                let page = self.queue.in_turn(move |tables| {
                     let page = read_page(&mut ledger.lock(), &memory, tables)?;
                     Ok(Planned::nothing(page))
                 })?;

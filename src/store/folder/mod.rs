@@ -33,10 +33,10 @@ use super::error::StoreError;
 use super::health::Health;
 use super::job::Job;
 use super::memory::Memory;
+use super::queue::Queue;
 use super::wholeness::TableCheck;
 use crate::system::lock::Lock;
 use check::Checking;
-use committer::Committer;
 use layout::{SLED_FOLDER, folder_bytes};
 use ledger::Ledger;
 use lock::FolderLock;
@@ -44,7 +44,7 @@ use reached::Reached;
 
 /// A data folder that is open.
 pub(super) struct Folder {
-    committer: Committer,
+    queue: Queue,
     ledger: Arc<Lock<Ledger>>,
     reached: Arc<Reached>,
     memory: Arc<Memory>,
@@ -56,7 +56,7 @@ pub(super) struct Folder {
 
 impl Backend for Folder {
     fn take(&self, job: Job, when_full: WhenFull) -> Result<(), StoreError> {
-        self.committer.take(job, when_full)
+        self.queue.take(job, when_full)
     }
 
     fn reads_block(&self) -> bool {
@@ -64,12 +64,12 @@ impl Backend for Folder {
     }
 
     fn probe(&self) -> Result<(), StoreError> {
-        self.committer.probe()
+        self.queue.probe()
     }
 
     fn check(&self, pause: &mut dyn FnMut(u64)) -> Result<Vec<TableCheck>, StoreError> {
         let checking = Checking {
-            committer: &self.committer,
+            queue: &self.queue,
             ledger: &self.ledger,
             memory: &self.memory,
             health: &self.health,
@@ -92,6 +92,6 @@ impl Backend for Folder {
     }
 
     fn stop(&self) {
-        self.committer.stop();
+        self.queue.stop();
     }
 }

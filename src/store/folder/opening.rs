@@ -13,10 +13,11 @@ use super::super::follow::Listeners;
 use super::super::health::Health;
 use super::super::job::Planned;
 use super::super::memory::Memory;
+use super::super::queue::Queue;
 use super::super::tables::Tables;
 use super::super::wholeness::{Found, OnLoss};
 use super::Folder;
-use super::committer::{Committer, Writer};
+use super::committer::Committer;
 use super::layout::{
     FORMAT, FORMAT_FILE, FORMAT_ROW, SLED_FOLDER, known_format, sync_file, write_format,
 };
@@ -146,7 +147,7 @@ pub(in crate::store) fn open(
     let memory = Arc::new(Memory::of_all(&tables, proof.counts, secret, listeners)?);
     let ledger = Ledger::of(proof.tally);
     let reached = Arc::new(reached);
-    let committer = Committer::start(Writer {
+    let queue = Queue::start(Committer {
         db,
         trees,
         durable: engine::Durable::of(&sled)?,
@@ -156,11 +157,11 @@ pub(in crate::store) fn open(
     })?;
     if let Some(loss) = &proof.found.accepted {
         let rows = vec![loss.row()];
-        committer.in_turn(move |_| Ok(Planned { rows, outcome: () }))?;
+        queue.in_turn(move |_| Ok(Planned { rows, outcome: () }))?;
     }
     Ok(Opened {
         folder: Folder {
-            committer,
+            queue,
             ledger,
             reached,
             memory: Arc::clone(&memory),
