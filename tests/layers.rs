@@ -63,10 +63,12 @@ const KNOWS: [(&str, &[&str]); 14] = [
 const BINARIES: [&str; 2] = ["main", "manual"];
 
 /// Crates that stand in some rooms only, or in a folder of one.
-const CRATES: [(&str, &[&str]); 7] = [
+const CRATES: [(&str, &[&str]); 9] = [
     // Elsewhere an error is one of an enum that says whose fault it is.
     ("anyhow", &["cli", "main", "manual"]),
     ("sled", &["store/folder"]),
+    ("tokio_postgres", &["store/database"]),
+    ("tokio_postgres_rustls", &["store/database"]),
     ("x509_parser", &["identity"]),
     ("clap", &["cli", "main", "manual"]),
     ("clap_complete", &["manual"]),

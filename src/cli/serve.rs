@@ -26,6 +26,11 @@ pub(super) struct ServeArgs {
     /// The store's folder, made by `saslcertd init`. Root serves as its owner.
     #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
     data_dir: PathBuf,
+    /// The store is in this PostgreSQL database, made by `saslcertd init --database`: "host=/run/postgresql dbname=NAME". The folder
+    /// holds how far it had come.
+    #[cfg(feature = "postgres")]
+    #[arg(long, value_name = "WORDS", env = "SASLCERTD_DATABASE")]
+    database: Option<String>,
     /// A user (name or number) that Prosody runs as. May be given several times.
     #[arg(long, value_name = "USER", default_value = "prosody")]
     server_user: Vec<String>,
@@ -98,6 +103,10 @@ pub(super) fn run(args: ServeArgs, socket: &Path) -> anyhow::Result<ExitCode> {
         .context("cannot start")?;
     let options = server::Options {
         data_dir: args.data_dir,
+        #[cfg(feature = "postgres")]
+        database: args.database,
+        #[cfg(not(feature = "postgres"))]
+        database: None,
         server_users: args.server_user,
         admin_users: args.admin_user,
         cache_bytes: args.cache_mib << 20,

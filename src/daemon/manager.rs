@@ -53,7 +53,9 @@ pub(super) async fn feed_watchdog(store: Arc<Store>) {
         // A writer that hangs keeps this loop waiting: the watchdog is starved, which is the purpose.
         match tokio::task::spawn_blocking(move || store.probe()).await {
             // The writer answers. That the place of the rows is away is no reason to start anew.
-            Ok(Ok(()) | Err(StoreError::Away { .. })) => tell("WATCHDOG=1").await,
+            Ok(Ok(()) | Err(StoreError::Away { .. } | StoreError::OutcomeUnknown { .. })) => {
+                tell("WATCHDOG=1").await;
+            }
             Ok(Err(error)) => tracing::error!(%error, "the watchdog is not fed"),
             Err(error) => tracing::error!(%error, "the watchdog is not fed"),
         }

@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::store::{OnLoss, Store, StoreError};
+use crate::store::{Listeners, OnFailure, OnLoss, Store, StoreError};
 
 use super::accepting::Acceptor;
 use super::clock::now;
@@ -28,8 +28,10 @@ use super::{manager, upkeep};
 /// The settings that `serve` is started with.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The store's folder.
+    /// The store's folder; with a database, what this daemon keeps beside it.
     pub data_dir: PathBuf,
+    /// The database that the store is in, as libpq reads it; `None`: it is in the folder.
+    pub database: Option<String>,
     /// Users (names or numbers) that may ask what a server asks.
     pub server_users: Vec<String>,
     /// Users (names or numbers) that may ask everything, beside root and our own.
@@ -73,11 +75,16 @@ pub async fn serve(options: Options, place: SocketSource) -> Result<(), ServeErr
         group: roles.socket_group.map(Gid::as_raw),
     };
     // In this order: a store that is not there, or somebody else's, explains whose the socket's folder is.
-    Store::look(&options.data_dir, tenant.uid)?;
+    if options.database.is_none() {
+        Store::look(&options.data_dir, tenant.uid)?;
+    }
     // Before the store is opened: of all that goes wrong with a second daemon, this says it best.
     place.check(tenant)?;
     let (failed, mut failure) = mpsc::unbounded_channel();
-    let opening = Opening::of(&options.data_dir);
+    let opening = options
+        .database
+        .is_none()
+        .then(|| Opening::of(&options.data_dir));
     let on_loss = if options.accept_rollback {
         OnLoss::Accept { now: now() }
     } else {
@@ -91,20 +98,14 @@ pub async fn serve(options: Options, place: SocketSource) -> Result<(), ServeErr
     });
     // On a thread of its own: this one asks for patience meanwhile.
     let opened = tokio::task::spawn_blocking(move || {
-        let Options {
-            data_dir,
-            cache_bytes,
-            ..
-        } = options;
-        let open =
-            |listeners| Store::open_with(&data_dir, cache_bytes, on_loss, listeners, on_failure);
-        State::new(open).map(|state| (state, data_dir))
+        State::new(|listeners| open(&options, on_loss, listeners, on_failure))
     });
     // A panic there has ended the process.
     let opened = manager::patient(opened).await;
-    let (state, data_dir) = opened.map_err(|_| StoreError::Failed)??;
-    let state = Arc::new(state);
-    opening.end();
+    let state = Arc::new(opened.map_err(|_| StoreError::Failed)??);
+    if let Some(opening) = opening {
+        opening.end();
+    }
     state.note_opening(now());
     let (stop, stopping) = watch::channel(false);
     let mut terminate = watch_for(SignalKind::terminate())?;
@@ -119,7 +120,7 @@ pub async fn serve(options: Options, place: SocketSource) -> Result<(), ServeErr
     tracing::info!(
         socket = %socket.display(),
         is_handed_over,
-        data_dir = %data_dir.display(),
+        store = %state.store.place(),
         server_users = ?roles.server,
         admin_users = ?roles.admin,
         version = env!("CARGO_PKG_VERSION"),
@@ -149,6 +150,32 @@ pub async fn serve(options: Options, place: SocketSource) -> Result<(), ServeErr
         close(state, deadline).await;
     }
     ended
+}
+
+/// The store, wherever it is.
+fn open(
+    options: &Options,
+    on_loss: OnLoss,
+    listeners: Listeners,
+    on_failure: OnFailure,
+) -> Result<Store, StoreError> {
+    #[cfg(feature = "postgres")]
+    if let Some(database) = &options.database {
+        return Store::open_database_with(
+            database,
+            &options.data_dir,
+            on_loss,
+            listeners,
+            on_failure,
+        );
+    }
+    Store::open_with(
+        &options.data_dir,
+        options.cache_bytes,
+        on_loss,
+        listeners,
+        on_failure,
+    )
 }
 
 /// Everything acknowledged is on the disk; only last uses are left.

@@ -65,7 +65,7 @@ impl Checks {
         let found = store.found();
         if let Some(loss) = &found.accepted {
             tracing::error!(
-                folder = %store.folder().display(),
+                store = %store.place(),
                 missing_changes = loss.commits,
                 damaged_tables = ?loss.tables,
                 "--accept-rollback: a store is served that is not whole. What was revoked, disabled or deleted in what is \

@@ -116,7 +116,10 @@ async fn answer_hangups(mut hangup: Signal, state: Arc<State>) {
 }
 
 fn look_at_disk(store: &Store, room: &DiskRoom) {
-    let folder = store.folder();
+    // The disk of a database is another machine's, and its own to look after: it refuses what it has no room for.
+    let Some(folder) = store.folder() else {
+        return;
+    };
     let is_full = match statvfs(folder) {
         Ok(disk) => {
             let free = disk.blocks_available() * disk.fragment_size();

@@ -294,16 +294,21 @@ impl ScramVerifier {
     /// How it looks to who has proved nothing yet.
     #[must_use]
     pub fn look(&self) -> Look {
-        let is_of_uuid = |(at, byte): (usize, &u8)| match at {
-            8 | 13 | 18 | 23 => *byte == b'-',
-            _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
-        };
         Look {
             iterations: self.iterations,
             salt_bytes: self.salt.len(),
-            is_uuid: self.salt.len() == 36 && self.salt.iter().enumerate().all(is_of_uuid),
+            is_uuid: is_uuid(&self.salt),
         }
     }
+}
+
+/// Is the salt the text of a UUID, as Prosody makes them?
+pub(crate) fn is_uuid(salt: &[u8]) -> bool {
+    let is_of_uuid = |(at, byte): (usize, &u8)| match at {
+        8 | 13 | 18 | 23 => *byte == b'-',
+        _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+    };
+    salt.len() == 36 && salt.iter().enumerate().all(is_of_uuid)
 }
 
 /// The part of a verifier that a client sees before it has proved anything.

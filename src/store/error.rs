@@ -121,6 +121,28 @@ pub enum StoreError {
     /// A fault in saslcertd: whoever asked for a change keeps back what that change may have to wait for. Nothing was written.
     #[error("a change was asked for by who says yes meanwhile; this is an error in saslcertd")]
     Entangled,
+    /// The admin's: the database, or what is said of it, is not as it has to be.
+    #[error("{place}: {problem}")]
+    Database {
+        /// Which database; or the words that name none.
+        place: String,
+        /// The problem, and what to do.
+        problem: String,
+    },
+    /// The database lacks a change that was applied here. Ends the process: what was revoked in what is missing would be let in again.
+    #[error(
+        "{place} has gone back to an older state, or has gone on without this daemon: {problem}. It had come to change {seq}. If an \
+         old copy was put in its place, or a standby that had not got all was promoted: make again what was revoked since, and \
+         serve it once with --accept-rollback"
+    )]
+    DatabaseWentBack {
+        /// Which database.
+        place: String,
+        /// The number of the last change that was applied here.
+        seq: i64,
+        /// The problem, in words.
+        problem: String,
+    },
     /// A write or the disk failed earlier: nothing is answered any more until the process starts anew.
     #[error("the store has failed and answers nothing until saslcertd is started again")]
     Failed,

@@ -1,9 +1,9 @@
 //! The store: it remembers everything that outlives a restart.
 //!
 //! What can be asked of it stands here and in the files beside it, and is the same whatever keeps the rows. That is a `Backend`
-//! (backend.rs): `folder/`, with sled. Between the two there are rows (rows.rs, read as `Tables`), changes on their way (job.rs), and
+//! (backend.rs): `folder/`, with sled, and `database/`, with PostgreSQL. Between the two there are rows (rows.rs, read as `Tables`), changes on their way (job.rs), and
 //! what is kept in memory of the rows, which hears of every change (memory.rs).
-//! Reads block for microseconds and may be made anywhere; changes return when they are on the disk.
+//! Reads block for microseconds, or for as long as a database needs, and may be made anywhere; changes return when they are on the disk.
 //!
 //! Must not know: rules, the protocol, the time.
 
@@ -12,6 +12,8 @@ mod all;
 mod backend;
 mod census;
 mod counts;
+#[cfg(feature = "postgres")]
+mod database;
 mod edit;
 mod error;
 mod expiry;
@@ -77,6 +79,8 @@ pub struct Store {
     found: Found,
     folder: PathBuf,
     reads_block: bool,
+    /// `None`: in that folder.
+    database: Option<String>,
 }
 
 impl Store {
@@ -278,10 +282,17 @@ impl Store {
         Ok(&*self.backend)
     }
 
-    /// The data folder.
+    /// The data folder on whose disk the rows are; `None`: they are not in one.
     #[must_use]
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    pub fn folder(&self) -> Option<&Path> {
+        self.database.is_none().then_some(&*self.folder)
+    }
+
+    /// Where the rows are, in words.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let folder = || self.folder.display().to_string();
+        self.database.clone().unwrap_or_else(folder)
     }
 
     /// Waits until everything that was given to the writer is on the disk, and lets nothing more in.

@@ -5,6 +5,8 @@
 use std::path::Path;
 
 use super::backend::Backend;
+#[cfg(feature = "postgres")]
+use super::database;
 use super::error::{OnFailure, StoreError};
 use super::folder::opening::{Created, Opened};
 use super::follow::Listeners;
@@ -94,6 +96,81 @@ impl Store {
             memory,
             found,
             folder: at.to_owned(),
+            database: None,
         })
     }
+}
+
+/// A store in a database. Which one, and where its server is, is written as libpq reads it: `host=/run/postgresql dbname=saslcertd`.
+#[cfg(feature = "postgres")]
+impl Store {
+    /// Creates the store in a database that is there, and gives `role` the rights that a daemon needs. An existing store is left alone.
+    ///
+    /// Errors: the words name no database; it can't be reached, or has tables of another version; each says what to do.
+    pub fn create_in_database(database: &str, role: Option<&str>) -> Result<Created, StoreError> {
+        database::schema::create(place(database)?, role)
+    }
+
+    /// The same words as they may be shown.
+    ///
+    /// Errors: they name no database.
+    pub fn database_in_words(database: &str) -> Result<String, StoreError> {
+        Ok(place(database)?.to_string())
+    }
+
+    /// Opens the store in a database for a tool or a test: nobody logs in beside it. In `folder`, which is made if need be, stands how far it
+    /// had come.
+    ///
+    /// Errors: the words name no database; it can't be reached, has no store or one of another version, is served by another daemon,
+    /// or has gone back to an older state unless `on_loss` accepts that; each says what to do.
+    pub fn open_database(
+        database: &str,
+        folder: &Path,
+        on_failure: OnFailure,
+    ) -> Result<Self, StoreError> {
+        let nobody = Listeners::nobody();
+        Self::open_database_with(database, folder, OnLoss::Refuse, nobody, on_failure)
+    }
+
+    /// The same for whoever lets somebody in, as `listeners` say; and says what is done with a database that has gone back.
+    pub fn open_database_with(
+        database: &str,
+        folder: &Path,
+        on_loss: OnLoss,
+        listeners: Listeners,
+        on_failure: OnFailure,
+    ) -> Result<Self, StoreError> {
+        let opened = place(database).and_then(|place| {
+            database::opening::open(place, folder, on_loss, listeners, on_failure)
+        });
+        match &opened {
+            Ok(_) => refusal::clear(folder),
+            Err(error) => refusal::note_error(folder, error),
+        }
+        let database::opening::Opened {
+            database,
+            tables,
+            memory,
+            found,
+        } = opened?;
+        let place = database.place();
+        Ok(Self {
+            tables,
+            reads_block: database.reads_block(),
+            backend: Box::new(database),
+            memory,
+            found,
+            folder: folder.to_owned(),
+            database: Some(place),
+        })
+    }
+}
+
+#[cfg(feature = "postgres")]
+fn place(words: &str) -> Result<database::place::Place, StoreError> {
+    let environment = |name: &str| std::env::var(name).ok();
+    database::place::Place::of(words, environment).map_err(|error| StoreError::Database {
+        place: "--database".to_owned(),
+        problem: error.to_string(),
+    })
 }

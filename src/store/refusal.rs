@@ -22,6 +22,7 @@ pub(super) fn note_error(folder: &Path, error: &StoreError) {
             | StoreError::Locked { .. }
             | StoreError::OtherUser { .. }
             | StoreError::ForeignFile { .. }
+            | StoreError::Database { .. }
     );
     if !shows_without {
         let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));

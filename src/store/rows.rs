@@ -53,8 +53,8 @@ pub(super) type RowBytes = (Bytes, Bytes);
 pub(super) enum Bytes {
     /// In sled's cache.
     Held(Held),
-    /// Of its own. Until something else than sled keeps rows, only tests have some.
-    #[cfg_attr(not(test), allow(dead_code))]
+    /// Of its own.
+    #[cfg_attr(not(any(test, feature = "postgres")), allow(dead_code))]
     Own(Vec<u8>),
 }
 
@@ -84,6 +84,31 @@ pub(super) fn last_of_each(rows: Vec<Row>) -> Vec<Row> {
     let row = |((_, key), (table, value))| Row { table, key, value };
     last.into_iter().map(row).collect()
 }
+
+/// Errors: one of these rows is longer than any that is kept.
+pub(super) fn require_short(rows: &[Row]) -> Result<(), StoreError> {
+    let is_too_long = |row: &&Row| {
+        let value = row.value.as_ref().map_or(0, Vec::len);
+        is_too_long(row.key.len(), value)
+    };
+    match rows.iter().find(is_too_long) {
+        Some(row) => Err(StoreError::TooLong {
+            table: row.table.name(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Is a row with a key and a value of these lengths never written? Nothing that we store is as long.
+pub(super) fn is_too_long(key_bytes: usize, value_bytes: usize) -> bool {
+    key_bytes > MAX_KEY_BYTES || value_bytes > MAX_VALUE_BYTES
+}
+
+/// The longest key is that of a certificate that was disabled: host, user, fingerprint, incarnation and name, with a
+/// NUL behind the first two and before the last.
+pub(super) const MAX_KEY_BYTES: usize = (1023 + 1) + (1023 + 1) + 32 + 64 + 1 + 256;
+/// The longest value is a certificate with its addresses, or the options of a host.
+pub(super) const MAX_VALUE_BYTES: usize = 32 << 10;
 
 /// A row as it was before a change, and as it is after it.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 //!
 //! Must not know: anything of certificates, accounts or the protocol.
 
+pub(crate) mod clock;
 pub(crate) mod lock;
 pub(crate) mod places;
 pub(crate) mod services;

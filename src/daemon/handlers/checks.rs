@@ -28,7 +28,7 @@ pub(in crate::daemon) fn check(
             checks.give_up();
             return Err(StoreError::File {
                 action: "cannot start a thread to check",
-                path: store.folder().display().to_string(),
+                path: store.place(),
                 source,
             }
             .into());

@@ -102,7 +102,7 @@ impl Overview<'_> {
         };
         let is_loss_new = self.store.found().accepted.is_some();
         Ok(StoreState {
-            path: self.store.folder().to_owned(),
+            path: self.store.place().into(),
             certificates: figures.certificates,
             accounts: figures.accounts,
             revoked_keys: figures.revoked_keys,

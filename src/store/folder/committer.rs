@@ -19,7 +19,7 @@ use super::super::heed::{Concern, Hear};
 use super::super::job::Acknowledge;
 use super::super::memory::Memory;
 use super::super::queue::{Waiting, Writer};
-use super::super::rows::Changed;
+use super::super::rows::{Changed, require_short};
 use super::engine::{self, Durable};
 use super::ledger::Ledger;
 use super::reached::Reached;
@@ -174,19 +174,5 @@ impl Committer {
     fn make_durable(&self) -> Result<(), StoreError> {
         self.db.flush().map_err(engine::failed)?;
         self.durable.sync()
-    }
-}
-
-/// A longer row would end in a file that sled does not sync.
-fn require_short(rows: &[Row]) -> Result<(), StoreError> {
-    let is_too_long = |row: &&Row| {
-        let value = row.value.as_ref().map_or(0, Vec::len);
-        engine::is_too_long(row.key.len(), value)
-    };
-    match rows.iter().find(is_too_long) {
-        Some(row) => Err(StoreError::TooLong {
-            table: row.table.name(),
-        }),
-        None => Ok(()),
     }
 }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::super::error::{StoreError, damaged, file_error};
+use super::super::rows::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
 use super::layout::sync_file;
 
 /// Opens sled in `sled`, its own folder, which may be empty.
@@ -105,11 +106,6 @@ impl Durable {
         }
         sync_file(&self.blobs)
     }
-}
-
-/// Is a row with a key and a value of these lengths never written? Nothing that we store is as long.
-pub(super) fn is_too_long(key_bytes: usize, value_bytes: usize) -> bool {
-    key_bytes > MAX_KEY_BYTES || value_bytes > MAX_VALUE_BYTES
 }
 
 /// An error of sled's in words for people.
@@ -331,12 +327,6 @@ const ASIDE: &str = "damaged.";
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(5);
 pub(super) const BLOBS: &str = "blobs";
-
-/// The longest key is that of a certificate that was disabled: host, user, fingerprint, incarnation and name, with a
-/// NUL behind the first two and before the last.
-pub(super) const MAX_KEY_BYTES: usize = (1023 + 1) + (1023 + 1) + 32 + 64 + 1 + 256;
-/// The longest value is a certificate with its addresses, or the options of a host.
-pub(super) const MAX_VALUE_BYTES: usize = 32 << 10;
 
 // The largest nodes that sled 0.34.7 makes of them. It splits a leaf of more than 16 rows, and an index of more than
 // 256 children, when a thread next comes by, so that there may be one more; a node with fewer than 4 rows, or 64 children,

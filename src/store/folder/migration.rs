@@ -14,6 +14,7 @@ use nix::sys::statvfs::statvfs;
 use super::super::edit::Table;
 use super::super::error::{StoreError, damaged, file_error};
 use super::super::health::Health;
+use super::super::rows::is_too_long;
 use super::super::wholeness::{Loss, OnLoss};
 use super::layout::{FIRST_FORMAT, FORMAT, FORMAT_ROW, SLED_FOLDER, sync_file, write_format};
 use super::reached::{self, Reading};
@@ -249,7 +250,7 @@ fn converted(tree: &[u8], key: &[u8], value: sled::IVec) -> Option<sled::IVec> {
     if is_format_row(tree, key) {
         return Some(sled::IVec::from(&FORMAT.to_be_bytes()));
     }
-    if engine::is_too_long(key.len(), value.len()) {
+    if is_too_long(key.len(), value.len()) {
         // A host's options, which Prosody declares anew, or a certificate that nobody has but to see what happens.
         tracing::warn!(
             table = %String::from_utf8_lossy(tree).escape_debug(),
@@ -272,7 +273,7 @@ fn compare(
     let mut copied = new.iter();
     for row in old {
         let (key, value) = row.map_err(|error| unreadable(folder, name, &error))?;
-        let is_kept = is_format_row(name, &key) || !engine::is_too_long(key.len(), value.len());
+        let is_kept = is_format_row(name, &key) || !is_too_long(key.len(), value.len());
         if !is_kept {
             continue;
         }

@@ -1,0 +1,179 @@
+//! The connections of an open store: they come and go together. When one of them has ended, all are made anew, and who follows the list of
+//! changes hears what was missed before anybody reads on them.
+//!
+//! Must not know: what is asked on them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::super::error::StoreError;
+use super::connect::{Connector, Heard, Session, Unanswered, refused, wait};
+use super::schema;
+use crate::system::lock::{Lock, SharedLock};
+
+/// The connections, if there are some.
+pub(super) struct Connections {
+    connector: Connector,
+    now: SharedLock<Option<Arc<Sessions>>>,
+    eras: AtomicU64,
+    heard: Lock<Sender<Heard>>,
+    pub(super) sizes: Sizes,
+}
+
+/// Those of one era.
+pub(super) struct Sessions {
+    reading: [Arc<Session>; READERS],
+    next: AtomicUsize,
+    pub(super) writing: Arc<Session>,
+    pub(super) following: Arc<Session>,
+}
+
+/// How much there is, as PostgreSQL has counted last.
+#[derive(Debug, Default)]
+pub(super) struct Sizes {
+    rows: AtomicI64,
+    bytes: AtomicI64,
+}
+
+impl Connections {
+    pub(super) fn of(connector: Connector, heard: Sender<Heard>) -> Self {
+        Self {
+            connector,
+            now: SharedLock::new(None),
+            eras: AtomicU64::new(0),
+            heard: Lock::new(heard),
+            sizes: Sizes::default(),
+        }
+    }
+
+    /// Errors: there are none for now.
+    pub(super) fn now(&self) -> Result<Arc<Sessions>, StoreError> {
+        let now = self.now.read().clone();
+        now.ok_or_else(|| StoreError::Away {
+            problem: "there is no connection to it".to_owned(),
+        })
+    }
+
+    pub(super) fn are_there(&self) -> bool {
+        self.now.read().is_some()
+    }
+
+    pub(super) fn set(&self, sessions: Sessions) {
+        *self.now.write() = Some(Arc::new(sessions));
+    }
+
+    /// Those of this era are of no use any more; were they still in use?
+    pub(super) fn end(&self, era: u64) -> bool {
+        let mut now = self.now.write();
+        let is_now = now.as_ref().is_some_and(|now| now.following.era == era);
+        if is_now {
+            *now = None;
+        }
+        is_now
+    }
+
+    /// New ones; the one that follows has the lock of whoever serves.
+    ///
+    /// Errors: the server can't be reached, or the store in it can't be served.
+    pub(super) fn open(&self) -> Result<Sessions, StoreError> {
+        let era = self.eras.fetch_add(1, Ordering::Relaxed) + 1;
+        let heard = self.heard.lock().clone();
+        let client = self.connector.client(Some((heard.clone(), era)))?;
+        schema::require(&client, &self.connector)?;
+        self.take_lock(&client)?;
+        let listening = wait(client.batch_execute("LISTEN saslcertd"));
+        listening.map_err(|error| self.connector.unreachable(&error))?;
+        let following = Arc::new(self.connector.prepared(client, era)?);
+        let session = || {
+            let client = self.connector.client(Some((heard.clone(), era)))?;
+            Ok::<_, StoreError>(Arc::new(self.connector.prepared(client, era)?))
+        };
+        Ok(Sessions {
+            reading: [session()?, session()?],
+            next: AtomicUsize::new(0),
+            writing: session()?,
+            following,
+        })
+    }
+
+    /// One that nobody else asks on, and that the others do not end with.
+    pub(super) fn another(&self) -> Result<Arc<Session>, StoreError> {
+        let client = self.connector.client(None)?;
+        Ok(Arc::new(self.connector.prepared(client, 0)?))
+    }
+
+    /// Until leases are built, one daemon serves a database.
+    fn take_lock(&self, client: &tokio_postgres::Client) -> Result<(), StoreError> {
+        let start = Instant::now();
+        loop {
+            let taken = wait(client.query_one(TAKE, &[]));
+            let taken: bool = taken
+                .and_then(|row| row.try_get(0).map_err(Unanswered::Said))
+                .map_err(|error| self.connector.unreachable(&error))?;
+            if taken {
+                return Ok(());
+            }
+            // The server may not have noticed yet that a daemon before this one has ended.
+            if start.elapsed() >= LOCK_PATIENCE {
+                return Err(self.refused(
+                    "another saslcertd serves it: one can, at a time. Stop that one first (its connections are those named saslcertd \
+                     in pg_stat_activity)"
+                        .to_owned(),
+                ));
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// The admin's: the database is not as it has to be.
+    pub(super) fn refused(&self, problem: String) -> StoreError {
+        refused(self.connector.place(), problem)
+    }
+
+    /// What was applied here is not there any more.
+    pub(super) fn went_back(&self, seq: i64, problem: String) -> StoreError {
+        StoreError::DatabaseWentBack {
+            place: self.connector.place().to_string(),
+            seq,
+            problem,
+        }
+    }
+
+    /// The database, in words.
+    pub(super) fn place(&self) -> String {
+        self.connector.place().to_string()
+    }
+}
+
+impl Sessions {
+    /// One of those for reading, in turn.
+    pub(super) fn reading(&self) -> Arc<Session> {
+        let next = self.next.fetch_add(1, Ordering::Relaxed) % READERS;
+        let [first, second] = &self.reading;
+        Arc::clone(if next == 0 { first } else { second })
+    }
+}
+
+impl Sizes {
+    pub(super) fn set(&self, rows: i64, bytes: i64) {
+        self.rows.store(rows, Ordering::Relaxed);
+        self.bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// About so many.
+    pub(super) fn rows(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed).unsigned_abs()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed).unsigned_abs()
+    }
+}
+
+/// Questions on one connection are answered one after the other.
+const READERS: usize = 2;
+const TAKE: &str = "SELECT pg_try_advisory_lock(7234017283807667301)";
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
