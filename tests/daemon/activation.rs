@@ -13,7 +13,7 @@ use std::time::Instant;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use saslcertd::identity::BareJid;
-use saslcertd::store::{Store, StoreError};
+use saslcertd::store::StoreError;
 use serde_json::json;
 
 use crate::support::{Daemon, HAMLET, Made, PATIENCE};
@@ -337,7 +337,7 @@ fn the_watchdog_of_another_process_is_not_fed() {
 #[test]
 fn what_the_watchdog_asks_waits_for_the_writer() {
     let daemon = Daemon::prepared();
-    let store = Store::open(&daemon.data_dir(), 8 << 20, Box::new(|_| {})).unwrap();
+    let store = daemon.store();
     let account: BareJid = BareJid::parse(HAMLET).unwrap();
     let (resume, resumed) = mpsc::channel::<()>();
     let (begun, beginning) = mpsc::channel();
@@ -366,7 +366,7 @@ fn what_the_watchdog_asks_waits_for_the_writer() {
 #[test]
 fn what_the_watchdog_asks_leaves_nothing_on_the_disk() {
     let daemon = Daemon::prepared();
-    let store = Store::open(&daemon.data_dir(), 8 << 20, Box::new(|_| {})).unwrap();
+    let store = daemon.store();
     store.probe().unwrap();
     let before = store.bytes_on_disk();
     for _ in 0..500 {

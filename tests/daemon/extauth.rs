@@ -577,6 +577,12 @@ fn a_daemon_that_does_not_answer_costs_a_server_no_more_than_a_deadline() {
     daemon.signal(Signal::SIGCONT);
     // The late answer is nobody's.
     assert!(!script.ask("auth:brutus:rome.lit:wrong"));
+    // Who has slept looks at a database again, before it says yes by it.
+    daemon.wait_for("a store that counts again", |daemon| {
+        let mut peer = daemon.peer();
+        let id = peer.send("status", json!({}));
+        peer.answer(id).get("result").is_some()
+    });
     assert!(script.ask("auth:brutus:rome.lit:et tu?"));
 }
 

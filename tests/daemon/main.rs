@@ -17,6 +17,7 @@ mod backup;
 mod certificates;
 mod command;
 mod console;
+mod database;
 mod documentation;
 mod explain;
 mod extauth;

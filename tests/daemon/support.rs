@@ -1,4 +1,6 @@
 //! A daemon of the test's own, peers that ask it, and certificates.
+//!
+//! With `SASLCERTD_TEST_POSTGRESQL` (`tests/with-postgresql` sets it) the daemon's store is in a database of its own, else in a folder.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
@@ -14,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rcgen::{CertificateParams, CustomExtension, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
 use saslcertd::daemon::state::State;
-use saslcertd::store::{OnLoss, Store};
+use saslcertd::store::{OnLoss, Store, StoreError};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -65,8 +67,23 @@ impl Daemon {
             .mode(0o700)
             .create(self.folder.path().join("run"))
             .unwrap();
+        if let Some(server) = postgresql() {
+            server.run(&format!("CREATE DATABASE {}", self.database_name()));
+        }
         let made = self.command("init").output().unwrap();
         assert!(made.status.success(), "{made:?}");
+    }
+
+    /// Of its own, as the folder is.
+    pub fn database_name(&self) -> String {
+        let name = self.folder.path().file_name().unwrap();
+        format!("\"{}\"", name.to_str().unwrap())
+    }
+
+    /// The database as `user` names it.
+    pub fn database(&self, server: &PostgreSql, user: &str) -> String {
+        let name = self.database_name().replace('"', "");
+        format!("host={} dbname={name} user={user}", server.0)
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -77,19 +94,47 @@ impl Daemon {
     pub fn state(&self) -> State {
         let open = |listeners| {
             let folder = self.data_dir();
-            Store::open_with(
-                &folder,
-                8 << 20,
-                OnLoss::Refuse,
-                listeners,
-                Box::new(|_| {}),
-            )
+            let on_failure = Box::new(|_: &StoreError| {});
+            let Some(server) = postgresql() else {
+                return Store::open_with(&folder, 8 << 20, OnLoss::Refuse, listeners, on_failure);
+            };
+            let database = self.database(&server, "saslcertd");
+            Store::open_database_with(&database, &folder, OnLoss::Refuse, listeners, on_failure)
         };
         State::new(open).unwrap()
     }
 
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("run").join("socket")
+    }
+
+    /// Its store, while nobody serves it.
+    pub fn store(&self) -> Store {
+        match postgresql() {
+            Some(server) => {
+                let database = self.database(&server, "saslcertd");
+                Store::open_database(&database, &self.data_dir(), Box::new(|_| {}))
+            }
+            None => Store::open(&self.data_dir(), 8 << 20, Box::new(|_| {})),
+        }
+        .unwrap()
+    }
+
+    /// Every byte that it keeps, while nobody serves it.
+    pub fn kept(&self) -> Vec<u8> {
+        if let Some(server) = postgresql() {
+            let kept = "SELECT encode(key, 'escape'), encode(value, 'escape') FROM saslcertd.rows";
+            let said = "SELECT encode(unnest(keys), 'escape'), encode(unnest(after), 'escape') FROM saslcertd.changes";
+            return [kept, said]
+                .map(|of| PostgreSql::asked(&self.database(&server, "postgres"), of))
+                .concat();
+        }
+        let files = std::fs::read_dir(self.data_dir().join("sled")).unwrap();
+        let files = files.map(|entry| entry.unwrap().path());
+        let files = files.filter(|path| path.is_file());
+        files
+            .flat_map(|path| std::fs::read(path).unwrap())
+            .collect()
     }
 
     /// sled's files, while nobody serves them.
@@ -130,8 +175,21 @@ impl Daemon {
         let tried = std::env::var_os("SASLCERTD_TRIED");
         let mut run = Command::new(tried.unwrap_or(env!("CARGO_BIN_EXE_saslcertd").into()));
         run.env_clear().arg(command).arg("--socket").arg(socket);
-        if matches!(command, "init" | "serve") {
-            run.arg("--data-dir").arg(self.data_dir());
+        match (command, postgresql()) {
+            ("init", Some(server)) => {
+                run.arg("--database")
+                    .arg(self.database(&server, "postgres"));
+                run.args(["--role", "saslcertd"]);
+            }
+            ("serve", Some(server)) => {
+                run.arg("--database")
+                    .arg(self.database(&server, "saslcertd"));
+                run.arg("--data-dir").arg(self.data_dir());
+            }
+            ("init" | "serve", None) => {
+                run.arg("--data-dir").arg(self.data_dir());
+            }
+            _ => {}
         }
         if command == "serve" {
             run.args(["--server-user", "0"]);
@@ -255,6 +313,36 @@ impl Drop for Daemon {
             let _ = child.kill();
             let _ = child.wait();
         }
+        if let (Some(server), false) = (postgresql(), std::thread::panicking()) {
+            let name = self.database_name();
+            server.run(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+        }
+    }
+}
+
+/// The server of the tests, by the folder of its socket.
+pub struct PostgreSql(String);
+
+pub fn postgresql() -> Option<PostgreSql> {
+    std::env::var("SASLCERTD_TEST_POSTGRESQL")
+        .ok()
+        .map(PostgreSql)
+}
+
+impl PostgreSql {
+    /// As its administrator.
+    pub fn run(&self, statement: &str) {
+        Self::asked(&format!("host={} user=postgres", self.0), statement);
+    }
+
+    /// What it says.
+    pub fn asked(database: &str, statement: &str) -> Vec<u8> {
+        let mut psql = Command::new("psql");
+        psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"]);
+        psql.args(["--command", statement, database]);
+        let ran = psql.output().unwrap();
+        assert!(ran.status.success(), "{statement}: {ran:?}");
+        ran.stdout
     }
 }
 

@@ -3,7 +3,7 @@
 #
 #   fetch.sh demo     what the demo needs: Rust, a C linker for it, python3, openssl, node with npm, one Prosody
 #   fetch.sh test     that, both Prosodys, the community modules, an ejabberd, nginx, HAProxy and Caddy, the Lua tools,
-#                     systemd's tools, libstrophe (a client library), Chromium, Java's keytool and a reader of QR codes
+#                     systemd's tools, PostgreSQL, libstrophe (a client library), Chromium, Java's keytool and a reader of QR codes
 #                     for the page for devices, and a Python environment for the tests
 #   fetch.sh bench    what the demo needs, both Prosodys, the community modules, a redis to compare with
 #   fetch.sh install  mmdebstrap, dpkg-dev, a clean Debian made by it (target/install/base.tar), and that Python environment
@@ -11,7 +11,7 @@
 #   fetch.sh prosodys says which Prosodys `make test` runs against, and does nothing
 #
 # Rust comes first: where it is missing or too old, Debian 13 has one, and elsewhere a message says how to get it.
-# Servers and their modules are never installed: their packages are unpacked into target/prosody/, target/ejabberd/,
+# Servers and their modules are never installed, but PostgreSQL, of which no cluster is made: their packages are unpacked into target/prosody/, target/ejabberd/,
 # target/proxies/ and target/redis/, and only libraries go to the system. No service is started. Libraries need root; the rest
 # does not. Must not know what the tests do.
 set -euo pipefail
@@ -73,6 +73,15 @@ satisfy() {
 	"${apt[@]}" satisfy "$1" </dev/null >/dev/null 2>&1 && return 0
 	apt-get -q update </dev/null >&2 || say "apt-get update had errors; trying all the same"
 	"${apt[@]}" satisfy "$1" </dev/null >&2 || die "apt-get could not install: $1"
+}
+
+# A package that starts a service when it is installed: PostgreSQL's does not, if its own file says so before.
+keep_postgresql_quiet() {
+	local file=/etc/postgresql-common/createcluster.conf
+	if [ "$(id -u)" = 0 ] && ! installed postgresql && [ ! -e $file ]; then
+		mkdir -p "${file%/*}"
+		echo 'create_main_cluster = false' >$file
+	fi
 }
 
 install_tools() {
@@ -468,7 +477,7 @@ tools=(ca-certificates openssl python3)
 case "$what" in
 # Prosody's package only recommends lua-unbound; but without it prosodyctl prints a page of advice first.
 demo | bench) tools+=(lua-unbound) ;;
-test) tools+=(e2fsprogs libstrophe-dev mount lua-unbound lua-busted lua-check lua-dbi-sqlite3 lua5.2 lua5.4 python3-venv systemd) ;;
+test) tools+=(e2fsprogs libstrophe-dev mount lua-unbound lua-busted lua-check lua-dbi-sqlite3 lua5.2 lua5.4 postgresql python3-venv systemd) && keep_postgresql_quiet ;;
 install) tools+=(mmdebstrap python3-venv dpkg-dev curl) ;;
 versions) tools+=(libstrophe-dev lua-unbound lua-dbi-sqlite3 lua5.4 mmdebstrap python3-venv) ;;
 esac

@@ -1,0 +1,212 @@
+//! The store in a database: how it is made, refused, lost for a while, and found to be older. With a server of `tests/with-postgresql`.
+
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Output};
+
+use serde_json::json;
+
+use crate::support::{Daemon, HAMLET, Made, Peer, PostgreSql, append, named, postgresql};
+
+fn server() -> PostgreSql {
+    postgresql().expect("SASLCERTD_TEST_POSTGRESQL: run this by tests/with-postgresql")
+}
+
+fn said(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// Ends every connection of the daemon's, as a server that is restarted does.
+fn cut(daemon: &Daemon) {
+    let name = daemon.database_name().replace('"', "'");
+    server().run(&format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {name} AND application_name = 'saslcertd'"
+    ));
+}
+
+fn answers(peer: &mut Peer) -> bool {
+    let id = peer.send("status", json!({}));
+    peer.answer(id).get("result").is_some()
+}
+
+#[test]
+fn init_makes_a_store_once_and_says_so_again() {
+    let daemon = Daemon::prepared();
+    let again = daemon.command("init").output().unwrap();
+    assert!(again.status.success());
+    let said = said(&again);
+    assert!(
+        said.contains("already") && said.contains("the role saslcertd"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_is_not_there_or_not_allowed_is_said_with_the_line_that_mends_it() {
+    let daemon = Daemon::prepared();
+    let database = daemon.database(&server(), "saslcertd");
+    let owner = daemon.database(&server(), "postgres");
+    let run = |statement: &str| drop(PostgreSql::asked(&owner, statement));
+    let refused = |expected: &[&str]| {
+        let refused = daemon.refusal();
+        for words in expected {
+            assert!(refused.contains(words), "{words}: {refused}");
+        }
+    };
+    run("REVOKE INSERT ON saslcertd.rows FROM saslcertd");
+    let line = format!("saslcertd init --database '{database}' --role saslcertd");
+    refused(&["may not read and write", &line]);
+    run("UPDATE saslcertd.version SET version = 2");
+    refused(&["version 2", "newer saslcertd"]);
+    run("DROP SCHEMA saslcertd CASCADE");
+    let line = format!("make one with: saslcertd init --database '{database}'");
+    refused(&["there is no store in it", &line]);
+    let name = daemon.database_name();
+    server().run(&format!("DROP DATABASE {name}"));
+    refused(&["does not exist", "createdb "]);
+    server().run(&format!("CREATE DATABASE {name}"));
+    run(&format!(
+        "ALTER DATABASE {name} SET synchronous_commit = off"
+    ));
+    refused(&["synchronous_commit is off", "SET synchronous_commit = on"]);
+}
+
+#[test]
+fn a_password_in_the_words_is_refused_and_not_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    for (command, more) in [("init", None), ("serve", Some(["--server-user", "0"]))] {
+        let mut run = Command::new(env!("CARGO_BIN_EXE_saslcertd"));
+        run.arg(command).args(more.into_iter().flatten());
+        run.arg("--socket").arg(folder.path().join("socket"));
+        run.args(["--database", "host=/run dbname=a password=geheim"]);
+        let output = run.output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = said(&output);
+        assert!(said.contains("a password has no place there"), "{said}");
+        assert!(!said.contains("geheim"), "{said}");
+    }
+}
+
+#[test]
+fn one_daemon_serves_a_database() {
+    let daemon = Daemon::start();
+    let output = daemon
+        .command_at("serve", &daemon.folder.path().join("run/other"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = said(&output);
+    assert!(said.contains("another saslcertd serves it"), "{said}");
+}
+
+#[test]
+fn a_server_that_is_lost_is_a_fault_that_passes() {
+    let mut daemon = Daemon::start();
+    let cert = Made::of(HAMLET);
+    let mut server = daemon.server(json!({}));
+    server.append("phone", &cert);
+    for round in 0..20 {
+        cut(&daemon);
+        // What was acknowledged before is there, and what was not is a fault, not a refusal.
+        daemon.wait_for("an answer", |_| {
+            let id = server.send("external.login", crate::support::login(&cert));
+            let answer = server.answer(id);
+            if let Some(error) = answer.get("error") {
+                assert_eq!(error["code"], -32001, "{round}: {answer}");
+            }
+            answer.get("result").is_some()
+        });
+    }
+    let log = daemon.log();
+    assert!(log.contains("the database is back"), "{log}");
+    assert!(daemon.stop().success());
+}
+
+#[test]
+fn no_acknowledged_revocation_is_lost_among_lost_connections() {
+    let mut daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let mut revoked = Vec::new();
+    for round in 0..30 {
+        let cert = Made::of(HAMLET);
+        daemon.wait_for("a store that answers", |_| answers(&mut server));
+        let id = server.send(
+            "certificate.append",
+            append(&format!("device{round}"), &cert),
+        );
+        if server.answer(id).get("result").is_none() {
+            continue;
+        }
+        let id = server.send("certificate.revoke", named(&format!("device{round}")));
+        if round % 2 == 0 {
+            cut(&daemon);
+        }
+        if server.answer(id).get("result").is_some() {
+            revoked.push(cert);
+        }
+    }
+    assert!(revoked.len() > 5, "{}", revoked.len());
+    daemon.wait_for("a store that answers", |_| answers(&mut server));
+    daemon.restart();
+    let mut server = daemon.server(json!({}));
+    for cert in &revoked {
+        let refused = server.login_refused(cert);
+        assert_ne!(refused["code"], -32001, "{refused}");
+    }
+}
+
+#[test]
+fn a_database_that_has_gone_back_is_not_served_until_that_is_accepted() {
+    let mut daemon = Daemon::start();
+    let owner = daemon.database(&server(), "postgres");
+    let run = |statement: &str| drop(PostgreSql::asked(&owner, statement));
+    let mut peer = daemon.server(json!({}));
+    peer.append("phone", &Made::of(HAMLET));
+    // An older copy of the list, while it is served.
+    run(
+        "DELETE FROM saslcertd.changes WHERE seq = (SELECT seq FROM saslcertd.head); \
+         UPDATE saslcertd.head SET (seq, name) = (SELECT seq, name FROM saslcertd.changes ORDER BY seq DESC LIMIT 1)",
+    );
+    let status = daemon.ended();
+    assert_eq!(status.code(), Some(1));
+    let log = daemon.log();
+    let said = daemon.refusal();
+    assert!(said.contains("has gone back to an older state"), "{said}");
+    assert!(said.contains("--accept-rollback"), "{said}");
+    assert!(log.contains("stopping"), "{log}");
+    daemon.serve_with(&["--accept-rollback"]);
+    daemon.restart();
+}
+
+#[test]
+fn a_change_that_is_another_one_of_the_same_number_is_noticed() {
+    let mut daemon = Daemon::start();
+    let owner = daemon.database(&server(), "postgres");
+    daemon.server(json!({})).append("phone", &Made::of(HAMLET));
+    let other = "UPDATE saslcertd.changes SET name = decode(repeat('00', 16), 'hex') WHERE seq = (SELECT seq FROM saslcertd.head)";
+    PostgreSql::asked(&owner, other);
+    assert_eq!(daemon.ended().code(), Some(1));
+    assert!(UnixStream::connect(daemon.socket()).is_err());
+}
+
+#[test]
+fn what_a_check_reads_is_told_if_it_does_not_count_right() {
+    let mut daemon = Daemon::start();
+    let mut server_peer = daemon.server(json!({}));
+    server_peer.append("phone", &Made::of(HAMLET));
+    assert!(daemon.stop().success());
+    let store = daemon.store();
+    let whole = store.check(|_| {}).unwrap();
+    assert!(
+        whole.iter().all(|table| table.problem.is_none()),
+        "{whole:?}"
+    );
+    let owner = daemon.database(&server(), "postgres");
+    PostgreSql::asked(&owner, "DELETE FROM saslcertd.rows WHERE kind = 0");
+    let found = store.check(|_| {}).unwrap();
+    let counts = found.iter().find(|table| table.table == "counts").unwrap();
+    assert!(counts.problem.is_some(), "{found:?}");
+}
