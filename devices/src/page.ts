@@ -12,7 +12,7 @@ import type { Session, Settings } from "./session.js";
 import { choose, Dictionary } from "./words.js";
 
 async function begin(): Promise<void> {
-	// A link's secret does not stay in the address, where others see it and the history keeps it.
+	// A link's secret does not stay in the address, where others see it. The browser's history has it already, and keeps it.
 	const fragment = location.hash;
 	if (fragment) history.replaceState(null, "", location.pathname + location.search);
 	addEventListener("hashchange", () => location.reload());

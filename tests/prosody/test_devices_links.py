@@ -86,7 +86,7 @@ def in_no_log(scene: Scene, url: str) -> None:
 
 
 async def opened(page: Page, url: str) -> None:
-    """Opens a link, and waits until the page has heard of it. Its secret does not stay in the address bar, nor in the history."""
+    """Opens a link, and waits until the page has heard of it. Its secret does not stay in the address bar; the browser's history keeps it."""
     await page.goto("about:blank")
     await page.goto(url)
     await page.locator("h1").wait_for()
