@@ -73,7 +73,7 @@ end
 -- The path of the logo and its type, if there is one.
 local function logo()
 	local path = module:get_option_path("saslcertd_devices_logo", nil, "config");
-	return path, path and picture_types[path:match("%.(%w+)$")];
+	return path, path and picture_types[(path:match("%.(%w+)$") or ""):lower()];
 end
 
 -- is_secure: as mod_websocket will see a session that comes the same way.

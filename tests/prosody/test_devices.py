@@ -874,7 +874,7 @@ async def test_nobody_waits_for_ever_for_a_server_that_is_silent(own_scene: Call
 
 async def test_what_a_host_does_not_do_is_said(own_scene: Callable[..., Scene], tmp_path: Path):
     authorities = certs.make(tmp_path, [], is_ca=True).cert_file
-    logo = tmp_path / "logo.svg"
+    logo = tmp_path / "logo.SVG"
     logo.write_text('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 40"><circle cx="20" cy="20" r="18" fill="#2457c5"/></svg>')
     hosts = [
         Host(DOMAIN, f'saslcertd_devices_name = "The Globe"\nsaslcertd_devices_logo = {lua_string(logo)}'),
