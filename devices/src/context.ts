@@ -1,6 +1,6 @@
 // What every view has. Must not know any of them.
 
-import { h } from "./dom.js";
+import { closeQuestions, h } from "./dom.js";
 import type { Platform } from "./platform.js";
 import { Refused } from "./refused.js";
 import type { Session, Settings } from "./session.js";
@@ -20,6 +20,7 @@ export interface LoggedIn extends Context {
 /** Puts a view on the page, and the focus on its heading, so that a screen reader begins there. */
 export function show(...view: Node[]): void {
 	say("");
+	closeQuestions();
 	document.getElementById("view")!.replaceChildren(...view);
 	const first = document.querySelector<HTMLElement>("#view [data-focus]") ?? document.querySelector<HTMLElement>("#view h1");
 	first?.focus({ preventScroll: first.tagName === "H1" });
@@ -96,6 +97,7 @@ export const refusals: Record<string, [Key, (Key | typeof theirs)?]> = {
 	"page-foreign": ["error.foreign", "error.foreignHelp"],
 	"redeem-unanswered": ["open.lost", "open.lostHelp"],
 	"remote-server-timeout": ["error.away"],
+	"session-over": ["session.lost", "session.lostHelp"],
 	"service-unavailable": ["error.noList"],
 	"unavailable": ["error.away"],
 };

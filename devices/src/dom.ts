@@ -54,3 +54,8 @@ export function ask(title: string, content: Content[], cancel: string, yes: stri
 		dialog.scrollTop = 0;
 	});
 }
+
+/** Answers each open question with no: the view that has asked it is gone, or its session is. */
+export function closeQuestions(): void {
+	for (const dialog of document.querySelectorAll("dialog")) dialog.close("no");
+}

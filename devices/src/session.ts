@@ -190,6 +190,8 @@ export class Session {
 	}
 
 	private ask(request: { tree(): Element }): Promise<Element> {
+		// Strophe keeps what nobody sends any more, and says nothing.
+		if (this.isOver) return Promise.reject(new Refused("session-over", ""));
 		return new Promise((done, failed) => {
 			const refused = (stanza: Element | null) => {
 				const error = stanza?.getElementsByTagName("error")[0];

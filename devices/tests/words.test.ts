@@ -51,7 +51,7 @@ const denials = [...readFileSync(`${REPOSITORY}/docs/protocol.md`, "utf8").match
 
 test("each refusal that has words is one that the server knows", () => {
 	const undecided = [
-		"bad-request", "forbidden", "no-answer", "not-acceptable", "page-foreign", "redeem-unanswered", "remote-server-timeout", "service-unavailable",
+		"bad-request", "forbidden", "no-answer", "not-acceptable", "page-foreign", "redeem-unanswered", "remote-server-timeout", "session-over", "service-unavailable",
 		"unavailable",
 	];
 	assert.deepEqual(Object.keys(refusals).filter(code => !denials.includes(code)), undecided);

@@ -503,11 +503,16 @@ async def test_owners_of_an_iphone_hear_first_that_no_app_takes_a_key(stage: Sce
 
 async def test_a_session_that_the_server_ends_is_over_on_the_page(stage: Scene):
     account = stage.account(host="rome.lit")
+    await stage.enrol(account, "phone")
     async with browser_for(stage) as browser:
         page = await browser.open(**PHONE)
         await log_in(page, stage, account)
+        # A question that nobody has answered would lie over the login, and its yes do nothing.
+        await page.get_by_role("button", name=re.compile("^Sign out ")).click()
+        await page.locator("dialog").wait_for()
         assert stage.daemon.command("account", "disable", account.jid).returncode == 0
         assert "The server ended this session." in await complaint(page)
+        await page.locator("dialog").wait_for(state="detached")
         await page.get_by_label("Password").fill(account.password)
         await button(page, "Log in").click()
         assert "The address or the password is wrong." in await eventually_complains(page, "wrong")
