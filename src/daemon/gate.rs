@@ -166,9 +166,7 @@ impl Closing<'_> {
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
         let over = closes(std::mem::take(&mut *self.over.lock()));
-        if !over.is_empty() {
-            self.servers.close(None, &over);
-        }
+        self.servers.close(None, &over);
     }
 }
 

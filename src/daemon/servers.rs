@@ -120,6 +120,9 @@ impl Servers {
 
     /// Has every server but `asker` close `sessions`.
     pub(super) fn close(&self, asker: Option<u64>, sessions: &[Close]) {
+        if sessions.is_empty() {
+            return;
+        }
         for connection in self
             .connections
             .lock()
