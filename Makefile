@@ -146,11 +146,11 @@ lint-page: $(NODE_MODULES) ## types of the page for devices
 
 test-rust: ## unit and socket tests of the daemon, on both stores
 	if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		$(CARGO) nextest run --locked --workspace --no-fail-fast $(TEST_THREADS) </dev/null && $(CARGO) test --locked --doc --quiet </dev/null; \
+		$(CARGO) nextest run --locked --workspace --no-fail-fast $(TEST_THREADS) </dev/null && $(CARGO) test --locked --doc --quiet </dev/null && \
 		tests/with-postgresql $(CARGO) nextest run --locked --profile postgresql --no-fail-fast $(TEST_THREADS) </dev/null; \
 	else \
-		$(CARGO) test --locked --workspace --no-fail-fast -- --skip database:: </dev/null; \
-		tests/with-postgresql $(CARGO) test --locked --test daemon -- database:: </dev/null; \
+		$(CARGO) test --locked --workspace --no-fail-fast -- --skip database:: </dev/null && \
+		tests/with-postgresql $(CARGO) test --locked --lib --test daemon -- database:: </dev/null; \
 	fi
 
 test-lua: ## specs of the pure parts of Prosody's module, by the Lua of Debian's Prosody and the oldest that Prosody runs on

@@ -2,6 +2,7 @@
 //!
 //! Must not know: anything of certificates, accounts or the protocol.
 
+#[cfg(feature = "postgres")]
 pub(crate) mod clock;
 pub(crate) mod lock;
 pub(crate) mod places;
