@@ -35,16 +35,26 @@ local serve = serve_files({
 local function address() return module:http_url("devices", "/devices"); end
 local function endpoint() return (module:http_url("websocket", "xmpp-websocket"):gsub("^http", "ws")); end
 
+-- Prosody 13 has a switch: without it no proxy can say over plain http that a connection is secure.
+local function believes_proxies()
+	if not require "util.http".parse_forwarded then return true; end -- COMPAT 0.12
+	return module:context("*"):get_option_boolean("http_legacy_x_forwarded", true) and true or false;
+end
+
 -- Nobody has so many; and all have to fit into a line.
 local max_addresses, max_address_bytes = 100, 100;
 
 -- How Prosody serves both: what must go wrong there is for the daemon to say. Or nil, if it is too much to be said.
 local function web()
 	local services = portmanager.get_active_services();
-	local interfaces, proxies = array(), array();
+	local interfaces, proxies, https_ports = array(), array(), array();
+	for _, ports in pairs(services:get("https") or {}) do
+		for port in pairs(ports) do https_ports:push(port); end
+	end
 	for interface in pairs(services:get("http") or {}) do interfaces:push(interface); end
 	-- Of mod_http, with its default.
 	for proxy in module:context("*"):get_option_set("trusted_proxies", { "127.0.0.1", "::1" }) do proxies:push(proxy); end
+	if #https_ports > max_addresses then return nil; end
 	for _, list in ipairs({ interfaces, proxies }) do
 		if #list > max_addresses then return nil; end
 		for _, one in ipairs(list) do
@@ -52,7 +62,7 @@ local function web()
 		end
 	end
 	return {
-		https = next(services:get("https") or {}) ~= nil, interfaces = interfaces, trusted_proxies = proxies;
+		https_ports = https_ports, interfaces = interfaces, trusted_proxies = proxies, x_forwarded = believes_proxies();
 		websocket_secure = module:get_option_boolean("consider_websocket_secure", false) or false;
 	};
 end
@@ -80,8 +90,10 @@ end
 local function settings(is_secure)
 	if not is_secure and not has_warned then
 		has_warned = true;
+		local mend = believes_proxies() and "A proxy must say X-Forwarded-Proto: https, and be one of trusted_proxies"
+			or "Over plain http no proxy is believed, since http_legacy_x_forwarded is off: switch it on";
 		module:log("warn", "Somebody opened %s over a connection that is not secure, as far as Prosody knows: there they can't manage "
-			.. "certificates. A proxy must say X-Forwarded-Proto: https, and be one of trusted_proxies", address());
+			.. "certificates. %s", address(), mend);
 	end
 	local _, picture_type = logo();
 	return json.encode({

@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 /// How a server serves a page, and the WebSocket that it uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Web {
-    /// Does the server speak https itself?
-    pub https: bool,
+    /// Where the server speaks https itself.
+    pub https_ports: Vec<u16>,
     /// Where it speaks plain http: addresses, or names for several.
     pub interfaces: Vec<String>,
     /// The proxies that may say that a connection is secure: addresses and networks.
     pub trusted_proxies: Vec<String>,
+    /// May they say it at all? Prosody 13 has a switch for that (`http_legacy_x_forwarded`).
+    pub x_forwarded: bool,
     /// Does it take every WebSocket for a secure one?
     pub websocket_secure: bool,
 }
@@ -24,10 +26,19 @@ pub struct Web {
 pub enum Obstacle {
     /// Browsers open it over plain http.
     NotHttps,
+    /// Browsers ask for the name in its `xn--` form, under which the server does not know it.
+    NotAscii,
     /// It is behind a proxy, and whichever that is, the server does not believe it.
     NoTrustedProxy {
         /// Only a proxy on the same machine can reach the server.
         is_local: bool,
+        /// The proxy may come by https, which needs no belief.
+        may_come_by_https: bool,
+    },
+    /// It is behind a proxy, and the server believes none.
+    NoForwarding {
+        /// The proxy may come by https, which needs no belief.
+        may_come_by_https: bool,
     },
 }
 
@@ -39,15 +50,38 @@ pub fn obstacle(address: &str, web: Option<&Web>) -> Option<Obstacle> {
     if !address.starts_with("https:") {
         return Some(Obstacle::NotHttps);
     }
+    if !address.is_ascii() {
+        return Some(Obstacle::NotAscii);
+    }
     let web = web?;
-    let may_be_secure = web.https || web.websocket_secure || web.interfaces.is_empty();
+    let is_its_own = web.https_ports.contains(&port_of(address));
+    if is_its_own || web.websocket_secure || web.interfaces.is_empty() {
+        return None;
+    }
+    let may_come_by_https = !web.https_ports.is_empty();
+    if !web.x_forwarded {
+        return Some(Obstacle::NoForwarding { may_come_by_https });
+    }
     let is_reached = |interface: &String| is_reached_by_one_of(&web.trusted_proxies, interface);
-    if may_be_secure || web.interfaces.iter().any(is_reached) {
+    if web.interfaces.iter().any(is_reached) {
         return None;
     }
     let is_local = web.interfaces.iter().all(|one| loopback(one).is_some());
-    Some(Obstacle::NoTrustedProxy { is_local })
+    Some(Obstacle::NoTrustedProxy {
+        is_local,
+        may_come_by_https,
+    })
 }
+
+/// The port in an address of https.
+fn port_of(address: &str) -> u16 {
+    let authority = address.split('/').nth(2).unwrap_or_default();
+    let port = authority.rsplit_once(':').map(|(_, port)| port);
+    port.and_then(|port| port.parse().ok())
+        .unwrap_or(HTTPS_PORT)
+}
+
+const HTTPS_PORT: u16 = 443;
 
 /// May one of these proxies reach what listens on this interface?
 fn is_reached_by_one_of(proxies: &[String], interface: &str) -> bool {
@@ -104,6 +138,7 @@ mod tests {
         Web {
             interfaces: owned(interfaces),
             trusted_proxies: owned(trusted_proxies),
+            x_forwarded: true,
             ..Web::default()
         }
     }
@@ -114,7 +149,12 @@ mod tests {
 
     #[test]
     fn a_proxy_that_can_be_none_of_those_that_are_trusted_is_in_the_way() {
-        let nobody = |is_local| Some(Obstacle::NoTrustedProxy { is_local });
+        let nobody = |is_local| {
+            Some(Obstacle::NoTrustedProxy {
+                is_local,
+                may_come_by_https: false,
+            })
+        };
         for (interfaces, trusted, wanted) in [
             (&BOTH[..], &BOTH[..], None),
             (&BOTH, &["::1"], None),
@@ -148,11 +188,16 @@ mod tests {
         let alone = web(&BOTH, &[]);
         for able in [
             Web {
-                https: true,
+                https_ports: vec![5281, 443],
                 ..alone.clone()
             },
             Web {
                 websocket_secure: true,
+                ..alone.clone()
+            },
+            Web {
+                websocket_secure: true,
+                x_forwarded: false,
                 ..alone.clone()
             },
         ] {
@@ -161,6 +206,49 @@ mod tests {
         assert_eq!(obstacle("https://shakespeare.lit/devices", None), None);
         let plain = "http://shakespeare.lit:5280/devices";
         assert_eq!(obstacle(plain, Some(&alone)), Some(Obstacle::NotHttps));
+        assert_eq!(obstacle(plain, None), Some(Obstacle::NotHttps));
+    }
+
+    #[test]
+    fn an_open_port_for_https_is_in_nobodys_way_unless_the_page_is_elsewhere() {
+        let alone = Web {
+            https_ports: vec![5281],
+            ..web(&BOTH, &["192.0.2.7"])
+        };
+        let unbelieved = Some(Obstacle::NoTrustedProxy {
+            is_local: true,
+            may_come_by_https: true,
+        });
+        for (address, expected) in [
+            ("https://shakespeare.lit:5281/devices", None),
+            ("https://shakespeare.lit/devices", unbelieved),
+            ("https://shakespeare.lit:443/devices", unbelieved),
+            ("https://[2001:db8::5281]/devices", unbelieved),
+            ("https://[2001:db8::1]:5281/devices", None),
+        ] {
+            assert_eq!(obstacle(address, Some(&alone)), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn where_no_proxy_is_believed_that_is_in_the_way_whichever_are_trusted() {
+        let page = "https://shakespeare.lit/devices";
+        for (https_ports, may_come_by_https) in [(vec![], false), (vec![5281], true)] {
+            let web = Web {
+                https_ports,
+                x_forwarded: false,
+                ..web(&BOTH, &BOTH)
+            };
+            let expected = Some(Obstacle::NoForwarding { may_come_by_https });
+            assert_eq!(obstacle(page, Some(&web)), expected);
+        }
+    }
+
+    #[test]
+    fn a_name_that_browsers_write_in_another_form_is_in_the_way() {
+        let page = "https://b\u{fc}cher.lit:5281/devices";
+        assert_eq!(obstacle(page, None), Some(Obstacle::NotAscii));
+        let plain = "http://b\u{fc}cher.lit:5280/devices";
         assert_eq!(obstacle(plain, None), Some(Obstacle::NotHttps));
     }
 }

@@ -52,18 +52,41 @@ pub fn useless_page(page: &str, obstacle: Obstacle) -> String {
             "{page} is not https: browsers make no keys there, and certificates can't be managed. Let Prosody listen on https_ports, or set \
              http_external_url to the https address of a proxy"
         ),
-        Obstacle::NoTrustedProxy { is_local } => {
+        Obstacle::NotAscii => format!(
+            "Nobody can open {page}: browsers ask for the name in its xn-- form, under which Prosody does not know the host. Say http_host = \
+             \"xn--…\" below its VirtualHost, and write http_external_url, if there is one, in that form, too"
+        ),
+        Obstacle::NoTrustedProxy {
+            is_local,
+            may_come_by_https,
+        } => {
             let missing = if is_local {
                 "Prosody listens for plain http on this machine only, and trusted_proxies has no address of this machine (127.0.0.1, ::1)"
             } else {
                 "trusted_proxies is empty"
             };
-            format!(
-                "At {page} nobody can manage certificates: it is behind a proxy, as http_external_url says, and Prosody will not believe \
-                 the proxy that connections are secure, since {missing}. Add the address from which the proxy connects to trusted_proxies"
-            )
+            let mend = "Add the address from which the proxy connects to trusted_proxies";
+            unbelieved(page, may_come_by_https, missing, mend)
         }
+        Obstacle::NoForwarding { may_come_by_https } => unbelieved(
+            page,
+            may_come_by_https,
+            "http_legacy_x_forwarded is off",
+            "Switch it on",
+        ),
     }
+}
+
+fn unbelieved(page: &str, may_come_by_https: bool, missing: &str, mend: &str) -> String {
+    let unless = if may_come_by_https {
+        ", unless the proxy connects to one of https_ports"
+    } else {
+        ""
+    };
+    format!(
+        "At {page} nobody can manage certificates{unless}: it is behind a proxy, as http_external_url says, and Prosody will not believe the \
+         proxy that connections over plain http are secure, since {missing}. {mend}"
+    )
 }
 
 /// Of many remarks about one host some are listed, and this says that there are others.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, HOST, Made, hello, login, offer};
+use crate::support::{Daemon, HOST, Made, hello, login, offer, with};
 
 #[test]
 fn a_declared_host_is_ready_and_remembered() {
@@ -62,7 +62,13 @@ fn a_page_with_which_nobody_can_manage_certificates_is_told() {
         assert_eq!(answer["hosts"][0]["ready"], true);
         answer["log"].clone()
     };
-    let web = |trusted: Value| json!({"https": false, "interfaces": ["127.0.0.1"], "trusted_proxies": trusted, "websocket_secure": false});
+    let web = |trusted: Value| {
+        json!({
+            "https_ports": [], "interfaces": ["127.0.0.1"], "trusted_proxies": trusted, "x_forwarded": true, "websocket_secure": false,
+        })
+    };
+    let open = |port: u16| with(web(json!([])), "https_ports", json!([port]));
+    let unicode = json!("https://b\u{fc}cher.lit:5281/devices");
     let (page, plain) = (
         json!("https://shakespeare.lit/devices"),
         json!("http://shakespeare.lit/devices"),
@@ -71,6 +77,18 @@ fn a_page_with_which_nobody_can_manage_certificates_is_told() {
         (&page, web(json!(["192.0.2.7"])), "trusted_proxies"),
         (&plain, web(json!(["127.0.0.1"])), "is not https"),
         (&plain, Value::Null, "is not https"),
+        (
+            &page,
+            open(5281),
+            "unless the proxy connects to one of https_ports",
+        ),
+        (
+            &page,
+            with(web(json!(["127.0.0.1"])), "x_forwarded", json!(false)),
+            "http_legacy_x_forwarded is off",
+        ),
+        (&unicode, web(json!(["127.0.0.1"])), "http_host"),
+        (&unicode, Value::Null, "http_host"),
     ] {
         let log = lines(page.clone(), web.clone(), true);
         assert_eq!(
@@ -89,10 +107,22 @@ fn a_page_with_which_nobody_can_manage_certificates_is_told() {
         (&page, web(json!(["127.0.0.1"]))),
         (&page, Value::Null),
         (&Value::Null, web(json!([]))),
-        (&json!("a page\n"), web(json!([]))),
+        (&page, open(443)),
     ] {
         assert_eq!(lines(page.clone(), web, true), json!([]));
     }
+    // Whatever the address is, it makes one line, and no long one.
+    let log = lines(
+        json!(format!("a page\n{}", "x".repeat(500))),
+        Value::Null,
+        true,
+    );
+    let text = log[0]["text"].as_str().unwrap();
+    assert!(
+        text.contains("is not https") && !text.contains('\n'),
+        "{log}"
+    );
+    assert!(text.len() < 500, "{log}");
 }
 
 #[test]

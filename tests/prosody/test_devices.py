@@ -38,6 +38,7 @@ from test_clients import run_strophe_login, strophe_login  # noqa: F401
 from test_doctor import doctor
 
 NO_SCRAM = '{ "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS" }'
+OWN_HTTPS_PORT = free_ports(1)[0]
 HOSTS = [
     Host(DOMAIN),
     Host("few.lit", 'saslcertd_manage_with = "password"\nsaslcertd_max_certs = 1\nsaslcertd_max_validity_days = 30\nsaslcertd_devices_name = "Few & Far <b>"'),
@@ -726,11 +727,18 @@ def log_behind_the_page(scene: Scene) -> str:
     ('trusted_proxies = { "192.0.2.7" }; consider_websocket_secure = true', None),
     ('trusted_proxies = { "192.0.2.7" }; http_interfaces = { "*" }', None),
     ('trusted_proxies = { }; http_interfaces = { "*" }', "trusted_proxies is empty"),
+    # As it is by default, Prosody speaks https itself.
+    (f'https_ports = {{ {OWN_HTTPS_PORT} }}; trusted_proxies = {{ "192.0.2.7" }}', "unless the proxy connects to one of https_ports"),
+    (f"https_ports = {{ {OWN_HTTPS_PORT} }}", None),
+    # Prosody 0.12 does not know it.
+    ("http_legacy_x_forwarded = false", "http_legacy_x_forwarded is off"),
 ])
 async def test_that_no_proxy_is_believed_is_said_before_somebody_opens_the_page(own_scene: Callable[..., Scene], settings: str, why: str | None):
     where = f"https://{DOMAIN}/"
     scene = own_scene(Config(hosts=HOSTS[:1], modules=MODULES, extra=f'https_ports = {{ }}\nhttp_external_url = "{where}"\n{settings}'))
     log = await asyncio.to_thread(log_behind_the_page, scene)
+    if "legacy" in settings and scene.prosody.version == PROSODY_VERSIONS[0]:
+        why = None
     said = [line for line in log.splitlines() if f"At {where}devices nobody can manage certificates" in line]
     assert [why is not None and why in line and "warn" in line for line in said] == [True] * (why is not None), log
 

@@ -16,7 +16,7 @@ use crate::identity::visible::visible;
 use crate::identity::{Host, UnixSeconds};
 use crate::policy::host::room::MAX_HOSTS;
 use crate::policy::options::{OfHost, Settings};
-use crate::policy::{Denial, HostPolicy, links, page};
+use crate::policy::{Denial, HostPolicy, page};
 use crate::protocol::{
     Accounts, AnyHello, Bad, Fault, Greeting, Hello, HelloHost, HostRemark, HostWelcome, LogLevel,
     LogLine, Module, PROTOCOL_VERSION, StanzaError, Stranger, Welcome,
@@ -335,11 +335,11 @@ fn welcome(host: &Host, known: &DeclaredHost) -> HostWelcome {
 
 /// The line for the log on a page with which nobody can manage certificates.
 fn useless(page: &str, of: &HelloHost) -> Option<LogLine> {
-    let obstacle = links::is_page(page).then(|| page::obstacle(page, of.web.as_ref()))??;
+    let obstacle = page::obstacle(page, of.web.as_ref())?;
     Some(LogLine {
         host: Some(of.host.clone()),
         level: LogLevel::Warn,
-        text: setup::useless_page(page, obstacle),
+        text: setup::useless_page(&short(page), obstacle),
     })
 }
 
