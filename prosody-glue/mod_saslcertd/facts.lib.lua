@@ -15,8 +15,8 @@ local context_of = module:require "tls".context_of;
 -- Those that doctor reads, and no others: there are passwords among them.
 local read = {};
 for name in ([[
-	authentication component_module disable_sasl_mechanisms enabled http_external_url http_host https_ports modules_disabled modules_enabled
-	network_backend network_settings pidfile prosody_user run_as_root use_ipv4 use_ipv6 use_libevent
+	authentication component_module disable_sasl_mechanisms enabled http_external_url http_host http_legacy_x_forwarded https_ports
+	modules_disabled modules_enabled network_backend network_settings pidfile prosody_user run_as_root use_ipv4 use_ipv6 use_libevent
 ]]):gmatch("%S+") do read[name] = true; end
 -- Of each of these no more than what it says about `verify`: the password of a key may stand there, too.
 local tls = {};

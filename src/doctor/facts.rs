@@ -146,6 +146,8 @@ pub(super) struct PageAddress {
     pub(super) url: String,
     /// The configuration names it: something else may stand before Prosody.
     pub(super) is_external: bool,
+    /// Over plain http Prosody believes no proxy that connections are secure, whichever is trusted.
+    pub(super) no_proxy_is_believed: bool,
 }
 
 /// The behaviour of a host's STARTTLS without our help.

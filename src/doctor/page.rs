@@ -45,6 +45,12 @@ fn finding(
         }
     };
     let problem = |what: String, mend| Finding::problem("page", format!("{url}: {what}"), mend);
+    if !seen.url.is_ascii() && !matches!(seen.answer, Answer::NotHttps) {
+        return problem(
+            "browsers ask for the name in its xn-- form, under which Prosody does not know the host".to_owned(),
+            Mend::Edit(ascii_name(facts, host, is_external, commands)),
+        );
+    }
     match &seen.answer {
         Answer::NotHttps => problem(
             "browsers make no keys without https".to_owned(),
@@ -68,13 +74,17 @@ fn finding(
                 return Finding::new("page", level, message, Some(renewal(is_external, commands)));
             }
             if !is_secure {
+                let page = host.page.as_ref();
+                let mend = if page.is_some_and(|page| page.no_proxy_is_believed) {
+                    let line = "http_legacy_x_forwarded = true".to_owned();
+                    Mend::Edit(edit(facts, None, line, commands))
+                } else {
+                    Mend::Proxy(FORWARD.to_owned())
+                };
                 return problem(
                     "Prosody takes its connections for ones that are not secure, and lets nobody manage certificates over them"
                         .to_owned(),
-                    Mend::Proxy(
-                        "X-Forwarded-Proto: https   # to Prosody; and the proxy must be one of trusted_proxies in Prosody's configuration"
-                            .to_owned(),
-                    ),
+                    mend,
                 );
             }
             if let Err(said) = websocket {
@@ -101,9 +111,30 @@ fn https(facts: &Facts, host: &HostFacts, is_external: bool, commands: &Commands
     } else {
         "https_ports = { 5281 }".to_owned()
     };
+    edit(facts, None, line, commands)
+}
+
+/// The change that brings the name that browsers ask for.
+fn ascii_name(
+    facts: &Facts,
+    host: &HostFacts,
+    is_external: bool,
+    commands: &Commands,
+) -> ConfigEdit {
+    let line = if is_external {
+        "http_external_url = \"https://xn--…/\"   # the same name; and http_host = \"xn--…\""
+    } else {
+        "http_host = \"xn--…\"   # the same name"
+    };
+    edit(facts, Some(host), line.to_owned(), commands)
+}
+
+/// This line, below the host or in the global section.
+fn edit(facts: &Facts, host: Option<&HostFacts>, line: String, commands: &Commands) -> ConfigEdit {
+    let name = host.map(|host| host.name.as_str());
     ConfigEdit {
-        file: facts.config_file.clone(),
-        host: None,
+        file: facts.file_of(name),
+        host: name.map(str::to_owned),
         within: None,
         change: ConfigChange::Add(line),
         then: commands.restart_prosody(),
@@ -122,12 +153,13 @@ fn renewal(is_external: bool, commands: &Commands) -> Mend {
     }
 }
 
+const FORWARD: &str = "X-Forwarded-Proto: https   # to Prosody; and the proxy must be one of trusted_proxies in Prosody's configuration";
 const PASS_ON: &str = "/devices and /xmpp-websocket to http://127.0.0.1:5280   # or the port in http_ports; see docs/devices.md";
 const UPGRADE: &str = "Upgrade: websocket and Connection: upgrade for /xmpp-websocket   # HTTP/1.1 to Prosody; see docs/devices.md";
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
 
     use super::super::commands::usual;
     use super::super::facts::PageAddress;
@@ -137,12 +169,19 @@ mod tests {
     const NOW: UnixSeconds = UnixSeconds(1_767_225_600);
 
     fn judged(is_external: bool, answer: Answer) -> (Level, String, Option<Mend>) {
+        let page = PageAddress {
+            url: "https://shakespeare.lit/devices".to_owned(),
+            is_external,
+            no_proxy_is_believed: false,
+        };
+        judged_at(page, answer)
+    }
+
+    fn judged_at(page: PageAddress, answer: Answer) -> (Level, String, Option<Mend>) {
+        let url = page.url.clone();
         let host = HostFacts {
             name: "shakespeare.lit".to_owned(),
-            page: Some(PageAddress {
-                url: "https://shakespeare.lit/devices".to_owned(),
-                is_external,
-            }),
+            page: Some(page),
             ..HostFacts::default()
         };
         let facts = Facts {
@@ -151,7 +190,7 @@ mod tests {
         };
         let seen = Seen {
             host: "shakespeare.lit".to_owned(),
-            url: "https://shakespeare.lit/devices".to_owned(),
+            url,
             name: "shakespeare.lit".to_owned(),
             answer,
         };
@@ -198,6 +237,46 @@ mod tests {
             assert!(!message.contains('\u{1b}'));
             assert_eq!(level, Level::Problem);
             assert!(mend.is_some());
+        }
+    }
+
+    fn line_of(mend: Option<Mend>) -> String {
+        match mend {
+            Some(Mend::Edit(ConfigEdit {
+                change: ConfigChange::Add(line),
+                ..
+            })) => line,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn where_no_proxy_is_believed_none_is_asked_to_say_more() {
+        let at = PageAddress {
+            url: "https://shakespeare.lit/devices".to_owned(),
+            is_external: true,
+            no_proxy_is_believed: true,
+        };
+        let (_, message, mend) = judged_at(at.clone(), page(false, Ok(())));
+        assert!(message.contains("not secure"), "{message}");
+        assert_eq!(line_of(mend), "http_legacy_x_forwarded = true");
+        assert_eq!(judged_at(at, page(true, Ok(()))).0, Level::Ok);
+    }
+
+    #[test]
+    fn a_name_that_browsers_write_in_another_form_is_a_problem_whatever_answers() {
+        for (is_external, option) in [(false, "http_host"), (true, "http_external_url")] {
+            for answer in [page(true, Ok(())), Answer::Unreachable("x".to_owned())] {
+                let at = PageAddress {
+                    url: "https://b\u{fc}cher.lit:5281/devices".to_owned(),
+                    is_external,
+                    no_proxy_is_believed: false,
+                };
+                let (level, message, mend) = judged_at(at, answer);
+                assert_eq!(level, Level::Problem);
+                assert!(message.contains("xn--"), "{message}");
+                assert!(line_of(mend).starts_with(option));
+            }
         }
     }
 

@@ -162,10 +162,14 @@ impl Printed {
 
     /// Where a host's page for devices is, as `mod_http` says it.
     fn page(&self, name: &str) -> PageAddress {
+        // COMPAT 0.12: it does not know the option.
+        let no_proxy_is_believed = !self.version.starts_with("0.")
+            && is(self.option("*", "http_legacy_x_forwarded"), false);
         if let Some(external) = text(self.option(name, "http_external_url")) {
             return PageAddress {
                 url: format!("{}/devices", external.trim_end_matches('/')),
                 is_external: true,
+                no_proxy_is_believed,
             };
         }
         let host = text(self.option(name, "http_host")).unwrap_or(name);
@@ -179,6 +183,7 @@ impl Printed {
         PageAddress {
             url,
             is_external: false,
+            no_proxy_is_believed,
         }
     }
 
