@@ -1,11 +1,19 @@
 //! The store in a database: how it is made, refused, lost for a while, and found to be older. With a server of `tests/with-postgresql`.
 
+use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Output};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
+use saslcertd::identity::{BareJid, Incarnation, KeyId, UnixSeconds};
+use saslcertd::store::{Edit, StoreError, View};
 use serde_json::json;
 
-use crate::support::{Daemon, HAMLET, Made, Peer, PostgreSql, append, named, postgresql};
+use crate::support::{
+    Daemon, HAMLET, HOST, Made, PATIENCE, Peer, PostgreSql, append, named, postgresql,
+};
 
 fn server() -> PostgreSql {
     postgresql().expect("SASLCERTD_TEST_POSTGRESQL: run this by tests/with-postgresql")
@@ -209,4 +217,99 @@ fn what_a_check_reads_is_told_if_it_does_not_count_right() {
     let found = store.check(|_| {}).unwrap();
     let counts = found.iter().find(|table| table.table == "counts").unwrap();
     assert!(counts.problem.is_some(), "{found:?}");
+}
+
+/// Of four threads each, of which 150 are waited for.
+const TURNS: u8 = 60;
+
+/// Several change one host at once, while connections are cut again and again.
+#[test]
+fn counts_and_what_was_acknowledged_stand_whatever_is_cut() {
+    let daemon = Daemon::prepared();
+    let store = daemon.store();
+    let (acknowledged, made) = (Mutex::new(BTreeMap::new()), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let (store, acknowledged, made) = (&store, &acknowledged, &made);
+        let threads = (0..4_u8).map(|thread| {
+            scope.spawn(move || {
+                let account = BareJid::parse(&format!("user{thread}@{HOST}")).unwrap();
+                for turn in 0..TURNS {
+                    let (key, is_revoked) = ([thread, turn % 7].repeat(16), turn % 3 != 2);
+                    let key_id = KeyId::from_bytes(key.try_into().unwrap());
+                    let incarnation = Incarnation::parse("one").unwrap();
+                    let at = UnixSeconds(1);
+                    let edit = if is_revoked {
+                        Edit::RevokeKey {
+                            key_id,
+                            incarnation,
+                            at,
+                        }
+                    } else {
+                        Edit::UnrevokeKey {
+                            key_id,
+                            incarnation,
+                        }
+                    };
+                    let start = Instant::now();
+                    let known = loop {
+                        let edit = edit.clone();
+                        let change = |_: &View<'_>| Ok(Ok::<_, ()>((vec![edit], ())));
+                        match store.take_back(None, &account, change) {
+                            Ok(made) => {
+                                made.unwrap();
+                                break Some(is_revoked);
+                            }
+                            Err(StoreError::OutcomeUnknown { .. }) => break None,
+                            // As it was: once more.
+                            Err(StoreError::Away { .. } | StoreError::Busy) => {
+                                assert!(start.elapsed() < PATIENCE);
+                                std::thread::sleep(Duration::from_millis(2));
+                            }
+                            Err(error) => panic!("{error}"),
+                        }
+                    };
+                    made.fetch_add(1, Ordering::Relaxed);
+                    let place = (account.clone(), key_id);
+                    acknowledged.lock().unwrap().insert(place, known);
+                }
+            })
+        });
+        let threads: Vec<_> = threads.collect();
+        // Some come through between two cuts.
+        for cuts in 1..=15 {
+            let start = Instant::now();
+            while made.load(Ordering::Relaxed) < cuts * 10 {
+                assert!(start.elapsed() < PATIENCE);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            cut(&daemon);
+        }
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+    store.close();
+    drop(store);
+    let store = daemon.store();
+    let acknowledged = acknowledged.into_inner().unwrap();
+    assert!(
+        acknowledged
+            .values()
+            .filter(|known| known.is_some())
+            .count()
+            > 5
+    );
+    for ((account, key_id), known) in acknowledged {
+        let is_revoked = !store
+            .view(&account)
+            .revoked_for(&key_id)
+            .unwrap()
+            .is_empty();
+        assert!(known.is_none_or(|known| known == is_revoked), "{account}");
+    }
+    let found = store.check(|_| {}).unwrap();
+    assert!(
+        found.iter().all(|table| table.problem.is_none()),
+        "{found:?}"
+    );
 }
