@@ -166,9 +166,7 @@ impl Connector {
         };
         let said = error.problem();
         let problem = match code {
-            Some(code) if *code == SqlState::INVALID_PASSWORD => format!(
-                "{said}. The password comes from the file of passfile=FILE or PGPASSFILE, a line host:port:database:user:password"
-            ),
+            Some(code) if *code == SqlState::INVALID_PASSWORD => format!("{said}, and {PASSWORDS}"),
             Some(code) if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => format!(
                 "{said}. Name another user with user=NAME, or let this one in by pg_hba.conf (user: {user})"
             ),
@@ -181,6 +179,7 @@ impl Connector {
                 word(config.get_user().unwrap_or("NAME"))
             ),
             Some(_) => said,
+            None if said == "password missing" => format!("a password is wanted, and {PASSWORDS}"),
             None => format!("it cannot be reached: {said}"),
         };
         refused(&self.place, problem)
@@ -370,6 +369,7 @@ fn tls(roots: &Roots) -> Result<MakeRustlsConnect, String> {
     Ok(MakeRustlsConnect::new(config))
 }
 
+const PASSWORDS: &str = "it comes from the file of passfile=FILE or PGPASSFILE, a line host:port:database:user:password";
 /// The longest that a server may need for one statement: a bit longer than it gives itself.
 pub(super) const PATIENCE: Duration = Duration::from_secs(12);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(4);
