@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import ssl
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from conftest import PROSODY_VERSIONS, observed
 from connection import Refused
 from processes import wait_until
 from prosody import PAGE_MODULE, USUAL_MODULES, Config, Host
+from rig import Rig
 from scene import DOMAIN, Account, Scene
 from test_links import ROME, create, is_there, post, redeem
 
@@ -23,6 +27,36 @@ HOSTS = [Host(DOMAIN), Host(ROME, 'authentication = "saslcertd"')]
 MODULES = [*USUAL_MODULES, PAGE_MODULE]
 #: So many at once, each so often: Prosody may have no more than 1,024 files open.
 CONNECTIONS, TIMES = 200, 5
+
+
+#: Links, each with its account and its end.
+Links = list[tuple[Account, str, int]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Rig, Links]]]:
+    """With each Prosody, links that live as short as one can: their end comes while others are tried."""
+    with contextlib.ExitStack() as stack:
+        begun = {}
+        for version in PROSODY_VERSIONS:
+            rig = stack.enter_context(Rig(version, Config(hosts=HOSTS, modules=MODULES)))
+            rig.start()
+            rig.check_logs()
+            begun[version] = rig, begin(Scene(rig, tmp_path_factory.mktemp("links")))
+        yield begun
+
+
+def begin(scene: Scene) -> Links:
+    wishes = [("add", scene.account()), ("replace", scene.account()), ("new", Account("yorick")), ("new", Account("yorick", ROME))]
+    links = []
+    for kind, account in wishes:
+        made = scene.daemon.command("link", "create", account.jid, "--kind", kind, "--expires", "1m", "--json")
+        assert made.returncode == 0, made.stderr
+        token = json.loads(made.stdout)["url"].partition("#")[2]
+        status, _, seen = post(scene, {"token": token}, account.host)
+        assert (status, seen["kind"]) == (200, kind), seen
+        links.append((account, token, seen["expires"]))
+    return links
 
 
 async def redeem_often(scene: Scene, body: dict[str, Any], host: str, number: int, starts: asyncio.Barrier) -> list[tuple[int, Any, int]]:
@@ -76,19 +110,17 @@ async def test_of_a_thousand_that_redeem_a_link_at_once_one_has_it(own_scene: Ca
     assert scene.prosody.read_log().count(f"Registered by a link: {account.jid}") == (kind == "new")
 
 
-async def test_a_link_whose_time_is_over_does_nothing(own_scene: Callable[..., Scene]):
-    scene = own_scene(Config(hosts=HOSTS, modules=MODULES))
-    hamlet, gertrude = scene.account(), scene.account()
+async def test_a_link_whose_time_is_over_does_nothing(
+    short_lived: dict[str, tuple[Rig, Links]], version: str, tmp_path: Path, request: pytest.FixtureRequest,
+):
+    rig, links = short_lived[version]
+    with observed(rig, tmp_path, request, rig.log_positions()) as scene:
+        await do_nothing(scene, links)
+
+
+async def do_nothing(scene: Scene, links: Links) -> None:
+    hamlet, gertrude = links[0][0], links[1][0]
     lost = await scene.enrol(gertrude, "phone")
-    wishes = [("add", hamlet), ("replace", gertrude), ("new", Account("yorick")), ("new", Account("yorick", ROME))]
-    links = []
-    for kind, account in wishes:
-        made = scene.daemon.command("link", "create", account.jid, "--kind", kind, "--expires", "1m", "--json")
-        assert made.returncode == 0, made.stderr
-        token = json.loads(made.stdout)["url"].partition("#")[2]
-        status, _, seen = await asyncio.to_thread(post, scene, {"token": token}, account.host)
-        assert (status, seen["kind"]) == (200, kind), seen
-        links.append((account, token, seen["expires"]))
     end = max(expires for *_, expires in links)
     await asyncio.to_thread(wait_until, "the time of all links is over", lambda: time.time() > end, 90)
     for account, token, _ in links:
