@@ -6,8 +6,9 @@
 //! Must not know: sockets, what a line says.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -36,6 +37,8 @@ pub struct Connection {
     pub peer: Peer,
     hello: Lock<Option<Introduction>>,
     outbox: Lock<Outbox>,
+    /// Something more was written, or nothing will be any more.
+    written: Condvar,
     more: Notify,
     cut_off: Notify,
     in_flight: Questions,
@@ -70,6 +73,9 @@ struct Questions {
 #[derive(Debug, Default)]
 struct Outbox {
     bytes: Vec<u8>,
+    /// How many bytes the writer has taken so far, and how many of these the kernel has.
+    taken: u64,
+    written: u64,
     is_closed: bool,
     /// The writer looks here of its own accord.
     is_attended: bool,
@@ -84,6 +90,7 @@ impl Connection {
             peer,
             hello: Lock::default(),
             outbox: Lock::default(),
+            written: Condvar::new(),
             more: Notify::new(),
             cut_off: Notify::new(),
             in_flight: Questions::default(),
@@ -113,6 +120,7 @@ impl Connection {
                 ..Outbox::default()
             };
             self.cut_off.notify_one();
+            self.written.notify_all();
         }
         let is_attended = outbox.is_attended;
         drop(outbox);
@@ -126,15 +134,29 @@ impl Connection {
         self.outbox.lock().is_attended = true;
     }
 
-    /// Puts what is queued in the place of `written`, which is empty.
+    /// Puts what is queued in the place of `written`, which is empty: the kernel has all that was taken before.
     pub fn take_queued(&self, written: &mut Vec<u8>) {
         let mut outbox = self.outbox.lock();
         outbox.is_attended = false;
         std::mem::swap(&mut outbox.bytes, written);
+        if outbox.written < outbox.taken {
+            outbox.written = outbox.taken;
+            self.written.notify_all();
+        }
+        outbox.taken += written.len() as u64;
         // Not for longer than it is used.
         if outbox.bytes.capacity() > KEPT_BYTES {
             outbox.bytes = Vec::new();
         }
+    }
+
+    /// Waits until the kernel has all that is queued by now, the connection has ended, or this time has passed. Blocks.
+    pub(super) fn wait_until_written(&self, patience: Duration) {
+        let outbox = self.outbox.lock();
+        let all = outbox.taken + outbox.bytes.len() as u64;
+        let is_waiting = |outbox: &mut Outbox| outbox.written < all && !outbox.is_closed;
+        let waited = self.written.wait_timeout_while(outbox, patience, is_waiting);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Waits until something is queued; `false` when the connection is to end and nothing is.
@@ -163,6 +185,7 @@ impl Connection {
         let mut outbox = self.outbox.lock();
         outbox.is_closed = true;
         drop(outbox);
+        self.written.notify_all();
         self.more.notify_one();
     }
 
@@ -295,6 +318,32 @@ mod tests {
         assert!(connection.queued().await);
         assert_eq!(taken(), b"c\n");
         assert!(!connection.queued().await);
+    }
+
+    #[test]
+    fn what_was_taken_is_written_when_more_is_taken() {
+        let connection = connection();
+        let is_written = || {
+            let outbox = connection.outbox.lock();
+            outbox.written == outbox.taken + outbox.bytes.len() as u64
+        };
+        let mut taken = Vec::new();
+        connection.push("a\n");
+        connection.take_queued(&mut taken);
+        connection.wait_until_written(Duration::ZERO);
+        assert!(!is_written());
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| connection.wait_until_written(Duration::from_secs(60)));
+            taken.clear();
+            connection.take_queued(&mut taken);
+            waits.join().unwrap();
+        });
+        assert!(is_written());
+        // Nobody writes any more.
+        connection.push("b\n");
+        connection.close();
+        connection.wait_until_written(Duration::from_secs(60));
+        assert!(!is_written());
     }
 
     #[tokio::test]

@@ -21,6 +21,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
+use std::time::Duration;
 
 use super::connection::Connection;
 use super::servers::{Servers, closing_lines};
@@ -140,6 +141,10 @@ impl Heed for Gate {
     fn under_closing(&self, apply: &mut dyn FnMut()) {
         let _closing = self.close();
         apply();
+    }
+
+    fn wait_until_told(&self, patience: Duration) {
+        self.servers.wait_until_written(patience);
     }
 
     fn is_held_here(&self) -> bool {

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -44,6 +44,15 @@ impl Servers {
     /// Every open connection.
     pub(super) fn all(&self) -> Vec<Arc<Connection>> {
         self.connections.lock().values().cloned().collect()
+    }
+
+    /// Waits until the kernel has all lines that are queued by now; of a connection that does not read, at most so long.
+    /// Blocks.
+    pub(super) fn wait_until_written(&self, patience: Duration) {
+        let until = Instant::now() + patience;
+        for connection in self.all() {
+            connection.wait_until_written(until.saturating_duration_since(Instant::now()));
+        }
     }
 
     /// Asks a server of `host`, and waits for its answer. Blocks.

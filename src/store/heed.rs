@@ -7,6 +7,7 @@
 //! Must not know: who decides a change; how the daemon keeps a yes back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::edit::Table;
 use super::error::StoreError;
@@ -40,6 +41,9 @@ pub trait Heed: Hear {
     /// Calls `apply`, once, between all yeses that were begun before and all that come later: whoever begins one later reads what is applied.
     fn under_closing(&self, apply: &mut dyn FnMut());
 
+    /// Waits until the kernel has all lines that whoever was told yes is told by now; of whom it can't tell them, at most so long. Blocks.
+    fn wait_until_told(&self, patience: Duration);
+
     /// Does this thread keep a closing away, or hold one? If it waited for a change, that change could wait for it.
     fn is_held_here(&self) -> bool;
 }
@@ -56,6 +60,8 @@ impl Heed for NoLogins {
     fn under_closing(&self, apply: &mut dyn FnMut()) {
         apply();
     }
+
+    fn wait_until_told(&self, _: Duration) {}
 
     fn is_held_here(&self) -> bool {
         false
