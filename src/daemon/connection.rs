@@ -155,7 +155,9 @@ impl Connection {
         let outbox = self.outbox.lock();
         let all = outbox.taken + outbox.bytes.len() as u64;
         let is_waiting = |outbox: &mut Outbox| outbox.written < all && !outbox.is_closed;
-        let waited = self.written.wait_timeout_while(outbox, patience, is_waiting);
+        let waited = self
+            .written
+            .wait_timeout_while(outbox, patience, is_waiting);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 

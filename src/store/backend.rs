@@ -14,6 +14,8 @@
 //!
 //! Must not know: which changes there are, what a row means.
 
+use std::time::Duration;
+
 use super::error::StoreError;
 use super::job::{About, Job, Pending, Planned};
 use super::tables::Tables;
@@ -41,6 +43,12 @@ pub(super) trait Backend: Send + Sync {
 
     /// Bytes on the disk.
     fn bytes_on_disk(&self) -> u64;
+
+    /// There may be askers who wait so long for their answer: whoever shares these rows waits as long for a process that is silent. Blocks
+    /// until it is sure that they know.
+    ///
+    /// Errors: they can't be told.
+    fn asked_with(&self, patience: Duration) -> Result<(), StoreError>;
 
     /// Writes what waits, takes nothing more, and returns when that is done.
     fn stop(&self);

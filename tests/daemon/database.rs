@@ -99,18 +99,6 @@ fn a_password_in_the_words_is_refused_and_not_repeated() {
 }
 
 #[test]
-fn one_daemon_serves_a_database() {
-    let daemon = Daemon::start();
-    let output = daemon
-        .command_at("serve", &daemon.folder.path().join("run/other"))
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let said = said(&output);
-    assert!(said.contains("another saslcertd serves it"), "{said}");
-}
-
-#[test]
 fn a_server_that_is_lost_is_a_fault_that_passes() {
     let mut daemon = Daemon::start();
     let cert = Made::of(HAMLET);

@@ -34,6 +34,7 @@ mod notices;
 mod passwords;
 mod power;
 mod sessions;
+mod sharing;
 mod streams;
 mod support;
 mod visible;

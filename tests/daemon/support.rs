@@ -32,6 +32,8 @@ pub const HAMLET: &str = "hamlet@shakespeare.lit";
 pub struct Daemon {
     child: Option<Child>,
     pub folder: TempDir,
+    /// Whose database it serves, if not its own.
+    shares: Option<String>,
 }
 
 impl Daemon {
@@ -58,15 +60,22 @@ impl Daemon {
         Self {
             child: None,
             folder,
+            shares: None,
         }
+    }
+
+    /// Another daemon with a folder of its own, on the database of this one.
+    pub fn beside(&self) -> Self {
+        let mut daemon = Self::without_store();
+        daemon.shares = Some(self.database_name());
+        daemon.make_socket_folder();
+        daemon.serve();
+        daemon
     }
 
     /// Makes what it needs in its folder.
     pub fn prepare(&self) {
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(self.folder.path().join("run"))
-            .unwrap();
+        self.make_socket_folder();
         if let Some(server) = postgresql() {
             server.run(&format!("CREATE DATABASE {}", self.database_name()));
         }
@@ -74,8 +83,18 @@ impl Daemon {
         assert!(made.status.success(), "{made:?}");
     }
 
-    /// Of its own, as the folder is.
+    fn make_socket_folder(&self) {
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(self.folder.path().join("run"))
+            .unwrap();
+    }
+
+    /// Of its own, as the folder is, unless it shares one.
     pub fn database_name(&self) -> String {
+        if let Some(shared) = &self.shares {
+            return shared.clone();
+        }
         let name = self.folder.path().file_name().unwrap();
         format!("\"{}\"", name.to_str().unwrap())
     }
@@ -313,7 +332,8 @@ impl Drop for Daemon {
             let _ = child.kill();
             let _ = child.wait();
         }
-        if let (Some(server), false) = (postgresql(), std::thread::panicking()) {
+        let keeps_database = self.shares.is_some() || std::thread::panicking();
+        if let (Some(server), false) = (postgresql(), keeps_database) {
             let name = self.database_name();
             server.run(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
         }

@@ -1,5 +1,7 @@
 """saslcertd with a store and a socket of its own: the process, and what it answers.
 
+With `SASLCERTD_TEST_POSTGRESQL` (`tests/with-postgresql` sets it) the store is in a database there, else in a folder.
+
 Needs only Python's standard library. Must not know Prosody.
 """
 
@@ -24,12 +26,49 @@ def saslcertd_binary() -> Path:
     return binary
 
 
+class Database:
+    """A store in a database of its own, for one daemon or several."""
+
+    def __init__(self, server: str):
+        self.server = server
+        self.name = f"rig_{secrets.token_hex(8)}"
+
+    def connection(self, user: str) -> str:
+        return f"host={self.server} dbname={self.name} user={user}"
+
+    def run(self, *statements: str, database: str = "postgres") -> str:
+        words = [word for statement in statements for word in ("--command", statement)]
+        return finish(
+            ["psql", "--host", self.server, "--username", "postgres", "--dbname", database, "--tuples-only", "--no-align", *words],
+            "psql",
+        )
+
+    def make(self, binary: Path) -> str:
+        self.run(f"CREATE DATABASE {self.name}")
+        made = [str(binary), "init", "--database", self.connection("postgres"), "--role", "saslcertd"]
+        return finish(made, "saslcertd init")
+
+    def drop(self) -> None:
+        self.run(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")
+
+
 class Daemon(Service):
     """saslcertd, its store and its socket."""
 
-    def __init__(self, folder: Path, server_user: Identity, identity: Identity = Identity(), binary: Path | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        server_user: Identity,
+        identity: Identity = Identity(),
+        binary: Path | None = None,
+        database: Database | None = None,
+    ):
         super().__init__("saslcertd", folder / "saslcertd.log")
         self.binary = binary or saslcertd_binary()
+        server = os.environ.get("SASLCERTD_TEST_POSTGRESQL")
+        #: Somebody else's, who makes and drops it; or our own.
+        self.database = database
+        self.own_database = Database(server) if server and not database else None
         self.identity = identity
         self.server_user = server_user
         self.data = folder / "store"
@@ -46,13 +85,18 @@ class Daemon(Service):
             self.data = folder_of_store / "store"
 
     def init(self) -> str:
+        if self.own_database:
+            return self.own_database.make(self.binary)
+        if self.database:
+            return ""
         command = [*self.identity.prefix(), str(self.binary), "init", "--data-dir", str(self.data)]
         return finish(command, "saslcertd init")
 
     def start(self) -> None:
         """Returns when the daemon answers."""
+        database = self.database or self.own_database
         self.spawn([
-            *self.identity.prefix(), str(self.binary), "serve",
+            *self.identity.prefix(), str(self.binary), "serve", *(["--database", database.connection("saslcertd")] if database else []),
             "--data-dir", str(self.data), "--socket", str(self.socket), "--server-user", self.server_user.name(),
         ])
         wait_until("saslcertd answers on its socket", self._answers, diagnosis=lambda: tail(self.output))

@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from daemon import Daemon, saslcertd_binary
+from daemon import Daemon, Database, saslcertd_binary
 from logs import ERROR_LINE, PANIC, TRACEBACK, trouble_in, without_prosodys_own
 from processes import Identity, tail, wait_until
 from prosody import Config, Prosody
@@ -35,6 +35,7 @@ class Rig:
         config: Config | None = None,
         prosody_identity: Identity = Identity(),
         daemon_identity: Identity = Identity(),
+        database: Database | None = None,
     ):
         self._left = False
         self.folder = Path(tempfile.mkdtemp(prefix="saslcertd-", dir="/tmp"))
@@ -43,7 +44,7 @@ class Rig:
         try:
             binary = daemon_identity.runnable(saslcertd_binary(), self.folder)
             self.config = config or Config()
-            self.daemon = Daemon(self.folder, prosody_identity, daemon_identity, binary)
+            self.daemon = Daemon(self.folder, prosody_identity, daemon_identity, binary, database)
             self.prosody = Prosody(version, self.folder, self.daemon, self.config, prosody_identity)
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -110,4 +111,6 @@ class Rig:
         for service in ("prosody", "daemon"):
             if hasattr(self, service):
                 getattr(self, service).stop()
+        if self.daemon.own_database:
+            self.daemon.own_database.drop()
         shutil.rmtree(self.folder, ignore_errors=True)

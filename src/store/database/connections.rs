@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
-use std::thread;
-use std::time::{Duration, Instant};
+
+use tokio_postgres::Client;
 
 use super::super::error::StoreError;
 use super::connect::{Connector, Heard, Session, Unanswered, refused, wait};
@@ -29,6 +29,8 @@ pub(super) struct Sessions {
     next: AtomicUsize,
     pub(super) writing: Arc<Session>,
     pub(super) following: Arc<Session>,
+    /// Where the database's history goes on since a failover, until somebody has noted that nothing of before it matters any more.
+    pub(super) new_timeline: Option<String>,
 }
 
 /// How much there is, as PostgreSQL has counted last.
@@ -75,7 +77,7 @@ impl Connections {
         is_now
     }
 
-    /// New ones; the one that follows has the lock of whoever serves.
+    /// New ones.
     ///
     /// Errors: the server can't be reached, or the store in it can't be served.
     pub(super) fn open(&self) -> Result<Sessions, StoreError> {
@@ -83,7 +85,7 @@ impl Connections {
         let heard = self.heard.lock().clone();
         let client = self.connector.client(Some((heard.clone(), era)))?;
         schema::require(&client, &self.connector)?;
-        self.take_lock(&client)?;
+        let new_timeline = self.new_timeline(&client)?;
         let listening = wait(client.batch_execute("LISTEN saslcertd"));
         listening.map_err(|error| self.connector.unreachable(&error))?;
         let following = Arc::new(self.connector.prepared(client, era)?);
@@ -96,36 +98,27 @@ impl Connections {
             next: AtomicUsize::new(0),
             writing: session()?,
             following,
+            new_timeline,
         })
+    }
+
+    /// Errors: the server takes no changes.
+    fn new_timeline(&self, client: &Client) -> Result<Option<String>, StoreError> {
+        let row = wait(client.query_one(TIMELINES, &[]));
+        let row = row.map_err(|error| self.connector.unreachable(&error))?;
+        let read = row.try_get(0).and_then(|now| Ok((now, row.try_get(1)?)));
+        let (now, noted): (Option<String>, String) =
+            read.map_err(|error| Unanswered::Said(error).away())?;
+        let now = now.ok_or_else(|| StoreError::Away {
+            problem: "this server is a standby, which takes no changes".to_owned(),
+        })?;
+        Ok((now != noted).then_some(now))
     }
 
     /// One that nobody else asks on, and that the others do not end with.
     pub(super) fn another(&self) -> Result<Arc<Session>, StoreError> {
         let client = self.connector.client(None)?;
         Ok(Arc::new(self.connector.prepared(client, 0)?))
-    }
-
-    /// Until leases are built, one daemon serves a database.
-    fn take_lock(&self, client: &tokio_postgres::Client) -> Result<(), StoreError> {
-        let start = Instant::now();
-        loop {
-            let taken = wait(client.query_one(TAKE, &[]));
-            let taken: bool = taken
-                .and_then(|row| row.try_get(0).map_err(Unanswered::Said))
-                .map_err(|error| self.connector.unreachable(&error))?;
-            if taken {
-                return Ok(());
-            }
-            // The server may not have noticed yet that a daemon before this one has ended.
-            if start.elapsed() >= LOCK_PATIENCE {
-                return Err(self.refused(
-                    "another saslcertd serves it: one can, at a time. Stop that one first (its connections are those named saslcertd \
-                     in pg_stat_activity)"
-                        .to_owned(),
-                ));
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
     }
 
     /// The admin's: the database is not as it has to be.
@@ -173,7 +166,9 @@ impl Sizes {
     }
 }
 
+/// That on which the server writes, and that which is noted. A failover begins a new one.
+const TIMELINES: &str = "
+SELECT CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END, timeline FROM saslcertd.head";
+
 /// Questions on one connection are answered one after the other.
 const READERS: usize = 2;
-const TAKE: &str = "SELECT pg_try_advisory_lock(7234017283807667301)";
-const LOCK_PATIENCE: Duration = Duration::from_secs(3);

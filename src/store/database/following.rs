@@ -1,8 +1,8 @@
 //! The list of changes is followed: every change, this process's own and those of others, comes to the memory in the order in which they
 //! were committed, and only then its asker hears of it.
 //!
-//! The connection that follows holds a lock for as long as the store is served: one daemon at a time. What is read counts for 4 s from
-//! before the last look at the list was sent, and not behind the end of a connection. Whoever is cut off refuses, therefore.
+//! What is read counts as long as the lease (`lease`), and not behind the end of a connection: whoever is cut off refuses, therefore. A change
+//! that takes something back is answered when every daemon has seen it (`settling`).
 //!
 //! Must not know: what is remembered of a change.
 
@@ -26,7 +26,7 @@ use super::followed::{Followed, PATIENCE};
 use super::line::Line;
 use super::numbers::Place;
 use super::rows::Seen;
-use crate::system::clock::since_boot;
+use super::settling::Settling;
 
 /// The thread that follows.
 pub(super) struct Follower {
@@ -39,6 +39,7 @@ pub(super) struct Follower {
     pub(super) heard: Receiver<Heard>,
     pub(super) applied: AppliedFile,
     pub(super) tended: Option<Instant>,
+    pub(super) settling: Settling,
 }
 
 impl Follower {
@@ -46,7 +47,7 @@ impl Follower {
     pub(super) fn run(mut self) {
         let mut was_away = false;
         loop {
-            let heard = self.heard.recv_timeout(LOOK_EVERY);
+            let heard = self.heard.recv_timeout(self.rest());
             match heard {
                 Ok(Heard::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(Heard::Lost { era }) => {
@@ -87,13 +88,25 @@ impl Follower {
     /// Whoever still waits is told, if that is possible.
     fn finish(&mut self) {
         let until = Instant::now() + PATIENCE;
-        while self.followed.is_anything_expected() && Instant::now() < until {
+        while self.is_anybody_waiting() && Instant::now() < until {
             if self.look().is_err() {
                 break;
             }
+            let _ = self.heard.recv_timeout(self.rest().min(FINISHED_EVERY));
         }
+        self.settling.give_up();
         self.applied.write(self.followed.place());
         self.give_up(until + PATIENCE);
+    }
+
+    fn is_anybody_waiting(&self) -> bool {
+        self.followed.is_anything_expected() || self.settling.is_anybody_waiting()
+    }
+
+    /// How long nothing has to be looked at, unless something is heard.
+    fn rest(&self) -> Duration {
+        let rest = self.settling.rest();
+        rest.map_or(LOOK_EVERY, |rest| rest.min(LOOK_EVERY))
     }
 
     /// Whoever has waited too long hears that its change may be made or not.
@@ -110,8 +123,9 @@ impl Follower {
     fn go_on(&mut self) -> Result<(), StoreError> {
         if !self.connections.are_there() {
             let sessions = self.connections.open()?;
+            self.settling.goes_on(sessions.new_timeline.clone());
             // Nobody else may ask before all is heard that was missed.
-            self.look_on(&sessions.following)?;
+            self.renew_and_look(&sessions.following)?;
             self.connections.set(sessions);
         }
         self.look()
@@ -120,7 +134,7 @@ impl Follower {
     pub(super) fn look(&mut self) -> Result<(), StoreError> {
         let sessions = self.connections.now()?;
         let session = &sessions.following;
-        let looked = self.look_on(session);
+        let looked = self.renew_and_look(session);
         if looked.is_err() {
             let _ = self.connections.end(session.era);
             return looked;
@@ -129,14 +143,25 @@ impl Follower {
         if self.tended.is_none_or(is_time) {
             self.tended = Some(Instant::now());
             self.tend(session);
+            self.settling.forget_silent(session);
         }
         Ok(())
     }
 
-    /// Applies whatever is new. What is read counts again, from before that was asked.
+    /// Behind the renewal everything is looked at that was committed before it.
+    fn renew_and_look(&mut self, session: &Arc<Session>) -> Result<(), StoreError> {
+        let renewed = self.settling.renewing.renew(session);
+        renewed.map_err(|error| error.away())?;
+        self.look_on(session)?;
+        self.believed.until(self.settling.renewing.counts_until());
+        let here = self.followed.place().seq;
+        let settled = self.settling.settle(session, here);
+        settled.map_err(|error| error.away())
+    }
+
+    /// Applies whatever is new.
     fn look_on(&mut self, session: &Arc<Session>) -> Result<(), StoreError> {
         loop {
-            let sent = since_boot();
             let here = self.followed.place();
             let rows = wait(
                 session
@@ -159,14 +184,18 @@ impl Follower {
                 return Err(self.lost_place(here));
             }
             if count < LINES_AT_A_TIME {
-                self.believed.until(sent + COUNTS_FOR);
                 self.applied.note(self.followed.place());
                 return Ok(());
             }
         }
     }
 
-    fn apply(&self, session: &Arc<Session>, place: Place, line: Line) -> Result<(), StoreError> {
+    fn apply(
+        &mut self,
+        session: &Arc<Session>,
+        place: Place,
+        line: Line,
+    ) -> Result<(), StoreError> {
         let secret = || {
             let seen = Seen::of_moment(session, &self.followed, &self.health);
             let secret = seen.row(Table::Meta, SECRET_ROW)?;
@@ -186,9 +215,12 @@ impl Follower {
         };
         self.memory.applied(&changes, &concerns, maker);
         self.followed.applied(place);
-        for acknowledge in waiting {
-            acknowledge(Ok(()));
+        let takes_back = !concerns.is_empty();
+        if takes_back {
+            // Before anybody hears that it is seen here.
+            self.applied.write(place);
         }
+        self.settling.applied(place.seq, takes_back, waiting);
         Ok(())
     }
 
@@ -254,6 +286,5 @@ SELECT greatest(reltuples, 0)::bigint, pg_total_relation_size(oid) FROM pg_class
 
 /// A notice may be lost.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// 5 s less a fifth (docs/decisions/0014-several-machines.md).
-const COUNTS_FOR: Duration = Duration::from_secs(4);
+const FINISHED_EVERY: Duration = Duration::from_millis(20);
 const TENDED_EVERY: Duration = Duration::from_mins(5);

@@ -15,12 +15,15 @@ mod connect;
 mod connections;
 mod followed;
 mod following;
+mod lease;
+mod leases;
 mod line;
 mod numbers;
 pub(super) mod opening;
 pub(super) mod place;
 mod rows;
 pub(super) mod schema;
+mod settling;
 mod statements;
 mod writing;
 
@@ -28,6 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::backend::{Backend, Condition, WhenFull};
 use super::error::StoreError;
@@ -38,11 +42,13 @@ use crate::system::lock::Lock;
 use connect::Heard;
 use connections::Connections;
 use followed::Followed;
+use lease::OwnLease;
 
 /// A database that is open.
 pub(super) struct Database {
     connections: Arc<Connections>,
     followed: Arc<Followed>,
+    lease: Arc<OwnLease>,
     queue: Queue,
     heard: Lock<Sender<Heard>>,
     thread: Lock<Option<JoinHandle<()>>>,
@@ -83,6 +89,13 @@ impl Backend for Database {
 
     fn bytes_on_disk(&self) -> u64 {
         self.connections.sizes.bytes()
+    }
+
+    fn asked_with(&self, patience: Duration) -> Result<(), StoreError> {
+        if self.lease.raise_patience(patience) {
+            let _ = self.heard.lock().send(Heard::Change);
+        }
+        self.lease.wait_until_written(patience)
     }
 
     fn stop(&self) {

@@ -24,9 +24,11 @@ use super::connect::{Connector, Heard, Session, Unanswered, wait};
 use super::connections::Connections;
 use super::followed::Followed;
 use super::following::Follower;
+use super::lease::{OwnLease, Telling};
 use super::numbers::Place;
 use super::place::Place as Where;
 use super::rows::Seen;
+use super::settling::Settling;
 use super::writing::DatabaseWriter;
 use crate::system::lock::Lock;
 
@@ -40,7 +42,7 @@ pub(in crate::store) struct Opened {
 
 /// Opens the store in a database; `folder` is this daemon's own, which says over a restart how far it had come.
 ///
-/// Errors: it can't be reached, has no store, or one of another version; another daemon serves it; it has gone back to an older
+/// Errors: it can't be reached, has no store, or one of another version; it has gone back to an older
 /// state unless `on_loss` accepts that.
 pub(in crate::store) fn open(
     place: Where,
@@ -69,6 +71,7 @@ pub(in crate::store) fn open(
         };
         reading.memory(says.clone(), listeners)?
     };
+    let new_timeline = sessions.new_timeline.clone();
     connections.set(sessions);
     let (readers, reached) = (Arc::clone(&connections), Arc::clone(&followed));
     let seen = Seen {
@@ -77,6 +80,9 @@ pub(in crate::store) fn open(
         health: Arc::clone(&health),
     };
     let tables = Tables::of(Arc::new(seen), Arc::clone(&health));
+    let own = Arc::new(OwnLease::new(followed.place().seq)?);
+    let heed = Arc::clone(&memory.listeners.heed);
+    let telling = Telling::start(Arc::clone(&own), heed, Arc::clone(&connections))?;
     let mut following = Follower {
         connections: Arc::clone(&connections),
         followed: Arc::clone(&followed),
@@ -87,7 +93,9 @@ pub(in crate::store) fn open(
         heard: hearing,
         applied,
         tended: None,
+        settling: Settling::of(Arc::clone(&own), telling),
     };
+    following.settling.goes_on(new_timeline);
     // From the first answer on there is something to be believed.
     following.look()?;
     let thread = thread::Builder::new()
@@ -107,6 +115,7 @@ pub(in crate::store) fn open(
     let database = Database {
         connections,
         followed,
+        lease: own,
         queue: queue?,
         heard: Lock::new(says),
         thread: Lock::new(Some(thread)),

@@ -109,7 +109,7 @@ fn first_rows(client: &Client, connector: &Connector) -> Result<(), StoreError> 
             .await?;
         let put = "INSERT INTO saslcertd.changes (seq, name, tables, keys, before, after) VALUES (0, $1, '{}', '{}', '{}', '{}')";
         client.execute(put, &[&&name[..]]).await?;
-        let put = "INSERT INTO saslcertd.head (seq, name) VALUES (0, $1)";
+        let put = "INSERT INTO saslcertd.head (seq, name, timeline) VALUES (0, $1, left(pg_walfile_name(pg_current_wal_lsn()), 8))";
         client.execute(put, &[&&name[..]]).await
     };
     let put = wait(put);
@@ -119,7 +119,7 @@ fn first_rows(client: &Client, connector: &Connector) -> Result<(), StoreError> 
 const VERSION: i32 = 1;
 
 /// Keys are in the order of their bytes, as everywhere. `head` is one row: who has locked it deals the next number, and commits before
-/// the next one does. `changes` says of the last changes what other processes remember, and has nothing of any password.
+/// the next one does. `leases` has a row for each process that serves the store, or has done so. `changes` says of the last changes what other processes remember, and has nothing of any password.
 const SCHEMA: &str = "
 CREATE SCHEMA saslcertd;
 CREATE TABLE saslcertd.version (version integer NOT NULL);
@@ -133,7 +133,8 @@ CREATE TABLE saslcertd.rows (
 CREATE TABLE saslcertd.head (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     seq bigint NOT NULL,
-    name bytea NOT NULL
+    name bytea NOT NULL,
+    timeline text NOT NULL
 ) WITH (fillfactor = 10);
 CREATE TABLE saslcertd.changes (
     seq bigint PRIMARY KEY,
@@ -144,6 +145,13 @@ CREATE TABLE saslcertd.changes (
     before bytea[] NOT NULL,
     after bytea[] NOT NULL
 );
+CREATE TABLE saslcertd.leases (
+    process bytea PRIMARY KEY,
+    renewal bigint NOT NULL,
+    seen bigint NOT NULL,
+    patience_ms bigint NOT NULL,
+    machine text NOT NULL
+);
 REVOKE ALL ON ALL TABLES IN SCHEMA saslcertd FROM PUBLIC;
 ";
 
@@ -153,6 +161,7 @@ GRANT SELECT ON saslcertd.version TO ROLE;
 GRANT SELECT, INSERT, UPDATE, DELETE ON saslcertd.rows TO ROLE;
 GRANT SELECT, UPDATE ON saslcertd.head TO ROLE;
 GRANT SELECT, INSERT, DELETE ON saslcertd.changes TO ROLE;
+GRANT SELECT, INSERT, UPDATE, DELETE ON saslcertd.leases TO ROLE;
 ";
 
 const MAY: &str = "
@@ -160,4 +169,6 @@ SELECT has_table_privilege('saslcertd.rows', 'SELECT') AND has_table_privilege('
    AND has_table_privilege('saslcertd.rows', 'UPDATE') AND has_table_privilege('saslcertd.rows', 'DELETE')
    AND has_table_privilege('saslcertd.head', 'SELECT') AND has_table_privilege('saslcertd.head', 'UPDATE')
    AND has_table_privilege('saslcertd.changes', 'SELECT') AND has_table_privilege('saslcertd.changes', 'INSERT')
-   AND has_table_privilege('saslcertd.changes', 'DELETE')";
+   AND has_table_privilege('saslcertd.changes', 'DELETE') AND has_table_privilege('saslcertd.leases', 'SELECT')
+   AND has_table_privilege('saslcertd.leases', 'INSERT') AND has_table_privilege('saslcertd.leases', 'UPDATE')
+   AND has_table_privilege('saslcertd.leases', 'DELETE')";

@@ -26,6 +26,7 @@ mod whole;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::backend::{Backend, Condition, WhenFull};
 use super::edit::Table;
@@ -89,6 +90,10 @@ impl Backend for Folder {
 
     fn bytes_on_disk(&self) -> u64 {
         folder_bytes(&self.path.join(SLED_FOLDER))
+    }
+
+    fn asked_with(&self, _: Duration) -> Result<(), StoreError> {
+        Ok(())
     }
 
     fn stop(&self) {
