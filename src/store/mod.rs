@@ -42,6 +42,7 @@ mod wholeness;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::identity::{
     Account, AccountName, BareJid, CertificateName, Enrolment, Fingerprint, Holder, Host, LastUse,
@@ -293,6 +294,13 @@ impl Store {
     pub fn place(&self) -> String {
         let folder = || self.folder.display().to_string();
         self.database.clone().unwrap_or_else(folder)
+    }
+
+    /// There may be askers who wait so long for a yes. Where others share the rows, blocks until it is sure that they know.
+    ///
+    /// Errors: they can't be told.
+    pub fn asked_with(&self, patience: Duration) -> Result<(), StoreError> {
+        self.backend.asked_with(patience)
     }
 
     /// Waits until everything that was given to the writer is on the disk, and lets nothing more in.

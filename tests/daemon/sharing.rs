@@ -74,10 +74,10 @@ fn a_daemon_that_is_silent_is_waited_for_and_says_no_when_it_is_back() {
     one.append("phone", &cert);
     assert_eq!(other.login(&cert)["username"], "hamlet");
     there.freeze();
-    // It may have said yes by what it knew, to somebody who waits for 2 s.
+    // It may have said yes by what it knew.
     let start = Instant::now();
     one.ask("certificate.revoke", named("phone"));
-    assert!(start.elapsed() > Duration::from_secs(2));
+    assert!(start.elapsed() > Duration::from_secs(4));
     // What it is asked now, it answers when it is back.
     let id = other.send("external.login", login(&cert));
     there.signal(Signal::SIGCONT);

@@ -3,6 +3,7 @@
 //! Must not know: what an option means, what the files of authorities hold.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use super::super::authorities::Problem;
 use super::super::connection::{Connection, Introduction};
@@ -112,6 +113,13 @@ impl Hearing<'_> {
         hello: Hello,
         now: UnixSeconds,
     ) -> Option<Declaration> {
+        // Nobody is let in before it is known how late that may be.
+        if let Some(patience) = patience(&hello)
+            && let Err(error) = self.store.asked_with(patience)
+        {
+            reply.refuse(error);
+            return None;
+        }
         self.introduce(reply.connection(), &hello, now);
         if hello.module.is_some() {
             *self.hosts.stranger() = None;
@@ -365,6 +373,14 @@ fn not_ready(host: String, problem: impl Into<String>) -> HostWelcome {
     }
 }
 
+/// How long this asker waits for a yes; `None`: it wants none.
+fn patience(hello: &Hello) -> Option<Duration> {
+    let said = hello
+        .waits_ms
+        .map(|waits| Duration::from_millis(waits.into()));
+    said.or(hello.sessions.then_some(UNSAID_PATIENCE))
+}
+
 /// For logs and `status`.
 fn short(text: &str) -> String {
     let text: String = text.chars().take(MAX_TEXT).collect();
@@ -378,6 +394,8 @@ fn shorten(module: &Module) -> Module {
     }
 }
 
+/// That of an asker who does not say it: as long as any server that is known waits for a script.
+const UNSAID_PATIENCE: Duration = Duration::from_secs(30);
 const MAX_TEXT: usize = 200;
 
 #[cfg(test)]

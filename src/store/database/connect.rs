@@ -321,13 +321,17 @@ pub(super) fn wait<T>(
             thread::park_timeout(left);
         }
     };
+    blocking(waiting)
+}
+
+/// Does what makes its thread wait, which may be one of the daemon's runtime: that goes on without it.
+pub(super) fn blocking<T>(wait: impl FnOnce() -> T) -> T {
     let is_of_runtime = Handle::try_current()
         .is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
     if is_of_runtime {
-        // The daemon's runtime goes on without this thread.
-        tokio::task::block_in_place(waiting)
+        tokio::task::block_in_place(wait)
     } else {
-        waiting()
+        wait()
     }
 }
 

@@ -15,7 +15,7 @@ use tokio_postgres::Row;
 
 use super::super::error::StoreError;
 use super::super::heed::Heed;
-use super::connect::{Session, Unanswered, wait};
+use super::connect::{Session, Unanswered, blocking, wait};
 use super::connections::Connections;
 use super::leases::{COUNTS_FOR, Lease, Process};
 use super::numbers::change_name;
@@ -63,13 +63,19 @@ impl OwnLease {
     ///
     /// Errors: it does not say so in time.
     pub(super) fn wait_until_written(&self, patience: Duration) -> Result<(), StoreError> {
-        let written = self.written.lock();
         let is_missing = |written: &mut Duration| *written < patience;
-        let waited = self
-            .is_written
-            .wait_timeout_while(written, WRITTEN_WITHIN, is_missing);
-        let (written, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if *written >= patience {
+        if !is_missing(&mut self.written.lock()) {
+            return Ok(());
+        }
+        let is_written = blocking(|| {
+            let written = self.written.lock();
+            let waited = self
+                .is_written
+                .wait_timeout_while(written, WRITTEN_WITHIN, is_missing);
+            let (mut written, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            !is_missing(&mut written)
+        });
+        if is_written {
             return Ok(());
         }
         Err(StoreError::Away {
