@@ -335,7 +335,7 @@ mod tests {
         connection.wait_until_written(Duration::ZERO);
         assert!(!is_written());
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| connection.wait_until_written(Duration::from_secs(60)));
+            let waits = scope.spawn(|| connection.wait_until_written(Duration::from_mins(1)));
             taken.clear();
             connection.take_queued(&mut taken);
             waits.join().unwrap();
@@ -344,7 +344,7 @@ mod tests {
         // Nobody writes any more.
         connection.push("b\n");
         connection.close();
-        connection.wait_until_written(Duration::from_secs(60));
+        connection.wait_until_written(Duration::from_mins(1));
         assert!(!is_written());
     }
 

@@ -87,6 +87,16 @@ impl Concern {
         Ok((!changes.is_empty()).then_some(Self { changes, asker }))
     }
 
+    /// May a yes that was right before be wrong now? Nobody was let in to an account that there was not.
+    #[cfg(feature = "postgres")]
+    pub(super) fn takes_back(&self) -> bool {
+        let takes_back = |change: &Change| match change {
+            Change::Revoked(_) => true,
+            Change::Account { before, .. } => before.is_some(),
+        };
+        self.changes.iter().any(|(_, change)| takes_back(change))
+    }
+
     /// Tells whoever has asked for it, or else `heed`.
     pub(super) fn tell(&self, heed: &dyn Heed) {
         match &self.asker {

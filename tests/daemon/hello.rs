@@ -355,7 +355,7 @@ fn what_is_wrong_with_options_is_said_in_finished_lines() {
 #[test]
 fn of_what_a_connection_says_to_wait_the_longest_counts() {
     let daemon = Daemon::start();
-    let mut server = daemon.server(json!({}));
+    let mut server = daemon.peer();
     let mut waits = |waits_ms: Value| {
         let hosts = json!([{"host": HOST, "accounts": "prosody", "options": {}}]);
         let hello =

@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use crate::migration;
 use crate::passwords;
 use crate::power::some_microseconds;
-use crate::support::{Daemon, HAMLET, Made, append, list, login, with};
+use crate::support::{Daemon, HAMLET, Made, append, kills, list, login, with};
 
 #[test]
 fn nothing_acknowledged_is_lost_in_25_kills() {
     let mut daemon = Daemon::start();
     let mut acknowledged: HashMap<String, Made> = HashMap::new();
     let mut number = 0;
-    for round in 0..25 {
+    for round in 0..kills(25) {
         let mut server = daemon.server(json!({"saslcertd_max_certs": 100_000}));
         let mut sent = HashMap::new();
         for _ in 0..60 {
@@ -88,7 +88,7 @@ fn note(
 #[test]
 fn a_revocation_that_was_acknowledged_stands_after_a_kill() {
     let mut daemon = Daemon::start();
-    for _ in 0..10 {
+    for _ in 0..kills(10) {
         let cert = Made::of(HAMLET);
         let mut server = daemon.server(json!({}));
         server.append("phone", &cert);
@@ -160,7 +160,7 @@ fn no_acknowledged_change_of_an_account_is_lost_in_10_kills() {
     let mut daemon = Daemon::start();
     // The last change of each account that was acknowledged; the change that a kill cut off may have been made or not.
     let mut enabled: HashMap<String, bool> = HashMap::new();
-    for round in 0..10 {
+    for round in 0..kills(10) {
         let mut rome = passwords::server(&daemon, json!({}));
         let mut sent = HashMap::new();
         for number in 0..16 {

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use crate::passwords::{self, BRUTUS, ROME};
 use crate::power::some_microseconds;
 use crate::support::{
-    Daemon, HAMLET, HOST, Made, ONE, Peer, by_certificate, by_password, list, login, named, with,
+    Daemon, HAMLET, HOST, Made, ONE, Peer, by_certificate, by_password, kills, list, login, named,
+    with,
 };
 
 const NOWHERE: &str = "-_v7-_v7-_v7-_v7-_v7-w";
@@ -416,7 +417,7 @@ fn a_kill_leaves_no_used_link_without_its_certificate_nor_the_other_way_round() 
     let mut daemon = Daemon::start();
     drop(rome(&daemon, json!({})));
     let (mut used, mut unused) = (0, 0);
-    for round in 0..25 {
+    for round in (0_u64..).take(kills(25)) {
         let mut rome = passwords::server(&daemon, json!({"saslcertd_max_certs": 100_000}));
         // One of each kind, in turn.
         let kinds: Vec<(String, &str, String)> = (0..12)

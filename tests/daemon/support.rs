@@ -340,6 +340,15 @@ impl Drop for Daemon {
     }
 }
 
+/// So many rounds in which a daemon is killed; fewer where what is taken back waits for its lease to run out, for 5 s each time.
+pub fn kills(rounds: usize) -> usize {
+    if postgresql().is_some() {
+        rounds.div_ceil(5)
+    } else {
+        rounds
+    }
+}
+
 /// The server of the tests, by the folder of its socket.
 pub struct PostgreSql(String);
 

@@ -215,7 +215,7 @@ impl Follower {
         };
         self.memory.applied(&changes, &concerns, maker);
         self.followed.applied(place);
-        let takes_back = !concerns.is_empty();
+        let takes_back = concerns.iter().any(Concern::takes_back);
         if takes_back {
             // Before anybody hears that it is seen here.
             self.applied.write(place);
