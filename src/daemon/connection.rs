@@ -37,10 +37,7 @@ pub struct Connection {
     pub peer: Peer,
     hello: Lock<Option<Introduction>>,
     outbox: Lock<Outbox>,
-    /// Something more was written, or nothing will be any more.
-    written: Condvar,
-    more: Notify,
-    cut_off: Notify,
+    signals: Signals,
     in_flight: Questions,
     last_question: AtomicU64,
 }
@@ -70,6 +67,17 @@ struct Questions {
     idle: Notify,
 }
 
+/// What is waited for, of the outbox.
+#[derive(Debug, Default)]
+struct Signals {
+    /// Something is queued, or nothing will be any more.
+    more: Notify,
+    /// Something more was written, or nothing will be any more.
+    written: Condvar,
+    /// Too much is left unread.
+    cut_off: Notify,
+}
+
 #[derive(Debug, Default)]
 struct Outbox {
     bytes: Vec<u8>,
@@ -90,9 +98,7 @@ impl Connection {
             peer,
             hello: Lock::default(),
             outbox: Lock::default(),
-            written: Condvar::new(),
-            more: Notify::new(),
-            cut_off: Notify::new(),
+            signals: Signals::default(),
             in_flight: Questions::default(),
             last_question: AtomicU64::new(0),
         }
@@ -119,13 +125,13 @@ impl Connection {
                 is_closed: true,
                 ..Outbox::default()
             };
-            self.cut_off.notify_one();
-            self.written.notify_all();
+            self.signals.cut_off.notify_one();
+            self.signals.written.notify_all();
         }
         let is_attended = outbox.is_attended;
         drop(outbox);
         if !is_attended {
-            self.more.notify_one();
+            self.signals.more.notify_one();
         }
     }
 
@@ -141,7 +147,7 @@ impl Connection {
         std::mem::swap(&mut outbox.bytes, written);
         if outbox.written < outbox.taken {
             outbox.written = outbox.taken;
-            self.written.notify_all();
+            self.signals.written.notify_all();
         }
         outbox.taken += written.len() as u64;
         // Not for longer than it is used.
@@ -156,6 +162,7 @@ impl Connection {
         let all = outbox.taken + outbox.bytes.len() as u64;
         let is_waiting = |outbox: &mut Outbox| outbox.written < all && !outbox.is_closed;
         let waited = self
+            .signals
             .written
             .wait_timeout_while(outbox, patience, is_waiting);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
@@ -173,13 +180,13 @@ impl Connection {
                     return false;
                 }
             }
-            self.more.notified().await;
+            self.signals.more.notified().await;
         }
     }
 
     /// Returns when the peer has left too much unread.
     pub async fn cut_off(&self) {
-        self.cut_off.notified().await;
+        self.signals.cut_off.notified().await;
     }
 
     /// Takes no more lines; the queued ones are still written.
@@ -187,8 +194,8 @@ impl Connection {
         let mut outbox = self.outbox.lock();
         outbox.is_closed = true;
         drop(outbox);
-        self.written.notify_all();
-        self.more.notify_one();
+        self.signals.written.notify_all();
+        self.signals.more.notify_one();
     }
 
     /// Remembers who the peer says it is.

@@ -468,7 +468,7 @@ mod tests {
             let report = json!({"sessions": []});
             scene.ask("session.report", report.clone()).await.unwrap();
 
-            let _all = scene.state.lanes.fill();
+            let _all = scene.state.lanes.fill().await;
             let full = |answer| answer == Err(Some(json!("overload")));
             assert!(scene.ask("external.login", login(&named)).await.is_ok());
             assert!(scene.ask("session.report", report).await.is_ok());

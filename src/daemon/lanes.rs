@@ -117,12 +117,12 @@ impl Lanes {
         });
     }
 
-    /// No task begins until what is returned is dropped.
+    /// Waits for those that have begun; no other task begins until what is returned is dropped.
     #[cfg(test)]
     #[allow(clippy::unwrap_used)]
-    pub(super) fn fill(&self) -> tokio::sync::OwnedSemaphorePermit {
+    pub(super) async fn fill(&self) -> tokio::sync::OwnedSemaphorePermit {
         let tasks = Arc::clone(&self.tasks.0);
-        tasks.try_acquire_many_owned(MAX_TASKS).unwrap()
+        tasks.acquire_many_owned(MAX_TASKS).await.unwrap()
     }
 
     /// Waits until nothing is being answered any more, or until `limit` has passed.
