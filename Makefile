@@ -34,7 +34,7 @@ ZSH_COMPLETIONS ?= $(PREFIX)/share/zsh/$(if $(filter /usr,$(PREFIX)),vendor-comp
 NODE_MODULES := devices/node_modules/.package-lock.json
 
 .PHONY: help test demo bench bench-page page-pictures audit build build-tested release install deb page fetch-test fetch-demo fetch-bench \
-	fetch-deny lint lint-rust lint-deps lint-lua lint-units lint-page test-rust test-lua test-page test-prosody fuzz fetch-install \
+	fetch-deny lint lint-rust lint-deps lint-lua lint-units lint-page test-rust test-lua test-page test-prosody test-prosody-database fuzz fetch-install \
 	test-install test-versions fetch-versions test-pkits
 
 help: ## say what can be made
@@ -166,6 +166,12 @@ build-tested:
 
 test-prosody: build-tested page ## tests against both Prosodys (after fetch-test)
 	cd tests/prosody && $(abspath $(PYTHON)) -B -m pytest -p no:cacheprovider $(AT_A_TIME) $(PYTEST) </dev/null
+	$(if $(PYTEST),,$(MAKE) --no-print-directory test-prosody-database)
+
+# What happens while the daemon is away, and to one that stood still, is another thing with a lease: test_several_machines.py has that.
+test-prosody-database: build-tested
+	cd tests/prosody && ../with-postgresql $(abspath $(PYTHON)) -B -m pytest -p no:cacheprovider $(AT_A_TIME) -k 'not disconnected' \
+		test_accounts.py test_certificates.py test_conformance_login.py test_conformance_management.py test_passwords.py test_revocation.py </dev/null
 
 test-versions: fetch-versions build-tested page ## test-prosody against the newest Prosodys, in a Debian 13 (as root; not part of test)
 	tests/prosody/versions.sh $(AT_A_TIME) $(PYTEST)

@@ -29,12 +29,14 @@ def saslcertd_binary() -> Path:
 class Database:
     """A store in a database of its own, for one daemon or several."""
 
-    def __init__(self, server: str):
+    def __init__(self, server: str, *standbys: str):
         self.server = server
+        self.standbys = standbys
         self.name = f"rig_{secrets.token_hex(8)}"
 
     def connection(self, user: str) -> str:
-        return f"host={self.server} dbname={self.name} user={user}"
+        hosts = ",".join([self.server, *self.standbys])
+        return f"host={hosts} dbname={self.name} user={user} target_session_attrs=read-write"
 
     def run(self, *statements: str, database: str = "postgres") -> str:
         words = [word for statement in statements for word in ("--command", statement)]
@@ -121,7 +123,7 @@ class Daemon(Service):
         """One question over a connection of its own: the result, or a RigError with the daemon's error."""
         with self.connect() as connection, connection.makefile("rwb") as stream:
             answer: dict[str, Any] = {}
-            hello = {"protocol": 2, "software": software, "hosts": []}
+            hello = {"protocol": 2, "software": software, "hosts": [], "waits_ms": 2000}
             for number, (name, arguments) in enumerate([("session.hello", hello), (method, params or {})]):
                 stream.write(json.dumps({"jsonrpc": "2.0", "id": number, "method": name, "params": arguments}).encode() + b"\n")
                 stream.flush()

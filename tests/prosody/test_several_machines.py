@@ -6,7 +6,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +16,9 @@ import pytest
 import rome
 from conftest import observed
 from connection import Refused, StreamEnded
-from daemon import Database
+from daemon import Daemon, Database
 from postgresql import SYNCHRONOUS, PostgreSql
-from processes import wait_until
+from processes import Identity, RigError, tail, wait_until
 from rig import Rig
 from rome import ROME
 from scene import Account, Scene
@@ -38,6 +39,34 @@ def server(place: Path) -> Iterator[PostgreSql]:
         server.start()
         server.run("CREATE ROLE saslcertd LOGIN")
         yield server
+
+
+@contextlib.contextmanager
+def with_standby(place: Path, *settings: str) -> Iterator[tuple[PostgreSql, PostgreSql]]:
+    """A server, and a standby of it; both run."""
+    with contextlib.closing(PostgreSql(place / "first", *settings)) as first, contextlib.closing(PostgreSql(place / "second")) as second:
+        first.make()
+        first.start()
+        first.run("SET synchronous_commit = local", "CREATE ROLE saslcertd LOGIN")
+        second.follow(first)
+        second.start()
+        yield first, second
+
+
+@contextlib.contextmanager
+def daemons(database: Database, folder: Path, count: int) -> Iterator[list[Daemon]]:
+    with contextlib.ExitStack() as stack:
+        started = []
+        for number in range(count):
+            own = folder / str(number)
+            own.mkdir()
+            daemon = Daemon(own, Identity(), database=database)
+            if not started:
+                database.make(daemon.binary)
+            daemon.start()
+            stack.callback(daemon.stop)
+            started.append(daemon)
+        yield started
 
 
 @dataclass(frozen=True)
@@ -69,7 +98,7 @@ def two_machines(database: Database, version: str, folder: Path, request: pytest
 
 def account_at(scene: Scene, name: str) -> Account:
     account = Account(name, ROME)
-    scene.daemon.ask("account.create", {"account": account.jid, "password": account.password})
+    scene.daemon.ask("account.create", {"account": account.jid, "password": account.password, "caller": "server"})
     return account
 
 
@@ -98,9 +127,74 @@ async def test_a_password_that_is_changed_here_is_changed_there(machines: Machin
     account = account_at(machines.here, "cassius")
     async with await machines.there.password_session(account):
         pass
-    machines.here.daemon.ask("account.set-password", {"account": account.jid, "password": "another"})
+    machines.here.daemon.ask("account.set_password", {"account": account.jid, "password": "another"})
     with pytest.raises(Refused):
         async with await machines.there.password_session(account):
             pass
     async with await machines.there.password_session(Account(account.username, ROME, "another")):
         pass
+
+
+def test_a_synchronous_standby_that_is_promoted_has_all_that_was_answered(place: Path, tmp_path: Path):
+    with with_standby(place, *SYNCHRONOUS) as (first, second):
+        database = Database(str(first.folder), str(second.folder))
+        with daemons(database, tmp_path, 2) as (here, there):
+            made = [f"player{number}@{ROME}" for number in range(40)]
+            deleted = []
+            for jid in made:
+                here.ask("session.hello", {"protocol": 2, "software": "test", "hosts": [HERE], "waits_ms": 2000})
+                here.ask("account.create", {"account": jid, "password": "a", "caller": "server"})
+            ended = threading.Timer(0.5, first.crash)
+            ended.start()
+            # Until the server is gone, and no further.
+            for jid in made:
+                try:
+                    here.ask("account.delete", {"account": jid})
+                except RigError:
+                    break
+                deleted.append(jid)
+            ended.join()
+            second.promote()
+            for daemon in (here, there):
+                wait_until("the daemon answers", lambda daemon=daemon: is_answered(daemon), diagnosis=lambda daemon=daemon: tail(daemon.output))
+                there_are = {jid for jid in made if daemon.ask("account.exists", {"account": jid})["exists"]}
+                assert there_are.isdisjoint(deleted)
+                # One change may be made without having been answered.
+                assert len(there_are) >= len(made) - len(deleted) - 1
+            if len(deleted) < len(made):
+                here.ask("account.delete", {"account": made[-1]})
+                assert not there.ask("account.exists", {"account": made[-1]})["exists"]
+
+
+def test_a_standby_that_lacks_what_was_answered_is_refused_in_words(place: Path, tmp_path: Path):
+    with with_standby(place) as (first, second):
+        database = Database(str(first.folder), str(second.folder))
+        with daemons(database, tmp_path, 1) as (daemon,):
+            wait_until("the standby has the store", lambda: is_there(second, database))
+            second.crash()
+            daemon.ask("session.hello", {"protocol": 2, "software": "test", "hosts": [HERE], "waits_ms": 2000})
+            daemon.ask("account.create", {"account": f"brutus@{ROME}", "password": "a", "caller": "server"})
+            first.crash()
+            second.start()
+            second.promote()
+            wait_until("the daemon ends", lambda: not daemon.is_running())
+            assert "has gone back to an older state" in daemon.written()
+            assert "--accept-rollback" in daemon.written()
+
+
+HERE = {"host": ROME, "accounts": "daemon", "options": {"saslcertd_scram_iterations": 4096}}
+
+
+def is_answered(daemon: Daemon) -> bool:
+    try:
+        daemon.ask("account.exists", {"account": f"nobody@{ROME}"})
+    except RigError:
+        return False
+    return True
+
+
+def is_there(server: PostgreSql, database: Database) -> bool:
+    try:
+        return bool(server.run("SELECT * FROM saslcertd.head", database=database.name).strip())
+    except RigError:
+        return False
