@@ -99,6 +99,8 @@ pub(super) fn run(args: ServeArgs, socket: &Path) -> anyhow::Result<ExitCode> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // Twice as many as there are tasks: when all of these wait, the runtime's own threads need others in their place.
+        .max_blocking_threads(1024)
         .build()
         .context("cannot start")?;
     let options = server::Options {

@@ -55,21 +55,34 @@ impl Memory {
     /// No yes to a login by what was so before comes behind it: whoever begins one from here on reads the rows, and this memory, as they
     /// are now.
     pub(super) fn applied(&self, changes: &[Changed], concerns: &[Concern], by: Maker) {
-        self.heeded(changes, concerns);
+        self.applied_and(changes, concerns, by, &|| ());
+    }
+
+    /// The same; `also` belongs to it, and is called where this memory follows.
+    pub(super) fn applied_and(
+        &self,
+        changes: &[Changed],
+        concerns: &[Concern],
+        by: Maker,
+        also: &dyn Fn(),
+    ) {
+        self.heeded(changes, concerns, also);
         let news = News::of(changes, by, &self.censuses);
         if !news.is_empty() {
             self.listeners.follow.follow(news);
         }
     }
 
-    fn heeded(&self, changes: &[Changed], concerns: &[Concern]) {
+    fn heeded(&self, changes: &[Changed], concerns: &[Concern], also: &dyn Fn()) {
         if concerns.is_empty() {
             self.follow(changes);
+            also();
             return;
         }
         let heed = &*self.listeners.heed;
         heed.under_closing(&mut || {
             self.follow(changes);
+            also();
             for concern in concerns {
                 concern.tell(heed);
             }

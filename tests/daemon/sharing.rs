@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::passwords::{self, BRUTUS, create, verify};
-use crate::support::{Daemon, HAMLET, Made, Peer, login, named};
+use crate::support::{Daemon, HAMLET, Made, Peer, PostgreSql, login, named, postgresql};
 
 /// A server that has asked to be told, so that it hears which sessions are over.
 fn server(daemon: &Daemon) -> Peer {
@@ -113,4 +113,42 @@ fn a_password_that_is_changed_here_is_another_one_there() {
     one.ask("account.create", create(BRUTUS, "second"));
     other.ask("account.verify", verify(BRUTUS, "second"));
     other.refused("account.verify", verify(BRUTUS, "first"));
+}
+
+#[test]
+fn who_asks_for_the_same_is_not_answered_before_it_is_so_everywhere() {
+    let mut here = Daemon::start();
+    let mut there = here.beside();
+    let [mut one, mut two, mut other] =
+        [&here, &here, &there].map(|daemon| passwords::server(daemon, json!({})));
+    one.ask("account.create", create(BRUTUS, "first"));
+    other.ask("account.verify", verify(BRUTUS, "first"));
+    there.freeze();
+    let database = here.database(&postgresql().unwrap(), "postgres");
+    let seq = || PostgreSql::asked(&database, "SELECT seq FROM saslcertd.head");
+    let before = seq();
+    let start = Instant::now();
+    let first = one.send("account.disable", json!({"account": BRUTUS}));
+    // It is written, and not answered.
+    here.wait_for("the change", |_| seq() != before);
+    two.ask("account.disable", json!({"account": BRUTUS}));
+    assert!(start.elapsed() > Duration::from_secs(4));
+    assert!(one.answer(first).get("result").is_some());
+    there.signal(Signal::SIGCONT);
+}
+
+#[test]
+fn a_certificate_that_is_disabled_lets_nobody_in_anywhere_behind_the_answer() {
+    let here = Daemon::start();
+    let mut there = here.beside();
+    let (mut one, mut other) = (server(&here), server(&there));
+    let cert = Made::of(HAMLET);
+    one.append("phone", &cert);
+    other.login(&cert);
+    there.freeze();
+    let start = Instant::now();
+    one.ask("certificate.disable", named("phone"));
+    assert!(start.elapsed() > Duration::from_secs(4));
+    there.signal(Signal::SIGCONT);
+    other.login_refused(&cert);
 }

@@ -3,7 +3,8 @@
 //!
 //! Must not know: what a change is.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::numbers::Place;
@@ -46,11 +47,21 @@ impl AppliedFile {
         }
     }
 
+    /// The file, or the one before it, is there whole behind a power cut.
+    fn write_firmly(&self, new: &Path, text: &str) -> io::Result<()> {
+        let mut file = File::create(new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(new, &self.path)?;
+        let folder = self.path.parent().map(File::open);
+        folder.map_or(Ok(()), |folder| folder?.sync_all())
+    }
+
     pub(super) fn write(&mut self, place: Place) {
         let Place { seq, name } = place;
         let text = format!("{seq} {}\n", data_encoding::HEXLOWER.encode(&name));
         let new = self.path.with_extension("new");
-        let written = fs::write(&new, text).and_then(|()| fs::rename(&new, &self.path));
+        let written = self.write_firmly(&new, &text);
         match written {
             Ok(()) => self.written = Some(place),
             Err(error) if !self.is_told => {

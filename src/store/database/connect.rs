@@ -141,6 +141,10 @@ impl Connector {
                 ),
             ));
         }
+        // As it is now: what is read from the configuration later must not loosen it.
+        let kept = format!("SET synchronous_commit = {setting}");
+        let kept = wait(client.batch_execute(&kept));
+        kept.map_err(|error| self.unreachable(&error))?;
         Ok(client)
     }
 

@@ -26,6 +26,14 @@ pub(super) struct Followed {
 struct State {
     place: Place,
     expected: HashMap<Name, Expected>,
+    idle: Vec<Idle>,
+}
+
+/// Those whose change had nothing to write, as of a place in the list.
+struct Idle {
+    seq: i64,
+    waiting: Vec<Acknowledge>,
+    until: Instant,
 }
 
 /// A change of this process's that is being committed.
@@ -53,6 +61,7 @@ impl Followed {
             state: Lock::new(State {
                 place,
                 expected: HashMap::new(),
+                idle: Vec::new(),
             }),
             moved: Condvar::new(),
             believed,
@@ -86,6 +95,32 @@ impl Followed {
         self.state.lock().expected.insert(name, expected);
     }
 
+    /// These are told when everything up to the change `seq` is applied here, and seen by all.
+    pub(super) fn after(&self, seq: i64, waiting: Vec<Acknowledge>) {
+        let until = Instant::now() + PATIENCE;
+        self.state.lock().idle.push(Idle {
+            seq,
+            waiting,
+            until,
+        });
+        let _ = self.heard.send(Heard::Change);
+    }
+
+    /// Those of them for whom everything is applied.
+    pub(super) fn take_idle(&self) -> Vec<Acknowledge> {
+        let mut state = self.state.lock();
+        let here = state.place.seq;
+        let ready = state.idle.extract_if(.., |idle| idle.seq <= here);
+        ready.flat_map(|idle| idle.waiting).collect()
+    }
+
+    /// Those of them who have waited for too long.
+    pub(super) fn overdue_idle(&self, now: Instant) -> Vec<Acknowledge> {
+        let mut state = self.state.lock();
+        let late = state.idle.extract_if(.., |idle| idle.until <= now);
+        late.flat_map(|idle| idle.waiting).collect()
+    }
+
     /// It is not made after all, or not expected any longer: if it comes all the same, it is as one of somebody else's.
     pub(super) fn forget(&self, name: &Name) -> Option<Expected> {
         self.state.lock().expected.remove(name)
@@ -112,7 +147,8 @@ impl Followed {
     }
 
     pub(super) fn is_anything_expected(&self) -> bool {
-        !self.state.lock().expected.is_empty()
+        let state = self.state.lock();
+        !state.expected.is_empty() || !state.idle.is_empty()
     }
 }
 

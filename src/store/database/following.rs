@@ -47,7 +47,13 @@ impl Follower {
     pub(super) fn run(mut self) {
         let mut was_away = false;
         loop {
-            let heard = self.heard.recv_timeout(self.rest());
+            let mut heard = self.heard.recv_timeout(self.rest());
+            // One look is enough for all that was heard by now.
+            while heard == Ok(Heard::Change)
+                && let Ok(later) = self.heard.try_recv()
+            {
+                heard = Ok(later);
+            }
             match heard {
                 Ok(Heard::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(Heard::Lost { era }) => {
@@ -118,13 +124,19 @@ impl Follower {
                 }));
             }
         }
+        for acknowledge in self.followed.overdue_idle(now) {
+            acknowledge(Err(StoreError::Away {
+                problem: "what it has committed last was not heard of here".to_owned(),
+            }));
+        }
     }
 
     fn go_on(&mut self) -> Result<(), StoreError> {
         if !self.connections.are_there() {
             let sessions = self.connections.open()?;
             self.settling.goes_on(sessions.new_timeline.clone());
-            // Nobody else may ask before all is heard that was missed.
+            // Nobody else may ask before all is heard that was missed. And who can't hear must not renew its lease: it would be waited for.
+            self.look_on(&sessions.following)?;
             self.renew_and_look(&sessions.following)?;
             self.connections.set(sessions);
         }
@@ -155,7 +167,8 @@ impl Follower {
         self.look_on(session)?;
         self.believed.until(self.settling.renewing.counts_until());
         let here = self.followed.place().seq;
-        let settled = self.settling.settle(session, here);
+        let idle = self.followed.take_idle();
+        let settled = self.settling.settle(session, here, idle);
         settled.map_err(|error| error.away())
     }
 
@@ -213,9 +226,13 @@ impl Follower {
             Some(own) => (own.concerns, own.waiting, Maker::Here),
             None => (self.concerns(&changes)?, Vec::new(), Maker::Another),
         };
-        self.memory.applied(&changes, &concerns, maker);
-        self.followed.applied(place);
-        let takes_back = concerns.iter().any(Concern::takes_back);
+        // Whoever reads behind the closing names this place.
+        let applied = || self.followed.applied(place);
+        self.memory
+            .applied_and(&changes, &concerns, maker, &applied);
+        // A certificate that went out of its list lets nobody in any more, either.
+        let is_out = |one: &Changed| one.table == Table::Known && one.after.is_none();
+        let takes_back = concerns.iter().any(Concern::takes_back) || changes.iter().any(is_out);
         if takes_back {
             // Before anybody hears that it is seen here.
             self.applied.write(place);

@@ -231,7 +231,7 @@ fn milliseconds(duration: Duration) -> u64 {
 const RENEW: &str = "
 INSERT INTO saslcertd.leases (process, renewal, seen, patience_ms, machine) VALUES ($1, $2, $3, $4, $5)
     ON CONFLICT (process) DO UPDATE
-   SET renewal = excluded.renewal, seen = greatest(leases.seen, excluded.seen), patience_ms = excluded.patience_ms";
+   SET renewal = excluded.renewal, seen = greatest(leases.seen, excluded.seen), patience_ms = greatest(leases.patience_ms, excluded.patience_ms)";
 
 /// Whoever waits for it hears that there is something new.
 const SEEN: &str = "

@@ -44,7 +44,7 @@ impl Rows for Seen {
         if is_there {
             Ok(value.map(Bytes::Own))
         } else {
-            Err(lags())
+            Err(self.lags(&session))
         }
     }
 
@@ -101,6 +101,16 @@ impl Seen {
         }
         error.away()
     }
+
+    /// It is another server than the one whose changes are followed, or has lost some: nothing more is asked there.
+    fn lags(&self, session: &Session) -> StoreError {
+        let problem =
+            "this server lacks changes that were applied here: it lags behind, or has lost them";
+        self.followed.lost(session.era, problem);
+        StoreError::Away {
+            problem: problem.to_owned(),
+        }
+    }
 }
 
 /// Rows in their order, some at a time: the first ones are few, since most lists are short.
@@ -154,7 +164,7 @@ impl Pages<'_> {
         ));
         let rows = asked.and_then(|rows| page_of(&rows));
         let rows = rows.map_err(|error| self.seen.failed(&session, self.table, &error))?;
-        let rows = rows.ok_or_else(lags)?;
+        let rows = rows.ok_or_else(|| self.seen.lags(&session))?;
         let wanted = usize::try_from(self.rows).unwrap_or(usize::MAX);
         self.is_last = rows.len() < wanted;
         self.rows = (self.rows * 8).min(MAX_PAGE_ROWS);
@@ -182,14 +192,6 @@ fn page_of(rows: &[Row]) -> Result<Option<Vec<RowBytes>>, Unanswered> {
         }
     }
     Ok(Some(page))
-}
-
-fn lags() -> StoreError {
-    StoreError::Away {
-        problem:
-            "this server lacks changes that were applied here: it lags behind, or has lost them"
-                .to_owned(),
-    }
 }
 
 const FIRST_PAGE_ROWS: i64 = 16;

@@ -20,8 +20,8 @@ pub(super) struct Settling {
     pub(super) renewing: Renewing,
     telling: Telling,
     others: Leases,
-    /// The last change that servers are told of.
-    concerns: i64,
+    /// The last change that takes something back, whoever has made it.
+    takes_back: i64,
     /// Changes that are applied here, and not seen by all.
     unseen: VecDeque<Unseen>,
     /// When they have to be looked at again, if nothing is heard before.
@@ -30,7 +30,7 @@ pub(super) struct Settling {
     new_timeline: Option<(String, Duration)>,
 }
 
-/// A change of this process's that takes something back.
+/// A change of this process's that takes something back; or several that wrote nothing behind it.
 struct Unseen {
     seq: i64,
     waiting: Vec<Acknowledge>,
@@ -43,7 +43,7 @@ impl Settling {
             own,
             telling,
             others: Leases::default(),
-            concerns: 0,
+            takes_back: 0,
             unseen: VecDeque::new(),
             again: None,
             new_timeline: None,
@@ -62,8 +62,11 @@ impl Settling {
         };
         let patience = self.others.longest_patience().max(self.own.patience());
         if self.others.may_be_lost(*since, patience) <= now {
-            wait(session.client().execute(NOTE_TIMELINE, &[timeline]))?;
-            self.new_timeline = None;
+            let noted = wait(session.client().execute(NOTE_TIMELINE, &[timeline]))?;
+            // Somebody commits just now: the next time.
+            if noted > 0 {
+                self.new_timeline = None;
+            }
         }
         Ok(())
     }
@@ -74,9 +77,9 @@ impl Settling {
     }
 
     /// A change is applied: whoever asked for it is told, or waits until it is seen by all.
-    pub(super) fn applied(&mut self, seq: i64, is_concern: bool, waiting: Vec<Acknowledge>) {
-        if is_concern {
-            self.concerns = seq;
+    pub(super) fn applied(&mut self, seq: i64, takes_back: bool, waiting: Vec<Acknowledge>) {
+        if takes_back {
+            self.takes_back = seq;
             self.telling.applied(seq);
             self.unseen.push_back(Unseen { seq, waiting });
             return;
@@ -86,9 +89,20 @@ impl Settling {
         }
     }
 
-    /// Looks at the others' leases, and tells whose change is seen by all.
-    pub(super) fn settle(&mut self, session: &Session, here: i64) -> Result<(), Unanswered> {
-        if self.concerns <= self.own.told() {
+    /// Looks at the others' leases, and tells whose change is seen by all. `idle`: those who had nothing to write.
+    pub(super) fn settle(
+        &mut self,
+        session: &Session,
+        here: i64,
+        idle: Vec<Acknowledge>,
+    ) -> Result<(), Unanswered> {
+        if !idle.is_empty() {
+            self.unseen.push_back(Unseen {
+                seq: self.takes_back,
+                waiting: idle,
+            });
+        }
+        if self.takes_back <= self.own.told() {
             self.own.has_told(here);
         }
         let rows = self.own.others(session)?;
@@ -146,4 +160,6 @@ impl Settling {
 }
 
 /// Nothing of before the failover matters any more.
-const NOTE_TIMELINE: &str = "UPDATE saslcertd.head SET timeline = $1";
+const NOTE_TIMELINE: &str = "
+UPDATE saslcertd.head SET timeline = $1
+ WHERE EXISTS (SELECT FROM saslcertd.head FOR UPDATE SKIP LOCKED)";

@@ -82,7 +82,9 @@ impl Writer for DatabaseWriter {
         let open = self.begin(&group);
         *self.open.lock() = open.as_ref().ok().cloned();
         let mut planned = Written::default();
+        let mut idle = Vec::new();
         for Waiting { job, is_probe } in group {
+            let is_snapshot = matches!(job.about, About::Nothing);
             let Some((rows, acknowledge)) = (job.plan)(&self.tables) else {
                 continue;
             };
@@ -92,7 +94,13 @@ impl Writer for DatabaseWriter {
             };
             match read {
                 Err(error) => acknowledge(Err(error)),
-                Ok((of_job, _)) if of_job.is_empty() && !is_probe => acknowledge(Ok(())),
+                Ok((of_job, _)) if of_job.is_empty() && !is_probe => {
+                    if is_snapshot {
+                        acknowledge(Ok(()));
+                    } else {
+                        idle.push(acknowledge);
+                    }
+                }
                 Ok((of_job, concern)) => {
                     planned.changes.extend(of_job);
                     planned.concerns.extend(concern);
@@ -101,6 +109,9 @@ impl Writer for DatabaseWriter {
             }
         }
         if let Ok((session, _)) = open {
+            if !idle.is_empty() {
+                self.acknowledge_idle(&session, idle);
+            }
             self.finish(&session, planned);
         }
         *self.open.lock() = None;
@@ -123,6 +134,16 @@ impl DatabaseWriter {
                 self.roll_back(&session);
                 Err(error)
             }
+        }
+    }
+
+    /// Nothing had to be written: what is wanted may be so by a change that is not seen by all yet. Then this is answered when that is.
+    fn acknowledge_idle(&self, session: &Session, waiting: Vec<Acknowledge>) {
+        let seq = wait(session.client().query_one(SEQ, &[]));
+        let seq = seq.and_then(|row| row.try_get(0).map_err(Unanswered::Said));
+        match seq {
+            Ok(seq) => self.followed.after(seq, waiting),
+            Err(error) => tell(waiting, &Err(self.failed(session, &error))),
         }
     }
 
@@ -153,6 +174,9 @@ impl DatabaseWriter {
         if changes.is_empty() {
             let probed = wait(session.client().batch_execute(PROBE));
             let probed = probed.map_err(|error| self.failed(session, &error));
+            if probed.is_err() {
+                self.roll_back(session);
+            }
             tell(waiting, &probed);
             return;
         }
@@ -176,6 +200,7 @@ impl DatabaseWriter {
             // The server says that it is not made.
             Err(error) => {
                 let error = self.failed(session, &error);
+                self.roll_back(session);
                 if let Some(Expected { waiting, .. }) = self.followed.forget(&name) {
                     tell(waiting, &Err(error));
                 }
@@ -194,7 +219,11 @@ impl DatabaseWriter {
         let head = wait(session.client().query_one(&session.statements.head, &[]));
         let head = head.and_then(|row| Ok(Place::of(&row)?));
         // From here on nobody else commits.
-        self.followed.wait_for(head.map_err(failed)?)?;
+        let head = head.map_err(failed)?;
+        self.followed.wait_for(head).inspect_err(|error| {
+            // It may be another server than the one that is followed.
+            self.followed.lost(session.era, &error.to_string());
+        })?;
         let following = self.memory.following(&changes);
         changes.extend(changed_by(session, following).map_err(failed)?);
         let counts = {
@@ -367,6 +396,8 @@ fn number(claim: &Claim) -> i64 {
     i64::from_be_bytes(*first)
 }
 
+/// Of the last change that is committed.
+const SEQ: &str = "SELECT seq FROM saslcertd.head";
 /// Whoever listens hears of it when it is committed.
 const COMMIT: &str = "NOTIFY saslcertd; COMMIT";
 /// To the disk and back.
