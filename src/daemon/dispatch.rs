@@ -228,11 +228,11 @@ fn hello(state: &Arc<State>, hello: AnyHello, asked: &Asked<'_, AnyHello>) {
 fn of_client<Q: OfClient>(state: &Arc<State>, question: Q, asked: &Asked<'_, Q>) {
     let now = asked.moment.now;
     if state.external().may_begin_here(&question) {
-        here(state, || begin(state, question, asked.reply, now));
+        here(state, || begin(state, question, asked.reply, now, false));
         return;
     }
     let with = Arc::clone(state);
-    let work = move |reply: &Reply<Q>| begin(&with, question, reply, now);
+    let work = move |reply: &Reply<Q>| begin(&with, question, reply, now, true);
     state.lanes.way(asked.reply.clone(), work);
 }
 
@@ -245,12 +245,22 @@ fn here<T>(state: &State, read: impl FnOnce() -> T) -> T {
     }
 }
 
-fn begin<Q: OfClient>(state: &Arc<State>, question: Q, reply: &Reply<Q>, now: UnixSeconds) {
+/// `may_block`: nobody else waits for this thread, so nothing is handed on to one where it may.
+fn begin<Q: OfClient>(
+    state: &Arc<State>,
+    question: Q,
+    reply: &Reply<Q>,
+    now: UnixSeconds,
+    may_block: bool,
+) {
     let question = match state.external().about(question) {
         Ok(question) => question,
         Err(forgotten) => return reply.refuse(forgotten),
     };
     if let Some(schedule) = Q::begin(&state.external(), reply, &question, now) {
+        if may_block && matches!(schedule, Schedule::AtOnce) {
+            return Q::decide(&state.external(), reply, &question, now);
+        }
         let decide = move |state: &Arc<State>, reply: &Reply<Q>| {
             Q::decide(&state.external(), reply, &question, now);
         };
