@@ -84,6 +84,13 @@ local function new_world(is_13, before, is_plain)
 			if world.unreadable_roles then return nil, "unknown-role"; end
 			return not world.has_no_default and { name = world.roles[username] or "prosody:registered" } or nil;
 		end or nil;
+		get_user_secondary_roles = is_13 and function (username)
+			return world.secondary and world.secondary[username] or {};
+		end or nil;
+		remove_user_secondary_role = is_13 and function (username, _, role)
+			world.secondary[username][role] = nil;
+			return true;
+		end or nil;
 		set_user_role = is_13 and function (username, _, role)
 			if world.no_roles == "raised" then error("no such role"); end
 			if world.no_roles == "unanswered" then return; end
