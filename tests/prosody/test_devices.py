@@ -38,7 +38,6 @@ from test_clients import run_strophe_login, strophe_login  # noqa: F401
 from test_doctor import doctor
 
 NO_SCRAM = '{ "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS" }'
-OWN_HTTPS_PORT = free_ports(1)[0]
 HOSTS = [
     Host(DOMAIN),
     Host("few.lit", 'saslcertd_manage_with = "password"\nsaslcertd_max_certs = 1\nsaslcertd_max_validity_days = 30\nsaslcertd_devices_name = "Few & Far <b>"'),
@@ -728,13 +727,15 @@ def log_behind_the_page(scene: Scene) -> str:
     ('trusted_proxies = { "192.0.2.7" }; http_interfaces = { "*" }', None),
     ('trusted_proxies = { }; http_interfaces = { "*" }', "trusted_proxies is empty"),
     # As it is by default, Prosody speaks https itself.
-    (f'https_ports = {{ {OWN_HTTPS_PORT} }}; trusted_proxies = {{ "192.0.2.7" }}', "unless the proxy connects to one of https_ports"),
-    (f"https_ports = {{ {OWN_HTTPS_PORT} }}", None),
+    ('https_ports = { PORT }; trusted_proxies = { "192.0.2.7" }', "unless the proxy connects to one of https_ports"),
+    ("https_ports = { PORT }", None),
     # Prosody 0.12 does not know it.
     ("http_legacy_x_forwarded = false", "http_legacy_x_forwarded is off"),
 ])
 async def test_that_no_proxy_is_believed_is_said_before_somebody_opens_the_page(own_scene: Callable[..., Scene], settings: str, why: str | None):
     where = f"https://{DOMAIN}/"
+    # A number among a test's parameters would give it another name in each process.
+    settings = settings.replace("PORT", str(free_ports(1)[0]))
     scene = own_scene(Config(hosts=HOSTS[:1], modules=MODULES, extra=f'https_ports = {{ }}\nhttp_external_url = "{where}"\n{settings}'))
     log = await asyncio.to_thread(log_behind_the_page, scene)
     if "legacy" in settings and scene.prosody.version == PROSODY_VERSIONS[0]:
