@@ -76,6 +76,7 @@ impl Follower {
                 Ok(()) => {}
                 Err(StoreError::Away { problem } | StoreError::Database { problem, .. }) => {
                     self.believed.doubt(&problem);
+                    self.settling.look_when_back();
                     if !was_away {
                         tracing::error!(%problem, "the database cannot be asked: nobody logs in until it can");
                     }

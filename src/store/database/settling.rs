@@ -76,6 +76,11 @@ impl Settling {
         self.again.map(|again| again.saturating_sub(since_boot()))
     }
 
+    /// The others can't be looked at for now: when is for whoever tries again.
+    pub(super) fn look_when_back(&mut self) {
+        self.again = None;
+    }
+
     /// A change is applied: whoever asked for it is told, or waits until it is seen by all.
     pub(super) fn applied(&mut self, seq: i64, takes_back: bool, waiting: Vec<Acknowledge>) {
         if takes_back {
