@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use super::global::Global;
 use crate::extauth;
 use crate::identity::Host;
+use crate::protocol::MAX_WAITS_MS;
 
 /// `saslcertd extauth`.
 #[derive(Debug, Args)]
@@ -22,8 +23,8 @@ pub(super) struct ExtauthArgs {
     #[arg(long = "host", value_name = "HOST", value_parser = Host::parse)]
     hosts: Vec<Host>,
     /// How long the server waits for an answer at most, in seconds. A daemon that shares its accounts with others has to know: what the
-    /// server may still take for an answer is not revoked yet.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    /// server may still take for an answer is not revoked yet. At most 300.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_WAITS_MS / 1000)))]
     wait: u32,
 }
 

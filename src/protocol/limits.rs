@@ -16,6 +16,8 @@ pub const MAX_CHAIN: usize = 6;
 pub const MAX_CHAIN_BASE64_BYTES: usize = 64 * 1024;
 /// Most base64 of one certificate.
 pub const MAX_CERTIFICATE_BASE64_BYTES: usize = 24 * 1024;
+/// The longest that an asker may wait for a yes, in milliseconds: behind a daemon that is silent a revocation is answered later by that.
+pub const MAX_WAITS_MS: u32 = 5 * 60 * 1000;
 /// Most lists and objects in each other.
 pub(super) const MAX_NESTING: usize = 127;
 /// Longest id of a question.

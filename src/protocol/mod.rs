@@ -40,7 +40,7 @@ pub use fields::{fields, fields_of};
 pub use hosts::*;
 pub use limits::{
     MAX_ANSWER_BYTES, MAX_CERTIFICATE_BASE64_BYTES, MAX_CHAIN, MAX_CHAIN_BASE64_BYTES,
-    MAX_QUESTION_BYTES, PAGE_BYTES, PROTOCOL_VERSION,
+    MAX_QUESTION_BYTES, MAX_WAITS_MS, PAGE_BYTES, PROTOCOL_VERSION,
 };
 pub use line::{Line, Lines};
 pub use links::*;

@@ -47,6 +47,7 @@ pub struct Hello {
     #[serde(default)]
     pub module: Option<Module>,
     /// How long its asker, or whoever asks through it, waits for a yes at most, in milliseconds; what comes later lets nobody in.
+    /// At most [`MAX_WAITS_MS`](super::MAX_WAITS_MS).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_ms: Option<u32>,
 }

@@ -663,6 +663,19 @@ fn the_end_of_the_server_is_the_scripts_end() {
 }
 
 #[test]
+fn a_server_that_waits_for_more_than_five_minutes_is_refused() {
+    let daemon = Daemon::start();
+    let output = extauth(&daemon, Ejabberd)
+        .args(["--wait", "301"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("301 is not in 1..=300"), "{said}");
+}
+
+#[test]
 fn the_daemon_hears_how_long_the_server_waits() {
     let mut daemon = Daemon::start();
     for (flags, waits_ms) in [(&[][..], 30_000), (&["--wait", "7"], 7_000)] {

@@ -353,6 +353,20 @@ fn what_is_wrong_with_options_is_said_in_finished_lines() {
 }
 
 #[test]
+fn an_asker_may_not_say_to_wait_for_longer_than_five_minutes() {
+    let daemon = Daemon::start();
+    let mut server = daemon.peer();
+    let hello = |waits_ms: u32| with(hello(HOST, json!({})), "waits_ms", json!(waits_ms));
+    let refused = server.refused("session.hello", hello(300_001));
+    assert_eq!(refused["code"], -32602);
+    assert_eq!(refused["message"], "waits_ms must be at most 300000");
+    server.ask("session.hello", hello(300_000));
+    // Nothing of the first one was taken.
+    let status = daemon.peer().ask("status", json!({}));
+    assert_eq!(status["connections"][0]["waits_ms"], 300_000);
+}
+
+#[test]
 fn of_what_a_connection_says_to_wait_the_longest_counts() {
     let daemon = Daemon::start();
     let mut server = daemon.peer();

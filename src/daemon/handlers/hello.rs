@@ -20,7 +20,7 @@ use crate::policy::options::{OfHost, Settings};
 use crate::policy::{Denial, HostPolicy, page};
 use crate::protocol::{
     Accounts, AnyHello, Bad, Fault, Greeting, Hello, HelloHost, HostRemark, HostWelcome, LogLevel,
-    LogLine, Module, PROTOCOL_VERSION, StanzaError, Stranger, Welcome,
+    LogLine, MAX_WAITS_MS, Module, PROTOCOL_VERSION, StanzaError, Stranger, Welcome,
 };
 use crate::store::{HostRecord, Store};
 use crate::wording::setup;
@@ -113,6 +113,11 @@ impl Hearing<'_> {
         hello: Hello,
         now: UnixSeconds,
     ) -> Option<Declaration> {
+        if hello.waits_ms.is_some_and(|waits| waits > MAX_WAITS_MS) {
+            let problem = format!("waits_ms must be at most {MAX_WAITS_MS}");
+            reply.refuse(Fault::WrongParams { problem });
+            return None;
+        }
         // Nobody is let in before it is known how late that may be.
         if let Some(patience) = patience(&hello)
             && let Err(error) = self.store.asked_with(patience)
