@@ -149,8 +149,8 @@ test-rust: ## unit and socket tests of the daemon, on both stores
 		$(CARGO) nextest run --locked --workspace --no-fail-fast $(TEST_THREADS) </dev/null && $(CARGO) test --locked --doc --quiet </dev/null && \
 		tests/with-postgresql $(CARGO) nextest run --locked --profile postgresql --no-fail-fast $(TEST_THREADS) </dev/null; \
 	else \
-		$(CARGO) test --locked --workspace --no-fail-fast -- --skip database:: --skip sharing:: </dev/null && \
-		tests/with-postgresql $(CARGO) test --locked --lib --test daemon -- database:: sharing:: </dev/null; \
+		$(CARGO) test --locked --workspace --no-fail-fast -- --skip database:: --skip outages:: --skip sharing:: </dev/null && \
+		tests/with-postgresql $(CARGO) test --locked --lib --test daemon -- database:: outages:: sharing:: </dev/null; \
 	fi
 
 test-lua: ## specs of the pure parts of Prosody's module, by the Lua of Debian's Prosody and the oldest that Prosody runs on

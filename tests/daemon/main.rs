@@ -31,6 +31,8 @@ mod lifecycle;
 mod links;
 mod migration;
 mod notices;
+mod outages;
+mod own_server;
 mod passwords;
 mod power;
 mod sessions;

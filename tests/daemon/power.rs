@@ -125,7 +125,7 @@ impl Drop for Cuts {
 }
 
 /// A number below `below` that is another one each time; that the moment is by chance is the purpose.
-fn chance(below: u64) -> u64 {
+pub fn chance(below: u64) -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     u64::from(now.subsec_nanos() / 7) % below
 }

@@ -7,7 +7,7 @@ use std::net::Shutdown;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -34,6 +34,10 @@ pub struct Daemon {
     pub folder: TempDir,
     /// Whose database it serves, if not its own.
     shares: Option<String>,
+    /// The server of its database, if it is not that of all tests.
+    server: Option<PostgreSql>,
+    /// Where it meets that server, if somebody stands between.
+    meets: Option<PostgreSql>,
 }
 
 impl Daemon {
@@ -61,13 +65,36 @@ impl Daemon {
             child: None,
             folder,
             shares: None,
+            server: None,
+            meets: None,
         }
+    }
+
+    /// A daemon with an empty store at this server.
+    pub fn start_at(server: &PostgreSql) -> Self {
+        let mut daemon = Self::without_store();
+        daemon.server = Some(server.clone());
+        daemon.prepare();
+        daemon.serve();
+        daemon
+    }
+
+    /// The server of its database, if its store is in one.
+    fn server_of_database(&self) -> Option<PostgreSql> {
+        self.server.clone().or_else(postgresql)
     }
 
     /// Another daemon with a folder of its own, on the database of this one.
     pub fn beside(&self) -> Self {
+        self.beside_by(None)
+    }
+
+    /// The same, which meets the server of the database there.
+    pub fn beside_by(&self, meets: Option<PostgreSql>) -> Self {
         let mut daemon = Self::without_store();
         daemon.shares = Some(self.database_name());
+        daemon.server.clone_from(&self.server);
+        daemon.meets = meets;
         daemon.make_socket_folder();
         daemon.serve();
         daemon
@@ -76,7 +103,7 @@ impl Daemon {
     /// Makes what it needs in its folder.
     pub fn prepare(&self) {
         self.make_socket_folder();
-        if let Some(server) = postgresql() {
+        if let Some(server) = self.server_of_database() {
             server.run(&format!("CREATE DATABASE {}", self.database_name()));
         }
         let made = self.command("init").output().unwrap();
@@ -114,7 +141,7 @@ impl Daemon {
         let open = |listeners| {
             let folder = self.data_dir();
             let on_failure = Box::new(|_: &StoreError| {});
-            let Some(server) = postgresql() else {
+            let Some(server) = self.server_of_database() else {
                 return Store::open_with(&folder, 8 << 20, OnLoss::Refuse, listeners, on_failure);
             };
             let database = self.database(&server, "saslcertd");
@@ -129,7 +156,7 @@ impl Daemon {
 
     /// Its store, while nobody serves it.
     pub fn store(&self) -> Store {
-        match postgresql() {
+        match self.server_of_database() {
             Some(server) => {
                 let database = self.database(&server, "saslcertd");
                 Store::open_database(&database, &self.data_dir(), Box::new(|_| {}))
@@ -141,7 +168,7 @@ impl Daemon {
 
     /// Every byte that it keeps, while nobody serves it.
     pub fn kept(&self) -> Vec<u8> {
-        if let Some(server) = postgresql() {
+        if let Some(server) = self.server_of_database() {
             let kept = "SELECT encode(key, 'escape'), encode(value, 'escape') FROM saslcertd.rows";
             let said = "SELECT encode(unnest(keys), 'escape'), encode(unnest(after), 'escape') FROM saslcertd.changes";
             return [kept, said]
@@ -194,13 +221,14 @@ impl Daemon {
         let tried = std::env::var_os("SASLCERTD_TRIED");
         let mut run = Command::new(tried.unwrap_or(env!("CARGO_BIN_EXE_saslcertd").into()));
         run.env_clear().arg(command).arg("--socket").arg(socket);
-        match (command, postgresql()) {
+        match (command, self.server_of_database()) {
             ("init", Some(server)) => {
                 run.arg("--database")
                     .arg(self.database(&server, "postgres"));
                 run.args(["--role", "saslcertd"]);
             }
             ("serve", Some(server)) => {
+                let server = self.meets.clone().unwrap_or(server);
                 run.arg("--database")
                     .arg(self.database(&server, "saslcertd"));
                 run.arg("--data-dir").arg(self.data_dir());
@@ -332,8 +360,9 @@ impl Drop for Daemon {
             let _ = child.kill();
             let _ = child.wait();
         }
-        let keeps_database = self.shares.is_some() || std::thread::panicking();
-        if let (Some(server), false) = (postgresql(), keeps_database) {
+        let keeps_database =
+            self.shares.is_some() || self.server.is_some() || std::thread::panicking();
+        if let (Some(server), false) = (self.server_of_database(), keeps_database) {
             let name = self.database_name();
             server.run(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
         }
@@ -349,9 +378,11 @@ pub fn kills(rounds: usize) -> usize {
     }
 }
 
-/// The server of the tests, by the folder of its socket.
-pub struct PostgreSql(String);
+/// A server, by the folder of its socket.
+#[derive(Clone)]
+pub struct PostgreSql(pub String);
 
+/// That of the tests.
 pub fn postgresql() -> Option<PostgreSql> {
     std::env::var("SASLCERTD_TEST_POSTGRESQL")
         .ok()
@@ -366,12 +397,22 @@ impl PostgreSql {
 
     /// What it says.
     pub fn asked(database: &str, statement: &str) -> Vec<u8> {
+        let ran = Self::tried(database, statement);
+        assert!(ran.status.success(), "{statement}: {ran:?}");
+        ran.stdout
+    }
+
+    /// Does it let its administrator in?
+    pub fn answers(&self) -> bool {
+        let administrator = format!("host={} user=postgres", self.0);
+        Self::tried(&administrator, "SELECT 1").status.success()
+    }
+
+    fn tried(database: &str, statement: &str) -> Output {
         let mut psql = Command::new("psql");
         psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"]);
         psql.args(["--command", statement, database]);
-        let ran = psql.output().unwrap();
-        assert!(ran.status.success(), "{statement}: {ran:?}");
-        ran.stdout
+        psql.output().unwrap()
     }
 }
 
@@ -398,7 +439,10 @@ pub struct Peer {
 
 impl Peer {
     pub fn connect(socket: &Path) -> Self {
-        let stream = UnixStream::connect(socket).unwrap();
+        Self::of(UnixStream::connect(socket).unwrap())
+    }
+
+    pub fn of(stream: UnixStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         let lines = BufReader::new(stream.try_clone().unwrap());
@@ -424,7 +468,8 @@ impl Peer {
     pub fn line(&mut self) -> Option<Value> {
         let mut line = String::new();
         match self.lines.read_line(&mut line) {
-            Ok(0) => None,
+            // At the end of a daemon that was killed there may be half of one.
+            Ok(_) if !line.ends_with('\n') => None,
             Ok(_) => Some(serde_json::from_str(&line).unwrap()),
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
             Err(error) => panic!("no line: {error}"),
@@ -659,6 +704,26 @@ impl Peer {
     /// Writes, unless the connection has ended.
     pub fn try_write(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()
+    }
+
+    /// Asks, and waits for the answer; what the daemon asks meanwhile is passed over. `None`: the connection has ended.
+    pub fn try_ask(&mut self, method: &str, params: Value) -> Option<Value> {
+        let id = self.try_send(method, params)?;
+        loop {
+            let line = self.line()?;
+            if line["id"] == id && line.get("method").is_none() {
+                return Some(line);
+            }
+        }
+    }
+
+    /// Writes a question, and returns its id, unless the connection has ended.
+    pub fn try_send(&mut self, method: &str, params: Value) -> Option<u64> {
+        self.last_id += 1;
+        let id = self.last_id;
+        let question = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        self.try_write(format!("{question}\n").as_bytes())
+            .then_some(id)
     }
 
     /// Does the daemon talk to this peer?

@@ -9,6 +9,7 @@ use std::future::{Future, poll_fn};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -26,6 +27,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::super::error::StoreError;
 use super::place::{Place, Roots};
 use super::statements::Statements;
+use crate::system::lock::Lock;
 use crate::system::shell;
 
 /// The way to the server.
@@ -50,9 +52,32 @@ pub(super) enum Heard {
     Stop,
 }
 
+/// A new connection.
+pub(super) struct Reached {
+    pub(super) client: Client,
+    warnings: Arc<Warnings>,
+}
+
+/// What the server has warned of on a connection, by itself.
+#[derive(Default)]
+struct Warnings {
+    count: AtomicU64,
+    last: Lock<String>,
+}
+
+/// What a commit is worth that is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Committed {
+    /// It is on the disk, and on that of a synchronous standby if there is one.
+    Firm,
+    /// The server has warned meanwhile, as it does when somebody has it give up waiting for the standby; or its answer was lost.
+    Doubtful,
+}
+
 /// An open connection, on which several may ask at a time; the statements that are asked most are prepared.
 pub(super) struct Session {
     client: Client,
+    warnings: Arc<Warnings>,
     pub(super) era: u64,
     pub(super) statements: Statements,
 }
@@ -97,7 +122,7 @@ impl Connector {
     /// A new connection, on which nothing was asked yet but how the server is set. What it says by itself goes to `heard`.
     ///
     /// Errors: the server can't be reached, does not let us in, or would lose what it has acknowledged.
-    pub(super) fn client(&self, heard: Option<(Sender<Heard>, u64)>) -> Result<Client, StoreError> {
+    pub(super) fn reach(&self, heard: Option<(Sender<Heard>, u64)>) -> Result<Reached, StoreError> {
         let runtime = self.runtime.as_ref().ok_or(StoreError::Failed)?;
         let mut config = self.place.config.clone();
         config
@@ -107,16 +132,18 @@ impl Connector {
             .keepalives_interval(Duration::from_secs(1))
             .keepalives_retries(3);
         let tls = self.tls.clone();
+        let warnings = Arc::<Warnings>::default();
+        let warned = Arc::clone(&warnings);
         let (answer, answered) = mpsc::sync_channel(1);
         runtime.spawn(async move {
             let made = async {
                 let Some(tls) = tls else {
                     let (client, connection) = config.connect(NoTls).await?;
-                    tokio::spawn(drive(connection, heard));
+                    tokio::spawn(drive(connection, heard, warned));
                     return Ok(client);
                 };
                 let (client, connection) = config.connect(tls).await?;
-                tokio::spawn(drive(connection, heard));
+                tokio::spawn(drive(connection, heard, warned));
                 Ok(client)
             };
             let made = tokio::time::timeout(PATIENCE, made).await;
@@ -145,15 +172,17 @@ impl Connector {
         let kept = format!("SET synchronous_commit = {setting}");
         let kept = wait(client.batch_execute(&kept));
         kept.map_err(|error| self.unreachable(&error))?;
-        Ok(client)
+        Ok(Reached { client, warnings })
     }
 
     /// A connection on which the store is asked.
-    pub(super) fn prepared(&self, client: Client, era: u64) -> Result<Session, StoreError> {
+    pub(super) fn prepared(&self, reached: Reached, era: u64) -> Result<Session, StoreError> {
+        let Reached { client, warnings } = reached;
         let statements = wait(Statements::prepare(&client));
         let statements = statements.map_err(|error| self.unreachable(&error))?;
         Ok(Session {
             client,
+            warnings,
             era,
             statements,
         })
@@ -202,6 +231,25 @@ impl Drop for Connector {
 impl Session {
     pub(super) const fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Commits, on a connection on which nobody else asks meanwhile, and says what that is worth.
+    ///
+    /// Source: PostgreSQL's manual, `synchronous_standby_names`, and `SyncRepWaitForLSN`: a wait for a standby that is cancelled ends with a
+    /// warning, and the commit is made. Its words are in the server's language, so that every warning is taken for that one.
+    pub(super) fn commit<T>(
+        &self,
+        commit: impl FnOnce(&Client) -> Result<T, Unanswered>,
+    ) -> Result<Committed, Unanswered> {
+        let before = self.warnings.count.load(Ordering::Acquire);
+        commit(&self.client)?;
+        // A connection's messages are moved one after the other: the warning is counted before the answer is here.
+        if self.warnings.count.load(Ordering::Acquire) == before {
+            return Ok(Committed::Firm);
+        }
+        let warning = self.warnings.last.lock().clone();
+        tracing::warn!(%warning, "the database warns of a commit: a standby may not have it");
+        Ok(Committed::Doubtful)
     }
 }
 
@@ -278,8 +326,11 @@ fn word(text: &str) -> String {
 }
 
 /// Moves the bytes of a connection until it ends.
-async fn drive<S, T>(mut connection: Connection<S, T>, heard: Option<(Sender<Heard>, u64)>)
-where
+async fn drive<S, T>(
+    mut connection: Connection<S, T>,
+    heard: Option<(Sender<Heard>, u64)>,
+    warnings: Arc<Warnings>,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
     T: AsyncRead + AsyncWrite + Unpin,
 {
@@ -294,6 +345,8 @@ where
             Some(Ok(AsyncMessage::Notification(_))) => tell(|_| Heard::Change),
             Some(Ok(AsyncMessage::Notice(notice))) => {
                 tracing::debug!(said = notice.message(), "the database says");
+                notice.message().clone_into(&mut warnings.last.lock());
+                warnings.count.fetch_add(1, Ordering::AcqRel);
             }
             Some(Ok(_)) => {}
             Some(Err(_)) | None => break,

@@ -83,15 +83,15 @@ impl Connections {
     pub(super) fn open(&self) -> Result<Sessions, StoreError> {
         let era = self.eras.fetch_add(1, Ordering::Relaxed) + 1;
         let heard = self.heard.lock().clone();
-        let client = self.connector.client(Some((heard.clone(), era)))?;
-        schema::require(&client, &self.connector)?;
-        let new_timeline = self.new_timeline(&client)?;
-        let listening = wait(client.batch_execute("LISTEN saslcertd"));
+        let reached = self.connector.reach(Some((heard.clone(), era)))?;
+        schema::require(&reached.client, &self.connector)?;
+        let new_timeline = self.new_timeline(&reached.client)?;
+        let listening = wait(reached.client.batch_execute("LISTEN saslcertd"));
         listening.map_err(|error| self.connector.unreachable(&error))?;
-        let following = Arc::new(self.connector.prepared(client, era)?);
+        let following = Arc::new(self.connector.prepared(reached, era)?);
         let session = || {
-            let client = self.connector.client(Some((heard.clone(), era)))?;
-            Ok::<_, StoreError>(Arc::new(self.connector.prepared(client, era)?))
+            let reached = self.connector.reach(Some((heard.clone(), era)))?;
+            Ok::<_, StoreError>(Arc::new(self.connector.prepared(reached, era)?))
         };
         Ok(Sessions {
             reading: [session()?, session()?],
@@ -117,8 +117,8 @@ impl Connections {
 
     /// One that nobody else asks on, and that the others do not end with.
     pub(super) fn another(&self) -> Result<Arc<Session>, StoreError> {
-        let client = self.connector.client(None)?;
-        Ok(Arc::new(self.connector.prepared(client, 0)?))
+        let reached = self.connector.reach(None)?;
+        Ok(Arc::new(self.connector.prepared(reached, 0)?))
     }
 
     /// The admin's: the database is not as it has to be.

@@ -11,7 +11,7 @@ use super::super::error::StoreError;
 use super::super::heed::Concern;
 use super::super::job::Acknowledge;
 use super::belief::Believed;
-use super::connect::Heard;
+use super::connect::{Committed, Heard};
 use super::numbers::{Name, Place};
 use crate::system::lock::Lock;
 
@@ -41,7 +41,19 @@ pub(super) struct Expected {
     /// What of it concerns who has logged in before, job by job.
     pub(super) concerns: Vec<Concern>,
     pub(super) waiting: Vec<Acknowledge>,
+    pub(super) commit: Arc<Commit>,
     until: Instant,
+}
+
+/// The answer to a commit, which may come here later than the change itself.
+#[derive(Debug, Default)]
+pub(super) struct Commit(Lock<Option<Committed>>);
+
+impl Commit {
+    /// `None`: not yet.
+    pub(super) fn answer(&self) -> Option<Committed> {
+        *self.0.lock()
+    }
 }
 
 impl Expected {
@@ -50,6 +62,7 @@ impl Expected {
         Self {
             concerns,
             waiting,
+            commit: Arc::default(),
             until,
         }
     }
@@ -93,6 +106,19 @@ impl Followed {
     /// whether the answer to the commit comes.
     pub(super) fn expect(&self, name: Name, expected: Expected) {
         self.state.lock().expected.insert(name, expected);
+    }
+
+    /// The change of that name is committed, and this is worth so much.
+    pub(super) fn answered(&self, name: &Name, commit: &Commit, committed: Committed) {
+        let is_applied = {
+            let state = self.state.lock();
+            *commit.0.lock() = Some(committed);
+            !state.expected.contains_key(name)
+        };
+        // Whoever was told of it by the list has waited for this.
+        if is_applied {
+            let _ = self.heard.send(Heard::Change);
+        }
     }
 
     /// These are told when everything up to the change `seq` is applied here, and seen by all.

@@ -26,7 +26,8 @@ use super::followed::{Followed, PATIENCE};
 use super::line::Line;
 use super::numbers::Place;
 use super::rows::Seen;
-use super::settling::Settling;
+use super::settling::{Asked, Settling, Worth};
+use crate::system::clock::since_boot;
 
 /// The thread that follows.
 pub(super) struct Follower {
@@ -88,6 +89,7 @@ impl Follower {
                 }
             }
             self.give_up(Instant::now());
+            self.settling.give_up_late(since_boot());
         }
         self.finish();
     }
@@ -223,9 +225,19 @@ impl Follower {
             ))
         })?;
         // What nobody here has asked for concerns them as well.
-        let (concerns, waiting, maker) = match self.followed.forget(&place.name) {
-            Some(own) => (own.concerns, own.waiting, Maker::Here),
-            None => (self.concerns(&changes)?, Vec::new(), Maker::Another),
+        let (concerns, asked, maker) = match self.followed.forget(&place.name) {
+            Some(own) => {
+                let asked = Asked {
+                    waiting: own.waiting,
+                    worth: Worth::AsAnswered(own.commit),
+                };
+                (own.concerns, asked, Maker::Here)
+            }
+            None => (
+                self.concerns(&changes)?,
+                Asked::by_another(),
+                Maker::Another,
+            ),
         };
         // Whoever reads behind the closing names this place.
         let applied = || self.followed.applied(place);
@@ -238,7 +250,7 @@ impl Follower {
             // Before anybody hears that it is seen here.
             self.applied.write(place);
         }
-        self.settling.applied(place.seq, takes_back, waiting);
+        self.settling.applied(place.seq, takes_back, asked);
         Ok(())
     }
 

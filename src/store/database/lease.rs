@@ -12,10 +12,11 @@ use std::thread;
 use std::time::Duration;
 
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use super::super::error::StoreError;
 use super::super::heed::Heed;
-use super::connect::{Session, Unanswered, blocking, wait};
+use super::connect::{Committed, Session, Unanswered, blocking, wait};
 use super::connections::Connections;
 use super::leases::{COUNTS_FOR, Lease, Process};
 use super::numbers::change_name;
@@ -110,7 +111,10 @@ impl OwnLease {
 pub(super) struct Renewing {
     own: Arc<OwnLease>,
     renewal: i64,
-    /// When the last renewal was sent that is committed.
+    /// The last renewal that is committed for good, and everything before it.
+    firm: i64,
+    is_wanted: bool,
+    /// When that was sent.
     sent: Option<Duration>,
 }
 
@@ -119,6 +123,8 @@ impl Renewing {
         Self {
             own,
             renewal: 0,
+            firm: 0,
+            is_wanted: false,
             sent: None,
         }
     }
@@ -127,29 +133,47 @@ impl Renewing {
     pub(super) fn renew(&mut self, session: &Session) -> Result<(), Unanswered> {
         let patience = self.own.patience();
         let is_due = |sent: Duration| since_boot().saturating_sub(sent) >= RENEWED_EVERY;
-        if !self.sent.is_none_or(is_due) && *self.own.written.lock() >= patience {
+        let is_due = self.is_wanted || self.sent.is_none_or(is_due);
+        if !is_due && *self.own.written.lock() >= patience {
             return Ok(());
         }
+        self.is_wanted = false;
         let sent = since_boot();
         self.renewal += 1;
         let process = &self.own.process[..];
         // A bound of the protocol's: it is far below.
         let patience_ms = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
         let told = self.own.told();
-        wait(session.client().execute(
-            RENEW,
-            &[
-                &process,
-                &self.renewal,
-                &told,
-                &patience_ms,
-                &self.own.machine,
-            ],
-        ))?;
+        let machine = &self.own.machine;
+        let values: [&(dyn ToSql + Sync); 5] =
+            [&process, &self.renewal, &told, &patience_ms, machine];
+        let committed = session.commit(|client| wait(client.execute(RENEW, &values)))?;
+        if committed == Committed::Doubtful {
+            // A deposed server could go on with such renewals, and its daemons with it.
+            return Ok(());
+        }
+        self.firm = self.renewal;
         self.sent = Some(sent);
         *self.own.written.lock() = patience;
         self.own.is_written.notify_all();
         Ok(())
+    }
+
+    /// The number of the renewal that comes next: what is committed by now is firm when that is.
+    pub(super) const fn next(&self) -> i64 {
+        self.renewal + 1
+    }
+
+    /// Is everything firm that was committed before this renewal?
+    pub(super) const fn is_firm(&self, renewal: i64) -> bool {
+        self.firm >= renewal
+    }
+
+    /// Somebody waits for this renewal: it is not put off. `true`: it is yet to be tried.
+    pub(super) const fn want(&mut self, renewal: i64) -> bool {
+        let is_next = self.renewal < renewal;
+        self.is_wanted |= is_next;
+        is_next
     }
 
     /// Until when it counts, once all changes are applied that were committed before the last renewal.
@@ -179,6 +203,12 @@ impl Telling {
                 source,
             })?;
         Ok(Self(applied))
+    }
+
+    /// A thread that has ended.
+    #[cfg(test)]
+    pub(super) fn ended() -> Self {
+        Self(mpsc::channel().0)
     }
 
     /// Everything up to this change is applied, and the lines about it are queued.

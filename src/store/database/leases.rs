@@ -112,7 +112,7 @@ impl Watched {
 }
 
 /// How long a daemon has to be silent until its yeses come too late. Its clock and ours may go apart by a fifth.
-fn silence(patience: Duration) -> Duration {
+pub(super) fn silence(patience: Duration) -> Duration {
     LASTS + patience + patience / 5
 }
 

@@ -17,7 +17,7 @@ use super::place::Place;
 /// Errors: the database can't be reached; the tables are those of another version; the user may not make them; there is no such role.
 pub(in crate::store) fn create(place: Place, role: Option<&str>) -> Result<Created, StoreError> {
     let connector = Connector::of(place)?;
-    let client = connector.client(None)?;
+    let client = connector.reach(None)?.client;
     let run = |text: &str| {
         let run = wait(client.batch_execute(text));
         run.map_err(|error| connector.unreachable(&error))

@@ -22,7 +22,7 @@ use super::super::memory::Memory;
 use super::super::queue::{Waiting, Writer};
 use super::super::rows::{Bytes, Changed, last_of_each, require_short};
 use super::super::tables::Tables;
-use super::connect::{Session, Unanswered, wait};
+use super::connect::{Committed, Session, Unanswered, wait};
 use super::connections::Connections;
 use super::followed::{Expected, Followed};
 use super::line::Line;
@@ -193,10 +193,15 @@ impl DatabaseWriter {
             }
         };
         // It may be heard of in the list before the answer is here, and also if that never comes.
-        self.followed.expect(name, Expected::of(concerns, waiting));
-        match wait(session.client().batch_execute(COMMIT)) {
-            Ok(()) => {}
-            Err(error) if error.is_end() => self.followed.lost(session.era, &error.problem()),
+        let expected = Expected::of(concerns, waiting);
+        let commit = Arc::clone(&expected.commit);
+        self.followed.expect(name, expected);
+        match session.commit(|client| wait(client.batch_execute(COMMIT))) {
+            Ok(committed) => self.followed.answered(&name, &commit, committed),
+            Err(error) if error.is_end() => {
+                self.followed.answered(&name, &commit, Committed::Doubtful);
+                self.followed.lost(session.era, &error.problem());
+            }
             // The server says that it is not made.
             Err(error) => {
                 let error = self.failed(session, &error);
