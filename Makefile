@@ -17,6 +17,7 @@ AT_A_TIME := -n $(shell n=$$(nproc); echo $$((n < 4 ? 3 * n : 12))) --dist works
 # Many of those in Rust wait, too: for the disk, for a deadline, for a process.
 TEST_THREADS := --test-threads $(shell echo $$((2 * $$(nproc))))
 FUZZ_SECONDS ?= 60
+KILLS ?= 200
 export KEEP
 # make bench: quick, or full; and its parts, if not all of them.
 BENCH ?= full
@@ -34,7 +35,7 @@ ZSH_COMPLETIONS ?= $(PREFIX)/share/zsh/$(if $(filter /usr,$(PREFIX)),vendor-comp
 NODE_MODULES := devices/node_modules/.package-lock.json
 
 .PHONY: help test demo bench bench-page page-pictures audit build build-tested release install deb page fetch-test fetch-demo fetch-bench \
-	fetch-deny lint lint-rust lint-deps lint-lua lint-units lint-page test-rust test-lua test-page test-prosody test-prosody-database fuzz fetch-install \
+	fetch-deny lint lint-rust lint-deps lint-lua lint-units lint-page test-rust test-kills test-lua test-page test-prosody test-prosody-database fuzz fetch-install \
 	test-install test-versions fetch-versions test-pkits
 
 help: ## say what can be made
@@ -149,9 +150,12 @@ test-rust: ## unit and socket tests of the daemon, on both stores
 		$(CARGO) nextest run --locked --workspace --no-fail-fast $(TEST_THREADS) </dev/null && $(CARGO) test --locked --doc --quiet </dev/null && \
 		tests/with-postgresql $(CARGO) nextest run --locked --profile postgresql --no-fail-fast $(TEST_THREADS) </dev/null; \
 	else \
-		$(CARGO) test --locked --workspace --no-fail-fast -- --skip database:: --skip outages:: --skip sharing:: </dev/null && \
-		tests/with-postgresql $(CARGO) test --locked --lib --test daemon -- database:: outages:: sharing:: </dev/null; \
+		$(CARGO) test --locked --workspace --no-fail-fast -- --skip database:: --skip many_kills:: --skip outages:: --skip sharing:: </dev/null && \
+		tests/with-postgresql $(CARGO) test --locked --lib --test daemon -- database:: many_kills:: outages:: sharing:: </dev/null; \
 	fi
+
+test-kills: ## SIGKILL of daemons and of PostgreSQL at random, KILLS=200 times (not part of test, which has some)
+	SASLCERTD_TEST_KILLS=$(KILLS) tests/with-postgresql $(CARGO) test --locked --test daemon -- --nocapture many_kills:: </dev/null
 
 test-lua: ## specs of the pure parts of Prosody's module, by the Lua of Debian's Prosody and the oldest that Prosody runs on
 	busted --lua="$$(command -v lua5.4)" tests/glue

@@ -29,6 +29,7 @@ mod host;
 mod kill;
 mod lifecycle;
 mod links;
+mod many_kills;
 mod migration;
 mod notices;
 mod outages;
