@@ -1,5 +1,7 @@
 //! The store in a database: how it is made, refused, lost for a while, and found to be older. With a server of `tests/with-postgresql`.
 
+mod tls;
+
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Output};

@@ -38,6 +38,8 @@ pub struct Daemon {
     server: Option<PostgreSql>,
     /// Where it meets that server, if somebody stands between.
     meets: Option<PostgreSql>,
+    /// How it names its database, if not by the server's socket.
+    pub words: Option<String>,
 }
 
 impl Daemon {
@@ -67,6 +69,7 @@ impl Daemon {
             shares: None,
             server: None,
             meets: None,
+            words: None,
         }
     }
 
@@ -95,6 +98,7 @@ impl Daemon {
         daemon.shares = Some(self.database_name());
         daemon.server.clone_from(&self.server);
         daemon.meets = meets;
+        daemon.words.clone_from(&self.words);
         daemon.make_socket_folder();
         daemon.serve();
         daemon
@@ -229,8 +233,9 @@ impl Daemon {
             }
             ("serve", Some(server)) => {
                 let server = self.meets.clone().unwrap_or(server);
+                let words = self.words.clone();
                 run.arg("--database")
-                    .arg(self.database(&server, "saslcertd"));
+                    .arg(words.unwrap_or_else(|| self.database(&server, "saslcertd")));
                 run.arg("--data-dir").arg(self.data_dir());
             }
             ("init" | "serve", None) => {
@@ -393,6 +398,11 @@ impl PostgreSql {
     /// As its administrator.
     pub fn run(&self, statement: &str) {
         Self::asked(&format!("host={} user=postgres", self.0), statement);
+    }
+
+    /// That folder.
+    pub fn folder(&self) -> &Path {
+        Path::new(&self.0)
     }
 
     /// What it says.

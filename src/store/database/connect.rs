@@ -15,9 +15,6 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 use tokio_postgres::error::SqlState;
@@ -25,8 +22,9 @@ use tokio_postgres::{AsyncMessage, Client, Connection, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::super::error::StoreError;
-use super::place::{Place, Roots};
+use super::place::Place;
 use super::statements::Statements;
+use super::tls;
 use crate::system::lock::Lock;
 use crate::system::shell;
 
@@ -94,7 +92,7 @@ pub(super) enum Unanswered {
 impl Connector {
     /// Errors: the authorities' file can't be read; no thread.
     pub(super) fn of(place: Place) -> Result<Self, StoreError> {
-        let tls = place.tls.as_ref().map(tls);
+        let tls = place.tls.as_ref().map(tls::from);
         let tls = tls
             .transpose()
             .map_err(|problem| refused(&place, problem))?;
@@ -198,6 +196,10 @@ impl Connector {
             Unanswered::Silent => None,
         };
         let said = error.problem();
+        let refused_tls = match error {
+            Unanswered::Said(error) => tls::refused(error),
+            Unanswered::Silent => None,
+        };
         let problem = match code {
             Some(code) if *code == SqlState::INVALID_PASSWORD => format!("{said}, and {PASSWORDS}"),
             Some(code) if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => format!(
@@ -213,7 +215,10 @@ impl Connector {
             ),
             Some(_) => said,
             None if said == "password missing" => format!("a password is wanted, and {PASSWORDS}"),
-            None => format!("it cannot be reached: {said}"),
+            None => match refused_tls {
+                Some(refused) => refused,
+                None => format!("it cannot be reached: {said}"),
+            },
         };
         refused(&self.place, problem)
     }
@@ -399,35 +404,6 @@ impl Wake for Sleeper {
     fn wake(self: Arc<Self>) {
         self.0.unpark();
     }
-}
-
-/// TLS to a server whose certificate comes from these authorities, and names it.
-fn tls(roots: &Roots) -> Result<MakeRustlsConnect, String> {
-    let mut store = RootCertStore::empty();
-    match roots {
-        Roots::Machine => {
-            let found = rustls_native_certs::load_native_certs();
-            store.add_parsable_certificates(found.certs);
-        }
-        Roots::File(path) => {
-            let unusable = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-            let certs = CertificateDer::pem_file_iter(path).map_err(|error| unusable(&error))?;
-            for cert in certs {
-                let cert = cert.map_err(|error| unusable(&error))?;
-                store.add(cert).map_err(|error| unusable(&error))?;
-            }
-        }
-    }
-    if store.is_empty() {
-        return Err("there is no authority that its certificate could come from: name a file with sslrootcert=FILE".to_owned());
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(store)
-        .with_no_client_auth();
-    Ok(MakeRustlsConnect::new(config))
 }
 
 const PASSWORDS: &str = "it comes from the file of passfile=FILE or PGPASSFILE, a line host:port:database:user:password";

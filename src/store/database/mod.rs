@@ -25,6 +25,7 @@ mod rows;
 pub(super) mod schema;
 mod settling;
 mod statements;
+mod tls;
 mod writing;
 
 use std::sync::Arc;
