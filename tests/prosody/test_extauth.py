@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from connection import Refused, StreamEnded
-from daemon import Daemon, saslcertd_binary
+from daemon import Daemon, Database, saslcertd_binary
 from ejabberd import UNPACKED, Ejabberd
 from logs import PANIC, trouble_in
 from processes import REPOSITORY, Identity, clean_environment, wait_until
@@ -83,6 +83,16 @@ class Rome:
         await stream.close()
         return True
 
+    async def set_password(self, username: str, password: str, session: Stream | None = None) -> None:
+        """As a user does it: in a session, or by a registration."""
+        stream = session or await Stream.open(self.ejabberd.server())
+        try:
+            fields = f"<username>{username}</username><password>{password}</password>"
+            await stream.iq("set", f"<query xmlns='{REGISTER}'>{fields}</query>", to=ROME)
+        finally:
+            if stream is not session:
+                await stream.close()
+
 
 def documented_lines() -> str:
     """What docs/operations.md tells to write into ejabberd.yml."""
@@ -93,15 +103,16 @@ def documented_lines() -> str:
     return re.sub(r"(?m)^    ", "", lines[1])
 
 
-@pytest.fixture(scope="module")
-def shared_rome() -> Iterator[Rome]:
+@contextlib.contextmanager
+def running(database: Database | None = None) -> Iterator[Rome]:
+    """A daemon, and an ejabberd that asks it. `database`: of this store, which is there."""
     assert UNPACKED.is_dir(), "ejabberd is missing: run tests/prosody/fetch.sh test"
     folder = Path(tempfile.mkdtemp(prefix="saslcertd-", dir="/tmp"))
     folder.chmod(0o755)
     services: list[Daemon | Ejabberd] = []
     try:
         binary = DAEMON.runnable(saslcertd_binary(), folder)
-        daemon = Daemon(folder, SERVER, DAEMON, binary)
+        daemon = Daemon(folder, SERVER, DAEMON, binary, database)
         services.append(daemon)
         daemon.init()
         daemon.start()
@@ -111,12 +122,23 @@ def shared_rome() -> Iterator[Rome]:
         ejabberd = Ejabberd(folder, ROME, config, SERVER)
         services.append(ejabberd)
         ejabberd.start()
-        wait_until("its script has declared the host", lambda: any(one["host"] == ROME for one in daemon.ask("status")["hosts"]))
+        # Its script says at once that it serves the host. Another daemon may have said so in a database that they share.
+        wait_until(
+            "its script is there",
+            lambda: any(one["software"] == "saslcertd extauth" for one in daemon.ask("status")["connections"]),
+        )
+        wait_until("the host is declared", lambda: any(one["host"] == ROME for one in daemon.ask("status")["hosts"]))
         yield Rome(folder, daemon, ejabberd)
     finally:
         for service in reversed(services):
             service.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def shared_rome() -> Iterator[Rome]:
+    with running() as rome:
+        yield rome
 
 
 @pytest.fixture
@@ -177,12 +199,10 @@ async def test_a_password_that_the_admin_changed_counts_at_once(rome: Rome):
 
 async def test_a_user_registers_changes_the_password_and_leaves(rome: Rome):
     username = f"citizen{next(_numbers)}"
-    fields = f"<username>{username}</username><password>{{}}</password>"
-    async with await Stream.open(rome.ejabberd.server()) as stream:
-        await stream.iq("set", f"<query xmlns='{REGISTER}'>{fields.format('first: one')}</query>", to=ROME)
+    await rome.set_password(username, "first: one")
     assert username in rome.usernames()
     async with await rome.log_in(username, "first: one") as stream:
-        await stream.iq("set", f"<query xmlns='{REGISTER}'>{fields.format('second: one')}</query>", to=ROME)
+        await rome.set_password(username, "second: one", stream)
         assert not await rome.admits(username, "first: one")
         assert await rome.admits(username, "second: one")
         # ejabberd may close the stream before its result.

@@ -1,4 +1,4 @@
-"""Several daemons on one database, each with a Prosody of its own: what is enrolled at one logs in at the other, and behind the answer to a
+"""Several daemons on one database, each with a Prosody or an ejabberd of its own: what is enrolled at one logs in at the other, and behind the answer to a
 revocation nobody comes in anywhere, and no session is left."""
 
 from __future__ import annotations
@@ -14,14 +14,19 @@ from pathlib import Path
 import pytest
 
 import rome
+import slix
+import test_extauth
+from certs import ClientCertificate
 from conftest import observed
 from connection import Refused, StreamEnded
-from daemon import Daemon, Database
+from daemon import Daemon, Database, saslcertd_binary
 from postgresql import SYNCHRONOUS, PostgreSql
 from processes import Identity, RigError, tail, wait_until
 from rig import Rig
 from rome import ROME
+from raw import Stream
 from scene import Account, Scene
+from test_revocation import tagged_sessions
 
 
 @pytest.fixture
@@ -123,6 +128,59 @@ async def test_what_is_enrolled_here_logs_in_there_and_what_is_revoked_here_is_o
         await assert_out(scene, account, phone)
 
 
+async def come_in(scene: Scene, account: Account, certificate: ClientCertificate, is_in: asyncio.Event, is_out: asyncio.Event) -> list[Stream]:
+    """Logs in again and again until a try that began when `is_out` fails. The sessions that it got."""
+    sessions = []
+    while True:
+        was_out = is_out.is_set()
+        try:
+            session = await scene.certificate_session(account, certificate)
+        except (Refused, StreamEnded):
+            # Before that, it is out in the middle of the login.
+            if was_out:
+                return sessions
+            continue
+        sessions.append(session)
+        is_in.set()
+        assert not was_out, "it came in behind the answer"
+
+
+async def hears_that_it_is_out(session: Stream) -> None:
+    async with session:
+        with pytest.raises(StreamEnded) as ended:
+            heard = await session.read(5)
+            raise AssertionError(heard)
+        assert (ended.value.condition, ended.value.text) == ("not-authorized", "This client certificate has been revoked")
+
+
+async def test_logins_there_that_race_revocations_here_leave_no_session_behind_the_answer(machines: Machines):
+    """32 accounts, four at a time; at each of them logins that never pause, and a session of a client that we did not write."""
+    here, there = machines.here, machines.there
+    accounts = [await asyncio.to_thread(account_at, here, f"conspirator{number}") for number in range(32)]
+
+    async def one(account: Account) -> int:
+        phone = await here.enrol(account)
+        is_in, is_out, is_gone = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        async with slix.session(there.server(ROME), account.jid, certificate=phone) as other, asyncio.TaskGroup() as tasks:
+            other.add_event_handler("disconnected", lambda _: is_gone.set())
+            racers = [tasks.create_task(come_in(there, account, phone, is_in, is_out)) for _ in range(3)]
+            await is_in.wait()
+            revoked = await asyncio.to_thread(here.daemon.command, "cert", "revoke", account.jid, "phone")
+            assert revoked.returncode == 0, revoked
+            is_out.set()
+            sessions = [session for racer in racers for session in await racer]
+            await asyncio.gather(*map(hears_that_it_is_out, sessions))
+            await asyncio.wait_for(is_gone.wait(), 5)
+        return len(sessions)
+
+    came_in = 0
+    for first in range(0, len(accounts), 4):
+        came_in += sum(await asyncio.gather(*map(one, accounts[first : first + 4])))
+    assert came_in >= len(accounts)
+    for scene in (here, there):
+        assert tagged_sessions(scene, *accounts) == 0
+
+
 async def test_a_password_that_is_changed_here_is_changed_there(machines: Machines):
     account = account_at(machines.here, "cassius")
     async with await machines.there.password_session(account):
@@ -133,6 +191,33 @@ async def test_a_password_that_is_changed_here_is_changed_there(machines: Machin
             pass
     async with await machines.there.password_session(Account(account.username, ROME, "another")):
         pass
+
+
+async def test_what_one_ejabberd_changes_counts_at_the_other(server: PostgreSql):
+    """Each with a daemon of its own, whose script it asks."""
+    database = Database(str(server.folder))
+    database.make(saslcertd_binary())
+    with test_extauth.running(database) as here, test_extauth.running(database) as there:
+        username = here.account("made here")
+        assert await there.admits(username, "made here")
+        async with await there.log_in(username, "made here") as session:
+            await there.set_password(username, "set by its user", session)
+        for one in (here, there):
+            assert not await one.admits(username, "made here")
+            assert await one.admits(username, "set by its user")
+        there.saslcertd("account", "passwd", f"{username}@{ROME}", "--password-file", "-", stdin="set by the admin\n")
+        assert await here.admits(username, "set by the admin")
+        assert not await here.admits(username, "set by its user")
+        here.saslcertd("account", "disable", f"{username}@{ROME}")
+        for one in (here, there):
+            assert not await one.admits(username, "set by the admin")
+        there.saslcertd("account", "enable", f"{username}@{ROME}")
+        assert await here.admits(username, "set by the admin")
+        await here.set_password("newcomer", "registered here")
+        assert await there.admits("newcomer", "registered here")
+        here.saslcertd("account", "delete", "--yes", f"newcomer@{ROME}")
+        assert not await there.admits("newcomer", "registered here")
+        assert here.usernames() == there.usernames() == [username]
 
 
 def test_a_synchronous_standby_that_is_promoted_has_all_that_was_answered(place: Path, tmp_path: Path):
