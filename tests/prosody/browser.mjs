@@ -23,12 +23,13 @@ const browser = await chromium.launch({
 const pages = [];
 
 const operations = {
-	/** A page in a context of its own; `heard`: each request's address, and what the console says. */
+	/** A page in a context of its own; `heard`: the address of each request and of each that was answered, and what the console says. */
 	async open({ context }) {
 		const page = await (await browser.newContext({ acceptDownloads: true, ...context })).newPage();
 		page.setDefaultTimeout(options.patience * 1000);
-		const heard = { requests: [], console: [] };
+		const heard = { requests: [], answered: [], console: [] };
 		page.on("request", request => heard.requests.push(request.url()));
+		page.on("response", response => heard.answered.push(response.url()));
 		page.on("websocket", socket => heard.requests.push(socket.url()));
 		page.on("console", message => heard.console.push(`${message.type()}: ${message.text()}`));
 		page.on("pageerror", error => heard.console.push(`pageerror: ${error.message}`));

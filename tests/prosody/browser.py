@@ -58,7 +58,7 @@ class Page(Steps):
         return await self._browser.send(operation, page=self._number, **rest)
 
     async def heard(self) -> dict[str, list[str]]:
-        """The addresses of its `requests`, and the lines of its `console`."""
+        """The addresses of its `requests` and of those that were `answered`, and the lines of its `console`."""
         return await self.send("heard")
 
     async def download(self, steps: Steps, file: Path) -> str:

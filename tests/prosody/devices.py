@@ -18,7 +18,7 @@ from certs import ClientCertificate
 from conftest import PROSODY_VERSIONS
 from processes import REPOSITORY, TARGET, finish
 from prosody import PAGE_MODULE, USUAL_MODULES
-from scene import DOMAIN, Account, Scene
+from scene import DOMAIN, Account, Scene, eventually
 
 PICTURES = TARGET / "pictures"
 MODULES = [*USUAL_MODULES, PAGE_MODULE]
@@ -80,7 +80,17 @@ async def is_well(page: Page, scene: Scene, host: str = DOMAIN) -> None:
     foreign = [one for one in heard["requests"] if not one.startswith((f"https://{own}", f"wss://{own}", "blob:"))]
     # Prosody's last word on a socket comes behind its close.
     said = [line for line in heard["console"] if "Data frame received after close" not in line]
-    assert (foreign, said) == ([], [])
+    assert not foreign, foreign
+    assert not said, said
+
+
+async def has_icon(page: Page) -> None:
+    """Chromium asks for the icon last, when the page is there already."""
+
+    async def is_answered() -> bool:
+        return any(one.endswith("/icon.svg") for one in (await page.heard())["answered"])
+
+    await eventually("the icon", is_answered)
 
 
 async def is_for_everybody(page: Page) -> None:

@@ -26,8 +26,8 @@ from certs import ClientCertificate
 from conftest import PROSODY_VERSIONS, observed
 from connection import Refused
 from devices import (
-    DESK, LANGUAGES, MODULES, NOT_HTTPS, PASSWORD_OF_FILE, PHONE, SMALL, address, button, complaint, elsewhere, eventually_complains, is_for_everybody, is_well,
-    log_in, make, names, out_of, picture, restart, saved, tab_to, try_login, words_of,
+    DESK, LANGUAGES, MODULES, NOT_HTTPS, PASSWORD_OF_FILE, PHONE, SMALL, address, button, complaint, elsewhere, eventually_complains, has_icon, is_for_everybody,
+    is_well, log_in, make, names, out_of, picture, restart, saved, tab_to, try_login, words_of,
 )
 from namespaces import CLIENT
 from processes import TARGET, clean_environment, finish, free_ports, wait_until
@@ -343,6 +343,7 @@ async def test_a_session_that_may_not_add_devices_is_told_so(own_scene: Callable
         page = await browser.open(**SMALL)
         await page.goto(address(scene))
         await button(page, "Log in").wait_for()
+        await has_icon(page)
         # Nobody has seen how this session logged in: it may be by a password, and it may be not.
         await asyncio.to_thread(scene.prosody.shell, f'module:unload("saslcertd", "{DOMAIN}")')
         await page.get_by_label("Address").fill(account.jid)
