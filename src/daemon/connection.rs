@@ -84,9 +84,24 @@ struct Outbox {
     /// How many bytes the writer has taken so far, and how many of these the kernel has.
     taken: u64,
     written: u64,
-    is_closed: bool,
+    /// Where the last line ends that lets somebody in, or has sessions closed; in bytes, as `taken`.
+    awaited: u64,
+    stage: Stage,
     /// The writer looks here of its own accord.
     is_attended: bool,
+}
+
+/// How near a connection is to its end; later ones are greater.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    #[default]
+    Open,
+    /// Nothing is asked any more: it takes lines until all are written.
+    Ending,
+    /// It takes no more lines.
+    Closed,
+    /// The socket is gone.
+    Gone,
 }
 
 impl Connection {
@@ -109,24 +124,40 @@ impl Connection {
         self.queue(|bytes| bytes.extend_from_slice(lines.as_bytes()));
     }
 
+    /// Queues lines that let somebody in, or have sessions closed: those that [`Self::wait_until_written`] waits for. Never waits.
+    pub(super) fn push_awaited(&self, lines: &str) {
+        self.queue_awaited(|bytes| bytes.extend_from_slice(lines.as_bytes()));
+    }
+
     /// Queues what `write` appends: lines, each with its newline. Never waits, and must not either.
     pub fn queue(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.append(write, false);
+    }
+
+    /// The same, for lines as those of [`Self::push_awaited`].
+    pub(super) fn queue_awaited(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.append(write, true);
+    }
+
+    fn append(&self, write: impl FnOnce(&mut Vec<u8>), is_awaited: bool) {
         let mut outbox = self.outbox.lock();
-        if outbox.is_closed {
+        if outbox.stage >= Stage::Closed {
             return;
         }
+        let before = outbox.bytes.len();
         write(&mut outbox.bytes);
+        if is_awaited && outbox.bytes.len() > before {
+            outbox.awaited = outbox.taken + outbox.bytes.len() as u64;
+        }
         if outbox.bytes.len() > MAX_UNREAD_BYTES {
             tracing::warn!(
                 connection = self.id,
                 "cut off: it leaves its answers unread"
             );
-            *outbox = Outbox {
-                is_closed: true,
-                ..Outbox::default()
-            };
+            // What the writer has taken may still be written, until it is gone.
+            outbox.bytes = Vec::new();
+            outbox.stage = Stage::Closed;
             self.signals.cut_off.notify_one();
-            self.signals.written.notify_all();
         }
         let is_attended = outbox.is_attended;
         drop(outbox);
@@ -156,11 +187,13 @@ impl Connection {
         }
     }
 
-    /// Waits until the kernel has all that is queued by now, the connection has ended, or this time has passed. Blocks.
+    /// Waits until the kernel has each line queued by now that lets somebody in or has sessions closed, nothing is written any more,
+    /// or this time has passed. Blocks.
     pub(super) fn wait_until_written(&self, patience: Duration) {
         let outbox = self.outbox.lock();
-        let all = outbox.taken + outbox.bytes.len() as u64;
-        let is_waiting = |outbox: &mut Outbox| outbox.written < all && !outbox.is_closed;
+        let awaited = outbox.awaited;
+        let is_waiting =
+            |outbox: &mut Outbox| outbox.written < awaited && outbox.stage < Stage::Gone;
         let waited = self
             .signals
             .written
@@ -168,15 +201,16 @@ impl Connection {
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Waits until something is queued; `false` when the connection is to end and nothing is.
+    /// Waits until something is queued; `false` when the connection is to end and nothing is. Then it takes no more.
     pub async fn queued(&self) -> bool {
         loop {
             {
-                let outbox = self.outbox.lock();
+                let mut outbox = self.outbox.lock();
                 if !outbox.bytes.is_empty() {
                     return true;
                 }
-                if outbox.is_closed {
+                if outbox.stage >= Stage::Ending {
+                    outbox.stage = outbox.stage.max(Stage::Closed);
                     return false;
                 }
             }
@@ -189,13 +223,18 @@ impl Connection {
         self.signals.cut_off.notified().await;
     }
 
-    /// Takes no more lines; the queued ones are still written.
-    pub fn close(&self) {
+    /// Nothing is asked any more: the writer ends when everything is written. A line that closes a session comes behind the yes still.
+    pub fn finish(&self) {
         let mut outbox = self.outbox.lock();
-        outbox.is_closed = true;
+        outbox.stage = outbox.stage.max(Stage::Ending);
         drop(outbox);
-        self.signals.written.notify_all();
         self.signals.more.notify_one();
+    }
+
+    /// The socket is gone: nothing is written any more.
+    pub fn is_gone(&self) {
+        self.outbox.lock().stage = Stage::Gone;
+        self.signals.written.notify_all();
     }
 
     /// Remembers who the peer says it is.
@@ -322,37 +361,72 @@ mod tests {
         assert_eq!(taken(), b"a\nb\n");
         connection.attend();
         connection.push("c\n");
-        connection.close();
+        connection.finish();
         connection.push("d\n");
         assert!(connection.queued().await);
-        assert_eq!(taken(), b"c\n");
+        assert_eq!(taken(), b"c\nd\n");
         assert!(!connection.queued().await);
+        connection.push("e\n");
+        assert!(!connection.queued().await);
+    }
+
+    /// Is it written, as far as somebody waits for it?
+    fn is_written(connection: &Connection) -> bool {
+        connection.wait_until_written(Duration::ZERO);
+        let outbox = connection.outbox.lock();
+        outbox.written >= outbox.awaited || outbox.stage == Stage::Gone
     }
 
     #[test]
     fn what_was_taken_is_written_when_more_is_taken() {
         let connection = connection();
-        let is_written = || {
-            let outbox = connection.outbox.lock();
-            outbox.written == outbox.taken + outbox.bytes.len() as u64
-        };
         let mut taken = Vec::new();
-        connection.push("a\n");
+        connection.push_awaited("a\n");
         connection.take_queued(&mut taken);
-        connection.wait_until_written(Duration::ZERO);
-        assert!(!is_written());
+        assert!(!is_written(&connection));
         std::thread::scope(|scope| {
             let waits = scope.spawn(|| connection.wait_until_written(Duration::from_mins(1)));
             taken.clear();
             connection.take_queued(&mut taken);
             waits.join().unwrap();
         });
-        assert!(is_written());
-        // Nobody writes any more.
-        connection.push("b\n");
-        connection.close();
+        assert!(is_written(&connection));
+    }
+
+    #[test]
+    fn nobody_waits_for_lines_that_let_nobody_in() {
+        let connection = connection();
+        connection.push("a row of an export\n");
+        connection.push_awaited("");
+        connection.take_queued(&mut Vec::new());
+        assert!(is_written(&connection));
+        connection.push_awaited("a yes\n");
+        connection.push("a row\n");
+        assert!(!is_written(&connection));
+        let mut taken = Vec::new();
+        connection.take_queued(&mut taken);
+        connection.push("another row\n");
+        taken.clear();
+        connection.take_queued(&mut taken);
+        assert!(is_written(&connection));
+    }
+
+    #[test]
+    fn what_the_writer_has_taken_is_waited_for_until_the_socket_is_gone() {
+        let connection = connection();
+        let mut taken = Vec::new();
+        connection.push_awaited("a yes\n");
+        connection.take_queued(&mut taken);
+        // It asks nothing any more, and then leaves too much unread.
+        connection.finish();
+        assert!(!is_written(&connection));
+        for _ in 0..9 {
+            connection.push(&"x".repeat(1024 * 1024));
+        }
+        assert!(!is_written(&connection));
+        connection.is_gone();
+        assert!(is_written(&connection));
         connection.wait_until_written(Duration::from_mins(1));
-        assert!(!is_written());
     }
 
     #[tokio::test]

@@ -327,7 +327,7 @@ fn notification(
             let sessions = state.live_sessions();
             let over = here(state, || sessions.bound(connection, &opened, now))?;
             // Belt and braces: a session whose login lost its race is closed as soon as it is heard of.
-            connection.push(&closing_lines(connection, &over));
+            connection.push_awaited(&closing_lines(connection, &over));
             Ok(())
         }),
         Closed::METHOD => told(connection, params).map(|closed: Closed| {

@@ -47,22 +47,20 @@ pub(super) async fn talk(
     };
     state.connected(connection);
     let end = listen(state, connection, read, &mut answers, lifetime).await;
-    let is_cut_off = matches!(end, End::CutOff);
-    let close = async {
-        if !is_cut_off {
-            // It may have asked and closed its half: its questions in flight are still answered.
+    if matches!(end, End::Said) {
+        // It may have asked and closed its half: its questions in flight are still answered.
+        let finish = async {
             let _ = tokio::time::timeout(SHUTDOWN_LIMIT, connection.idle()).await;
-        }
-        state.disconnected(connection);
-        connection.close();
-    };
-    if is_cut_off {
-        close.await;
-        return;
+            connection.finish();
+        };
+        let limit = SHUTDOWN_LIMIT * 2;
+        let write = answers.write_rest();
+        let _ = tokio::time::timeout(limit, async { tokio::join!(finish, write) }).await;
     }
-    let write = answers.write_rest();
-    let limit = SHUTDOWN_LIMIT * 2;
-    let _ = tokio::time::timeout(limit, async { tokio::join!(close, write) }).await;
+    drop(answers);
+    // Not before: a change that takes something back looks at the servers that may still be told a yes.
+    connection.is_gone();
+    state.disconnected(connection);
 }
 
 /// Why no more lines of a peer are read.
@@ -185,7 +183,7 @@ impl Answers<'_> {
     }
 
     /// Writes all that is queued until the connection is closed.
-    async fn write_rest(mut self) {
+    async fn write_rest(&mut self) {
         loop {
             self.write_now();
             if self.is_written() && !self.connection.queued().await {

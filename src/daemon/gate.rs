@@ -198,10 +198,7 @@ impl Asking {
 
 impl Drop for Asking {
     fn drop(&mut self) {
-        let lines = self.0.take_lines();
-        if !lines.is_empty() {
-            self.0.connection.push(&lines);
-        }
+        self.0.connection.push_awaited(&self.0.take_lines());
     }
 }
 

@@ -73,7 +73,7 @@ impl<Q: Request> Reply<Q> {
 
     /// Says no, or why it could not be decided.
     pub(super) fn refuse(&self, refusal: impl Into<Refusal>) {
-        self.to.send(Err::<&(), _>(&refusal.into()), "");
+        self.to.send(Err::<&(), _>(&refusal.into()));
     }
 }
 
@@ -90,7 +90,7 @@ impl<Q: Informs> Reply<Q> {
     /// ```
     pub fn send(&self, answered: Answered<Q::Answer>) {
         match answered {
-            Ok(answer) => self.to.send(Ok(&answer), ""),
+            Ok(answer) => self.to.send(Ok(&answer)),
             Err(refusal) => self.refuse(refusal),
         }
     }
@@ -100,7 +100,7 @@ impl<Q: Informs> Reply<Q> {
     /// They are closed even if the question was answered before: it took too long.
     pub(super) fn send_closing(&self, asking: Asking, answer: &Q::Answer) {
         asking.end(|lines| {
-            self.to.send(Ok(answer), lines);
+            self.to.send_awaited(Ok(answer), lines);
         });
     }
 }
@@ -151,16 +151,34 @@ impl<Q: Admits> Reply<Q> {
     /// }
     /// ```
     pub fn admit(&self, _pass: &Pass<'_>, yes: &Q::Answer) {
-        self.to.send(Ok(yes), "");
+        self.to.send_awaited(Ok(yes), "");
     }
 }
 
 impl To {
-    /// Sends the answer, unless one was sent, and `lines` right behind it in any case.
-    fn send(&self, answered: Result<&impl Serialize, &Refusal>, lines: &str) {
+    /// Sends the answer, unless one was sent.
+    fn send(&self, answered: Result<&impl Serialize, &Refusal>) {
+        if self.is_first(&answered) {
+            self.connection.queue(|queued| self.write(answered, queued));
+        }
+    }
+
+    /// Sends the answer, unless one was sent, and `lines` right behind it in any case. One of them lets somebody in, or has sessions
+    /// closed.
+    fn send_awaited(&self, answered: Result<&impl Serialize, &Refusal>, lines: &str) {
+        let is_first = self.is_first(&answered);
+        self.connection.queue_awaited(|queued| {
+            if is_first {
+                self.write(answered, queued);
+            }
+            queued.extend_from_slice(lines.as_bytes());
+        });
+    }
+
+    /// Is it the first answer? Then the log has what could not be decided.
+    fn is_first<T>(&self, answered: &Result<&T, &Refusal>) -> bool {
         if self.is_sent.swap(true, Ordering::AcqRel) {
-            self.connection.push(lines);
-            return;
+            return false;
         }
         match answered {
             // Any stranger's certificate: its asker sends the chain.
@@ -172,16 +190,17 @@ impl To {
             }
             Ok(_) | Err(_) => {}
         }
-        self.connection.queue(|queued| {
-            match answered {
-                Ok(result) => protocol::success(queued, &self.id, result),
-                Err(refusal) => {
-                    let line = protocol::failure(Some(&self.id), refusal);
-                    queued.extend_from_slice(line.as_bytes());
-                }
+        true
+    }
+
+    fn write(&self, answered: Result<&impl Serialize, &Refusal>, queued: &mut Vec<u8>) {
+        match answered {
+            Ok(result) => protocol::success(queued, &self.id, result),
+            Err(refusal) => {
+                let line = protocol::failure(Some(&self.id), refusal);
+                queued.extend_from_slice(line.as_bytes());
             }
-            queued.extend_from_slice(lines.as_bytes());
-        });
+        }
     }
 }
 

@@ -46,7 +46,8 @@ impl Servers {
         self.connections.lock().values().cloned().collect()
     }
 
-    /// Waits until the kernel has all lines that are queued by now; of a connection that does not read, at most so long.
+    /// Waits until the kernel has all lines queued by now that let somebody in or have sessions closed; of a connection that does not
+    /// read, at most so long.
     /// Blocks.
     pub(super) fn wait_until_written(&self, patience: Duration) {
         let until = Instant::now() + patience;
@@ -138,7 +139,7 @@ impl Servers {
             .values()
             .filter(|one| Some(one.id) != asker)
         {
-            connection.push(&closing_lines(connection, sessions));
+            connection.push_awaited(&closing_lines(connection, sessions));
         }
     }
 }
