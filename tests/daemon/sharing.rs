@@ -228,3 +228,18 @@ fn a_certificate_that_is_disabled_lets_nobody_in_anywhere_behind_the_answer() {
     there.signal(Signal::SIGCONT);
     other.login_refused(&cert);
 }
+
+#[test]
+fn who_does_not_say_how_long_it_waits_is_let_in_as_one_that_waits_long() {
+    let here = Daemon::start();
+    let mut one = passwords::server(&here, json!({}));
+    one.ask("account.create", create(BRUTUS, "first"));
+    let database = here.database(&postgresql().unwrap(), "postgres");
+    let patience = "SELECT patience_ms FROM saslcertd.leases";
+    let patience = || String::from_utf8(PostgreSql::asked(&database, patience)).unwrap();
+    one.ask("account.verify", verify(BRUTUS, "first"));
+    assert_ne!(patience().trim(), "30000");
+    let mut stranger = Peer::connect(&here.socket());
+    stranger.ask("account.verify", verify(BRUTUS, "first"));
+    assert_eq!(patience().trim(), "30000");
+}

@@ -22,7 +22,7 @@ use crate::protocol::{
     Accounts, AnyHello, Bad, Fault, Greeting, Hello, HelloHost, HostRemark, HostWelcome, LogLevel,
     LogLine, MAX_WAITS_MS, Module, PROTOCOL_VERSION, StanzaError, Stranger, Welcome,
 };
-use crate::store::{HostRecord, Store};
+use crate::store::{HostRecord, Store, StoreError};
 use crate::wording::setup;
 
 /// Hears who connects, and which hosts it declares.
@@ -378,12 +378,23 @@ fn not_ready(host: String, problem: impl Into<String>) -> HostWelcome {
     }
 }
 
-/// How long this asker waits for a yes; `None`: it wants none.
+/// How long this asker waits for a yes; `None`: it has not said it, and may want none.
 fn patience(hello: &Hello) -> Option<Duration> {
     let said = hello
         .waits_ms
         .map(|waits| Duration::from_millis(waits.into()));
     said.or(hello.sessions.then_some(UNSAID_PATIENCE))
+}
+
+/// Before somebody is let in whose asker may have said nothing of how long it waits: it counts as one that waits long.
+///
+/// Errors: that is not known to the other daemons.
+pub(super) fn note_patience(asker: &Connection, store: &Store) -> Result<(), StoreError> {
+    let said = asker.introduction().and_then(|said| said.waits_ms);
+    match said {
+        Some(_) => Ok(()),
+        None => store.asked_with(UNSAID_PATIENCE),
+    }
 }
 
 /// For logs and `status`.

@@ -12,6 +12,7 @@ use super::super::hosts::Hosts;
 use super::super::reply::{Admits, Answered, Reply};
 use super::super::storage;
 use super::fresh::new_verifiers;
+use super::hello;
 use crate::identity::{Account, AccountName, BareJid, Secret, UnixSeconds};
 use crate::policy::throttle::Outcome;
 use crate::policy::{Denial, HostPolicy, passwords};
@@ -130,6 +131,7 @@ impl Passwords<'_> {
         delay: Option<f64>,
         judge: impl FnOnce(Option<&Account>) -> Result<&Account, Denial>,
     ) -> Result<Result<Account, Denial>, StoreError> {
+        hello::note_patience(reply.connection(), self.store)?;
         let pass = self.gate.pass();
         let known = self.store.account_named(name)?;
         let admitted = judge(known.as_ref()).cloned();
