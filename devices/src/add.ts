@@ -18,6 +18,7 @@ export function showAdd(context: LoggedIn, taken: string[], own: boolean, back: 
 		title: words.say(own ? `add.title${platform.kind}` : "add.titleOther"),
 		lead: [],
 		name: freeName(words.say(own ? platform.name : "device.phone"), taken),
+		noApp: "add.noApp",
 		asksManage: true,
 		button: words.say("add.button"),
 		upload: (name, certificate, mayManage) => append(session, name, certificate, mayManage),

@@ -12,6 +12,7 @@ import type { Bytes } from "./der.js";
 import { field, h, problem } from "./dom.js";
 import { filesOf, showMade } from "./made.js";
 import { Refused } from "./refused.js";
+import type { Key } from "./words.js";
 
 const usualDays = 365;
 
@@ -33,6 +34,8 @@ export interface Purpose {
 	lead: Node[];
 	/** The name that is proposed. */
 	name: string;
+	/** What is said where no app of this device can log in with a key. */
+	noApp: Key;
 	/** Is it asked whether the device may manage others? */
 	asksManage: boolean;
 	/** What the button says that does it. */
@@ -93,6 +96,8 @@ export function showForm(context: Context, purpose: Purpose): void {
 		} finally {
 			button.disabled = false;
 			button.textContent = purpose.button;
+			// A button that is disabled loses it.
+			if (document.activeElement === document.body) button.focus();
 		}
 	};
 
@@ -103,7 +108,7 @@ export function showForm(context: Context, purpose: Purpose): void {
 			"form",
 			{ class: "card", novalidate: true, onsubmit: event => void submit(event) },
 			said,
-			own && !platform.app && h("div", { class: "problem" }, h("p", {}, words.say("add.noApp"))),
+			own && !platform.app && h("div", { class: "problem" }, h("p", {}, words.say(purpose.noApp))),
 			field(words.say("add.name"), name),
 			field(words.say("add.app"), app),
 			forms,

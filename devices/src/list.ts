@@ -22,6 +22,7 @@ export function showList(context: LoggedIn, logout: () => void): void {
 	const lookSaid = h("div", {});
 	const others = h("button", { class: "quiet danger-text", hidden: true, onclick: () => void signOutOthers() }, words.say("list.others"));
 	const link = h("button", { class: "quiet", hidden: true, onclick: () => void showNewLink(context, back) }, words.say("list.link"));
+	const takeBack = h("button", { class: "quiet", hidden: true, onclick: () => void takeLinksBack() }, words.say("list.takeBack"));
 	const loading = h("p", { class: "hint", role: "status" }, words.say("list.loading"));
 	let devices: Device[] = [];
 	let shown = "";
@@ -102,10 +103,18 @@ export function showList(context: LoggedIn, logout: () => void): void {
 		if (kept) await change(() => session.revokeOthers(kept.name), words.say("others.done", { name: kept.shown.name }));
 	};
 
+	const takeLinksBack = async () => {
+		const text = h("p", {}, words.say("takeBack.text"));
+		if (await ask(words.say("takeBack.title"), [text], words.say("cancel"), words.say("takeBack.button"))) {
+			await change(() => session.takeBackLinks(), words.say("takeBack.done"));
+		}
+	};
+
 	const actions = h("div", { class: "actions stacked" },
 		h("button", { class: "primary", onclick: add(true) }, words.say(`list.add${platform.kind}`)),
 		h("button", { class: "quiet", onclick: add(false) }, words.say("list.addOther")),
 		link,
+		takeBack,
 		others);
 
 	show(
@@ -123,7 +132,7 @@ export function showList(context: LoggedIn, logout: () => void): void {
 
 	if (context.settings.links === "self") {
 		// Whoever can't be told has no such button.
-		session.hasCommand().then(has => { link.hidden = !has; }, () => undefined);
+		session.hasCommand().then(has => { link.hidden = takeBack.hidden = !has; }, () => undefined);
 	}
 
 	const again = async () => {

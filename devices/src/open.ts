@@ -75,6 +75,7 @@ function showOffer(context: Context, token: string, link: Link, login: (address:
 			h("p", { class: "hint" }, words.say("open.until", { time: words.moment(expires) })),
 		],
 		name: link.name ?? words.say(platform.name),
+		noApp: "open.noApp",
 		asksManage: false,
 		button: words.say(button),
 		upload,

@@ -166,6 +166,11 @@ export class Session {
 		return { url: link, expires: Date.parse(expires) / 1000 };
 	}
 
+	/** Ends all links that sessions of the user have made. */
+	async takeBackLinks(): Promise<void> {
+		await this.run(certs, ["execute"], ["next", { subcmd: "take-back-links" }]);
+	}
+
 	/**
 	 * Runs a command of the server (XEP-0050), until it is completed: each step has an action, and what it fills in.
 	 *

@@ -17,9 +17,11 @@ local not_sent = "This is not what the page sends";
 -- HTTP's number for a stanza error's condition, as others map XMPP to HTTP: the page and people read the denial's code and words, which
 -- are the daemon's. A condition that has none here is an error of ours.
 local statuses = {
+	["stream-not-secure"] = 403; -- a denial's own
 	["bad-request"] = 400, ["not-acceptable"] = 400, ["not-allowed"] = 403, ["not-authorized"] = 403, forbidden = 403, ["item-not-found"] = 404;
 	conflict = 409, ["resource-constraint"] = 409, ["policy-violation"] = 429;
 };
+local max_brackets = 300; -- a name may have nothing else
 
 local function answer(response, status, body)
 	response.status_code = status;
@@ -38,7 +40,8 @@ end
 
 local function refuse_as(response, failure)
 	local kind, condition = api.failures.kind_of(failure), type(failure.stanza) == "table" and failure.stanza.condition;
-	if kind == "refused" and statuses[condition] then return refuse(response, statuses[condition], failure.denial, failure.message); end
+	local status = kind == "refused" and (statuses[failure.denial] or statuses[condition]);
+	if status then return refuse(response, status, failure.denial, failure.message); end
 	if kind == "unsendable" or failure.fault == "wrong-fields" then return refuse(response, 400, "bad-request", not_sent); end
 	warn_once(failure.message or failure.reason);
 	return refuse(response, 503, "unavailable", kind == "unanswered" and "The certificate service did not answer; the link may have been used or not"
@@ -302,14 +305,17 @@ local function hand_in(question, ip)
 	return result, failure;
 end
 
-local function carry_out(request, response)
+local function carry_out(request, response, is_secure)
+	local text = request.body or "";
+	-- What is deeply nested takes long to read, and is no question.
+	if select(2, text:gsub("[%[{]", "")) > max_brackets then return refuse(response, 400, "bad-request", not_sent); end
 	-- It raises an error for some of what is no JSON.
-	local ok, body = pcall(json.decode, request.body or "");
+	local ok, body = pcall(json.decode, text);
 	if not ok or not is_sound(body) then return refuse(response, 400, "bad-request", not_sent); end
 	local question = { host = host, token = body.token, address = request.ip };
 	local result, failure;
 	if body.certificate ~= nil then
-		question.name, question.certificate = body.name, body.certificate;
+		question.name, question.certificate, question.secure = body.name, body.certificate, is_secure;
 		result, failure = hand_in(question, request.ip);
 	else
 		result, failure = api.change("link.look", question);
@@ -321,14 +327,14 @@ local function carry_out(request, response)
 	return answer(response, 200, result);
 end
 
--- Answers what the page posts. address: that of the page.
-local function redeem(event, address)
+-- Answers what the page posts. address: that of the page; is_secure: as mod_websocket will see a session that comes the same way.
+local function redeem(event, address, is_secure)
 	local request, response = event.request, event.response;
 	if is_foreign(request, address) then return refuse(response, 403, "forbidden", "Another page may not do this"); end
 	local content_type = (request.headers.content_type or ""):lower():match("^%s*([^%s;]+)");
 	if content_type ~= "application/json" then return refuse(response, 415, "bad-request", "JSON is wanted"); end
 	if #(request.body or "") > max_body_bytes then return refuse(response, 413, "bad-request", "This is too long"); end
-	return carry_out(request, response);
+	return carry_out(request, response, is_secure);
 end
 
 return { redeem = redeem, register = register, refuse = refuse };

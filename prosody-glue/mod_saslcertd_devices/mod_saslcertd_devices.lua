@@ -86,7 +86,12 @@ local function logo()
 	return path, path and picture_types[(path:match("%.(%w+)$") or ""):lower()];
 end
 
--- is_secure: as mod_websocket will see a session that comes the same way.
+-- As mod_websocket will see a session that comes the same way.
+local function is_secure_for(request)
+	return (request.secure or module:get_option_boolean("consider_websocket_secure", false)) and true or false;
+end
+
+-- is_secure: of who asks.
 local function settings(is_secure)
 	if not is_secure and not has_warned then
 		has_warned = true;
@@ -123,7 +128,7 @@ local function handle(event, path)
 	protect(response.headers);
 	if path == "settings.json" then
 		response.headers.content_type = "application/json";
-		return settings(request.secure or module:get_option_boolean("consider_websocket_secure", false) or false);
+		return settings(is_secure_for(request));
 	elseif path == "redeem" then
 		response.headers.allow = "POST";
 		return links.refuse(response, 405, "bad-request", "A link is redeemed by POST");
@@ -142,7 +147,7 @@ module:provides("http", {
 		["GET /*"] = handle;
 		["POST /redeem"] = function (event)
 			protect(event.response.headers);
-			return links.redeem(event, address());
+			return links.redeem(event, address(), is_secure_for(event.request));
 		end;
 	};
 });

@@ -97,9 +97,8 @@ fn create(new: &NewLink, global: &Global) -> anyhow::Result<(Value, String)> {
     }
     said.push_str(&made.row.effect());
     said.push('\n');
-    if !made.is_served {
-        said.push_str(&wording::page_is_guessed(&account));
-    }
+    let about_page = wording::about_page(url, made.is_served, &account);
+    said.push_str(&about_page.unwrap_or_default());
     Ok((json!(made), said))
 }
 

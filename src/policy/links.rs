@@ -203,6 +203,8 @@ pub struct Redeeming<'a> {
     pub name: Option<&'a str>,
     /// Its certificate.
     pub cert: &'a Arc<ClientCert>,
+    /// Nobody on the way reads what is sent, as far as the server knows.
+    pub secure: bool,
 }
 
 /// The effect of redeeming a link.
@@ -219,7 +221,8 @@ pub struct Redeemed {
 /// Decides what follows when a link is redeemed.
 ///
 /// Shape: `list`, `disabled` and `marks` are those of the link's account.
-/// Errors: whoever made it may not add certificates any more, which reads as no link; or what [`manage::append`] refuses.
+/// Errors: whoever made it may not add certificates any more, which reads as no link; the connection is not secure; or what
+/// [`manage::append`] refuses.
 pub fn redeem(
     wish: &Redeeming<'_>,
     list: &AccountList,
@@ -227,9 +230,17 @@ pub fn redeem(
     mut marks: Marks,
     (policy, now): (&HostPolicy, UnixSeconds),
 ) -> Result<Redeemed, Denial> {
-    let Redeeming { link, name, cert } = *wish;
+    let Redeeming {
+        link, name, cert, ..
+    } = *wish;
     let asker = asker_of(link);
     require_maker(link, list, policy)?;
+    if !wish.secure {
+        return Err(Denial::StreamNotSecure);
+    }
+    // The way back from a lost device, which may have filled the list of what is revoked. Only an administrator makes such links, and
+    // each brings one certificate.
+    marks.are_too_many &= link.kind != LinkKind::Replace;
     let revoked = match link.kind {
         LinkKind::Replace => revoke_all(link, list, disabled, policy)?,
         LinkKind::Add | LinkKind::New => None,
@@ -362,6 +373,8 @@ pub fn is_page(address: &str) -> bool {
 pub enum CutOff<'a> {
     /// Its other certificates go: all but one, or all for one that comes.
     OthersGo,
+    /// Its user takes back those that its sessions have made.
+    TakenBack,
     /// It gets another password.
     OtherPassword,
     /// These certificates leave its list, by whatever way.
@@ -376,6 +389,7 @@ pub enum CutOff<'a> {
 pub fn ended_by<'a>(cut: CutOff<'_>, links: &'a [Link]) -> Vec<&'a Link> {
     let ends = |link: &&Link| match cut {
         CutOff::OthersGo => true,
+        CutOff::TakenBack => link.maker != LinkMaker::Admin,
         CutOff::OtherPassword => link.kind == LinkKind::Add,
         CutOff::Leave(leaving) => leaving.iter().any(|held| is_made_with(link, held)),
     };

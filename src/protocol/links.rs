@@ -148,6 +148,13 @@ pub struct RedeemLink {
     pub name: Option<String>,
     /// Its certificate, as base64.
     pub certificate: String,
+    /// Nobody on the way reads what is sent, as far as the server knows; a server that does not say it has seen to that.
+    #[serde(default = "yes")]
+    pub secure: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Request for RedeemLink {

@@ -30,11 +30,13 @@ pub enum Subcommand {
     RevokeOthers,
     /// Makes a link by which another device gets a key.
     Link,
+    /// Ends those that the user has made.
+    TakeBackLinks,
 }
 
 impl Subcommand {
     /// In the order of the menu.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Add,
         Self::AddCurrent,
         Self::List,
@@ -42,6 +44,7 @@ impl Subcommand {
         Self::Revoke,
         Self::RevokeOthers,
         Self::Link,
+        Self::TakeBackLinks,
     ];
 
     /// As a form names it.
@@ -55,6 +58,7 @@ impl Subcommand {
             Self::Revoke => "revoke",
             Self::RevokeOthers => "revoke-others",
             Self::Link => "link",
+            Self::TakeBackLinks => "take-back-links",
         }
     }
 
@@ -77,6 +81,7 @@ impl Subcommand {
             }
             Self::RevokeOthers => "Revoke all certificates but one",
             Self::Link => "Make a link for another device of mine",
+            Self::TakeBackLinks => "Take back all links that I have made",
         }
     }
 }
@@ -522,6 +527,16 @@ pub fn only_links_ended(nothing: &str) -> String {
     format!("{nothing}. The links that gave devices keys have ended")
 }
 
+/// The links that the user had made, `count` of them, count no more.
+#[must_use]
+pub fn links_taken_back(count: usize) -> String {
+    match count {
+        0 => "You have made no links that still count".to_owned(),
+        1 => "The link that you have made does not count any more".to_owned(),
+        _ => format!("The {count} links that you have made do not count any more"),
+    }
+}
+
 /// There is nothing to show or to choose from.
 pub const EMPTY_LIST: &str = "There are no certificates in your list";
 /// There is nothing to revoke.
@@ -629,7 +644,10 @@ mod tests {
         });
         let values = form.fields.iter().flat_map(|field| &field.options);
         let values: Vec<&str> = values.map(|option| option.value.as_str()).collect();
-        assert_eq!(values, ["add", "list", "disable", "revoke"]);
+        assert_eq!(
+            values,
+            ["add", "list", "disable", "revoke", "take-back-links"]
+        );
     }
 
     #[test]

@@ -58,7 +58,10 @@ impl ListedLink {
                 "makes the account {account}, without a password, and gives the device its key"
             ),
             LinkKind::Replace => {
-                format!("gives a device a key for {account}, and revokes all others of the account")
+                format!(
+                    "gives a device a key for {account}, and revokes all others of the account (whoever knows its password can still log in: \
+                     change that, too, if somebody else may)"
+                )
             }
         };
         let often = match self.uses {
@@ -79,13 +82,21 @@ impl ListedLink {
     }
 }
 
-/// Nobody has told where the page is.
+/// What is to be said of the page that a link to `account` leads to; `is_served`: somebody has told where it is.
 #[must_use]
-pub fn page_is_guessed(account: &BareJid) -> String {
-    format!(
-        "Nobody has told where the page of {} is (is mod_saslcertd_devices enabled, and Prosody running?): this is the usual address",
-        account.host()
-    )
+pub fn about_page(url: &str, is_served: bool, account: &BareJid) -> Option<String> {
+    let host = account.host();
+    if !is_served {
+        return Some(format!(
+            "Nobody has told where the page of {host} is (is mod_saslcertd_devices enabled, and Prosody running?): this is the usual address"
+        ));
+    }
+    (!url.starts_with("https:")).then(|| {
+        format!(
+            "This is not https: browsers make no keys there, and whoever is on the way reads the link. Say the page's address in Prosody's \
+             configuration, restart Prosody, and make another link: http_external_url = \"https://{host}/\""
+        )
+    })
 }
 
 /// So many wait.
@@ -150,7 +161,7 @@ mod tests {
             (
                 LinkKind::Replace,
                 1,
-                "and revokes all others of the account; once, until",
+                "change that, too, if somebody else may); once, until",
             ),
         ] {
             let said = row(kind, uses).effect();

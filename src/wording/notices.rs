@@ -92,11 +92,21 @@ pub fn added_by_link(
     );
     let replaced = match revoked {
         [] => String::new(),
-        [one] => format!(" It has replaced {}, which was revoked.", quoted(one)),
-        all => format!(" It has replaced {}, which were revoked.", all_quoted(all)),
+        [one] => format!(
+            " It has replaced {}, which was revoked. {WHO_KNOWS_THE_PASSWORD}",
+            quoted(one)
+        ),
+        all => format!(
+            " It has replaced {}, which were revoked. {WHO_KNOWS_THE_PASSWORD}",
+            all_quoted(all)
+        ),
     };
     format!("{text}{replaced} If that was not you: revoke it, and tell the server's administrator.")
 }
+
+/// Certificates alone were revoked.
+const WHO_KNOWS_THE_PASSWORD: &str =
+    "Whoever knows your password can still log in: change it, too, if somebody else may.";
 
 /// A session of the account has made a link.
 #[must_use]

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use crate::passwords::{self, BRUTUS, ROME};
 use crate::power::some_microseconds;
 use crate::support::{
-    Daemon, HAMLET, HOST, Made, ONE, Peer, by_certificate, by_password, kills, list, login, named,
-    with,
+    Daemon, HAMLET, HOST, Made, ONE, Peer, append, by_certificate, by_password, hello, kills, list,
+    login, named, with,
 };
 
 const NOWHERE: &str = "-_v7-_v7-_v7-_v7-_v7-w";
@@ -752,6 +752,38 @@ fn a_link_that_replaces_revokes_all_others_and_closes_their_sessions() {
 }
 
 #[test]
+fn whoever_has_the_lost_device_can_not_fill_up_the_way_back() {
+    let daemon = Daemon::start();
+    let mut server = daemon.server(json!({}));
+    let phone = Made::of(HAMLET);
+    server.append("phone", &phone);
+    let key = Made::of(HAMLET);
+    let refused = (0..).find_map(|number| {
+        let name = format!("device{number}");
+        let id = server.send("certificate.append", append(&name, &Made::of(HAMLET)));
+        let answer = server.answer(id);
+        if answer.get("result").is_none() {
+            return Some(answer["error"].clone());
+        }
+        server.ask("certificate.revoke", named(&name));
+        None
+    });
+    assert_eq!(denial(&refused.unwrap()), "too-many-marks");
+    let made = ask_with(
+        &mut server,
+        "link.create",
+        link(HAMLET, "replace"),
+        &present(),
+    )
+    .unwrap();
+    let question = redeem(HOST, &token_of(&made), "new phone", &key);
+    ask_with(&mut server, "link.redeem", question, &present()).unwrap();
+    assert_eq!(names(&mut server), ["new phone"]);
+    server.login_refused(&phone);
+    server.login(&key);
+}
+
+#[test]
 fn a_link_makes_an_account_without_a_password() {
     let mut daemon = Daemon::start();
     let mut rome = rome(&daemon, json!({}));
@@ -1169,6 +1201,18 @@ fn the_command_line_makes_lists_and_revokes_links() {
         "{said}"
     );
     assert!(said.contains("this is the usual address"), "{said}");
+    let mut server = daemon.peer();
+    let mut plain = hello(ROME, json!({}));
+    plain["hosts"][0]["accounts"] = json!("daemon");
+    plain["hosts"][0]["page"] = json!("http://rome.lit/devices");
+    server.ask("session.hello", plain);
+    let (_, unsafe_link) = run(&["create", BRUTUS]);
+    assert!(
+        unsafe_link.starts_with("http://rome.lit/devices#")
+            && unsafe_link.contains("http_external_url = \"https://rome.lit/\""),
+        "{unsafe_link}"
+    );
+    drop(server);
     // A file is no terminal.
     assert!(!said.contains('\u{2588}'), "{said}");
     let (_, json) = run(&["create", "cinna@rome.lit", "--kind", "new", "--json"]);
@@ -1323,6 +1367,21 @@ fn a_form_makes_a_link_where_users_may() {
     assert!(value("expires").ends_with('Z'), "{shown}");
     let seen = ask_with(&mut server, "link.look", look(HOST, token), &present()).unwrap();
     assert_eq!((&seen["name"], &seen["kind"]), (&json!("x"), &json!("add")));
+    let given = ask_with(&mut server, "link.create", link(HAMLET, "add"), &present()).unwrap();
+    let mut take_back = || {
+        let chosen = json!({"subcmd": ["take-back-links"]});
+        let said = server.ask("command.step", step(Some("menu"), "next", chosen));
+        assert_eq!(said["status"], "completed");
+        said["notes"][0]["text"].as_str().unwrap().to_owned()
+    };
+    assert!(take_back().starts_with("The link that you have made"));
+    assert!(take_back().starts_with("You have made no links"));
+    // An administrator's stays.
+    let left: Vec<Value> = links(&mut server)
+        .iter()
+        .map(|link| link["id"].clone())
+        .collect();
+    assert_eq!(left, [given["id"].clone()]);
 }
 
 #[test]

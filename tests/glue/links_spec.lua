@@ -143,16 +143,19 @@ local function new_world(is_13, before, is_plain)
 		headers.content_type = headers.content_type or "application/json";
 		headers.host = headers.host or "shakespeare.lit:5281";
 		local response = { headers = {} };
-		local answer = world.links.redeem({ request = { body = body, headers = headers, ip = "192.0.2.7" }, response = response }, page);
+		local answer = world.links.redeem({ request = { body = body, headers = headers, ip = "192.0.2.7" }, response = response }, page, true);
 		assert.equal("application/json", response.headers.content_type);
 		return response.status_code, answer;
 	end
 	return world;
 end
 
--- A body as long as it says.
+-- A body as long as it says, with as many brackets.
 local function body(fields)
-	return setmetatable(fields, { __len = function () return fields.bytes or 100; end });
+	return setmetatable(fields, {
+		__len = function () return fields.bytes or 100; end;
+		__index = { gsub = function () return "", rawget(fields, "brackets") or 1; end };
+	});
 end
 
 describe("what the page posts", function ()
@@ -164,7 +167,7 @@ describe("what the page posts", function ()
 		assert.same({ 200, world.result }, { world.post(body({ token = "t", name = "phone", certificate = "AA==", address = "me" })) });
 		assert.same({
 			{ "link.look", { host = "shakespeare.lit", token = "t", address = "192.0.2.7" } };
-			{ "link.redeem", { host = "shakespeare.lit", token = "t", address = "192.0.2.7", name = "phone", certificate = "AA==" } };
+			{ "link.redeem", { host = "shakespeare.lit", token = "t", address = "192.0.2.7", name = "phone", certificate = "AA==", secure = true } };
 		}, world.asked);
 		assert.same({ {}, {} }, { world.fired, world.logged });
 	end);
@@ -181,6 +184,7 @@ describe("what the page posts", function ()
 			{ 415, {}, { content_type = "application/jsonx" } };
 			{ 415, {}, { content_type = "" } };
 			{ 413, { bytes = 16 * 1024 + 1 }, {} };
+			{ 400, { token = "t", brackets = 301 }, {} };
 		}) do
 			local status, answer = world.post(body(case[2]), case[3]);
 			assert.equal(case[1], status);

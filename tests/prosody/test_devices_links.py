@@ -191,7 +191,7 @@ async def test_a_link_replaces_every_device_that_was_lost(stage: Scene, host: st
         sessions = [await stage.certificate_session(account, certificate) for certificate in lost.values()]
         page = await browser.open(**PHONE)
         await opened(page, link["url"])
-        await page.get_by_text("signs every other device out").wait_for()
+        await page.get_by_text("the devices that use them are cut off at once. Whoever knows the account’s password can still log in").wait_for()
         await picture(page, stage, "18-link-replace")
         for session in sessions:
             await session.ping()
@@ -403,6 +403,39 @@ async def test_a_user_ends_links_where_no_other_device_has_a_key(stage: Scene):
         await is_well(page, stage)
 
 
+async def test_a_user_takes_links_back_and_those_of_an_administrator_stay(stage: Scene):
+    account = stage.account()
+    given = create(stage, account)
+    async with browser_for(stage) as browser:
+        page = await browser.open(**SMALL)
+        await log_in(page, stage, account)
+        await button(page, "Link for another device").click()
+        url = await page.locator("#link").text_content()
+        await button(page, "Back to your devices").click()
+        await button(page, "Take back my links").click()
+        await page.get_by_text("All links that you have made and nobody has used stop working.").wait_for()
+        await is_for_everybody(page)
+        await picture(page, stage, "25-link-taken-back")
+        await button(page, "Take them back").click()
+        await page.get_by_text("None of the links that you have made works any more.").wait_for()
+        assert waiting(stage, account) == [given["id"]]
+        other = await browser.open(**SMALL)
+        await opened(other, url)
+        assert "This link does not work." in await complaint(other)
+        await is_well(page, stage)
+
+
+async def test_a_link_on_an_iphone_is_not_used_up_for_nothing(stage: Scene):
+    account = Account("sycorax")
+    link = create(stage, account, "--kind", "new")
+    async with browser_for(stage) as browser:
+        page = await browser.open(**PHONE | {"user_agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X)"})
+        await opened(page, link["url"])
+        await page.get_by_text("Open this link on an Android phone or on a computer: nothing has happened so far.").wait_for()
+        assert await page.get_by_text("your password").count() == 0
+        assert waiting(stage, account) == [link["id"]]
+
+
 async def test_a_user_who_has_made_too_many_links_is_told_so(stage: Scene):
     account = stage.account()
     for _ in range(20):
@@ -412,7 +445,7 @@ async def test_a_user_who_has_made_too_many_links_is_told_so(stage: Scene):
         await log_in(page, stage, account)
         await button(page, "Link for another device").click()
         said = await complaint(page)
-        assert "Too many links wait to be used." in said and "“Sign every other device out” ends all links" in said
+        assert "Too many links wait to be used." in said and "take back those that you have made" in said
         await is_for_everybody(page)
         await button(page, "Back to your devices").click()
         await page.get_by_text("No device has a key yet.").wait_for()

@@ -161,6 +161,28 @@ async def test_what_is_no_link_has_one_answer(stage: Scene):
     assert refused.returncode == 1 and "saslcertd_links" in refused.stderr
 
 
+def post_in_the_clear(scene: Scene, body: Any) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", scene.prosody.http_port, timeout=60)
+    connection.request("POST", "/devices/redeem", json.dumps(body), {"Host": DOMAIN, "Content-Type": "application/json"})
+    answer = connection.getresponse()
+    found = answer.status, json.loads(answer.read())
+    connection.close()
+    return found
+
+
+async def test_nothing_is_redeemed_over_a_connection_that_is_not_secure(stage: Scene):
+    account = stage.account()
+    token = create(stage, account.jid)
+    certificate = stage.certificate(account)
+    body = {"token": token, "name": "phone", "certificate": certificate.base64}
+    status, refused = await asyncio.to_thread(post_in_the_clear, stage, body)
+    assert (status, refused["error"]) == (403, "stream-not-secure"), refused
+    assert stage.records(account) == []
+    # The link was not used up.
+    status, found = await asyncio.to_thread(redeem, stage, token, "phone", certificate)
+    assert (status, found["name"]) == (200, "phone"), found
+
+
 async def test_requests_that_are_none_are_refused_before_the_daemon_is_asked(stage: Scene):
     account = stage.account()
     token = create(stage, account.jid)
@@ -177,6 +199,8 @@ async def test_requests_that_are_none_are_refused_before_the_daemon_is_asked(sta
         (400, "[", {}),
         (400, '"x"', {}),
         (400, "[" * 16000, {}),
+        # No name has so many.
+        (400, {"token": token, "name": "{" * 301}, {}),
         (400, b'{"token":"\xff"}', {}),
         (400, {}, {}),
         (400, {"token": 5}, {}),

@@ -10,7 +10,7 @@ use crate::identity::certificate::Finding;
 use crate::identity::pasted::{self, NotOne};
 use crate::identity::{Enrolment, Fingerprint, KeyId, LinkKind, UnixSeconds};
 use crate::policy::host::Links;
-use crate::policy::links;
+use crate::policy::links::{self, CutOff};
 use crate::policy::live::Ending;
 use crate::policy::{Denial, manage};
 use crate::protocol::{
@@ -126,6 +126,10 @@ impl Managing<'_> {
             }
             Subcommand::Link => Ok(forms::linking()),
             Subcommand::List => return self.list_to_read(asking, now),
+            Subcommand::TakeBackLinks => {
+                let count = self.links.end(&asking.whose, CutOff::TakenBack)?;
+                return Ok(said(forms::links_taken_back(count)));
+            }
             Subcommand::Disable => self.lists.look_at(&asking.whose, |own, _| {
                 let all: Vec<Chosen<'_>> = own.iter().map(|held| asking.chosen(held)).collect();
                 (!all.is_empty())
@@ -171,11 +175,12 @@ impl Managing<'_> {
 
     /// There are no others to revoke, but whoever has a link would be one: links end as with others.
     fn without_others(&self, asking: &Asking, nothing: &str) -> Result<CommandStepped, Refusal> {
-        Ok(said(if self.links.end_all(&asking.whose)? {
-            forms::only_links_ended(nothing)
-        } else {
-            nothing.to_owned()
-        }))
+        Ok(said(
+            match self.links.end(&asking.whose, CutOff::OthersGo)? {
+                0 => nothing.to_owned(),
+                _ => forms::only_links_ended(nothing),
+            },
+        ))
     }
 
     /// The key of the certificate of this name in the list.
@@ -262,9 +267,10 @@ impl Managing<'_> {
                 })
             }
             // These sub-commands end at once, or send their answer themselves.
-            Subcommand::List | Subcommand::Revoke | Subcommand::RevokeOthers => {
-                Ok(not_taken(forms::HAS_ENDED))
-            }
+            Subcommand::List
+            | Subcommand::TakeBackLinks
+            | Subcommand::Revoke
+            | Subcommand::RevokeOthers => Ok(not_taken(forms::HAS_ENDED)),
         }
     }
 
@@ -349,7 +355,7 @@ impl Asking {
     fn menu(&self) -> CommandStepped {
         let form = forms::menu(self.own_key.is_some(), |one| match one {
             Subcommand::AddCurrent => self.presented().is_ok(),
-            Subcommand::Link => self.makes_links,
+            Subcommand::Link | Subcommand::TakeBackLinks => self.makes_links,
             _ => true,
         });
         CommandStepped {

@@ -140,8 +140,8 @@ impl Managing<'_> {
             uses,
         };
         let made = self.links.make(&whose, &wish, now)?;
-        let guessed = (!made.is_served).then(|| wording::page_is_guessed(&whose.account));
-        let lines = [made.url.0.to_string()].into_iter().chain(guessed);
+        let about_page = wording::about_page(&made.url.0, made.is_served, &whose.account);
+        let lines = [made.url.0.to_string()].into_iter().chain(about_page);
         Ok(ConsoleRan {
             ok: true,
             text: made.row.effect(),

@@ -241,12 +241,12 @@ impl Linking<'_> {
         Ok(row)
     }
 
-    /// Ends all links of the account, for whom it has no other certificates to revoke: were there any?
-    pub(super) fn end_all(&self, whose: &Whose) -> Result<bool, Refusal> {
+    /// Ends links of the account, where no certificate has to be revoked: how many?
+    pub(super) fn end(&self, whose: &Whose, cut: CutOff<'static>) -> Result<usize, Refusal> {
         const QUESTION: &str = "link.revoke";
         let account = &whose.account;
         if self.lists.store.view(account).links()?.is_empty() {
-            return Ok(false);
+            return Ok(0);
         }
         let policy = self.lists.hosts.policy(account.host())?;
         let (asker, scope) = self.lists.asker_of(whose)?;
@@ -255,14 +255,14 @@ impl Linking<'_> {
             if let Err(denial) = links::may_end(&asker, &scope, &view.list()?, &policy) {
                 return Ok(Err(denial));
             }
-            let ended = ended_links(view, CutOff::OthersGo)?.into_iter();
+            let ended = ended_links(view, cut)?.into_iter();
             let ended: Vec<_> = ended.map(Harmless::remove_link).collect();
             let count = ended.len();
             Ok(Ok((ended, count)))
         });
         let count = written?.map_err(|denial| refused(QUESTION, account, &by, denial))?;
         tracing::info!(%account, count, by, "{QUESTION}: yes");
-        Ok(count > 0)
+        Ok(count)
     }
 
     pub(in crate::daemon) fn look(
@@ -388,6 +388,7 @@ impl Linking<'_> {
             hash: link.hash,
             name: question.name.clone(),
             cert,
+            secure: question.secure,
             policy: policy.clone(),
             now,
         };
@@ -463,6 +464,7 @@ struct Opened {
     hash: LinkHash,
     name: Option<String>,
     cert: Arc<ClientCert>,
+    secure: bool,
     policy: HostPolicy,
     now: UnixSeconds,
 }
@@ -474,6 +476,7 @@ impl Opened {
             hash,
             name,
             cert,
+            secure,
             policy,
             now,
         } = self;
@@ -491,6 +494,7 @@ impl Opened {
             link: &link,
             name: name.as_deref(),
             cert,
+            secure: *secure,
         };
         let (list, disabled) = (view.list()?, view.disabled()?);
         let redeemed = links::redeem(&wish, &list, &disabled, marks, (policy, *now));

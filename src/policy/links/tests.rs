@@ -283,6 +283,7 @@ fn redeemed(
         link,
         name,
         cert: &cert,
+        secure: true,
     };
     redeem(&wish, list, &[], marks, (&policy(Links::Own), NOW))
 }
@@ -351,6 +352,39 @@ fn a_link_that_replaces_revokes_all_others_and_takes_none_of_their_keys() {
     let nothing = AccountList::default();
     let found = redeemed(&link(LinkKind::Replace), None, &nothing, Marks::default());
     assert_eq!(found.unwrap().revoked, None);
+}
+
+#[test]
+fn whoever_has_the_lost_device_can_not_fill_up_the_way_back() {
+    let list = holding(vec![enrolled(&other_cert(), "h@a.lit")]);
+    let too_many = Marks {
+        are_too_many: true,
+        ..Marks::default()
+    };
+    let found = redeemed(&link(LinkKind::Replace), None, &list, too_many).unwrap();
+    assert_eq!(found.revoked.map(|revoked| revoked.keys.len()), Some(1));
+}
+
+#[test]
+fn nothing_is_redeemed_where_others_read_along() {
+    let cert = Arc::new(cert_naming(&["h@a.lit"]));
+    for kind in [LinkKind::Add, LinkKind::New, LinkKind::Replace] {
+        let wish = Redeeming {
+            link: &link(kind),
+            name: None,
+            cert: &cert,
+            secure: false,
+        };
+        let (list, marks) = (AccountList::default(), Marks::default());
+        let refused = redeem(&wish, &list, &[], marks, (&policy(Links::Own), NOW));
+        assert_eq!(refused.err(), Some(Denial::StreamNotSecure));
+    }
+}
+
+#[test]
+fn a_user_takes_back_what_its_sessions_have_made() {
+    let links = [link(LinkKind::Replace), own_link(by_password())];
+    assert_eq!(ended_by(CutOff::TakenBack, &links), [&links[1]]);
 }
 
 #[test]
@@ -428,6 +462,7 @@ fn a_link_ends_with_the_right_of_the_certificate_that_made_it() {
             link,
             name: Some("new"),
             cert: &cert,
+            secure: true,
         };
         let list = holding(vec![device.clone()]);
         let found = redeem(&wish, &list, &[], Marks::default(), (&by_passwords, NOW));
