@@ -15,7 +15,8 @@ use crate::identity::visible::visible;
 use crate::identity::{UnixSeconds, counted};
 use crate::protocol::client::Asker;
 use crate::protocol::{
-    AcceptedLoss, ConnectionState, DaemonState, EndedCheck, FileState, HostState, StoreState,
+    AcceptedLoss, ConnectionState, DaemonState, EndedCheck, FileState, HostState, SharedState,
+    StandbyState, StoreState,
 };
 
 pub(super) fn run(global: &Global) -> anyhow::Result<ExitCode> {
@@ -77,6 +78,9 @@ fn store(out: &mut String, store: &StoreState) {
         counted(store.revoked_keys, "revoked key", "revoked keys"),
         store.bytes_on_disk / 1024,
     );
+    if let Some(shared) = &store.shared {
+        sharing(out, shared);
+    }
     if store.corrupt_reads > 0 {
         let _ = writeln!(
             out,
@@ -101,6 +105,27 @@ fn store(out: &mut String, store: &StoreState) {
             "PROBLEM: the disk is nearly full; nothing is added until there is room"
         );
     }
+}
+
+fn sharing(out: &mut String, shared: &SharedState) {
+    for daemon in &shared.daemons {
+        let _ = writeln!(out, "daemon: {}", daemon.in_words().in_one_line());
+    }
+    let StandbyState {
+        names,
+        there,
+        problem,
+    } = &shared.standbys;
+    let _ = match (problem, there) {
+        (Some(problem), _) => writeln!(out, "WARNING: {}", visible(problem)),
+        (None, Some(there)) if !names.is_empty() => writeln!(
+            out,
+            "store: each change is with a standby before it is answered ({}; {} of them there)",
+            visible(names),
+            there
+        ),
+        (None, _) => Ok(()),
+    };
 }
 
 fn checked(out: &mut String, check: Option<&EndedCheck>) {

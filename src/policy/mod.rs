@@ -15,6 +15,7 @@ pub mod options;
 pub mod page;
 pub mod passwords;
 pub mod restore;
+pub mod standby;
 pub mod throttle;
 
 #[cfg(test)]

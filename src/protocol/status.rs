@@ -14,6 +14,7 @@ use super::request::{Lane, Request};
 use super::sessions::{Accounts, HostRemark, Module};
 use crate::identity::{Host, ScramHash, UnixSeconds};
 use crate::policy::access::Role;
+use crate::wording::sharing::Sharer;
 
 /// `status`.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -79,6 +80,65 @@ pub struct StoreState {
     pub check: Option<EndedCheck>,
     /// The loss that was accepted last.
     pub accepted_loss: Option<AcceptedLoss>,
+    /// Who else serves it; none where nobody can.
+    pub shared: Option<SharedState>,
+}
+
+/// A store that several daemons may serve.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SharedState {
+    /// The number of the last change.
+    pub head: u64,
+    /// Those that serve it, this one first, and those that did so within the last hour.
+    pub daemons: Vec<SharerState>,
+    /// What has the store when its machine is lost.
+    pub standbys: StandbyState,
+}
+
+/// A daemon that serves a store of several.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SharerState {
+    /// The name of its machine.
+    pub machine: String,
+    /// Its process there.
+    pub pid: u32,
+    /// Is it the one that answers?
+    pub this: bool,
+    /// For how long nothing was heard of it, in seconds, if its lease has run out; as long as this daemon has watched.
+    pub silent_seconds: Option<u64>,
+    /// So many of the last changes it has not seen yet.
+    pub behind: u64,
+    /// How long its askers wait for an answer at most, in milliseconds.
+    pub waits_ms: u64,
+}
+
+impl SharerState {
+    /// For people.
+    #[must_use]
+    pub fn in_words(&self) -> Sharer {
+        Sharer {
+            machine: self.machine.clone(),
+            pid: self.pid,
+            is_this: self.this,
+            silent_seconds: self.silent_seconds,
+            behind: self.behind,
+            waits_ms: self.waits_ms,
+        }
+    }
+}
+
+/// The standbys of a database that its commits wait for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StandbyState {
+    /// Which they are, as the database's server is told; empty: none.
+    pub names: String,
+    /// How many of them are there; none if the daemon's role may not see that.
+    pub there: Option<u64>,
+    /// Why an answered revocation may be lost all the same, or that this can't be seen, in words with the line that mends it.
+    pub problem: Option<String>,
 }
 
 /// A loss that an admin has accepted.

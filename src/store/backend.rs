@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use super::error::StoreError;
 use super::job::{About, Job, Pending, Planned};
+use super::sharing::Sharing;
 use super::tables::Tables;
 use super::wholeness::TableCheck;
 
@@ -49,6 +50,11 @@ pub(super) trait Backend: Send + Sync {
     ///
     /// Errors: they can't be told.
     fn asked_with(&self, patience: Duration) -> Result<(), StoreError>;
+
+    /// The processes that serve the same rows; `None`: no other one can. Blocks.
+    ///
+    /// Errors: who does can't be asked for now.
+    fn sharing(&self) -> Result<Option<Sharing>, StoreError>;
 
     /// Writes what waits, takes nothing more, and returns when that is done.
     fn stop(&self);

@@ -1,4 +1,4 @@
-//! How the store is: how much there is, and whether all of it is there.
+//! How the store is: how much there is, whether all of it is there, and who serves it.
 //!
 //! Must not know: who asks, the words about a damage.
 
@@ -6,6 +6,7 @@ use super::Store;
 use super::counts::HostCounts;
 use super::edit::Table;
 use super::error::StoreError;
+use super::sharing::Sharing;
 use super::wholeness::{Found, LOSS_ROW, Loss, TableCheck};
 
 /// How much there is.
@@ -78,6 +79,14 @@ impl Store {
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.backend.condition().rows
+    }
+
+    /// Who serves the same rows; `None`: nobody else can. Blocks for as long as it takes to ask.
+    ///
+    /// Errors: nobody can be asked for now.
+    pub fn sharing(&self) -> Result<Option<Sharing>, StoreError> {
+        self.tables.require_sound()?;
+        self.backend.sharing()
     }
 
     /// How it was found when it was opened.

@@ -3,6 +3,7 @@
 //! Must not know: who asks, and how it is shown.
 
 use super::certificates::{in_quotes, second, short};
+use super::sharing::Sharer;
 use crate::identity::visible::visible;
 use crate::identity::{
     BareJid, CertificateName, Fingerprint, KeyId, ScramHash, UnixSeconds, counted,
@@ -100,6 +101,27 @@ pub struct Status {
     pub sessions: Option<u64>,
     /// Which the asker serves.
     pub hosts: Vec<HostStatus>,
+    /// The daemons that share the store.
+    pub sharing: SharingStatus,
+}
+
+/// How those are that share a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SharingStatus {
+    /// Nobody can share it.
+    Alone,
+    /// These do.
+    Shared {
+        /// Each daemon, this one among them.
+        daemons: Vec<Sharer>,
+        /// Why an answered revocation may be lost, in words.
+        standby_problem: Option<String>,
+    },
+    /// Nobody can say: the store can't be asked.
+    Away {
+        /// Why, in words.
+        problem: String,
+    },
 }
 
 /// How a host is.
@@ -147,12 +169,34 @@ impl Status {
             let sessions = counted(count, "session", "sessions");
             lines.push(format!("{sessions} logged in with a certificate"));
         }
+        lines.extend(self.sharing.lines());
+        if matches!(self.sharing, SharingStatus::Away { .. }) {
+            return (false, "The store can't be asked".to_owned(), lines);
+        }
         let unready = self.hosts.iter().filter(|host| host.is_unready());
         let unready: Vec<_> = unready.map(|host| visible(&host.name)).collect();
         if unready.is_empty() {
             (true, "All is well".to_owned(), lines)
         } else {
             (false, format!("Not ready: {}", unready.join(", ")), lines)
+        }
+    }
+}
+
+impl SharingStatus {
+    fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Alone => Vec::new(),
+            Self::Shared {
+                daemons,
+                standby_problem,
+            } => {
+                let daemon = |one: &Sharer| format!("Daemon {}", one.in_one_line());
+                let problem = standby_problem.as_ref();
+                let problem = problem.map(|problem| format!("WARNING: {problem}"));
+                daemons.iter().map(daemon).chain(problem).collect()
+            }
+            Self::Away { problem } => vec![visible(problem).into_owned()],
         }
     }
 }
@@ -207,6 +251,7 @@ mod tests {
             since: None,
             sessions: None,
             hosts,
+            sharing: SharingStatus::Alone,
         }
     }
 
@@ -247,6 +292,27 @@ mod tests {
                 "shakespeare.lit: withdrawn because of another module, see the log; accounts in Prosody",
             ]
         );
+    }
+
+    #[test]
+    fn a_store_that_cannot_be_asked_is_not_well_and_a_missing_standby_is_warned_of() {
+        let with = |sharing| {
+            let status = Status {
+                sharing,
+                ..status(vec![host("denmark.lit", Readiness::Ready)])
+            };
+            status.in_words()
+        };
+        let problem = "the database cannot be asked".to_owned();
+        let (ok, text, lines) = with(SharingStatus::Away { problem });
+        assert_eq!((ok, &*text), (false, "The store can't be asked"));
+        assert_eq!(lines[2], "the database cannot be asked");
+        let (ok, _, lines) = with(SharingStatus::Shared {
+            daemons: Vec::new(),
+            standby_problem: Some("none".to_owned()),
+        });
+        assert!(ok);
+        assert_eq!(lines[2], "WARNING: none");
     }
 
     #[test]

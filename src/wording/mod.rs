@@ -9,3 +9,4 @@ pub mod forms;
 pub mod links;
 pub mod notices;
 pub mod setup;
+pub mod sharing;

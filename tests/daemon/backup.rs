@@ -30,7 +30,13 @@ pub fn refused(output: &Output, words: &str) {
 /// A daemon with something of everything, and the phone's certificate.
 fn full() -> (Daemon, Made) {
     let daemon = Daemon::start();
-    let mut rome = passwords::server(&daemon, json!({}));
+    let phone = fill(&daemon);
+    (daemon, phone)
+}
+
+/// Something of everything, and the phone's certificate.
+pub fn fill(daemon: &Daemon) -> Made {
+    let mut rome = passwords::server(daemon, json!({}));
     rome.ask("account.create", passwords::create(BRUTUS, "et tu?"));
     rome.ask(
         "account.create",
@@ -45,7 +51,7 @@ fn full() -> (Daemon, Made) {
     }
     server.ask("certificate.revoke", named("lost"));
     server.ask("certificate.disable", named("old"));
-    (daemon, phone)
+    phone
 }
 
 pub fn exported(daemon: &Daemon) -> (PathBuf, String) {
@@ -68,7 +74,7 @@ pub fn records(text: &str) -> Vec<Value> {
     records
 }
 
-fn salt(daemon: &Daemon) -> Value {
+pub fn salt(daemon: &Daemon) -> Value {
     let mut rome = passwords::server(daemon, json!({}));
     let nobody = json!({"account": "nobody@rome.lit", "hash": "SHA-256"});
     rome.ask("account.scram", nobody)["salt"].clone()

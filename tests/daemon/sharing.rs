@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+use crate::backup::{exported, fill, fine, records, run, salt};
 use crate::passwords::{self, BRUTUS, create, verify};
 use crate::support::{
     Daemon, HAMLET, HOST, Made, Peer, PostgreSql, append, login, named, postgresql,
@@ -242,4 +243,103 @@ fn who_does_not_say_how_long_it_waits_is_let_in_as_one_that_waits_long() {
     let mut stranger = Peer::connect(&here.socket());
     stranger.ask("account.verify", verify(BRUTUS, "first"));
     assert_eq!(patience().trim(), "30000");
+}
+
+#[test]
+fn status_names_all_daemons_and_says_who_is_silent_and_that_no_standby_is_there() {
+    let mut here = Daemon::start();
+    let mut there = here.beside();
+    let (mut one, _other) = (server(&here), server(&there));
+    let shared = |peer: &mut Peer| peer.ask("status", json!({}))["store"]["shared"].clone();
+    // Each is there from the first answer on, and the other one hears of it within a second.
+    let mut asking = here.peer();
+    here.wait_for("the other's row", |_| {
+        shared(&mut asking)["daemons"].as_array().unwrap().len() == 2
+    });
+    let daemons = shared(&mut one)["daemons"].clone();
+    assert_eq!(daemons[0]["pid"], here.pid());
+    assert_eq!(daemons[0]["this"], true);
+    assert_eq!(daemons[0]["behind"], 0);
+    assert_eq!(daemons[1]["pid"], there.pid());
+    assert_eq!(daemons[1]["this"], false);
+    assert_eq!(daemons[1]["machine"], daemons[0]["machine"]);
+    // What counts until somebody says less.
+    assert_eq!(daemons[1]["waits_ms"], 2000);
+    let standbys = shared(&mut one)["standbys"].clone();
+    assert_eq!(standbys["names"], "");
+    let problem = standbys["problem"].as_str().unwrap();
+    assert!(problem.contains("no synchronous standby"), "{problem}");
+
+    there.freeze();
+    one.append("phone", &Made::of(HAMLET));
+    here.wait_for("silence", |_| {
+        !shared(&mut asking)["daemons"][1]["silent_seconds"].is_null()
+    });
+    let silent = shared(&mut one);
+    assert!(
+        silent["daemons"][1]["behind"].as_u64() > Some(0),
+        "{silent}"
+    );
+    // One that has a lease needs no standby.
+    assert_eq!(silent["standbys"]["problem"], json!(null));
+    let shown = here.command("status").output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let this = format!("(process {}, this one): has a lease", here.pid());
+    let other = format!("(process {}): SILENT for ", there.pid());
+    assert!(shown.contains(&this) && shown.contains(&other), "{shown}");
+    let ran = one.ask(
+        "console.run",
+        json!({"words": ["status"], "socket": "/run/socket", "sessions": null, "withdrawn": []}),
+    );
+    let lines = ran["lines"].to_string();
+    assert!(lines.contains(&this) && lines.contains(&other), "{lines}");
+    there.signal(Signal::SIGCONT);
+    here.wait_for("a lease", |_| {
+        shared(&mut asking)["daemons"][1]["silent_seconds"].is_null()
+    });
+}
+
+#[test]
+fn everything_moves_from_a_folder_to_a_database_and_back_while_all_are_served() {
+    let from = Daemon::start_in_folder();
+    let phone = fill(&from);
+    let here = Daemon::start();
+    let there = here.beside();
+    let back = Daemon::start_in_folder();
+    let (path, text) = exported(&from);
+    let kinds = [
+        "secret",
+        "host",
+        "account",
+        "certificate",
+        "revoked_key",
+        "disabled",
+        "incarnation",
+    ];
+    for kind in kinds {
+        assert!(text.contains(&format!("\"type\":\"{kind}\"")), "{kind}");
+    }
+    fine(&run(&here, "import", &[path.to_str().unwrap()]));
+    let (path, in_database) = exported(&here);
+    assert_eq!(records(&in_database), records(&text));
+    // Whoever shares the database has all of it as well, and goes on to count right.
+    assert_eq!(records(&exported(&there).1), records(&text));
+    assert_eq!(salt(&there), salt(&from));
+    for daemon in [&here, &there] {
+        daemon
+            .server(json!({"saslcertd_max_certs": 7}))
+            .login(&phone);
+        fine(&run(daemon, "check", &[]));
+    }
+    fine(&run(&back, "import", &[path.to_str().unwrap()]));
+    assert_eq!(records(&exported(&back).1), records(&text));
+    assert_eq!(salt(&back), salt(&from));
+    back.server(json!({"saslcertd_max_certs": 7})).login(&phone);
+    fine(&run(&back, "check", &[]));
+    // A second import has nothing to write, in either direction.
+    for (daemon, path) in [(&here, &path), (&back, &path)] {
+        let again = run(daemon, "import", &[path.to_str().unwrap(), "--json"]);
+        let again: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+        assert_eq!(again["written"], 0, "{again}");
+    }
 }

@@ -40,12 +40,23 @@ pub struct Daemon {
     meets: Option<PostgreSql>,
     /// How it names its database, if not by the server's socket.
     pub words: Option<String>,
+    /// Its store is in its folder, wherever those of the others are.
+    is_in_folder: bool,
 }
 
 impl Daemon {
     /// A daemon with an empty store.
     pub fn start() -> Self {
         let mut daemon = Self::prepared();
+        daemon.serve();
+        daemon
+    }
+
+    /// A daemon with an empty store in its folder, wherever those of the others are.
+    pub fn start_in_folder() -> Self {
+        let mut daemon = Self::without_store();
+        daemon.is_in_folder = true;
+        daemon.prepare();
         daemon.serve();
         daemon
     }
@@ -70,6 +81,7 @@ impl Daemon {
             server: None,
             meets: None,
             words: None,
+            is_in_folder: false,
         }
     }
 
@@ -84,7 +96,8 @@ impl Daemon {
 
     /// The server of its database, if its store is in one.
     fn server_of_database(&self) -> Option<PostgreSql> {
-        self.server.clone().or_else(postgresql)
+        let server = self.server.clone().or_else(postgresql);
+        server.filter(|_| !self.is_in_folder)
     }
 
     /// Another daemon with a folder of its own, on the database of this one.

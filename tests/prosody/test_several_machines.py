@@ -224,6 +224,13 @@ def test_a_synchronous_standby_that_is_promoted_has_all_that_was_answered(place:
     with with_standby(place, *SYNCHRONOUS) as (first, second):
         database = Database(str(first.folder), str(second.folder))
         with daemons(database, tmp_path, 2) as (here, there):
+            standbys = here.ask("status")["store"]["shared"]["standbys"]
+            # The daemon's role may see the setting, and not who is there.
+            assert (standbys["names"], standbys["there"]) == ("*", None)
+            assert "GRANT pg_monitor TO " in standbys["problem"]
+            first.run("GRANT pg_monitor TO saslcertd")
+            standbys = here.ask("status")["store"]["shared"]["standbys"]
+            assert standbys == {"names": "*", "there": 1, "problem": None}
             made = [f"player{number}@{ROME}" for number in range(40)]
             deleted = []
             for jid in made:

@@ -9,6 +9,7 @@ use super::super::reply::Reply;
 use super::certificates::Certificates;
 use super::incarnations::{Unmarked, incarnation_in_prosody};
 use super::revocation::{KeyRevocation, Managing, Target};
+use super::status::{sharer, standby_problem};
 use super::whose::Whose;
 use crate::identity::time::typed_seconds;
 use crate::identity::{BareJid, CertificateName, Host, Incarnation, LinkKind, UnixSeconds};
@@ -16,7 +17,7 @@ use crate::policy::{Denial, links};
 use crate::protocol::{
     Accounts, ConsoleRan, ConsoleRun, Each, Fault, ListLinks, Misuse, Refusal, Session, SessionBy,
 };
-use crate::wording::console::{self, HostStatus, Readiness, Status};
+use crate::wording::console::{self, HostStatus, Readiness, SharingStatus, Status};
 use crate::wording::links::{self as wording, ListedLink};
 use crate::wording::notices::By;
 
@@ -243,6 +244,7 @@ impl Certificates<'_> {
                 .flatten()
                 .map(|host| self.host_status(&host, withdrawn.contains(&host)))
                 .collect(),
+            sharing: self.sharing_status(),
         };
         let (ok, text, lines) = status.in_words();
         ConsoleRan {
@@ -250,6 +252,23 @@ impl Certificates<'_> {
             text,
             lines,
             denial: None,
+        }
+    }
+
+    fn sharing_status(&self) -> SharingStatus {
+        match self.store.sharing() {
+            Ok(None) => SharingStatus::Alone,
+            Ok(Some(sharing)) => SharingStatus::Shared {
+                standby_problem: standby_problem(&sharing),
+                daemons: sharing
+                    .daemons
+                    .into_iter()
+                    .map(|one| sharer(one).in_words())
+                    .collect(),
+            },
+            Err(error) => SharingStatus::Away {
+                problem: error.to_string(),
+            },
         }
     }
 

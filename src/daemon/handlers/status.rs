@@ -17,11 +17,13 @@ use super::super::sessions::Sessions;
 use super::super::store_checks::Checks;
 use crate::identity::{Host, ScramHash};
 use crate::policy::health::{self, Accepted, AuthorityWord, HealthFacts};
+use crate::policy::standby::{StandbyFacts, standby};
 use crate::protocol::{
     AcceptedLoss, ConnectionState, DaemonState, HostState, PROTOCOL_VERSION, PasswordCensus,
-    Status, StoreState,
+    SharedState, SharerState, StandbyState, Status, StoreState,
 };
-use crate::store::{Store, StoreError};
+use crate::store::{Sharer, Sharing, Standbys, Store, StoreError};
+use crate::wording::sharing as wording;
 
 /// The parts that an administrator looks at.
 #[derive(Clone, Copy)]
@@ -112,6 +114,7 @@ impl Overview<'_> {
             changes: self.store.commits(),
             sequence_problem: self.store.sequence_problem(),
             check: self.checks.last(),
+            shared: self.store.sharing()?.map(shared),
             accepted_loss: loss.map(|loss| AcceptedLoss {
                 at: loss.at,
                 changes: loss.commits,
@@ -184,6 +187,45 @@ impl Overview<'_> {
             without: ScramHash::ALL.into_iter().map(without).collect(),
         }
     }
+}
+
+/// As the protocol says it.
+fn shared(sharing: Sharing) -> SharedState {
+    let Standbys { names, there, .. } = &sharing.standbys;
+    SharedState {
+        head: sharing.head,
+        standbys: StandbyState {
+            problem: standby_problem(&sharing),
+            names: names.clone(),
+            there: *there,
+        },
+        daemons: sharing.daemons.into_iter().map(sharer).collect(),
+    }
+}
+
+/// A daemon, as the protocol says it.
+pub(super) fn sharer(sharer: Sharer) -> SharerState {
+    SharerState {
+        machine: sharer.machine,
+        pid: sharer.pid,
+        this: sharer.is_this,
+        silent_seconds: sharer.silent_for.map(|silent| silent.as_secs()),
+        behind: sharer.behind,
+        // Proof: it was milliseconds in 64 bits before.
+        waits_ms: u64::try_from(sharer.patience.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+/// Why an answered revocation may be lost, in words.
+pub(super) fn standby_problem(sharing: &Sharing) -> Option<String> {
+    let Standbys { names, there, role } = &sharing.standbys;
+    let has_lease = |one: &&Sharer| one.silent_for.is_none();
+    let word = standby(StandbyFacts {
+        daemons: sharing.daemons.iter().filter(has_lease).count(),
+        are_named: !names.is_empty(),
+        there: *there,
+    });
+    wording::standby_problem(word, names, role)
 }
 
 /// A page of hosts is closed when it is larger than this.

@@ -49,6 +49,11 @@ impl OwnLease {
         })
     }
 
+    /// The name of its machine.
+    pub(super) fn machine(&self) -> &str {
+        &self.machine
+    }
+
     /// The longest that an asker of this process waits.
     pub(super) fn patience(&self) -> Duration {
         Duration::from_millis(self.patience_ms.load(Ordering::Acquire))
@@ -145,8 +150,9 @@ impl Renewing {
         let patience_ms = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
         let told = self.own.told();
         let machine = &self.own.machine;
-        let values: [&(dyn ToSql + Sync); 5] =
-            [&process, &self.renewal, &told, &patience_ms, machine];
+        let pid = i64::from(std::process::id());
+        let values: [&(dyn ToSql + Sync); 6] =
+            [&process, &self.renewal, &told, &patience_ms, machine, &pid];
         let committed = session.commit(|client| wait(client.execute(RENEW, &values)))?;
         if committed == Committed::Doubtful {
             // A deposed server could go on with such renewals, and its daemons with it.
@@ -236,6 +242,7 @@ fn tell(own: &OwnLease, heed: &dyn Heed, connections: &Connections, hears: &Rece
 fn lease(row: &Row) -> Result<Lease, tokio_postgres::Error> {
     let process: Vec<u8> = row.try_get(0)?;
     let patience: i64 = row.try_get(3)?;
+    let pid: i64 = row.try_get(5)?;
     Ok(Lease {
         // One of another length is nobody's: it is never renewed.
         process: process.try_into().unwrap_or_default(),
@@ -243,14 +250,14 @@ fn lease(row: &Row) -> Result<Lease, tokio_postgres::Error> {
         seen: row.try_get(2)?,
         patience: Duration::from_millis(patience.unsigned_abs()),
         machine: row.try_get(4)?,
+        pid: u32::try_from(pid).unwrap_or_default(),
     })
 }
 
 /// The name of this machine, for people to read.
 fn machine() -> String {
     let name = rustix::system::uname();
-    let name = name.nodename().to_string_lossy();
-    format!("{name} (process {})", std::process::id())
+    name.nodename().to_string_lossy().into_owned()
 }
 
 fn milliseconds(duration: Duration) -> u64 {
@@ -259,7 +266,7 @@ fn milliseconds(duration: Duration) -> u64 {
 }
 
 const RENEW: &str = "
-INSERT INTO saslcertd.leases (process, renewal, seen, patience_ms, machine) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO saslcertd.leases (process, renewal, seen, patience_ms, machine, pid) VALUES ($1, $2, $3, $4, $5, $6)
     ON CONFLICT (process) DO UPDATE
    SET renewal = excluded.renewal, seen = greatest(leases.seen, excluded.seen), patience_ms = greatest(leases.patience_ms, excluded.patience_ms)";
 
@@ -268,8 +275,7 @@ const SEEN: &str = "
 WITH seen AS (UPDATE saslcertd.leases SET seen = greatest(seen, $2) WHERE process = $1)
 SELECT pg_notify('saslcertd', '')";
 
-const OTHERS: &str =
-    "SELECT process, renewal, seen, patience_ms, machine FROM saslcertd.leases WHERE process <> $1";
+const OTHERS: &str = "SELECT process, renewal, seen, patience_ms, machine, pid FROM saslcertd.leases WHERE process <> $1";
 
 /// Takes a row out that nobody has renewed for long, unless somebody has just done so.
 pub(super) const FORGET: &str = "DELETE FROM saslcertd.leases WHERE process = $1 AND renewal = $2";

@@ -21,8 +21,10 @@ pub(super) struct Lease {
     pub(super) seen: i64,
     /// How long the daemon's askers wait for an answer at most.
     pub(super) patience: Duration,
-    /// Where it runs, in words.
+    /// The name of the machine on which it runs.
     pub(super) machine: String,
+    /// Its process there.
+    pub(super) pid: u32,
 }
 
 /// The rows, and since when they are as they are.
@@ -38,6 +40,13 @@ struct Watched {
     lease: Lease,
     /// When this very renewal was first seen.
     since: Duration,
+}
+
+/// A row, for whoever wants to know how its daemon is.
+pub(super) struct Watching<'a> {
+    pub(super) lease: &'a Lease,
+    /// How long it has been as it is, if its lease has run out.
+    pub(super) silent_for: Option<Duration>,
 }
 
 /// Who has not seen a change yet.
@@ -87,12 +96,20 @@ impl Leases {
         match last.into_iter().chain([self.unknown_until]).max() {
             Some(last) if last > now => Awaited::Until(last),
             _ => Awaited::Nobody {
-                silent: silent
-                    .into_iter()
-                    .map(|one| one.lease.machine.clone())
-                    .collect(),
+                silent: silent.into_iter().map(|one| one.lease.in_words()).collect(),
             },
         }
+    }
+
+    /// All rows.
+    pub(super) fn watched(&self, now: Duration) -> impl Iterator<Item = Watching<'_>> {
+        self.all.values().map(move |one| {
+            let same_for = now.saturating_sub(one.since);
+            Watching {
+                lease: &one.lease,
+                silent_for: (same_for >= LASTS).then_some(same_for),
+            }
+        })
     }
 
     /// Those whose rows tell nothing any more.
@@ -101,6 +118,12 @@ impl Leases {
         let old = all.filter(|(_, one)| one.end() + FORGOTTEN_AFTER <= now);
         old.map(|(process, one)| (*process, one.lease.renewal))
             .collect()
+    }
+}
+
+impl Lease {
+    fn in_words(&self) -> String {
+        format!("{} (process {})", self.machine, self.pid)
     }
 }
 
@@ -137,7 +160,8 @@ mod tests {
             renewal,
             seen,
             patience: at(10),
-            machine: format!("machine {process}"),
+            machine: "machine".to_owned(),
+            pid: process.into(),
         }
     }
 
@@ -164,12 +188,27 @@ mod tests {
         );
         assert_eq!(leases.awaited(7, at(110)), Awaited::Until(at(127)));
         assert_eq!(leases.awaited(6, at(110)), Awaited::Until(at(117)));
-        assert_eq!(leases.awaited(6, at(117)), silent(&["machine 3"]));
+        assert_eq!(leases.awaited(6, at(117)), silent(&["machine (process 3)"]));
         // The same renewal counts from when it was first seen.
         leases.looked(vec![lease(2, 6, 7), lease(3, 1, 3)], at(120));
-        assert_eq!(leases.awaited(7, at(120)), silent(&["machine 3"]));
+        assert_eq!(leases.awaited(7, at(120)), silent(&["machine (process 3)"]));
         leases.looked(vec![lease(3, 2, 7)], at(121));
         assert_eq!(leases.awaited(7, at(121)), silent(&[]));
+    }
+
+    #[test]
+    fn a_lease_that_was_not_renewed_for_as_long_as_it_lasts_is_silent() {
+        let mut leases = Leases::default();
+        let silent = |leases: &Leases, now| -> Vec<_> {
+            let watched = leases.watched(at(now));
+            watched.map(|one| (one.lease.pid, one.silent_for)).collect()
+        };
+        leases.looked(vec![lease(1, 1, 7), lease(2, 1, 7)], at(100));
+        assert_eq!(silent(&leases, 104), [(1, None), (2, None)]);
+        leases.looked(vec![lease(1, 2, 7), lease(2, 1, 7)], at(105));
+        assert_eq!(silent(&leases, 105), [(1, None), (2, Some(at(5)))]);
+        leases.looked(vec![lease(2, 2, 7)], at(106));
+        assert_eq!(silent(&leases, 106), [(2, None)]);
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub(super) mod place;
 mod rows;
 pub(super) mod schema;
 mod settling;
+mod sharing;
 mod statements;
 mod tls;
 mod writing;
@@ -38,18 +39,21 @@ use super::backend::{Backend, Condition, WhenFull};
 use super::error::StoreError;
 use super::job::Job;
 use super::queue::Queue;
+use super::sharing::Sharing;
 use super::wholeness::TableCheck;
 use crate::system::lock::Lock;
 use connect::Heard;
 use connections::Connections;
 use followed::Followed;
 use lease::OwnLease;
+use leases::Leases;
 
 /// A database that is open.
 pub(super) struct Database {
     connections: Arc<Connections>,
     followed: Arc<Followed>,
     lease: Arc<OwnLease>,
+    leases: Arc<Lock<Leases>>,
     queue: Queue,
     heard: Lock<Sender<Heard>>,
     thread: Lock<Option<JoinHandle<()>>>,
@@ -97,6 +101,10 @@ impl Backend for Database {
             let _ = self.heard.lock().send(Heard::Change);
         }
         self.lease.wait_until_written(patience)
+    }
+
+    fn sharing(&self) -> Result<Option<Sharing>, StoreError> {
+        self.look_at_sharing().map(Some)
     }
 
     fn stop(&self) {

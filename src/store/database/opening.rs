@@ -81,6 +81,7 @@ pub(in crate::store) fn open(
     };
     let tables = Tables::of(Arc::new(seen), Arc::clone(&health));
     let own = Arc::new(OwnLease::new(followed.place().seq)?);
+    let leases = Arc::default();
     let heed = Arc::clone(&memory.listeners.heed);
     let telling = Telling::start(Arc::clone(&own), heed, Arc::clone(&connections))?;
     let mut following = Follower {
@@ -93,7 +94,7 @@ pub(in crate::store) fn open(
         heard: hearing,
         applied,
         tended: None,
-        settling: Settling::of(Arc::clone(&own), telling),
+        settling: Settling::of(Arc::clone(&own), Arc::clone(&leases), telling),
     };
     following.settling.goes_on(new_timeline);
     // From the first answer on there is something to be believed.
@@ -116,6 +117,7 @@ pub(in crate::store) fn open(
         connections,
         followed,
         lease: own,
+        leases,
         queue: queue?,
         heard: Lock::new(says),
         thread: Lock::new(Some(thread)),

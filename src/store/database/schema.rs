@@ -150,7 +150,8 @@ CREATE TABLE saslcertd.leases (
     renewal bigint NOT NULL,
     seen bigint NOT NULL,
     patience_ms bigint NOT NULL,
-    machine text NOT NULL
+    machine text NOT NULL,
+    pid bigint NOT NULL
 );
 REVOKE ALL ON ALL TABLES IN SCHEMA saslcertd FROM PUBLIC;
 ";

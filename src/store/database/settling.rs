@@ -14,13 +14,14 @@ use super::followed::Commit;
 use super::lease::{FORGET, OwnLease, Renewing, Telling};
 use super::leases::{Awaited, Leases, silence};
 use crate::system::clock::since_boot;
+use crate::system::lock::Lock;
 
 /// The lease of this process, and those of the others.
 pub(super) struct Settling {
     own: Arc<OwnLease>,
     pub(super) renewing: Renewing,
     telling: Telling,
-    others: Leases,
+    others: Arc<Lock<Leases>>,
     /// The last change that takes something back, whoever has made it.
     takes_back: i64,
     /// Changes that are applied here, and not seen by all.
@@ -80,12 +81,12 @@ impl Asked {
 }
 
 impl Settling {
-    pub(super) fn of(own: Arc<OwnLease>, telling: Telling) -> Self {
+    pub(super) fn of(own: Arc<OwnLease>, others: Arc<Lock<Leases>>, telling: Telling) -> Self {
         Self {
             renewing: Renewing::of(Arc::clone(&own)),
             own,
             telling,
-            others: Leases::default(),
+            others,
             takes_back: 0,
             unseen: VecDeque::new(),
             again: None,
@@ -103,8 +104,12 @@ impl Settling {
         let Some((timeline, since)) = &self.new_timeline else {
             return Ok(());
         };
-        let patience = self.others.longest_patience().max(self.own.patience());
-        if self.others.may_be_lost(*since, patience) <= now {
+        let over = {
+            let mut others = self.others.lock();
+            let patience = others.longest_patience().max(self.own.patience());
+            others.may_be_lost(*since, patience)
+        };
+        if over <= now {
             let noted = wait(session.client().execute(NOTE_TIMELINE, &[timeline]))?;
             // Somebody commits just now: the next time.
             if noted > 0 {
@@ -165,7 +170,7 @@ impl Settling {
         }
         let rows = self.own.others(session)?;
         let now = since_boot();
-        self.others.looked(rows, now);
+        self.others.lock().looked(rows, now);
         self.mind_lost_leases(session, now)?;
         self.again = None;
         while let Some(mut first) = self.unseen.pop_front() {
@@ -173,7 +178,8 @@ impl Settling {
                 self.unseen.push_front(first);
                 break;
             }
-            match self.others.awaited(first.seq, now) {
+            let awaited = self.others.lock().awaited(first.seq, now);
+            match awaited {
                 Awaited::Until(moment) => {
                     self.again = Some(moment);
                     self.unseen.push_front(first);
@@ -221,7 +227,8 @@ impl Settling {
     }
 
     pub(super) fn forget_silent(&self, session: &Session) {
-        for (process, renewal) in self.others.forgotten(since_boot()) {
+        let forgotten = self.others.lock().forgotten(since_boot());
+        for (process, renewal) in forgotten {
             // The next look finds it again, if not.
             let _ = wait(session.client().execute(FORGET, &[&&process[..], &renewal]));
         }
@@ -234,7 +241,11 @@ impl Settling {
     /// Whoever has waited for much longer than any daemon may be silent hears that nobody knows: the database is away, or the standby without
     /// which nothing is firm. Else there would be more and more of them. `now`: since boot.
     pub(super) fn give_up_late(&mut self, now: Duration) {
-        let patience = self.others.longest_patience().max(self.own.patience());
+        let patience = self
+            .others
+            .lock()
+            .longest_patience()
+            .max(self.own.patience());
         let bound = silence(patience) + GIVEN_UP_AFTER;
         while let Some(late) = self.unseen.pop_front_if(|one| one.since + bound <= now) {
             late.give_up();
@@ -282,7 +293,7 @@ mod tests {
     fn who_waits_for_others_for_too_long_hears_that_nobody_knows() {
         let own = Arc::new(OwnLease::new(0).unwrap());
         own.raise_patience(Duration::from_secs(10));
-        let mut settling = Settling::of(own, Telling::ended());
+        let mut settling = Settling::of(own, Arc::default(), Telling::ended());
         let (says, hears) = mpsc::channel();
         let acknowledge: Acknowledge = Box::new(move |outcome| says.send(outcome).unwrap());
         let before = since_boot();

@@ -35,6 +35,7 @@ use super::health::Health;
 use super::job::Job;
 use super::memory::Memory;
 use super::queue::Queue;
+use super::sharing::Sharing;
 use super::wholeness::TableCheck;
 use crate::system::lock::Lock;
 use check::Checking;
@@ -94,6 +95,10 @@ impl Backend for Folder {
 
     fn asked_with(&self, _: Duration) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn sharing(&self) -> Result<Option<Sharing>, StoreError> {
+        Ok(None)
     }
 
     fn stop(&self) {
