@@ -26,6 +26,10 @@ pub(super) struct DoctorArgs {
     /// The store's folder; only needed while the daemon doesn't answer
     #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
     data_dir: PathBuf,
+    /// The database that the store is in, as serve has it; only needed while the daemon doesn't run
+    #[cfg(feature = "postgres")]
+    #[arg(long, value_name = "WORDS", env = "SASLCERTD_DATABASE")]
+    database: Option<String>,
     /// Prosody's control program
     #[arg(long, value_name = "PATH", default_value = "prosodyctl")]
     prosodyctl: PathBuf,
@@ -51,6 +55,8 @@ impl DoctorArgs {
         Ok(Installation {
             socket: global.socket.clone(),
             data_dir: self.data_dir.clone(),
+            #[cfg(feature = "postgres")]
+            database: self.database.clone(),
             prosodyctl: self.prosodyctl.clone(),
             prosody_config: self.prosody_config.clone(),
             #[cfg(feature = "client")]

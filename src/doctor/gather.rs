@@ -16,6 +16,8 @@ use nix::unistd::Uid;
 use super::access::{self, Who};
 use super::commands::Commands;
 use super::daemon::{self, Daemon, Server};
+#[cfg(feature = "postgres")]
+use super::database;
 use super::facts::Facts;
 use super::finding::{Finding, Mend, word};
 use super::machine;
@@ -31,12 +33,14 @@ use crate::daemon::socket_folder::{self, Tenant};
 #[cfg(feature = "client")]
 use crate::identity::UnixSeconds;
 use crate::system::services::has_unit;
-use daemon_seen::{ask_status, gather_daemon, look_at_place, look_at_store};
+use daemon_seen::{ask_status, gather_daemon, look_at_place, look_at_refusal, look_at_store};
 use files::{folders_above, node};
 use machine_seen::gather_machine;
-use processes::{is_of_unit, of_process, of_user, user};
+use processes::{flags, is_of_unit, of_process, of_user, user};
 
 mod daemon_seen;
+#[cfg(feature = "postgres")]
+mod database_seen;
 mod files;
 mod machine_seen;
 mod processes;
@@ -48,6 +52,9 @@ pub(crate) struct Installation {
     pub(crate) socket: PathBuf,
     /// The store's folder; only needed while the daemon doesn't answer.
     pub(crate) data_dir: PathBuf,
+    /// The words that name its database, if it is in one; only needed while the daemon doesn't answer.
+    #[cfg(feature = "postgres")]
+    pub(crate) database: Option<String>,
     /// Prosody's control program.
     pub(crate) prosodyctl: PathBuf,
     /// Prosody's configuration, if prosodyctl doesn't find it by itself.
@@ -92,7 +99,11 @@ pub(crate) fn examine(installation: &Installation) -> Result<Vec<Finding>, NoRun
         uid: whose(&daemon, &data_dir),
         group,
     };
-    daemon.store = look_at_store(&data_dir, tenant.uid);
+    let of_database = look_at_database(installation, &daemon, tenant.uid);
+    daemon.store = match &of_database {
+        Some(_) => look_at_refusal(&data_dir),
+        None => look_at_store(&data_dir, tenant.uid),
+    };
     daemon.place = look_at_place(&daemon, tenant);
     let home = Home {
         socket: daemon.socket.clone(),
@@ -115,6 +126,7 @@ pub(crate) fn examine(installation: &Installation) -> Result<Vec<Finding>, NoRun
     if let Some(version) = answer.version() {
         found.extend(releases::findings(version, releases::package().as_deref()));
     }
+    found.extend(of_database.into_iter().flatten());
     found.extend(daemon::findings(&daemon, &server, facts, &commands));
     let files = gather_files(&daemon);
     found.extend(authorities::findings(
@@ -128,6 +140,37 @@ pub(crate) fn examine(installation: &Installation) -> Result<Vec<Finding>, NoRun
     found.extend(look_at_page(installation, facts, &server, &commands)?);
     found.extend(machine::findings(&machine, facts, &commands));
     Ok(found)
+}
+
+/// None: the store is in a folder.
+#[cfg(feature = "postgres")]
+fn look_at_database(
+    installation: &Installation,
+    daemon: &Daemon,
+    uid: u32,
+) -> Option<Vec<Finding>> {
+    let shared = daemon
+        .status()
+        .and_then(|status| status.store.shared.as_ref());
+    let words = database_seen::words(daemon.process.as_ref(), installation.database.as_deref());
+    if words.is_none() && shared.is_none() {
+        return None;
+    }
+    let seen = words.map(|words| database_seen::look(words, uid));
+    Some(database::findings(seen.as_ref(), shared))
+}
+
+#[cfg(not(feature = "postgres"))]
+fn look_at_database(
+    _installation: &Installation,
+    daemon: &Daemon,
+    _uid: u32,
+) -> Option<Vec<Finding>> {
+    let shared = daemon
+        .status()
+        .and_then(|status| status.store.shared.as_ref());
+    let why = "this program was built without PostgreSQL";
+    shared.map(|_| vec![Finding::not_checked("database", why)])
 }
 
 #[cfg(feature = "client")]
@@ -243,8 +286,15 @@ fn await_hello(daemon: &mut Daemon, facts: Option<&Facts>, server: &Server) {
 }
 
 fn data_dir(daemon: &Daemon, given: &Path) -> PathBuf {
-    let reported = daemon.status().map(|status| status.store.path.clone());
-    reported.unwrap_or_else(|| given.to_owned())
+    let store = daemon.status().map(|status| &status.store);
+    // That of a database is no folder.
+    let reported = store.filter(|store| store.shared.is_none());
+    let reported = reported.map(|store| store.path.clone());
+    let flag = || {
+        let process = daemon.process.as_ref()?;
+        flags(&process.flags, "--data-dir").pop().map(PathBuf::from)
+    };
+    reported.or_else(flag).unwrap_or_else(|| given.to_owned())
 }
 
 /// As whom the daemon serves, or would.

@@ -8,6 +8,8 @@ mod access;
 mod authorities;
 mod commands;
 mod daemon;
+#[cfg(feature = "postgres")]
+mod database;
 mod facts;
 mod finding;
 mod gather;

@@ -35,6 +35,8 @@ mod recall;
 mod record;
 pub mod refusal;
 mod rows;
+#[cfg(feature = "postgres")]
+mod seen;
 mod sharing;
 mod subject;
 mod tables;
@@ -63,6 +65,8 @@ pub use job::Pending;
 pub use known::{Known, Shown};
 pub use recall::Holding;
 pub use record::HostRecord;
+#[cfg(feature = "postgres")]
+pub use seen::{DatabaseSeen, Encryption, Tables as DatabaseTables};
 pub use sharing::{Sharer, Sharing, Standbys};
 pub use subject::Subject;
 pub use view::View;

@@ -10,6 +10,8 @@ use super::database;
 use super::error::{OnFailure, StoreError};
 use super::folder::opening::{Created, Opened};
 use super::follow::Listeners;
+#[cfg(feature = "postgres")]
+use super::seen::DatabaseSeen;
 use super::wholeness::OnLoss;
 use super::{Store, folder, refusal};
 
@@ -118,6 +120,16 @@ impl Store {
         Ok(place(database)?.to_string())
     }
 
+    /// Looks at a database, as the user of this thread, and with what `environment` says; nothing is opened, and nothing written.
+    ///
+    /// Errors: the words name no database; it can't be reached, or would lose what it has acknowledged; each says what to do.
+    pub fn look_at_database(
+        database: &str,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<DatabaseSeen, StoreError> {
+        database::looking::look(place_by(database, environment)?)
+    }
+
     /// Opens the store in a database for a tool or a test: nobody logs in beside it. In `folder`, which is made if need be, stands how far it
     /// had come.
     ///
@@ -168,7 +180,14 @@ impl Store {
 
 #[cfg(feature = "postgres")]
 fn place(words: &str) -> Result<database::place::Place, StoreError> {
-    let environment = |name: &str| std::env::var(name).ok();
+    place_by(words, |name| std::env::var(name).ok())
+}
+
+#[cfg(feature = "postgres")]
+fn place_by(
+    words: &str,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<database::place::Place, StoreError> {
     database::place::Place::of(words, environment).map_err(|error| StoreError::Database {
         place: "--database".to_owned(),
         problem: error.to_string(),

@@ -3,12 +3,14 @@
 mod tls;
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::chown;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Output};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::unistd::{Uid, User};
 use saslcertd::identity::{BareJid, Incarnation, KeyId, UnixSeconds};
 use saslcertd::store::{Edit, StoreError, View};
 use serde_json::json;
@@ -302,4 +304,115 @@ fn counts_and_what_was_acknowledged_stand_whatever_is_cut() {
         found.iter().all(|table| table.problem.is_none()),
         "{found:?}"
     );
+}
+
+/// What doctor finds of the database: of each check how bad it is, and the words with the line that mends it.
+fn doctor(daemon: &Daemon, arguments: &[&str]) -> BTreeMap<String, (String, String)> {
+    let mut doctor = daemon.command("doctor");
+    doctor.args([
+        "--json",
+        "--prosodyctl",
+        "/nowhere/prosodyctl",
+        "--data-dir",
+    ]);
+    let output = doctor.arg(daemon.data_dir()).args(arguments).output();
+    let said: serde_json::Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+    let findings = said["findings"].as_array().unwrap().iter();
+    let found = findings.map(|one| {
+        let text = |field: &str| one[field].as_str().unwrap().to_owned();
+        let words = format!("{} {}", text("message"), one["mend"]);
+        (text("check"), (text("level"), words))
+    });
+    found.collect()
+}
+
+fn assert_found(
+    found: &BTreeMap<String, (String, String)>,
+    check: &str,
+    level: &str,
+    expected: &str,
+) {
+    let (how_bad, words) = &found[check];
+    assert!(
+        how_bad == level && words.contains(expected),
+        "{check}: {found:?}"
+    );
+}
+
+#[test]
+fn doctor_looks_at_the_database_of_a_daemon_that_runs_and_of_one_that_does_not() {
+    let mut daemon = Daemon::start();
+    let words = daemon.database(&server(), "saslcertd");
+    let owner = daemon.database(&server(), "postgres");
+    let run = |statement: &str| drop(PostgreSql::asked(&owner, statement));
+    let found = doctor(&daemon, &[]);
+    assert_found(&found, "database", "ok", "over a socket of this machine");
+    assert_found(&found, "db-role", "ok", "the role saslcertd ");
+    assert_found(&found, "db-clock", "ok", "agree");
+    assert_found(&found, "standby", "ok", "one daemon");
+    assert_found(&found, "store", "ok", "postgresql: host=");
+    let other = daemon.beside();
+    let mut peer = daemon.peer();
+    daemon.wait_for("the other's row", |_| {
+        let daemons = &peer.ask("status", json!({}))["store"]["shared"]["daemons"];
+        daemons.as_array().unwrap().len() == 2
+    });
+    let found = doctor(&daemon, &[]);
+    assert_found(
+        &found,
+        "standby",
+        "warning",
+        "ALTER SYSTEM SET synchronous_standby_names",
+    );
+    drop(other);
+
+    assert!(daemon.stop().success());
+    // Nobody says which database it is.
+    assert!(!doctor(&daemon, &[]).contains_key("database"));
+    let found = doctor(&daemon, &["--database", &words]);
+    assert_found(&found, "database", "ok", "PostgreSQL ");
+    assert_found(&found, "db-role", "ok", "the role saslcertd ");
+    assert_found(&found, "store", "ok", "in a database");
+    let found = doctor(&daemon, &["--database", &owner]);
+    assert_found(&found, "db-role", "warning", "createuser saslcertd_daemon");
+    run("REVOKE INSERT ON saslcertd.rows FROM saslcertd");
+    let found = doctor(&daemon, &["--database", &words]);
+    let line = format!("saslcertd init --database '{words}' --role saslcertd");
+    assert_found(&found, "db-role", "problem", &line);
+    run("UPDATE saslcertd.version SET version = 2");
+    let found = doctor(&daemon, &["--database", &words]);
+    assert_found(&found, "database", "problem", "have version 2");
+    run("DROP SCHEMA saslcertd CASCADE");
+    let found = doctor(&daemon, &["--database", &words]);
+    assert_found(
+        &found,
+        "database",
+        "problem",
+        &format!("saslcertd init --database '{words}'"),
+    );
+    server().run(&format!("DROP DATABASE {}", daemon.database_name()));
+    let found = doctor(&daemon, &["--database", &words]);
+    assert_found(&found, "database", "problem", "createdb ");
+    let found = doctor(&daemon, &["--database", "host=/nowhere dbname=a"]);
+    assert_found(&found, "database", "problem", "cannot be reached");
+}
+
+/// Over a socket PostgreSQL knows by it who asks.
+#[test]
+fn doctor_asks_the_database_as_the_daemons_user() {
+    let daemon = Daemon::prepared();
+    if !Uid::effective().is_root() {
+        // Who is not root can be nobody else.
+        return;
+    }
+    let nobody = User::from_name("nobody").unwrap().unwrap();
+    server()
+        .run("DO $$ BEGIN CREATE ROLE nobody LOGIN; EXCEPTION WHEN duplicate_object THEN END $$");
+    std::fs::create_dir_all(daemon.data_dir()).unwrap();
+    chown(daemon.data_dir(), Some(nobody.uid.as_raw()), None).unwrap();
+    let words = daemon
+        .database(&server(), "nobody")
+        .replace(" user=nobody", "");
+    let found = doctor(&daemon, &["--database", &words]);
+    assert_found(&found, "db-role", "problem", "the role nobody may not");
 }

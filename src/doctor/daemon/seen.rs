@@ -59,6 +59,8 @@ pub(in crate::doctor) enum StoreFolder {
     Closed(Advice),
     /// There is no store in it.
     Empty,
+    /// It is in a database, of which other checks speak.
+    InDatabase,
     /// We may not look.
     Hidden,
 }

@@ -27,7 +27,10 @@ pub(super) fn answering(daemon: &Daemon, commands: &Commands) -> Finding {
     let shown = daemon.socket.display();
     let pid = daemon.process.as_ref().map(|process| process.pid);
     let is_away = matches!(daemon.answer, DaemonAnswer::Missing | DaemonAnswer::Nobody);
-    let is_startable = matches!(daemon.store, StoreFolder::Initialised | StoreFolder::Hidden);
+    let is_startable = matches!(
+        daemon.store,
+        StoreFolder::Initialised | StoreFolder::InDatabase | StoreFolder::Hidden
+    );
     if is_away && (!is_startable || daemon.place.is_some()) {
         let why = format!("nobody answers at {shown}, and saslcertd can't start, see above");
         return Finding::not_checked("daemon", why);

@@ -8,7 +8,11 @@ use super::seen::{Daemon, StoreFolder};
 use crate::identity::counted;
 
 pub(super) fn store(daemon: &Daemon, commands: &Commands) -> Finding {
-    let shown = commands.data_dir.display();
+    let of_database = daemon
+        .status()
+        .filter(|status| status.store.shared.is_some());
+    let place = of_database.map_or(&commands.data_dir, |status| &status.store.path);
+    let shown = place.display();
     if let Some(status) = daemon.status() {
         let state = &status.store;
         if state.corrupt_reads > 0 {
@@ -59,6 +63,7 @@ pub(super) fn store(daemon: &Daemon, commands: &Commands) -> Finding {
     }
     match &daemon.store {
         StoreFolder::Initialised => Finding::ok("store", format!("there is one in {shown}")),
+        StoreFolder::InDatabase => Finding::ok("store", "it is in a database"),
         StoreFolder::Closed(advice) => advice.finding("store", |_| None),
         StoreFolder::Empty => Finding::problem(
             "store",

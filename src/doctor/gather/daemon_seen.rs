@@ -105,6 +105,14 @@ pub(super) fn look_at_store(data_dir: &Path, uid: u32) -> daemon::StoreFolder {
     daemon::StoreFolder::Closed(daemon::Advice { message, remedy })
 }
 
+/// Why the store in a database was not opened the last time, as the daemon's folder says.
+pub(super) fn look_at_refusal(data_dir: &Path) -> daemon::StoreFolder {
+    refusal::last(data_dir).map_or(daemon::StoreFolder::InDatabase, |message| {
+        let remedy = None;
+        daemon::StoreFolder::Closed(daemon::Advice { message, remedy })
+    })
+}
+
 /// The daemon's own verdict on the socket's place: where it does not serve, whether it could; where it does, whether it should.
 pub(super) fn look_at_place(daemon: &Daemon, tenant: Tenant) -> Option<daemon::Advice> {
     let is_away = matches!(

@@ -69,7 +69,7 @@ pub(super) fn find_daemon(socket: &Path, data_dir: &Path) -> Option<Process> {
 }
 
 /// The values of a flag on a command line, as `--flag VALUE` or `--flag=VALUE`.
-fn flags(words: &[String], name: &str) -> Vec<String> {
+pub(super) fn flags(words: &[String], name: &str) -> Vec<String> {
     let after = words
         .iter()
         .zip(words.iter().skip(1))

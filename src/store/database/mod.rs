@@ -18,6 +18,7 @@ mod following;
 mod lease;
 mod leases;
 mod line;
+pub(super) mod looking;
 mod numbers;
 pub(super) mod opening;
 pub(super) mod place;

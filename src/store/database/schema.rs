@@ -73,8 +73,8 @@ pub(super) fn require(client: &Client, connector: &Connector) -> Result<(), Stor
     Err(refused(place, problem))
 }
 
-/// `None`: there is no store.
-fn version(client: &Client) -> Result<Option<i32>, Unanswered> {
+/// That of the tables; `None`: there is no store.
+pub(super) fn version(client: &Client) -> Result<Option<i32>, Unanswered> {
     let there = "SELECT to_regclass('saslcertd.version') IS NOT NULL";
     let is_there: bool = wait(client.query_one(there, &[]))?.try_get(0)?;
     if !is_there {
@@ -116,7 +116,7 @@ fn first_rows(client: &Client, connector: &Connector) -> Result<(), StoreError> 
     put.map(drop).map_err(|error| connector.unreachable(&error))
 }
 
-const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 1;
 
 /// Keys are in the order of their bytes, as everywhere. `head` is one row: who has locked it deals the next number, and commits before
 /// the next one does. `leases` has a row for each process that serves the store, or has done so. `changes` says of the last changes what other processes remember, and has nothing of any password.
@@ -165,7 +165,7 @@ GRANT SELECT, INSERT, DELETE ON saslcertd.changes TO ROLE;
 GRANT SELECT, INSERT, UPDATE, DELETE ON saslcertd.leases TO ROLE;
 ";
 
-const MAY: &str = "
+pub(super) const MAY: &str = "
 SELECT has_table_privilege('saslcertd.rows', 'SELECT') AND has_table_privilege('saslcertd.rows', 'INSERT')
    AND has_table_privilege('saslcertd.rows', 'UPDATE') AND has_table_privilege('saslcertd.rows', 'DELETE')
    AND has_table_privilege('saslcertd.head', 'SELECT') AND has_table_privilege('saslcertd.head', 'UPDATE')

@@ -9,15 +9,19 @@ use super::super::sharing::{Sharer, Sharing, Standbys};
 use super::Database;
 use super::connect::{Unanswered, wait};
 use super::leases::{Leases, Watching};
+use super::statements::SEQ;
 use crate::system::clock::since_boot;
 use tokio_postgres::Row;
 
 impl Database {
     pub(super) fn look_at_sharing(&self) -> Result<Sharing, StoreError> {
         let session = self.connections.now()?.reading();
-        let asked = wait(session.client().query_one(STANDBYS, &[]));
-        let read = asked.and_then(|row| Ok((row.try_get(0)?, standbys(&row)?)));
-        let (head, standbys): (i64, _) = read.map_err(|error| error.away())?;
+        let ask = || {
+            let head: i64 = wait(session.client().query_one(SEQ, &[]))?.try_get(0)?;
+            let row = wait(session.client().query_one(STANDBYS, &[]))?;
+            Ok::<_, Unanswered>((head, standbys(&row)?))
+        };
+        let (head, standbys) = ask().map_err(|error| error.away())?;
         let behind = |seen: i64| head.saturating_sub(seen).max(0).unsigned_abs();
         let mut daemons = vec![Sharer {
             machine: self.lease.machine().to_owned(),
@@ -52,18 +56,18 @@ fn others(leases: &Leases, now: Duration, behind: impl Fn(i64) -> u64) -> Vec<Sh
 
 /// Of a row of [`STANDBYS`].
 pub(super) fn standbys(row: &Row) -> Result<Standbys, Unanswered> {
-    let sees: bool = row.try_get(2)?;
-    let there: i64 = row.try_get(3)?;
+    let sees: bool = row.try_get(1)?;
+    let there: i64 = row.try_get(2)?;
     Ok(Standbys {
-        names: row.try_get(1)?,
+        names: row.try_get(0)?,
         there: sees.then_some(there.unsigned_abs()),
-        role: row.try_get(4)?,
+        role: row.try_get(3)?,
     })
 }
 
 /// Who may not read the statistics finds a line for each standby, and nothing in it.
 pub(super) const STANDBYS: &str = "
-SELECT (SELECT seq FROM saslcertd.head), current_setting('synchronous_standby_names'),
+SELECT current_setting('synchronous_standby_names'),
        pg_has_role('pg_read_all_stats', 'USAGE'),
        (SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum')),
        quote_ident(current_user)";

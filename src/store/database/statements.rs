@@ -74,3 +74,6 @@ SELECT seq, $6, $7, $8, $9, $10 FROM dealt";
 const CHANGES: &str = "
 SELECT seq, name, tables, keys, before, after FROM saslcertd.changes
  WHERE seq >= $1 ORDER BY seq LIMIT 256";
+
+/// The number of the last change that is committed.
+pub(super) const SEQ: &str = "SELECT seq FROM saslcertd.head";

@@ -28,6 +28,7 @@ use super::followed::{Expected, Followed};
 use super::line::Line;
 use super::numbers::{Name, Place, change_name};
 use super::rows::{On, Seen};
+use super::statements::SEQ;
 use crate::system::lock::Lock;
 
 /// The writer of a database.
@@ -401,8 +402,6 @@ fn number(claim: &Claim) -> i64 {
     i64::from_be_bytes(*first)
 }
 
-/// Of the last change that is committed.
-const SEQ: &str = "SELECT seq FROM saslcertd.head";
 /// Whoever listens hears of it when it is committed.
 const COMMIT: &str = "NOTIFY saslcertd; COMMIT";
 /// To the disk and back.
