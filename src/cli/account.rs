@@ -16,7 +16,7 @@ use time::format_description::well_known::Rfc3339;
 use super::global::Global;
 use super::hosts::{host, is_undeclared, not_declared};
 use super::password::new_password;
-use super::say::{complain, say, say_json};
+use super::say::{complain, complain_of_silent, say, say_json};
 use crate::identity::{BareJid, Host, UnixSeconds, counted};
 use crate::protocol::client::{AskError, Asker};
 use crate::protocol::declaring::declare_unknown;
@@ -91,6 +91,7 @@ pub(super) fn run(command: &AccountCommand, global: &Global) -> anyhow::Result<E
             let password = Text(new_password(password_file.as_deref(), jid)?);
             let account = jid.clone().into();
             let result = ask(&mut daemon, jid, &SetPassword { account, password })?;
+            complain_of_silent(&result.silent);
             (
                 json!(result),
                 format!("{jid} has a new password; its sessions are closed\n"),
@@ -99,6 +100,7 @@ pub(super) fn run(command: &AccountCommand, global: &Global) -> anyhow::Result<E
         AccountCommand::Disable(Which { jid }) => {
             let account = jid.clone().into();
             let result = ask(&mut daemon, jid, &DisableAccount { account })?;
+            complain_of_silent(&result.silent);
             let said = if result.was_enabled {
                 format!("{jid} is disabled; its sessions are closed\n")
             } else {
@@ -167,6 +169,7 @@ fn delete(daemon: &mut Asker, jid: &BareJid) -> anyhow::Result<(Value, String)> 
         reservation: None,
     };
     let result = ask(daemon, jid, &question)?;
+    complain_of_silent(&result.silent);
     let certificates = counted(result.certificates, "certificate", "certificates");
     if result.servers == 0 {
         complain(&format!(

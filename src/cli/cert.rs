@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::certificate_file::certificates_in;
 use super::global::Global;
 use super::hosts::of_host;
-use super::say::{say, say_json};
+use super::say::{complain_of_silent, say, say_json};
 use crate::identity::visible::{meant, visible};
 use crate::identity::{BareJid, KeyId};
 use crate::protocol::client::Asker;
@@ -222,6 +222,7 @@ fn revoke(
         key_id,
     };
     let revoked = ask(global, &account, &question)?;
+    complain_of_silent(&revoked.silent);
     let (name, key_id) = (visible(revoked.name.as_str()), revoked.key_id);
     Ok(Output {
         text: format!(

@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind, Write};
 use anyhow::Context;
 
 use crate::identity::visible;
+use crate::wording::sharing::silent;
 
 /// Prints `text` and the end of a line. A reader that has read enough, like `head`, changes no exit status.
 ///
@@ -33,5 +34,12 @@ fn print(text: &str) -> anyhow::Result<()> {
             Err(error).context("can't print what was found out")
         }
         _ => Ok(()),
+    }
+}
+
+/// Says which daemons could not be told of what is done.
+pub(super) fn complain_of_silent(daemons: &[String]) {
+    if let Some(words) = silent(daemons) {
+        complain(&words);
     }
 }

@@ -75,6 +75,8 @@ struct Heard {
     over: Vec<Close>,
     /// How many servers were told of changed accounts.
     told: usize,
+    /// The daemons that were silent, in words.
+    silent: Vec<String>,
 }
 
 impl Gate {
@@ -186,6 +188,11 @@ impl Asking {
         self.0.heard.lock().told
     }
 
+    /// The daemons that could not be told, in words: the sessions of their servers are closed when they are back.
+    pub(super) fn silent(&self) -> Vec<String> {
+        self.0.heard.lock().silent.clone()
+    }
+
     /// Has the sessions of the asker closed that are over. `answer` answers the question that took something back; it is given the lines that
     /// belong behind the answer.
     ///
@@ -219,6 +226,10 @@ impl Hear for Asker {
         let mut heard = self.heard.lock();
         heard.over.extend(over);
         heard.told += told;
+    }
+
+    fn were_silent(&self, daemons: &[String]) {
+        self.heard.lock().silent.extend_from_slice(daemons);
     }
 }
 

@@ -216,10 +216,13 @@ impl Request for SetPassword {
 }
 
 /// An account has another password.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PasswordSet {
     /// Since when.
     pub password_changed: UnixSeconds,
+    /// The daemons of the same database that were silent, in words: sessions there are closed when they are back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<String>,
 }
 
 /// `account.delete`.
@@ -240,12 +243,15 @@ impl Request for Delete {
 }
 
 /// An account is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deleted {
     /// So many certificates are gone with it.
     pub certificates: usize,
     /// So many other connections were told to remove its data.
     pub servers: usize,
+    /// The daemons of the same database that were silent, in words: sessions there are closed when they are back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<String>,
 }
 
 /// `account.enable`.
@@ -275,10 +281,13 @@ impl Request for DisableAccount {
 }
 
 /// An account is enabled or disabled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Switched {
     /// How it was before.
     pub was_enabled: bool,
+    /// The daemons of the same database that were silent, in words: sessions there are closed when they are back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<String>,
 }
 
 /// `account.list`.

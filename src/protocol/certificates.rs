@@ -174,6 +174,9 @@ pub struct RevokedCertificate {
     pub key_id: KeyId,
     /// The names of the certificates that have left the list.
     pub removed: Vec<CertificateName>,
+    /// The daemons of the same database that were silent, in words: sessions there are closed when they are back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<String>,
 }
 
 /// Names that somebody chose, as a person may read them.

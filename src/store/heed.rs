@@ -34,6 +34,10 @@ pub enum Change {
 pub trait Hear: Send + Sync {
     /// These are applied, and last. Nobody says yes meanwhile. What it does must not wait for anything that may wait for a change.
     fn hear(&self, changes: &[(BareJid, Change)]);
+
+    /// What it asked for is made, and these daemons, which share the rows, were silent: nobody is let in there any more by what was so
+    /// before, and the sessions there are closed when they are back.
+    fn were_silent(&self, _daemons: &[String]) {}
 }
 
 /// Keeps every yes to a login back while something is taken back: the daemon's gate. It hears of what nobody here has asked for.

@@ -46,8 +46,11 @@ pub(super) enum Claim {
 /// written, and the asker has heard why.
 pub(super) type Plan = Box<dyn FnOnce(&Tables) -> Option<(Vec<Row>, Acknowledge)> + Send>;
 
-/// Tells the asker, whose types only it knows, that the rows are on the disk, or why not.
-pub(super) type Acknowledge = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+/// Tells the asker, whose types only it knows, that the rows are on the disk, and who could not be told of it; or why not.
+pub(super) type Acknowledge = Box<dyn FnOnce(Result<Silent, StoreError>) + Send>;
+
+/// The daemons that share the rows and were silent when something was taken back, in words.
+pub(super) type Silent = Vec<String>;
 
 /// The rows that a change writes, and the outcome that its asker is told when they are on the disk.
 pub(super) struct Planned<T> {
@@ -75,8 +78,9 @@ impl Job {
         let plan = move |tables: &Tables| match plan(tables) {
             Ok(Planned { rows, outcome }) => {
                 // Nobody may be waiting any more; the change stands all the same.
-                let acknowledge: Acknowledge =
-                    Box::new(move |written| drop(answer.send(written.map(|()| outcome))));
+                let acknowledge: Acknowledge = Box::new(move |written| {
+                    drop(answer.send(written.map(|silent| (outcome, silent))))
+                });
                 Some((rows, acknowledge))
             }
             Err(error) => {
@@ -94,11 +98,16 @@ impl Job {
 }
 
 /// A change that the writer has, and may not have made yet. It is made in any case.
-pub struct Pending<T>(Receiver<Result<T, StoreError>>);
+pub struct Pending<T>(Receiver<Result<(T, Silent), StoreError>>);
 
 impl<T> Pending<T> {
     /// Waits until it is on the disk, or is not to be.
     pub fn wait(self) -> Result<T, StoreError> {
+        self.wait_with_silent().map(|(outcome, _)| outcome)
+    }
+
+    /// The same, and who was silent.
+    pub(super) fn wait_with_silent(self) -> Result<(T, Silent), StoreError> {
         self.0.recv().unwrap_or(Err(StoreError::Failed))
     }
 }

@@ -181,7 +181,8 @@ impl Store {
     }
 
     /// As [`Store::change`], with any edits: what is revoked, and every change of an account itself. No yes by what was so before comes
-    /// behind it: it is applied under a closing ([`Heed`]). `asker` hears then what has changed; without one the heeder does.
+    /// behind it: it is applied under a closing ([`Heed`]). `asker` hears then what has changed, and which daemons
+    /// were silent; without one the heeder does.
     pub fn take_back<'a, T, E>(
         &self,
         asker: Option<Arc<dyn Hear>>,
@@ -194,9 +195,16 @@ impl Store {
     {
         let subject = subject.into();
         let (job, pending) = Job::of(subject.about(), planned(subject.account(), decide));
+        let hears = asker.clone();
         let job = Job { asker, ..job };
         self.writer()?.take(job, WhenFull::Refuse)?;
-        pending.wait()
+        let (outcome, silent) = pending.wait_with_silent()?;
+        if let Some(hears) = hears
+            && !silent.is_empty()
+        {
+            hears.were_silent(&silent);
+        }
+        Ok(outcome)
     }
 
     /// As [`Store::change`], for one of many changes: it waits for its place among those that wait for the writer, and not for

@@ -47,6 +47,24 @@ impl Sharer {
     }
 }
 
+/// For a user: of whose revocation not all daemons could be told.
+pub const SILENT: &str = "One of the servers does not answer: sessions there are closed as soon as it does, and until then nobody can log in there";
+
+/// Which daemons could not be told of what was taken back; `None`: all were.
+#[must_use]
+pub fn silent(daemons: &[String]) -> Option<String> {
+    let names: Vec<_> = daemons.iter().map(|name| visible(name)).collect();
+    let them = match names.len() {
+        0 => return None,
+        1 => "it is",
+        _ => "they are",
+    };
+    Some(format!(
+        "{} could not be told: nobody is let in there by it any more, and the sessions there are closed when {them} back",
+        names.join(", ")
+    ))
+}
+
 /// Why an answered revocation may be lost, and the line that mends it; `None`: it is not. `role`: the one that asks, as SQL writes it.
 #[must_use]
 pub fn standby_problem(word: StandbyWord, names: &str, role: &str) -> Option<String> {
@@ -112,6 +130,17 @@ mod tests {
             other.in_one_line(),
             "two (process 7): SILENT for 2 min, 1 change behind, its askers wait for 1.05 s at most"
         );
+    }
+
+    #[test]
+    fn who_could_not_be_told_is_named() {
+        assert_eq!(silent(&[]), None);
+        let said = silent(&["a (process 1)".to_owned(), "b (process 2)".to_owned()]).unwrap();
+        assert!(
+            said.contains("a (process 1), b (process 2) could not be told"),
+            "{said}"
+        );
+        assert!(said.ends_with("when they are back"), "{said}");
     }
 
     #[test]

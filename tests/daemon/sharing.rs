@@ -343,3 +343,64 @@ fn everything_moves_from_a_folder_to_a_database_and_back_while_all_are_served() 
         assert_eq!(again["written"], 0, "{again}");
     }
 }
+
+#[test]
+fn the_answer_names_the_daemons_that_were_silent() {
+    let mut here = Daemon::start();
+    let mut there = here.beside();
+    let (mut one, _other) = (server(&here), server(&there));
+    let mut rome = passwords::server(&here, json!({}));
+    for name in [BRUTUS, "cinna@rome.lit"] {
+        rome.ask("account.create", create(name, "first"));
+    }
+    for name in ["phone", "tablet", "laptop", "watch"] {
+        one.append(name, &Made::of(HAMLET));
+    }
+    let revoked = one.ask("certificate.revoke", named("phone"));
+    assert_eq!(revoked.get("silent"), None, "{revoked}");
+    there.freeze();
+    let name = format!("(process {})", there.pid());
+    let is_named = |answer: &serde_json::Value| {
+        let silent = answer["silent"].as_array().unwrap();
+        assert!(
+            silent.len() == 1 && silent[0].as_str().unwrap().ends_with(&name),
+            "{answer}"
+        );
+    };
+    is_named(&one.ask("certificate.revoke", named("tablet")));
+    is_named(&rome.ask(
+        "account.set_password",
+        json!({"account": BRUTUS, "password": "second"}),
+    ));
+    is_named(&rome.ask("account.disable", json!({"account": BRUTUS})));
+    is_named(&rome.ask("account.delete", json!({"account": BRUTUS})));
+    let shown = run(&here, "cert", &["revoke", HAMLET, "laptop"]);
+    fine(&shown);
+    let complaint = String::from_utf8(shown.stderr).unwrap();
+    assert!(
+        complaint.contains(&format!("{name} could not be told")),
+        "{complaint}"
+    );
+    let shown = run(&here, "account", &["disable", "cinna@rome.lit"]);
+    fine(&shown);
+    let complaint = String::from_utf8(shown.stderr).unwrap();
+    assert!(
+        complaint.contains(&format!("{name} could not be told")),
+        "{complaint}"
+    );
+    let ran = one.ask(
+        "console.run",
+        json!({"words": ["revoke", HAMLET, "watch"], "socket": "/run/socket", "sessions": null, "withdrawn": []}),
+    );
+    let lines = ran["lines"].to_string();
+    assert!(
+        lines.contains(&format!("{name} could not be told")),
+        "{ran}"
+    );
+    there.signal(Signal::SIGCONT);
+    here.wait_for("nobody who is silent", |_| {
+        one.append("another", &Made::of(HAMLET));
+        let revoked = one.ask("certificate.revoke", named("another"));
+        revoked.get("silent").is_none()
+    });
+}

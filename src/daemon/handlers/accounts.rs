@@ -142,7 +142,7 @@ impl LocalAccounts<'_> {
         if let Some(token) = token {
             self.reservations.give_back(account, token, now);
         }
-        let (creation, at) = put?;
+        let Put { creation, at, .. } = put?;
         Ok(Created {
             created: creation == Creation::New,
             password_changed: Some(at),
@@ -170,8 +170,9 @@ impl LocalAccounts<'_> {
             policy: &policy,
         };
         self.put_password(reply, &new, now, passwords::set_password)
-            .map(|(_, at)| PasswordSet {
+            .map(|Put { at, silent, .. }| PasswordSet {
                 password_changed: at,
+                silent,
             })
     }
 
@@ -182,7 +183,7 @@ impl LocalAccounts<'_> {
         new: &NewPassword<'_>,
         now: UnixSeconds,
         decide: impl Fn(Option<&Account>) -> Result<Creation, Denial> + Send + 'static,
-    ) -> Result<(Creation, UnixSeconds), Refusal> {
+    ) -> Result<Put, Refusal> {
         let NewPassword {
             question,
             account,
@@ -229,7 +230,12 @@ impl LocalAccounts<'_> {
         let (creation, at) = written?.map_err(denied)?;
         let is_new = creation == Creation::New;
         tracing::info!(%account, is_new, uid = reply.peer().uid, "{question}: yes");
-        Ok((creation, at))
+        let silent = asking.silent();
+        Ok(Put {
+            creation,
+            at,
+            silent,
+        })
     }
 
     pub(in crate::daemon) fn delete(
@@ -256,6 +262,7 @@ impl LocalAccounts<'_> {
             return Ok(Deleted {
                 certificates: 0,
                 servers: 0,
+                silent: Vec::new(),
             });
         }
         // Not in the writer thread, if it is refused anyway.
@@ -277,6 +284,7 @@ impl LocalAccounts<'_> {
         Ok(Deleted {
             certificates,
             servers,
+            silent: asking.silent(),
         })
     }
 
@@ -308,7 +316,10 @@ impl LocalAccounts<'_> {
         });
         let was_enabled = written?.map_err(denied)?;
         tracing::info!(%account, was_enabled, uid = reply.peer().uid, "{question}: yes");
-        Ok(Switched { was_enabled })
+        Ok(Switched {
+            was_enabled,
+            silent: asking.silent(),
+        })
     }
 
     pub(in crate::daemon) fn list_accounts(
@@ -366,6 +377,14 @@ impl LocalAccounts<'_> {
         tracing::info!(%account, "account.create: reserved");
         Ok(token)
     }
+}
+
+/// An account that has its password.
+struct Put {
+    creation: Creation,
+    at: UnixSeconds,
+    /// The daemons that could not be told, in words.
+    silent: Vec<String>,
 }
 
 /// A password that an account is given.

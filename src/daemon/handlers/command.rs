@@ -18,6 +18,7 @@ use crate::protocol::{
     Refusal, SessionBy, StepError,
 };
 use crate::wording::forms::{self, Added, Chosen, ChosenState, Filled, Form, Misstep, Subcommand};
+use crate::wording::sharing;
 
 impl Managing<'_> {
     pub(in crate::daemon) fn command_step(
@@ -311,15 +312,20 @@ impl Managing<'_> {
         };
         let revoked = self
             .revoking
-            .revoke_keys(reply, revocation, now, |revoked, keys| {
+            .revoke_keys(reply, revocation, now, |revoked, keys, silent| {
                 // The reader of the answer finds the sessions gone; the asker's own must live to send it on.
                 let others = keys.iter().filter(|key| asking.own_key != Some(**key));
                 let close =
                     others.map(|key| Close::of(&asking.whose.account, key, Ending::Revoked));
-                CommandStepped {
-                    close: close.collect(),
-                    ..said(forms::has_revoked(&revoked.names()))
+                let mut stepped = said(forms::has_revoked(&revoked.names()));
+                stepped.close = close.collect();
+                if !silent.is_empty() {
+                    stepped.notes.push(Note {
+                        kind: NoteKind::Warn,
+                        text: sharing::SILENT.to_owned(),
+                    });
                 }
+                stepped
             });
         match revoked {
             Ok(()) => Ok(None),

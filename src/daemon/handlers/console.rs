@@ -20,6 +20,7 @@ use crate::protocol::{
 use crate::wording::console::{self, HostStatus, Readiness, SharingStatus, Status};
 use crate::wording::links::{self as wording, ListedLink};
 use crate::wording::notices::By;
+use crate::wording::sharing;
 
 impl Managing<'_> {
     pub(in crate::daemon) fn console_run(
@@ -74,7 +75,7 @@ impl Managing<'_> {
                 target: Target::Named(name.to_owned()),
             },
             now,
-            |revoked, keys| {
+            |revoked, keys, silent| {
                 let sessions = keys
                     .iter()
                     .map(|key_id| self.lists.sessions.of_key(account, key_id))
@@ -91,7 +92,11 @@ impl Managing<'_> {
                 ConsoleRan {
                     ok: true,
                     text: console::revoked(&revoked.name, &revoked.fingerprint, account, sessions),
-                    lines: lines.unwrap_or_default(),
+                    lines: lines
+                        .into_iter()
+                        .flatten()
+                        .chain(sharing::silent(silent).map(|text| format!("WARNING: {text}")))
+                        .collect(),
                     denial: None,
                 }
             },

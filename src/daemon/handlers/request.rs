@@ -65,7 +65,7 @@ impl Managing<'_> {
                 };
                 let close = |key: &KeyId| Close::of(&whose.account, key, Ending::Revoked);
                 self.revoking
-                    .revoke_keys(reply, revocation, now, |_, keys| ClientRequested {
+                    .revoke_keys(reply, revocation, now, |_, keys, _| ClientRequested {
                         close: keys.iter().map(close).collect(),
                     })?;
                 return Ok(None);

@@ -76,7 +76,7 @@ impl Revocations<'_> {
             whose: &whose,
             target,
         };
-        self.revoke_keys(reply, revocation, now, |revoked, _| {
+        self.revoke_keys(reply, revocation, now, |revoked, _, silent| {
             let removed = revoked.removed.iter().map(|held| &held.name);
             let visible = |name: &CertificateName| visible(name.as_str()).into_owned();
             RevokedCertificate {
@@ -88,11 +88,12 @@ impl Revocations<'_> {
                 fingerprint: revoked.fingerprint,
                 key_id: revoked.key_id,
                 removed: removed.cloned().collect(),
+                silent: silent.to_vec(),
             }
         })
     }
 
-    /// Revokes keys in one transaction, answers with `result` of it and of the keys, has their sessions closed, and tells the
+    /// Revokes keys in one transaction, answers with `result` of it, of the keys and of the daemons that were silent, has their sessions closed, and tells the
     /// account.
     ///
     /// Errors: nothing was revoked, and nothing answered.
@@ -101,7 +102,7 @@ impl Revocations<'_> {
         reply: &Reply<Q>,
         KeyRevocation { whose, target }: KeyRevocation<'_>,
         now: UnixSeconds,
-        result: impl FnOnce(&Revoked, &[KeyId]) -> Q::Answer,
+        result: impl FnOnce(&Revoked, &[KeyId], &[String]) -> Q::Answer,
     ) -> Result<(), Refusal> {
         const QUESTION: &str = "certificate.revoke";
         let account = &whose.account;
@@ -145,7 +146,8 @@ impl Revocations<'_> {
         for name in &names {
             done(QUESTION, account, name, &revoked.fingerprint_of(name), &by);
         }
-        reply.send_closing(asking, &result(&revoked, &keys));
+        let answer = result(&revoked, &keys, &asking.silent());
+        reply.send_closing(asking, &answer);
         self.lists
             .servers
             .tell(account, &notices::revoked(&names, &by));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::error::StoreError;
-use super::super::job::Acknowledge;
+use super::super::job::{Acknowledge, Silent};
 use super::connect::{Committed, Session, Unanswered, wait};
 use super::followed::Commit;
 use super::lease::{FORGET, OwnLease, Renewing, Telling};
@@ -65,9 +65,9 @@ impl Asked {
         }
     }
 
-    fn tell(self) {
+    fn tell(self, silent: &Silent) {
         for acknowledge in self.waiting {
-            acknowledge(Ok(()));
+            acknowledge(Ok(silent.clone()));
         }
     }
 
@@ -136,7 +136,7 @@ impl Settling {
             self.telling.applied(seq);
             self.wait_for(seq, asked);
         } else if asked.is_firm() {
-            asked.tell();
+            asked.tell(&Silent::new());
         } else {
             self.wait_for(SEEN_BY_ALL, asked);
         }
@@ -179,23 +179,22 @@ impl Settling {
                 break;
             }
             let awaited = self.others.lock().awaited(first.seq, now);
-            match awaited {
+            let silent = match awaited {
                 Awaited::Until(moment) => {
                     self.again = Some(moment);
                     self.unseen.push_front(first);
                     break;
                 }
-                Awaited::Nobody { silent } => {
-                    for machine in silent {
-                        tracing::warn!(
-                            %machine,
-                            change = first.seq,
-                            "is silent: nobody is let in there by what was taken back, and the sessions there are closed when it is back"
-                        );
-                    }
-                }
+                Awaited::Nobody { silent } => silent,
+            };
+            for machine in &silent {
+                tracing::warn!(
+                    %machine,
+                    change = first.seq,
+                    "is silent: nobody is let in there by what was taken back, and the sessions there are closed when it is back"
+                );
             }
-            first.asked.tell();
+            first.asked.tell(&silent);
         }
         Ok(())
     }

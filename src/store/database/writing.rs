@@ -17,7 +17,7 @@ use super::super::edit::Row;
 use super::super::error::StoreError;
 use super::super::health::Health;
 use super::super::heed::{Concern, Hear};
-use super::super::job::{About, Acknowledge, Claim};
+use super::super::job::{About, Acknowledge, Claim, Silent};
 use super::super::memory::Memory;
 use super::super::queue::{Waiting, Writer};
 use super::super::rows::{Bytes, Changed, last_of_each, require_short};
@@ -97,7 +97,7 @@ impl Writer for DatabaseWriter {
                 Err(error) => acknowledge(Err(error)),
                 Ok((of_job, _)) if of_job.is_empty() && !is_probe => {
                     if is_snapshot {
-                        acknowledge(Ok(()));
+                        acknowledge(Ok(Silent::new()));
                     } else {
                         idle.push(acknowledge);
                     }
@@ -330,7 +330,7 @@ fn write(session: &Session, changes: &[Changed], name: Name) -> Result<(), Unans
 fn tell(waiting: Vec<Acknowledge>, outcome: &Result<(), StoreError>) {
     for acknowledge in waiting {
         acknowledge(match outcome {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(Silent::new()),
             Err(error) => Err(again(error)),
         });
     }

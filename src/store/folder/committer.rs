@@ -16,7 +16,7 @@ use super::super::edit::{Row, Table};
 use super::super::error::StoreError;
 use super::super::follow::Maker;
 use super::super::heed::{Concern, Hear};
-use super::super::job::Acknowledge;
+use super::super::job::{Acknowledge, Silent};
 use super::super::memory::Memory;
 use super::super::queue::{Waiting, Writer};
 use super::super::rows::{Changed, require_short};
@@ -53,7 +53,7 @@ impl Writer for Committer {
             // No two jobs of a group change the same row: what is wrong with one is no matter of the others.
             match self.changed_by(planned, job.asker) {
                 Err(error) => acknowledge(Err(error)),
-                Ok((of_job, _)) if of_job.is_empty() && !is_probe => acknowledge(Ok(())),
+                Ok((of_job, _)) if of_job.is_empty() && !is_probe => acknowledge(Ok(Silent::new())),
                 Ok((of_job, concern)) => {
                     changes.extend(of_job);
                     concerns.extend(concern);
@@ -70,7 +70,7 @@ impl Writer for Committer {
                     self.memory.applied(&changes, &concerns, Maker::Here);
                 }
                 for acknowledge in waiting {
-                    acknowledge(Ok(()));
+                    acknowledge(Ok(Silent::new()));
                 }
             }
             // A row of what follows from the changes: nothing was written, and the next group may fare better.
