@@ -79,7 +79,7 @@ impl Job {
             Ok(Planned { rows, outcome }) => {
                 // Nobody may be waiting any more; the change stands all the same.
                 let acknowledge: Acknowledge = Box::new(move |written| {
-                    drop(answer.send(written.map(|silent| (outcome, silent))))
+                    drop(answer.send(written.map(|silent| (outcome, silent))));
                 });
                 Some((rows, acknowledge))
             }

@@ -405,14 +405,11 @@ fn doctor_asks_the_database_as_the_daemons_user() {
         // Who is not root can be nobody else.
         return;
     }
-    let nobody = User::from_name("nobody").unwrap().unwrap();
-    server()
-        .run("DO $$ BEGIN CREATE ROLE nobody LOGIN; EXCEPTION WHEN duplicate_object THEN END $$");
+    // Whom the server of the tests lets into the folder of its socket.
+    let other = User::from_name("postgres").unwrap().unwrap();
     std::fs::create_dir_all(daemon.data_dir()).unwrap();
-    chown(daemon.data_dir(), Some(nobody.uid.as_raw()), None).unwrap();
-    let words = daemon
-        .database(&server(), "nobody")
-        .replace(" user=nobody", "");
+    chown(daemon.data_dir(), Some(other.uid.as_raw()), None).unwrap();
+    let words = daemon.database(&server(), "").replace(" user=", "");
     let found = doctor(&daemon, &["--database", &words]);
-    assert_found(&found, "db-role", "problem", "the role nobody may not");
+    assert_found(&found, "db-role", "warning", "the role postgres may change");
 }
