@@ -150,11 +150,11 @@ fn the_status_is_of_the_hosts_of_the_connection() {
         (&ran["ok"], &ran["text"]),
         (&json!(false), &json!("Not ready: denmark.lit"))
     );
-    let lines: Vec<&str> = ran["lines"]
-        .as_array()
-        .unwrap()
-        .iter()
+    let lines = ran["lines"].as_array().unwrap().iter();
+    // Those of a database's daemons have a test of their own.
+    let lines: Vec<&str> = lines
         .map(|line| line.as_str().unwrap())
+        .filter(|line| !line.starts_with("Daemon "))
         .collect();
     assert!(lines[0].starts_with("Connected since 20") && lines[0].ends_with(" at /run/socket"));
     assert!(
