@@ -89,6 +89,9 @@ class Configuration:
 def restart_prosody(scene: Scene, attached: bool = True) -> None:
     scene.prosody.stop()
     scene.prosody.start()
+    # Prosody 0.12 writes it when its ports are open already, and prosodyctl knows by it that it runs.
+    pidfile = scene.prosody.folder / "prosody.pid"
+    wait_until("the pidfile", lambda: pidfile.exists() and pidfile.read_text())
     if attached:
         scene.rig.wait_attached()
 
