@@ -83,9 +83,11 @@ fn an_account_is_created_logs_in_gets_another_password_and_is_deleted() {
     daemon.serve();
     let mut rome = server(&daemon, json!({}));
     assert!(admits(&mut rome, BRUTUS, "ides"));
+    // In a database the process that was killed is one that could not be told.
+    let deleted = rome.ask("account.delete", of(BRUTUS));
     assert_eq!(
-        rome.ask("account.delete", of(BRUTUS)),
-        json!({"certificates": 0, "servers": 0})
+        (&deleted["certificates"], &deleted["servers"]),
+        (&json!(0), &json!(0))
     );
     assert!(!admits(&mut rome, BRUTUS, "ides"));
     assert_eq!(rome.ask("account.exists", of(BRUTUS)), nobody);
