@@ -141,15 +141,12 @@ impl Sessions {
         found
     }
 
-    /// How many sessions of `account` that have a resource logged in with this key.
+    /// With which keys the sessions of `account` that have a resource logged in: one for each session.
     #[must_use]
-    pub fn of_key(&self, account: &BareJid, key_id: &KeyId) -> usize {
+    pub fn keys(&self, account: &BareJid) -> Vec<KeyId> {
         let all = self.0.lock();
         let of_account = all.values().filter_map(|own| own.resources.get(account));
-        of_account
-            .flatten()
-            .filter(|(_, live)| live.key_id == *key_id)
-            .count()
+        of_account.flatten().map(|(_, live)| live.key_id).collect()
     }
 
     /// The accounts and keys of those that an authority vouched for, by a path that does not `hold` any more; each once.

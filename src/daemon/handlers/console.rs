@@ -68,6 +68,8 @@ impl Managing<'_> {
             Err(problem) => return Ok(Some(no(problem))),
         };
         let account = &whose.account;
+        // Those that are to end: behind the revocation some may have ended.
+        let live = self.lists.sessions.keys(account);
         let revoked = self.revoking.revoke_keys(
             reply,
             KeyRevocation {
@@ -76,10 +78,7 @@ impl Managing<'_> {
             },
             now,
             |revoked, keys, silent| {
-                let sessions = keys
-                    .iter()
-                    .map(|key_id| self.lists.sessions.of_key(account, key_id))
-                    .sum();
+                let sessions = live.iter().filter(|key| keys.contains(key)).count();
                 let others: Vec<&CertificateName> = revoked
                     .removed
                     .iter()
