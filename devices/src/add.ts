@@ -35,7 +35,7 @@ async function append(session: Session, name: string, certificate: Bytes, mayMan
 	} catch (error) {
 		if (!(error instanceof Refused) || error.condition === "remote-server-timeout") throw error;
 		const wanted = await fingerprint(certificate);
-		const there = (await session.list().catch(() => [])).find(device => device.fingerprint === wanted);
+		const there = (await session.list().catch(() => ({ devices: [] }))).devices.find(device => device.fingerprint === wanted);
 		if (!there) throw error;
 		return { name: there.shown.name };
 	}

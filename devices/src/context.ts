@@ -74,6 +74,7 @@ export const refusals: Record<string, [Key, (Key | typeof theirs)?]> = {
 	"chain-untrusted": ["error.authority", "error.authorityHelp"],
 	"key-revoked": ["error.revoked", "error.revokedHelp"],
 	"link-forbidden": ["error.noLinks", "error.noLinksHelp"],
+	"link-missing": ["error.linkGone"],
 	"link-unknown": ["open.unknown", "open.unknownHelp"],
 	"links-off": ["error.noLinks", "error.noLinksHelp"],
 	"list-too-large": ["error.full"],

@@ -5,19 +5,38 @@ import { toSvg } from "lean-qr/extras/svg";
 import { heading, show, wordsOf } from "./context.js";
 import type { LoggedIn } from "./context.js";
 import { copyButton } from "./copy.js";
-import { h, problem } from "./dom.js";
+import { field, h, problem } from "./dom.js";
+import { freeName } from "./platform.js";
 
-/** Has the server make one, and shows it. `back` leads to the list. */
-export async function showNewLink(context: LoggedIn, back: () => void): Promise<void> {
+/** Asks for the device's name, has the server make one, and shows it. `taken`: the names that there are. `back` leads to the list. */
+export function showNewLink(context: LoggedIn, taken: string[], back: () => void): void {
 	const { words, session } = context;
-	const leave = h("div", { class: "actions stacked" }, h("button", { class: "quiet", onclick: back }, words.say("link.back")));
-	show(heading(words.say("link.title")), h("p", { class: "hint", role: "status" }, words.say("link.busy")));
-	let link: { url: string; expires: number };
-	try {
-		link = await session.makeLink();
-	} catch (error) {
-		return show(heading(words.say("link.title")), problem(...wordsOf(context, error)), leave);
-	}
+	const name = h("input", { name: "name", value: freeName(words.say("device.phone"), taken), autocomplete: "off", maxlength: "100", "data-focus": true });
+	const button = h("button", { class: "primary" }, words.say("link.button"));
+	const said = h("div", {});
+	const submit = async (event: Event) => {
+		event.preventDefault();
+		said.replaceChildren();
+		button.disabled = true;
+		try {
+			showLinkMade(context, await session.makeLink(name.value.trim()), back);
+		} catch (error) {
+			said.replaceChildren(problem(...wordsOf(context, error)));
+			button.disabled = false;
+			// A button that is disabled loses it.
+			button.focus();
+		}
+	};
+	show(
+		heading(words.say("link.title")),
+		h("form", { class: "card", novalidate: true, onsubmit: event => void submit(event) },
+			said,
+			field(words.say("add.name"), name, words.say("link.nameHint")),
+			h("div", { class: "actions" }, h("button", { type: "button", class: "quiet", onclick: back }, words.say("cancel")), button)),
+	);
+}
+
+function showLinkMade({ words }: LoggedIn, link: { url: string; expires: number }, back: () => void): void {
 	const address = h("code", { class: "address", id: "link" }, link.url);
 	show(
 		heading(words.say("link.title")),
@@ -30,7 +49,7 @@ export async function showNewLink(context: LoggedIn, back: () => void): Promise<
 		h("section", { class: "card" },
 			h("h2", {}, words.say("made.next")),
 			h("ol", { class: "steps" }, ...words.lines("link.steps").map(step => h("li", {}, step)))),
-		leave,
+		h("div", { class: "actions stacked" }, h("button", { class: "quiet", onclick: back }, words.say("link.back"))),
 	);
 }
 

@@ -1,4 +1,4 @@
-// The view of the user's devices. It looks every few seconds: what another session changes, logs in or leaves appears by itself.
+// The view of the user's devices, and of the links that wait for others. It looks every few seconds: what another session changes, logs in or leaves appears by itself.
 
 import { showAdd } from "./add.js";
 import { heading, say, show, wordsOf } from "./context.js";
@@ -6,7 +6,8 @@ import type { LoggedIn } from "./context.js";
 import { ask, h, problem } from "./dom.js";
 import { showNewLink } from "./link.js";
 import { Refused } from "./refused.js";
-import type { Device } from "./session.js";
+import type { Device, OwnLink } from "./session.js";
+import { facts, nameOf, originOf, waitingLinks } from "./waiting.js";
 
 /** How often it looks. The server is asked for some kilobytes. */
 const intervalMs = 3000;
@@ -21,19 +22,23 @@ export function showList(context: LoggedIn, logout: () => void): void {
 	const changeSaid = h("div", {});
 	const lookSaid = h("div", {});
 	const others = h("button", { class: "quiet danger-text", hidden: true, onclick: () => void signOutOthers() }, words.say("list.others"));
-	const link = h("button", { class: "quiet", hidden: true, onclick: () => void showNewLink(context, back) }, words.say("list.link"));
-	const takeBack = h("button", { class: "quiet", hidden: true, onclick: () => void takeLinksBack() }, words.say("list.takeBack"));
+	const link = h("button", { class: "quiet", hidden: true, onclick: () => showNewLink(context, taken(), back) }, words.say("list.link"));
+	const waiting = h("section", { class: "waiting" });
 	const loading = h("p", { class: "hint", role: "status" }, words.say("list.loading"));
 	let devices: Device[] = [];
+	let links: OwnLink[] = [];
+	/** Can the server be told what XEP-0257 has no request for? */
+	let hasCommand = false;
 	let shown = "";
 	let isInVain = false;
 
 	const back = () => session.isOver ? logout() : showList(context, logout);
+	const taken = () => [...devices, ...links].flatMap(({ name }) => name ?? []);
 	const add = (own: boolean) => () => showAdd(context, devices.map(device => device.name), own, back);
 
 	const look = async () => {
 		try {
-			devices = await session.list();
+			({ devices, links } = await session.list());
 		} catch (error) {
 			tell(lookSaid, error);
 			// Who is refused the list can't add to it, either. That the host has none is not going to change.
@@ -45,7 +50,7 @@ export function showList(context: LoggedIn, logout: () => void): void {
 		}
 		lookSaid.replaceChildren();
 		actions.hidden = false;
-		const now = JSON.stringify(devices);
+		const now = JSON.stringify([devices, links]);
 		if (now === shown || !list.isConnected) return;
 		shown = now;
 		paint();
@@ -59,14 +64,15 @@ export function showList(context: LoggedIn, logout: () => void): void {
 
 	const paint = () => {
 		// Who has the focus on a button keeps it.
-		const focused = list.contains(document.activeElement) ? document.activeElement?.getAttribute("data-of") : null;
+		const focused = document.activeElement?.getAttribute("data-of");
 		list.replaceChildren(...devices.map(device => row(context, device, devices, () => void revoke(device))));
 		if (devices.length === 0) {
 			list.replaceChildren(h("li", { class: "empty" }, h("p", {}, words.say("list.empty")), h("p", { class: "hint" }, words.say("list.emptyHelp"))));
 		}
 		// Where users make links it ends those, too.
 		others.hidden = devices.length < (context.settings.links === "self" ? 1 : 2);
-		if (focused) list.querySelector<HTMLElement>(`[data-of="${focused}"]`)?.focus();
+		waiting.replaceChildren(...waitingLinks(context, links, devices, hasCommand ? which => void takeBack(which) : undefined));
+		if (focused) document.querySelector<HTMLElement>(`#view [data-of="${focused}"]`)?.focus();
 	};
 
 	const change = async (what: () => Promise<void>, done: string) => {
@@ -103,10 +109,11 @@ export function showList(context: LoggedIn, logout: () => void): void {
 		if (kept) await change(() => session.revokeOthers(kept.name), words.say("others.done", { name: kept.shown.name }));
 	};
 
-	const takeLinksBack = async () => {
-		const text = h("p", {}, words.say("takeBack.text"));
-		if (await ask(words.say("takeBack.title"), [text], words.say("cancel"), words.say("takeBack.button"))) {
-			await change(() => session.takeBackLinks(), words.say("takeBack.done"));
+	const takeBack = async (which?: OwnLink) => {
+		const say = (what: "title" | "text" | "button" | "done") =>
+			which ? words.say(`takeBack.${what}One`, { name: nameOf(words, which) }) : words.say(`takeBack.${what}`);
+		if (await ask(say("title"), [h("p", {}, say("text"))], words.say("cancel"), say("button"))) {
+			await change(() => session.takeBack(which?.id ?? "all"), say("done"));
 		}
 	};
 
@@ -114,7 +121,6 @@ export function showList(context: LoggedIn, logout: () => void): void {
 		h("button", { class: "primary", onclick: add(true) }, words.say(`list.add${platform.kind}`)),
 		h("button", { class: "quiet", onclick: add(false) }, words.say("list.addOther")),
 		link,
-		takeBack,
 		others);
 
 	show(
@@ -127,13 +133,15 @@ export function showList(context: LoggedIn, logout: () => void): void {
 		lookSaid,
 		loading,
 		list,
+		waiting,
 		actions,
 	);
 
-	if (context.settings.links === "self") {
-		// Whoever can't be told has no such button.
-		session.hasCommand().then(has => { link.hidden = takeBack.hidden = !has; }, () => undefined);
-	}
+	session.hasCommand().then(has => {
+		hasCommand = has;
+		link.hidden = !has || context.settings.links !== "self";
+		if (shown) paint();
+	}, () => undefined);
 
 	const again = async () => {
 		if (!list.isConnected || isInVain) return;
@@ -147,14 +155,6 @@ function row({ words }: LoggedIn, device: Device, all: Device[], revoke: () => v
 	const { added, last_use: used, shown } = device;
 	const from = (at: number, address: string | undefined) =>
 		address ? words.say("list.from", { time: words.moment(at), address }) : words.moment(at);
-	const by = all.find(other => other.fingerprint === added.fingerprint);
-	const adder = ({ password: "list.byPassword", admin: "list.byAdmin", certificate: by ? "list.byDevice" : "list.byGone" } as const)[added.by];
-	const facts: [string, string][] = [
-		[words.say("list.lastLogin"), used ? from(used.at, shown.address) : words.say("list.noLogin")],
-		[words.say("list.added"), words.say(adder, { time: words.moment(added.at), name: by?.shown.name ?? "" })],
-		[words.say("list.expires"), device.not_after >= noEnd ? words.say("list.never") : words.day(device.not_after)],
-		[words.say("list.manages"), words.say(device.may_manage ? "list.yes" : "list.no")],
-	];
 	return h(
 		"li",
 		{ class: "device" },
@@ -162,7 +162,12 @@ function row({ words }: LoggedIn, device: Device, all: Device[], revoke: () => v
 			h("h2", {}, shown.name),
 			device.resources.length > 0 && h("span", { class: "online" }, words.say("list.online")),
 			device.expired && h("span", { class: "expired" }, words.say("list.expired"))),
-		h("dl", {}, ...facts.map(([term, fact]) => h("div", {}, h("dt", {}, term), h("dd", {}, fact)))),
+		facts([
+			[words.say("list.lastLogin"), used ? from(used.at, shown.address) : words.say("list.noLogin")],
+			[words.say("list.added"), originOf(words, added, all)],
+			[words.say("list.expires"), device.not_after >= noEnd ? words.say("list.never") : words.day(device.not_after)],
+			[words.say("list.manages"), words.say(device.may_manage ? "list.yes" : "list.no")],
+		]),
 		h("button", {
 			"class": "quiet danger-text", "data-of": device.fingerprint, "aria-label": words.say("list.revokeLabel", { name: shown.name }), "onclick": revoke,
 		}, words.say("list.revoke")),

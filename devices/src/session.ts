@@ -26,11 +26,29 @@ export interface Device {
 	not_after: number;
 	expired: boolean;
 	may_manage: boolean;
-	added: { at: number; by: "certificate" | "password" | "admin"; fingerprint?: string };
+	added: Origin;
 	last_use?: { at: number; address?: string };
 	resources: string[];
 	/** The texts that somebody chose, as a person may read them. */
 	shown: { name: string; added_jid?: string; address?: string; resources: string[] };
+}
+
+/** When something was made, and by what kind of session: one that had logged in with this certificate, with the password, or none of the user's. */
+export interface Origin {
+	at: number;
+	by: "certificate" | "password" | "admin";
+	fingerprint?: string;
+}
+
+/** A link that a session of the user has made and that nobody has used, as the daemon has it beside the list. It can't be opened with that. */
+export interface OwnLink {
+	id: string;
+	/** Of the device that is to have it. */
+	name?: string;
+	made: Origin;
+	expires: number;
+	uses: number;
+	shown: { name?: string };
 }
 
 /** Why there is no session. */
@@ -129,11 +147,14 @@ export class Session {
 		this.connection.disconnect("");
 	}
 
-	/** The list, in the order in which its certificates were added. Errors: Refused, of this and all below. */
-	async list(): Promise<Device[]> {
+	/** The list, in the order in which its certificates were added, and the user's links. Errors: Refused, of this and all below. */
+	async list(): Promise<{ devices: Device[]; links: OwnLink[] }> {
 		const request = $iq({ type: "get" }).c("items", { xmlns: saslcert }).c("json", { xmlns: json });
-		const answer = await this.ask(request);
-		return [...answer.getElementsByTagNameNS(json, "json")].map(element => JSON.parse(element.textContent ?? "") as Device);
+		const told = [...(await this.ask(request)).getElementsByTagNameNS(json, "json")];
+		const within = (parent: string) =>
+			told.filter(element => element.parentElement?.localName === parent).map(element => JSON.parse(element.textContent ?? "") as unknown);
+		const [beside] = within("items") as { links?: OwnLink[] }[];
+		return { devices: within("item") as Device[], links: beside?.links ?? [] };
 	}
 
 	/** Adds a certificate (DER). */
@@ -160,15 +181,15 @@ export class Session {
 		return [...offered].some(item => item.getAttribute("node") === certs);
 	}
 
-	/** Makes a link with which another device of the user gets its key. `expires`: seconds since the epoch. */
-	async makeLink(): Promise<{ url: string; expires: number }> {
-		const { link = "", expires = "" } = await this.run(certs, ["execute"], ["next", { subcmd: "link" }], ["complete", {}]);
+	/** Makes a link with which another device of the user gets its key, under this name. `expires`: seconds since the epoch. */
+	async makeLink(name: string): Promise<{ url: string; expires: number }> {
+		const { link = "", expires = "" } = await this.run(certs, ["execute"], ["next", { subcmd: "link" }], ["complete", { name }]);
 		return { url: link, expires: Date.parse(expires) / 1000 };
 	}
 
-	/** Ends all links that sessions of the user have made. */
-	async takeBackLinks(): Promise<void> {
-		await this.run(certs, ["execute"], ["next", { subcmd: "take-back-links" }]);
+	/** Ends the user's link of this id, or `"all"`. */
+	async takeBack(id: string): Promise<void> {
+		await this.run(certs, ["execute"], ["next", { subcmd: "take-back-links" }], ["complete", { link: id }]);
 	}
 
 	/**

@@ -42,6 +42,10 @@ local function question_of(host, origin, make)
 	} };
 end
 
+-- For clients that have words of their own: a value, and the code of a refusal.
+local function in_json(value) return st.stanza("json", { xmlns = xmlns_json }):text(json.encode(value)); end
+local function code_tag(code) return code and in_json({ denial = code }) or nil; end
+
 -- in_full: all else that the daemon says of it, too.
 local function add_item(reply, record, in_full)
 	reply:tag("item"):text_tag("name", record.name):text_tag("x509cert", record.certificate);
@@ -50,15 +54,10 @@ local function add_item(reply, record, in_full)
 		for _, resource in ipairs(record.resources) do reply:text_tag("resource", resource); end
 		reply:up();
 	end
-	if in_full then
-		record.certificate = nil;
-		reply:text_tag("json", json.encode(record), { xmlns = xmlns_json });
-	end
+	record.certificate = nil;
+	if in_full then reply:add_child(in_json(record)); end
 	reply:up();
 end
-
--- For clients that have words of their own: the code of a refusal.
-local function code_tag(code) return code and st.stanza("json", { xmlns = xmlns_json }):text(json.encode({ denial = code })) or nil; end
 
 local function refuse(origin, stanza, failure)
 	local why = stanza_error(failure);
@@ -77,6 +76,7 @@ local function list(host, origin, stanza)
 		if not result then return refuse(origin, stanza, why); end
 		for _, record in ipairs(result.certificates) do add_item(reply, record, in_full); end
 		question.after = result.next;
+		if in_full and not result.next then reply:add_child(in_json({ links = result.links })); end
 	until not result.next or origin.destroyed;
 	origin.send(reply);
 	return true;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::identity::{
     AccountList, AddedBy, CertificateName, ClientCert, Disabled, Enrolment, Incarnation, Link,
-    LinkKind, LinkMaker, UnixSeconds,
+    LinkId, LinkKind, LinkMaker, UnixSeconds,
 };
 
 use super::denial::Denial;
@@ -105,6 +105,60 @@ pub fn may_end(
     policy: &HostPolicy,
 ) -> Result<(), Denial> {
     manage::may_remove(asker, scope, list, policy)
+}
+
+/// The links that sessions of these accounts of the name have made and whose time is not over, the oldest first.
+///
+/// Those that do not count now, since an option says so, are among them: with another option they would again.
+/// Errors: as for a look at the list.
+pub fn own<'a>(
+    asker: &Asker,
+    scope: &Scope,
+    links: &'a [Link],
+    (policy, now): (&HostPolicy, UnixSeconds),
+) -> Result<Vec<&'a Link>, Denial> {
+    manage::may_look(asker, policy)?;
+    Ok(made_by_sessions(scope, links, now))
+}
+
+/// Which links a user takes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TakenBack {
+    /// All that the account's sessions have made.
+    All,
+    /// This one of them.
+    One(LinkId),
+}
+
+/// The links that a session takes back, whatever the host's option for links is: it takes a right away and gives none.
+///
+/// Errors: those of [`may_end`]; or there is no such link, which is one answer for all that are none of the account's own.
+pub fn take_back<'a>(
+    which: TakenBack,
+    (asker, scope): (&Asker, &Scope),
+    (list, links): (&AccountList, &'a [Link]),
+    (policy, now): (&HostPolicy, UnixSeconds),
+) -> Result<Vec<&'a Link>, Denial> {
+    may_end(asker, scope, list, policy)?;
+    let mut taken = made_by_sessions(scope, links, now);
+    if let TakenBack::One(id) = which {
+        taken.retain(|link| link.hash.id() == id);
+        if taken.is_empty() {
+            return Err(Denial::LinkMissing);
+        }
+    }
+    Ok(taken)
+}
+
+fn made_by_sessions<'a>(scope: &Scope, links: &'a [Link], now: UnixSeconds) -> Vec<&'a Link> {
+    let is_own = |link: &&Link| {
+        link.maker != LinkMaker::Admin
+            && manage::is_in_scope(&link.incarnation, scope)
+            && !is_over(link, now)
+    };
+    let mut own: Vec<&Link> = links.iter().filter(is_own).collect();
+    own.sort_by_key(|link| (link.created, link.hash));
+    own
 }
 
 /// Could the link be redeemed, for all that can be said without asking anybody?
@@ -373,8 +427,6 @@ pub fn is_page(address: &str) -> bool {
 pub enum CutOff<'a> {
     /// Its other certificates go: all but one, or all for one that comes.
     OthersGo,
-    /// Its user takes back those that its sessions have made.
-    TakenBack,
     /// It gets another password.
     OtherPassword,
     /// These certificates leave its list, by whatever way.
@@ -389,7 +441,6 @@ pub enum CutOff<'a> {
 pub fn ended_by<'a>(cut: CutOff<'_>, links: &'a [Link]) -> Vec<&'a Link> {
     let ends = |link: &&Link| match cut {
         CutOff::OthersGo => true,
-        CutOff::TakenBack => link.maker != LinkMaker::Admin,
         CutOff::OtherPassword => link.kind == LinkKind::Add,
         CutOff::Leave(leaving) => leaving.iter().any(|held| is_made_with(link, held)),
     };

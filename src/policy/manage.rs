@@ -267,11 +267,16 @@ pub fn list<'a>(
     list: &'a AccountList,
     policy: &HostPolicy,
 ) -> Result<Vec<&'a Enrolment>, Denial> {
-    require_secure(asker)?;
-    require_list(asker, policy)?;
+    may_look(asker, policy)?;
     let mut own = in_scope(&list.enrolments, scope);
     own.sort_by_key(|held| held.order);
     Ok(own)
+}
+
+/// May this session see what the account has?
+pub(super) fn may_look(asker: &Asker, policy: &HostPolicy) -> Result<(), Denial> {
+    require_secure(asker)?;
+    require_list(asker, policy)
 }
 
 /// The record of that name, to be removed; its fingerprint is refused until it is appended again.
@@ -554,7 +559,7 @@ fn in_scope<'a>(enrolments: &'a [Enrolment], scope: &Scope) -> Vec<&'a Enrolment
     enrolments.iter().filter(visible).collect()
 }
 
-fn is_in_scope(incarnation: &Incarnation, scope: &Scope) -> bool {
+pub(super) fn is_in_scope(incarnation: &Incarnation, scope: &Scope) -> bool {
     match scope {
         Scope::Of(meant) => meant.as_ref() == Some(incarnation),
         Scope::Every => true,

@@ -16,6 +16,7 @@ use crate::policy::access::Before;
 use crate::policy::access::Role;
 use crate::policy::manage::request::Children;
 use crate::wording::certificates::Row;
+use crate::wording::links::OwnLink;
 
 // `account`, `incarnation` and `session` stand in each question: flattened out of a shared struct, a wrong one is not named any more.
 
@@ -48,6 +49,8 @@ pub struct CertificatePage {
     pub next: Option<u64>,
     /// Certificates that were disabled and whose key is not in the list again.
     pub disabled: Vec<ListedMark>,
+    /// The links that sessions of the account have made, and whose time is not over.
+    pub links: Vec<OwnLink>,
 }
 
 /// A certificate of a list.

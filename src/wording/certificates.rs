@@ -38,7 +38,7 @@ pub struct Row {
     pub resources: Vec<String>,
 }
 
-/// When and by whom a certificate was added.
+/// When and by whom a certificate was added, or a link made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Added {
     /// When.
@@ -51,7 +51,7 @@ pub struct Added {
     pub jid: Option<Jid>,
 }
 
-/// By what kind of session a certificate was added.
+/// By what kind of session it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AddedBy {
@@ -63,6 +63,26 @@ pub enum AddedBy {
     Admin,
 }
 
+impl Added {
+    /// By whom, for the owner of the account. `name_of`: the name of the certificate of this fingerprint in its list.
+    pub(super) fn by_whom(
+        &self,
+        name_of: impl Fn(&Fingerprint) -> Option<CertificateName>,
+    ) -> String {
+        let how = match (self.by, self.fingerprint) {
+            (AddedBy::Admin, _) => return "an administrator".to_owned(),
+            (AddedBy::Password, _) => "with a password".to_owned(),
+            (AddedBy::Certificate, of) => match of.and_then(|of| name_of(&of)) {
+                Some(name) => format!("with the certificate {}", quoted(&name)),
+                None => "with a certificate that is no longer in the list".to_owned(),
+            },
+        };
+        let jid = self.jid.as_ref().map(ToString::to_string);
+        let jid = jid.unwrap_or_else(|| "a session".to_owned());
+        format!("{}, logged in {how}", visible(&jid))
+    }
+}
+
 impl Row {
     /// For the owner of the account, in several lines.
     ///
@@ -70,17 +90,7 @@ impl Row {
     #[must_use]
     pub fn for_owner(&self, name_of: impl Fn(&Fingerprint) -> Option<CertificateName>) -> String {
         let until = if self.expired { "Expired" } else { "Expires" };
-        let how = match (&self.added.by, self.added.fingerprint) {
-            (AddedBy::Certificate, of) => match of.and_then(|of| name_of(&of)) {
-                Some(name) => format!("with the certificate {}", quoted(&name)),
-                None => "with a certificate that is no longer in the list".to_owned(),
-            },
-            (AddedBy::Password | AddedBy::Admin, _) => "with a password".to_owned(),
-        };
-        let by = match &self.added.jid {
-            Some(jid) => format!("{}, logged in {how}", visible(&jid.to_string())),
-            None => "an administrator".to_owned(),
-        };
+        let by = self.added.by_whom(name_of);
         let used = match &self.last_use {
             Some(last) => format!("{}{}", minute(last.at), from(last)),
             None => "none yet".to_owned(),

@@ -9,8 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use super::certificates::{Row, all_quoted, minute, moment, quoted};
+use super::links::OwnLink;
 use crate::identity::visible::visible;
-use crate::identity::{CertificateName, UnixSeconds};
+use crate::identity::{CertificateName, Fingerprint, LinkId, UnixSeconds};
 
 /// A choice in the menu of the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +31,7 @@ pub enum Subcommand {
     RevokeOthers,
     /// Makes a link by which another device gets a key.
     Link,
-    /// Ends those that the user has made.
+    /// Shows those that the user has made, and ends one of them or all.
     TakeBackLinks,
 }
 
@@ -81,7 +82,7 @@ impl Subcommand {
             }
             Self::RevokeOthers => "Revoke all certificates but one",
             Self::Link => "Make a link for another device of mine",
-            Self::TakeBackLinks => "Take back all links that I have made",
+            Self::TakeBackLinks => "See the links that I have made, and take them back",
         }
     }
 }
@@ -195,6 +196,10 @@ fn choice_field() -> Field {
     field("cert", Kind::ListSingle, "Certificate")
 }
 
+fn link_field() -> Field {
+    field("link", Kind::ListSingle, "Link that is taken back")
+}
+
 fn action_field() -> Field {
     field("subcmd", Kind::ListSingle, "Actions")
 }
@@ -270,6 +275,39 @@ pub fn linked(url: &str, expires: UnixSeconds) -> Form {
         "A link for another device of mine",
         what.to_owned(),
         fields,
+    )
+}
+
+/// Which of the links that the user has made is to be taken back? `name_of`: the name of the certificate of this fingerprint in the
+/// user's list.
+#[must_use]
+pub fn taking_back(
+    own: &[OwnLink],
+    name_of: impl Fn(&Fingerprint) -> Option<CertificateName>,
+) -> Form {
+    let choice = |link: &OwnLink| Choice {
+        label: link.in_one_line(&name_of),
+        value: link.id.to_string(),
+    };
+    let all = Choice {
+        label: "All of them".to_owned(),
+        value: ALL_LINKS.to_owned(),
+    };
+    let field = Field {
+        options: own
+            .iter()
+            .map(choice)
+            .chain((own.len() > 1).then_some(all))
+            .collect(),
+        ..link_field()
+    };
+    let what = "Whoever opens one of them first gets a key for your account. One that you take back does not count any more; a device \
+                that has its key keeps it";
+    form(
+        Subcommand::TakeBackLinks.word(),
+        "Links that you have made",
+        what.to_owned(),
+        vec![field],
     )
 }
 
@@ -446,6 +484,11 @@ impl Filled {
         self.first("name").filter(|name| !name.trim().is_empty())
     }
 
+    /// Of [`taking_back()`]: the id that was chosen, or [`ALL_LINKS`].
+    pub fn link(&self) -> Result<&str, String> {
+        self.line(&link_field())
+    }
+
     /// Of [`adding()`], with the text that was pasted.
     pub fn pasted(&self) -> Result<(Added<'_>, Zeroizing<String>), String> {
         let lines = self.values("cert");
@@ -531,12 +574,22 @@ pub fn only_links_ended(nothing: &str) -> String {
 #[must_use]
 pub fn links_taken_back(count: usize) -> String {
     match count {
-        0 => "You have made no links that still count".to_owned(),
+        0 => NO_LINKS.to_owned(),
         1 => "The link that you have made does not count any more".to_owned(),
         _ => format!("The {count} links that you have made do not count any more"),
     }
 }
 
+/// The same of this one.
+#[must_use]
+pub fn link_taken_back(id: LinkId) -> String {
+    format!("The link {id} does not count any more")
+}
+
+/// In the place of an id: all that there are.
+pub const ALL_LINKS: &str = "all";
+/// There are none to be taken back.
+pub const NO_LINKS: &str = "You have made no links that still count";
 /// There is nothing to show or to choose from.
 pub const EMPTY_LIST: &str = "There are no certificates in your list";
 /// There is nothing to revoke.
@@ -617,6 +670,7 @@ mod tests {
             (revoking_others(&[&phone]), "revoke-others", vec![]),
             (keeping(&chosen), "revoke-others", vec!["cert"]),
             (linking(), "link", vec!["name"]),
+            (taking_back(&[], |_| None), "take-back-links", vec!["link"]),
             (
                 linked("https://a.lit/devices#x", UnixSeconds(0)),
                 "link",

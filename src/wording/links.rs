@@ -1,12 +1,15 @@
-//! A link described: for an administrator, in a line of a terminal; and the words when one was made.
+//! A link described: for an administrator, in a line of a terminal; for the user whose session has made it; and the words when one was
+//! made.
 //!
 //! Must not know: who may make or redeem one.
 
 use serde::{Deserialize, Serialize};
 
-use super::certificates::{in_quotes, minute};
+use super::certificates::{Added, AddedBy, in_quotes, minute, quoted};
 use crate::identity::visible::visible;
-use crate::identity::{BareJid, CertificateName, LinkId, LinkKind, UnixSeconds, counted};
+use crate::identity::{
+    BareJid, CertificateName, Fingerprint, Link, LinkId, LinkKind, LinkMaker, UnixSeconds, counted,
+};
 
 /// A link, without what makes it one; also a row of `link.list`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +85,80 @@ impl ListedLink {
     }
 }
 
+/// A link that a session of the account has made, for its user; also a row beside those of `certificate.list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnLink {
+    /// Its name for people.
+    pub id: LinkId,
+    /// The name that is proposed for the device.
+    pub name: Option<CertificateName>,
+    /// Its texts that somebody chose, as a person may read them.
+    pub shown: ShownLink,
+    /// When and by whom it was made.
+    pub made: Added,
+    /// The first second in which it counts no more.
+    pub expires: UnixSeconds,
+    /// So often it can still be redeemed.
+    pub uses: u16,
+}
+
+/// The texts of a link that somebody chose, as a person may read them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShownLink {
+    /// The name that is proposed for the device.
+    pub name: Option<String>,
+    /// The session that made it.
+    pub made_jid: Option<String>,
+}
+
+impl OwnLink {
+    /// The link's row.
+    #[must_use]
+    pub fn of(link: &Link) -> Self {
+        let (by, fingerprint, jid) = match &link.maker {
+            LinkMaker::Admin => (AddedBy::Admin, None, None),
+            LinkMaker::Password { jid } => (AddedBy::Password, None, jid.clone()),
+            LinkMaker::Certificate { fingerprint, jid } => {
+                (AddedBy::Certificate, Some(*fingerprint), jid.clone())
+            }
+        };
+        let name = link.name.as_ref();
+        Self {
+            id: link.hash.id(),
+            shown: ShownLink {
+                name: name.map(|name| visible(name.as_str()).into_owned()),
+                made_jid: jid
+                    .as_ref()
+                    .map(|jid| visible(&jid.to_string()).into_owned()),
+            },
+            name: link.name.clone(),
+            made: Added {
+                at: link.created,
+                by,
+                fingerprint,
+                jid,
+            },
+            expires: link.expires,
+            uses: link.uses,
+        }
+    }
+
+    /// In one line of a form. `name_of`: the name of the certificate of this fingerprint in the account's list.
+    #[must_use]
+    pub fn in_one_line(&self, name_of: impl Fn(&Fingerprint) -> Option<CertificateName>) -> String {
+        let name = self.name.as_ref();
+        let name = name.map_or_else(String::new, |name| format!("{}, ", quoted(name)));
+        format!(
+            "{name}link {}: until {}, {} left; made {} by {}",
+            self.id,
+            minute(self.expires),
+            counted(self.uses, "use", "uses"),
+            minute(self.made.at),
+            self.made.by_whom(name_of),
+        )
+    }
+}
+
 /// What is to be said of the page that a link to `account` leads to; `is_served`: somebody has told where it is.
 #[must_use]
 pub fn about_page(url: &str, is_served: bool, account: &BareJid) -> Option<String> {
@@ -122,6 +199,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::identity::{Incarnation, Jid, LinkHash};
 
     fn row(kind: LinkKind, uses: u16) -> ListedLink {
         ListedLink {
@@ -142,6 +220,52 @@ mod tests {
             row(LinkKind::Add, 2).in_one_line(),
             "a5a5a5a5  add  hamlet@shakespeare.lit  \"pho\\u{200b}ne\"  until 2026-01-02 00:00 UTC  2 uses left  made \
              2026-01-01 00:00 UTC by an administrator of the server"
+        );
+    }
+
+    #[test]
+    fn a_user_reads_who_has_made_a_link_and_with_which_device() {
+        let fingerprint = Fingerprint::from_bytes([3; 32]);
+        let link = |name: Option<&str>, maker| Link {
+            hash: LinkHash::from_bytes([0xa5; 32]),
+            account: BareJid::parse("hamlet@shakespeare.lit").unwrap(),
+            incarnation: Incarnation::parse("one").unwrap(),
+            kind: LinkKind::Add,
+            name: name.map(|name| CertificateName::parse(name).unwrap()),
+            created: UnixSeconds(1_767_225_600),
+            maker,
+            by: String::new(),
+            expires: UnixSeconds(1_767_312_000),
+            uses: 1,
+        };
+        let jid = Jid::parse("hamlet@shakespeare.lit/orchard").ok();
+        let device = |jid| LinkMaker::Certificate { fingerprint, jid };
+        let phone = |of: &Fingerprint| {
+            (*of == fingerprint).then(|| CertificateName::parse("phone").unwrap())
+        };
+        for (name, maker, expected) in [
+            (
+                Some("tab\u{200b}let"),
+                LinkMaker::Password { jid: jid.clone() },
+                "\"tab\\u{200b}let\", link a5a5a5a5: until 2026-01-02 00:00 UTC, 1 use left; made 2026-01-01 00:00 UTC by \
+                 hamlet@shakespeare.lit/orchard, logged in with a password",
+            ),
+            (
+                None,
+                device(None),
+                "link a5a5a5a5: until 2026-01-02 00:00 UTC, 1 use left; made 2026-01-01 00:00 UTC by a session, logged in with the \
+                 certificate \"phone\"",
+            ),
+        ] {
+            let row = OwnLink::of(&link(name, maker));
+            assert_eq!(row.in_one_line(phone), expected);
+            let shown = row.shown.name.as_deref();
+            assert_eq!(shown, name.map(|_| "tab\\u{200b}let"));
+        }
+        let gone = OwnLink::of(&link(None, device(jid))).in_one_line(|_| None);
+        assert!(
+            gone.ends_with("with a certificate that is no longer in the list"),
+            "{gone}"
         );
     }
 

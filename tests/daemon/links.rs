@@ -1367,21 +1367,125 @@ fn a_form_makes_a_link_where_users_may() {
     assert!(value("expires").ends_with('Z'), "{shown}");
     let seen = ask_with(&mut server, "link.look", look(HOST, token), &present()).unwrap();
     assert_eq!((&seen["name"], &seen["kind"]), (&json!("x"), &json!("add")));
-    let given = ask_with(&mut server, "link.create", link(HAMLET, "add"), &present()).unwrap();
-    let mut take_back = || {
-        let chosen = json!({"subcmd": ["take-back-links"]});
-        let said = server.ask("command.step", step(Some("menu"), "next", chosen));
-        assert_eq!(said["status"], "completed");
-        said["notes"][0]["text"].as_str().unwrap().to_owned()
+}
+
+/// The labels and values of what can be chosen in a form.
+fn choices(stepped: &Value) -> Vec<(String, String)> {
+    let fields = stepped["form"]["fields"].as_array().unwrap();
+    let options = fields
+        .iter()
+        .flat_map(|field| field["options"].as_array().unwrap());
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    options
+        .map(|option| (text(&option["label"]), text(&option["value"])))
+        .collect()
+}
+
+#[test]
+fn a_form_shows_the_links_of_the_accounts_own_sessions_and_takes_them_back() {
+    let daemon = Daemon::start();
+    let step = |step: Option<&str>, action: &str, fields: Value| {
+        json!({
+            "account": HAMLET, "incarnation": ONE, "session": by_password(), "presented": null,
+            "step": step, "action": action, "fields": fields,
+        })
     };
-    assert!(take_back().starts_with("The link that you have made"));
-    assert!(take_back().starts_with("You have made no links"));
-    // An administrator's stays.
-    let left: Vec<Value> = links(&mut server)
+    let look = || {
+        let chosen = json!({"subcmd": ["take-back-links"]});
+        step(Some("menu"), "next", chosen)
+    };
+    let take = |which: &Value| {
+        let step = step(
+            Some("take-back-links"),
+            "complete",
+            json!({"link": [which]}),
+        );
+        move |server: &mut Peer| server.ask("command.step", step)
+    };
+    let note = |stepped: &Value| stepped["notes"][0]["text"].as_str().unwrap().to_owned();
+    let mut server = daemon.server(json!({"saslcertd_links": "self"}));
+    let nothing = server.ask("command.step", look());
+    assert!(note(&nothing).starts_with("You have made no links"));
+    let given = ask_with(&mut server, "link.create", link(HAMLET, "add"), &present()).unwrap();
+    server.append("phone", &Made::of(HAMLET));
+    let phone = Made::of(HAMLET);
+    server.append("tablet", &phone);
+    let login = server.login(&phone);
+    let named = with(
+        own_link(by_certificate(&login)),
+        "name",
+        json!("wa\u{202e}tch"),
+    );
+    let by_tablet = server.ask("link.create", named);
+    let by_typing = server.ask("link.create", own_link(by_password()));
+    let horatio = json!({"account": "horatio@shakespeare.lit", "incarnation": "two", "session": by_password(), "kind": "add"});
+    let horatios = server.ask("link.create", horatio);
+
+    let listed = server.ask("certificate.list", list());
+    let mut rows = listed["links"].as_array().unwrap().clone();
+    assert!(!listed["links"].to_string().contains(&token_of(&by_tablet)));
+    rows.sort_by_key(|row| row["made"]["by"].to_string());
+    let [with_tablet, typed] = rows.as_slice() else {
+        panic!("{rows:?}");
+    };
+    assert_eq!(typed["id"], by_typing["id"]);
+    assert_eq!((&typed["name"], &typed["uses"]), (&Value::Null, &json!(1)));
+    assert_eq!(with_tablet["expires"], by_tablet["expires"]);
+    assert_eq!(with_tablet["shown"]["name"], "wa\\u{202e}tch");
+    assert_eq!(with_tablet["made"]["fingerprint"], login["fingerprint"]);
+
+    let form = server.ask("command.step", look());
+    assert_eq!(form["step"], "take-back-links");
+    let offered = choices(&form);
+    let values: BTreeSet<&str> = offered.iter().map(|(_, value)| &**value).collect();
+    let ids = [&by_tablet, &by_typing].map(|made| made["id"].as_str().unwrap());
+    assert_eq!(values, BTreeSet::from([ids[0], ids[1], "all"]));
+    let (label, _) = offered.iter().find(|(_, value)| value == ids[0]).unwrap();
+    assert!(label.starts_with("\"wa\\u{202e}tch\", link"), "{label}");
+    assert!(
+        label.ends_with("logged in with the certificate \"tablet\""),
+        "{label}"
+    );
+
+    // Whatever is none of the account's own is one and the same.
+    let nowhere = json!("00000000");
+    for none in [&given["id"], &horatios["id"], &nowhere, &json!("anything")] {
+        let refused = take(none)(&mut server);
+        assert_eq!(
+            (&refused["denial"], &*note(&refused)),
+            (&json!("link-missing"), "There is no link with this id")
+        );
+    }
+    assert_eq!(
+        note(&take(&json!(""))(&mut server)),
+        "Link that is taken back: must be filled in"
+    );
+    let said = note(&take(&by_tablet["id"])(&mut server));
+    assert_eq!(said, format!("The link {} does not count any more", ids[0]));
+    let again = take(&by_tablet["id"])(&mut server);
+    assert_eq!(again["denial"], "link-missing");
+    // Where users make none any more, theirs are no links; but could be again, and can be taken back.
+    let mut server = daemon.server(json!({}));
+    let menu = server.ask("command.step", step(None, "execute", Value::Null));
+    let offered = choices(&menu);
+    let values: Vec<&str> = offered.iter().map(|(_, value)| &**value).collect();
+    assert!(values.contains(&"take-back-links") && !values.contains(&"link"));
+    let offered = choices(&server.ask("command.step", look()));
+    let values: Vec<&str> = offered.iter().map(|(_, value)| &**value).collect();
+    assert_eq!(values, [ids[1]]);
+    let said = note(&take(&json!("all"))(&mut server));
+    assert!(said.starts_with("The link that you have made"), "{said}");
+    let menu = server.ask("command.step", step(None, "execute", Value::Null));
+    assert!(!menu.to_string().contains("take-back-links"), "{menu}");
+    let mut server = daemon.server(json!({"saslcertd_links": "self"}));
+    let mut left: Vec<Value> = links(&mut server)
         .iter()
         .map(|link| link["id"].clone())
         .collect();
-    assert_eq!(left, [given["id"].clone()]);
+    left.sort_by_key(ToString::to_string);
+    let mut stayed = [given["id"].clone(), horatios["id"].clone()];
+    stayed.sort_by_key(ToString::to_string);
+    assert_eq!(left, stayed);
 }
 
 #[test]

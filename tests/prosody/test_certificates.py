@@ -72,7 +72,8 @@ async def test_a_client_that_asks_for_it_gets_each_row_of_its_list_in_full(scene
     phone = await scene.enrol(account, "phone")
     async with await scene.certificate_session(account, phone, "orchard"), await scene.password_session(account) as desk:
         result = await desk.iq("get", f"<items xmlns='{SASLCERT}'><json xmlns='{JSON}'/></items>")
-        [told] = [json.loads(element.text or "") for element in result.iter(f"{{{JSON}}}json")]
+        told, beside = [json.loads(element.text or "") for element in result.iter(f"{{{JSON}}}json")]
+        assert beside == {"links": []}
         [row] = scene.records(account)
         assert row["resources"] == ["orchard"] and row["last_use"]
         # It stands beside it, as XEP-0257 has it; and what is null is left out.

@@ -19,8 +19,8 @@ from certs import ClientCertificate
 from conftest import PROSODY_VERSIONS, observed
 from connection import Refused
 from devices import (
-    DESK, LANGUAGES, MODULES, PHONE, SMALL, address, button, complaint, elsewhere, is_for_everybody, is_well, log_in, out_of, picture, saved, tab_to,
-    words_of,
+    DESK, LANGUAGES, MODULES, PHONE, SMALL, address, button, complaint, elsewhere, is_for_everybody, is_well, log_in, names, out_of, picture, saved,
+    tab_to, words_of,
 )
 from namespaces import CLIENT
 from processes import finish
@@ -361,6 +361,8 @@ async def test_a_user_makes_a_link_for_another_device(stage: Scene):
         await button(page, "Link for another device").wait_for()
         await picture(page, stage, "23-link-button")
         await button(page, "Link for another device").click()
+        assert await page.get_by_label("Name of the device").input_value() == "Phone"
+        await button(page, "Make the link").click()
         code = page.get_by_role("img", name="The link as a QR code")
         await code.wait_for()
         url = await page.locator("#link").text_content()
@@ -377,11 +379,16 @@ async def test_a_user_makes_a_link_for_another_device(stage: Scene):
         assert await page.evaluate("navigator.clipboard.readText()") == url
         await button(page, "Back to your devices").click()
         await page.get_by_text("No device has a key yet.").wait_for()
+        [waits] = waiting(stage, account)
+        [row] = await page.locator(".waiting .device").all_inner_texts()
+        assert row.startswith("Phone\n") and "with the password" in row and waits in row, row
 
         other = await browser.open(**PHONE)
         await opened(other, url)
         certificate = await taken(other, stage)
-        await page.get_by_role("heading", name="Android phone").wait_for()
+        # Nobody touches the page: the link goes, and the device is there.
+        await page.locator(".waiting .device").wait_for(state="detached")
+        assert await names(page) == ["Phone"]
         await is_in(stage, account, certificate)
         in_no_log(stage, url)
         await is_well(page, stage)
@@ -409,19 +416,61 @@ async def test_a_user_takes_links_back_and_those_of_an_administrator_stay(stage:
     async with browser_for(stage) as browser:
         page = await browser.open(**SMALL)
         await log_in(page, stage, account)
-        await button(page, "Link for another device").click()
-        url = await page.locator("#link").text_content()
-        await button(page, "Back to your devices").click()
-        await button(page, "Take back my links").click()
+
+        async def make_link(name: str) -> str:
+            await button(page, "Link for another device").click()
+            await page.get_by_label("Name of the device").fill(name)
+            await button(page, "Make the link").click()
+            url = await page.locator("#link").text_content()
+            await button(page, "Back to your devices").click()
+            await page.locator(".waiting h3").filter(has_text=name[:3] or "Link ").wait_for()
+            return url
+
+        async def shown() -> list[str]:
+            return await page.locator(".waiting h3").all_text_contents()
+
+        watch = await make_link("wat\u202ech")
+        assert await button(page, "Take back all links").count() == 0
+        await make_link("")
+        tablet = await make_link("tablet")
+        # By numbers as in the account's messages; and none of an administrator's.
+        nameless = next(name for name in await shown() if name.startswith("Link "))
+        assert sorted(await shown()) == sorted(["wat\\u{202e}ch", nameless, "tablet"]) and nameless.removeprefix("Link ") in waiting(stage, account)
+        await is_for_everybody(page)
+        await picture(page, stage, "26-links-waiting")
+        # What another session does to them is seen.
+        assert stage.daemon.command("link", "revoke", nameless.removeprefix("Link ")).returncode == 0
+        await page.get_by_role("heading", name=nameless).wait_for(state="detached")
+        # One is taken back, with the keyboard alone.
+        await tab_to(page, "Take back wat\\u{202e}ch", 20)
+        await page.press("Enter")
+        await page.get_by_text("The link stops working at once.").wait_for()
+        await is_for_everybody(page)
+        await page.press("Tab")
+        await page.press("Enter")
+        await page.get_by_text("“wat\\u{202e}ch” does not work any more.").wait_for()
+        assert await shown() == ["tablet"] and len(waiting(stage, account)) == 2
+        other = await browser.open(**SMALL)
+        await opened(other, watch)
+        assert NO_LINK in await complaint(other)
+        await opened(other, tablet)
+        await button(other, "Make the key").wait_for()
+        # One that is gone meanwhile is said to be so.
+        [gone] = [link for link in waiting(stage, account) if link != given["id"]]
+        await make_link("desk")
+        await button(page, "Take back tablet").click()
+        assert stage.daemon.command("link", "revoke", gone).returncode == 0
+        await page.get_by_text("tablet", exact=True).wait_for(state="detached")
+        await button(page, "Take it back").click()
+        assert "This link does not wait any more" in await complaint(page)
+        await make_link("car")
+        await button(page, "Take back all links").click()
         await page.get_by_text("All links that you have made and nobody has used stop working.").wait_for()
         await is_for_everybody(page)
         await picture(page, stage, "25-link-taken-back")
         await button(page, "Take them back").click()
         await page.get_by_text("None of the links that you have made works any more.").wait_for()
-        assert waiting(stage, account) == [given["id"]]
-        other = await browser.open(**SMALL)
-        await opened(other, url)
-        assert "This link does not work." in await complaint(other)
+        assert await shown() == [] and waiting(stage, account) == [given["id"]]
         await is_well(page, stage)
 
 
@@ -444,10 +493,11 @@ async def test_a_user_who_has_made_too_many_links_is_told_so(stage: Scene):
         page = await browser.open(**SMALL)
         await log_in(page, stage, account)
         await button(page, "Link for another device").click()
+        await button(page, "Make the link").click()
         said = await complaint(page)
         assert "Too many links wait to be used." in said and "take back those that you have made" in said
         await is_for_everybody(page)
-        await button(page, "Back to your devices").click()
+        await button(page, "Cancel").click()
         await page.get_by_text("No device has a key yet.").wait_for()
         await is_well(page, stage)
         page = await browser.open(**SMALL | {"locale": "de"})
@@ -457,6 +507,7 @@ async def test_a_user_who_has_made_too_many_links_is_told_so(stage: Scene):
         await page.get_by_label(say("login.password")).fill(account.password)
         await button(page, say("login.button")).click()
         await button(page, say("list.link")).click()
+        await button(page, say("link.button")).click()
         said = await complaint(page)
         assert say("error.links") in said and say("error.linksHelp") in said
         await picture(page, stage, "24-link-too-many-de")
@@ -508,8 +559,12 @@ async def test_links_fit_small_screens_and_screen_readers_in_each_language(stage
         await page.get_by_label(say("login.password")).fill(account.password)
         await button(page, say("login.button")).click()
         await button(page, say("list.link")).click()
+        await button(page, say("link.button")).click()
         await page.locator("#link").wait_for()
         await check("made")
+        await button(page, say("link.back")).click()
+        await button(page, say("links.takeBackLabel", name=say("device.phone"))).wait_for()
+        await check("waiting")
         await is_well(page, stage)
 
 

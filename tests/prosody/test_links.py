@@ -503,6 +503,20 @@ async def test_users_make_links_by_ad_hoc_command(stage: Scene):
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", values["expires"]), values
         page, token = values["link"].split("#")
         assert page == f"https://{SELF}:{stage.prosody.https_port}/devices"
+
+        # A second one is seen there beside it, and taken back.
+        session_id = (await step())["command"]["sessionid"]
+        await step({"subcmd": "link"}, sessionid=session_id, action="next")
+        other = (await step({"name": "watch"}, sessionid=session_id, action="complete"))["command"]["form"].get_values()["link"]
+        session_id = (await step())["command"]["sessionid"]
+        form = (await step({"subcmd": "take-back-links"}, sessionid=session_id, action="next"))["command"]["form"]
+        offered = {option["value"]: option["label"] for option in form.get_fields()["link"]["options"]}
+        assert sorted(label.partition(",")[0] for label in offered.values()) == ['"My tablet"', '"watch"', "All of them"]
+        [chosen] = [value for value, label in offered.items() if "watch" in label]
+        said = await step({"link": chosen}, sessionid=session_id, action="complete")
+        assert said["command"]["notes"] == [("info", f"The link {chosen} does not count any more")]
+    _, _, gone = await asyncio.to_thread(post, stage, {"token": other.partition("#")[2]}, SELF)
+    assert gone["error"] == "link-unknown"
     _, _, seen = await asyncio.to_thread(post, stage, {"token": token}, SELF)
     assert (seen["account"], seen["kind"], seen["name"]) == (account.jid, "add", "My tablet")
     certificate = stage.certificate(account)

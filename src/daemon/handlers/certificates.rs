@@ -60,7 +60,7 @@ impl Certificates<'_> {
             question.session,
             peer,
         );
-        self.look_at(&whose, |own, disabled| {
+        let page = self.look_at(&whose, |own, disabled| {
             let mut page = Vec::new();
             let mut bytes = 0;
             let mut next = None;
@@ -88,8 +88,11 @@ impl Certificates<'_> {
                         key_id: mark.key_id,
                     })
                     .collect(),
+                links: Vec::new(),
             }
-        })
+        })?;
+        let links = self.own_links(&whose, now)?;
+        Ok(CertificatePage { links, ..page })
     }
 
     /// Hands `show` the list, in its order, and what was disabled of it, each key once.

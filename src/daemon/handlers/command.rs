@@ -2,6 +2,8 @@
 //!
 //! Each form becomes the question that a client with XEP-0257 would cause. Must not know: rules, words.
 
+use std::collections::BTreeMap;
+
 use super::super::reply::Reply;
 use super::certificates::Wanted;
 use super::revocation::{KeyRevocation, Managing, Target};
@@ -10,7 +12,7 @@ use crate::identity::certificate::Finding;
 use crate::identity::pasted::{self, NotOne};
 use crate::identity::{Enrolment, Fingerprint, KeyId, LinkKind, UnixSeconds};
 use crate::policy::host::Links;
-use crate::policy::links::{self, CutOff};
+use crate::policy::links::{self, TakenBack};
 use crate::policy::live::Ending;
 use crate::policy::{Denial, manage};
 use crate::protocol::{
@@ -73,7 +75,7 @@ impl Managing<'_> {
                 status: Progress::Canceled,
                 ..CommandStepped::default()
             })),
-            ("prev", _) | ("execute", None) => Ok(Some(asking.menu())),
+            ("prev", _) | ("execute", None) => self.menu(asking, now).map(Some),
             ("next" | "complete", None) => Ok(Some(not_taken(forms::HAS_ENDED))),
             ("execute" | "next" | "complete", Some(step)) => match (step, &asking.filled) {
                 // There is nothing to fill in: a client may leave the form out.
@@ -105,6 +107,29 @@ impl Managing<'_> {
         }
     }
 
+    fn menu(&self, asking: &Asking, now: UnixSeconds) -> Result<CommandStepped, Refusal> {
+        let has_links = match self.lists.own_links(&asking.whose, now) {
+            Ok(links) => !links.is_empty(),
+            Err(Refusal::Management(_)) => false,
+            Err(fault) => return Err(fault),
+        };
+        let form = forms::menu(asking.own_key.is_some(), |one| match one {
+            Subcommand::AddCurrent => asking.presented().is_ok(),
+            Subcommand::Link => asking.makes_links,
+            // Those of before users were to make none.
+            Subcommand::TakeBackLinks => asking.makes_links || has_links,
+            _ => true,
+        });
+        Ok(CommandStepped {
+            status: Progress::Executing,
+            step: Some(MENU.into()),
+            form: Some(form),
+            actions: vec!["next".into()],
+            default: Some("next".into()),
+            ..CommandStepped::default()
+        })
+    }
+
     /// The step after the choice in the menu: the form of a sub-command, or its outcome.
     fn begin(
         &self,
@@ -128,8 +153,14 @@ impl Managing<'_> {
             Subcommand::Link => Ok(forms::linking()),
             Subcommand::List => return self.list_to_read(asking, now),
             Subcommand::TakeBackLinks => {
-                let count = self.links.end(&asking.whose, CutOff::TakenBack)?;
-                return Ok(said(forms::links_taken_back(count)));
+                let names = self.lists.look_at(&asking.whose, |own, _| {
+                    let named = |held: &&Enrolment| (held.fingerprint, held.name.clone());
+                    own.iter().map(named).collect::<BTreeMap<_, _>>()
+                })?;
+                let links = self.lists.own_links(&asking.whose, now)?;
+                (!links.is_empty())
+                    .then(|| forms::taking_back(&links, |of| names.get(of).cloned()))
+                    .ok_or(forms::NO_LINKS)
             }
             Subcommand::Disable => self.lists.look_at(&asking.whose, |own, _| {
                 let all: Vec<Chosen<'_>> = own.iter().map(|held| asking.chosen(held)).collect();
@@ -176,12 +207,10 @@ impl Managing<'_> {
 
     /// There are no others to revoke, but whoever has a link would be one: links end as with others.
     fn without_others(&self, asking: &Asking, nothing: &str) -> Result<CommandStepped, Refusal> {
-        Ok(said(
-            match self.links.end(&asking.whose, CutOff::OthersGo)? {
-                0 => nothing.to_owned(),
-                _ => forms::only_links_ended(nothing),
-            },
-        ))
+        Ok(said(match self.links.end_all(&asking.whose)? {
+            0 => nothing.to_owned(),
+            _ => forms::only_links_ended(nothing),
+        }))
     }
 
     /// The key of the certificate of this name in the list.
@@ -267,12 +296,34 @@ impl Managing<'_> {
                     ..CommandStepped::default()
                 })
             }
+            Subcommand::TakeBackLinks => match filled.link() {
+                Ok(chosen) => self.take_back_and_say(asking, chosen, now),
+                Err(problem) => Ok(failed(&problem)),
+            },
             // These sub-commands end at once, or send their answer themselves.
-            Subcommand::List
-            | Subcommand::TakeBackLinks
-            | Subcommand::Revoke
-            | Subcommand::RevokeOthers => Ok(not_taken(forms::HAS_ENDED)),
+            Subcommand::List | Subcommand::Revoke | Subcommand::RevokeOthers => {
+                Ok(not_taken(forms::HAS_ENDED))
+            }
         }
+    }
+
+    /// `chosen`: an id, or whatever was sent in its place.
+    fn take_back_and_say(
+        &self,
+        asking: &Asking,
+        chosen: &str,
+        now: UnixSeconds,
+    ) -> Result<CommandStepped, Refusal> {
+        let which = match (chosen, chosen.parse()) {
+            (forms::ALL_LINKS, _) => TakenBack::All,
+            (_, Ok(id)) => TakenBack::One(id),
+            (_, Err(_)) => return Err(Refusal::Management(Denial::LinkMissing)),
+        };
+        let count = self.lists.take_links_back(&asking.whose, which, now)?;
+        Ok(said(match which {
+            TakenBack::All => forms::links_taken_back(count),
+            TakenBack::One(id) => forms::link_taken_back(id),
+        }))
     }
 
     fn add_and_say(
@@ -356,22 +407,6 @@ impl Asking {
     /// The certificate of its connection, if it may be added.
     fn presented(&self) -> Result<&str, Denial> {
         manage::presented_to_add(self.own_key.as_ref(), self.presented.as_deref())
-    }
-
-    fn menu(&self) -> CommandStepped {
-        let form = forms::menu(self.own_key.is_some(), |one| match one {
-            Subcommand::AddCurrent => self.presented().is_ok(),
-            Subcommand::Link | Subcommand::TakeBackLinks => self.makes_links,
-            _ => true,
-        });
-        CommandStepped {
-            status: Progress::Executing,
-            step: Some(MENU.into()),
-            form: Some(form),
-            actions: vec!["next".into()],
-            default: Some("next".into()),
-            ..CommandStepped::default()
-        }
     }
 
     fn chosen<'a>(&self, held: &'a Enrolment) -> Chosen<'a> {

@@ -241,8 +241,8 @@ impl Linking<'_> {
         Ok(row)
     }
 
-    /// Ends links of the account, where no certificate has to be revoked: how many?
-    pub(super) fn end(&self, whose: &Whose, cut: CutOff<'static>) -> Result<usize, Refusal> {
+    /// Ends all links of the account, where no certificate has to be revoked: how many?
+    pub(super) fn end_all(&self, whose: &Whose) -> Result<usize, Refusal> {
         const QUESTION: &str = "link.revoke";
         let account = &whose.account;
         if self.lists.store.view(account).links()?.is_empty() {
@@ -255,7 +255,7 @@ impl Linking<'_> {
             if let Err(denial) = links::may_end(&asker, &scope, &view.list()?, &policy) {
                 return Ok(Err(denial));
             }
-            let ended = ended_links(view, cut)?.into_iter();
+            let ended = ended_links(view, CutOff::OthersGo)?.into_iter();
             let ended: Vec<_> = ended.map(Harmless::remove_link).collect();
             let count = ended.len();
             Ok(Ok((ended, count)))

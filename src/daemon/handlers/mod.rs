@@ -20,6 +20,7 @@ mod incarnations;
 pub(super) mod links;
 pub(super) mod moving_in;
 pub(super) mod notices;
+mod own_links;
 pub(super) mod passwords;
 pub(super) mod request;
 pub(super) mod revocation;

@@ -381,10 +381,91 @@ fn nothing_is_redeemed_where_others_read_along() {
     }
 }
 
+/// One link of each that another has: made by whom, for which account of the name, until when.
+fn links_of_all() -> [Link; 5] {
+    let hash = |byte| LinkHash::from_bytes([byte; 32]);
+    let own = |byte, created| Link {
+        hash: hash(byte),
+        created,
+        ..own_link(by_password())
+    };
+    let by_device = LinkMaker::Certificate {
+        fingerprint: other_cert().fingerprint,
+        jid: None,
+    };
+    [
+        Link {
+            maker: by_device,
+            ..own(1, NOW)
+        },
+        own(2, NOW.plus(-5)),
+        Link {
+            incarnation: incarnation("two"),
+            ..own(3, NOW)
+        },
+        Link {
+            expires: NOW,
+            ..own(4, NOW)
+        },
+        Link {
+            hash: hash(5),
+            ..link(LinkKind::Replace)
+        },
+    ]
+}
+
 #[test]
-fn a_user_takes_back_what_its_sessions_have_made() {
-    let links = [link(LinkKind::Replace), own_link(by_password())];
-    assert_eq!(ended_by(CutOff::TakenBack, &links), [&links[1]]);
+fn a_user_sees_the_links_that_the_accounts_own_sessions_have_made_and_no_others() {
+    let links = links_of_all();
+    let one = Scope::Of(Some(incarnation("one")));
+    let dumb = asker(LoggedInBy::Token);
+    for option in [Links::Own, Links::Admin, Links::Off] {
+        let seen = own(&dumb, &one, &links, (&policy(option), NOW)).unwrap();
+        assert_eq!(seen, [&links[1], &links[0]], "{option:?}");
+    }
+    let unmarked = Scope::Of(None);
+    let seen = own(&dumb, &unmarked, &links, (&policy(Links::Own), NOW));
+    assert_eq!(seen, Ok(Vec::new()));
+    let insecure = Asker {
+        secure: false,
+        ..dumb
+    };
+    let refused = own(&insecure, &one, &links, (&policy(Links::Own), NOW));
+    assert_eq!(refused, Err(Denial::StreamNotSecure));
+}
+
+#[test]
+fn a_user_takes_back_one_or_all_of_them_and_whatever_else_is_no_link() {
+    let links = links_of_all();
+    let list = holding(vec![enrolled(&other_cert(), "h@a.lit")]);
+    let scope = Scope::Of(Some(incarnation("one")));
+    let ids = links.each_ref().map(|link| TakenBack::One(link.hash.id()));
+    let [by_device, earlier, of_another, over, admins] = ids;
+    let nowhere = TakenBack::One(LinkHash::from_bytes([9; 32]).id());
+    let stranger = LoggedInBy::Certificate {
+        fingerprint: Fingerprint::from_bytes([9; 32]),
+    };
+    let password = LoggedInBy::Password;
+    for (by, which, expected) in [
+        (&password, TakenBack::All, Ok(vec![&links[1], &links[0]])),
+        (&password, by_device, Ok(vec![&links[0]])),
+        (&certificate(), earlier, Ok(vec![&links[1]])),
+        (&LoggedInBy::Token, earlier, Ok(vec![&links[1]])),
+        (&password, of_another, Err(Denial::LinkMissing)),
+        (&password, over, Err(Denial::LinkMissing)),
+        (&password, admins, Err(Denial::LinkMissing)),
+        (&password, nowhere, Err(Denial::LinkMissing)),
+        // Who may not is told that, whether there is such a link or not.
+        (&stranger, by_device, Err(Denial::ManagementForbidden)),
+        (&stranger, nowhere, Err(Denial::ManagementForbidden)),
+    ] {
+        for option in [Links::Own, Links::Admin, Links::Off] {
+            let asker = asker(by.clone());
+            let facts = (&list, &links[..]);
+            let found = take_back(which, (&asker, &scope), facts, (&policy(option), NOW));
+            assert_eq!(found, expected, "{by:?} {which:?} {option:?}");
+        }
+    }
 }
 
 #[test]
