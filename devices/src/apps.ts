@@ -4,17 +4,18 @@ import type { Key } from "./words.js";
 
 export type FileForm = "3des" | "aes" | "pem";
 
-/** Its name is in the words `app.…`. `steps`: the words that say what its owner does. `form`: none where they choose. */
+/** Its name is in the words `app.…`. `steps`: the words that say what its owner does. `form`: none where they choose. `rsa`: it takes no other key. */
 export const apps = [
 	{ id: "conversations", form: "3des", steps: "steps.conversations" },
 	{ id: "cheogram", form: "3des", steps: "steps.conversations" },
 	{ id: "snikket", form: "3des", steps: "steps.conversations" },
 	{ id: "atalk", form: "3des", steps: "steps.atalk" },
 	{ id: "swift", form: "aes", steps: "steps.swift" },
+	{ id: "spark", form: "pem", steps: "steps.spark", rsa: true },
 	{ id: "poezio", form: "pem", steps: "steps.poezio" },
 	{ id: "slixmpp", form: "pem", steps: "steps.slixmpp" },
 	{ id: "other", form: undefined, steps: "steps.other" },
-] as const satisfies readonly { id: string; form: FileForm | undefined; steps: Key }[];
+] as const satisfies readonly { id: string; form: FileForm | undefined; steps: Key; rsa?: true }[];
 
 export type App = typeof apps[number];
 

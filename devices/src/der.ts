@@ -16,7 +16,7 @@ export const nothing = element(0x05);
 export const yes = element(0x01, Uint8Array.of(0xff));
 
 /** SET OF: its elements are in the order of their bytes. */
-export const set = (...contents: Uint8Array[]) => element(0x31, ...contents.sort(compare));
+export const set = (...contents: Uint8Array[]) => element(0x31, ...contents.sort((a, b) => latin1(a) < latin1(b) ? -1 : 1));
 
 /** `[number]`, around something. */
 export const tagged = (number: number, ...contents: Uint8Array[]) => element(0xa0 + number, ...contents);
@@ -57,10 +57,8 @@ export function utf16(text: string): Bytes {
 	return Uint8Array.from({ length: 2 * text.length }, (_, i) => text.charCodeAt(i >> 1) >> (i & 1 ? 0 : 8) & 0xff);
 }
 
-function compare(a: Uint8Array, b: Uint8Array): number {
-	const at = a.findIndex((byte, i) => byte !== b[i]);
-	return at < 0 ? -1 : a[at]! - (b[at] ?? -1);
-}
+/** Each byte as the character of its number. */
+export const latin1 = (bytes: Uint8Array) => String.fromCharCode(...bytes);
 
 function bigEndian(value: number): Bytes {
 	return Uint8Array.from(value < 256 ? [value] : [...bigEndian(Math.floor(value / 256)), value % 256]);

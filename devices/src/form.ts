@@ -4,7 +4,7 @@
 
 import { apps } from "./apps.js";
 import type { FileForm } from "./apps.js";
-import { makeIdentity } from "./certificate.js";
+import { ec, makeIdentity, rsa } from "./certificate.js";
 import type { Identity } from "./certificate.js";
 import { heading, show, wordsOf } from "./context.js";
 import type { Context } from "./context.js";
@@ -15,6 +15,7 @@ import { Refused } from "./refused.js";
 import type { Key } from "./words.js";
 
 const usualDays = 365;
+const usualRsaBits = 2048;
 
 /** What the server has of a device whose certificate it got. */
 export interface Known {
@@ -50,7 +51,7 @@ export interface Purpose {
 
 /** Shows the form, and then what was made. */
 export function showForm(context: Context, purpose: Purpose): void {
-	const { words, platform } = context;
+	const { words, platform, settings } = context;
 	const { own, back } = purpose;
 	const name = h("input", { name: "name", value: purpose.name, autocomplete: "off", maxlength: "100", "data-focus": purpose.lead.length === 0 });
 	const likely = own ? platform.app ?? "other" : "conversations";
@@ -64,8 +65,8 @@ export function showForm(context: Context, purpose: Purpose): void {
 	const manage = h("input", { type: "checkbox", name: "manage", checked: true });
 	const button = h("button", { class: "primary" }, purpose.button);
 	const said = h("div", {});
-	// One key for all attempts: the answer to an earlier one may be lost, and the key be in the list.
-	let identity: Identity | undefined;
+	// One key of a kind for all attempts: the answer to an earlier one may be lost, and the key be in the list.
+	const identities: { ec?: Identity; rsa?: Identity } = {};
 	const chosen = () => apps.find(({ id }) => id === app.value)!;
 	const adapt = () => { forms.hidden = chosen().form !== undefined; };
 	app.addEventListener("change", adapt);
@@ -82,8 +83,10 @@ export function showForm(context: Context, purpose: Purpose): void {
 		button.disabled = true;
 		button.textContent = words.say("add.busy");
 		try {
-			const days = Math.min(usualDays, context.settings.max_validity_days ?? usualDays);
-			identity ??= await makeIdentity(purpose.address, days, new Date());
+			const days = Math.min(usualDays, settings.max_validity_days ?? usualDays);
+			const kind = "rsa" in chosen() ? "rsa" : "ec";
+			const wish = kind === "ec" ? ec : rsa(Math.max(usualRsaBits, settings.min_rsa_bits ?? 0));
+			const identity = identities[kind] ??= await makeIdentity(purpose.address, days, new Date(), wish);
 			const type = chosen().form ?? form.value as FileForm;
 			// What can fail here, fails before the server has a certificate whose key is lost.
 			const files = await filesOf(identity, `${purpose.address} ${wanted}`, type);

@@ -30,7 +30,7 @@ export async function filesOf(identity: Identity, label: string, form: FileForm)
 		password,
 		container,
 		p12: await pkcs12(identity, label, password, container),
-		pem: utf8(pem("CERTIFICATE", identity.certificate) + pem("PRIVATE KEY", identity.key)),
+		pem: utf8(pem("PRIVATE KEY", identity.key) + pem("CERTIFICATE", identity.certificate)),
 	};
 }
 

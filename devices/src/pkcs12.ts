@@ -14,13 +14,8 @@ const forms = {
 } as const;
 export type Form = keyof typeof forms;
 
-/** Random bytes, so many. A test hands in others. */
-export type Random = (count: number) => Bytes;
-
-export const random: Random = count => crypto.getRandomValues(new Uint8Array(count));
-
 /** The file. `name` is what a device shows of it. */
-export async function pkcs12(of: Identity, name: string, password: string, form: Form, salt: Random = random): Promise<Bytes> {
+export async function pkcs12(of: Identity, name: string, password: string, form: Form): Promise<Bytes> {
 	const { lock } = forms[form];
 	const attributes = set(
 		sequence(oid(`${pkcs}.9.21`), set(octets(await digest("SHA-1", of.certificate)))),
@@ -29,14 +24,14 @@ export async function pkcs12(of: Identity, name: string, password: string, form:
 	// SafeContents, with one bag in it.
 	const bag = (kind: number, value: Bytes) => sequence(sequence(oid(`${pkcs}.12.10.1.${kind}`), tagged(0, value), attributes));
 	const certificate = bag(3, sequence(oid(`${pkcs}.9.22.1`), tagged(0, octets(of.certificate))));
-	const certificates = await lock(certificate, password, salt);
-	const key = await lock(of.key, password, salt);
-	const encrypted = sequence(oid(`${pkcs}.7.1`), certificates.algorithm, taggedBytes(0, certificates.bytes));
+	const [byWhich, certificates] = await lock(certificate, password);
+	const [algorithm, key] = await lock(of.key, password);
+	const encrypted = sequence(oid(`${pkcs}.7.1`), byWhich, taggedBytes(0, certificates));
 	const safes = sequence(
 		content(6, sequence(integer(0), encrypted)),
-		content(1, octets(bag(2, sequence(key.algorithm, octets(key.bytes))))),
+		content(1, octets(bag(2, sequence(algorithm, octets(key))))),
 	);
-	return sequence(integer(3), content(1, octets(safes)), await seal(safes, password, form, salt));
+	return sequence(integer(3), content(1, octets(safes)), await seal(safes, password, form));
 }
 
 /** A password for such a file: 80 random bits in letters and digits that nobody confuses, in groups. */
@@ -46,13 +41,11 @@ export function newPassword(): string {
 	return all.match(/.{4}/g)!.join("-");
 }
 
-interface Locked {
-	algorithm: Bytes;
-	bytes: Bytes;
-}
+/** What was locked, behind how (an AlgorithmIdentifier). */
+type Locked = [algorithm: Bytes, bytes: Bytes];
 
 /** PBES2 with PBKDF2 (HMAC-SHA-256) and AES-256-CBC. Source: RFC 8018. */
-async function byAes(plain: Bytes, password: string, random: Random): Promise<Locked> {
+async function byAes(plain: Bytes, password: string): Promise<Locked> {
 	const [salt, iv] = [random(8), random(16)];
 	const secret = await crypto.subtle.importKey("raw", utf8(password), "PBKDF2", false, ["deriveKey"]);
 	const key = await crypto.subtle.deriveKey(
@@ -61,26 +54,22 @@ async function byAes(plain: Bytes, password: string, random: Random): Promise<Lo
 	const hmac = sequence(oid("1.2.840.113549.2.9"), nothing);
 	const derivation = sequence(oid(`${pkcs}.5.12`), sequence(octets(salt), integer(iterations), hmac));
 	const cipher = sequence(oid("2.16.840.1.101.3.4.1.42"), octets(iv));
-	return {
-		algorithm: sequence(oid(`${pkcs}.5.13`), sequence(derivation, cipher)),
-		bytes: new Uint8Array(await crypto.subtle.encrypt({ name: "AES-CBC", iv }, key, plain)),
-	};
+	const bytes = new Uint8Array(await crypto.subtle.encrypt({ name: "AES-CBC", iv }, key, plain));
+	return [sequence(oid(`${pkcs}.5.13`), sequence(derivation, cipher)), bytes];
 }
 
 /** pbeWithSHAAnd3-KeyTripleDES-CBC. Source: RFC 7292, appendix C. */
-async function byTripleDes(plain: Bytes, password: string, random: Random): Promise<Locked> {
+async function byTripleDes(plain: Bytes, password: string): Promise<Locked> {
 	const salt = random(8);
 	const key = await derived("SHA-1", 1, password, salt, 24);
 	const iv = await derived("SHA-1", 2, password, salt, 8);
 	const cipher = des.CBC.instantiate(des.EDE).create({ type: "encrypt", key: [...key], iv: [...iv] });
-	return {
-		algorithm: sequence(oid(`${pkcs}.12.1.3`), sequence(octets(salt), integer(iterations))),
-		bytes: Uint8Array.from([...cipher.update([...plain]), ...cipher.final()]),
-	};
+	const bytes = Uint8Array.from([...cipher.update([...plain]), ...cipher.final()]);
+	return [sequence(oid(`${pkcs}.12.1.3`), sequence(octets(salt), integer(iterations))), bytes];
 }
 
 /** MacData: that nobody has changed it. Source: RFC 7292, 4. */
-async function seal(safes: Bytes, password: string, form: Form, random: Random): Promise<Bytes> {
+async function seal(safes: Bytes, password: string, form: Form): Promise<Bytes> {
 	const { hash, hashId, hashBytes } = forms[form];
 	const salt = random(8);
 	const secret = await derived(hash, 3, password, salt, hashBytes);
@@ -115,6 +104,8 @@ async function derived(hash: "SHA-1" | "SHA-256", purpose: 1 | 2 | 3, password: 
 
 /** A ContentInfo; 1: data, 6: encrypted data. Source: RFC 2315, 8 and 14. */
 const content = (type: 1 | 6, value: Bytes) => sequence(oid(`${pkcs}.7.${type}`), tagged(0, value));
+
+const random = (count: number) => crypto.getRandomValues(new Uint8Array(count));
 
 const digest = async (hash: string, bytes: Bytes): Promise<Bytes> => new Uint8Array(await crypto.subtle.digest(hash, bytes));
 

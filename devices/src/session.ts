@@ -15,6 +15,7 @@ export interface Settings {
 	websocket: string;
 	secure: boolean;
 	max_validity_days?: number;
+	min_rsa_bits?: number;
 	/** Who makes links: nobody, administrators, or users, too. */
 	links: "off" | "admin" | "self";
 }

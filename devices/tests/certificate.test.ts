@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { base64, fingerprint, makeIdentity, pem, toBeSigned } from "../src/certificate.js";
+import { base64, ec, fingerprint, makeIdentity, pem, rsa, toBeSigned } from "../src/certificate.js";
 import { concat, integer, oid, time } from "../src/der.js";
 
 let folder: string;
@@ -17,8 +17,11 @@ after(() => rmSync(folder, { recursive: true }));
 const write = (name: string, content: string | Uint8Array) => writeFileSync(join(folder, name), content);
 const openssl = (...words: string[]) => execFileSync("openssl", words, { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
 
-async function read(address: string, now = new Date("2026-03-01T12:30:45.678Z")): Promise<string> {
-	const identity = await makeIdentity(address, 365, now);
+/** Of a phone's key, and of one for an app that takes nothing else. */
+const kinds = [["P-256", ec], ["RSA", rsa(2048)]] as const;
+
+async function read(address: string, kind = ec): Promise<string> {
+	const identity = await makeIdentity(address, 365, new Date("2026-03-01T12:30:45.678Z"), kind);
 	assert.equal(identity.until.getTime(), new Date(new X509Certificate(identity.certificate).validTo).getTime());
 	assert.equal(await fingerprint(identity.certificate), new X509Certificate(identity.certificate).fingerprint256.replaceAll(":", "").toLowerCase());
 	write("key.pem", pem("PRIVATE KEY", identity.key));
@@ -29,8 +32,10 @@ async function read(address: string, now = new Date("2026-03-01T12:30:45.678Z"))
 	return openssl("x509", "-in", "certificate.pem", "-text", "-noout", "-nameopt", "utf8,sep_comma_plus", "-certopt", "no_pubkey,no_sigdump").toString();
 }
 
-test("the address stands in all three places, for a year, for clients only", async () => {
-	const text = await read("hamlet@shakespeare.lit");
+for (const [name, kind] of kinds) test(`the address stands in all three places, for a year, for clients only: ${name}`, async () => {
+	const text = await read("hamlet@shakespeare.lit", kind);
+	assert.match(text, kind === ec ? /Algorithm: ecdsa-with-SHA256\n/ : /Algorithm: sha256WithRSAEncryption\n/);
+	assert.match(openssl("pkey", "-in", "key.pem", "-text", "-noout").toString(), kind === ec ? /NIST CURVE: P-256/ : /2048 bit/);
 	assert.match(text, /Version: 3/);
 	assert.match(text, /Not Before: Mar {2}1 11:30:45 2026 GMT/);
 	assert.match(text, /Not After : Mar {2}1 11:30:45 2027 GMT/);
@@ -47,8 +52,8 @@ test("an address beyond ASCII has no rfc822Name", async () => {
 	assert.doesNotMatch(text, /email:/);
 });
 
-test("what is signed is what openssl writes for the same names and times, byte for byte", async () => {
-	const identity = await makeIdentity("hamlet@shakespeare.lit", 365, new Date());
+for (const [name, kind] of kinds) test(`what is signed is what openssl writes for the same names and times, byte for byte: ${name}`, async () => {
+	const identity = await makeIdentity("hamlet@shakespeare.lit", 365, new Date(), kind);
 	write("key.pem", pem("PRIVATE KEY", identity.key));
 	write("index", "");
 	write("serial", "4a0102030405060708090a0b0c0d0e0f\n");
@@ -91,6 +96,7 @@ subjectAltName = otherName:1.3.6.1.5.5.7.8.5;UTF8:hamlet@shakespeare.lit,email:h
 		from: new Date("2026-03-01T11:30:45Z"),
 		until: new Date("2051-03-01T11:30:45Z"),
 		publicKey: Uint8Array.from(openssl("pkey", "-in", "key.pem", "-pubout", "-outform", "DER")),
+		algorithm: kind.algorithm,
 	});
 	// Behind the header of the whole.
 	assert.deepEqual(theirs.slice(4, 4 + ours.length), ours);

@@ -6,22 +6,23 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
-import { makeIdentity, pem } from "../src/certificate.js";
+import { after, before, mock, test } from "node:test";
+import { ec, makeIdentity, pem, rsa } from "../src/certificate.js";
 import type { Identity } from "../src/certificate.js";
 import type { Bytes } from "../src/der.js";
 import { newPassword, pkcs12 } from "../src/pkcs12.js";
-import type { Form } from "../src/pkcs12.js";
 
-const forms: Form[] = ["aes", "3des"];
+const kinds = { "P-256": ec, "RSA": rsa(2048) };
 let folder: string;
-let identity: Identity;
+const identities = {} as Record<keyof typeof kinds, Identity>;
 
 before(async () => {
 	folder = mkdtempSync(join(tmpdir(), "devices-"));
-	identity = await makeIdentity("hamlet@shakespeare.lit", 365, new Date());
-	write("key.pem", pem("PRIVATE KEY", identity.key));
-	write("certificate.pem", pem("CERTIFICATE", identity.certificate));
+	for (const kind of ["P-256", "RSA"] as const) {
+		const identity = identities[kind] = await makeIdentity("hamlet@shakespeare.lit", 365, new Date(), kinds[kind]);
+		write(`${kind}.key`, pem("PRIVATE KEY", identity.key));
+		write(`${kind}.crt`, pem("CERTIFICATE", identity.certificate));
+	}
 });
 after(() => rmSync(folder, { recursive: true }));
 
@@ -41,39 +42,43 @@ const hex = (byte: number) => byte.toString(16).padStart(2, "0");
 const saltsOf = (der: Uint8Array) => octetStrings(der, 8, "", /* 2048 */ "02020800");
 const ivsOf = (der: Uint8Array) => octetStrings(der, 16, /* AES-256-CBC */ "060960864801650304012a", "");
 
-/** Hands out these bytes in the place of random ones. */
-function dealt(...all: Bytes[]) {
-	return (count: number) => {
+/** What `make` makes when these are the random bytes. */
+async function dealt(all: Bytes[], make: () => Promise<Bytes>): Promise<Bytes> {
+	const deal = (place: Bytes) => {
 		const next = all.shift();
-		assert.equal(next?.length, count, "our file wants other random bytes than openssl's");
-		return next!;
+		assert.equal(next?.length, place.length, "our file wants other random bytes than openssl's");
+		place.set(next!);
+		return place;
 	};
+	const { mock: dealer } = mock.method(crypto, "getRandomValues", deal as typeof crypto.getRandomValues);
+	return make().finally(() => dealer.restore());
 }
 
-test("openssl's own file is ours byte for byte, once it has the same salts: AES", async () => {
-	const theirs = Uint8Array.from(openssl(
-		"pkcs12", "-export", "-inkey", "key.pem", "-in", "certificate.pem", "-name", "phone", "-passout", "pass:secret",
-		"-keypbe", "AES-256-CBC", "-certpbe", "AES-256-CBC", "-macalg", "sha256", "-iter", "2048",
+for (const kind of ["P-256", "RSA"] as const) {
+	const exported = (...how: string[]) => Uint8Array.from(openssl(
+		"pkcs12", "-export", "-inkey", `${kind}.key`, "-in", `${kind}.crt`, "-name", "phone", "-passout", "pass:secret", ...how, "-iter", "2048",
 	));
-	const [salts, ivs] = [saltsOf(theirs), ivsOf(theirs)];
-	assert.equal(ivs.length, 2);
-	assert.equal(salts.length, 3);
-	const ours = await pkcs12(identity, "phone", "secret", "aes", dealt(salts[0]!, ivs[0]!, salts[1]!, ivs[1]!, salts[2]!));
-	assert.deepEqual(ours, theirs);
-});
 
-test("openssl's own file is ours byte for byte, once it has the same salts: 3DES", async () => {
-	const theirs = Uint8Array.from(openssl(
-		"pkcs12", "-export", "-inkey", "key.pem", "-in", "certificate.pem", "-name", "phone", "-passout", "pass:secret",
-		"-keypbe", "PBE-SHA1-3DES", "-certpbe", "PBE-SHA1-3DES", "-macalg", "sha1", "-iter", "2048",
-	));
-	const salts = saltsOf(theirs);
-	assert.equal(salts.length, 3);
-	assert.deepEqual(await pkcs12(identity, "phone", "secret", "3des", dealt(...salts)), theirs);
-});
+	test(`openssl's own file is ours byte for byte, once it has the same salts: AES, ${kind}`, async () => {
+		const theirs = exported("-keypbe", "AES-256-CBC", "-certpbe", "AES-256-CBC", "-macalg", "sha256");
+		const [salts, ivs] = [saltsOf(theirs), ivsOf(theirs)];
+		assert.equal(ivs.length, 2);
+		assert.equal(salts.length, 3);
+		const random = [salts[0]!, ivs[0]!, salts[1]!, ivs[1]!, salts[2]!];
+		assert.deepEqual(await dealt(random, () => pkcs12(identities[kind], "phone", "secret", "aes")), theirs);
+	});
 
-for (const form of forms) {
-	test(`openssl gets the same key and certificate out of ours: ${form}`, async () => {
+	test(`openssl's own file is ours byte for byte, once it has the same salts: 3DES, ${kind}`, async () => {
+		const theirs = exported("-keypbe", "PBE-SHA1-3DES", "-certpbe", "PBE-SHA1-3DES", "-macalg", "sha1");
+		const salts = saltsOf(theirs);
+		assert.equal(salts.length, 3);
+		assert.deepEqual(await dealt(salts, () => pkcs12(identities[kind], "phone", "secret", "3des")), theirs);
+	});
+}
+
+for (const [form, kind] of [["aes", "P-256"], ["3des", "P-256"], ["3des", "RSA"]] as const) {
+	test(`openssl gets the same key and certificate out of ours: ${form}, ${kind}`, async () => {
+		const identity = identities[kind];
 		const password = newPassword();
 		write("ours.p12", await pkcs12(identity, "Hamlets Händi", password, form));
 		const from = ["pkcs12", "-in", "ours.p12", "-passin", `pass:${password}`];
@@ -84,7 +89,8 @@ for (const form of forms) {
 		assert.throws(() => openssl("pkcs12", "-in", "ours.p12", "-passin", "pass:wrong", "-noout"));
 	});
 
-	test(`Java's keytool gets the same key and certificate out of ours: ${form}`, async () => {
+	test(`Java's keytool gets the same key and certificate out of ours: ${form}, ${kind}`, async () => {
+		const identity = identities[kind];
 		const password = newPassword();
 		write("ours.p12", await pkcs12(identity, "phone", password, form));
 		const from = ["-keystore", "ours.p12", "-storetype", "PKCS12", "-storepass", password];
@@ -96,7 +102,7 @@ for (const form of forms) {
 			"-destkeystore", "theirs.p12", "-deststoretype", "PKCS12", "-deststorepass", "another", "-destkeypass", "another",
 		);
 		write("out.pem", openssl("pkcs12", "-in", "theirs.p12", "-passin", "pass:another", "-nodes", "-nocerts"));
-		const points = ["key.pem", "out.pem"].map(name => openssl("pkey", "-in", name, "-text", "-noout").toString());
+		const points = [`${kind}.key`, "out.pem"].map(name => openssl("pkey", "-in", name, "-text", "-noout").toString());
 		assert.equal(points[1], points[0]);
 	});
 }

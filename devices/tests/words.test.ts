@@ -65,7 +65,7 @@ test("each refusal that the server knows has words, unless the page never hears 
 			"crl-missing", "password-wrong", "session-refused",
 		],
 		"the page sends a certificate, as the protocol has it": ["cert-missing", "none-presented", "not-base64", "request-malformed"],
-		"its keys are no RSA": ["key-too-short"],
+		"its RSA keys are as long as the host wants": ["key-too-short"],
 		"its certificates have one address, which is the account's": ["address-foreign", "address-missing", "held-by-another"],
 		"it changes no passwords and ends no account": ["password-needed", "password-unacceptable"],
 		"only an administrator names accounts, and terms of links": ["account-kept", "account-name-impossible", "link-terms"],

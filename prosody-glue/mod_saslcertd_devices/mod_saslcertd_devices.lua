@@ -108,6 +108,7 @@ local function settings(is_secure)
 		websocket = endpoint();
 		secure = is_secure;
 		max_validity_days = module:get_option("saslcertd_max_validity_days");
+		min_rsa_bits = module:get_option("saslcertd_min_rsa_bits");
 		links = module:get_option_string("saslcertd_links", "admin");
 	});
 end

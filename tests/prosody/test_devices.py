@@ -42,7 +42,7 @@ HOSTS = [
     Host(DOMAIN),
     Host("few.lit", 'saslcertd_manage_with = "password"\nsaslcertd_max_certs = 1\nsaslcertd_max_validity_days = 30\nsaslcertd_devices_name = "Few & Far <b>"'),
     # Its accounts live in the daemon.
-    Host("rome.lit", 'authentication = "saslcertd"\nsaslcertd_guess_delay_max = 0'),
+    Host("rome.lit", 'authentication = "saslcertd"\nsaslcertd_guess_delay_max = 0\nsaslcertd_min_rsa_bits = 3072'),
 ]
 
 
@@ -226,11 +226,14 @@ async def test_the_device_that_was_chosen_stays_though_the_list_changes_behind_t
 
 
 @pytest.mark.parametrize(
-    ("app", "form"),
-    [("Conversations", "3des"), ("Snikket", "3des"), ("Swift", "aes"), ("poezio", "pem"), ("Another app", "aes")],
+    ("app", "form", "host"),
+    [
+        ("Conversations", "3des", DOMAIN), ("Snikket", "3des", DOMAIN), ("Swift", "aes", DOMAIN), ("Spark", "pem", "rome.lit"), ("poezio", "pem", DOMAIN),
+        ("Another app", "aes", DOMAIN),
+    ],
 )
-async def test_each_app_gets_the_form_that_it_opens(stage: Scene, app: str, form: str):
-    account = stage.account()
+async def test_each_app_gets_the_form_that_it_opens(stage: Scene, app: str, form: str, host: str):
+    account = stage.account(host=host)
     async with browser_for(stage) as browser:
         page = await browser.open(**DESK)
         await log_in(page, stage, account)
@@ -244,6 +247,10 @@ async def test_each_app_gets_the_form_that_it_opens(stage: Scene, app: str, form
         file = await saved(page, "Save the file", stage.folder)
         if form == "pem":
             certificate = ClientCertificate(file, file, out_of_pem(file))
+            # Spark reads no other key; and the host's rules hold.
+            key = finish(["openssl", "pkey", "-in", str(file), "-noout", "-text"], "openssl")
+            assert ("(3072 bit" if app == "Spark" else "NIST CURVE: P-256") in key
+            assert file.read_text().startswith("-----BEGIN PRIVATE KEY-----")
         else:
             said = said_by_openssl(file, password)
             assert ("PBES2, PBKDF2, AES-256-CBC" if form == "aes" else "pbeWithSHA1And3-KeyTripleDES-CBC") in said
@@ -253,11 +260,11 @@ async def test_each_app_gets_the_form_that_it_opens(stage: Scene, app: str, form
             await page.get_by_text("Take it in another form").click()
             pem = await saved(page, "Save as text file (.pem)", stage.folder)
             assert out_of_pem(pem) == certificate.der
-        async with slix.session(stage.server(), account.jid, certificate=certificate) as client:
+        async with slix.session(stage.server(host), account.jid, certificate=certificate) as client:
             assert client.boundjid.bare == account.jid
         [record] = stage.records(account)
         assert (record["name"], record["may_manage"]) == ("gadget ☂", False)
-        await is_well(page, stage)
+        await is_well(page, stage, host)
 
 
 def out_of_pem(file: Path) -> bytes:
