@@ -91,7 +91,7 @@ fn a_list_shows_everything_in_the_order_of_addition() {
     let mut server = daemon.server(json!({}));
     assert_eq!(
         server.ask("certificate.list", list()),
-        json!({"certificates": [], "next": null, "disabled": []})
+        json!({"certificates": [], "next": null, "disabled": [], "links": []})
     );
     let (first, second) = (Made::of(HAMLET), Made::of(HAMLET));
     server.append("zebra", &first);
