@@ -11,7 +11,8 @@ import type { Context } from "./context.js";
 import { copyButton } from "./copy.js";
 import { utf8 } from "./der.js";
 import { ask, h } from "./dom.js";
-import { newPassword, pkcs12 } from "./pkcs12.js";
+import { newPassword } from "./password.js";
+import { pkcs12 } from "./pkcs12.js";
 import type { Form } from "./pkcs12.js";
 
 export interface Files {

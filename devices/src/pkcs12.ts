@@ -34,13 +34,6 @@ export async function pkcs12(of: Identity, name: string, password: string, form:
 	return sequence(integer(3), content(1, octets(safes)), await seal(safes, password, form));
 }
 
-/** A password for such a file: 80 random bits in letters and digits that nobody confuses, in groups. */
-export function newPassword(): string {
-	const letters = "abcdefghjkmnpqrstuvwxyz123456789";
-	const all = [...random(16)].map(byte => letters[byte % letters.length]).join("");
-	return all.match(/.{4}/g)!.join("-");
-}
-
 /** What was locked, behind how (an AlgorithmIdentifier). */
 type Locked = [algorithm: Bytes, bytes: Bytes];
 

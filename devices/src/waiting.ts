@@ -26,7 +26,7 @@ export function waitingLinks({ words }: Context, links: OwnLink[], devices: Devi
 				"onclick": () => takeBack(link),
 			}, words.say("links.takeBack")),
 		))),
-		...takeBack && links.length > 1 ? [h("button", { class: "quiet danger-text", onclick: () => takeBack() }, words.say("links.takeBackAll"))] : [],
+		...takeBack && links.length > 1 ? [h("button", { "class": "quiet danger-text", "data-of": "all", "onclick": () => takeBack() }, words.say("links.takeBackAll"))] : [],
 	];
 }
 

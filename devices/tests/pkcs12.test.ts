@@ -10,7 +10,8 @@ import { after, before, mock, test } from "node:test";
 import { ec, makeIdentity, pem, rsa } from "../src/certificate.js";
 import type { Identity } from "../src/certificate.js";
 import type { Bytes } from "../src/der.js";
-import { newPassword, pkcs12 } from "../src/pkcs12.js";
+import { newPassword } from "../src/password.js";
+import { pkcs12 } from "../src/pkcs12.js";
 
 const kinds = { "P-256": ec, "RSA": rsa(2048) };
 let folder: string;
