@@ -10,7 +10,6 @@ use super::edit::{Row, Table};
 use super::error::StoreError;
 use super::record;
 use super::tables::{Tables, readable};
-use super::view::View;
 
 impl Tables {
     /// See [`Store::expiring`](super::Store::expiring).
@@ -26,39 +25,58 @@ impl Tables {
             Some(next) => place(UnixSeconds(next)),
             None => [host.as_str().as_bytes(), b"\x01"].concat(),
         };
-        let rows = readable(self.range(Table::Expiry, &start, Some(&end)));
-        rows.filter_map(
-            |row| match row.map(|(key, _)| self.present_record_at(&key)) {
-                Ok(Err(StoreError::Corrupt { .. })) => None,
-                Ok(held) => held.transpose(),
-                Err(error) => Some(Err(error)),
-            },
-        )
+        let mut rows = readable(self.range(Table::Expiry, &start, Some(&end)));
+        let some = move || {
+            let (mut keys, mut failed) = (Vec::new(), None);
+            for row in rows.by_ref().take(AT_A_TIME) {
+                match row.map(|(key, _)| record_key(&key)) {
+                    Ok(Some(key)) => keys.push(key),
+                    // It is counted.
+                    Ok(None) => drop(self.corrupt(Table::Expiry, &"its key is damaged")),
+                    Err(error) => failed = Some(error),
+                }
+            }
+            if keys.is_empty() && failed.is_none() {
+                return None;
+            }
+            let (found, failed) = match self.present_records(&keys) {
+                Ok(found) => (found, failed),
+                Err(error) => (Vec::new(), Some(error)),
+            };
+            let found = found.into_iter().map(Ok);
+            Some(found.chain(failed.map(Err)))
+        };
+        std::iter::from_fn(some).flatten()
     }
 
-    /// The same as [`record_at`](Self::record_at), of an account that was not replaced.
-    fn present_record_at(&self, key: &[u8]) -> Result<Option<Enrolment>, StoreError> {
-        let Some(held) = self.record_at(key)? else {
-            return Ok(None);
-        };
-        let view = View {
-            tables: self,
-            account: &held.account,
-        };
-        let present = match view.incarnation() {
-            Err(StoreError::Corrupt { .. }) => None,
-            present => present?,
-        };
-        let is_present = present.is_none_or(|(present, _)| present == held.incarnation);
-        Ok(is_present.then_some(held))
-    }
-
-    /// The record that a key of `expiry` names; `None`: it is gone by now.
-    fn record_at(&self, key: &[u8]) -> Result<Option<Enrolment>, StoreError> {
-        let key = record_key(key);
-        let key = key.ok_or_else(|| self.corrupt(Table::Expiry, &"its key is damaged"))?;
-        let value = self.read(Table::Certificates, &key)?;
-        value.map(|value| self.enrolment(&key, &value)).transpose()
+    /// The records of these keys that are there by now, of accounts that were not replaced; without those that can't be read, which are
+    /// counted.
+    fn present_records(&self, keys: &[Vec<u8>]) -> Result<Vec<Enrolment>, StoreError> {
+        let values = self.read_each(Table::Certificates, keys)?;
+        let mut list = Vec::new();
+        for (key, value) in keys.iter().zip(values) {
+            let held = value.and_then(|value| {
+                let held = value.map(|value| self.enrolment(key, &value));
+                held.transpose()
+            });
+            match held {
+                Ok(held) => list.extend(held),
+                Err(StoreError::Corrupt { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let account = |held: &Enrolment| record::account_key(&held.account, &[]);
+        let accounts: Vec<Vec<u8>> = list.iter().map(account).collect();
+        let marks = self.read_each(Table::Accounts, &accounts)?;
+        let mut present = Vec::new();
+        for (held, mark) in list.into_iter().zip(marks) {
+            match mark.and_then(|value| self.incarnation_in(value)) {
+                Ok(Some((of, _))) if of != held.incarnation => {}
+                Ok(_) | Err(StoreError::Corrupt { .. }) => present.push(held),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(present)
     }
 }
 
@@ -95,6 +113,8 @@ fn in_order(UnixSeconds(seconds): UnixSeconds) -> [u8; SECONDS_BYTES] {
     (seconds.cast_unsigned() ^ (1 << 63)).to_be_bytes()
 }
 
+/// So many are read together.
+const AT_A_TIME: usize = 64;
 const SECONDS_BYTES: usize = 8;
 /// Of the rows, which say nothing beside their keys.
 const VERSION: u8 = 1;

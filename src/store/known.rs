@@ -19,7 +19,7 @@ use super::error::StoreError;
 use super::expiry;
 use super::recall::{Holding, Recall};
 use super::record::{self, KnownRow};
-use super::rows::Ask;
+use super::rows::{Ask, Bytes};
 use super::tables::Tables;
 use super::view::View;
 
@@ -158,7 +158,10 @@ impl Tables {
         fingerprint: &Fingerprint,
     ) -> Result<Option<KnownRow>, StoreError> {
         let key = record::known_key(account, fingerprint);
-        let value = self.read(Table::Known, &key)?;
+        self.known_row_in(self.read(Table::Known, &key)?)
+    }
+
+    fn known_row_in(&self, value: Option<Bytes>) -> Result<Option<KnownRow>, StoreError> {
         value
             .map(|value| self.decoded(Table::Known, &value))
             .transpose()
@@ -171,13 +174,42 @@ impl Tables {
         name: &CertificateName,
         fingerprint: &Fingerprint,
     ) -> Result<Option<LastUse>, StoreError> {
-        match self.known_row(account, fingerprint) {
-            Ok(row) => Ok(row
-                .filter(|row| row.name == *name)
-                .and_then(|row| row.last_use)),
-            Err(StoreError::Corrupt { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+        last_use_in(self.known_row(account, fingerprint), name)
+    }
+}
+
+impl Tables {
+    /// The records, each with the last use that `known` says.
+    pub(super) fn with_last_uses(
+        &self,
+        list: Vec<Enrolment>,
+    ) -> Result<Vec<Enrolment>, StoreError> {
+        let key = |held: &Enrolment| record::known_key(&held.account, &held.fingerprint);
+        let keys: Vec<Vec<u8>> = list.iter().map(key).collect();
+        let rows = self.read_each(Table::Known, &keys)?;
+        let with_last_use = |(held, row): (Enrolment, Result<Option<Bytes>, StoreError>)| {
+            let row = row.and_then(|value| self.known_row_in(value));
+            let told = last_use_in(row, &held.name)?;
+            Ok(Enrolment {
+                last_use: told.or(held.last_use),
+                ..held
+            })
+        };
+        list.into_iter().zip(rows).map(with_last_use).collect()
+    }
+}
+
+/// The last use that a row of `known` says of the certificate of that name; `None`: none, or it can't be read, which is counted.
+fn last_use_in(
+    row: Result<Option<KnownRow>, StoreError>,
+    name: &CertificateName,
+) -> Result<Option<LastUse>, StoreError> {
+    match row {
+        Ok(row) => Ok(row
+            .filter(|row| row.name == *name)
+            .and_then(|row| row.last_use)),
+        Err(StoreError::Corrupt { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

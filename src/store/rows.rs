@@ -18,6 +18,13 @@ pub(super) trait Rows: Send + Sync {
     /// Errors: `Corrupt`, which is counted, if this row can't be read; `Failed` if nothing can be any more, which is told.
     fn row(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
 
+    /// The values of several rows of a table, in the order of `keys`, each as [`Self::row`] has it; in one question, where rows are far away.
+    ///
+    /// Errors: the outer one is of all of them.
+    fn row_of_each(&self, table: Table, keys: &[Vec<u8>]) -> Result<OfEach, StoreError> {
+        Ok(keys.iter().map(|key| self.row(table, key)).collect())
+    }
+
     /// The rows from the key `from` on, and before the key `before` if there is one, in the order of the bytes of their keys; read as
     /// they are asked for.
     ///
@@ -41,6 +48,9 @@ pub(super) enum Ask<'a> {
         host: &'a Host,
     },
 }
+
+/// The values of several rows: `None`: there is none with this key.
+pub(super) type OfEach = Vec<Result<Option<Bytes>, StoreError>>;
 
 /// Rows, one after the other.
 pub(super) type InOrder<'a> = Box<dyn Iterator<Item = Result<RowBytes, StoreError>> + 'a>;

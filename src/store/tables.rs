@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
-use crate::identity::{Enrolment, Fingerprint, Host};
+use crate::identity::{Enrolment, Fingerprint, Host, Incarnation, UnixSeconds};
 
 use super::edit::{Row, Table};
 use super::error::StoreError;
 use super::health::Health;
 use super::record;
-use super::rows::{Ask, Bytes, Changed, RowBytes, Rows, last_of_each};
+use super::rows::{Ask, Bytes, Changed, OfEach, RowBytes, Rows, last_of_each};
 
 /// The rows that somebody reads, and what is said of those that can't be. A reader has those of now; a change has those that it
 /// decides on.
@@ -28,6 +28,15 @@ impl Tables {
     pub(super) fn read(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         self.health.require_sound()?;
         self.rows.row(table, key)
+    }
+
+    /// See [`Rows::row_of_each`].
+    pub(super) fn read_each(&self, table: Table, keys: &[Vec<u8>]) -> Result<OfEach, StoreError> {
+        self.health.require_sound()?;
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.rows.row_of_each(table, keys)
     }
 
     /// See [`Rows::prefetch`].
@@ -143,6 +152,18 @@ impl Tables {
     pub(super) fn enrolment(&self, key: &[u8], value: &[u8]) -> Result<Enrolment, StoreError> {
         let held = record::enrolment(key, value);
         held.map_err(|error| self.corrupt(Table::Certificates, &error))
+    }
+
+    /// The account of a name that a row of `accounts` says, and since when it is known.
+    pub(super) fn incarnation_in(
+        &self,
+        value: Option<Bytes>,
+    ) -> Result<Option<(Incarnation, UnixSeconds)>, StoreError> {
+        let Some(value) = value else {
+            return Ok(None);
+        };
+        let mark: record::Mark = self.decoded(Table::Accounts, &value)?;
+        Ok(Some((mark.incarnation, mark.at)))
     }
 
     /// The record with the last use that `known` says; its own one is that of the day when it was written.

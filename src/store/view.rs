@@ -57,10 +57,8 @@ impl View<'_> {
             enrolments,
             incarnation,
         } = self.list()?;
-        let enrolments = enrolments.into_iter();
-        let enrolments = enrolments.map(|held| self.tables.with_last_use(held));
         Ok(AccountList {
-            enrolments: enrolments.collect::<Result<_, _>>()?,
+            enrolments: self.tables.with_last_uses(enrolments)?,
             incarnation,
         })
     }
@@ -90,11 +88,8 @@ impl View<'_> {
     /// Which account of the name has enrolled a certificate last, and since when that is known.
     pub fn incarnation(&self) -> Result<Option<(Incarnation, UnixSeconds)>, StoreError> {
         let key = record::account_key(self.account, &[]);
-        let Some(value) = self.tables.read(Table::Accounts, &key)? else {
-            return Ok(None);
-        };
-        let mark: record::Mark = self.tables.decoded(Table::Accounts, &value)?;
-        Ok(Some((mark.incarnation, mark.at)))
+        let value = self.tables.read(Table::Accounts, &key)?;
+        self.tables.incarnation_in(value)
     }
 
     /// For which accounts of the name the key is revoked.

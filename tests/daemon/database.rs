@@ -193,6 +193,31 @@ fn a_change_that_is_another_one_of_the_same_number_is_noticed() {
 }
 
 #[test]
+fn old_lines_of_the_list_of_changes_go_some_at_a_time_until_all_have_gone() {
+    let mut daemon = Daemon::prepared();
+    let owner = daemon.database(&server(), "postgres");
+    let asked = |statement: &str| {
+        let said = PostgreSql::asked(&owner, statement);
+        String::from_utf8(said).unwrap().trim().to_owned()
+    };
+    // As many as one go takes, twice and a half; the last day's are three.
+    asked(
+        "INSERT INTO saslcertd.changes SELECT number, decode(lpad(to_hex(number), 32, '0'), 'hex'),
+                now() - CASE WHEN number > 24997 THEN interval '0' ELSE interval '2 days' END, '{}', '{}', '{}', '{}'
+           FROM generate_series(1, 25000) AS number;
+         UPDATE saslcertd.changes SET at = at - interval '2 days' WHERE seq = 0;
+         UPDATE saslcertd.head SET (seq, name) = (SELECT seq, name FROM saslcertd.changes ORDER BY seq DESC LIMIT 1)",
+    );
+    daemon.serve();
+    daemon.wait_for("few lines", |_| {
+        asked("SELECT min(seq) >= 24000 FROM saslcertd.changes") == "t"
+    });
+    // None of those that stay is missing, or whoever follows would find that.
+    assert_eq!(asked("SELECT count(*) >= 1001 FROM saslcertd.changes"), "t");
+    daemon.server(json!({})).append("phone", &Made::of(HAMLET));
+}
+
+#[test]
 fn what_a_check_reads_is_told_if_it_does_not_count_right() {
     let mut daemon = Daemon::start();
     let mut server_peer = daemon.server(json!({}));

@@ -156,8 +156,10 @@ impl Follower {
         }
         let is_time = |last: Instant| last.elapsed() >= TENDED_EVERY;
         if self.tended.is_none_or(is_time) {
-            self.tended = Some(Instant::now());
-            self.tend(session);
+            // While lines are left that should go, soon again.
+            let is_rest = trim(session);
+            self.tended = (!is_rest).then(Instant::now);
+            self.look_at_sizes(session);
             self.settling.forget_silent(session);
         }
         Ok(())
@@ -276,17 +278,22 @@ impl Follower {
             .went_back(here.seq, format!("it has no change {} any more", here.seq))
     }
 
-    /// Old lines go, and how much there is is asked for. It does not matter when that fails.
-    fn tend(&self, session: &Session) {
-        let client = session.client();
-        let _ = wait(client.execute(TRIM, &[]));
-        if let Ok(row) = wait(client.query_one(SIZES, &[])) {
+    /// How much there is. It does not matter when that fails.
+    fn look_at_sizes(&self, session: &Session) {
+        if let Ok(row) = wait(session.client().query_one(SIZES, &[])) {
             let sizes = (row.try_get::<_, i64>(0), row.try_get::<_, i64>(1));
             if let (Ok(rows), Ok(bytes)) = sizes {
                 self.connections.sizes.set(rows, bytes);
             }
         }
     }
+}
+
+/// Old lines go, some at a time: the lease has to be renewed meanwhile. Are there more? It does not matter when that fails.
+fn trim(session: &Session) -> bool {
+    let trimmed = wait(session.client().execute(TRIM, &[&TRIMMED_AT_A_TIME]));
+    // Some of those that were looked at may stay, or may have gone before.
+    trimmed.is_ok_and(|gone| gone >= TRIMMED_AT_A_TIME.unsigned_abs() / 2)
 }
 
 /// A line, and its place.
@@ -306,10 +313,12 @@ const CUT: &str =
 
 const LINES_AT_A_TIME: usize = 256;
 
-/// Whoever was away for longer starts anew. The last line stays, however old it is.
+/// Whoever was away for longer starts anew. The last line stays, however old it is. Only the first lines are looked at.
 const TRIM: &str = "
 DELETE FROM saslcertd.changes
- WHERE at < now() - interval '1 day' AND seq < (SELECT seq FROM saslcertd.head) - 1000";
+ WHERE seq < (SELECT min(seq) FROM saslcertd.changes) + $1
+   AND at < now() - interval '1 day' AND seq < (SELECT seq FROM saslcertd.head) - 1000";
+const TRIMMED_AT_A_TIME: i64 = 10_000;
 
 const SIZES: &str = "
 SELECT greatest(reltuples, 0)::bigint, pg_total_relation_size(oid) FROM pg_class WHERE oid = 'saslcertd.rows'::regclass";

@@ -13,7 +13,7 @@ use tokio_postgres::error::SqlState;
 use super::super::edit::Table;
 use super::super::error::StoreError;
 use super::super::health::Health;
-use super::super::rows::{Bytes, InOrder, RowBytes, Rows};
+use super::super::rows::{Bytes, InOrder, OfEach, RowBytes, Rows};
 use super::connect::{Session, Unanswered, wait};
 use super::followed::Followed;
 use super::numbers::Place;
@@ -45,6 +45,34 @@ impl Rows for Seen {
             Ok(value.map(Bytes::Own))
         } else {
             Err(self.lags(&session))
+        }
+    }
+
+    fn row_of_each(&self, table: Table, keys: &[Vec<u8>]) -> Result<OfEach, StoreError> {
+        let (session, Place { seq, name }) = (self.on)()?;
+        let asked = wait(session.client().query(
+            &session.statements.row_of_each,
+            &[&(table as i16), &keys, &seq, &&name[..]],
+        ));
+        let read = || {
+            let mut values = Vec::with_capacity(keys.len());
+            for row in asked? {
+                let is_there: bool = row.try_get(0)?;
+                if !is_there {
+                    return Ok(None);
+                }
+                values.push(Ok(row.try_get::<_, Option<Vec<u8>>>(1)?.map(Bytes::Own)));
+            }
+            Ok::<_, Unanswered>(Some(values))
+        };
+        match read().map_err(|error| self.failed(&session, table, &error)) {
+            Ok(Some(values)) => Ok(values),
+            Ok(None) => Err(self.lags(&session)),
+            // Which of them is damaged shows when each is asked for.
+            Err(StoreError::Corrupt { .. }) => {
+                Ok(keys.iter().map(|key| self.row(table, key)).collect())
+            }
+            Err(error) => Err(error),
         }
     }
 

@@ -7,6 +7,7 @@ use tokio_postgres::{Client, Statement};
 /// Those of one connection.
 pub(super) struct Statements {
     pub(super) row: Statement,
+    pub(super) row_of_each: Statement,
     pub(super) range: Statement,
     pub(super) before: Statement,
     pub(super) head: Statement,
@@ -19,6 +20,7 @@ impl Statements {
     pub(super) async fn prepare(client: &Client) -> Result<Self, tokio_postgres::Error> {
         Ok(Self {
             row: client.prepare(ROW).await?,
+            row_of_each: client.prepare(ROW_OF_EACH).await?,
             range: client.prepare(RANGE).await?,
             before: client.prepare(BEFORE).await?,
             head: client.prepare(HEAD).await?,
@@ -32,6 +34,13 @@ impl Statements {
 const ROW: &str = "
 SELECT EXISTS (SELECT FROM saslcertd.changes WHERE seq = $3 AND name = $4),
        (SELECT value FROM saslcertd.rows WHERE kind = $1 AND key = $2)";
+
+/// The values of rows, in the order in which they are named, and with each whether the server has the change.
+const ROW_OF_EACH: &str = "
+SELECT EXISTS (SELECT FROM saslcertd.changes WHERE seq = $3 AND name = $4), found.value
+  FROM unnest($2::bytea[]) WITH ORDINALITY AS named (key, place)
+  LEFT JOIN saslcertd.rows found ON found.kind = $1 AND found.key = named.key
+ ORDER BY named.place";
 
 /// Some rows in their order, one at least: it says whether the server has the change.
 const RANGE: &str = "
