@@ -179,7 +179,7 @@ questions! {
     Report: Informs => |state, report, asked| here(state, || asked.send(state.live_sessions().report(state.accounts(), asked.reply.connection(), report, asked.moment.now))),
     List: Informs => |state, question, asked| asked.send(state.certificates().list(question, asked.peer(), asked.moment.now)),
     Append: Informs => |state, question, asked| asked.send(state.certificates().append(question, asked.peer(), asked.moment.now)),
-    Disable: Informs => |state, question, asked| asked.send(state.certificates().disable(question, asked.peer())),
+    Disable: Informs => |state, question, asked| asked.send(state.certificates().disable(question, asked.peer(), asked.moment.now)),
     Revoke: Informs => |state, question, asked| state.revoking().revoke(asked.reply, question, asked.moment.now),
     ClientRequest: Informs => |state, question, asked| state.managing().request(asked.reply, question, asked.moment.now),
     CommandStep: Informs => |state, question, asked| state.managing().command_step(asked.reply, question, asked.moment.now),

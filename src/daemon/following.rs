@@ -1,8 +1,5 @@
 //! What the daemon remembers beside the store follows what is written, whoever has written it: one list of it.
 //!
-//! Not in it: the message to a user whose certificate another daemon has revoked. That one sends it, if a server of the host is connected
-//! there; in the rows there is nobody who did it.
-//!
 //! Must not know: who has changed something, and why.
 
 use std::sync::Arc;
@@ -10,6 +7,7 @@ use std::sync::Arc;
 use super::hosts::Hosts;
 use super::scram_news::ScramNews;
 use super::servers::Servers;
+use super::waiting_messages::WaitingMessages;
 use crate::store::{Follow, News};
 
 /// Everything that follows.
@@ -17,6 +15,7 @@ pub(super) struct Following {
     pub(super) hosts: Arc<Hosts>,
     pub(super) scram_news: Arc<ScramNews>,
     pub(super) servers: Arc<Servers>,
+    pub(super) waiting_messages: Arc<WaitingMessages>,
 }
 
 impl Follow for Following {
@@ -30,6 +29,8 @@ impl Follow for Following {
                 News::Scram { host, common } => {
                     self.scram_news.tell(&self.servers, &host, common);
                 }
+                // To take it out is a change, which nobody here may wait for.
+                News::Message => self.waiting_messages.note(),
             }
         }
     }

@@ -39,4 +39,5 @@ pub mod state;
 mod storage;
 mod store_checks;
 mod upkeep;
+mod waiting_messages;
 mod yielding;

@@ -88,14 +88,22 @@ impl Servers {
         waits.map(|waits| waits.send(result));
     }
 
-    /// Sends the account a message, if a server of its host is connected.
-    pub(super) fn tell(&self, account: &BareJid, text: &str) {
-        if let Some(connection) = newest_of(&self.connections.lock(), account.host()) {
+    /// Sends the account a message. False: no server of its host is connected.
+    #[must_use]
+    pub(super) fn tell(&self, account: &BareJid, text: &str) -> bool {
+        let connection = newest_of(&self.connections.lock(), account.host());
+        if let Some(connection) = &connection {
             connection.ask(&NotifyAccount {
                 account: account.clone(),
                 text: text.to_owned(),
             });
         }
+        connection.is_some()
+    }
+
+    /// Is a server of the host connected?
+    pub(super) fn serve(&self, host: &Host) -> bool {
+        newest_of(&self.connections.lock(), host).is_some()
     }
 
     /// Tells every server of `host` but `asker` what has become of an account; how many there are.

@@ -23,6 +23,7 @@ use super::handlers::external::External;
 use super::handlers::hello::Hearing;
 use super::handlers::hosts::KnownHosts;
 use super::handlers::links::Linking;
+use super::handlers::messages::Messages;
 use super::handlers::moving_in::MovingIn;
 use super::handlers::notices::Notices;
 use super::handlers::passwords::Passwords;
@@ -39,6 +40,7 @@ use super::scram_news::ScramNews;
 use super::servers::Servers;
 use super::sessions::Sessions;
 use super::store_checks::Checks;
+use super::waiting_messages::WaitingMessages;
 use crate::identity::UnixSeconds;
 use crate::store::{Heed, Listeners, Store, StoreError};
 
@@ -59,6 +61,7 @@ pub struct State {
     pub(super) notice_times: NoticeTimes,
     pub(super) scram_news: Arc<ScramNews>,
     pub(super) checks: Arc<Checks>,
+    pub(super) waiting_messages: Arc<WaitingMessages>,
 }
 
 impl State {
@@ -72,7 +75,9 @@ impl State {
         let servers = Arc::new(Servers::default());
         let gate = Arc::new(Gate::new(Arc::clone(&servers)));
         let (hosts, scram_news) = (Arc::<Hosts>::default(), Arc::<ScramNews>::default());
+        let waiting_messages = Arc::<WaitingMessages>::default();
         let following = Following {
+            waiting_messages: Arc::clone(&waiting_messages),
             hosts: Arc::clone(&hosts),
             scram_news: Arc::clone(&scram_news),
             servers: Arc::clone(&servers),
@@ -98,6 +103,7 @@ impl State {
             notice_times: NoticeTimes::default(),
             scram_news,
             checks: Arc::default(),
+            waiting_messages,
         };
         state.vouching().read(false);
         Ok(state)
@@ -262,12 +268,22 @@ impl State {
         }
     }
 
+    pub(super) fn messages(&self) -> Messages<'_> {
+        Messages {
+            store: &self.store,
+            hosts: &self.hosts,
+            servers: &self.servers,
+            waiting: &self.waiting_messages,
+        }
+    }
+
     pub(super) fn hello(&self) -> Hearing<'_> {
         Hearing {
             store: &self.store,
             hosts: &self.hosts,
             sessions: &self.sessions,
             scram_news: &self.scram_news,
+            waiting_messages: &self.waiting_messages,
             vouching: self.vouching(),
         }
     }

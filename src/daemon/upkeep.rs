@@ -27,7 +27,7 @@ struct Chore {
     work: fn(&State),
 }
 
-const CHORES: [Chore; 7] = [
+const CHORES: [Chore; 8] = [
     Chore {
         every: Duration::from_secs(5),
         is_first_at_start: true,
@@ -45,7 +45,16 @@ const CHORES: [Chore; 7] = [
         // A machine that boots with a wrong clock shall have time to set it.
         is_first_at_start: false,
         failed: "stale records were not removed",
-        work: |state| sweep(&state.store, now()),
+        work: |state| {
+            sweep(&state.store, now());
+            state.messages().forget_old(now());
+        },
+    },
+    Chore {
+        every: Duration::from_secs(2),
+        is_first_at_start: true,
+        failed: "accounts did not hear what has become of their certificates",
+        work: |state| state.messages().deliver(),
     },
     // Servers are asked, which may take its time.
     Chore {

@@ -16,7 +16,7 @@ use super::login::{names, require_acceptable, require_validity};
 use crate::identity::authority::is_self_issued;
 use expiry::SECONDS_PER_DAY;
 pub use expiry::{
-    EXPIRED_STAYS_SECONDS, coming_days, expires_within, is_expired, is_over, is_stale,
+    EXPIRED_STAYS_SECONDS, coming_days, expires_within, is_expired, is_old_news, is_over, is_stale,
 };
 pub use room::{MAX_EXPIRED, MAX_LIST_BYTES};
 

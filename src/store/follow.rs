@@ -29,6 +29,8 @@ pub enum News {
         /// The hashes that all of its accounts have now.
         common: Vec<ScramHash>,
     },
+    /// A message waits for whoever can deliver it.
+    Message,
 }
 
 /// Hears news in the order in which things have changed, when memory has followed and before whoever asked hears that it is made.
@@ -91,6 +93,9 @@ impl News {
             common: censuses.of(&host).common(),
             host,
         });
-        hosts.chain(scram).collect()
+        let messages = of(Table::Meta).filter(|row| record::is_message(&row.key));
+        let message = messages.filter(|row| row.after.is_some()).take(1);
+        let message = message.map(|_| Self::Message);
+        hosts.chain(scram).chain(message).collect()
     }
 }

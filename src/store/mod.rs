@@ -29,6 +29,7 @@ mod known;
 mod link_index;
 mod links;
 mod memory;
+mod messages;
 mod opening;
 mod queue;
 mod recall;
@@ -63,6 +64,7 @@ pub use harmless::Harmless;
 pub use heed::{Change, Hear, Heed};
 pub use job::Pending;
 pub use known::{Known, Shown};
+pub use messages::{Message, WaitingMessage};
 pub use recall::Holding;
 pub use record::HostRecord;
 #[cfg(feature = "postgres")]
@@ -295,6 +297,11 @@ impl Store {
             return Err(StoreError::Entangled);
         }
         Ok(&*self.backend)
+    }
+
+    /// Can other processes share these rows?
+    fn is_shared(&self) -> bool {
+        self.database.is_some()
     }
 
     /// The data folder on whose disk the rows are; `None`: they are not in one.

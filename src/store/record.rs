@@ -72,6 +72,18 @@ impl Versioned for Mark {
     const VERSION: u8 = 1;
 }
 
+/// A message that waits, without what its key says.
+#[derive(Serialize, Deserialize)]
+pub(super) struct MessageRow {
+    pub(super) to: Vec<Incarnation>,
+    pub(super) text: String,
+    pub(super) written: UnixSeconds,
+}
+
+impl Versioned for MessageRow {
+    const VERSION: u8 = 1;
+}
+
 /// A [`Disabled`] without what its key says.
 #[derive(Serialize, Deserialize)]
 struct DisabledRow {
@@ -653,6 +665,24 @@ pub(super) fn known_key(account: &BareJid, fingerprint: &Fingerprint) -> Vec<u8>
     key.extend_from_slice(account.username().as_bytes());
     key
 }
+
+/// What the keys in `meta` of messages to `account` begin with; a number follows.
+pub(super) fn message_prefix(account: &BareJid) -> Vec<u8> {
+    [MESSAGE_ROW, &account_key(account, &[])].concat()
+}
+
+/// Is it such a key?
+pub(super) fn is_message(key: &[u8]) -> bool {
+    key.starts_with(MESSAGE_ROW)
+}
+
+/// The account of such a key.
+pub(super) fn message_account(key: &[u8]) -> Option<BareJid> {
+    account_of(account_part(key.strip_prefix(MESSAGE_ROW)?))
+}
+
+/// What the keys of messages begin with.
+pub(super) const MESSAGE_ROW: &[u8] = b"message ";
 
 #[cfg(test)]
 mod tests {

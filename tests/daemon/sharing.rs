@@ -419,3 +419,104 @@ fn the_answer_names_the_daemons_that_were_silent() {
         revoked.get("silent").is_none()
     });
 }
+
+/// How many messages wait for a daemon that can deliver them.
+fn waiting_messages(daemon: &Daemon) -> String {
+    let database = daemon.database(&postgresql().unwrap(), "postgres");
+    let count = "SELECT count(*) FROM saslcertd.rows WHERE position('message '::bytea IN key) = 1";
+    let count = PostgreSql::asked(&database, count);
+    String::from_utf8(count).unwrap().trim().to_owned()
+}
+
+/// On the command line: a certificate is added, which nobody can log in with.
+fn add(daemon: &Daemon, account: &str, name: &str) {
+    let file = daemon.folder.path().join(format!("{name}.der"));
+    std::fs::write(&file, Made::of(account).der).unwrap();
+    fine(&run(
+        daemon,
+        "cert",
+        &["add", account, name, file.to_str().unwrap()],
+    ));
+}
+
+fn delivered(daemon: &Daemon) -> usize {
+    daemon.log().matches("a message that was left").count()
+}
+
+#[test]
+fn what_is_done_here_an_account_hears_once_from_one_of_the_daemons_with_its_server() {
+    let mut here = Daemon::start();
+    let mut others = [here.beside(), here.beside()];
+    let mut servers = others
+        .each_ref()
+        .map(|daemon| passwords::server(daemon, json!({})));
+    servers[0].ask("account.create", create(BRUTUS, "first"));
+    let names = ["phone", "tablet", "laptop"];
+    for name in names {
+        add(&here, BRUTUS, name);
+        fine(&run(&here, "cert", &["revoke", BRUTUS, name]));
+    }
+    here.wait_for("all are delivered", |here| {
+        let all: usize = others.iter().map(delivered).sum();
+        waiting_messages(here) == "0" && all >= 2 * names.len()
+    });
+    // What was queued is written before the end.
+    for daemon in &mut others {
+        assert!(daemon.stop().success());
+    }
+    let told: String = servers.map(Peer::rest).concat();
+    let told: Vec<Value> = told
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|line| line["method"] == "account.notify")
+        .map(|line| line["params"].clone())
+        .collect();
+    assert!(told.iter().all(|one| one["account"] == BRUTUS), "{told:?}");
+    let texts = told.iter().map(|one| one["text"].as_str().unwrap());
+    let texts: Vec<&str> = texts.collect();
+    assert_eq!(texts.len(), 2 * names.len(), "{texts:?}");
+    for name in names {
+        for words in ["was added", "was revoked"] {
+            let is_meant =
+                |text: &&&str| text.contains(&format!("\"{name}\"")) && text.contains(words);
+            assert_eq!(texts.iter().filter(is_meant).count(), 1, "{texts:?}");
+        }
+    }
+}
+
+#[test]
+fn a_message_waits_for_the_first_server_of_the_host_and_for_the_account_that_it_is_to() {
+    const CINNA: &str = "cinna@rome.lit";
+    let mut here = Daemon::start();
+    let mut there = here.beside();
+    let mut rome = passwords::server(&there, json!({}));
+    for account in [BRUTUS, CINNA] {
+        rome.ask("account.create", create(account, "first"));
+    }
+    drop(rome);
+    // It is gone for the daemon, too.
+    let mut asking = there.peer();
+    there.wait_for("the server's end", |_| {
+        let status = asking.ask("status", json!({}));
+        status["connections"].as_array().unwrap().len() == 1
+    });
+    for (account, name) in [(BRUTUS, "phone"), (CINNA, "tablet"), (BRUTUS, "laptop")] {
+        add(&here, account, name);
+    }
+    fine(&run(&here, "account", &["delete", CINNA, "--yes"]));
+    let stranger = server(&there);
+    here.wait_for("all are left", |here| waiting_messages(here) == "3");
+    let mut rome = passwords::server(&there, json!({}));
+    // In the order in which they were written.
+    for name in ["phone", "laptop"] {
+        let told = rome.question("account.notify");
+        assert_eq!(told["account"], BRUTUS);
+        let text = told["text"].as_str().unwrap();
+        assert!(text.contains(&format!("\"{name}\"")), "{text}");
+    }
+    here.wait_for("nothing waits", |here| waiting_messages(here) == "0");
+    assert!(there.stop().success());
+    for rest in [rome.rest(), stranger.rest()] {
+        assert!(!rest.contains("account.notify"), "{rest}");
+    }
+}

@@ -20,6 +20,7 @@ from certs import ClientCertificate
 from conftest import observed
 from connection import Refused, StreamEnded
 from daemon import Daemon, Database, saslcertd_binary
+from namespaces import CLIENT
 from postgresql import SYNCHRONOUS, PostgreSql
 from processes import Identity, RigError, tail, wait_until
 from rig import Rig
@@ -126,6 +127,21 @@ async def test_what_is_enrolled_here_logs_in_there_and_what_is_revoked_here_is_o
         await spared.ping()
     for scene in (here, there):
         await assert_out(scene, account, phone)
+
+
+async def test_an_account_hears_at_the_other_machine_what_is_revoked_here_where_no_prosody_is(machines: Machines):
+    here, there = machines.here, machines.there
+    account = account_at(here, "portia")
+    await here.enrol(account, "phone")
+    here.prosody.stop()
+    async with await there.password_session(account) as session:
+        await session.send("<presence/>")
+        revoked = await asyncio.to_thread(here.daemon.command, "cert", "revoke", account.jid, "phone")
+        assert revoked.returncode == 0, revoked
+        text = (await session.message()).findtext(f"{{{CLIENT}}}body", "")
+        assert text.startswith('The certificate "phone" was revoked by the server\'s administrator'), text
+    here.prosody.start()
+    here.rig.wait_attached()
 
 
 async def come_in(scene: Scene, account: Account, certificate: ClientCertificate, is_in: asyncio.Event, is_out: asyncio.Event) -> list[Stream]:

@@ -15,6 +15,7 @@ use super::super::servers::Servers;
 use super::super::sessions::Sessions;
 use super::edits::{append_edits, concerned, is_anothers, leaving_edits, receiving};
 use super::incarnations::{Unmarked, incarnation_in_prosody};
+use super::messages::send;
 use super::whose::{Whose, asker};
 use crate::identity::certificate::Finding;
 use crate::identity::private_key::holds_private_key;
@@ -31,7 +32,7 @@ use crate::protocol::{
     ListedCertificate, ListedMark, MAX_CERTIFICATE_BASE64_BYTES, Misuse, NotDecoded, PAGE_BYTES,
     Refusal, RevokedKey, ShownCertificate, ShownName,
 };
-use crate::store::{Harmless, Store, StoreError};
+use crate::store::{Harmless, Message, Store, StoreError};
 use crate::wording::certificates::{self as wording, Added, Row};
 use crate::wording::notices;
 
@@ -248,8 +249,8 @@ impl Certificates<'_> {
         });
         let held = written?.map_err(denied)?;
         done(QUESTION, account, &held.name, &held.fingerprint, &by);
-        self.servers
-            .tell(account, &notices::added(&held.name, &held.fingerprint, &by));
+        let text = notices::added(&held.name, &held.fingerprint, &by);
+        self.tell(account, vec![held.incarnation.clone()], text, now);
         Ok((held, warnings))
     }
 
@@ -257,6 +258,7 @@ impl Certificates<'_> {
         &self,
         question: Disable,
         peer: Peer,
+        now: UnixSeconds,
     ) -> Answered<DisabledCertificate> {
         let whose = Whose::new(
             question.account,
@@ -264,7 +266,7 @@ impl Certificates<'_> {
             question.session,
             peer,
         );
-        let held = self.take_out(&whose, question.name)?;
+        let held = self.take_out(&whose, question.name, now)?;
         Ok(DisabledCertificate {
             shown: shown_name(&held.name),
             name: held.name,
@@ -273,7 +275,12 @@ impl Certificates<'_> {
     }
 
     /// Takes a certificate out of the list and tells the account: the first record that left.
-    pub(super) fn take_out(&self, whose: &Whose, name: String) -> Result<Enrolment, Refusal> {
+    pub(super) fn take_out(
+        &self,
+        whose: &Whose,
+        name: String,
+        now: UnixSeconds,
+    ) -> Result<Enrolment, Refusal> {
         const QUESTION: &str = "certificate.disable";
         let account = &whose.account;
         let policy = self.hosts.policy(account.host())?;
@@ -305,9 +312,26 @@ impl Certificates<'_> {
         });
         let held = written?.map_err(|denial| refused(QUESTION, account, &by, denial))?;
         done(QUESTION, account, &held.name, &held.fingerprint, &by);
-        self.servers
-            .tell(account, &notices::disabled(&held.name, &by));
+        let text = notices::disabled(&held.name, &by);
+        self.tell(account, vec![held.incarnation.clone()], text, now);
         Ok(held)
+    }
+
+    /// Sends a message to the account of the name that is one of `to`. Blocks where another daemon has to do it.
+    pub(super) fn tell(
+        &self,
+        account: &BareJid,
+        to: Vec<Incarnation>,
+        text: String,
+        written: UnixSeconds,
+    ) {
+        let message = Message {
+            account: account.clone(),
+            to,
+            text,
+            written,
+        };
+        send(self.servers, self.store, message);
     }
 
     /// The keys that are revoked, oldest first, and the certificates that were disabled, of every account of the name.

@@ -278,7 +278,7 @@ impl Managing<'_> {
             },
             Subcommand::Disable => match filled.certificate() {
                 Ok(name) => {
-                    let held = self.lists.take_out(&asking.whose, name.to_owned())?;
+                    let held = self.lists.take_out(&asking.whose, name.to_owned(), now)?;
                     Ok(said(forms::has_disabled(&held.name)))
                 }
                 Err(problem) => Ok(failed(&problem)),

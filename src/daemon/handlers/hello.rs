@@ -12,6 +12,7 @@ use super::super::hosts::Hosts;
 use super::super::reply::Reply;
 use super::super::scram_news::ScramNews;
 use super::super::sessions::Sessions;
+use super::super::waiting_messages::WaitingMessages;
 use super::authorities::Vouching;
 use crate::identity::visible::visible;
 use crate::identity::{Host, UnixSeconds};
@@ -32,6 +33,7 @@ pub(in crate::daemon) struct Hearing<'a> {
     pub(in crate::daemon) hosts: &'a Hosts,
     pub(in crate::daemon) sessions: &'a Sessions,
     pub(in crate::daemon) scram_news: &'a ScramNews,
+    pub(in crate::daemon) waiting_messages: &'a WaitingMessages,
     pub(in crate::daemon) vouching: Vouching<'a>,
 }
 
@@ -173,6 +175,9 @@ impl Hearing<'_> {
             waits_ms: hello.waits_ms.max(waited_ms),
             module: hello.module.as_ref().map(shorten),
         });
+        if hello.sessions {
+            self.waiting_messages.note();
+        }
     }
 
     fn declare_all(&self, hello: Hello) -> Declaration {

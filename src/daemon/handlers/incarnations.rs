@@ -1,11 +1,32 @@
-//! Asks Prosody which account of a name lives there: nobody else knows.
+//! Which account of a name there is now: Prosody is asked for those that live there, since nobody else knows.
 //!
 //! Must not know: what follows from the answer.
 
 use super::super::servers::Servers;
+use super::fresh::new_incarnation;
 use crate::identity::{BareJid, Incarnation};
 use crate::policy::links::Present;
-use crate::protocol::{AskIncarnation, Away, Fault, Presence, RegisterAccount};
+use crate::protocol::{Accounts, AskIncarnation, Away, Fault, Presence, Refusal, RegisterAccount};
+use crate::store::Store;
+
+/// Which account of the name there is, wherever those of its host live; `None` if there is none. Nothing is changed. Blocks.
+pub(super) fn present_incarnation(
+    store: &Store,
+    servers: &Servers,
+    lives: Accounts,
+    account: &BareJid,
+) -> Result<Option<Incarnation>, Refusal> {
+    Ok(match lives {
+        Accounts::Daemon => {
+            let known = store.view(account).account()?;
+            known.map(|known| known.incarnation)
+        }
+        Accounts::Prosody => {
+            let fresh = new_incarnation()?;
+            incarnation_in_prosody(servers, account, Unmarked::Pretend(&fresh))?
+        }
+    })
+}
 
 /// Which account of the name lives in Prosody; `None` if there is none.
 pub(super) fn incarnation_in_prosody(

@@ -104,6 +104,7 @@ impl Linking<'_> {
             uses: terms.uses,
         };
         let row = row_of(&link);
+        let to = link.incarnation.clone();
         let of_host = self.lists.store.live_links_on(host, now);
         let written = self.lists.store.change(account, move |view| {
             putting(&asker, link, view, of_host, (&policy, now))
@@ -113,7 +114,7 @@ impl Linking<'_> {
         tracing::info!(%account, %id, kind, expires, uses, by, "{QUESTION}: yes");
         if !whose.is_by_admin() {
             let text = notices::link_made(row.id, row.expires, &by);
-            self.lists.servers.tell(account, &text);
+            self.lists.tell(account, vec![to], text, now);
         }
         let page = self.lists.hosts.page(host);
         let is_served = page.is_some();
@@ -418,7 +419,7 @@ impl Linking<'_> {
             reply.send(Ok(done(&link, &written)));
             written
         };
-        self.tell(&link, &written, question.address.as_deref());
+        self.tell(&link, &written, question.address.as_deref(), now);
         Ok(())
     }
 
@@ -444,11 +445,12 @@ impl Linking<'_> {
         })
     }
 
-    fn tell(&self, link: &Link, written: &Written, address: Option<&str>) {
+    fn tell(&self, link: &Link, written: &Written, address: Option<&str>, now: UnixSeconds) {
         let revoked: Vec<&CertificateName> = written.revoked.iter().collect();
         let cert = (&written.name, &written.fingerprint);
         let text = notices::added_by_link(cert, &link.by, address, &revoked);
-        self.lists.servers.tell(&link.account, &text);
+        let to = vec![link.incarnation.clone()];
+        self.lists.tell(&link.account, to, text, now);
     }
 }
 

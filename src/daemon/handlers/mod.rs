@@ -18,6 +18,7 @@ pub(super) mod hello;
 pub(super) mod hosts;
 mod incarnations;
 pub(super) mod links;
+pub(super) mod messages;
 pub(super) mod moving_in;
 pub(super) mod notices;
 mod own_links;

@@ -5,8 +5,7 @@
 use super::super::hosts::Hosts;
 use super::super::notice_times::NoticeTimes;
 use super::super::servers::Servers;
-use super::fresh::new_incarnation;
-use super::incarnations::{Unmarked, incarnation_in_prosody};
+use super::incarnations::present_incarnation;
 use crate::identity::{BareJid, CertificateName, Host, Incarnation, UnixSeconds};
 use crate::policy::manage;
 use crate::protocol::{Accounts, Fault, NotifyAccount, Refusal};
@@ -108,17 +107,7 @@ impl Notices<'_> {
         account: &BareJid,
         incarnation: &Incarnation,
     ) -> Result<bool, Refusal> {
-        let present = match lives {
-            Accounts::Daemon => self
-                .store
-                .view(account)
-                .account()?
-                .map(|known| known.incarnation),
-            Accounts::Prosody => {
-                let fresh = new_incarnation()?;
-                incarnation_in_prosody(self.servers, account, Unmarked::Pretend(&fresh))?
-            }
-        };
+        let present = present_incarnation(self.store, self.servers, lives, account)?;
         Ok(present.as_ref() == Some(incarnation))
     }
 }

@@ -55,7 +55,7 @@ impl Managing<'_> {
             }
             RequestElement::Disable => {
                 let name = request::named(question.children).map_err(malformed)?;
-                self.lists.take_out(&whose, name)?;
+                self.lists.take_out(&whose, name, now)?;
             }
             RequestElement::Revoke => {
                 let name = request::named(question.children).map_err(malformed)?;

@@ -148,9 +148,9 @@ impl Revocations<'_> {
         }
         let answer = result(&revoked, &keys, &asking.silent());
         reply.send_closing(asking, &answer);
+        let to = revoked.keys.iter().map(|(_, of)| of.clone()).collect();
         self.lists
-            .servers
-            .tell(account, &notices::revoked(&names, &by));
+            .tell(account, to, notices::revoked(&names, &by), now);
         Ok(())
     }
 }

@@ -18,6 +18,12 @@ pub fn is_over(not_after: UnixSeconds, now: UnixSeconds) -> bool {
     now > not_after.plus(EXPIRED_STAYS_SECONDS)
 }
 
+/// Has a message waited for so long that it says nothing new?
+#[must_use]
+pub fn is_old_news(written: UnixSeconds, now: UnixSeconds) -> bool {
+    now > written.plus(EXPIRED_STAYS_SECONDS)
+}
+
 /// Has its certificate expired?
 #[must_use]
 pub fn is_expired(held: &Enrolment, now: UnixSeconds) -> bool {
