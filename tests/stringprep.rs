@@ -69,8 +69,7 @@ fn prepared(text: &str) -> Vec<Prepared> {
 }
 
 fn hex(text: &str) -> String {
-    text.bytes()
-        .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+    data_encoding::HEXLOWER.encode(text.as_bytes())
 }
 
 fn compare(cases: &[Prepared]) {

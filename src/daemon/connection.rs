@@ -171,8 +171,9 @@ impl Connection {
         self.outbox.lock().is_attended = true;
     }
 
-    /// Puts what is queued in the place of `written`, which is empty: the kernel has all that was taken before.
-    pub fn take_queued(&self, written: &mut Vec<u8>) {
+    /// Puts what is queued in the place of `written`, which is empty: the kernel has all that was taken before. `false`: the peer gets no
+    /// more lines than these.
+    pub fn take_queued(&self, written: &mut Vec<u8>) -> bool {
         let mut outbox = self.outbox.lock();
         outbox.is_attended = false;
         std::mem::swap(&mut outbox.bytes, written);
@@ -185,6 +186,7 @@ impl Connection {
         if outbox.bytes.capacity() > KEPT_BYTES {
             outbox.bytes = Vec::new();
         }
+        outbox.stage < Stage::Closed
     }
 
     /// Waits until the kernel has each line queued by now that lets somebody in or has sessions closed, nothing is written any more,
@@ -216,6 +218,11 @@ impl Connection {
             }
             self.signals.more.notified().await;
         }
+    }
+
+    /// Does it still take lines?
+    pub(super) fn takes_lines(&self) -> bool {
+        self.outbox.lock().stage < Stage::Closed
     }
 
     /// Returns when the peer has left too much unread.

@@ -84,24 +84,31 @@ async fn listen(
 ) -> End {
     let mut lines = Lines::default();
     let mut unfinished_since = None;
-    let mut has_said = false;
+    let mut said = 0;
     let mut stop = pin!(stopping.changed());
     loop {
-        answers.write_now();
+        if !answers.write_now() {
+            return End::CutOff;
+        }
         // A thread reads many peers: one that always has more to say waits for those that have said something meanwhile.
-        if std::mem::take(&mut has_said) {
+        if said >= LINES_IN_A_TURN {
+            said = 0;
             tokio::task::yield_now().await;
         }
         let deadline = unfinished_since.map(|since: Instant| since + LINE_DEADLINE);
         let count = tokio::select! {
             biased;
             _ = &mut stop => return End::Said,
-            () = connection.cut_off() => return End::CutOff,
             read = read.read(lines.room()) => match read {
                 Ok(0) | Err(_) => return End::Said,
                 Ok(count) => count,
             },
-            () = answers.more() => continue,
+            is_open = answers.more() => {
+                if is_open {
+                    continue;
+                }
+                return End::CutOff;
+            }
             // Behind the read: after a pause of our own, a line that came meanwhile counts.
             () = expired(deadline) => return End::unfinished(connection),
         };
@@ -110,7 +117,7 @@ async fn listen(
         connection.attend();
         while let Some(line) = lines.take() {
             unfinished_since = None;
-            has_said = true;
+            said += 1;
             dispatch::line(state, connection, line, now, uptime);
         }
         if lines.is_unfinished() {
@@ -152,33 +159,40 @@ struct Answers<'a> {
 }
 
 impl Answers<'_> {
-    /// Writes what the kernel takes at once.
-    fn write_now(&mut self) {
+    /// Writes what the kernel takes at once. `false`: the peer gets no more lines.
+    fn write_now(&mut self) -> bool {
         loop {
             if self.is_written() {
                 self.unwritten.clear();
                 self.written = 0;
-                self.connection.take_queued(&mut self.unwritten);
+                let is_open = self.connection.take_queued(&mut self.unwritten);
+                if self.unwritten.is_empty() {
+                    return is_open;
+                }
             }
-            match self.unwritten.get(self.written..) {
-                None | Some([]) => return,
-                Some(rest) if self.is_unread => self.written += rest.len(),
-                Some(rest) => match self.write.try_write(rest) {
+            match self.unwritten.get(self.written..).unwrap_or_default() {
+                rest if self.is_unread => self.written += rest.len(),
+                rest => match self.write.try_write(rest) {
                     Ok(count) => self.written += count,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        return self.connection.takes_lines();
+                    }
                     Err(_) => self.is_unread = true,
                 },
             }
         }
     }
 
-    /// Returns when there may be more to write.
-    async fn more(&self) {
+    /// Returns when there may be more to write. `false`: the peer gets no more lines.
+    async fn more(&self) -> bool {
         if self.is_written() {
-            self.connection.queued().await;
-        } else {
+            return self.connection.queued().await;
+        }
+        tokio::select! {
+            biased;
+            () = self.connection.cut_off() => false,
             // An error here comes again at the next write.
-            let _ = self.write.writable().await;
+            _ = self.write.writable() => true,
         }
     }
 
@@ -201,3 +215,5 @@ impl Answers<'_> {
 }
 
 const LINE_DEADLINE: Duration = Duration::from_secs(10);
+/// So many lines of one peer are answered while others wait, and those that came with the last of them.
+const LINES_IN_A_TURN: usize = 64;

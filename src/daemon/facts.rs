@@ -29,7 +29,7 @@ pub(super) struct Presentation<'a> {
     pub(super) host: &'a Host,
     /// Where the host's accounts live.
     pub(super) lives: Accounts,
-    pub(super) policy: HostPolicy,
+    pub(super) policy: Arc<HostPolicy>,
     pub(super) chain: &'a Chain,
 }
 

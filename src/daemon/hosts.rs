@@ -81,22 +81,22 @@ impl Hosts {
     /// Where the accounts of `host` live, and by which rules.
     ///
     /// Errors: nobody has declared it, or its options are in error.
-    pub(super) fn of(&self, host: &Host) -> Result<(Accounts, HostPolicy), Fault> {
+    pub(super) fn of(&self, host: &Host) -> Result<(Accounts, Arc<HostPolicy>), Fault> {
         let declared = self.declared.read();
         match declared.get(host) {
             None => Err(Fault::HostUndeclared),
             Some(known) if !known.meaning.errors.is_empty() => Err(Fault::HostNotReady),
-            Some(known) => Ok((known.accounts, known.meaning.policy.clone())),
+            Some(known) => Ok((known.accounts, Arc::clone(&known.meaning.policy))),
         }
     }
 
     /// As [`Self::of`].
-    pub(super) fn policy(&self, host: &Host) -> Result<HostPolicy, Fault> {
+    pub(super) fn policy(&self, host: &Host) -> Result<Arc<HostPolicy>, Fault> {
         self.of(host).map(|(_, policy)| policy)
     }
 
     /// The rules for passwords of `host`, if this peer may ask about them.
-    pub(super) fn passwords_of(&self, host: &Host, peer: Peer) -> Result<HostPolicy, Fault> {
+    pub(super) fn passwords_of(&self, host: &Host, peer: Peer) -> Result<Arc<HostPolicy>, Fault> {
         let (accounts, policy) = self.of(host)?;
         if !access::may_ask_about_passwords(peer.role, accounts == Accounts::Daemon) {
             return Err(Fault::AccountsInProsody);

@@ -2,17 +2,19 @@
 //!
 //! Must not know: how it is stored, and by which rules it was let in.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use super::as_text::as_text;
 use super::certificate::ClientCert;
 use super::fingerprint::{Fingerprint, KeyId};
 use super::jid::{BareJid, Jid};
 use super::time::UnixSeconds;
 
 /// The name that a user gave a certificate: trimmed, 1 to 256 bytes, no control characters, nothing that XML can't carry.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct CertificateName(String);
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CertificateName(Arc<str>);
 
 /// Not 1 to 256 bytes, or with control characters or what XML can't carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +34,7 @@ impl CertificateName {
         if !fits || name.chars().any(is_bad) {
             return Err(NameError);
         }
-        Ok(Self(name.to_owned()))
+        Ok(Self(name.into()))
     }
 
     /// The name.
@@ -44,9 +46,8 @@ impl CertificateName {
 
 /// Which account of a name is meant: a random id that lives and dies with the account, so that a later one of
 /// the same name inherits nothing. 1 to 64 characters of `A-Za-z0-9-`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Incarnation(String);
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Incarnation(Arc<str>);
 
 /// Not 1 to 64 characters of `A-Za-z0-9-`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,7 +61,7 @@ impl Incarnation {
         if !fits || !text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
             return Err(IncarnationError);
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 
     /// The id.
@@ -170,30 +171,19 @@ pub struct LastUse {
 pub const MAX_NAME_BYTES: usize = 256;
 
 macro_rules! text_newtype {
-    ($name:ident, $error:ident) => {
+    ($name:ident) => {
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(&self.0)
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = $error;
-            fn try_from(text: String) -> Result<Self, $error> {
-                Self::parse(&text)
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(value: $name) -> Self {
-                value.0
-            }
-        }
+        as_text!(whole $name);
     };
 }
 
-text_newtype!(CertificateName, NameError);
-text_newtype!(Incarnation, IncarnationError);
+text_newtype!(CertificateName);
+text_newtype!(Incarnation);
 
 #[cfg(test)]
 mod tests {

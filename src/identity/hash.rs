@@ -74,9 +74,7 @@ macro_rules! hash_as_hex {
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text: std::borrow::Cow<'_, str> =
-                    serde::Deserialize::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
+                $crate::identity::as_text::read(deserializer, str::parse)
             }
         }
     };

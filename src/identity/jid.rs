@@ -1,33 +1,31 @@
 //! JIDs, prepared exactly as Prosody prepares them: two strings that Prosody takes for one account are
-//! equal here, and nothing else is. A text that either side refuses is refused.
+//! equal here, and nothing else is. A text that either side refuses is refused. A copy shares its text: a login makes many.
 //!
 //! Must not know: certificates, accounts, which hosts are served.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use super::as_text::as_text;
 
 /// A domain, prepared (nameprep, no trailing dot, no empty label).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Host(String);
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Host(Arc<str>);
 
 /// An account's address: `localpart@host`, both prepared.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BareJid {
-    localpart: String,
+    localpart: Arc<str>,
     host: Host,
 }
 
 /// Any JID, as it may stand in a certificate or an authzid: with or without localpart and resource.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Jid {
-    localpart: Option<String>,
+    localpart: Option<Arc<str>>,
     host: Host,
-    resource: Option<String>,
+    resource: Option<Arc<str>>,
 }
 
 /// Why a string is not a JID. The sender's fault; the text names the part, never its content.
@@ -164,20 +162,20 @@ impl Host {
     }
 }
 
-fn localpart_prepared(part: &str) -> Result<String, JidError> {
+fn localpart_prepared(part: &str) -> Result<Arc<str>, JidError> {
     prepared(part, stringprep::nodeprep)
 }
 
 type Profile = for<'a> fn(&'a str) -> Result<Cow<'a, str>, stringprep::Error>;
 
-fn prepared(part: &str, profile: Profile) -> Result<String, JidError> {
+fn prepared(part: &str, profile: Profile) -> Result<Arc<str>, JidError> {
     // Before the profile runs: its mappings may grow the input, and the crate maps some code points that
     // are unassigned in Unicode 3.2 to ASCII letters, so that a stranger's name would become another's.
     if part.len() > MAX_PART_BYTES {
         return Err(JidError::TooLong);
     }
     if is_plain(part) {
-        return Ok(part.to_owned());
+        return Ok(part.into());
     }
     if part.chars().any(is_ambiguous) {
         return Err(JidError::Character);
@@ -191,7 +189,7 @@ fn prepared(part: &str, profile: Profile) -> Result<String, JidError> {
     }
     // Not idempotent means that two implementations may disagree on it.
     match profile(&once) {
-        Ok(twice) if twice == once => Ok(once.into_owned()),
+        Ok(twice) if twice == once => Ok(once.into()),
         _ => Err(JidError::Character),
     }
 }
@@ -239,44 +237,15 @@ impl fmt::Display for Jid {
     }
 }
 
-impl TryFrom<String> for Host {
-    type Error = JidError;
-    fn try_from(text: String) -> Result<Self, JidError> {
-        Self::parse(&text)
-    }
-}
-
-impl TryFrom<String> for BareJid {
-    type Error = JidError;
-    fn try_from(text: String) -> Result<Self, JidError> {
-        Self::parse(&text)
-    }
-}
-
-impl TryFrom<String> for Jid {
-    type Error = JidError;
-    fn try_from(text: String) -> Result<Self, JidError> {
-        Self::parse(&text)
-    }
-}
-
-impl From<Host> for String {
-    fn from(host: Host) -> Self {
-        host.0
-    }
-}
-
 impl From<BareJid> for String {
     fn from(jid: BareJid) -> Self {
         jid.to_string()
     }
 }
 
-impl From<Jid> for String {
-    fn from(jid: Jid) -> Self {
-        jid.to_string()
-    }
-}
+as_text!(whole Host);
+as_text!(BareJid);
+as_text!(Jid);
 
 #[cfg(test)]
 mod tests {

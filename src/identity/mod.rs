@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod account_name;
+mod as_text;
 pub mod authority;
 mod byte_order_mark;
 pub mod certificate;

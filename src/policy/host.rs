@@ -3,6 +3,7 @@
 //! Must not know: accounts, certificates.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -158,8 +159,8 @@ pub struct Remark {
 /// Options as read: the policy, and what was found on the way.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Meaning {
-    /// The parameters; those in error have their defaults.
-    pub policy: HostPolicy,
+    /// The parameters; those in error have their defaults. Whoever is asked about the host gets the same ones.
+    pub policy: Arc<HostPolicy>,
     /// Any of these, and the host gets no EXTERNAL.
     pub errors: Vec<Remark>,
     /// The host works all the same.
@@ -189,7 +190,7 @@ struct Reader {
 
 impl Reader {
     fn read(&mut self, name: &str, value: &Value) {
-        let policy = &mut self.meaning.policy;
+        let policy = Arc::make_mut(&mut self.meaning.policy);
         match name {
             "saslcertd_require_address" => match value.as_bool() {
                 Some(required) => policy.require_address = required,
@@ -308,7 +309,7 @@ impl Reader {
             lists,
             accept_expired_lists,
         };
-        self.meaning.policy.trust = match kind {
+        Arc::make_mut(&mut self.meaning.policy).trust = match kind {
             "ca" => Trust::Ca(files),
             "enrolled_and_ca" => Trust::EnrolledAndCa(files),
             _ => Trust::EnrolledOrCa(files),
@@ -449,7 +450,7 @@ mod tests {
         assert_eq!(meaning.errors, []);
         assert_eq!(meaning.warnings, []);
         assert_eq!(
-            meaning.policy,
+            *meaning.policy,
             HostPolicy {
                 trust: Trust::Enrolled,
                 require_address: false,

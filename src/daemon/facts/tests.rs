@@ -120,7 +120,8 @@ fn the_lists_let_in_whom_all_facts_let_in() {
             require_address: false,
             ..HostPolicy::default()
         },
-    ];
+    ]
+    .map(Arc::new);
     let (mut yes, mut no) = (0, 0);
     let addresses: [&[&str]; 5] = [
         &[],

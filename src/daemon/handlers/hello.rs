@@ -3,6 +3,7 @@
 //! Must not know: what an option means, what the files of authorities hold.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::authorities::Problem;
@@ -42,7 +43,7 @@ pub(in crate::daemon) struct Declaration {
     /// Those that are to be written.
     changed: Vec<(Host, HostRecord)>,
     /// For each result the rules of its host, if authorities have a say there: their files are to be read.
-    policies: Vec<Option<HostPolicy>>,
+    policies: Vec<Option<Arc<HostPolicy>>>,
     results: Vec<HostWelcome>,
     log: Vec<LogLine>,
 }
@@ -309,7 +310,7 @@ impl Hearing<'_> {
     }
 
     /// The rules of a host on which authorities have a say.
-    fn authorities_of(&self, result: &HostWelcome) -> Option<HostPolicy> {
+    fn authorities_of(&self, result: &HostWelcome) -> Option<Arc<HostPolicy>> {
         let host = Host::parse(&result.host).ok()?;
         let policy = self.hosts.policy(&host).ok()?;
         policy.trust.ca().is_some().then_some(policy)
@@ -319,7 +320,7 @@ impl Hearing<'_> {
     fn add_problems_of_authorities(
         &self,
         results: &mut [HostWelcome],
-        policies: Vec<Option<HostPolicy>>,
+        policies: Vec<Option<Arc<HostPolicy>>>,
     ) {
         if policies.iter().all(Option::is_none) {
             return;

@@ -317,7 +317,7 @@ impl Linking<'_> {
         &self,
         trying: &Trying<'_>,
         now: UnixSeconds,
-    ) -> Result<(Link, Accounts, HostPolicy), Refusal> {
+    ) -> Result<(Link, Accounts, Arc<HostPolicy>), Refusal> {
         let host = trying.host;
         let (lives, policy) = self.lists.hosts.of(host)?;
         let link = self.lists.store.link(&LinkHash::of(trying.token), host)?;
@@ -467,7 +467,7 @@ struct Opened {
     name: Option<String>,
     cert: Arc<ClientCert>,
     secure: bool,
-    policy: HostPolicy,
+    policy: Arc<HostPolicy>,
     now: UnixSeconds,
 }
 

@@ -69,7 +69,7 @@ impl LiveSessions<'_> {
     }
 
     fn closes_expired(&self, host: &Host) -> bool {
-        live::closes_expired(self.hosts.policy(host).ok().as_ref())
+        live::closes_expired(self.hosts.policy(host).ok().as_deref())
     }
 
     fn note(
@@ -147,7 +147,7 @@ impl LiveSessions<'_> {
             not_after: session.not_after,
             is_kept,
         };
-        Ok(live::ending(&facts, policy.as_ref(), now))
+        Ok(live::ending(&facts, policy.as_deref(), now))
     }
 
     /// Is the session's certificate in the account's list, or was, until its user disabled it?
