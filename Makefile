@@ -48,7 +48,7 @@ test: fetch-test lint test-rust test-lua test-page test-prosody ## get what is m
 demo: fetch-demo page build ## see a device log in with its key, and be locked out (KEEP=1 leaves it running)
 	@/usr/bin/python3 -B tests/prosody/demo.py </dev/null
 
-bench: fetch-bench ## what a login costs, as ratios to redis and others (BENCH=quick: in two minutes; PARTS='socket logins': these only)
+bench: fetch-bench ## what a login costs, as ratios to redis and others (BENCH=quick: in some minutes; PARTS='socket logins': these only)
 # Each by itself: together, the daemon would be built with what the bench wants of their dependencies.
 	$(CARGO) build --locked --release
 	$(CARGO) build --locked --release --package saslcertd-bench

@@ -25,7 +25,7 @@ pub(crate) const HOST: &str = "perf.lit";
 /// A hello that declares that host, for questions that a server asks.
 pub(crate) const HELLO: &str = concat!(
     r#"{"jsonrpc":"2.0","id":0,"method":"session.hello","params":{"protocol":2,"software":"bench","#,
-    r#""hosts":[{"host":"perf.lit","accounts":"prosody","options":{}}]}}"#,
+    r#""waits_ms":2000,"hosts":[{"host":"perf.lit","accounts":"prosody","options":{}}]}}"#,
     "\n"
 );
 
@@ -101,6 +101,17 @@ impl Accounts {
             ).into_bytes())
         };
         accounts.map(append).collect()
+    }
+
+    /// The revocations of what `appends` has enrolled.
+    pub(crate) fn revocations(accounts: Range<usize>) -> Vec<Vec<u8>> {
+        let revoke = |number| {
+            format!(
+                r#","method":"certificate.revoke","params":{{"account":"u{number}@{HOST}","incarnation":"one","session":{{"secure":true,"by":"password","jid":"u{number}@{HOST}/bench","address":null}},"name":"phone"}}}}{}"#,
+                '\n'
+            ).into_bytes()
+        };
+        accounts.map(revoke).collect()
     }
 
     /// Logins as Prosody asks for them, and the offers that must be made before: a login names the chain of its offer. The

@@ -1,4 +1,4 @@
-//! How much is measured: everything, or what two minutes suffice for.
+//! How much is measured: everything, or what some minutes suffice for.
 
 use std::time::Duration;
 
@@ -49,6 +49,11 @@ impl Effort {
     /// Durable writes of one run.
     pub(crate) fn writes(self) -> usize {
         self.pick(1_000, 4_000)
+    }
+
+    /// Revocations of one run, one after the other.
+    pub(crate) fn revocations(self) -> usize {
+        self.pick(100, 400)
     }
 
     /// Logins whose CPU time is taken together.

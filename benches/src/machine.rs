@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::postgresql;
 use crate::processes::REPOSITORY;
 
 /// A list in Markdown: processor, memory, kernel, system, versions of what was measured.
@@ -29,7 +30,11 @@ pub(crate) fn describe() -> String {
             "saslcertd {}",
             first_line("git", &["-C", root, "describe", "--always", "--dirty"])
         ),
-        format!("redis {}", redis.trim_start_matches("v=")),
+        format!(
+            "redis {}, PostgreSQL {}",
+            redis.trim_start_matches("v="),
+            postgresql::version()
+        ),
         format!("{} {}", prosody("0.12").trim(), prosody("13.0").trim()),
         format!(
             "load when it began: {}",

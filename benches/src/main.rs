@@ -1,6 +1,6 @@
 //! `make bench`: what saslcertd costs, as ratios to what does the same work or nothing at all, measured in turn in one run.
 //!
-//! With `$BENCH` = `quick` in two minutes, else in less than twenty. `make bench PARTS='socket logins'` measures these parts only. The table
+//! With `$BENCH` = `quick` in some minutes, else in less than twenty, and the import of a million accounts into a database. `make bench PARTS='socket logins'` measures these parts only. The table
 //! goes to the terminal, and with its picture to target/bench/. docs/performance.md says what each row means.
 //!
 //! Nothing is asserted of a figure. A figure that can't be measured is an error, and no table is printed.
@@ -11,12 +11,14 @@ mod accounts;
 mod authorities;
 mod chart;
 mod clients;
+mod database;
 mod durable;
 mod echo;
 mod effort;
 mod figures;
 mod load;
 mod machine;
+mod postgresql;
 mod processes;
 mod prosody;
 mod scale;
@@ -63,7 +65,7 @@ fn measure(parts: &[&str]) -> Result<()> {
         say("durable writes");
         durable::measure(work.path(), run.path(), effort, &mut figures)?;
     }
-    if ["scale", "socket", "flood", "authority"]
+    if ["scale", "socket", "flood", "authority", "database"]
         .iter()
         .any(|part| parts.contains(part))
     {
@@ -109,7 +111,8 @@ fn with_stores(
     let mut from = 0;
     for size in sizes.iter().copied() {
         // Without that part the largest store is only needed for what is compared with it.
-        if !measures_scale && (size == few || !parts.contains(&"socket")) {
+        let is_compared = parts.contains(&"socket") || parts.contains(&"database");
+        if !measures_scale && (size == few || !is_compared) {
             continue;
         }
         say(&format!("enrolling {}", socket::counted(size)));
@@ -142,6 +145,20 @@ fn with_stores(
         let stores = if from > few { &both[..] } else { &both[..1] };
         socket::decisions(stores, &accounts, run, effort, figures)?;
     }
+    if parts.contains(&"database") {
+        say("a database in the place of a folder");
+        let of = |store, daemon, accounts| database::InFolder {
+            store,
+            daemon,
+            accounts,
+        };
+        let both = [
+            of(&small, &small_daemon, few),
+            of(&large, &large_daemon, from),
+        ];
+        let stores = if from > few { &both[..] } else { &both[..1] };
+        database::measure(stores, &accounts, (work, run), effort, figures)?;
+    }
     large_daemon.stop()?;
     if parts.contains(&"authority") {
         say("decisions by an authority");
@@ -158,12 +175,13 @@ fn say(what: &str) {
 /// How docs/performance.md shows it.
 const PICTURE: &str = "![The ratios of the table, with their ranges and aims](performance.svg)";
 
-const PARTS: [&str; 7] = [
+const PARTS: [&str; 8] = [
     "durable",
     "scale",
     "socket",
     "flood",
     "authority",
+    "database",
     "logins",
     "return",
 ];

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::postgresql::PostgreSql;
+
 /// A running server on a Unix socket.
 pub(crate) struct Server {
     name: &'static str,
@@ -51,7 +53,7 @@ impl Server {
     /// An echo: this program once more.
     pub(crate) fn echo(run: &Path) -> Result<Server> {
         let socket = run.join("echo.sock");
-        let mut command = dying_with_us(&std::env::current_exe()?);
+        let mut command = dying_with_us(&[], &std::env::current_exe()?);
         command.arg("echo").arg(&socket);
         Server::start("the echo", &mut command, socket)
     }
@@ -65,7 +67,7 @@ impl Server {
             binary.display()
         );
         let socket = run.join("redis.sock");
-        let mut command = dying_with_us(&binary);
+        let mut command = dying_with_us(&[], &binary);
         command
             .args(["--port", "0", "--save", "", "--appendonly", "no"])
             .args(["--daemonize", "no", "--unixsocket"])
@@ -105,6 +107,8 @@ impl Drop for Server {
 pub(crate) struct Store {
     pub(crate) data: PathBuf,
     socket: PathBuf,
+    /// The words of a database, if it is in one: then the folder only says how far that had come.
+    database: Option<String>,
 }
 
 impl Store {
@@ -114,11 +118,43 @@ impl Store {
         let socket = run.join(format!("{name}.sock"));
         let mut init = saslcertd()?;
         done(init.arg("init").arg("--data-dir").arg(&data), "init")?;
-        Ok(Store { data, socket })
+        Ok(Store {
+            data,
+            socket,
+            database: None,
+        })
+    }
+
+    /// An empty one in a database of its own; the folders as before.
+    pub(crate) fn in_database(
+        server: &PostgreSql,
+        work: &Path,
+        run: &Path,
+        name: &str,
+    ) -> Result<Store> {
+        server.run("postgres", &format!("CREATE DATABASE {name}"))?;
+        let mut init = saslcertd()?;
+        let owner = server.database(name, "postgres");
+        init.args(["init", "--role", "saslcertd", "--database", &owner]);
+        done(&mut init, "init")?;
+        Ok(Store {
+            data: work.join(name),
+            socket: run.join(format!("{name}.sock")),
+            database: Some(server.database(name, "saslcertd")),
+        })
+    }
+
+    /// The same store for one more daemon, if it is in a database.
+    pub(crate) fn beside(&self, number: usize) -> Store {
+        Store {
+            data: self.data.with_extension(number.to_string()),
+            socket: self.socket.with_extension(format!("{number}.sock")),
+            database: self.database.clone(),
+        }
     }
 
     pub(crate) fn serve(&self) -> Result<Server> {
-        let mut command = dying_with_us(&binary()?);
+        let mut command = dying_with_us(&[], &binary()?);
         command
             .args(["serve", "--log", "error", "--server-user"])
             .arg(nix::unistd::geteuid().to_string())
@@ -126,6 +162,9 @@ impl Store {
             .arg(&self.data)
             .arg("--socket")
             .arg(&self.socket);
+        if let Some(database) = &self.database {
+            command.arg("--database").arg(database);
+        }
         Server::start("saslcertd", &mut command, self.socket.clone())
     }
 
@@ -178,9 +217,13 @@ fn saslcertd() -> Result<Command> {
     Ok(command)
 }
 
-fn dying_with_us(program: &Path) -> Command {
+/// `options`: more of what setpriv takes.
+pub(crate) fn dying_with_us(options: &[String], program: &Path) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL"]).arg(program);
+    command
+        .args(["--pdeathsig", "KILL"])
+        .args(options)
+        .arg(program);
     command
 }
 

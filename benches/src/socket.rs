@@ -237,7 +237,7 @@ fn try_passwords(socket: &Path, a_second: f64, is_over: &AtomicBool) -> Result<f
 }
 
 /// So many chains the daemon remembers for certain: fewer than those that fit into its memory of them.
-const REMEMBERED: usize = 6_000;
+pub(crate) const REMEMBERED: usize = 6_000;
 
 /// As people say it: 10,000 accounts.
 pub(crate) fn counted(accounts: usize) -> String {
@@ -280,7 +280,7 @@ pub(crate) const LOGIN: Wire = Wire::Lines {
     hello: Some(HELLO),
     right: b"\"result\":",
 };
-const OFFER: Wire = Wire::Lines {
+pub(crate) const OFFER: Wire = Wire::Lines {
     hello: Some(HELLO),
     right: b"\"offer\":true",
 };

@@ -5,7 +5,7 @@
 #   fetch.sh test     that, both Prosodys, the community modules, an ejabberd, nginx, HAProxy and Caddy, the Lua tools,
 #                     systemd's tools, PostgreSQL, libstrophe (a client library), Chromium, Java's keytool and a reader of QR codes
 #                     for the page for devices, and a Python environment for the tests
-#   fetch.sh bench    what the demo needs, both Prosodys, the community modules, a redis to compare with
+#   fetch.sh bench    what the demo needs, both Prosodys, the community modules, a redis to compare with, PostgreSQL
 #   fetch.sh install  mmdebstrap, dpkg-dev, a clean Debian made by it (target/install/base.tar), and that Python environment
 #   fetch.sh versions what `test` does, and a Debian 13 for each Prosody that is newer (target/versions/)
 #   fetch.sh prosodys says which Prosodys `make test` runs against, and does nothing
@@ -476,7 +476,8 @@ require_rust
 tools=(ca-certificates openssl python3)
 case "$what" in
 # Prosody's package only recommends lua-unbound; but without it prosodyctl prints a page of advice first.
-demo | bench) tools+=(lua-unbound) ;;
+demo) tools+=(lua-unbound) ;;
+bench) tools+=(lua-unbound postgresql) && keep_postgresql_quiet ;;
 test) tools+=(e2fsprogs libstrophe-dev mount lua-unbound lua-busted lua-check lua-dbi-sqlite3 lua5.2 lua5.4 postgresql python3-venv systemd) && keep_postgresql_quiet ;;
 install) tools+=(mmdebstrap python3-venv dpkg-dev curl) ;;
 versions) tools+=(libstrophe-dev lua-unbound lua-dbi-sqlite3 lua5.4 mmdebstrap python3-venv) ;;
