@@ -19,7 +19,7 @@ use super::error::StoreError;
 use super::expiry;
 use super::recall::{Holding, Recall};
 use super::record::{self, KnownRow};
-use super::rows::{Ask, Bytes};
+use super::rows::Bytes;
 use super::tables::Tables;
 use super::view::View;
 
@@ -66,7 +66,6 @@ impl Tables {
                 holding,
             });
         }
-        self.prefetch(&Ask::Login { fingerprint, host });
         let mut read = None;
         let mut holding = Holding::default();
         let mut is_all_sure = true;

@@ -8,6 +8,7 @@
 //! Must not know: rules, the protocol, the time.
 
 mod accounts;
+mod ahead;
 mod all;
 mod backend;
 mod census;
@@ -44,6 +45,7 @@ mod tables;
 mod view;
 mod wholeness;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +54,7 @@ use crate::identity::{
     Account, AccountName, BareJid, CertificateName, Enrolment, Fingerprint, Holder, Host, LastUse,
 };
 
+pub use ahead::ReadAhead;
 pub use all::{AccountRows, Cursor, ReadLimits, Stop};
 pub use census::Census;
 pub use counts::HostCounts;
@@ -151,6 +154,16 @@ impl Store {
             tables: &self.tables,
             account,
         }
+    }
+
+    /// The store's records of what these changes are about, read together where that saves time. Others may change them meanwhile.
+    pub fn read_ahead<'a>(
+        &self,
+        subjects: impl Iterator<Item = Subject<'a>>,
+    ) -> Result<ReadAhead, StoreError> {
+        let claims: BTreeSet<Claim> = subjects.flat_map(|one| one.claims()).collect();
+        let ranges = ahead::ranges_of(claims.iter());
+        Ok(ReadAhead::of(self.tables.ahead(&ranges)?))
     }
 
     /// The account of this name whose password lives here, if there is one.

@@ -9,7 +9,6 @@ use std::ops::Deref;
 use super::edit::{Row, Table};
 use super::error::StoreError;
 use super::folder::held::Held;
-use crate::identity::{Fingerprint, Host};
 
 /// The rows as they are now; in a change, as they are for what it decides.
 pub(super) trait Rows: Send + Sync {
@@ -31,22 +30,52 @@ pub(super) trait Rows: Send + Sync {
     /// Errors: as above; more may come behind one.
     fn range(&self, table: Table, from: &[u8], before: Option<&[u8]>) -> InOrder<'_>;
 
-    /// This is about to be read, by this thread: rows that are far away may be fetched together. What is read then is no older than this call.
-    fn prefetch(&self, _: &Ask<'_>) {}
+    /// The rows of each of these ranges, in one question, where rows are far away; a range of very many rows is left out. `None`: they are not.
+    fn fetch(&self, _: &[Range]) -> Result<Option<Vec<Fetched>>, StoreError> {
+        Ok(None)
+    }
 
     /// Writes a row, or takes it out, as nothing in the daemon does: a test makes damage with it.
     #[cfg(test)]
     fn scribble(&self, table: Table, key: &[u8], value: Option<&[u8]>);
 }
 
-/// What is about to be read.
-pub(super) enum Ask<'a> {
-    /// What a login asks of a certificate: its rows in `known`, and the accounts that hold it.
-    #[allow(dead_code)] // Until there is a place whose rows are far away.
-    Login {
-        fingerprint: &'a Fingerprint,
-        host: &'a Host,
-    },
+/// The rows of a table between two keys, the second of which is not among them.
+#[derive(Clone, Debug)]
+pub(super) struct Range {
+    pub(super) table: Table,
+    pub(super) from: Vec<u8>,
+    pub(super) before: Vec<u8>,
+}
+
+impl Range {
+    /// The rows whose keys begin with `prefix`; `None` if nothing is behind them all.
+    pub(super) fn of(table: Table, prefix: &[u8]) -> Option<Self> {
+        Some(Self {
+            table,
+            from: prefix.to_vec(),
+            before: end_of(prefix)?,
+        })
+    }
+}
+
+/// The first key behind all that begin with `prefix`; `None`: there is none.
+pub(super) fn end_of(prefix: &[u8]) -> Option<Vec<u8>> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if let Some(next) = last.checked_add(1) {
+            end.push(next);
+            return Some(end);
+        }
+    }
+    None
+}
+
+/// All rows of a range, in their order.
+#[cfg_attr(not(any(test, feature = "postgres")), allow(dead_code))]
+pub(super) struct Fetched {
+    pub(super) range: Range,
+    pub(super) rows: Vec<RowBytes>,
 }
 
 /// The values of several rows: `None`: there is none with this key.
@@ -151,5 +180,18 @@ mod tests {
             rows,
             [(Table::Disabled, None), (Table::Meta, Some(b"2".to_vec()))]
         );
+    }
+
+    #[test]
+    fn behind_a_prefix_comes_the_next_one_of_its_length_or_a_shorter_one() {
+        for (prefix, end) in [
+            (&b"ab"[..], Some(&b"ac"[..])),
+            (b"a\xff\xff", Some(b"b")),
+            (b"a\0", Some(b"a\x01")),
+            (b"\xff", None),
+            (b"", None),
+        ] {
+            assert_eq!(end_of(prefix).as_deref(), end, "{prefix:?}");
+        }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Must not know: what is decided.
 
+use std::collections::BTreeSet;
+
 use super::job::{About, Claim};
 use crate::identity::{BareJid, Fingerprint};
 
@@ -28,10 +30,14 @@ impl<'a> Subject<'a> {
     }
 
     pub(super) fn about(&self) -> About {
+        About::These(self.claims())
+    }
+
+    pub(super) fn claims(&self) -> BTreeSet<Claim> {
         let account = Claim::Account(self.account.clone());
         let claim = |of: &Fingerprint| Claim::Certificate(self.account.host().clone(), *of);
         let certificates = self.certificates.iter().map(claim);
-        About::These([account].into_iter().chain(certificates).collect())
+        [account].into_iter().chain(certificates).collect()
     }
 }
 

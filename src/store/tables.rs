@@ -10,7 +10,7 @@ use super::edit::{Row, Table};
 use super::error::StoreError;
 use super::health::Health;
 use super::record;
-use super::rows::{Ask, Bytes, Changed, OfEach, RowBytes, Rows, last_of_each};
+use super::rows::{Bytes, Changed, OfEach, RowBytes, Rows, end_of, last_of_each};
 
 /// The rows that somebody reads, and what is said of those that can't be. A reader has those of now; a change has those that it
 /// decides on.
@@ -39,9 +39,8 @@ impl Tables {
         self.rows.row_of_each(table, keys)
     }
 
-    /// See [`Rows::prefetch`].
-    pub(super) fn prefetch(&self, ask: &Ask<'_>) {
-        self.rows.prefetch(ask);
+    pub(super) fn rows(&self) -> &Arc<dyn Rows> {
+        &self.rows
     }
 
     /// The rows whose keys begin with `prefix`.
@@ -200,18 +199,6 @@ impl Tables {
     }
 }
 
-/// The first key behind all that begin with `prefix`; `None`: there is none.
-fn end_of(prefix: &[u8]) -> Option<Vec<u8>> {
-    let mut end = prefix.to_vec();
-    while let Some(last) = end.pop() {
-        if let Some(next) = last.checked_add(1) {
-            end.push(next);
-            return Some(end);
-        }
-    }
-    None
-}
-
 /// These rows without the unreadable ones, which are counted. After too many of them, and after any other failure, that is the last one.
 pub(super) fn readable(
     rows: impl Iterator<Item = Result<RowBytes, StoreError>>,
@@ -245,19 +232,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-
-    #[test]
-    fn behind_a_prefix_comes_the_next_one_of_its_length_or_a_shorter_one() {
-        for (prefix, end) in [
-            (&b"ab"[..], Some(&b"ac"[..])),
-            (b"a\xff\xff", Some(b"b")),
-            (b"a\0", Some(b"a\x01")),
-            (b"\xff", None),
-            (b"", None),
-        ] {
-            assert_eq!(end_of(prefix).as_deref(), end, "{prefix:?}");
-        }
-    }
 
     fn damaged() -> Result<RowBytes, StoreError> {
         Err(StoreError::Corrupt {

@@ -13,7 +13,7 @@ use tokio_postgres::error::SqlState;
 use super::super::edit::Table;
 use super::super::error::StoreError;
 use super::super::health::Health;
-use super::super::rows::{Bytes, InOrder, OfEach, RowBytes, Rows};
+use super::super::rows::{Bytes, Fetched, InOrder, OfEach, Range, RowBytes, Rows};
 use super::connect::{Session, Unanswered, wait};
 use super::followed::Followed;
 use super::numbers::Place;
@@ -86,6 +86,35 @@ impl Rows for Seen {
             rows: FIRST_PAGE_ROWS,
             is_last: false,
         })
+    }
+
+    fn fetch(&self, ranges: &[Range]) -> Result<Option<Vec<Fetched>>, StoreError> {
+        let Some(first) = ranges.first() else {
+            return Ok(None);
+        };
+        let (session, Place { seq, name }) = (self.on)()?;
+        let kinds: Vec<i16> = ranges.iter().map(|range| range.table as i16).collect();
+        let begins: Vec<&[u8]> = ranges.iter().map(|range| &*range.from).collect();
+        let ends: Vec<&[u8]> = ranges.iter().map(|range| &*range.before).collect();
+        let asked = wait(session.client().query(
+            &session.statements.ranges,
+            &[
+                &kinds,
+                &begins,
+                &ends,
+                &(MAX_FETCHED_ROWS + 1),
+                &seq,
+                &&name[..],
+            ],
+        ));
+        let fetched = asked.and_then(|rows| fetched_of(ranges, &rows));
+        match fetched.map_err(|error| self.failed(&session, first.table, &error)) {
+            Ok(Some(fetched)) => Ok(Some(fetched)),
+            Ok(None) => Err(self.lags(&session)),
+            // Which of them is damaged shows when each is asked for.
+            Err(StoreError::Corrupt { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     #[cfg(test)]
@@ -222,5 +251,34 @@ fn page_of(rows: &[Row]) -> Result<Option<Vec<RowBytes>>, Unanswered> {
     Ok(Some(page))
 }
 
+/// The rows of each range, but of those that have too many. `None`: the server has not the change that is applied here.
+fn fetched_of(ranges: &[Range], rows: &[Row]) -> Result<Option<Vec<Fetched>>, Unanswered> {
+    let mut fetched = Vec::with_capacity(ranges.len());
+    let mut behind = rows;
+    for (range, place) in ranges.iter().zip(1_i64..) {
+        let mut count = 0;
+        for row in behind {
+            if row.try_get::<_, i64>(3)? != place {
+                break;
+            }
+            count += 1;
+        }
+        let (of_range, rest) = behind.split_at_checked(count).unwrap_or((behind, &[]));
+        behind = rest;
+        let Some(rows) = page_of(of_range)? else {
+            return Ok(None);
+        };
+        // Of each there is one row at least.
+        let is_said = !of_range.is_empty();
+        if is_said && i64::try_from(rows.len()).is_ok_and(|rows| rows <= MAX_FETCHED_ROWS) {
+            let range = range.clone();
+            fetched.push(Fetched { range, rows });
+        }
+    }
+    Ok(Some(fetched))
+}
+
+/// Most lists are shorter.
+const MAX_FETCHED_ROWS: i64 = 32;
 const FIRST_PAGE_ROWS: i64 = 16;
 const MAX_PAGE_ROWS: i64 = 1024;

@@ -9,6 +9,7 @@ pub(super) struct Statements {
     pub(super) row: Statement,
     pub(super) row_of_each: Statement,
     pub(super) range: Statement,
+    pub(super) ranges: Statement,
     pub(super) before: Statement,
     pub(super) head: Statement,
     pub(super) write: Statement,
@@ -22,6 +23,7 @@ impl Statements {
             row: client.prepare(ROW).await?,
             row_of_each: client.prepare(ROW_OF_EACH).await?,
             range: client.prepare(RANGE).await?,
+            ranges: client.prepare(RANGES).await?,
             before: client.prepare(BEFORE).await?,
             head: client.prepare(HEAD).await?,
             write: client.prepare(WRITE).await?,
@@ -52,6 +54,18 @@ SELECT has.it, found.key, found.value
         ORDER BY key LIMIT $4
   ) found ON true
  ORDER BY found.key";
+
+/// Some rows of each range in their order, with the range's number; one at least of each: it says whether the server has the change.
+const RANGES: &str = "
+SELECT has.it, found.key, found.value, named.place
+  FROM (SELECT EXISTS (SELECT FROM saslcertd.changes WHERE seq = $5 AND name = $6) AS it) has
+ CROSS JOIN unnest($1::smallint[], $2::bytea[], $3::bytea[]) WITH ORDINALITY AS named (kind, begins, ends, place)
+  LEFT JOIN LATERAL (
+       SELECT key, value FROM saslcertd.rows
+        WHERE kind = named.kind AND key >= named.begins AND key < named.ends
+        ORDER BY key LIMIT $4
+  ) found ON true
+ ORDER BY named.place, found.key";
 
 /// The values that rows have, in the order in which they are named.
 const BEFORE: &str = "

@@ -2,7 +2,8 @@
 //!
 //! Locks are taken in one order by everybody: the claims, in the order of their numbers, and then `head`. Who has locked `head` is alone:
 //! nobody commits before it has ended, and its own memory has heard of all that is committed. So what follows from a change (counts, the
-//! looks of decoys) is worked out there, from memory, as it is where one process writes alone.
+//! looks of decoys) is worked out there, from memory, as it is where one process writes alone. What the jobs are about is read behind the locks, in one question for
+//! all of them: nobody changes it before the transaction has ended.
 //!
 //! Must not know: what a job decides, which rows there are.
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use tokio_postgres::error::SqlState;
 
+use super::super::ahead::ranges_of;
 use super::super::edit::Row;
 use super::super::error::StoreError;
 use super::super::health::Health;
@@ -39,6 +41,13 @@ pub(super) struct DatabaseWriter {
     tables: Tables,
     followed: Arc<Followed>,
     memory: Arc<Memory>,
+}
+
+/// What a job writes, and for whom.
+struct Asked {
+    rows: Vec<Row>,
+    acknowledge: Acknowledge,
+    asker: Option<Arc<dyn Hear>>,
 }
 
 /// What a transaction writes, and for whom.
@@ -82,38 +91,36 @@ impl Writer for DatabaseWriter {
     fn write(&mut self, group: Vec<Waiting>) {
         let open = self.begin(&group);
         *self.open.lock() = open.as_ref().ok().cloned();
-        let mut planned = Written::default();
-        let mut idle = Vec::new();
+        // Without it each reads by itself, and finds out why.
+        let ahead = self.tables.ahead(&ranges_of(claims_of(&group)));
+        let tables = ahead.unwrap_or_else(|_| self.tables.clone());
+        let (mut asked, mut idle) = (Vec::new(), Vec::new());
         for Waiting { job, is_probe } in group {
             let is_snapshot = matches!(job.about, About::Nothing);
-            let Some((rows, acknowledge)) = (job.plan)(&self.tables) else {
+            let Some((rows, acknowledge)) = (job.plan)(&tables) else {
                 continue;
             };
-            let read = match &open {
-                Ok((session, _)) => self.changed_by(session, rows, job.asker),
+            let planned = match &open {
+                Ok(_) => require_short(&rows),
                 Err(error) => Err(again(error)),
             };
-            match read {
+            match planned {
                 Err(error) => acknowledge(Err(error)),
-                Ok((of_job, _)) if of_job.is_empty() && !is_probe => {
-                    if is_snapshot {
-                        acknowledge(Ok(Silent::new()));
-                    } else {
-                        idle.push(acknowledge);
-                    }
-                }
-                Ok((of_job, concern)) => {
-                    planned.changes.extend(of_job);
-                    planned.concerns.extend(concern);
-                    planned.waiting.push(acknowledge);
-                }
+                Ok(()) if !rows.is_empty() || is_probe => asked.push(Asked {
+                    rows: last_of_each(rows),
+                    acknowledge,
+                    asker: job.asker,
+                }),
+                Ok(()) if is_snapshot => acknowledge(Ok(Silent::new())),
+                Ok(()) => idle.push(acknowledge),
             }
         }
         if let Ok((session, _)) = open {
             if !idle.is_empty() {
                 self.acknowledge_idle(&session, idle);
             }
-            self.finish(&session, planned);
+            let planned = self.written_by(&session, &tables, asked);
+            self.finish(&session, &tables, planned);
         }
         *self.open.lock() = None;
     }
@@ -148,22 +155,34 @@ impl DatabaseWriter {
         }
     }
 
-    /// The changes that the rows of a job make, and what of them concerns who has logged in before.
-    fn changed_by(
-        &self,
-        session: &Session,
-        rows: Vec<Row>,
-        asker: Option<Arc<dyn Hear>>,
-    ) -> Result<(Vec<Changed>, Option<Concern>), StoreError> {
-        require_short(&rows)?;
-        let changed = changed_by(session, rows);
-        let changed = changed.map_err(|error| self.failed(session, &error))?;
-        let concern = Concern::of(&self.tables, &changed, asker)?;
-        Ok((changed, concern))
+    /// The changes that the rows of these jobs make, and what of them concerns who has logged in before. Whose rows can't be read is told.
+    fn written_by(&self, session: &Session, tables: &Tables, asked: Vec<Asked>) -> Written {
+        let mut written = Written::default();
+        let rows: Vec<&Row> = asked.iter().flat_map(|one| &one.rows).collect();
+        let mut before = match before(session, &rows) {
+            Ok(before) => before.into_iter(),
+            Err(error) => {
+                let outcome = Err(self.failed(session, &error));
+                tell(asked.into_iter().map(|one| one.acknowledge), &outcome);
+                return written;
+            }
+        };
+        for one in asked {
+            let changed = changed_of(one.rows, before.by_ref());
+            match Concern::of(tables, &changed, one.asker) {
+                Ok(concern) => {
+                    written.changes.extend(changed);
+                    written.concerns.extend(concern);
+                    written.waiting.push(one.acknowledge);
+                }
+                Err(error) => (one.acknowledge)(Err(error)),
+            }
+        }
+        written
     }
 
     /// Writes what was planned, or ends the transaction without it; whoever waits is told, now or when the change is applied here.
-    fn finish(&self, session: &Session, planned: Written) {
+    fn finish(&self, session: &Session, tables: &Tables, planned: Written) {
         let Written {
             changes,
             concerns,
@@ -182,7 +201,7 @@ impl DatabaseWriter {
             return;
         }
         let written = change_name().and_then(|name| {
-            self.write_rows(session, changes, name)?;
+            self.write_rows(session, tables, changes, name)?;
             Ok(name)
         });
         let name = match written {
@@ -218,6 +237,7 @@ impl DatabaseWriter {
     fn write_rows(
         &self,
         session: &Session,
+        tables: &Tables,
         mut changes: Vec<Changed>,
         name: Name,
     ) -> Result<(), StoreError> {
@@ -234,7 +254,7 @@ impl DatabaseWriter {
         changes.extend(changed_by(session, following).map_err(failed)?);
         let counts = {
             let counts = self.memory.counts.lock();
-            counts.following(&self.tables, &changes)?
+            counts.following(tables, &changes)?
         };
         changes.extend(changed_by(session, counts).map_err(failed)?);
         write(session, &changes, name).map_err(failed)
@@ -263,10 +283,16 @@ impl DatabaseWriter {
 
 /// The changes that these rows make. Of several with one key the last one stands.
 fn changed_by(session: &Session, rows: Vec<Row>) -> Result<Vec<Changed>, Unanswered> {
+    let rows = last_of_each(rows);
+    let before = before(session, &rows.iter().collect::<Vec<_>>())?;
+    Ok(changed_of(rows, before.into_iter()))
+}
+
+/// The values that these rows have now.
+fn before(session: &Session, rows: &[&Row]) -> Result<Vec<Option<Bytes>>, Unanswered> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = last_of_each(rows);
     let kinds: Vec<i16> = rows.iter().map(|row| row.table as i16).collect();
     let keys: Vec<&[u8]> = rows.iter().map(|row| &*row.key).collect();
     let found = wait(
@@ -274,17 +300,21 @@ fn changed_by(session: &Session, rows: Vec<Row>) -> Result<Vec<Changed>, Unanswe
             .client()
             .query(&session.statements.before, &[&kinds, &keys]),
     )?;
-    let mut before = Vec::with_capacity(rows.len());
-    for row in &found {
-        before.push(row.try_get::<_, Option<Vec<u8>>>(0)?);
-    }
-    let changed = |(row, before): (Row, Option<Vec<u8>>)| Changed {
+    let value = |row: &tokio_postgres::Row| row.try_get::<_, Option<Vec<u8>>>(0);
+    let values = found.iter().map(value);
+    let values = values.collect::<Result<Vec<_>, _>>()?;
+    Ok(values.into_iter().map(|one| one.map(Bytes::Own)).collect())
+}
+
+/// The changes that rows make of what was there before, which comes in the same order.
+fn changed_of(rows: Vec<Row>, before: impl Iterator<Item = Option<Bytes>>) -> Vec<Changed> {
+    let changed = |(row, before): (Row, Option<Bytes>)| Changed {
         table: row.table,
         key: row.key,
-        before: before.map(Bytes::Own),
+        before,
         after: row.value,
     };
-    Ok(rows.into_iter().zip(before).map(changed).collect())
+    rows.into_iter().zip(before).map(changed).collect()
 }
 
 /// Writes the rows, deals the number, and says it in the list.
@@ -327,7 +357,7 @@ fn write(session: &Session, changes: &[Changed], name: Name) -> Result<(), Unans
     Ok(())
 }
 
-fn tell(waiting: Vec<Acknowledge>, outcome: &Result<(), StoreError>) {
+fn tell(waiting: impl IntoIterator<Item = Acknowledge>, outcome: &Result<(), StoreError>) {
     for acknowledge in waiting {
         acknowledge(match outcome {
             Ok(()) => Ok(Silent::new()),
@@ -355,6 +385,17 @@ fn again(error: &StoreError) -> StoreError {
             problem: other.to_string(),
         },
     }
+}
+
+/// All that these jobs are about.
+fn claims_of(group: &[Waiting]) -> impl Iterator<Item = &Claim> {
+    let claims = group
+        .iter()
+        .filter_map(|Waiting { job, .. }| match &job.about {
+            About::These(claims) => Some(claims),
+            About::Everything | About::Nothing => None,
+        });
+    claims.flatten()
 }
 
 /// Begins a transaction, and locks what the jobs are about, each by a number that follows from it. Two that share a number wait for each

@@ -171,9 +171,17 @@ fn answer(judged: &[(usize, Judged)], apply: bool) -> Imported {
 /// Looks what would become of the records of several accounts. Changes may come between: the step that writes them decides anew.
 fn look_at(store: &Store, accounts: BTreeMap<BareJid, Things>) -> Result<Fates, StoreError> {
     let mut judged = Vec::new();
-    for (account, things) in accounts {
-        let (_, of_account) = decide(&store.view(&account), things)?;
-        judged.extend(of_account);
+    let mut accounts = accounts.into_iter().peekable();
+    while accounts.peek().is_some() {
+        let some: Vec<_> = accounts.by_ref().take(MAX_AT_A_TIME).collect();
+        let subjects = some
+            .iter()
+            .map(|(account, things)| Subject::with(account, certificates(things)));
+        let ahead = store.read_ahead(subjects)?;
+        for (account, things) in some {
+            let (_, of_account) = decide(&ahead.view(&account), things)?;
+            judged.extend(of_account);
+        }
     }
     Ok(judged)
 }
